@@ -1,0 +1,45 @@
+"""Every error that a user can meet. The message says where, what is wrong, and what would have been right."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CurateError(Exception):
+    """A failure that the user can act on: printed as one line, without a traceback."""
+
+
+class RecipeError(CurateError):
+    """The recipe asks for something that does not exist or does not fit."""
+
+
+class InputError(CurateError):
+    """An input file cannot be read as the recipe says."""
+
+
+class RunError(CurateError):
+    """A run directory is in use, damaged, or not a run directory."""
+
+
+class EmptyOutputError(CurateError):
+    """Not one document was kept and the recipe does not allow that."""
+
+
+class WorkerError(CurateError):
+    """A worker process died, or the machine could not do what was asked (disk full, no permission)."""
+
+
+class Interrupted(CurateError):  # noqa: N818 - not an error: the user stopped the run
+    """The user pressed Ctrl-C; what was finished is kept."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'model'?` where a known name is close, else the list of known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
+
+
+def disk_error(error: OSError, what: str) -> WorkerError:
+    """One line for a failed write, naming the file and the way on."""
+    reason = error.strerror or str(error)
+    return WorkerError(f"{what}: {reason}; nothing finished is lost: free space or fix it and run the same command again")

@@ -1,0 +1,55 @@
+"""Between Arrow arrays and the NumPy views that kernels loop over."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Offsets = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+
+def text_views(texts: pa.Array) -> tuple[Offsets, Bytes]:
+    """Offsets (int64, one more than texts) and bytes of a string array, both read-only.
+
+    Slices are honoured: text i is `data[offsets[i]:offsets[i + 1]]`. A null text is empty, whatever bytes it hides.
+    """
+    if pa.types.is_dictionary(texts.type):
+        texts = texts.dictionary_decode()
+    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+        texts = texts.cast(pa.large_string())
+    if texts.null_count and pc.any(pc.fill_null(pc.greater(pc.binary_length(texts.fill_null("")), 0), False)).as_py():
+        texts = texts.fill_null("")
+    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    _, offset_buffer, data_buffer = texts.buffers()
+    if offset_buffer is None or len(offset_buffer) == 0:
+        offsets: Offsets = np.zeros(1, dtype=np.int64)
+    else:
+        offsets = np.frombuffer(offset_buffer, width)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.zeros(0, dtype=np.uint8)
+    offsets.flags.writeable = data.flags.writeable = False
+    return offsets, data
+
+
+def count_columns(texts: pa.Array, names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, pa.Array]:
+    """Counts of shape (texts, names) as int64 columns, null where the text is null."""
+    mask = null_mask(texts)
+    return {name: pa.array(counts[:, k], mask=mask) for k, name in enumerate(names)}
+
+
+def null_mask(texts: pa.Array) -> npt.NDArray[np.bool_] | None:
+    """True where a text is null, or None where none is."""
+    if texts.null_count == 0:
+        return None
+    mask: npt.NDArray[np.bool_] = texts.is_null().to_numpy(zero_copy_only=False)
+    return mask
+
+
+def divide(numerator: pa.Array, denominator: pa.Array, scale: float = 1.0) -> pa.Array:
+    """`numerator / denominator * scale` as float32, null where either is null or the denominator is 0."""
+    nonzero = pc.if_else(pc.equal(denominator, 0), pa.scalar(None, denominator.type), denominator)
+    ratio: Any = pc.divide(numerator.cast(pa.float64()), nonzero.cast(pa.float64()))
+    return pc.multiply(ratio, scale).cast(pa.float32())

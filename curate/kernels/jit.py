@@ -1,0 +1,62 @@
+"""How kernels are compiled, and the digest that names their code.
+
+numba's own cache goes stale when a function in another file changes, so the cache folder is named by a digest of all
+kernel sources, the numba version and the CPU. The digest without the CPU is the code version of every signal.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from llvmlite import binding
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@cache
+def code_digest() -> str:
+    """Hex digest of all kernel sources, their tables and the numba version."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(Path(__file__).parent.glob("*.*")):
+        if path.suffix in (".py", ".npz"):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+@cache
+def cache_folder() -> str:
+    """Where compiled kernels are kept: $CURATE_CACHE, or the user's cache folder, or a temporary one."""
+    home = os.environ.get("CURATE_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    cpu = hashlib.sha256((binding.get_host_cpu_name() + binding.get_host_cpu_features().flatten()).encode()).hexdigest()
+    name = f"curate/kernels/{code_digest()}-{cpu[:8]}"
+    for root in (Path(home).expanduser(), Path(tempfile.gettempdir()) / f"curate-{os.getuid()}"):
+        folder = root / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return str(folder)
+    return tempfile.mkdtemp(prefix="curate-kernels-")
+
+
+def kernel(function: F) -> F:
+    """Compile `function` on its first call, without the GIL, kept on disk for later processes."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = cache_folder()
+    try:
+        compiled: F = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    finally:
+        numba.config.CACHE_DIR = before
+    return compiled
+
+
+def inline(function: F) -> F:
+    """Compile `function` into the kernels that call it."""
+    compiled: F = numba.njit(inline="always", error_model="numpy")(function)
+    return compiled

@@ -1,0 +1,84 @@
+"""Lines, and how they begin and end."""
+
+import numpy as np
+import pyarrow as pa
+
+from curate.kernels.arrow import count_columns, text_views
+from curate.kernels.jit import inline, kernel
+from curate.kernels.unicode import SPACE, class_of, decode
+
+BULLETS = np.array([ord(c) for c in "•‣▶◀◦■□▪▫–-*●○⁃∙·"], dtype=np.int64)
+TERMINALS = np.array([ord(c) for c in ".!?\"'”’»…。！？」』।۔؟։"], dtype=np.int64)
+NEWLINE, DOT, ELLIPSIS = 0x0A, 0x2E, 0x2026
+SHORT_LINE = 30
+NAMES = ("lines", "line_characters", "paragraphs", "bullet_lines", "ellipsis_lines", "terminal_lines", "short_lines",
+         "longest_line")  # fmt: skip
+
+
+def count_lines(texts: pa.Array) -> dict[str, pa.Array]:
+    r"""Lines per text (split at "\n", blank ones not counted) and how they begin and end, outer white space aside.
+
+    In:     string or large_string, sliced or not, nulls allowed.
+    Out:    int64 columns, null where the text is null: lines; line_characters (white space at either end aside);
+            paragraphs (runs of lines between blank lines); bullet_lines (begin with a bullet); ellipsis_lines (end with
+            "..." or "…"); terminal_lines (end with sentence punctuation or a closing quote); short_lines (fewer than
+            30 characters); longest_line (characters).
+    Cost:   one pass over the bytes; allocates only the result.
+    Oracle: `str.split` and `str.strip` over each text (tests/test_kernels.py).
+    """
+    return count_columns(texts, NAMES, _count(*text_views(texts)))
+
+
+@kernel
+def _count(offsets, data):  # type: ignore[no-untyped-def]
+    n = len(offsets) - 1
+    counts = np.zeros((n, 8), dtype=np.int64)
+    for row in range(n):
+        start, end = offsets[row], offsets[row + 1]
+        out = counts[row]
+        after_blank = True
+        while start < end:
+            stop = start
+            while stop < end and data[stop] != NEWLINE:
+                stop += 1
+            begin, finish, first, last = _strip(data, start, stop)
+            start = stop + 1
+            if begin >= finish:
+                after_blank = True
+                continue
+            length = np.int64(0)
+            for k in range(begin, finish):
+                length += data[k] & 0xC0 != 0x80
+            out[0] += 1
+            out[1] += length
+            out[2] += after_blank
+            after_blank = False
+            for bullet in BULLETS:
+                out[3] += first == bullet
+            dots = finish - begin >= 3 and data[finish - 1] == DOT and data[finish - 2] == DOT and data[finish - 3] == DOT
+            out[4] += dots or last == ELLIPSIS
+            for terminal in TERMINALS:
+                out[5] += last == terminal
+            out[6] += length < SHORT_LINE
+            out[7] = max(out[7], length)
+    return counts
+
+
+@inline
+def _strip(data, begin, finish):  # type: ignore[no-untyped-def]
+    """Bounds of data[begin:finish] without white space at either end, and its first and last code point."""
+    first = last = np.int64(0)
+    while begin < finish:
+        first, size = decode(data, begin, finish)
+        if np.int64(class_of(first)) & SPACE == 0:
+            break
+        begin += size
+    while begin < finish:
+        k = finish - 1
+        while k > begin and data[k] & 0xC0 == 0x80:
+            k -= 1
+        last, size = decode(data, k, finish)
+        if np.int64(class_of(last)) & SPACE == 0:
+            break
+        finish = k
+    return begin, finish, first, last

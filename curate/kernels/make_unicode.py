@@ -1,0 +1,81 @@
+"""Write unicode.npz: what the kernels know of each code point.
+
+Run by hand when the Unicode version is to change: `python curate/kernels/make_unicode.py`. The table is committed so
+that signals do not depend on the Python that measures them. Two stages of 128 code points a block: the class bits of
+code point c are blocks[index[c >> 7], c & 127].
+"""
+
+import sys
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+
+SPACE, LETTER, DIGIT, UPPER, PUNCTUATION, SYMBOL, MARK, CONTROL = (1 << k for k in range(8))
+SPACELESS, WORD, ASSIGNED, UNSTABLE = (1 << k for k in range(8, 12))
+
+SPACELESS_SCRIPTS = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA",
+                     "THAI", "LAO", "KHMER", "MYANMAR")  # fmt: skip
+
+
+def class_bits(code: int) -> int:
+    """Class bits of one code point; see the names above and `curate.kernels.unicode`."""
+    c = chr(code)
+    category = unicodedata.category(c)
+    bits = SPACE * c.isspace() | LETTER * c.isalpha() | DIGIT * (category == "Nd")
+    bits |= UPPER * (category in ("Lu", "Lt")) | PUNCTUATION * (category[0] == "P") | SYMBOL * (category[0] == "S")
+    bits |= MARK * (category[0] == "M") | CONTROL * (category == "Cc" and not c.isspace())
+    bits |= SPACELESS * (c.isalpha() and unicodedata.name(c, "").startswith(SPACELESS_SCRIPTS))
+    bits |= WORD * (c.isalnum() or c == "_") | ASSIGNED * (category not in ("Cn", "Cs"))
+    return bits | UNSTABLE * unstable(c)
+
+
+def unstable(c: str) -> bool:
+    """Whether lower-casing or NFC treats `c` other than on its own and one to one."""
+    if "\ud800" <= c <= "\udfff":
+        return True
+    lowered = c.lower()
+    return (
+        c == "Σ"  # its lower case depends on the letters around it
+        or len(lowered) != 1
+        or unicodedata.combining(c) != 0
+        or unicodedata.normalize("NFC", c) != c
+        or 0x1160 <= ord(c) <= 0x11FF  # Hangul vowels and finals compose with what stands before them
+    )
+
+
+def composes_backward() -> set[int]:
+    """Code points that are the second of a canonical composition."""
+    found = set()
+    for code in range(sys.maxunicode + 1):
+        parts = unicodedata.decomposition(chr(code)).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            found.add(int(parts[1], 16))
+    return found
+
+
+def two_stage(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split `values` (one a code point) into an index of blocks and the distinct blocks of 128."""
+    blocks, index = np.unique(values.reshape(-1, 128), axis=0, return_inverse=True)
+    return index.reshape(-1).astype(np.uint16), blocks
+
+
+def main() -> None:
+    """Write unicode.npz beside this file."""
+    bits = np.array([class_bits(code) for code in range(sys.maxunicode + 1)], dtype=np.uint16)
+    bits[sorted(composes_backward())] |= UNSTABLE
+    lower = np.zeros(sys.maxunicode + 1, dtype=np.int32)  # distance to the lower case, so that blocks repeat
+    for code in range(sys.maxunicode + 1):
+        if not bits[code] & UNSTABLE:
+            lower[code] = ord(chr(code).lower()) - code
+    class_index, class_blocks = two_stage(bits)
+    lower_index, lower_blocks = two_stage(lower)
+    np.savez_compressed(
+        Path(__file__).parent / "unicode.npz",
+        class_index=class_index, class_blocks=class_blocks, lower_index=lower_index, lower_blocks=lower_blocks,
+        version=np.array(unicodedata.unidata_version),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

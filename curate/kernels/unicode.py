@@ -1,0 +1,66 @@
+"""What kernels know of a code point, and how they read one from UTF-8."""
+
+from pathlib import Path
+
+import numpy as np
+
+from curate.kernels.jit import inline
+
+# Bits of a code point's class, as make_unicode.py wrote them.
+SPACE = 1  # str.isspace()
+LETTER = 2  # str.isalpha()
+DIGIT = 4  # category Nd
+UPPER = 8  # categories Lu, Lt
+PUNCTUATION = 16  # categories P*
+SYMBOL = 32  # categories S*
+MARK = 64  # categories M*
+CONTROL = 128  # category Cc, white space excepted
+SPACELESS = 256  # a letter of a script written without spaces: Han, Kana, Thai, Lao, Khmer, Myanmar
+WORD = 512  # `\w` in re
+ASSIGNED = 1024  # assigned in the table's Unicode version
+UNSTABLE = 2048  # NFC or lower-casing treats it other than on its own and one to one
+
+_tables = np.load(Path(__file__).parent / "unicode.npz")
+UNICODE_VERSION = str(_tables["version"])
+CLASS_INDEX = _tables["class_index"].astype(np.int64)
+CLASS_BLOCKS = _tables["class_blocks"]
+LOWER_INDEX = _tables["lower_index"].astype(np.int64)
+LOWER_BLOCKS = _tables["lower_blocks"]
+ASCII_CLASS = CLASS_BLOCKS[CLASS_INDEX[0]].copy()
+
+REPLACEMENT = 0xFFFD
+
+
+@inline
+def class_of(code):  # type: ignore[no-untyped-def]
+    """Class bits of code point `code`."""
+    return CLASS_BLOCKS[CLASS_INDEX[code >> 7], code & 127]
+
+
+@inline
+def lower_of(code):  # type: ignore[no-untyped-def]
+    """Lower case of code point `code`, which must not be UNSTABLE."""
+    return code + LOWER_BLOCKS[LOWER_INDEX[code >> 7], code & 127]
+
+
+@inline
+def decode(data, i, end):  # type: ignore[no-untyped-def]
+    """Code point at byte `i` and its length in bytes; broken UTF-8 reads as U+FFFD of one byte, never past `end`."""
+    lead = np.int64(data[i])
+    code = REPLACEMENT
+    size = 1
+    if lead < 0x80:
+        code = lead
+    elif 0xC2 <= lead < 0xE0 and i + 1 < end:
+        code = (lead & 0x1F) << 6 | (np.int64(data[i + 1]) & 0x3F)
+        size = 2
+    elif 0xE0 <= lead < 0xF0 and i + 2 < end:
+        code = (lead & 0x0F) << 12 | (np.int64(data[i + 1]) & 0x3F) << 6 | (np.int64(data[i + 2]) & 0x3F)
+        size = 3
+    elif 0xF0 <= lead < 0xF5 and i + 3 < end:
+        code = (lead & 0x07) << 18 | (np.int64(data[i + 1]) & 0x3F) << 12
+        code |= (np.int64(data[i + 2]) & 0x3F) << 6 | (np.int64(data[i + 3]) & 0x3F)
+        size = 4
+        if code > 0x10FFFF:
+            code = REPLACEMENT
+    return code, size

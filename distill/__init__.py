@@ -1,0 +1,1 @@
+"""What an LLM adds, what the token budget keeps, and what that cost."""

@@ -1,0 +1,63 @@
+"""Exact duplicates: equal text, and text that is equal once case and white space are set aside."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+from xxhash import xxh3_128_digest
+
+from curate import kernels
+from curate.filters.registry import Columns, signal
+from curate.kernels.arrow import text_views
+
+HASH_COLUMNS = {"text_hash_high": pa.uint64(), "text_hash_low": pa.uint64()}
+
+
+@signal(
+    group="hashes",
+    writes={
+        **HASH_COLUMNS,
+        "normal_hash_high": pa.uint64(),
+        "normal_hash_low": pa.uint64(),
+    },
+)
+def content_hashes(texts: pa.Array) -> Columns:
+    """Hashes that are equal for equal documents (xxh3-128, in two halves).
+
+    text_hash_high    upper half of the hash of the text
+    text_hash_low     lower half of the hash of the text
+    normal_hash_high  upper half of the hash of the text in NFC and lower case with white space collapsed
+    normal_hash_low   lower half of that
+    """
+    high, low = hash_texts(texts)
+    normal_high, normal_low = _halves(_digest(text) for text in kernels.normalised(texts))
+    return {
+        "text_hash_high": high,
+        "text_hash_low": low,
+        "normal_hash_high": normal_high,
+        "normal_hash_low": normal_low,
+    }
+
+
+def hash_texts(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """xxh3-128 of each text's UTF-8 in two halves (uint64); null for null."""
+    offsets, data = text_views(texts)
+    view, bounds = memoryview(data), offsets.tolist()  # type: ignore[arg-type]
+    present = texts.is_valid().to_pylist()
+    return _halves(
+        xxh3_128_digest(view[start:end]) if there else None
+        for start, end, there in zip(bounds, bounds[1:], present, strict=False)
+    )
+
+
+def _digest(text: memoryview | bytes | None) -> bytes | None:
+    return None if text is None else xxh3_128_digest(text)
+
+
+def _halves(digests: Iterable[bytes | None]) -> tuple[pa.Array, pa.Array]:
+    """Digests of 16 bytes as two columns, big-endian, so that the hex of both is the digest's hex."""
+    listed = list(digests)
+    mask = np.array([digest is None for digest in listed], dtype=bool)
+    joined = b"".join(digest or bytes(16) for digest in listed)
+    halves = np.frombuffer(joined, ">u8").astype(np.uint64).reshape(-1, 2)
+    return pa.array(halves[:, 0], mask=mask), pa.array(halves[:, 1], mask=mask)

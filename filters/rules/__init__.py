@@ -1,0 +1,1 @@
+"""Named rule sets, one YAML file each."""
