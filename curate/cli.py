@@ -1,0 +1,172 @@
+"""The command line: parse, call one function, print."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import curate
+from curate.errors import CurateError
+
+DATABASES = ("table", "csv", "json", "parquet")
+
+
+class Commands(click.Group):
+    """Prints an error that the user can act on as one line; anything else keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except CurateError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(130 if type(error).__name__ == "Interrupted" else 1)
+        except BrokenPipeError:  # the reader of our output has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:  # noqa: ANN401
+        """Find a command, or say which one may have been meant."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            from curate.errors import did_you_mean
+
+            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(curate.__version__, prog_name="curate")
+def main() -> None:
+    """Turn a large pile of text into a small, clean, explained training set."""
+
+
+def _run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where and how fast a run goes."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+        click.option("--quiet", is_flag=True, help="No progress on stderr."),
+        click.option("--workers", type=click.IntRange(1), help="Processes; default: one per core."),
+        click.option("--set", "changes", multiple=True, metavar="A.B=C", help="Change a field of the recipe."),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@_run_options
+def run(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: bool, as_json: bool) -> None:
+    """Carry out RECIPE: measure, decide, write shards and the manifest.
+
+    A run that was stopped goes on where it was; a finished one is redone only where the recipe changed.
+
+    \b
+    Example:
+        curate run recipes/gopher.yaml --set output=runs/try --set tier1.thresholds.too_few_words=30
+    """
+    from curate.recipe import load_recipe
+
+    _run(load_recipe(recipe, changes), workers, quiet, as_json)
+
+
+@main.command()
+@_run_options
+def demo(changes: tuple[str, ...], workers: int | None, quiet: bool, as_json: bool) -> None:
+    """Run the packaged recipe on the packaged sample, into runs/demo.
+
+    \b
+    Example:
+        curate demo
+    """
+    import curate.sample
+    from curate.recipe import load_recipe
+
+    folder = Path(curate.sample.__path__[0])
+    place = f"input.paths=[{json.dumps(str(folder))}]"
+    _run(load_recipe(folder / "demo.yaml", (place, *changes)), workers, quiet, as_json)
+
+
+def _run(recipe: Any, workers: int | None, quiet: bool, as_json: bool) -> None:  # noqa: ANN401 - a late import
+    from curate.inspect import print_summary
+    from curate.pipeline import run as carry_out
+
+    summary = carry_out(recipe, workers or available_cores(), quiet or as_json)
+    if as_json:
+        click.echo(json.dumps(summary, ensure_ascii=False, indent=1))
+    else:
+        print_summary(summary)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("query")
+@click.option("--format", "form", type=click.Choice(DATABASES), default="table", show_default=True, help="How to print.")
+def sql(run: Path, query: str, form: str) -> None:
+    """Query RUN's documents, decisions and clusters in SQL; nothing can be changed.
+
+    \b
+    Example:
+        curate sql runs/demo "SELECT reason, count(*) FROM dropped GROUP BY 1 ORDER BY 2 DESC"
+    """
+    from curate.inspect import print_query
+
+    print_query(run, query, form)
+
+
+@main.command()
+@click.argument("group", required=False)
+def signals(group: str | None) -> None:
+    """List the signals that are measured, or those of one GROUP.
+
+    \b
+    Example:
+        curate signals words
+    """
+    from curate.inspect import print_signals
+
+    print_signals(group)
+
+
+@main.command()
+@click.argument("name", required=False)
+def rules(name: str | None) -> None:
+    """List the named rule sets, or the rules of the set NAME.
+
+    \b
+    Example:
+        curate rules gopher
+    """
+    from curate.inspect import print_rules
+
+    print_rules(name)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def verify(run: Path) -> None:
+    """Check every file of RUN against the hash it was written with, and the counts of its manifest.
+
+    \b
+    Example:
+        curate verify runs/demo
+    """
+    from curate.manifests.verify import verify as check
+
+    problems = check(run, available_cores())
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise CurateError(f"{run}: {len(problems)} {'thing is' if len(problems) == 1 else 'things are'} not as written")
+    click.echo(f"{run}: all files are as they were written")

@@ -1,0 +1,161 @@
+"""A map over tasks on local processes: retry, cancel, and a driver that learns of every result at once."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+
+from curate.errors import CurateError, WorkerError
+
+ATTEMPTS = 3
+TICK_SECONDS = 0.2
+
+
+class Engine(Protocol):
+    """Where tasks run."""
+
+    def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield (task, result or CurateError) as tasks finish, in any order; (None, None) now and then meanwhile."""
+        ...
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """Tasks one after another in this process."""
+
+    def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """See `Engine`."""
+        for task in tasks:
+            try:
+                yield task, function(task)
+            except CurateError as error:
+                yield task, error
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    task: Any = None
+
+
+@dataclass
+class Processes:
+    """Tasks on a pool of processes, which are started once and kept for later maps.
+
+    A worker that dies takes only its own task with it, which is given to a new worker, three times at most.
+    """
+
+    workers: int
+    _pool: list[_Worker] = field(default_factory=list)
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop all workers, whatever they do."""
+        for worker in self._pool:
+            worker.process.kill()
+        for worker in self._pool:
+            worker.process.join()
+            worker.pipe.close()
+        self._pool.clear()
+
+    def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """See `Engine`. Not more workers are started than there are tasks.
+
+        Errors: WorkerError for a task whose worker died three times; any other exception of `function` as it is.
+        """
+        waiting = deque((task, 1) for task in tasks)
+        while len(self._pool) < min(self.workers, len(waiting)):
+            self._pool.append(_start_worker())
+        idle = list(self._pool)
+        busy: dict[Connection, tuple[_Worker, Any, int]] = {}
+        while waiting or busy:
+            while waiting and idle:
+                task, attempt = waiting.popleft()
+                worker = idle.pop()
+                try:
+                    worker.pipe.send((function, task))
+                except OSError:  # it died while idle
+                    worker = self._replace(worker)
+                    worker.pipe.send((function, task))
+                busy[worker.pipe] = worker, task, attempt
+            ready = wait(list(busy), TICK_SECONDS)
+            if not ready:
+                yield None, None
+            for pipe in ready:
+                assert isinstance(pipe, Connection)
+                worker, task, attempt = busy.pop(pipe)
+                try:
+                    kind, value = pipe.recv()
+                except (EOFError, OSError):
+                    worker.process.join()
+                    died = worker.process.exitcode or 0
+                    idle.append(self._replace(worker))
+                    if attempt == ATTEMPTS:
+                        raise WorkerError(_died(task, died)) from None
+                    waiting.appendleft((task, attempt + 1))
+                    continue
+                idle.append(worker)
+                if kind == "bug":
+                    raise RuntimeError(f"{task}: a worker failed:\n{value}")
+                yield task, value
+
+    def _replace(self, worker: _Worker) -> _Worker:
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+        fresh = _start_worker()
+        self._pool[self._pool.index(worker)] = fresh
+        return fresh
+
+
+def _died(task: object, exit_code: int) -> str:
+    how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with status {exit_code}"
+    hint = "; out of memory? try fewer --workers" if exit_code == -signal.SIGKILL else ""
+    return f"{task}: its worker {how}, {ATTEMPTS} times{hint}; finished work is kept: run the same command to go on"
+
+
+def _start_worker() -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, os.getpid()), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)  # type: ignore[arg-type]
+
+
+def _work(pipe: Connection, parent: int) -> None:
+    """The life of a worker: take a task, answer, until the driver is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    import pyarrow
+
+    pyarrow.set_cpu_count(1)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            function, task = pipe.recv()
+            try:
+                answer = ("done", function(task))
+            except CurateError as error:
+                answer = ("done", error)
+            except Exception:  # a bug: the driver raises it with this traceback
+                answer = ("bug", traceback.format_exc())
+            pipe.send(answer)
+
+
+def _leave_with(parent: int) -> None:
+    """End this process soon after its parent was killed."""
+    while os.getppid() == parent:
+        time.sleep(0.3)
+    os._exit(1)

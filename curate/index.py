@@ -1,0 +1,102 @@
+"""run.duckdb: a disposable index over a run, rebuilt at will."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from curate.decide import DECISIONS
+from curate.files import ASIDE, sync
+from curate.ledger import Ledger
+from curate.measure import DOCUMENTS, EDITS, INPUT
+from curate.recipe import Recipe
+from curate.rules import literal, quoted
+
+INDEX = "run.duckdb"
+SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the ledger
+
+DOCUMENTS_SQL = """
+    CREATE VIEW documents AS
+    SELECT d.doc_id, i.file, d.row, d.n_tokens, d.kept, d.stage, d.reason, d.reasons, d.duplicate_of, d.similarity,
+        d.coarse_score, d.shard, s.* EXCLUDE (file_no, row, n_tokens, raw_hash_high, raw_hash_low, is_null)
+    FROM decisions d JOIN inputs i USING (file_no) JOIN signals s USING (file_no, row)"""
+
+VIEWS = {
+    "kept": "SELECT * FROM documents WHERE kept",
+    "dropped": "SELECT * FROM documents WHERE NOT kept",
+    "clusters": """SELECT survivor, doc_id, doc_id = survivor AS survives, reason, similarity
+        FROM (SELECT coalesce(duplicate_of, doc_id) AS survivor, doc_id, reason, similarity FROM decisions WHERE stage IS NULL OR duplicate_of IS NOT NULL)
+        WHERE survivor IN (SELECT duplicate_of FROM decisions)""",
+    "duplicate_pairs": "SELECT doc_id, duplicate_of, similarity, reason FROM decisions WHERE duplicate_of IS NOT NULL",
+}  # fmt: skip
+
+
+def build_index(
+    recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], stages: Sequence[Mapping[str, Any]], root: Path, inputs: pa.Schema
+) -> None:
+    """Build run.duckdb aside and rename it over the old one. Its views hold paths relative to the run directory."""
+    run = ledger.run
+    aside = run / f"{ASIDE}{os.getpid()}-{INDEX}"
+    with duckdb.connect() as connection:
+        connection.execute(f"SET file_search_path = {literal(str(run))}")
+        connection.execute(f"ATTACH {literal(str(aside))} AS run (STORAGE_VERSION 'v1.0.0')")
+        connection.execute("USE run")
+        _tables(connection, ledger, groups, stages)
+        connection.execute(DOCUMENTS_SQL)
+        for name, sql in VIEWS.items():
+            connection.execute(f"CREATE VIEW {name} AS {sql}")
+        connection.execute(_corpus_sql(ledger, root, inputs))
+        if EDITS in groups:
+            connection.execute(f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {_parts(ledger, EDITS, groups)} e JOIN decisions USING (file_no, row)")
+        connection.execute("USE memory; DETACH run")
+    sync(aside)
+    os.replace(aside, run / INDEX)
+    sync(run)
+
+
+def _parts(ledger: Ledger, group: str, groups: Mapping[str, str]) -> str:
+    return f"(FROM read_parquet([{', '.join(literal(part.path) for part in ledger.of(group, groups[group]))}]))"
+
+
+def _tables(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mapping[str, str], stages: Sequence[Mapping[str, Any]]
+) -> None:
+    connection.execute(
+        "CREATE TABLE inputs (file_no INTEGER, position INTEGER, file VARCHAR, documents BIGINT, bytes BIGINT, error VARCHAR)"
+    )
+    rows = [(file.file_no, k, file.path, file.rows, file.size, file.error) for k, file in enumerate(ledger.files)]
+    connection.executemany("INSERT INTO inputs VALUES (?, ?, ?, ?, ?, ?)", rows)
+    decisions = ", ".join(literal(part.path) for part in ledger.of(DECISIONS))
+    connection.execute(f"CREATE TABLE decisions AS SELECT * FROM read_parquet([{decisions}])")
+    connection.execute(
+        "CREATE TABLE stages (number INTEGER, stage VARCHAR, documents_in BIGINT, documents_out BIGINT, "
+        "tokens_in BIGINT, tokens_out BIGINT)"
+    )
+    for k, stage in enumerate(stages):
+        names = ("stage", "documents_in", "documents_out", "tokens_in", "tokens_out")
+        connection.execute("INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?)", [k, *(stage[name] for name in names)])
+    joined = _parts(ledger, DOCUMENTS, groups)
+    for group in groups:
+        if group not in (DOCUMENTS, INPUT, EDITS):
+            joined += f" JOIN {_parts(ledger, group, groups)} USING (file_no, row)"
+    current = "SEMI JOIN inputs USING (file_no)"
+    kind = "TABLE" if sum(part.rows for part in ledger.of(DECISIONS)) <= SIGNALS_AS_TABLE else "VIEW"
+    connection.execute(f"CREATE {kind} signals AS SELECT * FROM {joined} {current}")
+
+
+def _corpus_sql(ledger: Ledger, root: Path, inputs: pa.Schema) -> str:
+    """The view of all documents with the input's own columns as the struct `input`, read where the inputs lie."""
+    files = [file for file in ledger.files if file.error is None and file.rows]
+    paths = ", ".join(literal(str(root / file.path)) for file in files)
+    columns = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in inputs.names)
+    prefix = literal(f"{root}/")
+    return f"""
+        CREATE VIEW corpus AS
+        SELECT documents.*, source.input
+        FROM documents JOIN (
+            SELECT replace(filename, {prefix}, '') AS file, file_row_number AS row, struct_pack({columns}) AS input
+            FROM read_parquet([{paths}], filename = true, file_row_number = true, union_by_name = true)
+        ) source USING (file, row)"""

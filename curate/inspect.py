@@ -1,0 +1,170 @@
+"""Looking at runs, signals and rules."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from curate.errors import CurateError, RunError, did_you_mean
+from curate.index import INDEX
+from curate.rules import literal
+
+MAX_ROWS = 1000  # that a table shows; other formats print all
+
+
+def connect(run: Path) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to a run's index, from anywhere.
+
+    Errors: RunError where the run has no index.
+    """
+    if not (run / INDEX).is_file():
+        what = "its run did not get far enough; run it again" if (run / "ledger").is_dir() else "not a run directory"
+        raise RunError(f"{run}: no {INDEX}: {what}")
+    try:
+        connection = duckdb.connect(run / INDEX, read_only=True)
+    except duckdb.Error as error:
+        raise RunError(f"{run / INDEX}: cannot be opened: {_one_line(error)}; run again to rebuild it") from None
+    connection.execute(f"SET file_search_path = {literal(str(run.resolve()))}")
+    return connection
+
+
+def print_query(run: Path, query: str, form: str) -> None:
+    """Print the result of a query as table, csv, json or parquet.
+
+    Errors: CurateError with what DuckDB says of the query.
+    """
+    with connect(run) as connection:
+        try:
+            relation = connection.sql(query)
+            if relation is None:
+                raise CurateError(f"sql: {query.split()[0] if query.split() else 'nothing'}: only queries have a result to print")
+            if form == "table":
+                _print_table(relation)
+            else:
+                _print_file(connection, query, form)
+        except duckdb.Error as error:
+            raise CurateError(f"sql: {_one_line(error)}") from None
+
+
+def _print_table(relation: duckdb.DuckDBPyRelation) -> None:
+    rows = relation.limit(MAX_ROWS + 1).fetchall()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        number = str(kind) in ("BIGINT", "INTEGER", "DOUBLE", "FLOAT", "HUGEINT", "UBIGINT", "SMALLINT")
+        table.add_column(escape(name), justify="right" if number else "left", overflow="fold")
+    for row in rows[:MAX_ROWS]:
+        table.add_row(*(escape(_shown(value)) for value in row))
+    console().print(table)
+    if len(rows) > MAX_ROWS:
+        console().print(f"first {MAX_ROWS:,} rows; --format csv prints all")
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def _print_file(connection: duckdb.DuckDBPyConnection, query: str, form: str) -> None:
+    """Let DuckDB write the result to a file, however large, and copy that to stdout."""
+    if form == "parquet" and sys.stdout.isatty():
+        raise CurateError("sql: parquet is not for a terminal; redirect it to a file")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "result"
+        options = {"csv": "FORMAT csv, HEADER", "json": "FORMAT json, ARRAY true", "parquet": "FORMAT parquet"}[form]
+        connection.execute(f"COPY ({query.rstrip().rstrip(';')}\n) TO {literal(str(path))} ({options})")
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """The closing table: documents and tokens by stage and reason."""
+    documents, tokens = max(summary["documents_in"], 1), max(summary["tokens_in"], 1)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("stage")
+    table.add_column("reason")
+    for name in ("documents", "%", "tokens", "%"):
+        table.add_column(name, justify="right")
+
+    def add(stage: str, reason: str, count: int, size: int, style: str = "") -> None:
+        table.add_row(stage, reason, f"{count:,}", f"{count / documents:.1%}", f"{size:,}", f"{size / tokens:.1%}", style=style)
+
+    add("input", "", summary["documents_in"], summary["tokens_in"], "bold")
+    for stage in summary["stages"]:
+        for reason, gone in stage["dropped"].items():
+            add(stage["stage"], reason, gone["documents"], gone["tokens"])
+    add("kept", "", summary["documents_out"], summary["tokens_out"], "bold")
+    console().print(table)
+    for path in summary["quarantined"]:
+        console().print(f"quarantined: {escape(path)} (why: view `inputs`)")
+    run = summary["run"]
+    shards = f"{summary['shards']} shard{'' if summary['shards'] == 1 else 's'}"
+    console().print(f"{escape(run)}: {shards} in data/, every verdict in run.duckdb, {summary['seconds']:.1f} s", highlight=False)
+    console().print(f'look: curate sql {escape(run)} "SELECT reason, count(*) FROM dropped GROUP BY 1"', highlight=False)
+
+
+def print_signals(group: str | None) -> None:
+    """Signals with type and meaning.
+
+    Errors: CurateError for a group that is not known.
+    """
+    from curate.filters import registry
+
+    groups = registry.groups()
+    if group is not None and group not in groups:
+        raise CurateError(f"signals: no group {group!r}{did_you_mean(group, groups)}")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("group", "signal", "type", "meaning"):
+        table.add_column(name, no_wrap=name != "meaning")
+    for name, signals in groups.items():
+        if group in (None, name):
+            for signal in signals:
+                for column, kind in signal.writes.items():
+                    table.add_row(name, column, str(kind), escape(signal.about[column]))
+    console().print(table)
+
+
+def print_rules(name: str | None) -> None:
+    """Rule sets, or the rules of one.
+
+    Errors: RecipeError for a set that is not known.
+    """
+    from curate.filters import registry
+    from curate.rules import BUILT_IN, named_set
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    if name is None:
+        for column in ("set", "rules", "about"):
+            table.add_column(column)
+        for key, found in registry.rule_sets().items():
+            table.add_row(key, str(len(found["rules"])), escape(" ".join(found["about"].split())))
+        table.add_row("(built in)", str(len(BUILT_IN)), escape("; ".join(f"{k}: {v}" for k, v in BUILT_IN.items())))
+    else:
+        for column in ("reason", "drops a document where", "source"):
+            table.add_column(column)
+        for resolved in named_set(name):
+            rule = resolved.rule
+            bound = f"{rule.signal} < {rule.min}" if rule.min is not None else f"{rule.signal} > {rule.max}"
+            condition = rule.when or (f"{bound}, if {rule.if_}" if rule.if_ else bound)
+            table.add_row(rule.reason, escape(condition), escape(rule.source))
+    console().print(table)
+
+
+def console() -> Console:
+    """Stdout as wide as the terminal; wide enough for any table where it is not one."""
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split("\n\nLINE")[0].split())

@@ -1,0 +1,176 @@
+"""The ledger of a run: parts, the snapshot that lists those in force, and the lock."""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.corpus import InputFile, Unit
+from curate.errors import RunError
+from curate.files import committed, sha256_of, write_json
+
+LEDGER_VERSION = 1
+PART_ROW_GROUP = 1 << 17
+COMMIT_SHARE = 20  # a commit may cost one twentieth of the time between commits
+
+
+@dataclass(frozen=True)
+class Part:
+    """A committed file of the run: signals of some units, decisions, or an output shard."""
+
+    group: str
+    digest: str
+    path: str  # relative to the run directory
+    rows: int
+    bytes: int
+    sha256: str
+    units: tuple[Unit, ...] = ()
+    contents: tuple[str, ...] = ()  # of group `documents`: for each unit, xxh3-128 over its documents' hashes
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """An input file's number in this run directory, given once and never reused."""
+
+    file_no: int
+    path: str
+    identity: str
+    rows: int
+    size: int
+    mtime_ns: int
+    error: str | None = None  # why it is quarantined
+
+
+@dataclass
+class Ledger:
+    """The snapshot in memory; `commit` makes it the one in force."""
+
+    run: Path
+    files: list[KnownFile] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    next_file_no: int = 0
+    _committed_at: float = 0.0
+    _commit_seconds: float = 0.0
+
+    @property
+    def path(self) -> Path:
+        """Where the snapshot lies."""
+        return self.run / "ledger" / "snapshot.json"
+
+    def number(self, file: InputFile) -> KnownFile:
+        """The file's number: the one it had, or the next."""
+        for known in self.files:
+            if (known.path, known.identity) == (file.path, file.identity):
+                return replace(known, error=None)
+        known = KnownFile(self.next_file_no, file.path, file.identity, file.rows, file.size, file.mtime_ns)
+        self.next_file_no += 1
+        return known
+
+    def of(self, group: str, digest: str | None = None) -> list[Part]:
+        """Parts in force of a group, in the order of their units."""
+        found = [p for p in self.parts if p.group == group and digest in (None, p.digest)]
+        return sorted(found, key=lambda part: (part.units, part.path))
+
+    def put(self, group: str, parts: Iterable[Part]) -> None:
+        """Replace a group's parts and commit."""
+        self.parts = [part for part in self.parts if part.group != group] + list(parts)
+        self.commit()
+
+    def commit(self) -> None:
+        """Replace snapshot.json atomically."""
+        started = time.monotonic()
+        write_json(
+            self.path,
+            {
+                "ledger_version": LEDGER_VERSION,
+                "next_file_no": self.next_file_no,
+                "files": [asdict(file) for file in self.files],
+                "parts": [asdict(part) | {"units": [[u.file_no, u.start, u.stop] for u in part.units]} for part in self.parts],
+            },
+        )
+        self._committed_at = time.monotonic()
+        self._commit_seconds = self._committed_at - started
+
+    def commit_if_due(self) -> bool:
+        """Commit unless that would take more than a twentieth of the time; say whether it was done."""
+        due = time.monotonic() - self._committed_at >= COMMIT_SHARE * self._commit_seconds
+        if due:
+            self.commit()
+        return due
+
+
+def read_ledger(run: Path) -> Ledger:
+    """The ledger in force in a run directory; an empty one where there is none.
+
+    Errors: RunError for a snapshot of another version or a broken one.
+    """
+    ledger = Ledger(run)
+    if not ledger.path.exists():
+        return ledger
+    try:
+        snapshot: dict[str, Any] = json.loads(ledger.path.read_text("utf-8"))
+        if snapshot["ledger_version"] != LEDGER_VERSION:
+            raise RunError(
+                f"{run}: its ledger has version {snapshot['ledger_version']}, this curate reads {LEDGER_VERSION}; "
+                "choose another output"
+            )
+        ledger.files = [KnownFile(**file) for file in snapshot["files"]]
+        for part in snapshot["parts"]:
+            units = tuple(Unit(*unit) for unit in part.pop("units"))
+            ledger.parts.append(Part(**part | {"units": units, "contents": tuple(part["contents"])}))
+        ledger.next_file_no = snapshot["next_file_no"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{ledger.path}: damaged ({error}); choose another output or remove {run}") from None
+    return ledger
+
+
+def write_part(run: Path, group: str, digest: str, name: str, table: pa.Table, **more: Any) -> Part:  # noqa: ANN401
+    """Commit a table of the ledger as one Parquet file with fixed row groups."""
+    path = Path("ledger") / _folder(group) / f"{digest[:8]}-{name}.parquet"
+    with committed(run / path) as aside:
+        pq.write_table(table.combine_chunks(), aside, compression="zstd", row_group_size=PART_ROW_GROUP)
+    return finished_part(run, group, digest, path, len(table), **more)
+
+
+def finished_part(run: Path, group: str, digest: str, path: Path, rows: int, **more: Any) -> Part:  # noqa: ANN401
+    """A committed file as a part, with its size and hash."""
+    full = run / path
+    return Part(group, digest, path.as_posix(), rows, full.stat().st_size, sha256_of(full), **more)
+
+
+def _folder(group: str) -> str:
+    return group if group in ("edits", "decisions", "pairs") else f"signals/{group}"
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run directory for this process.
+
+    Errors: RunError naming the owner where another process holds it.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = (run / "lock").open("a+")
+    except OSError as error:
+        raise RunError(f"{run}: cannot be written: {error.strerror}; choose another output") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            owner = lock.read().strip() or "another process"
+            raise RunError(f"{run}: in use by {owner}; wait for it, or choose another output") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+        yield
+        lock.truncate(0)

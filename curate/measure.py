@@ -1,0 +1,236 @@
+"""The first map: read a task's units once, edit them, measure every signal group that lacks them, commit the parts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from xxhash import xxh3_128
+
+from curate.corpus import Unit, check_unchanged, read_rows
+from curate.edits import PART as EDIT_PART
+from curate.edits import apply_edits, find_edits
+from curate.errors import InputError
+from curate.filters import registry
+from curate.filters.duplicates import hash_texts
+from curate.kernels.arrow import text_views
+from curate.ledger import Part, write_part
+from curate.recipe import digest_of
+
+TASK_BYTES = 96 << 20
+DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it is UTF-8, and the user's id
+INPUT = "input"  # the input columns that rules, strata and exclusions name
+EDITS = "edits"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How documents are read: the columns of the recipe."""
+
+    text: str
+    id: str | None
+    input_columns: tuple[tuple[str, pa.DataType], ...]
+    editors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that a task reads."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some units, and the groups to be measured on each."""
+
+    run: str
+    units: tuple[Unit, ...]
+    sources: Mapping[int, Source]  # by file_no
+    groups: Mapping[str, str]  # group to digest
+    reading: Reading
+
+    @property
+    def name(self) -> str:
+        """Names the task's parts: the place where it starts."""
+        return f"{self.units[0].file_no:05d}-{self.units[0].start:010d}"
+
+    def __str__(self) -> str:
+        """Where the task works, for messages."""
+        first, last = self.units[0], self.units[-1]
+        path = self.sources[first.file_no].path
+        more = f" to {self.sources[last.file_no].path}" if last.file_no != first.file_no else ""
+        return f"{path} rows {first.start} to {last.stop}{more}"
+
+
+def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
+    """The digest of each group: its code, its parameters, and the edits that were made before it."""
+    editors = [registry.edits()[name] for name in reading.editors]
+    edited = [reading.text, [(e.name, registry.code_of([e.find])) for e in editors]]
+    digests = {
+        DOCUMENTS: digest_of([registry.code_of([hash_texts, measure]), reading.text, reading.id]),
+        INPUT: digest_of([[name, str(kind)] for name, kind in reading.input_columns]),
+        EDITS: digest_of(edited),
+    }
+    for name in names:
+        if name in registry.groups():
+            code = registry.code_of(signal.measure for signal in registry.groups()[name])
+            digests[name] = digest_of([code, edited])
+    return {name: digests[name] for name in names}
+
+
+def measure(task: Task) -> list[Part]:
+    """Measure a task's groups and commit one part each.
+
+    Errors: InputError with `file_no` of the file that cannot be read.
+    """
+    columns = _columns_needed(task)
+    collected: dict[str, list[pa.Table]] = {group: [] for group in task.groups}
+    contents: list[str] = []
+    for unit in task.units:
+        source = task.sources[unit.file_no]
+        content = xxh3_128()
+        try:
+            check_unchanged(Path(source.path), source.size, source.mtime_ns)
+            row = unit.start
+            for batch in read_rows(Path(source.path), unit.start, unit.stop, columns):
+                for group, table in _measure_batch(task, batch).items():
+                    place = {"file_no": unit.file_no, "row": row}
+                    if group == DOCUMENTS:
+                        _feed(content, table)
+                    collected[group].append(_placed(table, len(batch), place))
+                row += len(batch)
+        except InputError as error:
+            error.file_no = unit.file_no  # type: ignore[attr-defined]
+            raise
+        contents.append(content.hexdigest())
+    parts = []
+    for group, digest in task.groups.items():
+        table = pa.concat_tables(collected[group])
+        known = tuple(contents) if group == DOCUMENTS else ()
+        parts.append(write_part(Path(task.run), group, digest, task.name, table, units=task.units, contents=known))
+    return parts
+
+
+def _columns_needed(task: Task) -> list[str]:
+    names = [name for name, _ in task.reading.input_columns] if INPUT in task.groups else []
+    if set(task.groups) - {INPUT}:
+        names.append(task.reading.text)
+    if DOCUMENTS in task.groups and task.reading.id:
+        names.append(task.reading.id)
+    return list(dict.fromkeys(names))
+
+
+def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
+    """Every group of the task on one batch, without keys (edits: with the row within the batch)."""
+    measured: dict[str, pa.Table] = {}
+    reading = task.reading
+    if INPUT in task.groups:
+        measured[INPUT] = pa.table({n: _cast(batch.column(n), kind) for n, kind in reading.input_columns if n in batch.schema.names}
+                                   | {n: pa.nulls(len(batch), kind) for n, kind in reading.input_columns if n not in batch.schema.names})  # fmt: skip
+    if not set(task.groups) - {INPUT}:
+        return measured
+    raw = batch.column(reading.text)
+    valid = is_utf8(raw)
+    if DOCUMENTS in task.groups:
+        high, low = hash_texts(pc.fill_null(raw, ""))  # a null text has the hash of an empty one
+        size = pa.array(np.diff(text_views(raw)[0]))
+        known = {"raw_n_bytes": size, "raw_hash_high": high, "raw_hash_low": low, "is_null": raw.is_null(), "is_utf8": valid}
+        if reading.id:
+            known["id"] = _cast(batch.column(reading.id), pa.string())
+        measured[DOCUMENTS] = pa.table(known)
+    texts = raw if pc.all(valid).as_py() is not False else pc.if_else(valid, raw, pa.scalar(None, raw.type))
+    if reading.editors:
+        edits = find_edits(texts, [registry.edits()[name] for name in reading.editors])
+        texts = apply_edits(texts, edits)
+        if EDITS in task.groups:
+            measured[EDITS] = edits
+    for group in task.groups:
+        if group in registry.groups():
+            columns: dict[str, pa.Array] = {}
+            for signal in registry.groups()[group]:
+                columns |= signal(texts)
+            measured[group] = pa.table(columns)
+    return measured
+
+
+def _placed(table: pa.Table, rows: int, place: dict[str, int]) -> pa.Table:
+    """`table` with its key: the file and the row within it."""
+    file_no, row = place["file_no"], place["row"]
+    if "row" in table.schema.names:  # edits: the row within the batch becomes the row within the file
+        table = table.set_column(0, "row", pc.add(table["row"], row))
+        table = table.append_column("stage", pa.array(["input"] * len(table), pa.string()))
+        return table.add_column(0, "file_no", pa.array(np.full(len(table), file_no, np.int32))).cast(EDIT_PART)
+    table = table.add_column(0, "row", pa.array(np.arange(row, row + rows, dtype=np.int64)))
+    return table.add_column(0, "file_no", pa.array(np.full(rows, file_no, dtype=np.int32)))
+
+
+def is_utf8(texts: pa.Array) -> pa.Array:
+    """Whether each text is well-formed UTF-8; null for null."""
+    try:
+        texts.validate(full=True)
+        return pc.if_else(texts.is_null(), pa.scalar(None, pa.bool_()), True)
+    except pa.ArrowInvalid:
+        return pa.array([None if raw is None else _decodes(raw) for raw in texts.cast(_binary_of(texts.type)).to_pylist()], pa.bool_())
+
+
+def _decodes(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _binary_of(kind: pa.DataType) -> pa.DataType:
+    return pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()
+
+
+def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    try:
+        return column.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"a column of {column.type} cannot be read as {kind}: {error}") from None
+
+
+def _feed(content: Any, documents: pa.Table) -> None:  # noqa: ANN401 - xxhash has no public type for its state
+    """Add documents to the hash of a unit's content, which does not depend on how batches were cut."""
+    halves = [documents[name].combine_chunks().to_numpy().byteswap() for name in ("raw_hash_high", "raw_hash_low")]
+    content.update(np.stack(halves, axis=1).tobytes())
+
+
+def plan_tasks(
+    run: Path, units: Sequence[Unit], sizes: Sequence[int], sources: Mapping[int, Source], reading: Reading,
+    missing: Mapping[Unit, tuple[str, ...]], digests: Mapping[str, str],
+) -> list[Task]:  # fmt: skip
+    """Tasks of about 96 MB of text over all units, each without the groups that its units have.
+
+    Small units are put together, so that a corpus of many small files makes few parts. The cuts depend on all units
+    and not on what is done already: a resumed run makes the same parts as one that was never stopped.
+    """
+    tasks: list[Task] = []
+
+    def close(held: list[Unit]) -> None:
+        for groups in dict.fromkeys(missing[unit] for unit in held):  # units that lack the same groups go together
+            chosen = tuple(unit for unit in held if missing[unit] == groups)
+            if groups:
+                used = {no: sources[no] for no in {unit.file_no for unit in chosen}}
+                tasks.append(Task(str(run), chosen, used, {g: digests[g] for g in groups}, reading))
+
+    held: list[Unit] = []
+    size = rows = 0
+    for unit, unit_size in zip(units, sizes, strict=True):
+        if held and (size + unit_size > TASK_BYTES or rows + unit.stop - unit.start > 1 << 18):
+            close(held)
+            held, size, rows = [], 0, 0
+        held.append(unit)
+        size += unit_size
+        rows += unit.stop - unit.start
+    close(held)
+    return tasks
+

@@ -1,0 +1,369 @@
+"""The order of stages of a run; one short function a stage."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numba
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+import curate
+from curate import decide, shards
+from curate.corpus import InputFile, Unit, cut_units, find_files, open_footers, unified_schema, unit_bytes
+from curate.engine import Engine, Processes
+from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, RecipeError, did_you_mean
+from curate.files import remove_asides, sync, write_json
+from curate.filters import registry
+from curate.index import build_index
+from curate.ledger import Ledger, Part, locked, read_ledger
+from curate.manifests.manifest import build_manifest, stage_counts
+from curate.measure import DOCUMENTS, EDITS, INPUT, Reading, Source, Task, group_digests, measure, plan_tasks
+from curate.progress import Log, Meter, open_log
+from curate.recipe import Recipe, digest_of
+from curate.rules import ResolvedRule, check_conditions, input_columns, resolve
+
+TEXT_GROUPS = ("characters", "words", "lines")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will read and measure."""
+
+    root: Path
+    files: Mapping[int, InputFile]  # by file_no, those that can be read
+    units: tuple[Unit, ...]
+    inputs: pa.Schema
+    reading: Reading
+    groups: Mapping[str, str]  # group to digest
+    rules: tuple[ResolvedRule, ...]
+    excluded: tuple[str, ...]
+    quarantine: bool  # or stop at a file that cannot be read
+
+    @property
+    def sources(self) -> dict[int, Source]:
+        """Where each file lies."""
+        return {no: Source(str(self.root / f.path), f.size, f.mtime_ns) for no, f in self.files.items()}
+
+
+def run(recipe: Recipe, workers: int, quiet: bool = False, engine: Engine | None = None, editors: Sequence[str] = ()) -> dict[str, Any]:
+    """Carry out a recipe and return the summary that the closing table shows.
+
+    A run directory that holds finished work is gone on with: only what is missing is done.
+
+    Errors: any CurateError; what was finished stays.
+    """
+    started = time.monotonic()
+    directory = recipe.run_directory
+    rules = tuple(resolve(recipe.tier1))
+    excluded = read_exclusions(recipe.exclude)
+    with locked(directory), open_log(directory, quiet) as log:
+        remove_asides(directory)
+        ledger = read_ledger(directory)
+        try:
+            plan = make_plan(recipe, ledger, rules, excluded, editors, log)
+            _write_run_facts(recipe, plan, workers)
+            pool: AbstractContextManager[Engine] = Processes(workers) if engine is None else nullcontext(engine)
+            with pool as running:
+                measure_stage(plan, ledger, running, log)
+                with decide.database(directory, workers) as connection:
+                    digest = decide_stage(recipe, plan, ledger, connection, log)
+                    stages = _stages(ledger, connection)
+                if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
+                    build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs)
+                    raise EmptyOutputError(_nothing_kept(directory, stages))
+                shard_stage(recipe, plan, ledger, digest, running, log)
+            build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs)
+            write_json(directory / "manifest.json", build_manifest(recipe, ledger, plan.groups, rules, stages, plan.inputs))
+        except (KeyboardInterrupt, duckdb.InterruptException) as error:
+            log.event("interrupted")
+            raise Interrupted("stopped; what was finished is kept: run the same command to go on") from error
+        except CurateError as error:
+            log.event("failed", error=str(error))
+            raise
+        summary = _summary(directory, ledger, stages, time.monotonic() - started)
+        log.event("finished", **{name: summary[name] for name in ("documents_in", "documents_out", "tokens_in", "tokens_out")})
+    return summary
+
+
+def make_plan(
+    recipe: Recipe, ledger: Ledger, rules: Sequence[ResolvedRule], excluded: Sequence[str], editors: Sequence[str], log: Log
+) -> Plan:
+    """Open every footer, check columns and rules, number the files, cut the units. No document is read.
+
+    Errors: InputError for a file that cannot be read (unless quarantined) or does not fit; RecipeError.
+    """
+    root, paths = find_files(recipe.input, ledger.run)
+    known = []
+    files: dict[int, InputFile] = {}
+    for path, found in zip(paths, open_footers(root, paths, recipe.input), strict=True):
+        if isinstance(found, InputError):
+            if recipe.on_error == "stop":
+                raise found
+            log.say(f"quarantined: {found}")
+            log.event("quarantined", file=str(path), error=str(found))
+            found_file = InputFile(path.relative_to(root).as_posix(), path.stat().st_size, "", 0, pa.schema([]), (), ())
+            known.append(replace(ledger.number(found_file), error=_without_root(str(found), root)))
+        else:
+            known.append(ledger.number(found))
+            files[known[-1].file_no] = found
+    ledger.files = known
+    if not sum(file.rows for file in files.values()):
+        raise InputError(f"input.paths: no documents in {len(paths)} files under {root}")
+    inputs = unified_schema(list(files.values()))
+    reading = Reading(recipe.input.text, recipe.input.id, _input_columns(recipe, rules, excluded, inputs), tuple(editors))
+    names = [DOCUMENTS, *TEXT_GROUPS]
+    names += ["hashes"] if recipe.dedup.exact else []
+    names += [INPUT] if reading.input_columns else []
+    names += [EDITS] if editors else []
+    groups = group_digests(names, reading)
+    check_conditions(rules, _signals_schema(groups), pa.schema(reading.input_columns))
+    units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
+    log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
+    return Plan(root, files, units, inputs, reading, groups, tuple(rules), tuple(excluded), recipe.on_error == "quarantine")
+
+
+def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
+    """Map 1: measure what the ledger lacks."""
+    _drop_stale_parts(plan, ledger)
+    missing = _missing_groups(plan, ledger)
+    sizes = [unit_bytes(unit, plan.files[unit.file_no]) for unit in plan.units]
+    tasks = plan_tasks(ledger.run, plan.units, sizes, plan.sources, plan.reading, missing, plan.groups)
+    ledger.commit()
+    size_of = dict(zip(plan.units, sizes, strict=True))
+    reused = len(plan.units) - sum(map(bool, missing.values()))
+    if reused:
+        log.say(f"{reused} of {len(plan.units)} units are measured already")
+    if not tasks:
+        return
+    warm_kernels()
+    meter = Meter(log, "measuring", sum(size_of[unit] for task in tasks for unit in task.units))
+    queue = list(tasks)
+    while queue:
+        again: list[Task] = []
+        for task, result in engine.map(measure, queue):
+            if isinstance(result, CurateError):
+                again += _quarantine(plan, ledger, task, result, log)
+            elif task is not None:
+                ledger.parts += result
+                ledger.commit_if_due()
+                rows = sum(unit.stop - unit.start for unit in task.units)
+                whole = set(plan.groups) == set(task.groups)
+                passing = decide.count_passing(ledger, plan.groups, plan.rules, result) if whole else None
+                meter.add(rows, sum(size_of[unit] for unit in task.units), passing)
+                log.event("measured", task=str(task), documents=rows, groups=sorted(task.groups))
+            meter.show()
+        queue = again
+    ledger.commit()
+    meter.show(last=True)
+
+
+def decide_stage(recipe: Recipe, plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection, log: Log) -> str:
+    """Decide every document in SQL, unless the decisions in force are these; return their digest."""
+    digest = digest_of([
+        registry.code_of([decide.decide, resolve]),
+        recipe.digest(),
+        [part.sha256 for group, group_digest in plan.groups.items() for part in ledger.of(group, group_digest)],
+        [(file.file_no, file.path, file.error is None) for file in ledger.files],
+        plan.excluded,
+    ])  # fmt: skip
+    if not ledger.of(decide.DECISIONS, digest):
+        _unfinish(ledger.run)
+        parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, connection, digest)
+        ledger.put(decide.DECISIONS, parts)
+        log.event("decided", documents=sum(part.rows for part in parts))
+    return digest
+
+
+def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engine: Engine, log: Log) -> None:
+    """The last map: write the shards that are missing, and remove those of earlier decisions."""
+    edits = ledger.of(EDITS, plan.groups[EDITS]) if EDITS in plan.groups else []
+    schema = plan.inputs
+    digest = digest_of([registry.code_of([shards.write_shard]), decisions, schema.to_string(), [p.sha256 for p in edits]])
+    if any(part.digest != digest for part in ledger.of(shards.DATA)):
+        _unfinish(ledger.run)
+        ledger.put(shards.DATA, [])
+    tasks = shards.plan_shards(ledger, digest, plan.sources, recipe.input.text, schema, edits)
+    done = {part.path for part in ledger.of(shards.DATA) if (ledger.run / part.path).exists()}
+    tasks = [task for task in tasks if str(task) not in done]
+    if tasks:
+        _unfinish(ledger.run)
+    meter = Meter(log, "writing", len(tasks))
+    for task, result in engine.map(shards.write_shard, tasks):
+        if isinstance(result, CurateError):
+            raise result
+        if task is not None:
+            ledger.parts.append(result)
+            ledger.commit_if_due()
+            meter.add(result.rows, 1)
+            log.event("wrote", shard=result.path, documents=result.rows)
+        meter.show()
+    ledger.commit()
+    if tasks:
+        meter.show(last=True)
+    wanted = {part.path for part in ledger.of(shards.DATA)}
+    for path in (ledger.run / shards.DATA).glob("*.parquet"):
+        if path.relative_to(ledger.run).as_posix() not in wanted:
+            path.unlink()
+
+
+def warm_kernels() -> None:
+    """Compile every kernel in this process, so that workers find them on the disk."""
+    texts = pa.array(["Warm the kernels. é", None, "你好"])
+    for signals in registry.groups().values():
+        for signal in signals:
+            signal(texts)
+
+
+def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
+    """The ids, hashes and urls in files of `exclude`: a value per line, or the columns of that name in Parquet.
+
+    Errors: RecipeError for a file that is missing or has none of the columns.
+    """
+    values: set[str] = set()
+    for name in paths:
+        path = Path(name)
+        if not path.is_file():
+            raise RecipeError(f"exclude: {name}: no such file")
+        try:
+            if path.suffix != ".parquet":
+                values |= {line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()}
+                continue
+            columns = [c for c in pq.read_schema(path).names if c in ("id", "doc_id", "url", "hash")]
+            if not columns:
+                raise RecipeError(f"exclude: {name}: no column id, doc_id, url or hash")
+            for column in pq.read_table(path, columns=columns).columns:
+                values |= set(column.cast(pa.string()).drop_null().to_pylist())
+        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+            raise RecipeError(f"exclude: {name}: cannot be read: {' '.join(str(error).split())}") from None
+    return tuple(sorted(values))
+
+
+def _input_columns(
+    recipe: Recipe, rules: Sequence[ResolvedRule], excluded: Sequence[str], inputs: pa.Schema
+) -> tuple[tuple[str, pa.DataType], ...]:
+    """Input columns that decisions need: those in conditions, the strata, and `url` for exclusions."""
+    wanted = dict.fromkeys(input_columns(rules))
+    for stratum in recipe.input.strata:
+        name = stratum.removesuffix("?")
+        if name in inputs.names or not stratum.endswith("?"):
+            wanted[name] = None
+    if excluded and "url" in inputs.names and pa.types.is_string(inputs.field("url").type):
+        wanted["url"] = None
+    for name in wanted:
+        if name not in inputs.names:
+            raise RecipeError(f"the input has no column {name!r}{did_you_mean(name, inputs.names)}")
+    return tuple((name, inputs.field(name).type) for name in wanted)
+
+
+def _signals_schema(groups: Mapping[str, str]) -> pa.Schema:
+    """The columns that the decision query will see."""
+    fields = [pa.field("raw_n_bytes", pa.int64())]
+    for group in groups:
+        for signal in registry.groups().get(group, []):
+            fields += [pa.field(name, kind) for name, kind in signal.writes.items()]
+    return pa.schema(fields)
+
+
+def _missing_groups(plan: Plan, ledger: Ledger) -> dict[Unit, tuple[str, ...]]:
+    """For each unit, the groups that no part in force holds."""
+    held = {group: {u for part in ledger.of(group, digest) for u in part.units} for group, digest in plan.groups.items()}
+    return {unit: tuple(group for group in plan.groups if unit not in held[group]) for unit in plan.units}
+
+
+def _drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
+    """Forget parts that the plan's units cannot use: lost files, other digests, other cuts of the same file."""
+    units = set(plan.units)
+    numbers = set(plan.files)
+
+    def usable(part: Part) -> bool:
+        if part.group in (decide.DECISIONS, shards.DATA):
+            return True
+        current = [unit for unit in part.units if unit.file_no in numbers]
+        fits = plan.groups.get(part.group) == part.digest and bool(current) and units.issuperset(current)
+        return fits and (ledger.run / part.path).exists()
+
+    ledger.parts = [part for part in ledger.parts if usable(part)]
+
+
+def _quarantine(plan: Plan, ledger: Ledger, task: Task, error: CurateError, log: Log) -> list[Task]:
+    """Put the file that failed aside and return the task without it; raise where the recipe says stop."""
+    file_no = getattr(error, "file_no", None)
+    if file_no is None or not plan.quarantine:
+        raise error
+    log.say(f"quarantined: {error}")
+    log.event("quarantined", file=plan.files[file_no].path, error=str(error))
+    message = _without_root(str(error), plan.root)
+    ledger.files = [replace(f, error=message) if f.file_no == file_no else f for f in ledger.files]
+    rest = tuple(unit for unit in task.units if unit.file_no != file_no)
+    return [replace(task, units=rest)] if rest else []
+
+
+def _without_root(message: str, root: Path) -> str:
+    """An error without the place of the corpus on this machine: it goes into the manifest."""
+    return message.replace(f"{root}/", "")
+
+
+def _unfinish(run: Path) -> None:
+    """Take the manifest away before what it describes changes."""
+    if (run / "manifest.json").exists():
+        (run / "manifest.json").unlink()
+        sync(run)
+
+
+def _stages(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    paths = [str(ledger.run / part.path) for part in ledger.of(decide.DECISIONS)]
+    connection.execute("CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens FROM read_parquet(?)", [paths])
+    return stage_counts(connection, decide.STAGES)
+
+
+def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:
+    reasons = {r: n["documents"] for stage in stages for r, n in stage["dropped"].items()}
+    most = sorted(reasons, key=lambda reason: -reasons[reason])[:3]
+    told = ", ".join(f"{reason} {reasons[reason]:,}" for reason in most)
+    return (
+        f"none of {stages[0]['documents_in']:,} documents is kept ({told}); look with `curate sql {run} "
+        "\"SELECT * FROM documents\"`, loosen tier1.thresholds, or set allow_empty: true"
+    )
+
+
+def _write_run_facts(recipe: Recipe, plan: Plan, workers: int) -> None:
+    """recipe.yaml as resolved, and run.json with what the manifest must not hold: clock, host, places."""
+    run = recipe.run_directory
+    resolved = recipe.resolved() | {"output": str(run)}
+    write_json(run / "run.json", {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "workers": workers,
+        "corpus_root": str(plan.root),
+        "working_directory": os.getcwd(),
+        "versions": {"python": platform.python_version(), "curate": curate.__version__, "duckdb": duckdb.__version__,
+                     "numba": numba.__version__, "pyarrow": pa.__version__},
+    })  # fmt: skip
+    text = yaml.safe_dump(json.loads(json.dumps(resolved)), sort_keys=False, allow_unicode=True, width=100)
+    (run / "recipe.yaml").write_text(text, "utf-8")
+
+
+def _summary(run: Path, ledger: Ledger, stages: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
+    """What the closing table and --json show."""
+    first, last = stages[0], stages[-1]
+    return {
+        "run": str(run),
+        "documents_in": first["documents_in"],
+        "documents_out": last["documents_out"],
+        "tokens_in": first["tokens_in"],
+        "tokens_out": last["tokens_out"],
+        "shards": len(ledger.of(shards.DATA)),
+        "quarantined": [file.path for file in ledger.files if file.error],
+        "stages": [dict(stage) for stage in stages],
+        "seconds": round(seconds, 3),
+    }

@@ -1,0 +1,94 @@
+"""Progress of long work on stderr, and the run's log."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+LINE_SECONDS = 10.0  # between lines where stderr is not a terminal
+
+
+@dataclass
+class Log:
+    """Events as JSON lines in run.log, and progress for the user unless quiet."""
+
+    file: TextIO
+    quiet: bool
+    _started: float = field(default_factory=time.monotonic)
+
+    def event(self, name: str, **facts: object) -> None:
+        """Write one line to run.log."""
+        seconds = round(time.monotonic() - self._started, 3)
+        line = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "seconds": seconds, "event": name, **facts}
+        self.file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        self.file.flush()
+
+    def say(self, text: str) -> None:
+        """Tell the user one line."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one place that talks
+
+
+@contextmanager
+def open_log(run: Path, quiet: bool) -> Iterator[Log]:
+    """The run's log, appended to."""
+    with (run / "run.log").open("a", encoding="utf-8") as file:
+        yield Log(file, quiet)
+
+
+@dataclass
+class Meter:
+    """Counts of a map in progress, shown as one line that a terminal rewrites."""
+
+    log: Log
+    title: str
+    total_bytes: int
+    documents: int = 0
+    bytes: int = 0
+    passing: int | None = None
+    _started: float = field(default_factory=time.monotonic)
+    _shown: float = 0.0
+    _width: int = 0
+
+    def add(self, documents: int, size: int, passing: int | None = None) -> None:
+        """Count finished work."""
+        self.documents += documents
+        self.bytes += size
+        if passing is not None:
+            self.passing = (self.passing or 0) + passing
+
+    def line(self) -> str:
+        """Title, share, documents/s, MB/s, time to go, kept so far."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        share = self.bytes / self.total_bytes if self.total_bytes else 1.0
+        text = f"{self.title}  {min(share, 1):4.0%}  {self.documents:,} documents"
+        if self.documents:
+            left = seconds * (1 - share) / share if share else 0
+            text += f"  {self.documents / seconds:,.0f}/s  {self.bytes / 1e6 / seconds:,.1f} MB/s  {_clock(left)} left"
+        if self.passing is not None and self.documents:
+            text += f"  {self.passing / self.documents:.1%} pass the rules"
+        return text
+
+    def show(self, last: bool = False) -> None:
+        """Rewrite the line on a terminal; elsewhere print one every ten seconds."""
+        if self.log.quiet:
+            return
+        now = time.monotonic()
+        if sys.stderr.isatty():
+            line = self.line()
+            self._width = max(self._width, len(line))
+            sys.stderr.write("\r" + line.ljust(self._width) + ("\n" if last else ""))
+            sys.stderr.flush()
+        elif last or now - max(self._shown, self._started) >= LINE_SECONDS:
+            self._shown = now
+            self.log.say(self.line())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

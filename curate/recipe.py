@@ -1,0 +1,400 @@
+"""The recipe: one YAML file, typed, that holds every knob which changes the result."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from curate.errors import RecipeError, did_you_mean
+
+# Sections and fields whose type stands but whose work is not built yet: set to anything but this, they are refused.
+NOT_BUILT: dict[str, Any] = {
+    "input.messages": None,
+    "tokenizer": "estimate",
+    "teacher": "rules",
+    "tier1.language": None,
+    "tier1.perplexity": None,
+    "tier1.length_penalty": None,
+    "tier1.pii": "off",
+    "tier1.decontaminate": None,
+    "dedup.near": None,
+    "dedup.lines": None,
+    "dedup.against": [],
+    "tier2": None,
+    "tier3": None,
+    "distill": None,
+    "evaluate": None,
+    "models.pin": None,
+    "export": [],
+}
+
+
+def parse_size(value: object) -> object:
+    """Bytes from a number or from text like 10MB (decimal) or 64MiB (binary)."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?\s*", value)
+    if match is None:
+        raise ValueError(f"{value!r} is not a size; write bytes, or a number with kB, MB, GB, KiB, MiB, GiB")
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** "_kMGT".index(unit or "_"))
+
+
+def parse_share(value: object) -> object:
+    """A share like 15% as a fraction; numbers stay what they are."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        return float(value.strip()[:-1]) / 100
+    return value
+
+
+def not_empty(value: list[Any]) -> list[Any]:
+    """Refuse an empty list."""
+    if not value:
+        raise ValueError("is empty; name at least one")
+    return value
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+Share = Annotated[float | int, BeforeValidator(parse_share), Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A section of the recipe: no unknown fields, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class Source(Section):
+    """Some of the inputs, with their own text column, name and licence."""
+
+    paths: list[str]
+    text: str = "text"
+    source: str | None = None
+    license: str | None = None
+
+
+class Input(Section):
+    """Where the corpus is and which columns matter."""
+
+    paths: Annotated[list[str | Source], AfterValidator(not_empty)] = Field(
+        description="Parquet files, globs and directories, relative to the folder that curate is started in"
+    )
+    text: str = Field("text", description="the column with the text")
+    messages: str | None = Field(None, description="a column of {role, content}, instead of text")
+    id: str | None = Field(None, description="a column with one value per document; without it doc_id is a hash of the text")
+    strata: list[str] = Field([], description="columns that quotas and percentiles are taken within; `name?` may be missing")
+    max_document_bytes: Size = Field(10_000_000, description="longer documents are dropped as too_large")
+
+
+class Rule(Section):
+    """A rule: one signal with an inclusive bound and perhaps a condition, or a free condition (`when`)."""
+
+    reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="what was wrong, as in too_few_words")
+    signal: str | None = None
+    min: float | int | None = None
+    max: float | int | None = None
+    if_: str | None = Field(None, alias="if", description="SQL over signals and input columns (input.x); else no verdict")
+    when: str | None = Field(None, description="SQL over signals and input columns; true drops")
+    source: str = ""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "Rule":
+        bounded = self.signal is not None and (self.min is None) != (self.max is None) and self.when is None
+        free = self.when is not None and not {"signal", "min", "max", "if_"} & self.model_fields_set
+        if not (bounded or free):
+            raise ValueError(f"{self.reason}: a rule has `signal` with either `min` or `max` (and perhaps `if`), or `when`")
+        return self
+
+
+class Language(Section):
+    """Languages to keep."""
+
+    keep: list[str]
+    min_confidence: float = 0.65
+
+
+class Perplexity(Section):
+    """A band of perplexity in percentiles, per stratum."""
+
+    model: str | dict[str, str] = "default"
+    band: tuple[float, float] = (0, 90)
+    by: list[str] = ["language", "length_bucket"]
+
+
+class LengthPenalty(Section):
+    """Words below and above which coarse_score falls."""
+
+    low: int = 100
+    high: int = 50_000
+
+
+class Decontaminate(Section):
+    """Evaluation sets whose text must not be in the corpus."""
+
+    against: list[str]
+    ngram: int = 13
+
+
+class Tier1(Section):
+    """Filters that need no LLM."""
+
+    rules: list[str | Rule] = Field([], description="named rule sets (`curate rules`); a mapping adds one rule")
+    thresholds: dict[str, float | int | None] = Field({}, description="other bounds, by reason; null switches a rule off")
+    language: Language | None = None
+    perplexity: Perplexity | None = None
+    length_penalty: LengthPenalty | None = None
+    pii: Literal["redact", "drop", "count", "off"] = "off"
+    decontaminate: Decontaminate | None = None
+
+
+class Near(Section):
+    """Near duplicates by MinHash."""
+
+    threshold: float = 0.8
+    permutations: int = 128
+    shingle: int = 5
+    verify: Literal["signature", "border", "exact"] = "border"
+
+
+class Lines(Section):
+    """Lines repeated over the corpus."""
+
+    max_repeats: int = 20
+
+
+class Dedup(Section):
+    """Duplicates and which copy survives."""
+
+    exact: bool = Field(True, description="drop documents equal to another, or equal but for case and white space")
+    near: Near | None = None
+    lines: Lines | None = None
+    keep: Literal["best", "first", "longest"] = Field("best", description="which copy of a duplicate survives")
+    against: list[str] = []
+    keep_signatures: bool = True
+
+
+class Tier2(Section):
+    """Adversarial purification."""
+
+    rounds: int = 4
+    max_false_drop: float = 0.02
+
+
+class Domain(Section):
+    """A domain to augment, named by seed documents."""
+
+    name: str
+    seeds: list[str]
+    target_tokens: int
+
+
+class Adapter(Section):
+    """The LoRA adapter trained per domain."""
+
+    base: str
+    rank: int = 16
+    alpha: int = 32
+    target_modules: list[str] = ["q_proj", "v_proj"]
+
+
+class Tier3(Section):
+    """LoRA domain augmentation."""
+
+    domains: list[Domain]
+    adapter: Adapter
+
+
+class Quotas(Section):
+    """How the token budget is spread over strata."""
+
+    by: list[str]
+    temperature: float = 0.5
+    floor: Share = 0.0
+
+
+class Distill(Section):
+    """The token budget."""
+
+    keep_tokens: Share
+    ladder: list[Share] = []
+    scores: dict[str, float | int] = {}
+    weights: dict[str, float | int] = {"quality": 0.7, "diversity": 0.3}
+    quotas: Quotas | None = None
+
+
+class Evaluate(Section):
+    """The retention figure."""
+
+    heldout: list[str]
+    proxy: Literal["ngram", "transformer"] = "ngram"
+    track: bool = True
+
+
+class Models(Section):
+    """Models that a run trains."""
+
+    pin: str | None = None
+
+
+class Recipe(Section):
+    """Everything that decides what a run keeps."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="names the dataset")
+    seed: int = Field(0, description="all randomness derives from it")
+    output: str | None = Field(None, description="the run directory; default: runs/NAME")
+    input: Input
+    on_error: Literal["stop", "quarantine"] = Field("stop", description="what an unreadable file does")
+    allow_empty: bool = Field(False, description="whether a run that keeps nothing is a success")
+    tokenizer: str = Field("estimate", description="what n_tokens counts: an estimate by bytes and script")
+    exclude: list[str] = Field([], description="files of ids, urls or hashes whose documents are removed")
+    reference: list[str] = Field([], description="files of good text for later tiers")
+    teacher: Literal["rules"] | dict[str, Any] = "rules"
+    tier1: Tier1 = Tier1()
+    dedup: Dedup = Dedup()
+    tier2: Tier2 | None = None
+    tier3: Tier3 | None = None
+    distill: Distill | None = None
+    evaluate: Evaluate | None = None
+    models: Models = Models()
+    export: list[str] = []
+    shard_size: Size = Field(256_000_000, description="bytes of text per output shard")
+
+    @property
+    def run_directory(self) -> Path:
+        """Where the run goes."""
+        return Path(self.output or f"runs/{self.name}")
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe with all defaults written out, as it stands in the manifest; its place is not part of it."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"output"})
+
+    def digest(self) -> str:
+        """Hex digest of all that can change a kept document: everything but the name, the place and the exports."""
+        fields = self.model_dump(mode="json", by_alias=True, exclude={"name", "output", "export"})
+        return digest_of(fields)
+
+
+def digest_of(value: object) -> str:
+    """Hex digest (128 bits of SHA-256) of a value as canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
+
+
+def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file, with changes of the form `a.b=c` (c is YAML).
+
+    Errors: RecipeError naming the file, the field and what would have been right.
+    """
+    try:
+        fields = yaml.load(path.read_text("utf-8"), _UniqueKeys)
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such file") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(fields, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of fields such as name and input")
+    for change in changes:
+        _set(fields, change)
+    return parse_recipe(fields, str(path))
+
+
+def parse_recipe(fields: dict[str, Any], where: str) -> Recipe:
+    """A recipe from its fields; errors name `where`."""
+    try:
+        recipe = Recipe.model_validate_json(json.dumps(fields, default=str))
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_first_error(error)}") from None
+    for name, harmless in NOT_BUILT.items():
+        if _get(recipe, name) != harmless:
+            usable = "remove it" if harmless in (None, []) else f"use {harmless}"
+            raise RecipeError(f"{where}: {name} is not built yet; {usable}")
+    if any(isinstance(source, Source) for source in recipe.input.paths):
+        raise RecipeError(f"{where}: input.paths with text, source and license is not built yet; list paths")
+    return recipe
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a repeated key is an error, not a silent loss."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that the mapping already has."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the field {key!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _get(recipe: Recipe, name: str) -> object:
+    value: Any = recipe
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _set(fields: dict[str, Any], change: str) -> None:
+    """Apply one `a.b=c`."""
+    name, equals, text = change.partition("=")
+    if not equals or not name.strip():
+        raise RecipeError(f"--set {change}: write it as field.field=value")
+    *parents, last = name.strip().split(".")
+    for parent in parents:
+        if not isinstance(fields.setdefault(parent, {}), dict):
+            fields[parent] = {}
+        fields = fields[parent]
+    try:
+        fields[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {change}: {text!r} is not YAML") from None
+
+
+def _first_error(error: ValidationError) -> str:
+    """One line for the first thing wrong: an unknown field before anything else."""
+    errors = error.errors(include_url=False)
+    unknown = [e for e in errors if e["type"] == "extra_forbidden"]
+    of_right_kind = [e for e in errors if not (e["type"] == "string_type" and isinstance(e["input"], dict))]
+    first = (unknown or of_right_kind or errors)[0]
+    place = [str(part) for part in first["loc"] if not _is_type_name(part)]
+    if unknown:
+        parent = ".".join(place[:-1])
+        known = _fields_at(place[:-1])
+        return f"{parent or 'the recipe'} has no field {place[-1]!r}{did_you_mean(place[-1], known)}"
+    if first["type"] == "missing":
+        return f"{'.'.join(place)} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    shown = json.dumps(first["input"], ensure_ascii=False, default=str)
+    got = f", got {shown}" if first["type"] != "value_error" and len(shown) < 60 else ""
+    return f"{'.'.join(place)}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _is_type_name(part: object) -> bool:
+    """Whether part of an error's location names a branch of a union rather than a field."""
+    return isinstance(part, str) and (part in ("str", "int", "float") or part[:1].isupper() or "[" in part)
+
+
+def _fields_at(place: list[str]) -> set[str]:
+    """Names of the fields of the section at `place`."""
+    section: type[BaseModel] = Recipe
+    for part in place:
+        if part.isdigit():
+            continue
+        annotation = section.model_fields[part].annotation
+        section = next(model for model in _models_in(annotation))
+    return {field.alias or name for name, field in section.model_fields.items()}
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - any type annotation
+    """Section types within a type annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in getattr(annotation, "__args__", ()) for model in _models_in(inner)]

@@ -1,0 +1,1 @@
+"""Evidence for the trainers: the manifest, its checks, and exports."""

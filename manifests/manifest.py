@@ -1,0 +1,77 @@
+"""manifest.json: what a run took, decided and wrote, without clock or host."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import curate
+from curate.ledger import Ledger, Part
+from curate.recipe import Recipe
+from curate.rules import ResolvedRule
+from curate.shards import DATA, content_of, output_schema
+
+MANIFEST_VERSION = 1
+
+
+def stage_counts(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -> list[dict[str, Any]]:
+    """Documents and tokens in and out of each stage and dropped by reason, from table `decisions`."""
+    dropped: dict[str, dict[str, dict[str, int]]] = {stage: {} for stage in stages}
+    total = connection.execute("SELECT count(*), coalesce(sum(n_tokens), 0)::BIGINT FROM decisions").fetchone()
+    assert total is not None
+    documents, tokens = total
+    for stage, reason, count, size in connection.execute(
+        "SELECT stage, reason, count(*), sum(n_tokens)::BIGINT FROM decisions WHERE NOT kept GROUP BY ALL ORDER BY 3 DESC, 2"
+    ).fetchall():
+        dropped[stage][reason] = {"documents": count, "tokens": size}
+    counts = []
+    for stage in stages:
+        gone = dropped[stage].values()
+        entry = {"stage": stage, "documents_in": documents, "tokens_in": tokens}
+        documents -= sum(reason["documents"] for reason in gone)
+        tokens -= sum(reason["tokens"] for reason in gone)
+        counts.append(entry | {"documents_out": documents, "tokens_out": tokens, "dropped": dropped[stage]})
+    return counts
+
+
+def build_manifest(
+    recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule],
+    stages: Sequence[Mapping[str, Any]], inputs: pa.Schema,
+) -> dict[str, Any]:  # fmt: skip
+    """Everything of a finished run that does not depend on when and where it ran."""
+    contents = content_of(ledger.of("documents", groups["documents"]))
+    shards = [_shard(ledger, part) for part in ledger.of(DATA)]
+    return {
+        "manifest_version": MANIFEST_VERSION,
+        "name": recipe.name,
+        "tool": {"name": "curate-lm", "version": curate.__version__},
+        "recipe": recipe.resolved(),
+        "recipe_digest": recipe.digest(),
+        "inputs": [
+            {"path": file.path, "bytes": file.size, "documents": file.rows}
+            | ({"error": file.error} if file.error else {"content_xxh3_128": contents.get(file.file_no, "")})
+            for file in ledger.files
+        ],
+        "signal_groups": dict(sorted(groups.items())),
+        "rules": [
+            {"set": found.rule_set} | found.rule.model_dump(mode="json", by_alias=True, exclude_none=True) for found in rules
+        ],
+        "stages": [dict(stage) for stage in stages],
+        "tokenizer": recipe.tokenizer,
+        "totals": {
+            "documents_in": stages[0]["documents_in"],
+            "tokens_in": stages[0]["tokens_in"],
+            "documents_out": stages[-1]["documents_out"],
+            "tokens_out": stages[-1]["tokens_out"],
+        },
+        "schema": [{"name": field.name, "type": str(field.type)} for field in output_schema(inputs)],
+        "shards": shards,
+    }
+
+
+def _shard(ledger: Ledger, part: Part) -> dict[str, Any]:
+    name = "curate_n_tokens" if "curate_n_tokens" in pq.read_schema(ledger.run / part.path).names else "n_tokens"
+    tokens = pq.read_table(ledger.run / part.path, columns=[name])[name].to_numpy().sum()
+    return {"path": part.path, "documents": part.rows, "tokens": int(tokens), "bytes": part.bytes, "sha256": part.sha256}

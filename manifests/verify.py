@@ -1,0 +1,71 @@
+"""Does a run directory still hold what its manifest and snapshot say?"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.errors import RunError
+from curate.files import sha256_of
+from curate.ledger import read_ledger
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """The manifest of a finished run.
+
+    Errors: RunError where there is none.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text("utf-8"))
+    except FileNotFoundError:
+        what = "the run did not finish; run it again" if (run / "ledger").is_dir() else "not a run directory"
+        raise RunError(f"{run}: no manifest.json: {what}") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{run}/manifest.json: cannot be read: {error}") from None
+    return manifest
+
+
+def verify(run: Path, threads: int) -> list[str]:
+    """One line for each thing that is not as it was written: shards, ledger parts, counts. Empty: all is well."""
+    manifest = read_manifest(run)
+    expected = [(shard["path"], shard["sha256"], shard["documents"]) for shard in manifest["shards"]]
+    known = {path for path, _, _ in expected}
+    ledger = read_ledger(run)
+    expected += [(part.path, part.sha256, part.rows) for part in ledger.parts if part.path not in known]
+    with ThreadPoolExecutor(threads) as pool:
+        problems = [line for line in pool.map(lambda file: _check(run, *file), expected) if line]
+    present = {path.relative_to(run).as_posix() for path in (run / "data").glob("*.parquet")}
+    problems += [f"{path}: not in the manifest; remove it" for path in sorted(present - known)]
+    return problems + list(_counts(manifest))
+
+
+def _check(run: Path, path: str, sha256: str, rows: int) -> str | None:
+    full = run / path
+    if not full.is_file():
+        return f"{path}: missing"
+    try:
+        found = sha256_of(full)
+        if found != sha256:
+            return f"{path}: its bytes changed (sha256 {found[:12]}…, written as {sha256[:12]}…)"
+        if (count := pq.read_metadata(full).num_rows) != rows:
+            return f"{path}: holds {count} rows, written as {rows}"
+    except (OSError, pa.ArrowException) as error:
+        return f"{path}: cannot be read: {error}"
+    return None
+
+
+def _counts(manifest: dict[str, Any]) -> Iterator[str]:
+    totals, shards = manifest["totals"], manifest["shards"]
+    for unit in ("documents", "tokens"):
+        if (total := sum(shard[unit] for shard in shards)) != totals[f"{unit}_out"]:
+            yield f"manifest.json: shards hold {total} {unit}, totals say {totals[f'{unit}_out']}"
+    for stage in manifest["stages"]:
+        gone = sum(reason["documents"] for reason in stage["dropped"].values())
+        if stage["documents_in"] - gone != stage["documents_out"]:
+            yield f"manifest.json: stage {stage['stage']}: {stage['documents_in']} - {gone} is not {stage['documents_out']}"
+    if (rows := sum(file["documents"] for file in manifest["inputs"] if "error" not in file)) != totals["documents_in"]:
+        yield f"manifest.json: inputs hold {rows} documents, totals say {totals['documents_in']}"
