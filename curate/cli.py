@@ -91,10 +91,17 @@ def demo(changes: tuple[str, ...], workers: int | None, quiet: bool, as_json: bo
 
 
 def _run(recipe: Any, workers: int | None, quiet: bool, as_json: bool) -> None:  # noqa: ANN401 - a late import
-    from curate.inspect import print_summary
-    from curate.pipeline import run as carry_out
+    from curate.engine import Processes
 
-    summary = carry_out(recipe, workers or available_cores(), quiet or as_json)
+    cores = workers or available_cores()
+    with Processes(cores) as engine:
+        engine.start(2)  # they import while this process does
+        from curate.inspect import print_summary
+        from curate.kernels.arrow import spare_pandas
+        from curate.pipeline import run as carry_out
+
+        spare_pandas()
+        summary = carry_out(recipe, engine, cores, quiet or as_json)
     if as_json:
         click.echo(json.dumps(summary, ensure_ascii=False, indent=1))
     else:

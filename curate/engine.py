@@ -70,14 +70,18 @@ class Processes:
             worker.pipe.close()
         self._pool.clear()
 
+    def start(self, count: int) -> None:
+        """Start workers until there are `count`, so that they import while the driver plans."""
+        while len(self._pool) < min(self.workers, count):
+            self._pool.append(_start_worker())
+
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """See `Engine`. Not more workers are started than there are tasks.
 
         Errors: WorkerError for a task whose worker died three times; any other exception of `function` as it is.
         """
         waiting = deque((task, 1) for task in tasks)
-        while len(self._pool) < min(self.workers, len(waiting)):
-            self._pool.append(_start_worker())
+        self.start(len(waiting))
         idle = list(self._pool)
         busy: dict[Connection, tuple[_Worker, Any, int]] = {}
         while waiting or busy:
@@ -141,7 +145,12 @@ def _work(pipe: Connection, parent: int) -> None:
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     import pyarrow
 
+    from curate.kernels.arrow import spare_pandas
+    from curate.measure import load_kernels
+
     pyarrow.set_cpu_count(1)
+    spare_pandas()
+    load_kernels()
     with contextlib.suppress(EOFError, OSError):
         while True:
             function, task = pipe.recv()

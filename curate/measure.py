@@ -17,6 +17,7 @@ from curate.errors import InputError
 from curate.filters import registry
 from curate.filters.duplicates import hash_texts
 from curate.kernels.arrow import text_views
+from curate.kernels.jit import is_compiled, mark_compiled
 from curate.ledger import Part, write_part
 from curate.recipe import digest_of
 
@@ -234,3 +235,23 @@ def plan_tasks(
     close(held)
     return tasks
 
+
+
+def compile_kernels() -> None:
+    """Compile every kernel in this process, once for all: workers then find them on the disk."""
+    if not is_compiled():
+        _call_kernels()
+        mark_compiled()
+
+
+def load_kernels() -> None:
+    """Load the kernels that an earlier process compiled, so that the first task need not."""
+    if is_compiled():
+        _call_kernels()
+
+
+def _call_kernels() -> None:
+    texts = pa.array(["Warm the kernels. é", None, "你好"])
+    for signals in registry.groups().values():
+        for signal in signals:
+            signal(texts)

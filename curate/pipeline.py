@@ -5,7 +5,6 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,25 @@ import yaml
 import curate
 from curate import decide, shards
 from curate.corpus import InputFile, Unit, cut_units, find_files, open_footers, unified_schema, unit_bytes
-from curate.engine import Engine, Processes
+from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, RecipeError, did_you_mean
 from curate.files import remove_asides, sync, write_json
 from curate.filters import registry
 from curate.index import build_index
 from curate.ledger import Ledger, Part, locked, read_ledger
 from curate.manifests.manifest import build_manifest, stage_counts
-from curate.measure import DOCUMENTS, EDITS, INPUT, Reading, Source, Task, group_digests, measure, plan_tasks
+from curate.measure import (
+    DOCUMENTS,
+    EDITS,
+    INPUT,
+    Reading,
+    Source,
+    Task,
+    compile_kernels,
+    group_digests,
+    measure,
+    plan_tasks,
+)
 from curate.progress import Log, Meter, open_log
 from curate.recipe import Recipe, digest_of
 from curate.rules import ResolvedRule, check_conditions, input_columns, resolve
@@ -54,8 +64,10 @@ class Plan:
         return {no: Source(str(self.root / f.path), f.size, f.mtime_ns) for no, f in self.files.items()}
 
 
-def run(recipe: Recipe, workers: int, quiet: bool = False, engine: Engine | None = None, editors: Sequence[str] = ()) -> dict[str, Any]:
+def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, editors: Sequence[str] = ()) -> dict[str, Any]:
     """Carry out a recipe and return the summary that the closing table shows.
+
+    `engine` runs the maps; `threads` is what DuckDB may use.
 
     A run directory that holds finished work is gone on with: only what is missing is done.
 
@@ -70,17 +82,15 @@ def run(recipe: Recipe, workers: int, quiet: bool = False, engine: Engine | None
         ledger = read_ledger(directory)
         try:
             plan = make_plan(recipe, ledger, rules, excluded, editors, log)
-            _write_run_facts(recipe, plan, workers)
-            pool: AbstractContextManager[Engine] = Processes(workers) if engine is None else nullcontext(engine)
-            with pool as running:
-                measure_stage(plan, ledger, running, log)
-                with decide.database(directory, workers) as connection:
-                    digest = decide_stage(recipe, plan, ledger, connection, log)
-                    stages = _stages(ledger, connection)
-                if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
-                    build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs)
-                    raise EmptyOutputError(_nothing_kept(directory, stages))
-                shard_stage(recipe, plan, ledger, digest, running, log)
+            _write_run_facts(recipe, plan, threads)
+            measure_stage(plan, ledger, engine, log)
+            with decide.database(directory, threads) as connection:
+                digest = decide_stage(recipe, plan, ledger, connection, log)
+                stages = _stages(ledger, connection)
+            if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
+                build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs)
+                raise EmptyOutputError(_nothing_kept(directory, stages))
+            shard_stage(recipe, plan, ledger, digest, engine, log)
             build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs)
             write_json(directory / "manifest.json", build_manifest(recipe, ledger, plan.groups, rules, stages, plan.inputs))
         except (KeyboardInterrupt, duckdb.InterruptException) as error:
@@ -144,7 +154,7 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
         log.say(f"{reused} of {len(plan.units)} units are measured already")
     if not tasks:
         return
-    warm_kernels()
+    compile_kernels()
     meter = Meter(log, "measuring", sum(size_of[unit] for task in tasks for unit in task.units))
     queue = list(tasks)
     while queue:
@@ -213,14 +223,6 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
     for path in (ledger.run / shards.DATA).glob("*.parquet"):
         if path.relative_to(ledger.run).as_posix() not in wanted:
             path.unlink()
-
-
-def warm_kernels() -> None:
-    """Compile every kernel in this process, so that workers find them on the disk."""
-    texts = pa.array(["Warm the kernels. é", None, "你好"])
-    for signals in registry.groups().values():
-        for signal in signals:
-            signal(texts)
 
 
 def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
@@ -335,7 +337,7 @@ def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _write_run_facts(recipe: Recipe, plan: Plan, workers: int) -> None:
+def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
     """recipe.yaml as resolved, and run.json with what the manifest must not hold: clock, host, places."""
     run = recipe.run_directory
     resolved = recipe.resolved() | {"output": str(run)}
@@ -343,7 +345,7 @@ def _write_run_facts(recipe: Recipe, plan: Plan, workers: int) -> None:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": platform.node(),
         "platform": platform.platform(),
-        "workers": workers,
+        "threads": threads,
         "corpus_root": str(plan.root),
         "working_directory": os.getcwd(),
         "versions": {"python": platform.python_version(), "curate": curate.__version__, "duckdb": duckdb.__version__,

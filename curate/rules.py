@@ -2,12 +2,14 @@
 
 import json
 import math
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from curate.errors import RecipeError, did_you_mean
@@ -150,9 +152,11 @@ def check_conditions(rules: Sequence[ResolvedRule], signals: pa.Schema, inputs: 
     Errors: RecipeError naming the rule and what DuckDB says of it.
     """
     types = {field.name: field.type for field in signals}
-    with duckdb.connect() as connection:
-        columns = signals.append(pa.field("input", pa.struct(list(inputs)))) if len(inputs) else signals
-        connection.register("signals", columns.empty_table())
+    columns = signals.append(pa.field("input", pa.struct(list(inputs)))) if len(inputs) else signals
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+        # Through a file: handing DuckDB an Arrow table makes it import pandas, which takes a second.
+        pq.write_table(columns.empty_table(), f"{folder}/empty.parquet")
+        connection.execute(f"CREATE TABLE signals AS FROM {literal(folder + '/empty.parquet')}")
         for rule in rules:
             try:
                 connection.execute(f"SELECT {condition(rule.rule, types)} FROM signals")

@@ -1,5 +1,8 @@
 """Between Arrow arrays and the NumPy views that kernels loop over."""
 
+import sys
+import types
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +49,25 @@ def null_mask(texts: pa.Array) -> npt.NDArray[np.bool_] | None:
         return None
     mask: npt.NDArray[np.bool_] = texts.is_null().to_numpy(zero_copy_only=False)
     return mask
+
+
+def spare_pandas() -> None:
+    """Keep pyarrow from importing pandas (a second of CPU per process) where no pandas object will ever meet it.
+
+    pyarrow asks once, at its first conversion, whether pandas is there. For processes that are ours alone: pyarrow's
+    `to_pandas` does not work in them afterwards.
+    """
+    if "pandas" in sys.modules:
+        return
+    stand_in = types.ModuleType("pandas")
+    stand_in.__version__ = "0.0.0"  # type: ignore[attr-defined] # too old for pyarrow, so it goes without
+    sys.modules["pandas"] = stand_in
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pa.scalar(None)
+    finally:
+        del sys.modules["pandas"]
 
 
 def divide(numerator: pa.Array, denominator: pa.Array, scale: float = 1.0) -> pa.Array:

@@ -60,3 +60,13 @@ def inline(function: F) -> F:
     """Compile `function` into the kernels that call it."""
     compiled: F = numba.njit(inline="always", error_model="numpy")(function)
     return compiled
+
+
+def is_compiled() -> bool:
+    """Whether an earlier process compiled every kernel and left it on the disk."""
+    return (Path(cache_folder()) / "complete").exists()
+
+
+def mark_compiled() -> None:
+    """Note that every kernel is on the disk."""
+    (Path(cache_folder()) / "complete").touch()
