@@ -119,7 +119,9 @@ def available_cores() -> int:
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("query")
-@click.option("--format", "form", type=click.Choice(DATABASES), default="table", show_default=True, help="How to print.")
+@click.option(
+    "--format", "form", type=click.Choice(DATABASES), default="table", show_default=True, help="How to print."
+)
 def sql(run: Path, query: str, form: str) -> None:
     """Query RUN's documents, decisions and clusters in SQL; nothing can be changed.
 

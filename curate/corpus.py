@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -112,7 +113,9 @@ def _open_footer(root: Path, path: Path, source: Input) -> InputFile:
             tail = file.read(8)
             length = int.from_bytes(tail[:4], "little")
             if tail[4:] != b"PAR1" or length + 12 > status.st_size:
-                raise InputError(f"{path}: not a whole Parquet file (no footer at its end); truncated, or another format?")
+                raise InputError(
+                    f"{path}: not a whole Parquet file (no footer at its end); truncated, or another format?"
+                )
             file.seek(-8 - length, os.SEEK_END)
             footer = file.read(length)
         metadata = pq.read_metadata(path)
@@ -151,7 +154,9 @@ def _check_columns(path: Path, schema: pa.Schema, source: Input) -> None:
         hint = f"set input.text to one of: {', '.join(strings)}" if strings else "no column holds strings"
         raise InputError(f"{path}: column {source.text!r} holds {text}, not strings; {hint}")
     if source.id is not None and pa.types.is_nested(schema.field(source.id).type):
-        raise InputError(f"{path}: column {source.id!r} holds {schema.field(source.id).type}, which cannot name documents")
+        raise InputError(
+            f"{path}: column {source.id!r} holds {schema.field(source.id).type}, which cannot name documents"
+        )
 
 
 def unified_schema(files: Sequence[InputFile]) -> pa.Schema:
@@ -167,14 +172,16 @@ def unified_schema(files: Sequence[InputFile]) -> pa.Schema:
             if known.type == column.type:
                 continue
             try:
-                if pa.types.is_floating(known.type) != pa.types.is_floating(column.type) and not _has_null(known, column):
+                if pa.types.is_floating(known.type) != pa.types.is_floating(column.type) and not _has_null(
+                    known, column
+                ):
                     raise pa.ArrowTypeError("a float cannot hold every integer")
                 pair = [pa.schema([known]), pa.schema([column])]
                 fields[column.name] = pa.unify_schemas(pair, promote_options="permissive").field(0)
             except (pa.ArrowTypeError, pa.ArrowInvalid):
                 raise InputError(
-                    f"{file.path}: column {column.name!r} holds {column.type}, and {known.type} in the files before it; "
-                    "make the types equal"
+                    f"{file.path}: column {column.name!r} holds {column.type}, and {known.type} in the files "
+                    "before it; make the types equal"
                 ) from None
     return pa.schema(list(fields.values()))
 
@@ -204,7 +211,7 @@ def cut_units(file_no: int, file: InputFile) -> list[Unit]:
         pieces = max(-(-held // MAX_UNIT_BYTES), -(-(position - start) // MAX_UNIT_ROWS))
         if pieces > 1:
             bounds = [start + (position - start) * k // pieces for k in range(pieces + 1)]
-            units += [Unit(file_no, a, b) for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+            units += [Unit(file_no, a, b) for a, b in pairwise(bounds) if a < b]
             start, held = position, 0
         elif held >= MIN_UNIT_BYTES:
             units.append(Unit(file_no, start, position))
@@ -250,7 +257,8 @@ def read_rows(path: Path, start: int, stop: int, columns: Sequence[str]) -> Iter
 
 def _groups_holding(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
     """Row groups that hold rows `start` to `stop`, and how many rows to skip in the first."""
-    groups, skip, position = [], 0, 0
+    groups: list[int] = []
+    skip = position = 0
     for k in range(metadata.num_row_groups):
         rows = metadata.row_group(k).num_rows
         if position < stop and position + rows > start:

@@ -8,13 +8,12 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curate.errors import InputError, RecipeError, disk_error
 from curate.ledger import Ledger, Part, write_part
 from curate.measure import DOCUMENTS, INPUT
 from curate.recipe import Recipe
-from curate.rules import BUILT_IN, ResolvedRule, condition, literal, quoted
+from curate.rules import ResolvedRule, condition, literal, quoted
 
 STAGES = ("input", "rules", "exact")
 DECISIONS = "decisions"
@@ -43,8 +42,10 @@ def database(run: Path, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         spool.mkdir(parents=True, exist_ok=True)
         _clear(spool)
-        config = {"threads": str(threads), "temp_directory": str(spool), "memory_limit": "50%"}
-        with duckdb.connect(spool / "scratch.duckdb", config=config) as connection:
+        with duckdb.connect(spool / "scratch.duckdb") as connection:
+            connection.execute(
+                f"SET threads = {threads}; SET temp_directory = {literal(str(spool))}; SET memory_limit = '50%'"
+            )
             yield connection
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
         if "space" not in str(error).lower():
@@ -167,7 +168,9 @@ def reasons_sql(conditions: Mapping[str, str]) -> str:
     """SQL for the list of reasons whose condition is true, in order."""
     if not conditions:
         return "[]::VARCHAR[]"
-    cases = ",\n                ".join(f"CASE WHEN {sql} THEN {literal(reason)} END" for reason, sql in conditions.items())
+    cases = ",\n                ".join(
+        f"CASE WHEN {sql} THEN {literal(reason)} END" for reason, sql in conditions.items()
+    )
     return f"list_filter([\n                {cases}\n            ], lambda reason: reason IS NOT NULL)"
 
 
@@ -262,14 +265,18 @@ def _rebuffered(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
 def _check_ids(column: str, connection: duckdb.DuckDBPyConnection) -> None:
     """Refuse ids that are null or that two documents share."""
     row = connection.execute(
-        "SELECT file, row FROM named JOIN files USING (file_no) WHERE doc_id IS NULL ORDER BY files.position, row LIMIT 1"
+        "SELECT file, row FROM named JOIN files USING (file_no) WHERE doc_id IS NULL "
+        "ORDER BY files.position, row LIMIT 1"
     ).fetchone()
     if row:
-        raise InputError(f"{row[0]} row {row[1]}: column {column!r} (input.id) is null; give it a value, or leave input.id out")
+        raise InputError(
+            f"{row[0]} row {row[1]}: column {column!r} (input.id) is null; give it a value, or leave input.id out"
+        )
     row = connection.execute(
         """SELECT doc_id, count(*), min({'position': files.position, 'row': row, 'file': file}),
             max({'position': files.position, 'row': row, 'file': file})
-        FROM named JOIN files USING (file_no) GROUP BY doc_id HAVING count(*) > 1 ORDER BY min((files.position, row)) LIMIT 1"""
+        FROM named JOIN files USING (file_no) GROUP BY doc_id HAVING count(*) > 1
+        ORDER BY min((files.position, row)) LIMIT 1"""
     ).fetchone()
     if row:
         doc_id, times, first, last = row
@@ -292,7 +299,9 @@ def _check_measured(rules: Sequence[ResolvedRule], connection: duckdb.DuckDBPyCo
             raise RecipeError(f"rule {reason}: signal {name!r} is null for all {row[0]} documents; remove the rule")
 
 
-def count_passing(ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule], parts: Sequence[Part]) -> int:
+def count_passing(
+    ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule], parts: Sequence[Part]
+) -> int:
     """How many documents of freshly measured parts no rule drops (duplicates aside): what progress shows."""
     with duckdb.connect(config={"threads": "1"}) as connection:
         load_signals(connection, ledger, groups, only=parts)

@@ -136,7 +136,7 @@ def _start_worker() -> _Worker:
     process = context.Process(target=_work, args=(theirs, os.getpid()), daemon=True)
     process.start()
     theirs.close()
-    return _Worker(process, ours)  # type: ignore[arg-type]
+    return _Worker(process, ours)
 
 
 def _work(pipe: Connection, parent: int) -> None:

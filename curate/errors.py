@@ -28,7 +28,7 @@ class WorkerError(CurateError):
     """A worker process died, or the machine could not do what was asked (disk full, no permission)."""
 
 
-class Interrupted(CurateError):  # noqa: N818 - not an error: the user stopped the run
+class Interrupted(CurateError):
     """The user pressed Ctrl-C; what was finished is kept."""
 
 
@@ -42,4 +42,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def disk_error(error: OSError, what: str) -> WorkerError:
     """One line for a failed write, naming the file and the way on."""
     reason = error.strerror or str(error)
-    return WorkerError(f"{what}: {reason}; nothing finished is lost: free space or fix it and run the same command again")
+    return WorkerError(
+        f"{what}: {reason}; nothing finished is lost: free space or fix it and run the same command again"
+    )

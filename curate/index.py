@@ -28,14 +28,22 @@ VIEWS = {
     "kept": "SELECT * FROM documents WHERE kept",
     "dropped": "SELECT * FROM documents WHERE NOT kept",
     "clusters": """SELECT survivor, doc_id, doc_id = survivor AS survives, reason, similarity
-        FROM (SELECT coalesce(duplicate_of, doc_id) AS survivor, doc_id, reason, similarity FROM decisions WHERE stage IS NULL OR duplicate_of IS NOT NULL)
+        FROM (
+            SELECT coalesce(duplicate_of, doc_id) AS survivor, doc_id, reason, similarity
+            FROM decisions WHERE kept OR duplicate_of IS NOT NULL
+        )
         WHERE survivor IN (SELECT duplicate_of FROM decisions)""",
     "duplicate_pairs": "SELECT doc_id, duplicate_of, similarity, reason FROM decisions WHERE duplicate_of IS NOT NULL",
 }  # fmt: skip
 
 
 def build_index(
-    recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], stages: Sequence[Mapping[str, Any]], root: Path, inputs: pa.Schema
+    recipe: Recipe,
+    ledger: Ledger,
+    groups: Mapping[str, str],
+    stages: Sequence[Mapping[str, Any]],
+    root: Path,
+    inputs: pa.Schema,
 ) -> None:
     """Build run.duckdb aside and rename it over the old one. Its views hold paths relative to the run directory."""
     run = ledger.run
@@ -50,7 +58,10 @@ def build_index(
             connection.execute(f"CREATE VIEW {name} AS {sql}")
         connection.execute(_corpus_sql(ledger, root, inputs))
         if EDITS in groups:
-            connection.execute(f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {_parts(ledger, EDITS, groups)} e JOIN decisions USING (file_no, row)")
+            connection.execute(
+                f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {_parts(ledger, EDITS, groups)} e "
+                "JOIN decisions USING (file_no, row)"
+            )
         connection.execute("USE memory; DETACH run")
     sync(aside)
     os.replace(aside, run / INDEX)
@@ -62,10 +73,14 @@ def _parts(ledger: Ledger, group: str, groups: Mapping[str, str]) -> str:
 
 
 def _tables(
-    connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mapping[str, str], stages: Sequence[Mapping[str, Any]]
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    groups: Mapping[str, str],
+    stages: Sequence[Mapping[str, Any]],
 ) -> None:
     connection.execute(
-        "CREATE TABLE inputs (file_no INTEGER, position INTEGER, file VARCHAR, documents BIGINT, bytes BIGINT, error VARCHAR)"
+        "CREATE TABLE inputs (file_no INTEGER, position INTEGER, file VARCHAR, documents BIGINT, bytes BIGINT, "
+        "error VARCHAR)"
     )
     rows = [(file.file_no, k, file.path, file.rows, file.size, file.error) for k, file in enumerate(ledger.files)]
     connection.executemany("INSERT INTO inputs VALUES (?, ?, ?, ?, ?, ?)", rows)

@@ -45,7 +45,9 @@ def print_query(run: Path, query: str, form: str) -> None:
         try:
             relation = connection.sql(query)
             if relation is None:
-                raise CurateError(f"sql: {query.split()[0] if query.split() else 'nothing'}: only queries have a result to print")
+                raise CurateError(
+                    f"sql: {query.split()[0] if query.split() else 'nothing'}: only queries have a result to print"
+                )
             if form == "table":
                 _print_table(relation)
             else:
@@ -98,7 +100,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         table.add_column(name, justify="right")
 
     def add(stage: str, reason: str, count: int, size: int, style: str = "") -> None:
-        table.add_row(stage, reason, f"{count:,}", f"{count / documents:.1%}", f"{size:,}", f"{size / tokens:.1%}", style=style)
+        table.add_row(
+            stage, reason, f"{count:,}", f"{count / documents:.1%}", f"{size:,}", f"{size / tokens:.1%}", style=style
+        )
 
     add("input", "", summary["documents_in"], summary["tokens_in"], "bold")
     for stage in summary["stages"]:
@@ -110,8 +114,12 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         console().print(f"quarantined: {escape(path)} (why: view `inputs`)")
     run = summary["run"]
     shards = f"{summary['shards']} shard{'' if summary['shards'] == 1 else 's'}"
-    console().print(f"{escape(run)}: {shards} in data/, every verdict in run.duckdb, {summary['seconds']:.1f} s", highlight=False)
-    console().print(f'look: curate sql {escape(run)} "SELECT reason, count(*) FROM dropped GROUP BY 1"', highlight=False)
+    console().print(
+        f"{escape(run)}: {shards} in data/, every verdict in run.duckdb, {summary['seconds']:.1f} s", highlight=False
+    )
+    console().print(
+        f'look: curate sql {escape(run)} "SELECT reason, count(*) FROM dropped GROUP BY 1"', highlight=False
+    )
 
 
 def print_signals(group: str | None) -> None:

@@ -94,7 +94,9 @@ class Ledger:
                 "ledger_version": LEDGER_VERSION,
                 "next_file_no": self.next_file_no,
                 "files": [asdict(file) for file in self.files],
-                "parts": [asdict(part) | {"units": [[u.file_no, u.start, u.stop] for u in part.units]} for part in self.parts],
+                "parts": [
+                    asdict(part) | {"units": [[u.file_no, u.start, u.stop] for u in part.units]} for part in self.parts
+                ],
             },
         )
         self._committed_at = time.monotonic()

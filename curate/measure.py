@@ -101,10 +101,9 @@ def measure(task: Task) -> list[Part]:
             row = unit.start
             for batch in read_rows(Path(source.path), unit.start, unit.stop, columns):
                 for group, table in _measure_batch(task, batch).items():
-                    place = {"file_no": unit.file_no, "row": row}
                     if group == DOCUMENTS:
                         _feed(content, table)
-                    collected[group].append(_placed(table, len(batch), place))
+                    collected[group].append(_placed(table, unit.file_no, row))
                 row += len(batch)
         except InputError as error:
             error.file_no = unit.file_no  # type: ignore[attr-defined]
@@ -132,8 +131,12 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
     measured: dict[str, pa.Table] = {}
     reading = task.reading
     if INPUT in task.groups:
-        measured[INPUT] = pa.table({n: _cast(batch.column(n), kind) for n, kind in reading.input_columns if n in batch.schema.names}
-                                   | {n: pa.nulls(len(batch), kind) for n, kind in reading.input_columns if n not in batch.schema.names})  # fmt: skip
+        present = batch.schema.names
+        columns = {
+            name: _cast(batch.column(name), kind) if name in present else pa.nulls(len(batch), kind)
+            for name, kind in reading.input_columns
+        }
+        measured[INPUT] = pa.table(columns)
     if not set(task.groups) - {INPUT}:
         return measured
     raw = batch.column(reading.text)
@@ -141,7 +144,13 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
     if DOCUMENTS in task.groups:
         high, low = hash_texts(pc.fill_null(raw, ""))  # a null text has the hash of an empty one
         size = pa.array(np.diff(text_views(raw)[0]))
-        known = {"raw_n_bytes": size, "raw_hash_high": high, "raw_hash_low": low, "is_null": raw.is_null(), "is_utf8": valid}
+        known = {
+            "raw_n_bytes": size,
+            "raw_hash_high": high,
+            "raw_hash_low": low,
+            "is_null": raw.is_null(),
+            "is_utf8": valid,
+        }
         if reading.id:
             known["id"] = _cast(batch.column(reading.id), pa.string())
         measured[DOCUMENTS] = pa.table(known)
@@ -153,20 +162,20 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
             measured[EDITS] = edits
     for group in task.groups:
         if group in registry.groups():
-            columns: dict[str, pa.Array] = {}
+            columns = {}
             for signal in registry.groups()[group]:
                 columns |= signal(texts)
             measured[group] = pa.table(columns)
     return measured
 
 
-def _placed(table: pa.Table, rows: int, place: dict[str, int]) -> pa.Table:
-    """`table` with its key: the file and the row within it."""
-    file_no, row = place["file_no"], place["row"]
+def _placed(table: pa.Table, file_no: int, row: int) -> pa.Table:
+    """`table`, measured on a batch that begins at `row` of a file, with its key."""
+    rows = len(table)
     if "row" in table.schema.names:  # edits: the row within the batch becomes the row within the file
         table = table.set_column(0, "row", pc.add(table["row"], row))
-        table = table.append_column("stage", pa.array(["input"] * len(table), pa.string()))
-        return table.add_column(0, "file_no", pa.array(np.full(len(table), file_no, np.int32))).cast(EDIT_PART)
+        table = table.append_column("stage", pa.array(["input"] * rows, pa.string()))
+        return table.add_column(0, "file_no", pa.array(np.full(rows, file_no, np.int32))).cast(EDIT_PART)
     table = table.add_column(0, "row", pa.array(np.arange(row, row + rows, dtype=np.int64)))
     return table.add_column(0, "file_no", pa.array(np.full(rows, file_no, dtype=np.int32)))
 
@@ -177,7 +186,10 @@ def is_utf8(texts: pa.Array) -> pa.Array:
         texts.validate(full=True)
         return pc.if_else(texts.is_null(), pa.scalar(None, pa.bool_()), True)
     except pa.ArrowInvalid:
-        return pa.array([None if raw is None else _decodes(raw) for raw in texts.cast(_binary_of(texts.type)).to_pylist()], pa.bool_())
+        return pa.array(
+            [None if raw is None else _decodes(raw) for raw in texts.cast(_binary_of(texts.type)).to_pylist()],
+            pa.bool_(),
+        )
 
 
 def _decodes(raw: bytes) -> bool:
@@ -234,7 +246,6 @@ def plan_tasks(
         rows += unit.stop - unit.start
     close(held)
     return tasks
-
 
 
 def compile_kernels() -> None:

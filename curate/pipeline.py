@@ -64,7 +64,9 @@ class Plan:
         return {no: Source(str(self.root / f.path), f.size, f.mtime_ns) for no, f in self.files.items()}
 
 
-def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, editors: Sequence[str] = ()) -> dict[str, Any]:
+def run(
+    recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, editors: Sequence[str] = ()
+) -> dict[str, Any]:
     """Carry out a recipe and return the summary that the closing table shows.
 
     `engine` runs the maps; `threads` is what DuckDB may use.
@@ -92,7 +94,9 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, edito
                 raise EmptyOutputError(_nothing_kept(directory, stages))
             shard_stage(recipe, plan, ledger, digest, engine, log)
             build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs)
-            write_json(directory / "manifest.json", build_manifest(recipe, ledger, plan.groups, rules, stages, plan.inputs))
+            write_json(
+                directory / "manifest.json", build_manifest(recipe, ledger, plan.groups, rules, stages, plan.inputs)
+            )
         except (KeyboardInterrupt, duckdb.InterruptException) as error:
             log.event("interrupted")
             raise Interrupted("stopped; what was finished is kept: run the same command to go on") from error
@@ -100,12 +104,19 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, edito
             log.event("failed", error=str(error))
             raise
         summary = _summary(directory, ledger, stages, time.monotonic() - started)
-        log.event("finished", **{name: summary[name] for name in ("documents_in", "documents_out", "tokens_in", "tokens_out")})
+        log.event(
+            "finished", **{name: summary[name] for name in ("documents_in", "documents_out", "tokens_in", "tokens_out")}
+        )
     return summary
 
 
 def make_plan(
-    recipe: Recipe, ledger: Ledger, rules: Sequence[ResolvedRule], excluded: Sequence[str], editors: Sequence[str], log: Log
+    recipe: Recipe,
+    ledger: Ledger,
+    rules: Sequence[ResolvedRule],
+    excluded: Sequence[str],
+    editors: Sequence[str],
+    log: Log,
 ) -> Plan:
     """Open every footer, check columns and rules, number the files, cut the units. No document is read.
 
@@ -129,7 +140,9 @@ def make_plan(
     if not sum(file.rows for file in files.values()):
         raise InputError(f"input.paths: no documents in {len(paths)} files under {root}")
     inputs = unified_schema(list(files.values()))
-    reading = Reading(recipe.input.text, recipe.input.id, _input_columns(recipe, rules, excluded, inputs), tuple(editors))
+    reading = Reading(
+        recipe.input.text, recipe.input.id, _input_columns(recipe, rules, excluded, inputs), tuple(editors)
+    )
     names = [DOCUMENTS, *TEXT_GROUPS]
     names += ["hashes"] if recipe.dedup.exact else []
     names += [INPUT] if reading.input_columns else []
@@ -138,7 +151,9 @@ def make_plan(
     check_conditions(rules, _signals_schema(groups), pa.schema(reading.input_columns))
     units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
     log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
-    return Plan(root, files, units, inputs, reading, groups, tuple(rules), tuple(excluded), recipe.on_error == "quarantine")
+    return Plan(
+        root, files, units, inputs, reading, groups, tuple(rules), tuple(excluded), recipe.on_error == "quarantine"
+    )
 
 
 def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
@@ -197,7 +212,9 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
     """The last map: write the shards that are missing, and remove those of earlier decisions."""
     edits = ledger.of(EDITS, plan.groups[EDITS]) if EDITS in plan.groups else []
     schema = plan.inputs
-    digest = digest_of([registry.code_of([shards.write_shard]), decisions, schema.to_string(), [p.sha256 for p in edits]])
+    digest = digest_of(
+        [registry.code_of([shards.write_shard]), decisions, schema.to_string(), [p.sha256 for p in edits]]
+    )
     if any(part.digest != digest for part in ledger.of(shards.DATA)):
         _unfinish(ledger.run)
         ledger.put(shards.DATA, [])
@@ -277,7 +294,9 @@ def _signals_schema(groups: Mapping[str, str]) -> pa.Schema:
 
 def _missing_groups(plan: Plan, ledger: Ledger) -> dict[Unit, tuple[str, ...]]:
     """For each unit, the groups that no part in force holds."""
-    held = {group: {u for part in ledger.of(group, digest) for u in part.units} for group, digest in plan.groups.items()}
+    held = {
+        group: {u for part in ledger.of(group, digest) for u in part.units} for group, digest in plan.groups.items()
+    }
     return {unit: tuple(group for group in plan.groups if unit not in held[group]) for unit in plan.units}
 
 
@@ -323,7 +342,9 @@ def _unfinish(run: Path) -> None:
 
 def _stages(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     paths = [str(ledger.run / part.path) for part in ledger.of(decide.DECISIONS)]
-    connection.execute("CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens FROM read_parquet(?)", [paths])
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens FROM read_parquet(?)", [paths]
+    )
     return stage_counts(connection, decide.STAGES)
 
 
@@ -333,7 +354,7 @@ def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:
     told = ", ".join(f"{reason} {reasons[reason]:,}" for reason in most)
     return (
         f"none of {stages[0]['documents_in']:,} documents is kept ({told}); look with `curate sql {run} "
-        "\"SELECT * FROM documents\"`, loosen tier1.thresholds, or set allow_empty: true"
+        '"SELECT * FROM documents"`, loosen tier1.thresholds, or set allow_empty: true'
     )
 
 

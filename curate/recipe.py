@@ -84,22 +84,30 @@ class Input(Section):
     paths: Annotated[list[str | Source], AfterValidator(not_empty)] = Field(
         description="Parquet files, globs and directories, relative to the folder that curate is started in"
     )
-    text: str = Field("text", description="the column with the text")
-    messages: str | None = Field(None, description="a column of {role, content}, instead of text")
-    id: str | None = Field(None, description="a column with one value per document; without it doc_id is a hash of the text")
-    strata: list[str] = Field([], description="columns that quotas and percentiles are taken within; `name?` may be missing")
-    max_document_bytes: Size = Field(10_000_000, description="longer documents are dropped as too_large")
+    text: str = Field(default="text", description="the column with the text")
+    messages: str | None = Field(default=None, description="a column of {role, content}, instead of text")
+    id: str | None = Field(
+        default=None, description="a column with one value per document; without it doc_id is a hash of the text"
+    )
+    strata: list[str] = Field(
+        default=[], description="columns that quotas and percentiles are taken within; `name?` may be missing"
+    )
+    max_document_bytes: Size = Field(default=10_000_000, description="longer documents are dropped as too_large")
 
 
 class Rule(Section):
     """A rule: one signal with an inclusive bound and perhaps a condition, or a free condition (`when`)."""
 
-    reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="what was wrong, as in too_few_words")
+    reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+        description="what was wrong, as in too_few_words"
+    )
     signal: str | None = None
     min: float | int | None = None
     max: float | int | None = None
-    if_: str | None = Field(None, alias="if", description="SQL over signals and input columns (input.x); else no verdict")
-    when: str | None = Field(None, description="SQL over signals and input columns; true drops")
+    if_: str | None = Field(
+        default=None, alias="if", description="SQL over signals and input columns (input.x); else no verdict"
+    )
+    when: str | None = Field(default=None, description="SQL over signals and input columns; true drops")
     source: str = ""
 
     @model_validator(mode="after")
@@ -107,7 +115,9 @@ class Rule(Section):
         bounded = self.signal is not None and (self.min is None) != (self.max is None) and self.when is None
         free = self.when is not None and not {"signal", "min", "max", "if_"} & self.model_fields_set
         if not (bounded or free):
-            raise ValueError(f"{self.reason}: a rule has `signal` with either `min` or `max` (and perhaps `if`), or `when`")
+            raise ValueError(
+                f"{self.reason}: a rule has `signal` with either `min` or `max` (and perhaps `if`), or `when`"
+            )
         return self
 
 
@@ -143,8 +153,10 @@ class Decontaminate(Section):
 class Tier1(Section):
     """Filters that need no LLM."""
 
-    rules: list[str | Rule] = Field([], description="named rule sets (`curate rules`); a mapping adds one rule")
-    thresholds: dict[str, float | int | None] = Field({}, description="other bounds, by reason; null switches a rule off")
+    rules: list[str | Rule] = Field(default=[], description="named rule sets (`curate rules`); a mapping adds one rule")
+    thresholds: dict[str, float | int | None] = Field(
+        default={}, description="other bounds, by reason; null switches a rule off"
+    )
     language: Language | None = None
     perplexity: Perplexity | None = None
     length_penalty: LengthPenalty | None = None
@@ -170,10 +182,12 @@ class Lines(Section):
 class Dedup(Section):
     """Duplicates and which copy survives."""
 
-    exact: bool = Field(True, description="drop documents equal to another, or equal but for case and white space")
+    exact: bool = Field(
+        default=True, description="drop documents equal to another, or equal but for case and white space"
+    )
     near: Near | None = None
     lines: Lines | None = None
-    keep: Literal["best", "first", "longest"] = Field("best", description="which copy of a duplicate survives")
+    keep: Literal["best", "first", "longest"] = Field(default="best", description="which copy of a duplicate survives")
     against: list[str] = []
     keep_signatures: bool = True
 
@@ -245,14 +259,14 @@ class Recipe(Section):
     """Everything that decides what a run keeps."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="names the dataset")
-    seed: int = Field(0, description="all randomness derives from it")
-    output: str | None = Field(None, description="the run directory; default: runs/NAME")
+    seed: int = Field(default=0, description="all randomness derives from it")
+    output: str | None = Field(default=None, description="the run directory; default: runs/NAME")
     input: Input
-    on_error: Literal["stop", "quarantine"] = Field("stop", description="what an unreadable file does")
-    allow_empty: bool = Field(False, description="whether a run that keeps nothing is a success")
-    tokenizer: str = Field("estimate", description="what n_tokens counts: an estimate by bytes and script")
-    exclude: list[str] = Field([], description="files of ids, urls or hashes whose documents are removed")
-    reference: list[str] = Field([], description="files of good text for later tiers")
+    on_error: Literal["stop", "quarantine"] = Field(default="stop", description="what an unreadable file does")
+    allow_empty: bool = Field(default=False, description="whether a run that keeps nothing is a success")
+    tokenizer: str = Field(default="estimate", description="what n_tokens counts: an estimate by bytes and script")
+    exclude: list[str] = Field(default=[], description="files of ids, urls or hashes whose documents are removed")
+    reference: list[str] = Field(default=[], description="files of good text for later tiers")
     teacher: Literal["rules"] | dict[str, Any] = "rules"
     tier1: Tier1 = Tier1()
     dedup: Dedup = Dedup()
@@ -262,7 +276,7 @@ class Recipe(Section):
     evaluate: Evaluate | None = None
     models: Models = Models()
     export: list[str] = []
-    shard_size: Size = Field(256_000_000, description="bytes of text per output shard")
+    shard_size: Size = Field(default=256_000_000, description="bytes of text per output shard")
 
     @property
     def run_directory(self) -> Path:
@@ -328,7 +342,7 @@ class _UniqueKeys(yaml.SafeLoader):
         """Refuse a key that the mapping already has."""
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"the field {key!r} stands twice", problem_mark=key_node.start_mark)
             seen.add(key)

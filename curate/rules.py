@@ -3,7 +3,7 @@
 import json
 import math
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,7 +91,7 @@ def _with_threshold(found: ResolvedRule, thresholds: dict[str, float | int | Non
     return replace(found, rule=found.rule.model_copy(update={side: bound}))
 
 
-def condition(rule: Rule, types: dict[str, pa.DataType]) -> str:
+def condition(rule: Rule, types: Mapping[str, pa.DataType]) -> str:
     """SQL that is true where the rule drops, and false (never null) elsewhere; `types` are those of the signals."""
     if rule.when is not None:
         return f"coalesce(({rule.when}), false)"

@@ -68,7 +68,9 @@ def estimate_tokens(count: dict[str, pa.Array]) -> pa.Array:
     other_scripts = pc.subtract(count["non_ascii"], count["spaceless"])
     ascii_letters = pc.max_element_wise(pc.subtract(count["letters"], count["non_ascii"]), 0, skip_nulls=False)
     ascii_characters = pc.subtract(count["characters"], count["non_ascii"])
-    visible_other = pc.subtract(pc.subtract(pc.subtract(ascii_characters, ascii_letters), count["digits"]), count["spaces"])
+    visible_other = pc.subtract(
+        pc.subtract(pc.subtract(ascii_characters, ascii_letters), count["digits"]), count["spaces"]
+    )
     visible_other = pc.max_element_wise(visible_other, 0, skip_nulls=False)
     hundredths = pc.multiply(ascii_letters, ASCII_LETTER)
     for kind, weight in (

@@ -23,7 +23,8 @@ def stage_counts(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -
     assert total is not None
     documents, tokens = total
     for stage, reason, count, size in connection.execute(
-        "SELECT stage, reason, count(*), sum(n_tokens)::BIGINT FROM decisions WHERE NOT kept GROUP BY ALL ORDER BY 3 DESC, 2"
+        "SELECT stage, reason, count(*), sum(n_tokens)::BIGINT FROM decisions WHERE NOT kept "
+        "GROUP BY ALL ORDER BY 3 DESC, 2"
     ).fetchall():
         dropped[stage][reason] = {"documents": count, "tokens": size}
     counts = []
@@ -56,7 +57,8 @@ def build_manifest(
         ],
         "signal_groups": dict(sorted(groups.items())),
         "rules": [
-            {"set": found.rule_set} | found.rule.model_dump(mode="json", by_alias=True, exclude_none=True) for found in rules
+            {"set": found.rule_set} | found.rule.model_dump(mode="json", by_alias=True, exclude_none=True)
+            for found in rules
         ],
         "stages": [dict(stage) for stage in stages],
         "tokenizer": recipe.tokenizer,
@@ -74,4 +76,10 @@ def build_manifest(
 def _shard(ledger: Ledger, part: Part) -> dict[str, Any]:
     name = "curate_n_tokens" if "curate_n_tokens" in pq.read_schema(ledger.run / part.path).names else "n_tokens"
     tokens = pq.read_table(ledger.run / part.path, columns=[name])[name].to_numpy().sum()
-    return {"path": part.path, "documents": part.rows, "tokens": int(tokens), "bytes": part.bytes, "sha256": part.sha256}
+    return {
+        "path": part.path,
+        "documents": part.rows,
+        "tokens": int(tokens),
+        "bytes": part.bytes,
+        "sha256": part.sha256,
+    }

@@ -66,6 +66,7 @@ def _counts(manifest: dict[str, Any]) -> Iterator[str]:
     for stage in manifest["stages"]:
         gone = sum(reason["documents"] for reason in stage["dropped"].values())
         if stage["documents_in"] - gone != stage["documents_out"]:
-            yield f"manifest.json: stage {stage['stage']}: {stage['documents_in']} - {gone} is not {stage['documents_out']}"
+            left = stage["documents_in"] - gone
+            yield f"manifest.json: stage {stage['stage']}: {left} documents are left, it says {stage['documents_out']}"
     if (rows := sum(file["documents"] for file in manifest["inputs"] if "error" not in file)) != totals["documents_in"]:
         yield f"manifest.json: inputs hold {rows} documents, totals say {totals['documents_in']}"

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 Offsets = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]  # one row a text, one column a count
 
 
 def text_views(texts: pa.Array) -> tuple[Offsets, Bytes]:
@@ -37,7 +38,7 @@ def text_views(texts: pa.Array) -> tuple[Offsets, Bytes]:
     return offsets, data
 
 
-def count_columns(texts: pa.Array, names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, pa.Array]:
+def count_columns(texts: pa.Array, names: Sequence[str], counts: Counts) -> dict[str, pa.Array]:
     """Counts of shape (texts, names) as int64 columns, null where the text is null."""
     mask = null_mask(texts)
     return {name: pa.array(counts[:, k], mask=mask) for k, name in enumerate(names)}

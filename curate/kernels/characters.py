@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from curate.kernels.arrow import count_columns, text_views
+from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, text_views
 from curate.kernels.jit import kernel
 from curate.kernels.unicode import (
     ASCII_CLASS,
@@ -39,7 +39,7 @@ def count_characters(texts: pa.Array) -> dict[str, pa.Array]:
 
 
 @kernel
-def _count(offsets, data):  # type: ignore[no-untyped-def]
+def _count(offsets: Offsets, data: Bytes) -> Counts:
     n = len(offsets) - 1
     n_classes = len(COUNTED)
     counts = np.zeros((n, n_classes + 5), dtype=np.int64)

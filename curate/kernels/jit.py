@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numba
 from llvmlite import binding
+from numba.core import config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,12 +48,13 @@ def cache_folder() -> str:
 
 def kernel(function: F) -> F:
     """Compile `function` on its first call, without the GIL, kept on disk for later processes."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = cache_folder()
+    settings: Any = config
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = cache_folder()
     try:
         compiled: F = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     finally:
-        numba.config.CACHE_DIR = before
+        settings.CACHE_DIR = before
     return compiled
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from curate.kernels.arrow import count_columns, text_views
+from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, text_views
 from curate.kernels.jit import inline, kernel
 from curate.kernels.unicode import SPACE, class_of, decode
 
@@ -30,7 +30,7 @@ def count_lines(texts: pa.Array) -> dict[str, pa.Array]:
 
 
 @kernel
-def _count(offsets, data):  # type: ignore[no-untyped-def]
+def _count(offsets: Offsets, data: Bytes) -> Counts:
     n = len(offsets) - 1
     counts = np.zeros((n, 8), dtype=np.int64)
     for row in range(n):
@@ -55,7 +55,9 @@ def _count(offsets, data):  # type: ignore[no-untyped-def]
             after_blank = False
             for bullet in BULLETS:
                 out[3] += first == bullet
-            dots = finish - begin >= 3 and data[finish - 1] == DOT and data[finish - 2] == DOT and data[finish - 3] == DOT
+            dots = (
+                finish - begin >= 3 and data[finish - 1] == DOT and data[finish - 2] == DOT and data[finish - 3] == DOT
+            )
             out[4] += dots or last == ELLIPSIS
             for terminal in TERMINALS:
                 out[5] += last == terminal
@@ -65,7 +67,7 @@ def _count(offsets, data):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _strip(data, begin, finish):  # type: ignore[no-untyped-def]
+def _strip(data: Bytes, begin: int, finish: int) -> tuple[int, int, int, int]:
     """Bounds of data[begin:finish] without white space at either end, and its first and last code point."""
     first = last = np.int64(0)
     while begin < finish:

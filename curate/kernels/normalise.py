@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from curate.kernels.arrow import text_views
+from curate.kernels.arrow import Bytes, text_views
 from curate.kernels.jit import kernel
 from curate.kernels.unicode import ASCII_CLASS, LOWER_BLOCKS, SPACE, UNSTABLE, class_of, decode, lower_of
 
@@ -27,7 +27,7 @@ def normalised(texts: pa.Array) -> Iterator[memoryview | bytes | None]:
     present = texts.is_valid().to_numpy(zero_copy_only=False)
     longest = int(np.diff(offsets).max(initial=0))
     scratch = np.empty(int(longest * _GROWTH) + 4, dtype=np.uint8)
-    view = memoryview(scratch)  # type: ignore[arg-type]
+    view = memoryview(scratch)
     for row in range(len(texts)):
         start, end = offsets[row], offsets[row + 1]
         if not present[row]:
@@ -40,7 +40,7 @@ def normalised(texts: pa.Array) -> Iterator[memoryview | bytes | None]:
 
 
 @kernel
-def _fold(data, start, end, out):  # type: ignore[no-untyped-def]
+def _fold(data: Bytes, start: int, end: int, out: Bytes) -> int:
     """Write the normalised text to `out` and return its size, or -1 where a character needs its context."""
     size = 0
     i = start

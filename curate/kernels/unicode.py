@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from curate.kernels.arrow import Bytes
 from curate.kernels.jit import inline
 
 # Bits of a code point's class, as make_unicode.py wrote them.
@@ -32,19 +33,19 @@ REPLACEMENT = 0xFFFD
 
 
 @inline
-def class_of(code):  # type: ignore[no-untyped-def]
+def class_of(code: int) -> int:
     """Class bits of code point `code`."""
     return CLASS_BLOCKS[CLASS_INDEX[code >> 7], code & 127]
 
 
 @inline
-def lower_of(code):  # type: ignore[no-untyped-def]
+def lower_of(code: int) -> int:
     """Lower case of code point `code`, which must not be UNSTABLE."""
     return code + LOWER_BLOCKS[LOWER_INDEX[code >> 7], code & 127]
 
 
 @inline
-def decode(data, i, end):  # type: ignore[no-untyped-def]
+def decode(data: Bytes, i: int, end: int) -> tuple[int, int]:
     """Code point at byte `i` and its length in bytes; broken UTF-8 reads as U+FFFD of one byte, never past `end`."""
     lead = np.int64(data[i])
     code = REPLACEMENT

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from curate.kernels.arrow import count_columns, text_views
+from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, text_views
 from curate.kernels.jit import inline, kernel
 from curate.kernels.unicode import ASCII_CLASS, DIGIT, LETTER, SPACE, class_of, decode
 from curate.kernels.unicode import SPACELESS as LETTER_OF_SPACELESS
@@ -11,16 +11,20 @@ from curate.kernels.unicode import SPACELESS as LETTER_OF_SPACELESS
 GOPHER_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 FUNCTION_WORDS = (
     *GOPHER_STOP_WORDS,
-    *("a an in is are was were it he she they we you i his her its their our your my this these those there which who"
-      " what when where how not no nor but or if than then as at by for from on into over under about after before"
-      " between because so such can could will would should may might must do does did has had been being more most"
-      " some any all each other only also just very up out one").split(),
-)  # fmt: skip
+    *["a", "an", "in", "is", "are", "was", "were", "it", "he", "she", "they", "we", "you", "i", "his", "her", "its", "their", "our", "your", "my", "this", "these", "those", "there", "which", "who", "what", "when", "where", "how", "not", "no", "nor", "but", "or", "if", "than", "then", "as", "at", "by", "for", "from", "on", "into", "over", "under", "about", "after", "before", "between", "because", "so", "such", "can", "could", "will", "would", "should", "may", "might", "must", "do", "does", "did", "has", "had", "been", "being", "more", "most", "some", "any", "all", "each", "other", "only", "also", "just", "very", "up", "out", "one"],
+)
 NAMES = ("words", "word_characters", "spaced_words", "spaced_characters", "alpha_words", "longest_word",
          "stop_words", "distinct_stop_words", "hashes", "ellipses")  # fmt: skip
 
 NONE, MARKS, ORDINARY, SPACELESS = range(4)
-ASCII_LETTER = np.array([chr(byte).isascii() and chr(byte).isalpha() for byte in range(256)])
+BLOCK = 4096
+# What a byte adds to the content of a run: 1 where it is no ASCII space, OTHER_UNIT where it is no ASCII letter either,
+# MIXED where the run must be read character by character: "." and "#", which are counted, and all beyond ASCII.
+OTHER_SHIFT = 20
+OTHER_UNIT, MIXED = 1 << OTHER_SHIFT, 1 << 40
+KIND = np.full(256, MIXED | OTHER_UNIT | 1, dtype=np.int64)
+KIND[:128] = np.where(ASCII_CLASS & SPACE, 0, np.where(ASCII_CLASS & LETTER, 1, OTHER_UNIT | 1))
+KIND[[ord("."), ord("#")]] |= MIXED
 LONGEST_STOP_WORD = max(map(len, FUNCTION_WORDS))
 
 _SLOT_BITS = 11
@@ -67,7 +71,7 @@ def count_words(texts: pa.Array) -> dict[str, pa.Array]:
 
 
 @inline
-def _stop_word(key):  # type: ignore[no-untyped-def]
+def _stop_word(key: int) -> tuple[int, int]:
     """Whether a packed word is a stop word, and its bit."""
     slot = np.int64((key * STOP_MULTIPLIER) >> np.uint64(64 - _SLOT_BITS))
     hit = np.int64(STOP_KEYS[slot] == key)
@@ -75,105 +79,154 @@ def _stop_word(key):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _count(offsets, data):  # type: ignore[no-untyped-def]
-    # Most words are ASCII letters and then a space: they take the short way. Otherwise the text is read in steps, a
-    # run of ASCII letters or one other character. A word is NONE until something of it was read, MARKS while it has
-    # only marks and punctuation, then ORDINARY or a SPACELESS letter. `key` packs its ASCII letters in lower case;
-    # `broken` says that it is no stop word whatever its key: letters after punctuation ("don't"), a digit, or a letter
-    # beyond ASCII.
+def _count(offsets: Offsets, data: Bytes) -> Counts:
+    # Two steps for each block of bytes, because a branch at the end of every word would cost more than all the rest:
+    # the first notes, without branching, where runs of non-space bytes begin and end, the letters of each as a key, and
+    # what else it holds; the second takes run by run, and nearly all of them are a single word.
     n = len(offsets) - 1
     counts = np.zeros((n, 10), dtype=np.int64)
+    bounds = np.empty(BLOCK + 2, dtype=np.int64)
+    contents = np.empty(BLOCK + 2, dtype=np.int64)
+    keys = np.empty(BLOCK + 2, dtype=np.uint64)
     for row in range(n):
         i, end = offsets[row], offsets[row + 1]
-        words = characters = spaced = spaced_characters = alpha = longest = stops = hashes = ellipses = dots = 0
-        seen_stops = np.int64(0)
-        word = NONE
-        length = key_length = 0
-        has_letter = broken = tail = False
-        key = np.uint64(0)
-        while True:
-            step = NONE
-            size = taken = 1
-            run = i
-            run_key = np.uint64(0)
-            while run < end and ASCII_LETTER[data[run]]:
-                run_key = run_key << np.uint64(8) | np.uint64(data[run] | 0x20)
-                run += 1
-            letters = run - i
-            if letters and word == NONE and run < end and data[run] == 0x20:
-                words += 1
-                spaced += 1
-                alpha += 1
-                characters += letters
-                spaced_characters += letters
-                longest = max(longest, letters)
-                hit, bit = _stop_word(run_key if letters <= LONGEST_STOP_WORD else np.uint64(0))
-                stops += hit
-                seen_stops |= bit
-                dots = 0
-                i = run + 1
-                continue
-            if letters:
-                step = ORDINARY
-                size = taken = letters
-                dots = 0
-            elif i < end:
-                code = np.int64(data[i])
-                if code < 0x80:
-                    bits = np.int64(ASCII_CLASS[code])
-                    hashes += code == 0x23
-                    dots = dots + 1 if code == 0x2E else 0
-                    if dots == 3:
-                        ellipses += 1
-                        dots = 0
-                else:
-                    code, size = decode(data, i, end)
-                    bits = np.int64(class_of(code))
-                    ellipses += code == 0x2026
-                    dots = 0
-                if bits & SPACE == 0:
-                    step = MARKS
-                    if bits & LETTER_OF_SPACELESS:
-                        step = SPACELESS
-                    elif bits & (LETTER | DIGIT):
-                        step = ORDINARY
-            if word and (step == NONE or (step == SPACELESS and word >= ORDINARY) or (step == ORDINARY and word == SPACELESS)):
+        words = characters = alpha = longest = stops = np.int64(0)
+        out = counts[row]
+        seen = np.int64(0)
+        while i < end:
+            stop = min(i + BLOCK, end)
+            found = content = inside = np.int64(0)
+            key = np.uint64(0)
+            for k in range(i, stop):
+                byte = data[k]
+                kind = KIND[byte]
+                bounds[found] = k
+                contents[found] = content
+                keys[found] = key
+                found += (kind & 1) ^ inside
+                inside = kind & 1
+                content += kind
+                longer = key << np.uint64(8) | np.uint64(byte | 0x20)
+                key = (longer if kind == 1 else key) if inside else np.uint64(0)
+            following = stop
+            if inside and stop < end and found > 1:  # the last run goes on: it is taken with the next block
+                found -= 1
+                following = bounds[found]
+            elif inside and stop < end:  # one run fills the block: take it the long way
+                while following < end and KIND[data[following]] & 1:
+                    following += 1
+                content = MIXED
+            if found & 1:
+                bounds[found] = following
+                contents[found] = content
+                keys[found] = key
+                found += 1
+            for k in range(0, found, 2):
+                begin, finish = bounds[k], bounds[k + 1]
+                content = contents[k + 1] - contents[k]
+                if content >= MIXED:
+                    seen |= _any_run(data, begin, finish, out)
+                    continue
+                length = finish - begin
+                others = content >> OTHER_SHIFT
+                letters = length - others
                 words += 1
                 characters += length
-                alpha += has_letter
                 longest = max(longest, length)
-                if word != SPACELESS:
-                    spaced += 1
-                    spaced_characters += length
-                    if not broken and 0 < key_length <= LONGEST_STOP_WORD:
-                        hit, bit = _stop_word(key)
-                        stops += hit
-                        seen_stops |= bit
-                word = NONE
-                length = key_length = 0
-                has_letter = broken = tail = False
-                key = np.uint64(0)
-            if i >= end:
-                break
-            if step != NONE:
-                word = max(word, step)
-                length += taken
-                if letters:
-                    has_letter = True
-                    broken |= tail
-                    key_length += letters
-                    key = run_key
-                elif step == MARKS:
-                    tail |= key_length > 0
-                else:
-                    has_letter |= bits & LETTER != 0
-                    broken = True
-            i += size
-        out = counts[row]
-        out[0], out[1], out[2], out[3], out[4], out[5] = words, characters, spaced, spaced_characters, alpha, longest
-        out[6] = stops
-        while seen_stops:
-            out[7] += seen_stops & 1
-            seen_stops >>= 1
-        out[8], out[9] = hashes, ellipses
+                alpha += letters > 0
+                hit, bit = _stop_word(keys[k + 1] if letters <= LONGEST_STOP_WORD else np.uint64(0))
+                if others and hit and not _letters_together(data, begin, finish):
+                    hit = bit = np.int64(0)
+                stops += hit
+                seen |= bit
+            i = following
+        out[0] += words
+        out[1] += characters
+        out[2] += words
+        out[3] += characters
+        out[4] += alpha
+        out[5] = max(out[5], longest)
+        out[6] += stops
+        while seen:
+            out[7] += seen & 1
+            seen >>= 1
     return counts
+
+
+@inline
+def _letters_together(data: Bytes, begin: int, end: int) -> bool:
+    """Whether the ASCII letters of a run stand together, with no digit in it: "(the)," and not "t.h.e"."""
+    changes = 0
+    before = False
+    for k in range(begin, end):
+        letter = KIND[data[k]] == 1
+        changes += letter != before
+        before = letter
+        if 0x30 <= data[k] <= 0x39:
+            return False
+    return changes <= 2
+
+
+@kernel
+def _any_run(data: Bytes, i: int, end: int, out: Counts) -> int:
+    """Count the words in a run of bytes without ASCII space; return their bits among Gopher's stop words."""
+    # A word is NONE until something of it was read, MARKS while it has only marks and punctuation, then ORDINARY or a
+    # SPACELESS letter. `key` packs its ASCII letters in lower case; `broken` says that it is no stop word whatever its
+    # key: letters after punctuation ("don't"), a digit, or a letter beyond ASCII.
+    seen = np.int64(0)
+    word = NONE
+    length = key_length = dots = 0
+    has_letter = broken = tail = False
+    key = np.uint64(0)
+    while True:
+        step = NONE
+        size = 1
+        code = bits = np.int64(0)
+        if i < end:
+            code, size = decode(data, i, end)
+            bits = np.int64(class_of(code))
+            out[8] += code == 0x23
+            dots = dots + 1 if code == 0x2E else 0
+            if dots == 3:
+                out[9] += 1
+                dots = 0
+            out[9] += code == 0x2026
+            if bits & SPACE == 0:
+                step = MARKS
+                if bits & LETTER_OF_SPACELESS:
+                    step = SPACELESS
+                elif bits & (LETTER | DIGIT):
+                    step = ORDINARY
+        new_letter = step == SPACELESS and word >= ORDINARY
+        if word != NONE and (step == NONE or new_letter or (step == ORDINARY and word == SPACELESS)):
+            out[0] += 1
+            out[1] += length
+            out[4] += has_letter
+            out[5] = max(out[5], length)
+            if word != SPACELESS:
+                out[2] += 1
+                out[3] += length
+                if not broken and 0 < key_length <= LONGEST_STOP_WORD:
+                    hit, bit = _stop_word(key)
+                    out[6] += hit
+                    seen |= bit
+            word = NONE
+            length = key_length = 0
+            has_letter = broken = tail = False
+            key = np.uint64(0)
+        if i >= end:
+            return seen
+        i += size
+        if step == NONE:
+            continue
+        word = max(word, step)
+        length += 1
+        has_letter |= bits & LETTER != 0
+        if step == MARKS:
+            tail |= key_length > 0
+        elif code < 0x80 and bits & LETTER:
+            broken |= tail
+            key = key << np.uint64(8) | np.uint64(code | 0x20)
+            key_length += 1
+        else:
+            broken = True

@@ -1,1 +1,1 @@
-"""A small corpus with known labels, for `curate demo` and for tests. README.md says what it holds, NOTICE.md from whom."""
+"""A small corpus with known labels, for `curate demo` and for tests: README.md says what it holds."""
