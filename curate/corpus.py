@@ -15,8 +15,8 @@ from xxhash import xxh3_128_hexdigest
 from curate.errors import InputError, did_you_mean
 from curate.recipe import Input
 
-MIN_UNIT_BYTES = 64 << 20
-MAX_UNIT_BYTES = 128 << 20
+MIN_UNIT_BYTES = int(os.environ.get("CURATE_UNIT_BYTES", 64 << 20))
+MAX_UNIT_BYTES = 2 * MIN_UNIT_BYTES
 MAX_UNIT_ROWS = 1 << 18  # bounds the memory of a unit's signals where documents are tiny
 BATCH_BYTES = 4 << 20
 READ_BUFFER = 1 << 20  # with pre_buffer off, what a reader holds per column however large the row group
@@ -149,14 +149,18 @@ def _check_columns(path: Path, schema: pa.Schema, source: Input) -> None:
     text = schema.field(source.text).type
     if pa.types.is_dictionary(text):
         text = text.value_type
-    if not (pa.types.is_string(text) or pa.types.is_large_string(text) or pa.types.is_string_view(text)):
-        strings = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+    if not _is_text(text) and not pa.types.is_null(text):
+        strings = [field.name for field in schema if _is_text(field.type)]
         hint = f"set input.text to one of: {', '.join(strings)}" if strings else "no column holds strings"
         raise InputError(f"{path}: column {source.text!r} holds {text}, not strings; {hint}")
     if source.id is not None and pa.types.is_nested(schema.field(source.id).type):
         raise InputError(
             f"{path}: column {source.id!r} holds {schema.field(source.id).type}, which cannot name documents"
         )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def unified_schema(files: Sequence[InputFile]) -> pa.Schema:

@@ -8,10 +8,11 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curate.errors import InputError, RecipeError, disk_error
 from curate.ledger import Ledger, Part, write_part
-from curate.measure import DOCUMENTS, INPUT
+from curate.measure import DOCUMENTS, EDITS, INPUT
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, condition, literal, quoted
 
@@ -94,22 +95,20 @@ def load_signals(
     if rows:
         connection.executemany("INSERT INTO files VALUES (?, ?, ?)", rows)
     joined = "files"
-    for group in (DOCUMENTS, *(group for group in groups if group != DOCUMENTS)):
+    for group in (DOCUMENTS, *(group for group in groups if group not in (DOCUMENTS, EDITS))):
         parts = [part for part in only if part.group == group] if only is not None else ledger.of(group, groups[group])
         paths = ", ".join(literal(str(ledger.run / part.path)) for part in parts)
-        columns = "*" if group != INPUT else "file_no, row, struct_pack({}) AS input".format(
-            ", ".join(f"{quoted(name)} := {quoted(name)}" for name in _input_names(ledger, groups[INPUT]))
-        )  # fmt: skip
+        columns = "*" if group != INPUT else _input_struct(ledger.run / parts[0].path)
         key = "file_no" if group == DOCUMENTS else "file_no, row"
         joined += f"\n    JOIN (SELECT {columns} FROM read_parquet([{paths}])) USING ({key})"
     connection.execute(f"CREATE OR REPLACE TEMP VIEW signals AS SELECT * FROM {joined}")
 
 
-def _input_names(ledger: Ledger, digest: str) -> list[str]:
-    import pyarrow.parquet as pq
-
-    names: list[str] = pq.read_schema(ledger.run / ledger.of(INPUT, digest)[0].path).names
-    return names[2:]  # after file_no and row
+def _input_struct(part: Path) -> str:
+    """The columns of a part of group `input`, its values as one struct so that they cannot hide a signal."""
+    names = pq.read_schema(part).names[2:]  # after file_no and row
+    fields = ", ".join(f"{quoted(name.removeprefix(f'{INPUT}.'))} := {quoted(name)}" for name in names)
+    return f"file_no, row, struct_pack({fields}) AS {INPUT}"
 
 
 def signal_types(connection: duckdb.DuckDBPyConnection) -> dict[str, pa.DataType]:

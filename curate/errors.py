@@ -13,7 +13,15 @@ class RecipeError(CurateError):
 
 
 class InputError(CurateError):
-    """An input file cannot be read as the recipe says."""
+    """An input file cannot be read as the recipe says; `file_no` is its number, where it has one."""
+
+    def __init__(self, message: str, file_no: int | None = None) -> None:
+        super().__init__(message, file_no)
+        self.file_no = file_no
+
+    def __str__(self) -> str:
+        """The message alone."""
+        return str(self.args[0])
 
 
 class RunError(CurateError):

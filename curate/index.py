@@ -103,15 +103,19 @@ def _tables(
 
 
 def _corpus_sql(ledger: Ledger, root: Path, inputs: pa.Schema) -> str:
-    """The view of all documents with the input's own columns as the struct `input`, read where the inputs lie."""
+    """The view of all documents with the input's own columns as the struct `input`, read where the inputs lie.
+
+    Columns that DuckDB cannot tell apart (equal but for case, or named like its own) are left out of the struct.
+    """
     files = [file for file in ledger.files if file.error is None and file.rows]
     paths = ", ".join(literal(str(root / file.path)) for file in files)
-    columns = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in inputs.names)
-    prefix = literal(f"{root}/")
+    seen = {"curate_file", "file_row_number"}
+    columns = [name for name in inputs.names if name.lower() not in seen and not seen.add(name.lower())]  # type: ignore[func-returns-value]
+    fields = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in columns)
     return f"""
         CREATE VIEW corpus AS
         SELECT documents.*, source.input
         FROM documents JOIN (
-            SELECT replace(filename, {prefix}, '') AS file, file_row_number AS row, struct_pack({columns}) AS input
-            FROM read_parquet([{paths}], filename = true, file_row_number = true, union_by_name = true)
+            SELECT curate_file[{len(str(root)) + 2}:] AS file, file_row_number AS row, struct_pack({fields}) AS input
+            FROM read_parquet([{paths}], filename = 'curate_file', file_row_number = true, union_by_name = true)
         ) source USING (file, row)"""

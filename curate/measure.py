@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128
 
-from curate.corpus import Unit, check_unchanged, read_rows
+from curate.corpus import MAX_UNIT_BYTES, MAX_UNIT_ROWS, MIN_UNIT_BYTES, Unit, check_unchanged, read_rows
 from curate.edits import PART as EDIT_PART
 from curate.edits import apply_edits, find_edits
 from curate.errors import InputError
@@ -21,7 +21,7 @@ from curate.kernels.jit import is_compiled, mark_compiled
 from curate.ledger import Part, write_part
 from curate.recipe import digest_of
 
-TASK_BYTES = 96 << 20
+TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it is UTF-8, and the user's id
 INPUT = "input"  # the input columns that rules, strata and exclusions name
 EDITS = "edits"
@@ -103,11 +103,11 @@ def measure(task: Task) -> list[Part]:
                 for group, table in _measure_batch(task, batch).items():
                     if group == DOCUMENTS:
                         _feed(content, table)
-                    collected[group].append(_placed(table, unit.file_no, row))
+                    collected[group].append(_keyed(group, table, unit.file_no, row))
                 row += len(batch)
         except InputError as error:
-            error.file_no = unit.file_no  # type: ignore[attr-defined]
-            raise
+            where = "" if source.path in str(error) else f"{source.path}: "
+            raise InputError(f"{where}{error}", unit.file_no) from None
         contents.append(content.hexdigest())
     parts = []
     for group, digest in task.groups.items():
@@ -133,13 +133,15 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
     if INPUT in task.groups:
         present = batch.schema.names
         columns = {
-            name: _cast(batch.column(name), kind) if name in present else pa.nulls(len(batch), kind)
+            f"{INPUT}.{name}": _cast(batch.column(name), kind, name) if name in present else pa.nulls(len(batch), kind)
             for name, kind in reading.input_columns
         }
         measured[INPUT] = pa.table(columns)
     if not set(task.groups) - {INPUT}:
         return measured
     raw = batch.column(reading.text)
+    if pa.types.is_null(raw.type):
+        raw = raw.cast(pa.string())
     valid = is_utf8(raw)
     if DOCUMENTS in task.groups:
         high, low = hash_texts(pc.fill_null(raw, ""))  # a null text has the hash of an empty one
@@ -152,7 +154,7 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
             "is_utf8": valid,
         }
         if reading.id:
-            known["id"] = _cast(batch.column(reading.id), pa.string())
+            known["id"] = _cast(batch.column(reading.id), pa.string(), reading.id)
         measured[DOCUMENTS] = pa.table(known)
     texts = raw if pc.all(valid).as_py() is not False else pc.if_else(valid, raw, pa.scalar(None, raw.type))
     if reading.editors:
@@ -169,10 +171,10 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
     return measured
 
 
-def _placed(table: pa.Table, file_no: int, row: int) -> pa.Table:
+def _keyed(group: str, table: pa.Table, file_no: int, row: int) -> pa.Table:
     """`table`, measured on a batch that begins at `row` of a file, with its key."""
     rows = len(table)
-    if "row" in table.schema.names:  # edits: the row within the batch becomes the row within the file
+    if group == EDITS:  # the row within the batch becomes the row within the file
         table = table.set_column(0, "row", pc.add(table["row"], row))
         table = table.append_column("stage", pa.array(["input"] * rows, pa.string()))
         return table.add_column(0, "file_no", pa.array(np.full(rows, file_no, np.int32))).cast(EDIT_PART)
@@ -204,11 +206,14 @@ def _binary_of(kind: pa.DataType) -> pa.DataType:
     return pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()
 
 
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
+    """A column that goes into the ledger, in its unified type and, where it is text, well-formed."""
     try:
-        return column.cast(kind)
+        cast = column.cast(kind)
+        cast.validate(full=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InputError(f"a column of {column.type} cannot be read as {kind}: {error}") from None
+        raise InputError(f"column {name!r} of {column.type} cannot be read as {kind}: {error}") from None
+    return cast
 
 
 def _feed(content: Any, documents: pa.Table) -> None:  # noqa: ANN401 - xxhash has no public type for its state
@@ -238,7 +243,7 @@ def plan_tasks(
     held: list[Unit] = []
     size = rows = 0
     for unit, unit_size in zip(units, sizes, strict=True):
-        if held and (size + unit_size > TASK_BYTES or rows + unit.stop - unit.start > 1 << 18):
+        if held and (size + unit_size > TASK_BYTES or rows + unit.stop - unit.start > MAX_UNIT_ROWS):
             close(held)
             held, size, rows = [], 0, 0
         held.append(unit)

@@ -19,8 +19,8 @@ import curate
 from curate import decide, shards
 from curate.corpus import InputFile, Unit, cut_units, find_files, open_footers, unified_schema, unit_bytes
 from curate.engine import Engine
-from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, RecipeError, did_you_mean
-from curate.files import remove_asides, sync, write_json
+from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, RecipeError, did_you_mean, disk_error
+from curate.files import committed, remove_asides, sync, write_json
 from curate.filters import registry
 from curate.index import build_index
 from curate.ledger import Ledger, Part, locked, read_ledger
@@ -100,6 +100,8 @@ def run(
         except (KeyboardInterrupt, duckdb.InterruptException) as error:
             log.event("interrupted")
             raise Interrupted("stopped; what was finished is kept: run the same command to go on") from error
+        except OSError as error:
+            raise disk_error(error, str(directory)) from error
         except CurateError as error:
             log.event("failed", error=str(error))
             raise
@@ -223,14 +225,14 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
     tasks = [task for task in tasks if str(task) not in done]
     if tasks:
         _unfinish(ledger.run)
-    meter = Meter(log, "writing", len(tasks))
+    meter = Meter(log, "writing", sum(task.bytes for task in tasks))
     for task, result in engine.map(shards.write_shard, tasks):
         if isinstance(result, CurateError):
             raise result
         if task is not None:
             ledger.parts.append(result)
             ledger.commit_if_due()
-            meter.add(result.rows, 1)
+            meter.add(result.rows, task.bytes)
             log.event("wrote", shard=result.path, documents=result.rows)
         meter.show()
     ledger.commit()
@@ -317,7 +319,7 @@ def _drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
 
 def _quarantine(plan: Plan, ledger: Ledger, task: Task, error: CurateError, log: Log) -> list[Task]:
     """Put the file that failed aside and return the task without it; raise where the recipe says stop."""
-    file_no = getattr(error, "file_no", None)
+    file_no = error.file_no if isinstance(error, InputError) else None
     if file_no is None or not plan.quarantine:
         raise error
     log.say(f"quarantined: {error}")
@@ -373,7 +375,8 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
                      "numba": numba.__version__, "pyarrow": pa.__version__},
     })  # fmt: skip
     text = yaml.safe_dump(json.loads(json.dumps(resolved)), sort_keys=False, allow_unicode=True, width=100)
-    (run / "recipe.yaml").write_text(text, "utf-8")
+    with committed(run / "recipe.yaml") as aside:
+        aside.write_text(text, "utf-8")
 
 
 def _summary(run: Path, ledger: Ledger, stages: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from curate.errors import disk_error
+
 LINE_SECONDS = 10.0  # between lines where stderr is not a terminal
 
 
@@ -24,8 +26,11 @@ class Log:
         """Write one line to run.log."""
         seconds = round(time.monotonic() - self._started, 3)
         line = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "seconds": seconds, "event": name, **facts}
-        self.file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
-        self.file.flush()
+        try:
+            self.file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise disk_error(error, "run.log") from error
 
     def say(self, text: str) -> None:
         """Tell the user one line."""

@@ -30,6 +30,7 @@ class ShardTask:
     run: str
     shard: int
     name: str
+    bytes: int  # of text
     digest: str
     decisions: tuple[str, ...]
     edits: tuple[str, ...]
@@ -56,22 +57,30 @@ def plan_shards(
     ledger: Ledger, digest: str, sources: Mapping[int, Source], text: str, inputs: pa.Schema, edits: Sequence[Part]
 ) -> list[ShardTask]:
     """One task for each shard that the decisions name."""
-    parts = ledger.of(DECISIONS)
-    ranges = [_shard_range(ledger.run / part.path) for part in parts]
-    count = max((last for _, last in ranges), default=-1) + 1
+    holding: dict[int, list[str]] = {}
+    sizes: dict[int, int] = {}
+    for part in ledger.of(DECISIONS):
+        for shard, size in _shard_sizes(ledger.run / part.path).items():
+            holding.setdefault(shard, []).append(part.path)
+            sizes[shard] = sizes.get(shard, 0) + size
+    edited = tuple(part.path for part in edits)
     tasks = []
-    for shard in range(count):
-        holding = tuple(part.path for part, (first, last) in zip(parts, ranges, strict=True) if first <= shard <= last)
-        name = f"train-{shard:05d}-of-{count:05d}.parquet"
-        edited = tuple(part.path for part in edits)
-        tasks.append(ShardTask(str(ledger.run), shard, name, digest, holding, edited, sources, text, inputs))
+    for shard in sorted(sizes):
+        name = f"train-{shard:05d}-of-{len(sizes):05d}.parquet"
+        tasks.append(
+            ShardTask(
+                str(ledger.run), shard, name, sizes[shard], digest, tuple(holding[shard]), edited, sources, text, inputs
+            )
+        )
     return tasks
 
 
-def _shard_range(path: Path) -> tuple[int, int]:
-    """Lowest and highest shard in a part of the decisions; (0, -1) where it keeps nothing."""
-    shards = pq.read_table(path, columns=["shard"])["shard"].drop_null().to_numpy()
-    return (int(shards.min()), int(shards.max())) if len(shards) else (0, -1)
+def _shard_sizes(path: Path) -> dict[int, int]:
+    """Bytes of text that a part of the decisions gives to each shard."""
+    table = pq.read_table(path, columns=["shard", "n_bytes"], filters=[("shard", ">=", 0)])
+    shards, places = np.unique(table["shard"].to_numpy(), return_inverse=True)
+    sizes = np.bincount(places, weights=table["n_bytes"].to_numpy(), minlength=len(shards))
+    return dict(zip(shards.tolist(), sizes.astype(int).tolist(), strict=True))
 
 
 def write_shard(task: ShardTask) -> Part:
