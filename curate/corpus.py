@@ -160,7 +160,7 @@ def _check_columns(path: Path, schema: pa.Schema, source: Input) -> None:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return kind in (pa.string(), pa.large_string(), pa.string_view())
 
 
 def unified_schema(files: Sequence[InputFile]) -> pa.Schema:

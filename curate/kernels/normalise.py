@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, text_views
 from curate.kernels.jit import kernel
-from curate.kernels.unicode import ASCII_CLASS, LOWER_BLOCKS, SPACE, UNSTABLE, class_of, decode, lower_of
+from curate.kernels.unicode import ASCII_CLASS, LOWER_BLOCKS, LOWER_INDEX, SPACE, UNSTABLE, class_of, decode, lower_of
 
 # Upper to lower case takes at most one byte more for two (U+023A is two bytes, its lower case three).
 _GROWTH = 1.5
-ASCII_LOWER = (np.arange(128) + LOWER_BLOCKS[0][:128]).astype(np.uint8)
+ASCII_LOWER = (np.arange(128) + LOWER_BLOCKS[LOWER_INDEX[0]]).astype(np.uint8)
 
 
 def normalised(texts: pa.Array) -> Iterator[memoryview | bytes | None]:

@@ -9,9 +9,15 @@ from curate.kernels.unicode import ASCII_CLASS, DIGIT, LETTER, SPACE, class_of, 
 from curate.kernels.unicode import SPACELESS as LETTER_OF_SPACELESS
 
 GOPHER_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+_MORE_FUNCTION_WORDS = """
+a an in is are was were it he she they we you i his her its their our your my this these those there which who what
+when where how not no nor but or if than then as at by for from on into over under about after before between
+because so such can could will would should may might must do does did has had been being more most some any all
+each other only also just very up out one
+"""
 FUNCTION_WORDS = (
     *GOPHER_STOP_WORDS,
-    *["a", "an", "in", "is", "are", "was", "were", "it", "he", "she", "they", "we", "you", "i", "his", "her", "its", "their", "our", "your", "my", "this", "these", "those", "there", "which", "who", "what", "when", "where", "how", "not", "no", "nor", "but", "or", "if", "than", "then", "as", "at", "by", "for", "from", "on", "into", "over", "under", "about", "after", "before", "between", "because", "so", "such", "can", "could", "will", "would", "should", "may", "might", "must", "do", "does", "did", "has", "had", "been", "being", "more", "most", "some", "any", "all", "each", "other", "only", "also", "just", "very", "up", "out", "one"],
+    *_MORE_FUNCTION_WORDS.split(),
 )
 NAMES = ("words", "word_characters", "spaced_words", "spaced_characters", "alpha_words", "longest_word",
          "stop_words", "distinct_stop_words", "hashes", "ellipses")  # fmt: skip

@@ -1,0 +1,79 @@
+"""What tests share: small corpora on disk, the command as a user starts it, and one finished demo."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import curate.sample
+
+SAMPLE = Path(curate.sample.__path__[0])
+PROSE = (
+    "The quick brown fox jumps over the lazy dog, and that is what the people of the town have seen with their own eyes. "
+    "It is said to be one of the oldest stories, told by the fire to children who have asked for it again and again. "
+)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """The run directory of a finished demo."""
+    run = tmp_path_factory.mktemp("demo") / "run"
+    done = command("demo", "--set", f"output={run}", "--quiet")
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def command(*arguments, cwd=None, timeout=240, **environment):
+    """Run `curate` as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "curate", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def write_shard(path, texts, **columns):
+    """A Parquet file with a text column and others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
+    pq.write_table(pa.table({"text": text, **columns}), path)
+    return path
+
+
+def write_recipe(folder, inputs, **fields):
+    """A recipe file over `inputs` with a run directory beside it; returns both paths."""
+    import yaml
+
+    path = folder / "recipe.yaml"
+    recipe = {"name": "test", "output": str(folder / "run"), "input": {"paths": [str(inputs)]}, **fields}
+    path.write_text(yaml.safe_dump(recipe))
+    return path, folder / "run"
+
+
+def digests(run):
+    """SHA-256 of every file whose bytes are promised: ledger parts, data, manifest."""
+    found = {}
+    for path in sorted(run.rglob("*")):
+        name = path.relative_to(run).as_posix()
+        if path.is_file() and (
+            name == "manifest.json" or name.startswith(("ledger/signals", "ledger/decisions", "data/"))
+        ):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def documents(run, columns="*", where="true"):
+    """Rows of the view `documents`."""
+    from curate.inspect import connect
+
+    with connect(run) as connection:
+        return connection.execute(f"SELECT {columns} FROM documents WHERE {where} ORDER BY file, row").fetchall()
