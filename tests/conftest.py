@@ -41,6 +41,15 @@ def command(*arguments, cwd=None, timeout=240, **environment):
     )
 
 
+def carry_out(recipe, *changes):
+    """Run a recipe in this process and return the summary."""
+    from curate.engine import InProcess
+    from curate.pipeline import run
+    from curate.recipe import load_recipe
+
+    return run(load_recipe(recipe, changes), InProcess(), threads=2, quiet=True)
+
+
 def write_shard(path, texts, **columns):
     """A Parquet file with a text column and others."""
     path.parent.mkdir(parents=True, exist_ok=True)

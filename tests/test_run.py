@@ -6,7 +6,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROSE, SAMPLE, command, documents, write_recipe, write_shard
+from conftest import PROSE, SAMPLE, carry_out, command, documents, write_recipe, write_shard
 
 from curate.inspect import connect
 
@@ -81,7 +81,7 @@ def test_the_manifest_holds_neither_clock_nor_host_nor_place(demo):
 def test_reasons_lists_all_that_fired_in_the_stage_and_reason_is_the_first(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", ["### xyz", PROSE * 3])
     recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": ["gopher"]})
-    assert command("run", recipe).returncode == 0
+    carry_out(recipe)
     [(stage, reason, reasons), kept] = documents(run, "stage, reason, reasons")
     assert (stage, reason) == ("rules", "too_few_words")
     assert reasons == ["too_few_words", "too_many_hashes", "too_few_alpha_words", "too_few_stop_words"]
@@ -94,9 +94,8 @@ def test_null_blank_broken_large_and_excluded_documents_are_rows_with_a_reason(t
     write_shard(tmp_path / "in" / "a.parquet", texts, id=pa.array(["a", "b", "c", "d", "e", "f"]))
     (tmp_path / "remove.txt").write_text("f\nnot there\n")
     recipe, run = write_recipe(tmp_path, tmp_path / "in", exclude=[str(tmp_path / "remove.txt")])
-    fields = ["--set", "input.id=id", "--set", "input.max_document_bytes=20kB"]
-    done = command("run", recipe, *fields)
-    assert done.returncode == 0, done.stderr
+    fields = ["input.id=id", "input.max_document_bytes=20kB"]
+    carry_out(recipe, *fields)
     found = dict(documents(run, "doc_id, reason"))
     assert found == {
         "a": None,
@@ -112,12 +111,12 @@ def test_a_document_can_be_excluded_by_its_hash_and_by_its_url(tmp_path):
     urls = pa.array(["http://a", "http://b", "http://c"])
     write_shard(tmp_path / "in" / "a.parquet", [PROSE + "a", PROSE + "b", PROSE + "c"], url=urls)
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
-    assert command("run", recipe).returncode == 0
+    carry_out(recipe)
     doc_id = documents(run, "doc_id")[0][0]
     pq.write_table(pa.table({"url": ["http://b"], "other": [1]}), tmp_path / "urls.parquet")
     (tmp_path / "hashes.txt").write_text(doc_id)
     place = f"exclude=[{tmp_path / 'urls.parquet'},{tmp_path / 'hashes.txt'}]"
-    assert command("run", recipe, "--set", place).returncode == 0
+    carry_out(recipe, place)
     assert documents(run, "reason") == [("excluded",), ("excluded",), (None,)]
 
 
@@ -127,7 +126,7 @@ def test_without_an_id_column_doc_id_is_the_hash_of_the_text_and_repeats_are_num
     write_shard(tmp_path / "in" / "a.parquet", [PROSE, "other", PROSE])
     write_shard(tmp_path / "in" / "b.parquet", [PROSE])
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
-    assert command("run", recipe).returncode == 0
+    carry_out(recipe)
     same, other = (xxhash.xxh3_128_hexdigest(text.encode()) for text in (PROSE, "other"))
     assert documents(run, "doc_id") == [(same,), (other,), (f"{same}#2",), (f"{same}#3",)]
 
@@ -139,7 +138,7 @@ def test_keep_chooses_which_copy_survives(tmp_path, keep, survivor):
     copies = [broken, broken + " " * 9, heading]
     write_shard(tmp_path / "in" / "a.parquet", copies, id=pa.array(["a", "b", "c"]))
     recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"keep": keep})
-    assert command("run", recipe, "--set", "input.id=id").returncode == 0
+    carry_out(recipe, "input.id=id")
     assert documents(run, "doc_id", "kept") == [(survivor,)]
     assert {reason for (reason,) in documents(run, "reason", "NOT kept")} == {"normalised_duplicate"}
 
@@ -155,8 +154,7 @@ def test_own_rules_see_signals_and_input_columns_and_thresholds_move(tmp_path):
     ]
     thresholds = {"too_few_words": 2, "too_few_stop_words": None}
     recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": rules, "thresholds": thresholds})
-    done = command("run", recipe)
-    assert done.returncode == 0, done.stderr
+    carry_out(recipe)
     assert documents(run, "reason") == [(None,), ("not_ours",), (None,), ("loud",)]
 
 
@@ -166,16 +164,16 @@ def test_a_bound_is_inclusive_and_compared_as_the_column_is_stored(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", texts)
     rule = {"reason": "hashes", "signal": "hash_word_ratio", "max": 8 / 88}
     recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]})
-    assert command("run", recipe).returncode == 0
+    carry_out(recipe)
     assert documents(run, "reason") == [(None,), ("hashes",)]
 
 
 def test_a_new_threshold_measures_nothing_again(tmp_path):
     recipe, run = write_recipe(tmp_path, SAMPLE, tier1={"rules": ["gopher"]})
-    assert command("run", recipe).returncode == 0
+    carry_out(recipe)
     before = {path: path.stat().st_mtime_ns for path in (run / "ledger" / "signals").rglob("*.parquet")}
     first = json.loads((run / "manifest.json").read_text())["totals"]["documents_out"]
-    assert command("run", recipe, "--set", "tier1.thresholds.too_few_words=200").returncode == 0
+    carry_out(recipe, "tier1.thresholds.too_few_words=200")
     assert {path: path.stat().st_mtime_ns for path in (run / "ledger" / "signals").rglob("*.parquet")} == before
     assert json.loads((run / "manifest.json").read_text())["totals"]["documents_out"] < first
     assert command("verify", run).returncode == 0
@@ -185,7 +183,7 @@ def test_shards_are_cut_at_shard_size_and_none_is_empty(tmp_path):
     texts = [f"{k} " + PROSE * (1 if k % 7 else 40) for k in range(200)]
     write_shard(tmp_path / "in" / "a.parquet", texts)
     recipe, run = write_recipe(tmp_path, tmp_path / "in", shard_size=20000)
-    assert command("run", recipe).returncode == 0
+    carry_out(recipe)
     manifest = json.loads((run / "manifest.json").read_text())
     assert len(manifest["shards"]) > 5
     assert all(shard["documents"] > 0 for shard in manifest["shards"])
@@ -193,7 +191,7 @@ def test_shards_are_cut_at_shard_size_and_none_is_empty(tmp_path):
     assert names == [f"data/train-{k:05d}-of-{len(names):05d}.parquet" for k in range(len(names))]
     assert [text for name in names for text in pq.read_table(run / name)["text"].to_pylist()] == texts
     # fewer shards later: none of the old ones stays
-    assert command("run", recipe, "--set", "shard_size=10MB").returncode == 0
+    carry_out(recipe, "shard_size=10MB")
     assert [path.name for path in (run / "data").iterdir()] == ["train-00000-of-00001.parquet"]
 
 
@@ -208,8 +206,7 @@ def test_columns_of_any_kind_are_carried_through_unchanged(tmp_path):
     texts = [f"{PROSE} {k}" for k in range(4)]
     write_shard(tmp_path / "in" / "a.parquet", texts, **columns)
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
-    done = command("run", recipe)
-    assert done.returncode == 0, done.stderr
+    carry_out(recipe)
     table = pq.read_table(run / "data")
     assert table["messages"].to_pylist() == messages
     assert table["doc_id"].to_pylist() == [1, None, 3, 4]
@@ -223,8 +220,7 @@ def test_shards_with_missing_columns_and_other_string_widths_become_one_schema(t
     write_shard(tmp_path / "in" / "b.parquet", pa.array([PROSE + "b"], pa.large_string()), extra=pa.array(["e"]))
     write_shard(tmp_path / "in" / "c.parquet", [None], score=pa.array([3], pa.int64()))
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
-    done = command("run", recipe)
-    assert done.returncode == 0, done.stderr
+    carry_out(recipe)
     table = pq.read_table(run / "data")
     assert table.schema.field("score").type == pa.int64()
     assert table.drop_columns(["doc_id", "n_tokens", "text"]).to_pylist() == [

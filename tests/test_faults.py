@@ -1,0 +1,214 @@
+"""What can go wrong, and what the user is told: one line each, and nothing lost."""
+
+import os
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import PROSE, SAMPLE, carry_out, command, documents, write_recipe, write_shard
+
+from curate.errors import CurateError, EmptyOutputError, InputError, RecipeError, RunError
+
+
+def refused(recipe, error, *changes):
+    """The message with which a run is refused; it is one line."""
+    with pytest.raises(error) as caught:
+        carry_out(recipe, *changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def good(tmp_path):
+    return write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} {k}" for k in range(20)])
+
+
+def test_a_truncated_file_is_named(tmp_path, good):
+    broken = tmp_path / "in" / "b.parquet"
+    broken.write_bytes(good.read_bytes()[:-100])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert refused(recipe, InputError).startswith(f"{broken}: not a whole Parquet file")
+
+
+def test_a_file_with_broken_pages_is_named(tmp_path, good):
+    data = bytearray(good.read_bytes())
+    data[4:400] = bytes(396)
+    broken = tmp_path / "in" / "b.parquet"
+    broken.write_bytes(data)
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert f"{broken}: rows 0 to 20 cannot be read" in refused(recipe, InputError)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "broken pages"])
+def test_quarantine_sets_a_bad_file_aside_and_lists_it(tmp_path, good, damage):
+    data = bytearray(good.read_bytes())
+    data = data[:-100] if damage == "truncated" else data[:4] + bytes(396) + data[400:]
+    (tmp_path / "in" / "b.parquet").write_bytes(data)
+    write_shard(tmp_path / "in" / "c.parquet", [f"{PROSE} c{k}" for k in range(5)])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", on_error="quarantine")
+    summary = carry_out(recipe)
+    assert summary["quarantined"] == ["b.parquet"]
+    assert summary["documents_in"] == summary["documents_out"] == 25
+    assert {file for (file,) in documents(run, "file")} == {"a.parquet", "c.parquet"}
+    import json
+
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert [("error" in file) for file in manifest["inputs"]] == [False, True, False]
+    assert str(tmp_path) not in manifest["inputs"][1]["error"]
+    assert command("verify", run).returncode == 0
+    # the file is repaired: it comes in, and the rest is not measured again
+    write_shard(tmp_path / "in" / "b.parquet", [PROSE + "repaired"])
+    assert carry_out(recipe)["documents_out"] == 26
+
+
+def test_a_missing_text_column_is_named_with_those_that_are_there(tmp_path):
+    pq.write_table(pa.table({"content": ["x"], "url": ["y"]}), tmp_path / "a.parquet")
+    recipe, _ = write_recipe(tmp_path, tmp_path / "a.parquet")
+    expected = f"{tmp_path}/a.parquet: no column 'text' (known: content, url); set input.text"
+    assert refused(recipe, InputError) == expected
+
+
+def test_a_text_column_that_holds_no_strings_is_refused_with_those_that_do(tmp_path):
+    pq.write_table(pa.table({"text": [1, 2], "body": ["x", "y"]}), tmp_path / "a.parquet")
+    recipe, _ = write_recipe(tmp_path, tmp_path / "a.parquet")
+    expected = f"{tmp_path}/a.parquet: column 'text' holds int64, not strings; set input.text to one of: body"
+    assert refused(recipe, InputError) == expected
+
+
+def test_schemas_that_contradict_are_refused_with_file_and_column(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", ["x"], score=pa.array([1]))
+    write_shard(tmp_path / "in" / "b.parquet", ["y"], score=pa.array(["high"]))
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert "b.parquet: column 'score' holds string, and int64 in the files before it" in refused(recipe, InputError)
+
+
+def test_a_file_without_rows_is_fine_and_a_corpus_without_documents_is_not(tmp_path, good):
+    empty = write_shard(tmp_path / "in" / "b.parquet", pa.array([], pa.string()))
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert carry_out(recipe)["documents_out"] == 20
+    recipe, _ = write_recipe(tmp_path, empty)
+    assert "no documents in 1 files" in refused(recipe, InputError, f"output={tmp_path / 'other'}")
+
+
+def test_a_document_of_two_hundred_megabytes_is_a_row_with_a_reason(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE, "word " * 40_000_000, PROSE + "b"])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    assert documents(run, "reason, n_words") == [(None, 48), ("too_large", 40_000_000), (None, 49)]
+
+
+def test_clashing_and_null_ids_are_named(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", ["x", "y"], id=pa.array(["one", "two"]))
+    write_shard(tmp_path / "in" / "b.parquet", ["z"], id=pa.array(["one"]))
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", allow_empty=True)
+    message = refused(recipe, InputError, "input.id=id")
+    assert message.startswith("b.parquet row 0: id 'one' stands 2 times, first in a.parquet row 0")
+    write_shard(tmp_path / "in" / "b.parquet", ["z"], id=pa.array([None], pa.string()))
+    assert "b.parquet row 0: column 'id' (input.id) is null" in refused(recipe, InputError, "input.id=id")
+
+
+def test_a_run_that_keeps_nothing_fails_with_the_reasons_and_can_be_looked_into(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", ["too short"] * 3)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": ["gopher"]})
+    assert "none of 3 documents is kept (too_few_words 3)" in refused(recipe, EmptyOutputError)
+    assert documents(run, "reason") == [("too_few_words",)] * 3
+    assert not (run / "manifest.json").exists()
+    assert carry_out(recipe, "allow_empty=true")["shards"] == 0
+    assert list((run / "data").glob("*")) == []
+
+
+def test_two_runs_on_one_directory_are_refused_with_the_owner(tmp_path, good):
+    from curate.ledger import locked
+
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    with locked(run):
+        message = refused(recipe, RunError)
+    assert message.startswith(f"{run}: in use by process {os.getpid()} on ")
+    carry_out(recipe)
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(tmp_path):
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("needs to mount a small file system")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        recipe, _ = write_recipe(tmp_path, SAMPLE)
+        done = command("run", recipe, "--quiet", "--set", f"output={disk / 'run'}")
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert "No space left on device" in done.stderr
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        done = command("run", recipe, "--quiet", "--set", f"output={disk / 'run'}")
+        assert done.returncode == 0, done.stderr
+        assert command("verify", disk / "run").returncode == 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_run_directory_that_cannot_be_written_is_named(tmp_path, good):
+    (tmp_path / "file").write_text("in the way")
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert "file/run: cannot be written: Not a directory" in refused(recipe, RunError, f"output={tmp_path}/file/run")
+
+
+def test_a_damaged_snapshot_is_named(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    (run / "ledger" / "snapshot.json").write_text('{"ledger_version": 1')
+    assert "snapshot.json: damaged" in refused(recipe, RunError)
+
+
+def test_an_input_that_changes_is_measured_anew(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    write_shard(good, [f"{PROSE} changed {k}" for k in range(3)])
+    assert carry_out(recipe)["documents_out"] == 3
+    assert command("verify", run).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"reason": "x", "signal": "n_word", "min": 1}, "no signal 'n_word'; did you mean 'n_words'?"),
+        ({"reason": "x", "when": "n_word > 3"}, 'tier1.rules: x: Binder Error: Referenced column "n_word" not found'),
+        ({"reason": "x", "when": "n_words > "}, "is not a condition"),
+        ({"reason": "x", "when": "n_words + 1"}, "a condition is true or false, not BIGINT"),
+        ({"reason": "x", "when": "input.nope = 1"}, "the input has no column 'nope'"),
+        ({"reason": "empty_text", "when": "true"}, "the reason 'empty_text' is built in"),
+        ("gophr", "no rule set 'gophr'; did you mean 'gopher'?"),
+    ],
+)
+def test_a_bad_rule_is_refused_before_any_document_is_read(tmp_path, good, rule, told):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]})
+    assert told in refused(recipe, RecipeError)
+    assert not (run / "ledger" / "signals").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "nowhere.yaml"], "Error: nowhere.yaml: no such file"),
+        (["sql", "nowhere", "SELECT 1"], "Error: nowhere: no run.duckdb: not a run directory"),
+        (["verify", "nowhere"], "Error: nowhere: no manifest.json: not a run directory"),
+        (["rules", "gofer"], "Error: tier1.rules: no rule set 'gofer'"),
+        (["signals", "word"], "Error: signals: no group 'word'; did you mean 'words'?"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_code_one(tmp_path, arguments, told):
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(told)
+    assert done.stderr.count("\n") == 1
+
+
+def test_every_error_that_a_user_meets_is_a_curate_error():
+    import curate.errors
+
+    raised = [kind for kind in vars(curate.errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert all(issubclass(kind, CurateError) for kind in raised)

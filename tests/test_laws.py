@@ -1,0 +1,119 @@
+"""Laws that every registered signal keeps."""
+
+import math
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from curate.filters import registry
+
+SIGNALS = [signal for signals in registry.groups().values() for signal in signals]
+PIECES = ["The quick brown fox. ", "the the the the ", "and of to", "don't", "# ... …", "• a\n- b\n", "\n\n", "\r\n",
+          " ", "\t", "x", "é", "e\u0301", "Σ", "你好。", "ไทย", "العربية", "😀", "\0", "\ufeff", "\ufffd", "3.14",
+          "a@b.org", "{}", "<p>", "https://example.org/a?b=c", "a line of more than thirty characters\n" * 3]  # fmt: skip
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=40)
+ARRAYS = st.lists(st.none() | TEXTS, max_size=6)
+
+every_signal = pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.measure.__name__)
+quick = settings(deadline=None, max_examples=50)
+
+
+def measured(signal, texts):
+    """The columns that a signal writes for an array, in Python's types."""
+    return {name: column.to_pylist() for name, column in signal(texts).items()}
+
+
+def strings(texts):
+    return pa.array(texts, pa.string())
+
+
+def floats_in(value):
+    """Every float in a value of a column, be it a number, a list or a struct."""
+    if isinstance(value, float):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [number for part in parts for number in floats_in(part)]
+
+
+def test_no_two_signals_write_the_same_column():
+    assert [column for column, n in Counter(c for signal in SIGNALS for c in signal.writes).items() if n > 1] == []
+
+
+@every_signal
+@quick
+@given(texts=ARRAYS)
+def test_a_signal_writes_one_value_a_text_in_each_declared_column_and_no_other(signal, texts):
+    columns = signal.measure(strings(texts))
+    assert {name: column.type for name, column in columns.items()} == dict(signal.writes)
+    assert {name: len(column) for name, column in columns.items()} == dict.fromkeys(signal.writes, len(texts))
+
+
+@every_signal
+@quick
+@given(texts=ARRAYS)
+@example(texts=[None])
+@example(texts=[None, "", None, "a"])
+def test_every_column_is_null_where_the_text_is_null(signal, texts):
+    for name, values in measured(signal, strings(texts)).items():
+        assert [value for value, text in zip(values, texts, strict=True) if text is None and value is not None] == [], (
+            name
+        )
+
+
+@every_signal
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.null()], ids=str
+)
+def test_an_empty_array_gives_empty_columns_of_the_declared_types(signal, kind):
+    for texts in (pa.array([], kind), pa.nulls(3, kind).slice(2, 0)):
+        assert {name: (column.type, len(column)) for name, column in signal(texts).items()} == {
+            name: (declared, 0) for name, declared in signal.writes.items()
+        }
+
+
+@every_signal
+@quick
+@given(first=ARRAYS, second=ARRAYS)
+def test_two_batches_give_together_what_one_of_both_gives(signal, first, second):
+    apart = [measured(signal, strings(texts)) for texts in (first, second)]
+    assert measured(signal, strings(first + second)) == {
+        name: apart[0][name] + apart[1][name] for name in signal.writes
+    }
+
+
+@every_signal
+@quick
+@given(before=ARRAYS, texts=ARRAYS, behind=ARRAYS)
+@example(before=["a", None], texts=[], behind=["b"])
+def test_a_slice_gives_what_a_fresh_array_gives(signal, before, texts, behind):
+    whole = strings(before + texts + behind)
+    assert measured(signal, whole.slice(len(before), len(texts))) == measured(signal, strings(texts))
+
+
+@every_signal
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+@quick
+@given(texts=ARRAYS)
+def test_how_texts_are_stored_changes_nothing(signal, kind, texts):
+    assert measured(signal, strings(texts).cast(kind)) == measured(signal, strings(texts))
+
+
+@every_signal
+@quick
+@given(texts=ARRAYS)
+def test_a_signal_gives_the_same_twice(signal, texts):
+    array = strings(texts)
+    assert measured(signal, array) == measured(signal, array)
+    assert array.to_pylist() == texts
+
+
+@every_signal
+@quick
+@given(texts=ARRAYS)
+@example(texts=["", " ", "\n", "\0", "."])
+def test_no_value_is_nan_or_infinite(signal, texts):
+    for name, values in measured(signal, strings(texts)).items():
+        assert all(math.isfinite(number) for number in floats_in(values)), name

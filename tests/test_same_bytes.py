@@ -1,0 +1,129 @@
+"""The same recipe over the same input gives the same bytes, however many workers there are and whatever dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import SAMPLE, command, digests, write_recipe
+
+UNIT = {"CURATE_UNIT_BYTES": "200000"}  # so small that the sample makes a dozen tasks
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """The sample as many small files, one large row group and an empty file."""
+    folder = tmp_path_factory.mktemp("corpus")
+    table = pa.concat_tables([pq.read_table(path) for path in sorted(SAMPLE.glob("*.parquet"))])
+    for k in range(0, 300, 20):
+        pq.write_table(table.slice(k, 20), folder / f"a{k:03d}.parquet", row_group_size=7)
+    pq.write_table(table.slice(300), folder / "b.parquet")
+    pq.write_table(table.slice(0, 0), folder / "c.parquet")
+    return folder
+
+
+def recipe_for(folder, corpus):
+    folder.mkdir()
+    fields = {"tier1": {"rules": ["gopher"]}, "shard_size": 300_000}
+    return write_recipe(folder, corpus / "*.parquet", **fields)
+
+
+@pytest.fixture(scope="module")
+def expected(corpus, tmp_path_factory):
+    """What an undisturbed run with one worker writes."""
+    recipe, run = recipe_for(tmp_path_factory.mktemp("expected") / "x", corpus)
+    done = command("run", recipe, "--workers", 1, "--quiet", **UNIT)
+    assert done.returncode == 0, done.stderr
+    found = digests(run)
+    assert len([name for name in found if name.startswith("data/")]) > 3
+    assert len([name for name in found if name.startswith("ledger/signals/words/")]) > 5
+    return found
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_number_of_workers_changes_no_byte(corpus, expected, tmp_path, workers):
+    recipe, run = recipe_for(tmp_path / "x", corpus)
+    assert command("run", recipe, "--workers", workers, "--quiet", **UNIT).returncode == 0
+    assert digests(run) == expected
+
+
+MOMENTS = [("measured", 1), ("measured", 4), ("decided", 1), ("wrote", 1), ("wrote", 3)]
+
+
+@pytest.mark.parametrize(("event", "times"), MOMENTS)
+def test_a_run_killed_and_started_again_gives_the_same_bytes_and_repeats_nothing(
+    corpus, expected, tmp_path, event, times
+):
+    recipe, run = recipe_for(tmp_path / "x", corpus)
+    _kill_at(recipe, run, event, times)
+    assert not (run / "manifest.json").exists()
+    snapshot = run / "ledger" / "snapshot.json"
+    finished = [part["path"] for part in json.loads(snapshot.read_text())["parts"]]
+    written = {path: (run / path).stat().st_mtime_ns for path in finished}
+    assert written
+    done = command("run", recipe, "--workers", 3, "--quiet", **UNIT)
+    assert done.returncode == 0, done.stderr
+    assert {path: (run / path).stat().st_mtime_ns for path in finished} == written
+    assert digests(run) == expected
+    assert command("verify", run).returncode == 0
+    assert not list(run.rglob(".aside-*"))
+
+
+def test_a_worker_killed_in_the_middle_changes_nothing(corpus, expected, tmp_path):
+    recipe, run = recipe_for(tmp_path / "x", corpus)
+    driver = _start(recipe)
+    _wait_for(run, driver, "measured", 1)
+    for child in _children(driver.pid):
+        os.kill(child, signal.SIGKILL)
+    assert driver.wait(timeout=120) == 0, driver.stderr.read()
+    assert digests(run) == expected
+
+
+def test_ctrl_c_stops_within_two_seconds_and_says_how_to_go_on(corpus, tmp_path):
+    recipe, run = recipe_for(tmp_path / "x", corpus)
+    driver = _start(recipe, start_new_session=True)
+    _wait_for(run, driver, "measured", 1)
+    pressed = time.monotonic()
+    os.killpg(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=30) == 130
+    assert time.monotonic() - pressed < 2
+    assert driver.stderr.read().endswith("run the same command to go on\n")
+
+
+def _start(recipe, **options):
+    arguments = [sys.executable, "-m", "curate", "run", str(recipe), "--workers", "2", "--quiet"]
+    environment = {**os.environ, **UNIT}
+    return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True, **options)
+
+
+def _kill_at(recipe, run, event, times):
+    """Start a run and kill -9 its driver at the moment that run.log tells an event for the n-th time."""
+    driver = _start(recipe)
+    _wait_for(run, driver, event, times)
+    driver.kill()
+    driver.wait()
+    driver.stderr.close()
+
+
+def _wait_for(run, driver, event, times):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        log = run / "run.log"
+        if log.exists() and log.read_text().count(f'"event": "{event}"') >= times:
+            return
+        assert driver.poll() is None, driver.stderr.read()
+        time.sleep(0.002)
+    raise AssertionError(f"{event} was not seen {times} times")
+
+
+def _children(pid):
+    if sys.platform != "linux":
+        listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
+        return [int(child) for child in listed.split()]
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
