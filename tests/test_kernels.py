@@ -62,7 +62,7 @@ BROKEN = st.lists(
 
 COUNTING = [kernels.count_characters, kernels.count_words, kernels.count_lines]
 KERNELS = [*COUNTING, kernels.normalised]
-quick = settings(deadline=None, max_examples=200)
+quick = settings(deadline=None, max_examples=120)
 
 
 # Oracles

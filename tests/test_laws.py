@@ -13,12 +13,12 @@ from curate.filters import registry
 SIGNALS = [signal for signals in registry.groups().values() for signal in signals]
 PIECES = ["The quick brown fox. ", "the the the the ", "and of to", "don't", "# ... …", "• a\n- b\n", "\n\n", "\r\n",
           " ", "\t", "x", "é", "e\u0301", "Σ", "你好。", "ไทย", "العربية", "😀", "\0", "\ufeff", "\ufffd", "3.14",
-          "a@b.org", "{}", "<p>", "https://example.org/a?b=c", "a line of more than thirty characters\n" * 3]  # fmt: skip
+          "a@b.org", "{}", "<p>", "https://example.org/a?b=c", "a line of over thirty characters\n" * 3]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=40)
 ARRAYS = st.lists(st.none() | TEXTS, max_size=6)
 
 every_signal = pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.measure.__name__)
-quick = settings(deadline=None, max_examples=50)
+quick = settings(deadline=None, max_examples=40)
 
 
 def measured(signal, texts):
