@@ -60,27 +60,32 @@ def character_shape(texts: pa.Array) -> Columns:
 
 
 # Hundredths of a token per character of each kind, fitted by benchmarks/token_estimate.py.
-ASCII_LETTER, DIGIT, ASCII_OTHER, OTHER_SCRIPT, SPACELESS = 19, 70, 29, 50, 80
+TOKENS = {"ascii_letters": 20, "digits": 94, "ascii_marks": 84, "spaces": 21, "spaceless": 66, "other_scripts": 47}
 
 
 def estimate_tokens(count: dict[str, pa.Array]) -> pa.Array:
-    """Tokens that a byte-pair tokenizer of about 100,000 entries would make, from character counts; int64."""
-    other_scripts = pc.subtract(count["non_ascii"], count["spaceless"])
-    ascii_letters = pc.max_element_wise(pc.subtract(count["letters"], count["non_ascii"]), 0, skip_nulls=False)
-    ascii_characters = pc.subtract(count["characters"], count["non_ascii"])
-    visible_other = pc.subtract(
-        pc.subtract(pc.subtract(ascii_characters, ascii_letters), count["digits"]), count["spaces"]
-    )
-    visible_other = pc.max_element_wise(visible_other, 0, skip_nulls=False)
-    hundredths = pc.multiply(ascii_letters, ASCII_LETTER)
-    for kind, weight in (
-        (count["digits"], DIGIT),
-        (visible_other, ASCII_OTHER),
-        (other_scripts, OTHER_SCRIPT),
-        (count["spaceless"], SPACELESS),
-    ):
-        hundredths = pc.add(hundredths, pc.multiply(kind, weight))
+    """Tokens that a byte-pair tokenizer of about 100,000 entries makes, from character counts; int64, rounded up."""
+    hundredths = None
+    for kind, characters in token_kinds(count).items():
+        part = pc.multiply(characters, TOKENS[kind])
+        hundredths = part if hundredths is None else pc.add(hundredths, part)
     return pc.divide(pc.add(hundredths, 99), 100)
+
+
+def token_kinds(count: dict[str, pa.Array]) -> dict[str, pa.Array]:
+    """Characters by the kinds that tokens differ in; every character is of one kind, but digits and spaces beyond ASCII."""
+    ascii_characters = pc.subtract(count["characters"], count["non_ascii"])
+    marks = pc.subtract(
+        pc.subtract(pc.subtract(ascii_characters, count["ascii_letters"]), count["digits"]), count["spaces"]
+    )
+    return {
+        "ascii_letters": count["ascii_letters"],
+        "digits": count["digits"],
+        "ascii_marks": pc.max_element_wise(marks, 0, skip_nulls=False),
+        "spaces": count["spaces"],
+        "spaceless": count["spaceless"],
+        "other_scripts": pc.subtract(count["non_ascii"], count["spaceless"]),
+    }
 
 
 @signal(

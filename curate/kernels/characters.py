@@ -22,7 +22,7 @@ from curate.kernels.unicode import (
 
 COUNTED = np.array([LETTER, DIGIT, UPPER, SPACE, PUNCTUATION, SYMBOL, CONTROL, SPACELESS], dtype=np.int64)
 NAMES = ("letters", "digits", "uppercase", "spaces", "punctuation", "symbols", "controls", "spaceless",
-         "characters", "non_ascii", "non_ascii_bytes", "replacements", "bytes")  # fmt: skip
+         "characters", "non_ascii", "replacements", "bytes", "ascii_letters")  # fmt: skip
 
 
 def count_characters(texts: pa.Array) -> dict[str, pa.Array]:
@@ -31,7 +31,7 @@ def count_characters(texts: pa.Array) -> dict[str, pa.Array]:
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64 columns, null where the text is null: letters (str.isalpha), digits (Nd), uppercase (Lu, Lt), spaces
             (str.isspace), punctuation (P*), symbols (S*), controls (Cc that are not spaces), spaceless (letters of
-            scripts written without spaces), characters, non_ascii, non_ascii_bytes, replacements (U+FFFD), bytes.
+            scripts written without spaces), characters, non_ascii, replacements (U+FFFD), bytes, ascii_letters.
     Cost:   one pass over the bytes; allocates only the result.
     Oracle: unicodedata over each character (tests/test_kernels.py).
     """
@@ -62,7 +62,7 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
             bits = np.int64(class_of(code))
             for k in range(n_classes):
                 out[k] += (bits & COUNTED[k]) != 0
-            out[n_classes + 3] += code == REPLACEMENT
+            out[n_classes + 2] += code == REPLACEMENT
             n_other += 1
             other_bytes += size
             i += size
@@ -73,8 +73,9 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
                 for k in range(n_classes):
                     if bits & COUNTED[k]:
                         out[k] += times
+                if bits & LETTER:
+                    out[n_classes + 4] += times
         out[n_classes] = end - start - other_bytes + n_other
         out[n_classes + 1] = n_other
-        out[n_classes + 2] = other_bytes
-        out[n_classes + 4] = end - start
+        out[n_classes + 3] = end - start
     return counts
