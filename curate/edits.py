@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.filters.registry import Edit
-from curate.kernels.arrow import text_views
+from curate.kernels.arrow import plain_text, text_views
 
 # Within a batch; parts carry file_no before these and stage after them.
 FOUND = pa.schema(
@@ -44,8 +44,9 @@ def apply_edits(texts: pa.Array, edits: pa.Table) -> pa.Array:
 
     Errors: ValueError for an edit that reaches beyond its text or cuts a character in two.
     """
+    texts = plain_text(texts)
     if len(edits) == 0:
-        return texts
+        return texts.cast(pa.large_string())
     offsets, data = text_views(texts)
     edited: dict[int, list[bytes]] = {}
     reached: dict[int, int] = {}
@@ -53,7 +54,8 @@ def apply_edits(texts: pa.Array, edits: pa.Table) -> pa.Array:
     for row, start, end, replacement in zip(*columns, strict=True):
         base, size = int(offsets[row]), int(offsets[row + 1] - offsets[row])
         last = reached.get(row, 0)
-        if not last <= start <= end <= size:
+        inside = any(place < size and data[base + place] & 0xC0 == 0x80 for place in (start, end) if 0 <= place)
+        if not last <= start <= end <= size or inside:
             raise ValueError(f"edit {start}:{end} does not fit a text of {size} bytes edited up to {last}")
         edited.setdefault(row, []).append(data[base + last : base + start].tobytes() + (replacement or "").encode())
         reached[row] = end

@@ -16,7 +16,7 @@ from curate.edits import apply_edits, find_edits
 from curate.errors import InputError
 from curate.filters import registry
 from curate.filters.duplicates import hash_texts
-from curate.kernels.arrow import text_views
+from curate.kernels.arrow import plain_text, text_views
 from curate.kernels.jit import is_compiled, mark_compiled
 from curate.ledger import Part, write_part
 from curate.recipe import digest_of
@@ -139,9 +139,7 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
         measured[INPUT] = pa.table(columns)
     if not set(task.groups) - {INPUT}:
         return measured
-    raw = batch.column(reading.text)
-    if pa.types.is_null(raw.type):
-        raw = raw.cast(pa.string())
+    raw = plain_text(batch.column(reading.text))
     valid = is_utf8(raw)
     if DOCUMENTS in task.groups:
         high, low = hash_texts(pc.fill_null(raw, ""))  # a null text has the hash of an empty one

@@ -8,7 +8,7 @@ from xxhash import xxh3_128_digest
 
 from curate import kernels
 from curate.filters.registry import Columns, signal
-from curate.kernels.arrow import text_views
+from curate.kernels.arrow import plain_text, text_views
 
 HASH_COLUMNS = {"text_hash_high": pa.uint64(), "text_hash_low": pa.uint64()}
 
@@ -41,6 +41,7 @@ def content_hashes(texts: pa.Array) -> Columns:
 
 def hash_texts(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
     """xxh3-128 of each text's UTF-8 in two halves (uint64); null for null."""
+    texts = plain_text(texts)
     offsets, data = text_views(texts)
     view, bounds = memoryview(data), offsets.tolist()  # type: ignore[arg-type]
     present = texts.is_valid().to_pylist()

@@ -73,7 +73,7 @@ def estimate_tokens(count: dict[str, pa.Array]) -> pa.Array:
 
 
 def token_kinds(count: dict[str, pa.Array]) -> dict[str, pa.Array]:
-    """Characters by the kinds that tokens differ in; every character is of one kind, but digits and spaces beyond ASCII."""
+    """Characters by the kinds that tokens differ in: each is of one kind, but for digits and spaces beyond ASCII."""
     ascii_characters = pc.subtract(count["characters"], count["non_ascii"])
     marks = pc.subtract(
         pc.subtract(pc.subtract(ascii_characters, count["ascii_letters"]), count["digits"]), count["spaces"]

@@ -145,6 +145,11 @@ def lines_of(text):
     }
 
 
+def without_context(text):
+    """The characters of a text that have one normal form wherever they stand."""
+    return "".join(c for c in text if not CLASSES[ord(c)] & unicode.UNSTABLE)
+
+
 def normal_form_of(text):
     return " ".join(unicodedata.normalize("NFC", text).lower().split())
 
@@ -209,6 +214,7 @@ def test_words_are_what_the_regular_expression_finds(text):
         ("one  two\nthree", ["one", "two", "three"]),
         ("don't", ["don't"]),
         ("#hash ... …", ["#hash", "...", "…"]),
+        ("## .. ...... .......…", ["##", "..", "......", ".......…"]),
         ("-- 42 x-1 ½", ["--", "42", "x-1", "½"]),
         ("「你好」。", ["「你", "好」。"]),
         ("(あ)い", ["(あ)", "い"]),
@@ -268,6 +274,8 @@ def test_every_code_point_between_letters_makes_the_words_of_the_regular_express
         "   \n  \n ",
         " ...",
         "a" * 4999 + " of the" + " " * 4999,
+        "1" * 4999,
+        "-" * 5001 + "the é",
     ],
 )
 def test_words_do_not_depend_on_where_they_lie_in_a_long_text(period):
@@ -329,9 +337,10 @@ def test_every_code_point_at_the_ends_of_a_line_is_read_as_strip_reads_it():
 
 
 @quick
-@given(TEXTS)
+@given(TEXTS | TEXTS.map(without_context))
 @example("")
 @example("  A \t\r\n b\u3000")
+@example("\u3000a\u2003\xa0b \x85")
 @example("ΑΣ ΑΣΑ Σ")
 @example("İI ı ẞ ß ﬁ ǅ \u212a \u212b \u023a\u023a\u023a")
 @example("e\u0301E\u0301 o\u0323\u0302 \u1100\u1161\u11a8 가\u11a8 \u304b\u3099")
@@ -429,10 +438,11 @@ def test_a_null_text_is_empty_whatever_bytes_it_hides(shown):
 @example(chunks=[b"\xff" * 3])
 @example(chunks=[b"a", b"\xff" * 40])
 @example(chunks=[b"\xc3"])
+@example(chunks=[b".."])
 @example(chunks=[b"a \xe4\xbd", b"\xa0 \xf0\x9f\x98"])
 def test_nothing_around_a_broken_text_is_read(kernel, chunks):
     expected = results(kernel, viewed(chunks))
-    for around in (b"\x80" * 4, b"aaaa", b" \n \n", b"\xf0\x9f\x98\x80"):
+    for around in (b"\x80" * 4, b"aaaa", b"...", b" \n \n", b"\xf0\x9f\x98\x80"):
         assert results(kernel, viewed(chunks, before=around, behind=around)) == expected
 
 

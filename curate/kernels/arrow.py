@@ -16,16 +16,21 @@ Bytes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]  # one row a text, one column a count
 
 
+def plain_text(texts: pa.Array) -> pa.Array:
+    """Texts as string or large_string: dictionaries decoded, views and nulls cast."""
+    if pa.types.is_dictionary(texts.type):
+        texts = texts.dictionary_decode()
+    if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type):
+        return texts
+    return texts.cast(pa.large_string())
+
+
 def text_views(texts: pa.Array) -> tuple[Offsets, Bytes]:
-    """Offsets (int64, one more than texts) and bytes of a string array, both read-only.
+    """Offsets (int64, one more than texts) and bytes of a string or large_string array, both read-only.
 
     Slices are honoured: text i is `data[offsets[i]:offsets[i + 1]]`. A null text is empty, whatever bytes it hides.
     """
-    if pa.types.is_dictionary(texts.type):
-        texts = texts.dictionary_decode()
-    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
-        texts = texts.cast(pa.large_string())
-    if texts.null_count and pc.any(pc.fill_null(pc.greater(pc.binary_length(texts.fill_null("")), 0), False)).as_py():
+    if texts.null_count:
         texts = texts.fill_null("")
     width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
     _, offset_buffer, data_buffer = texts.buffers()

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, text_views
+from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
 from curate.kernels.jit import kernel
 from curate.kernels.unicode import (
     ASCII_CLASS,
@@ -35,6 +35,7 @@ def count_characters(texts: pa.Array) -> dict[str, pa.Array]:
     Cost:   one pass over the bytes; allocates only the result.
     Oracle: unicodedata over each character (tests/test_kernels.py).
     """
+    texts = plain_text(texts)
     return count_columns(texts, NAMES, _count(*text_views(texts)))
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from llvmlite import binding
+from llvmlite import binding, ir
+from numba import types
 from numba.core import config
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,6 +64,20 @@ def inline(function: F) -> F:
     """Compile `function` into the kernels that call it."""
     compiled: F = numba.njit(inline="always", error_model="numpy")(function)
     return compiled
+
+
+def _load_u64(context, data, i):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201 - numba's protocol
+    """Eight bytes of `data` from byte `i` as an integer, the first one lowest: numba has no unaligned load."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(64).as_pointer())
+        return builder.load(place, align=1)
+
+    return types.uint64(data, types.int64), generate
+
+
+load_u64: Any = intrinsic(_load_u64)
 
 
 def is_compiled() -> bool:

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from curate.kernels.arrow import Bytes, text_views
+from curate.kernels.arrow import Bytes, plain_text, text_views
 from curate.kernels.jit import kernel
 from curate.kernels.unicode import ASCII_CLASS, LOWER_BLOCKS, LOWER_INDEX, SPACE, UNSTABLE, class_of, decode, lower_of
 
-# Upper to lower case takes at most one byte more for two (U+023A is two bytes, its lower case three).
-_GROWTH = 1.5
+_GROWTH = 3  # a broken byte becomes U+FFFD, which takes three; lower case takes less
 ASCII_LOWER = (np.arange(128) + LOWER_BLOCKS[LOWER_INDEX[0]]).astype(np.uint8)
 
 
@@ -23,10 +22,11 @@ def normalised(texts: pa.Array) -> Iterator[memoryview | bytes | None]:
     Cost:   one pass; a text with characters that NFC or lower-casing treats in context goes through Python instead.
     Oracle: `" ".join(unicodedata.normalize("NFC", text).lower().split())` (tests/test_kernels.py).
     """
+    texts = plain_text(texts)
     offsets, data = text_views(texts)
     present = texts.is_valid().to_numpy(zero_copy_only=False)
     longest = int(np.diff(offsets).max(initial=0))
-    scratch = np.empty(int(longest * _GROWTH) + 4, dtype=np.uint8)
+    scratch = np.empty(longest * _GROWTH + 4, dtype=np.uint8)
     view = memoryview(scratch)
     for row in range(len(texts)):
         start, end = offsets[row], offsets[row + 1]

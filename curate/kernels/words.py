@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, text_views
-from curate.kernels.jit import inline, kernel
+from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
+from curate.kernels.jit import inline, kernel, load_u64
 from curate.kernels.unicode import ASCII_CLASS, DIGIT, LETTER, SPACE, class_of, decode
 from curate.kernels.unicode import SPACELESS as LETTER_OF_SPACELESS
 
@@ -23,21 +23,24 @@ NAMES = ("words", "word_characters", "spaced_words", "spaced_characters", "alpha
          "stop_words", "distinct_stop_words", "hashes", "ellipses")  # fmt: skip
 
 NONE, MARKS, ORDINARY, SPACELESS = range(4)
-BLOCK = 4096
-# What a byte adds to the content of a run: 1 where it is no ASCII space, OTHER_UNIT where it is no ASCII letter either,
-# MIXED where the run must be read character by character: "." and "#", which are counted, and all beyond ASCII.
-OTHER_SHIFT = 20
-OTHER_UNIT, MIXED = 1 << OTHER_SHIFT, 1 << 40
-KIND = np.full(256, MIXED | OTHER_UNIT | 1, dtype=np.int64)
-KIND[:128] = np.where(ASCII_CLASS & SPACE, 0, np.where(ASCII_CLASS & LETTER, 1, OTHER_UNIT | 1))
-KIND[[ord("."), ord("#")]] |= MIXED
+BLOCK = 2048
+# What a byte adds to the content of a run: 1 where it is no ASCII space, OTHER where it is no ASCII letter either, DOT
+# for a full stop, MIXED where the run must be read character by character: for "#" and all beyond ASCII. Each counts
+# in twelve bits of its own, which a block cannot overflow.
+FIELD = 12
+OTHER, DOT, MIXED = (1 << FIELD * k for k in (1, 2, 3))
+KIND = np.full(256, MIXED | OTHER | 1, dtype=np.int64)
+KIND[:128] = np.where(ASCII_CLASS & SPACE, 0, np.where(ASCII_CLASS & LETTER, 1, OTHER | 1))
+KIND[ord(".")] |= DOT
+KIND[ord("#")] |= MIXED
 LONGEST_STOP_WORD = max(map(len, FUNCTION_WORDS))
+LOWER_CASE = np.uint64(0x2020202020202020)
 
-_SLOT_BITS = 11
+_SLOT_BITS = 10
 
 
 def _pack(word: str) -> int:
-    return int.from_bytes(word.encode(), "big")
+    return int.from_bytes(word.encode(), "little")
 
 
 def _perfect_hash() -> tuple[np.uint64, np.ndarray, np.ndarray]:
@@ -51,7 +54,8 @@ def _perfect_hash() -> tuple[np.uint64, np.ndarray, np.ndarray]:
     best = max(range(1000), key=lambda k: len(np.unique(slots_of[k])))
     multiplier, slots = candidates[best], slots_of[best]
     assert len(np.unique(slots)) == len(packed), "two function words share a slot: raise _SLOT_BITS"
-    keys, bits = np.zeros(1 << _SLOT_BITS, dtype=np.uint64), np.zeros(1 << _SLOT_BITS, dtype=np.int64)
+    keys = np.full(1 << _SLOT_BITS, np.uint64(2**64 - 1))  # which no word packs to
+    bits = np.zeros(1 << _SLOT_BITS, dtype=np.int64)
     keys[slots] = packed
     bits[slots[: len(GOPHER_STOP_WORDS)]] = 1 << np.arange(len(GOPHER_STOP_WORDS))
     return multiplier, keys, bits
@@ -73,6 +77,7 @@ def count_words(texts: pa.Array) -> dict[str, pa.Array]:
     Cost:   one pass over the bytes; allocates only the result.
     Oracle: regular expressions over each text (tests/test_kernels.py).
     """
+    texts = plain_text(texts)
     return count_columns(texts, NAMES, _count(*text_views(texts)))
 
 
@@ -87,13 +92,12 @@ def _stop_word(key: int) -> tuple[int, int]:
 @kernel
 def _count(offsets: Offsets, data: Bytes) -> Counts:
     # Two steps for each block of bytes, because a branch at the end of every word would cost more than all the rest:
-    # the first notes, without branching, where runs of non-space bytes begin and end, the letters of each as a key, and
-    # what else it holds; the second takes run by run, and nearly all of them are a single word.
+    # the first notes, without branching, where runs of non-space bytes begin and end and what they hold besides ASCII
+    # letters; the second takes run by run, and nearly all of them are a plain word.
     n = len(offsets) - 1
     counts = np.zeros((n, 10), dtype=np.int64)
     bounds = np.empty(BLOCK + 2, dtype=np.int64)
     contents = np.empty(BLOCK + 2, dtype=np.int64)
-    keys = np.empty(BLOCK + 2, dtype=np.uint64)
     for row in range(n):
         i, end = offsets[row], offsets[row + 1]
         words = characters = alpha = longest = stops = np.int64(0)
@@ -102,18 +106,13 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
         while i < end:
             stop = min(i + BLOCK, end)
             found = content = inside = np.int64(0)
-            key = np.uint64(0)
             for k in range(i, stop):
-                byte = data[k]
-                kind = KIND[byte]
+                kind = KIND[data[k]]
                 bounds[found] = k
                 contents[found] = content
-                keys[found] = key
                 found += (kind & 1) ^ inside
                 inside = kind & 1
                 content += kind
-                longer = key << np.uint64(8) | np.uint64(byte | 0x20)
-                key = (longer if kind == 1 else key) if inside else np.uint64(0)
             following = stop
             if inside and stop < end and found > 1:  # the last run goes on: it is taken with the next block
                 found -= 1
@@ -125,24 +124,24 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
             if found & 1:
                 bounds[found] = following
                 contents[found] = content
-                keys[found] = key
                 found += 1
             for k in range(0, found, 2):
                 begin, finish = bounds[k], bounds[k + 1]
                 content = contents[k + 1] - contents[k]
-                if content >= MIXED:
+                length = finish - begin
+                if content == length and begin >= 8:  # a plain word, and eight bytes may be read up to its end
+                    alpha += 1
+                    shift = np.uint64(64 - 8 * min(length, 8))
+                    hit, bit = _stop_word((load_u64(data, finish - 8) | LOWER_CASE) >> shift)
+                elif content < 3 * DOT:
+                    alpha += content >> FIELD & (1 << FIELD) - 1 < length
+                    hit, bit = _stop_word(_letters(data, begin, finish))
+                else:
                     seen |= _any_run(data, begin, finish, out)
                     continue
-                length = finish - begin
-                others = content >> OTHER_SHIFT
-                letters = length - others
                 words += 1
                 characters += length
                 longest = max(longest, length)
-                alpha += letters > 0
-                hit, bit = _stop_word(keys[k + 1] if letters <= LONGEST_STOP_WORD else np.uint64(0))
-                if others and hit and not _letters_together(data, begin, finish):
-                    hit = bit = np.int64(0)
                 stops += hit
                 seen |= bit
             i = following
@@ -160,17 +159,22 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
 
 
 @inline
-def _letters_together(data: Bytes, begin: int, end: int) -> bool:
-    """Whether the ASCII letters of a run stand together, with no digit in it: "(the)," and not "t.h.e"."""
-    changes = 0
-    before = False
+def _letters(data: Bytes, begin: int, end: int) -> int:
+    """The letters of an ASCII word as a key, as in "(the),"; 0 where they do not stand together, or with a digit."""
+    key = np.uint64(0)
+    letters = np.uint64(0)
+    ended = False
     for k in range(begin, end):
-        letter = KIND[data[k]] == 1
-        changes += letter != before
-        before = letter
-        if 0x30 <= data[k] <= 0x39:
-            return False
-    return changes <= 2
+        if KIND[data[k]] == 1:
+            if ended or letters == LONGEST_STOP_WORD:
+                return np.uint64(0)
+            key |= np.uint64(data[k] | 0x20) << (np.uint64(8) * letters)
+            letters += np.uint64(1)
+        elif 0x30 <= data[k] <= 0x39:
+            return np.uint64(0)
+        else:
+            ended = letters > 0
+    return key
 
 
 @kernel
@@ -232,7 +236,7 @@ def _any_run(data: Bytes, i: int, end: int, out: Counts) -> int:
             tail |= key_length > 0
         elif code < 0x80 and bits & LETTER:
             broken |= tail
-            key = key << np.uint64(8) | np.uint64(code | 0x20)
+            key |= np.uint64(code | 0x20) << np.uint64(8 * min(key_length, 7))
             key_length += 1
         else:
             broken = True
