@@ -31,7 +31,7 @@ clean:
 $(VENV)/ready: pyproject.toml constraints.txt
 	@if command -v uv >/dev/null 2>&1; then \
 	    test -x $(BIN)/python || uv venv --quiet --python "$$(command -v $(PYTHON))" $(VENV); \
-	    uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	    uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
 	else \
 	    test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
 	    $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'; \

@@ -54,7 +54,7 @@ def apply_edits(texts: pa.Array, edits: pa.Table) -> pa.Array:
     for row, start, end, replacement in zip(*columns, strict=True):
         base, size = int(offsets[row]), int(offsets[row + 1] - offsets[row])
         last = reached.get(row, 0)
-        inside = any(place < size and data[base + place] & 0xC0 == 0x80 for place in (start, end) if 0 <= place)
+        inside = any(place < size and data[base + place] & 0xC0 == 0x80 for place in (start, end) if place >= 0)
         if not last <= start <= end <= size or inside:
             raise ValueError(f"edit {start}:{end} does not fit a text of {size} bytes edited up to {last}")
         edited.setdefault(row, []).append(data[base + last : base + start].tobytes() + (replacement or "").encode())

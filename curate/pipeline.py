@@ -172,6 +172,7 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
     if not tasks:
         return
     compile_kernels()
+    log.event("measuring", tasks=len(tasks))
     meter = Meter(log, "measuring", sum(size_of[unit] for task in tasks for unit in task.units))
     queue = list(tasks)
     while queue:

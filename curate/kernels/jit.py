@@ -66,7 +66,7 @@ def inline(function: F) -> F:
     return compiled
 
 
-def _load_u64(context, data, i):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201 - numba's protocol
+def _load_u64(context, data, i):  # type: ignore[no-untyped-def] # noqa: ANN001 - numba's protocol
     """Eight bytes of `data` from byte `i` as an integer, the first one lowest: numba has no unaligned load."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202

@@ -1,0 +1,232 @@
+"""The docs name what there is, and what they show is what happens."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import yaml
+from conftest import PROSE, carry_out, command, write_shard
+from pydantic import BaseModel
+
+from curate import cli, kernels
+from curate.errors import CurateError
+from curate.filters import registry
+from curate.inspect import connect
+from curate.recipe import NOT_BUILT, Recipe, Rule, Source, parse_recipe, parse_size
+from curate.rules import BUILT_IN, named_set, resolve
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def text_of(name):
+    return (ROOT / "docs" / name).read_text("utf-8")
+
+
+def blocks(text, language):
+    """Fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def table_rows(text):
+    """Rows of all tables by their first cell without its backticks; of two with the same, the first."""
+    rows = {}
+    for line in text.splitlines():
+        if line.startswith("| "):
+            cells = [cell.strip() for cell in line.split("|")[1:-1]]
+            rows.setdefault(cells[0].strip("`"), cells)
+    return rows
+
+
+def shell_commands():
+    """Every line of the docs that starts `curate`, as its arguments."""
+    lines = [line for page in PAGES for block in blocks(page.read_text("utf-8"), "sh") for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("curate ")]
+
+
+def queries():
+    """Every query that the docs show, in a block of SQL or as a command."""
+    shown = [query for page in PAGES for query in blocks(page.read_text("utf-8"), "sql")]
+    return [*shown, *(arguments[2] for arguments in shell_commands() if arguments[0] == "sql")]
+
+
+def errors_shown():
+    """(arguments, error) of every failing command in docs/recipe.md."""
+    pairs = re.findall(r"^\$ curate run web\.yaml (.*)\nError: (.*)$", text_of("recipe.md"), re.MULTILINE)
+    return [(shlex.split(arguments)[1::2], error) for arguments, error in pairs]
+
+
+def whole_recipes():
+    found = [yaml.safe_load(block) for block in blocks(text_of("recipe.md"), "yaml")]
+    return [fields for fields in found if isinstance(fields, dict) and {"name", "input"} <= set(fields)]
+
+
+def fields_of(model, prefix=""):
+    """Dotted name, pydantic's field and whether it is a section, for every field but those inside lists."""
+    for name, field in model.model_fields.items():
+        place = prefix + (field.alias or name)
+        inner = sections_in(field.annotation) if "list" not in str(field.annotation) else []
+        yield place, field, bool(inner)
+        for section in inner:
+            yield from fields_of(section, f"{place}.")
+
+
+def sections_in(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in getattr(annotation, "__args__", ()) for section in sections_in(part)]
+
+
+def names_within(annotation):
+    """Names of all fields of all sections within a type."""
+    found = set()
+    for section in sections_in(annotation):
+        for name, field in section.model_fields.items():
+            found |= {field.alias or name} | names_within(field.annotation)
+    return found
+
+
+def reserved_by(place):
+    return next((name for name in NOT_BUILT if place == name or place.startswith(f"{name}.")), None)
+
+
+WORKING = [(place, field) for place, field, section in fields_of(Recipe) if not section and reserved_by(place) is None]
+WITHOUT_EFFECT = {"reference", "dedup.keep_signatures"}  # the docs say so in a sentence
+
+
+def test_every_command_stands_in_the_docs():
+    pages = "\n".join(page.read_text("utf-8") for page in PAGES)
+    assert [name for name in cli.main.commands if not re.search(rf"\bcurate {name}\b", pages)] == []
+
+
+@pytest.mark.parametrize("arguments", shell_commands(), ids=" ".join)
+def test_every_command_line_in_the_docs_has_a_command_and_options_that_exist(arguments):
+    known = cli.main.commands[arguments[0]]
+    options = {option for parameter in known.params for option in parameter.opts}
+    assert {argument for argument in arguments[1:] if argument.startswith("--")} <= options
+
+
+def test_every_signal_stands_in_the_docs_with_its_group_type_and_meaning():
+    text = text_of("signals.md")
+    for group, signals in registry.groups().items():
+        rows = table_rows(re.split(r"^### |^## ", text.split(f"\n### {group}\n")[1], flags=re.MULTILINE)[0])
+        for signal in signals:
+            for column, kind in signal.writes.items():
+                assert rows[column] == [f"`{column}`", str(kind), signal.about[column]]
+
+
+def test_the_docs_name_no_signal_that_does_not_exist():
+    known = {column for signals in registry.groups().values() for signal in signals for column in signal.writes}
+    rows = table_rows(text_of("signals.md").split("## All signals")[1].split("## What is a word")[0])
+    assert set(rows) - {"signal", "---"} - known == set()
+
+
+def test_a_text_has_as_many_words_as_the_docs_say():
+    section = text_of("signals.md").split("## What is a word")[1].split("\n## ")[0]
+    examples = {text: int(row[1]) for text, row in table_rows(section).items() if row[1].isdigit()}
+    assert len(examples) >= 10
+    assert kernels.count_words(pa.array(list(examples)))["words"].to_pylist() == list(examples.values())
+
+
+@pytest.mark.parametrize("name", list(registry.rule_sets()))
+def test_every_rule_of_every_named_set_stands_in_the_docs_with_its_bound(name):
+    rows = table_rows(text_of("rules.md").split(f"## The set `{name}`")[1].split("\n## ")[0])
+    for found in named_set(name):
+        rule = found.rule
+        bound = f"min {rule.min}" if rule.min is not None else f"max {rule.max}"
+        condition = f"`{rule.if_ or rule.when}`" if rule.if_ or rule.when else ""
+        assert rows[rule.reason] == [f"`{rule.reason}`", f"`{rule.signal}`", bound, condition]
+
+
+def test_every_built_in_reason_stands_in_the_docs_with_its_meaning():
+    rows = table_rows(text_of("rules.md").split("## Built-in reasons")[1].split("\n## ")[0])
+    assert {reason: row[2] for reason, row in rows.items() if reason in BUILT_IN} == BUILT_IN
+
+
+@pytest.mark.parametrize(("place", "field"), WORKING, ids=[place for place, _ in WORKING])
+def test_every_field_that_works_stands_in_the_docs_with_its_default(place, field):
+    if place in WITHOUT_EFFECT:
+        assert f"`{place}`" in text_of("recipe.md")
+        return
+    shown = table_rows(text_of("recipe.md"))[place][2]
+    if field.is_required():
+        assert shown == "required"
+        return
+    default = yaml.safe_load(shown.strip("`"))
+    is_size = isinstance(field.default, int) and not isinstance(field.default, bool)
+    assert (parse_size(default) if is_size else default) == field.default
+
+
+@pytest.mark.parametrize("place", list(NOT_BUILT))
+def test_every_reserved_field_stands_in_the_docs_with_the_value_it_may_have_and_the_fields_inside(place):
+    _, value, inside = table_rows(text_of("recipe.md"))[place]
+    assert yaml.safe_load(value.strip("`")) == (NOT_BUILT[place] if NOT_BUILT[place] != "off" else False)
+    annotation = next(field.annotation for name, field, _ in fields_of(Recipe) if name == place)
+    assert set(re.findall(r"`(\w+)`", inside)) == names_within(annotation)
+
+
+def test_every_field_of_a_rule_and_of_a_source_stands_in_the_docs():
+    rows = table_rows(text_of("recipe.md"))
+    assert {field.alias or name for name, field in Rule.model_fields.items()} - set(rows) == set()
+    mappings = next(row for first, row in rows.items() if "with mappings" in first)
+    assert set(re.findall(r"`(\w+)`", mappings[2])) == set(Source.model_fields)
+
+
+@pytest.mark.parametrize("fields", whole_recipes(), ids=lambda fields: fields["name"])
+def test_every_whole_recipe_in_the_docs_is_accepted(fields):
+    resolve(parse_recipe(fields, "docs/recipe.md").tier1)
+
+
+@pytest.mark.parametrize(("changes", "error"), errors_shown(), ids=[error[:60] for _, error in errors_shown()])
+def test_every_error_in_the_docs_is_what_a_user_is_told(changes, error, tmp_path, monkeypatch):
+    recipe = whole_recipes()[0]
+    (tmp_path / "web.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
+    texts = [f"{PROSE}{k}" for k in range(3)]
+    write_shard(tmp_path / "data" / "part-0.parquet", texts, license=["cc0", "cc0", "mit"], url=["a", "b", "c"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CurateError) as told:
+        carry_out(Path("web.yaml"), *changes)
+    assert str(told.value).replace(str(tmp_path), "/home/me") == error
+
+
+def test_every_view_and_table_of_a_run_stands_in_the_docs_with_its_columns(demo):
+    cells = {
+        name: row[2]
+        for name, row in table_rows(text_of("ledger.md").split("### Views and tables")[1]).items()
+        if len(row) == 3
+    }
+    signals = {column for signals in registry.groups().values() for signal in signals for column in signal.writes}
+
+    def named(table):
+        found = set(re.findall(r"`(\w+)`", cells[table]))
+        found |= named("documents") if "as `documents`" in cells[table] else set()
+        return found | signals if "every signal" in cells[table].replace("[", "") else found
+
+    with connect(demo) as connection:
+        query = "SELECT table_name, list(column_name) FROM information_schema.columns GROUP BY 1"
+        shown = {table: set(columns) for table, columns in connection.execute(query).fetchall()}
+    assert len(shown) >= 10
+    assert {table: columns - named(table) for table, columns in shown.items() if columns - named(table)} == {}
+
+
+@pytest.mark.parametrize("query", queries(), ids=lambda query: " ".join(query.split())[:80])
+def test_every_query_in_the_docs_runs_on_a_demo(query, demo):
+    done = command("sql", demo, query)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_points_to_a_file_and_a_heading_that_exist(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, heading = target.partition("#")
+        aim = (page.parent / path).resolve() if path else page
+        assert aim.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", aim.read_text("utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert heading in anchors, target
