@@ -142,7 +142,7 @@ def local_sql(recipe: Recipe, rules: Sequence[ResolvedRule], types: Mapping[str,
         "empty_text": "is_null OR (is_utf8 AND n_words = 0)",
         "invalid_utf8": "NOT is_utf8",
         "too_large": f"raw_n_bytes > {recipe.input.max_document_bytes}",
-        "excluded": excluded_condition(types),
+        **({"excluded": excluded_condition(types)} if recipe.exclude else {}),
     }
     return f"""
         CREATE TEMP TABLE local AS

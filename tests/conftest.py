@@ -14,7 +14,8 @@ import curate.sample
 
 SAMPLE = Path(curate.sample.__path__[0])
 PROSE = (
-    "The quick brown fox jumps over the lazy dog, and that is what the people of the town have seen with their own eyes. "
+    "The quick brown fox jumps over the lazy dog, and that is what the people of the town have seen with their own "
+    "eyes. "
     "It is said to be one of the oldest stories, told by the fire to children who have asked for it again and again. "
 )
 

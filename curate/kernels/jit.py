@@ -66,10 +66,10 @@ def inline(function: F) -> F:
     return compiled
 
 
-def _load_u64(context, data, i):  # type: ignore[no-untyped-def] # noqa: ANN001 - numba's protocol
+def _load_u64(context: Any, data: Any, i: Any) -> Any:  # noqa: ANN401 - numba's protocol
     """Eight bytes of `data` from byte `i` as an integer, the first one lowest: numba has no unaligned load."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         place = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(64).as_pointer())
         return builder.load(place, align=1)

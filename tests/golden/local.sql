@@ -1,0 +1,25 @@
+        CREATE TEMP TABLE local AS
+        SELECT file_no, position, row, doc_id,
+            coalesce(n_bytes, raw_n_bytes) AS n_bytes,
+            coalesce(n_tokens, 0) AS n_tokens,
+            ((coalesce(terminal_line_ratio, 0) + coalesce(alpha_word_ratio, 0)
+            + least(coalesce(stop_word_ratio, 0) / 0.4::FLOAT, 1)) / 3)::FLOAT AS coarse_score,
+            list_filter([
+                CASE WHEN coalesce(is_null OR (is_utf8 AND n_words = 0), false) THEN 'empty_text' END,
+                CASE WHEN coalesce(NOT is_utf8, false) THEN 'invalid_utf8' END,
+                CASE WHEN coalesce(raw_n_bytes > 10000000, false) THEN 'too_large' END
+            ], lambda reason: reason IS NOT NULL) AS input_reasons,
+            list_filter([
+                CASE WHEN coalesce("n_words" < 50::BIGINT, false) THEN 'too_few_words' END,
+                CASE WHEN coalesce("n_words" > 100000::BIGINT, false) THEN 'too_many_words' END,
+                CASE WHEN coalesce((coalesce(spaceless_ratio, 0) < 0.5) AND "mean_word_length" < 3.0::FLOAT, false) THEN 'words_too_short' END,
+                CASE WHEN coalesce((coalesce(spaceless_ratio, 0) < 0.5) AND "mean_word_length" > 10.0::FLOAT, false) THEN 'words_too_long' END,
+                CASE WHEN coalesce("hash_word_ratio" > 0.1::FLOAT, false) THEN 'too_many_hashes' END,
+                CASE WHEN coalesce("ellipsis_word_ratio" > 0.1::FLOAT, false) THEN 'too_many_ellipses' END,
+                CASE WHEN coalesce("bullet_line_ratio" > 0.9::FLOAT, false) THEN 'too_many_bullet_lines' END,
+                CASE WHEN coalesce("ellipsis_line_ratio" > 0.3::FLOAT, false) THEN 'too_many_ellipsis_lines' END,
+                CASE WHEN coalesce("alpha_word_ratio" < 0.8::FLOAT, false) THEN 'too_few_alpha_words' END,
+                CASE WHEN coalesce("n_stop_words" < 2::BIGINT, false) THEN 'too_few_stop_words' END,
+                CASE WHEN coalesce((input.license = 'MIT' AND n_words < 100), false) THEN 'own' END
+            ], lambda reason: reason IS NOT NULL) AS rule_reasons
+        FROM signals JOIN named USING (file_no, position, row)

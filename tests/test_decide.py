@@ -1,0 +1,90 @@
+"""The generated SQL as reviewable files, and what it makes of small tables."""
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from conftest import PROSE, carry_out, documents, write_recipe, write_shard
+
+from curate.decide import exact_sql, local_sql, named_sql
+from curate.pipeline import TEXT_GROUPS, _signals_schema
+from curate.recipe import parse_recipe
+from curate.rules import condition, resolve
+
+GOLDEN = Path(__file__).parent / "golden"
+RECIPE = parse_recipe(
+    {
+        "name": "golden",
+        "input": {"paths": ["x"]},
+        "tier1": {"rules": ["gopher", {"reason": "own", "when": "input.license = 'MIT' AND n_words < 100"}]},
+    },
+    "golden",
+)
+
+
+@pytest.mark.parametrize("name", ["named", "local", "exact"])
+def test_the_sql_of_each_step_is_the_reviewed_one(name):
+    """Set CURATE_GOLDEN=write to accept a change, and read the diff."""
+    types = {field.name: field.type for field in _signals_schema(dict.fromkeys(TEXT_GROUPS, ""))}
+    sql = {
+        "named": named_sql(RECIPE),
+        "local": local_sql(RECIPE, resolve(RECIPE.tier1), types),
+        "exact": exact_sql(RECIPE),
+    }[name]
+    path = GOLDEN / f"{name}.sql"
+    if os.environ.get("CURATE_GOLDEN") == "write":
+        path.write_text(sql.strip("\n") + "\n")
+    assert path.read_text() == sql.strip("\n") + "\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "sql"),
+    [
+        ({"signal": "n", "min": 50}, pa.int64(), 'coalesce("n" < 50::BIGINT, false)'),
+        ({"signal": "n", "min": 2.5}, pa.int64(), 'coalesce("n" < 3::BIGINT, false)'),
+        ({"signal": "n", "max": 2.5}, pa.int64(), 'coalesce("n" > 2::BIGINT, false)'),
+        ({"signal": "n", "max": 0.1}, pa.float32(), 'coalesce("n" > 0.1::FLOAT, false)'),
+        ({"signal": "n", "max": 0.1}, pa.float64(), 'coalesce("n" > 0.1::DOUBLE, false)'),
+        ({"signal": "n", "min": 0, "if": "a OR b"}, pa.int64(), 'coalesce((a OR b) AND "n" < 0::BIGINT, false)'),
+        ({"when": "a OR b"}, None, "coalesce((a OR b), false)"),
+    ],
+)
+def test_a_rule_becomes_a_condition_that_is_never_null(fields, kind, sql):
+    from curate.recipe import Rule
+
+    assert condition(Rule.model_validate({"reason": "r", **fields}), {"n": kind}) == sql
+
+
+def test_null_never_fires_a_rule(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", ["123 456", PROSE])  # no letters: uppercase_ratio is null
+    rules = [
+        {"reason": "quiet", "signal": "uppercase_ratio", "min": 0.001},
+        {"reason": "free", "when": "uppercase_ratio < 2 AND n_words < 5"},
+    ]
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": rules})
+    carry_out(recipe)
+    assert documents(run, "uppercase_ratio IS NULL, reason") == [(True, None), (False, None)]
+
+
+def test_a_copy_dropped_by_a_rule_is_nobodys_survivor(tmp_path):
+    shouted = PROSE.upper() + "#" * 99  # first in the input, but dropped by the rule
+    write_shard(tmp_path / "in" / "a.parquet", [shouted, shouted.lower().replace(" ", "  "), PROSE])
+    rule = {"reason": "loud", "signal": "uppercase_ratio", "max": 0.5}
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]}, dedup={"keep": "first"})
+    carry_out(recipe)
+    assert documents(run, "reason, duplicate_of") == [("loud", None), (None, None), (None, None)]
+
+
+def test_exact_duplicates_stay_where_the_recipe_says_so(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE, PROSE, PROSE.upper()])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", dedup={"exact": False})
+    assert carry_out(recipe)["documents_out"] == 3
+
+
+def test_the_reason_tells_equal_texts_from_texts_equal_but_for_case_and_white_space(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE, PROSE, "\n" + PROSE, PROSE.upper()])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"keep": "first"})
+    carry_out(recipe)
+    reasons = [None, "exact_duplicate", "normalised_duplicate", "normalised_duplicate"]
+    assert documents(run, "reason") == [(reason,) for reason in reasons]
