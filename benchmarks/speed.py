@@ -3,7 +3,7 @@
 Usage: python benchmarks/speed.py [FOLDER]
 
 FOLDER holds Parquet files with a column `text`; default: the packaged sample. Its documents are repeated, each time
-with another first line, until they make a corpus of about 150 MB, and one ten times as large. Figures are CPU seconds of
+with another first line, until they make one of about 150 MB, and one ten times as large. Figures are CPU seconds of
 all processes of a command (user and system), because machines are shared: the best of five for kernels, single runs
 else.
 """
