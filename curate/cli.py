@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import curate
-from curate.errors import CurateError
+from curate.errors import CurateError, Interrupted, did_you_mean
 
 DATABASES = ("table", "csv", "json", "parquet")
 
@@ -24,7 +24,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except CurateError as error:
             click.echo(f"Error: {error}", err=True)
-            ctx.exit(130 if type(error).__name__ == "Interrupted" else 1)
+            ctx.exit(130 if isinstance(error, Interrupted) else 1)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            ctx.exit(130)
         except BrokenPipeError:  # the reader of our output has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
@@ -32,8 +35,6 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:  # noqa: ANN401
         """Find a command, or say which one may have been meant."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            from curate.errors import did_you_mean
-
             ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
 
@@ -164,16 +165,19 @@ def rules(name: str | None) -> None:
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def verify(run: Path) -> None:
+@click.option("--inputs", is_flag=True, help="Read the inputs again too, and compare their text.")
+def verify(run: Path, inputs: bool) -> None:
     """Check every file of RUN against the hash it was written with, and the counts of its manifest.
 
     \b
     Example:
         curate verify runs/demo
     """
-    from curate.manifests.verify import verify as check
+    from curate.manifests import verify as checks
 
-    problems = check(run, available_cores())
+    problems = checks.verify(run, available_cores())
+    if inputs:
+        problems += checks.verify_inputs(run, available_cores())
     for problem in problems:
         click.echo(problem)
     if problems:

@@ -1,5 +1,6 @@
 """Inputs: which files there are, what they hold, and how they are cut into units."""
 
+import difflib
 import glob
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
-from curate.errors import InputError, did_you_mean
+from curate.errors import InputError
 from curate.recipe import Input
 
 MIN_UNIT_BYTES = int(os.environ.get("CURATE_UNIT_BYTES", 64 << 20))
@@ -77,7 +78,11 @@ def _matches(pattern: str) -> list[Path]:
         raise InputError(f"input.paths: {pattern}: remote inputs are not built yet; name local Parquet files")
     path = Path(pattern).expanduser()
     if path.is_dir():
-        names = [p for p in path.rglob("*.parquet") if not any(part.startswith((".", "_")) for part in p.parts)]
+        names = [
+            p
+            for p in path.rglob("*.parquet")
+            if not any(part.startswith((".", "_")) for part in p.relative_to(path).parts)
+        ]
         if not names:
             raise InputError(f"input.paths: {pattern}: no .parquet file in this folder")
     elif path.exists():
@@ -145,12 +150,14 @@ def _check_columns(path: Path, schema: pa.Schema, source: Input) -> None:
         if columns.count(name) > 1:
             raise InputError(f"{path}: column {name!r} stands {columns.count(name)} times; columns need distinct names")
         if name not in columns:
-            raise InputError(f"{path}: no column {name!r}{did_you_mean(name, columns)}; set {field}")
+            strings = [field.name for field in schema if is_text(field.type)]
+            meant = [*difflib.get_close_matches(name, columns, n=1), *strings, *columns, "a column that is there"][0]
+            raise InputError(f"{path}: no column {name!r} (has: {', '.join(columns)}); set {field}: {meant}")
     text = schema.field(source.text).type
     if pa.types.is_dictionary(text):
         text = text.value_type
-    if not _is_text(text) and not pa.types.is_null(text):
-        strings = [field.name for field in schema if _is_text(field.type)]
+    if not is_text(text) and not pa.types.is_null(text):
+        strings = [field.name for field in schema if is_text(field.type)]
         hint = f"set input.text to one of: {', '.join(strings)}" if strings else "no column holds strings"
         raise InputError(f"{path}: column {source.text!r} holds {text}, not strings; {hint}")
     if source.id is not None and pa.types.is_nested(schema.field(source.id).type):
@@ -159,7 +166,8 @@ def _check_columns(path: Path, schema: pa.Schema, source: Input) -> None:
         )
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text as it stands."""
     return kind in (pa.string(), pa.large_string(), pa.string_view())
 
 

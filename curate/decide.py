@@ -14,7 +14,7 @@ from curate.errors import InputError, RecipeError, disk_error
 from curate.ledger import Ledger, Part, write_part
 from curate.measure import DOCUMENTS, EDITS, INPUT
 from curate.recipe import Recipe
-from curate.rules import ResolvedRule, condition, literal, quoted
+from curate.rules import ResolvedRule, condition, first_line, literal, quoted
 
 STAGES = ("input", "rules", "exact")
 DECISIONS = "decisions"
@@ -29,7 +29,7 @@ COARSE_SCORE = """((coalesce(terminal_line_ratio, 0) + coalesce(alpha_word_ratio
 SURVIVOR_ORDER = {
     "first": "position, row",
     "longest": "n_bytes DESC, position, row",
-    "best": "coarse_score DESC, n_bytes DESC, position, row",
+    "best": "coarse_score DESC, position, row",
 }
 
 
@@ -78,7 +78,12 @@ def decide(
     if recipe.input.id is not None:
         _check_ids(recipe.input.id, connection)
     _check_measured(rules, connection)
-    connection.execute(local_sql(recipe, rules, types))
+    try:
+        connection.execute(local_sql(recipe, rules, types))
+    except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
+        raise RecipeError(
+            f"tier1.rules: a condition fails on the data: {first_line(error)}; try_cast may help"
+        ) from None
     connection.execute(exact_sql(recipe))
     return list(_write_decisions(recipe, ledger, connection, digest))
 

@@ -52,6 +52,8 @@ def apply_edits(texts: pa.Array, edits: pa.Table) -> pa.Array:
     reached: dict[int, int] = {}
     columns = (edits[name].to_pylist() for name in ("row", "start", "end", "replacement"))
     for row, start, end, replacement in zip(*columns, strict=True):
+        if not 0 <= row < len(texts):
+            raise ValueError(f"an edit in row {row}, of {len(texts)} texts")
         base, size = int(offsets[row]), int(offsets[row + 1] - offsets[row])
         last = reached.get(row, 0)
         inside = any(place < size and data[base + place] & 0xC0 == 0x80 for place in (start, end) if place >= 0)

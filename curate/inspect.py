@@ -15,7 +15,7 @@ from rich.table import Table
 
 from curate.errors import CurateError, RunError, did_you_mean
 from curate.index import INDEX
-from curate.rules import literal
+from curate.rules import first_line, literal
 
 MAX_ROWS = 1000  # that a table shows; other formats print all
 
@@ -31,7 +31,7 @@ def connect(run: Path) -> duckdb.DuckDBPyConnection:
     try:
         connection = duckdb.connect(run / INDEX, read_only=True)
     except duckdb.Error as error:
-        raise RunError(f"{run / INDEX}: cannot be opened: {_one_line(error)}; run again to rebuild it") from None
+        raise RunError(f"{run / INDEX}: cannot be opened: {first_line(error)}; run again to rebuild it") from None
     connection.execute(f"SET file_search_path = {literal(str(run.resolve()))}")
     return connection
 
@@ -43,17 +43,16 @@ def print_query(run: Path, query: str, form: str) -> None:
     """
     with connect(run) as connection:
         try:
+            kinds = [statement.type.name for statement in duckdb.extract_statements(query)]
+            if kinds not in (["SELECT"], ["EXPLAIN"]):
+                raise CurateError(f"sql: one query is expected, got {' and '.join(kinds) or 'nothing'}")
             relation = connection.sql(query)
-            if relation is None:
-                raise CurateError(
-                    f"sql: {query.split()[0] if query.split() else 'nothing'}: only queries have a result to print"
-                )
             if form == "table":
                 _print_table(relation)
             else:
                 _print_file(connection, query, form)
         except duckdb.Error as error:
-            raise CurateError(f"sql: {_one_line(error)}") from None
+            raise CurateError(f"sql: {first_line(error)}") from None
 
 
 def _print_table(relation: duckdb.DuckDBPyRelation) -> None:
@@ -172,7 +171,3 @@ def print_rules(name: str | None) -> None:
 def console() -> Console:
     """Stdout as wide as the terminal; wide enough for any table where it is not one."""
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split("\n\nLINE")[0].split())

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ class Part:
     bytes: int
     sha256: str
     units: tuple[Unit, ...] = ()
+    tokens: int = 0  # of an output shard
     contents: tuple[str, ...] = ()  # of group `documents`: for each unit, xxh3-128 over its documents' hashes
 
 
@@ -66,11 +67,11 @@ class Ledger:
         """Where the snapshot lies."""
         return self.run / "ledger" / "snapshot.json"
 
-    def number(self, file: InputFile) -> KnownFile:
-        """The file's number: the one it had, or the next."""
-        for known in self.files:
-            if (known.path, known.identity) == (file.path, file.identity):
-                return replace(known, error=None)
+    def number(self, file: InputFile, taken: Container[int]) -> KnownFile:
+        """The file's number: the one it had, here or under another path, or the next."""
+        same = [known for known in self.files if known.identity == file.identity and known.file_no not in taken]
+        for known in sorted(same, key=lambda known: known.path != file.path):
+            return replace(known, path=file.path, error=None)
         known = KnownFile(self.next_file_no, file.path, file.identity, file.rows, file.size, file.mtime_ns)
         self.next_file_no += 1
         return known

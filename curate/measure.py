@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128
 
-from curate.corpus import MAX_UNIT_BYTES, MAX_UNIT_ROWS, MIN_UNIT_BYTES, Unit, check_unchanged, read_rows
+from curate.corpus import MAX_UNIT_BYTES, MAX_UNIT_ROWS, MIN_UNIT_BYTES, Unit, check_unchanged, is_text, read_rows
 from curate.edits import PART as EDIT_PART
 from curate.edits import apply_edits, find_edits
 from curate.errors import InputError
@@ -25,6 +25,7 @@ TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it is UTF-8, and the user's id
 INPUT = "input"  # the input columns that rules, strata and exclusions name
 EDITS = "edits"
+RAW_HASH = ("raw_hash_high", "raw_hash_low")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def measure(task: Task) -> list[Part]:
             for batch in read_rows(Path(source.path), unit.start, unit.stop, columns):
                 for group, table in _measure_batch(task, batch).items():
                     if group == DOCUMENTS:
-                        _feed(content, table)
+                        _feed(content, *(table[name].combine_chunks() for name in RAW_HASH))
                     collected[group].append(_keyed(group, table, unit.file_no, row))
                 row += len(batch)
         except InputError as error:
@@ -133,7 +134,9 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
     if INPUT in task.groups:
         present = batch.schema.names
         columns = {
-            f"{INPUT}.{name}": _cast(batch.column(name), kind, name) if name in present else pa.nulls(len(batch), kind)
+            f"{INPUT}.{name}": _cast(_well_formed(batch.column(name)), kind, name)
+            if name in present
+            else pa.nulls(len(batch), kind)
             for name, kind in reading.input_columns
         }
         measured[INPUT] = pa.table(columns)
@@ -192,6 +195,13 @@ def is_utf8(texts: pa.Array) -> pa.Array:
         )
 
 
+def _well_formed(column: pa.Array) -> pa.Array:
+    """A column with null in the place of text that is not UTF-8, which SQL could not read."""
+    if not is_text(column.type):
+        return column
+    return pc.if_else(is_utf8(column), column, pa.scalar(None, column.type))
+
+
 def _decodes(raw: bytes) -> bool:
     try:
         raw.decode("utf-8")
@@ -214,10 +224,17 @@ def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
     return cast
 
 
-def _feed(content: Any, documents: pa.Table) -> None:  # noqa: ANN401 - xxhash has no public type for its state
-    """Add documents to the hash of a unit's content, which does not depend on how batches were cut."""
-    halves = [documents[name].combine_chunks().to_numpy().byteswap() for name in ("raw_hash_high", "raw_hash_low")]
-    content.update(np.stack(halves, axis=1).tobytes())
+def content_hash(texts: Iterable[pa.Array]) -> str:
+    """Hex xxh3-128 over the hashes of a unit's raw texts in order, however they were cut into batches."""
+    content = xxh3_128()
+    for array in texts:
+        _feed(content, *hash_texts(pc.fill_null(plain_text(array), "")))
+    return str(content.hexdigest())
+
+
+def _feed(content: Any, high: pa.Array, low: pa.Array) -> None:  # noqa: ANN401 - xxhash has no public type for its state
+    """Add documents' hashes, big-endian, to the hash of a unit's content."""
+    content.update(np.stack([half.to_numpy().byteswap() for half in (high, low)], axis=1).tobytes())
 
 
 def plan_tasks(

@@ -17,7 +17,7 @@ import yaml
 
 import curate
 from curate import decide, shards
-from curate.corpus import InputFile, Unit, cut_units, find_files, open_footers, unified_schema, unit_bytes
+from curate.corpus import InputFile, Unit, cut_units, find_files, is_text, open_footers, unified_schema, unit_bytes
 from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, RecipeError, did_you_mean, disk_error
 from curate.files import committed, remove_asides, sync, write_json
@@ -39,9 +39,9 @@ from curate.measure import (
 )
 from curate.progress import Log, Meter, open_log
 from curate.recipe import Recipe, digest_of
-from curate.rules import ResolvedRule, check_conditions, input_columns, resolve
+from curate.rules import ResolvedRule, check_conditions, columns_named, resolve
 
-TEXT_GROUPS = ("characters", "words", "lines")
+ON_DEMAND = ("hashes",)  # groups that are measured only where the recipe needs them; all others always are
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ def make_plan(
     root, paths = find_files(recipe.input, ledger.run)
     known = []
     files: dict[int, InputFile] = {}
+    taken: set[int] = set()
     for path, found in zip(paths, open_footers(root, paths, recipe.input), strict=True):
         if isinstance(found, InputError):
             if recipe.on_error == "stop":
@@ -134,19 +135,22 @@ def make_plan(
             log.say(f"quarantined: {found}")
             log.event("quarantined", file=str(path), error=str(found))
             found_file = InputFile(path.relative_to(root).as_posix(), path.stat().st_size, "", 0, pa.schema([]), (), ())
-            known.append(replace(ledger.number(found_file), error=_without_root(str(found), root)))
+            known.append(replace(ledger.number(found_file, taken), error=_without_root(str(found), root)))
         else:
-            known.append(ledger.number(found))
+            known.append(ledger.number(found, taken))
             files[known[-1].file_no] = found
+        taken.add(known[-1].file_no)
     ledger.files = known
     if not sum(file.rows for file in files.values()):
-        raise InputError(f"input.paths: no documents in {len(paths)} files under {root}")
+        raise InputError(f"input.paths: no documents in the {len(paths)} file(s) under {root}")
     inputs = unified_schema(list(files.values()))
+    signals, columns = columns_named(rules)
     reading = Reading(
-        recipe.input.text, recipe.input.id, _input_columns(recipe, rules, excluded, inputs), tuple(editors)
+        recipe.input.text, recipe.input.id, _input_columns(recipe, columns, excluded, inputs), tuple(editors)
     )
-    names = [DOCUMENTS, *TEXT_GROUPS]
-    names += ["hashes"] if recipe.dedup.exact else []
+    groups_of = {name: group for group, found in registry.groups().items() for s in found for name in s.writes}
+    wanted = {groups_of.get(name) for name in signals} | ({"hashes"} if recipe.dedup.exact else set())
+    names = [DOCUMENTS, *(name for name in registry.groups() if name not in ON_DEMAND or name in wanted)]
     names += [INPUT] if reading.input_columns else []
     names += [EDITS] if editors else []
     groups = group_digests(names, reading)
@@ -199,14 +203,17 @@ def decide_stage(recipe: Recipe, plan: Plan, ledger: Ledger, connection: duckdb.
     digest = digest_of([
         registry.code_of([decide.decide, resolve]),
         recipe.digest(),
+        [found.rule.model_dump(mode="json") for found in plan.rules],
         [part.sha256 for group, group_digest in plan.groups.items() for part in ledger.of(group, group_digest)],
         [(file.file_no, file.path, file.error is None) for file in ledger.files],
         plan.excluded,
     ])  # fmt: skip
-    if not ledger.of(decide.DECISIONS, digest):
+    decided = sum(part.rows for part in ledger.of(decide.DECISIONS, digest))
+    if decided != sum(file.rows for file in ledger.files if file.error is None):
         _unfinish(ledger.run)
         parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, connection, digest)
         ledger.put(decide.DECISIONS, parts)
+        _remove_others(ledger, "ledger/decisions", decide.DECISIONS)
         log.event("decided", documents=sum(part.rows for part in parts))
     return digest
 
@@ -218,11 +225,12 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
     digest = digest_of(
         [registry.code_of([shards.write_shard]), decisions, schema.to_string(), [p.sha256 for p in edits]]
     )
-    if any(part.digest != digest for part in ledger.of(shards.DATA)):
+    whole = [part for part in ledger.of(shards.DATA, digest) if _is_whole(ledger.run, part)]
+    if whole != ledger.of(shards.DATA):
         _unfinish(ledger.run)
-        ledger.put(shards.DATA, [])
+        ledger.put(shards.DATA, whole)
+    done = {part.path for part in whole}
     tasks = shards.plan_shards(ledger, digest, plan.sources, recipe.input.text, schema, edits)
-    done = {part.path for part in ledger.of(shards.DATA) if (ledger.run / part.path).exists()}
     tasks = [task for task in tasks if str(task) not in done]
     if tasks:
         _unfinish(ledger.run)
@@ -239,8 +247,19 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
     ledger.commit()
     if tasks:
         meter.show(last=True)
-    wanted = {part.path for part in ledger.of(shards.DATA)}
-    for path in (ledger.run / shards.DATA).glob("*.parquet"):
+    _remove_others(ledger, shards.DATA, shards.DATA)
+
+
+def _is_whole(run: Path, part: Part) -> bool:
+    """Whether a part's file is there in its full size; its bytes are for `verify` to check."""
+    path = run / part.path
+    return path.exists() and path.stat().st_size == part.bytes
+
+
+def _remove_others(ledger: Ledger, folder: str, group: str) -> None:
+    """Delete files of earlier decisions or shards that are not in force any more."""
+    wanted = {part.path for part in ledger.of(group)}
+    for path in (ledger.run / folder).glob("*.parquet"):
         if path.relative_to(ledger.run).as_posix() not in wanted:
             path.unlink()
 
@@ -270,15 +289,15 @@ def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def _input_columns(
-    recipe: Recipe, rules: Sequence[ResolvedRule], excluded: Sequence[str], inputs: pa.Schema
+    recipe: Recipe, named: Sequence[str], excluded: Sequence[str], inputs: pa.Schema
 ) -> tuple[tuple[str, pa.DataType], ...]:
     """Input columns that decisions need: those in conditions, the strata, and `url` for exclusions."""
-    wanted = dict.fromkeys(input_columns(rules))
+    wanted = dict.fromkeys(named)
     for stratum in recipe.input.strata:
         name = stratum.removesuffix("?")
         if name in inputs.names or not stratum.endswith("?"):
             wanted[name] = None
-    if excluded and "url" in inputs.names and pa.types.is_string(inputs.field("url").type):
+    if excluded and "url" in inputs.names and is_text(inputs.field("url").type):
         wanted["url"] = None
     for name in wanted:
         if name not in inputs.names:
@@ -309,11 +328,14 @@ def _drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
     numbers = set(plan.files)
 
     def usable(part: Part) -> bool:
-        if part.group in (decide.DECISIONS, shards.DATA):
+        if part.group == shards.DATA:  # what is missing is written again
             return True
+        if part.group == decide.DECISIONS:
+            return _is_whole(ledger.run, part)
         current = [unit for unit in part.units if unit.file_no in numbers]
-        fits = plan.groups.get(part.group) == part.digest and bool(current) and units.issuperset(current)
-        return fits and (ledger.run / part.path).exists()
+        # A group that this recipe does not use is kept: another one may use it again.
+        fits = plan.groups.get(part.group, part.digest) == part.digest and current and units.issuperset(current)
+        return bool(fits) and _is_whole(ledger.run, part)
 
     ledger.parts = [part for part in ledger.parts if usable(part)]
 
@@ -357,7 +379,7 @@ def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:
     told = ", ".join(f"{reason} {reasons[reason]:,}" for reason in most)
     return (
         f"none of {stages[0]['documents_in']:,} documents is kept ({told}); look with `curate sql {run} "
-        '"SELECT * FROM documents"`, loosen tier1.thresholds, or set allow_empty: true'
+        '"SELECT doc_id, reasons FROM dropped"`, loosen tier1.thresholds, or set allow_empty: true'
     )
 
 

@@ -25,6 +25,8 @@ NOT_BUILT: dict[str, Any] = {
     "dedup.near": None,
     "dedup.lines": None,
     "dedup.against": [],
+    "dedup.keep_signatures": True,
+    "reference": [],
     "tier2": None,
     "tier3": None,
     "distill": None,
@@ -38,11 +40,11 @@ def parse_size(value: object) -> object:
     """Bytes from a number or from text like 10MB (decimal) or 64MiB (binary)."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?\s*", value)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*", value)
     if match is None:
         raise ValueError(f"{value!r} is not a size; write bytes, or a number with kB, MB, GB, KiB, MiB, GiB")
     number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** "_kMGT".index(unit or "_"))
+    return int(float(number) * (1024 if binary else 1000) ** "_KMGT".index(unit.upper() or "_"))
 
 
 def parse_share(value: object) -> object:
@@ -66,7 +68,7 @@ Share = Annotated[float | int, BeforeValidator(parse_share), Field(ge=0)]
 class Section(BaseModel):
     """A section of the recipe: no unknown fields, no silent conversions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Source(Section):
@@ -284,13 +286,12 @@ class Recipe(Section):
         return Path(self.output or f"runs/{self.name}")
 
     def resolved(self) -> dict[str, Any]:
-        """The recipe with all defaults written out, as it stands in the manifest; its place is not part of it."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"output"})
+        """The recipe with all defaults written out, but for where it reads and writes."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"output": True, "input": {"paths"}})
 
     def digest(self) -> str:
-        """Hex digest of all that can change a kept document: everything but the name, the place and the exports."""
-        fields = self.model_dump(mode="json", by_alias=True, exclude={"name", "output", "export"})
-        return digest_of(fields)
+        """Hex digest of all that can change a kept document, but for the inputs, which have hashes of their own."""
+        return digest_of({name: value for name, value in self.resolved().items() if name not in ("name", "export")})
 
 
 def digest_of(value: object) -> str:
@@ -312,7 +313,8 @@ def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
     except UnicodeDecodeError:
         raise RecipeError(f"{path}: not UTF-8 text") from None
     except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        problem = " ".join(str(error).replace('in "<unicode string>", ', "").split())
+        raise RecipeError(f"{path}: not YAML: {problem}") from None
     if not isinstance(fields, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of fields such as name and input")
     for change in changes:
@@ -367,7 +369,7 @@ def _set(fields: dict[str, Any], change: str) -> None:
             fields[parent] = {}
         fields = fields[parent]
     try:
-        fields[last] = yaml.safe_load(text)
+        fields[last] = yaml.load(text, _UniqueKeys)
     except yaml.YAMLError:
         raise RecipeError(f"--set {change}: {text!r} is not YAML") from None
 

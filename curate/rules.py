@@ -3,8 +3,9 @@
 import json
 import math
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -101,72 +102,119 @@ def condition(rule: Rule, types: Mapping[str, pa.DataType]) -> str:
     assert bound is not None
     kind = types[rule.signal]
     if pa.types.is_integer(kind):  # a cast would round the bound
-        literal = f"{math.ceil(bound) if rule.min is not None else math.floor(bound)}::BIGINT"
+        whole = math.ceil(bound) if rule.min is not None else math.floor(bound)
+        threshold = f"{whole}::{'UBIGINT' if pa.types.is_uint64(kind) else 'BIGINT'}"
     else:  # as FLOAT, like the column: as DOUBLE, 0.1 would be another number than the column's 0.1
-        literal = f"{float(bound)!r}::{'FLOAT' if pa.types.is_float32(kind) else 'DOUBLE'}"
-    verdict = f"{column} {'<' if rule.min is not None else '>'} {literal}"
+        threshold = f"{float(bound)!r}::{'FLOAT' if pa.types.is_float32(kind) else 'DOUBLE'}"
+    verdict = f"{column} {'<' if rule.min is not None else '>'} {threshold}"
     if rule.if_ is not None:
         verdict = f"({rule.if_}) AND {verdict}"
     return f"coalesce({verdict}, false)"
 
 
-def input_columns(rules: Sequence[ResolvedRule]) -> list[str]:
-    """Input columns that conditions name as `input.x`, in order of appearance.
+def columns_named(rules: Sequence[ResolvedRule]) -> tuple[list[str], list[str]]:
+    """Signals and input columns (as `input.x`) that the rules name, in order of appearance.
 
-    Errors: RecipeError for a condition that is not one SQL expression.
+    Errors: RecipeError for a condition that is not one expression over them, the same at every run.
     """
-    found: dict[str, None] = {}
-    for rule in rules:
-        for expression in (rule.rule.if_, rule.rule.when):
-            if expression is not None:
-                for names in _column_references(expression, rule.reason):
-                    if len(names) > 1 and names[0].lower() == "input":
-                        found[names[1]] = None
-    return list(found)
+    signals: dict[str, None] = {}
+    inputs: dict[str, None] = {}
+    for found in rules:
+        if found.rule.signal is not None:
+            signals[found.rule.signal] = None
+        for expression in (found.rule.if_, found.rule.when):
+            if expression is None:
+                continue
+            for names in _columns_in(expression, found.reason):
+                if len(names) > 1 and names[0].lower() == "input":
+                    inputs[names[1]] = None
+                else:
+                    signals[names[0]] = None
+    return list(signals), list(inputs)
 
 
-def _column_references(expression: str, reason: str) -> Iterable[list[str]]:
-    row = duckdb.execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression})"]).fetchone()
-    assert row is not None
-    tree = json.loads(row[0])
-    if tree["error"] or len(tree["statements"]) != 1:
-        problem = tree.get("error_message", "not one expression").splitlines()[0]
-        raise RecipeError(f"tier1.rules: {reason}: {expression!r} is not a condition: {problem}")
+def _columns_in(expression: str, reason: str) -> list[list[str]]:
+    """The columns that a condition names, each by its parts."""
+    where = f"tier1.rules: {reason}: {expression!r}"
+    parsed = [
+        _parse(f"SELECT {expression}"),
+        _parse(f"SELECT ({expression})"),
+    ]  # the second refuses `x AS y`, `x FROM y`
+    if problem := next((tree["error_message"] for tree in parsed if tree["error"]), None):
+        raise RecipeError(f"{where} is not a condition: {problem.splitlines()[0]}")
+    nodes = list(_nodes(parsed[0]))
+    if len(parsed[0]["statements"]) != 1 or len(parsed[0]["statements"][0]["node"]["select_list"]) != 1:
+        raise RecipeError(f"{where} is not a condition: it is more than one expression")
+    for node in nodes:
+        function = node.get("function_name")
+        if node["class"] in ("SUBQUERY", "WINDOW") or function in _not_row_wise():
+            raise RecipeError(f"{where}: {function or 'a subquery'} does not depend on the document's own row alone")
+    parameters = {
+        name for node in nodes if node["class"] == "LAMBDA" for n in _nodes(node["lhs"]) for name in n["column_names"]
+    }
+    columns: list[list[str]] = [node["column_names"] for node in nodes if node["class"] == "COLUMN_REF"]
+    return [names for names in columns if names[0] not in parameters]
 
-    def walk(node: Any) -> Iterable[list[str]]:  # noqa: ANN401 - DuckDB's syntax tree
-        if isinstance(node, dict):
-            if node.get("class") == "COLUMN_REF":
-                yield node["column_names"]
-            for child in node.values():
-                yield from walk(child)
-        elif isinstance(node, list):
-            for child in node:
-                yield from walk(child)
 
-    return list(walk(tree))
+def _parse(query: str) -> dict[str, Any]:
+    with duckdb.connect() as connection:
+        row = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
+        assert row is not None
+        tree: dict[str, Any] = json.loads(row[0])
+        return tree
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - DuckDB's syntax tree
+    """Every expression in a syntax tree."""
+    children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    if isinstance(tree, dict) and "class" in tree:
+        yield tree
+    for child in children:
+        yield from _nodes(child)
+
+
+@cache
+def _not_row_wise() -> frozenset[str]:
+    """Functions whose result depends on other rows, the clock or chance."""
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "SELECT function_name FROM duckdb_functions() GROUP BY function_name "
+            "HAVING bool_and(function_type = 'aggregate' OR stability <> 'CONSISTENT')"
+        ).fetchall()
+    return frozenset(name for (name,) in rows)
 
 
 def check_conditions(rules: Sequence[ResolvedRule], signals: pa.Schema, inputs: pa.Schema) -> None:
-    """Let DuckDB bind every rule against empty tables, before any data is read.
+    """Let DuckDB evaluate every rule on a row of nulls, before any data is read.
 
-    Errors: RecipeError naming the rule and what DuckDB says of it.
+    Errors: RecipeError naming the rule and what is wrong with it.
     """
     types = {field.name: field.type for field in signals}
+    for found in rules:
+        for name in columns_named([found])[0]:
+            if name not in types:
+                raise RecipeError(f"tier1.rules: {found.reason}: no signal {name!r}{did_you_mean(name, types)}")
     columns = signals.append(pa.field("input", pa.struct(list(inputs)))) if len(inputs) else signals
+    nulls = pa.Table.from_arrays([pa.nulls(1, field.type) for field in columns], schema=columns)
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         # Through a file: handing DuckDB an Arrow table makes it import pandas, which takes a second.
-        pq.write_table(columns.empty_table(), f"{folder}/empty.parquet")
-        connection.execute(f"CREATE TABLE signals AS FROM {literal(folder + '/empty.parquet')}")
-        for rule in rules:
-            try:
-                connection.execute(f"SELECT {condition(rule.rule, types)} FROM signals")
-                found = connection.description
-                assert found is not None
-                if str(found[0][1]) != "BOOLEAN":
-                    raise RecipeError(f"tier1.rules: {rule.reason}: a condition is true or false, not {found[0][1]}")
-            except duckdb.Error as error:
-                problem = " ".join(str(error).split("\n\nLINE")[0].split())
-                raise RecipeError(f"tier1.rules: {rule.reason}: {problem}") from None
+        pq.write_table(nulls, f"{folder}/nulls.parquet")
+        connection.execute(f"CREATE TABLE signals AS FROM {literal(folder + '/nulls.parquet')}")
+        for found in rules:
+            rule = found.rule
+            for part in filter(None, (rule.if_, rule.when, condition(rule, types))):
+                try:
+                    [(kind,)] = connection.execute(f"SELECT typeof({part}) FROM signals").fetchall()
+                    connection.execute(f"SELECT {part} FROM signals").fetchall()
+                except duckdb.Error as error:
+                    raise RecipeError(f"tier1.rules: {found.reason}: {first_line(error)}") from None
+                if kind not in ("BOOLEAN", '"NULL"'):
+                    raise RecipeError(f"tier1.rules: {found.reason}: a condition is true or false, not {kind}: {part}")
+
+
+def first_line(error: BaseException) -> str:
+    """What DuckDB says, without its picture of the query."""
+    return " ".join(str(error).split("\n\nLINE")[0].split())
 
 
 def quoted(name: str) -> str:

@@ -108,7 +108,7 @@ def write_shard(task: ShardTask) -> Part:
             writer.write_table(group.combine_chunks(), row_group_size=stop - position)
             held = [rest] if len(rest := table.slice(stop - position)) else []
             position = stop
-    return finished_part(run, DATA, task.digest, path, len(kept))
+    return finished_part(run, DATA, task.digest, path, len(kept), tokens=int(kept["n_tokens"].to_numpy().sum()))
 
 
 def row_group_cuts(sizes: np.ndarray) -> list[int]:

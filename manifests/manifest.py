@@ -5,10 +5,9 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import curate
-from curate.ledger import Ledger, Part
+from curate.ledger import Ledger
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule
 from curate.shards import DATA, content_of, output_schema
@@ -43,7 +42,8 @@ def build_manifest(
 ) -> dict[str, Any]:  # fmt: skip
     """Everything of a finished run that does not depend on when and where it ran."""
     contents = content_of(ledger.of("documents", groups["documents"]))
-    shards = [_shard(ledger, part) for part in ledger.of(DATA)]
+    names = ("path", "tokens", "bytes", "sha256")
+    shards = [{"documents": part.rows} | {name: getattr(part, name) for name in names} for part in ledger.of(DATA)]
     return {
         "manifest_version": MANIFEST_VERSION,
         "name": recipe.name,
@@ -70,16 +70,4 @@ def build_manifest(
         },
         "schema": [{"name": field.name, "type": str(field.type)} for field in output_schema(inputs)],
         "shards": shards,
-    }
-
-
-def _shard(ledger: Ledger, part: Part) -> dict[str, Any]:
-    name = "curate_n_tokens" if "curate_n_tokens" in pq.read_schema(ledger.run / part.path).names else "n_tokens"
-    tokens = pq.read_table(ledger.run / part.path, columns=[name])[name].to_numpy().sum()
-    return {
-        "path": part.path,
-        "documents": part.rows,
-        "tokens": int(tokens),
-        "bytes": part.bytes,
-        "sha256": part.sha256,
     }

@@ -9,9 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.errors import RunError
+from curate.corpus import Unit, read_rows
+from curate.errors import InputError, RunError
 from curate.files import sha256_of
 from curate.ledger import read_ledger
+from curate.manifests.manifest import MANIFEST_VERSION
+from curate.measure import content_hash
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -21,11 +24,13 @@ def read_manifest(run: Path) -> dict[str, Any]:
     """
     try:
         manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text("utf-8"))
+        if manifest.get("manifest_version") != MANIFEST_VERSION:
+            raise ValueError(f"not a manifest of version {MANIFEST_VERSION}")
     except FileNotFoundError:
         what = "the run did not finish; run it again" if (run / "ledger").is_dir() else "not a run directory"
         raise RunError(f"{run}: no manifest.json: {what}") from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{run}/manifest.json: cannot be read: {error}") from None
+        raise RunError(f"{run}/manifest.json: {error}; run again to rebuild it") from None
     return manifest
 
 
@@ -41,6 +46,36 @@ def verify(run: Path, threads: int) -> list[str]:
     present = {path.relative_to(run).as_posix() for path in (run / "data").glob("*.parquet")}
     problems += [f"{path}: not in the manifest; remove it" for path in sorted(present - known)]
     return problems + list(_counts(manifest))
+
+
+def verify_inputs(run: Path, threads: int) -> list[str]:
+    """One line for each unit of the inputs whose text is not the one that was measured. Reads all the text."""
+    manifest = read_manifest(run)
+    root = Path(json.loads((run / "run.json").read_text("utf-8"))["corpus_root"])
+    text = manifest["recipe"]["input"]["text"]
+    ledger = read_ledger(run)
+    path_of = {file.file_no: file.path for file in ledger.files if file.error is None}
+    measured = [
+        (path_of[unit.file_no], unit, content)
+        for part in ledger.of("documents", manifest["signal_groups"]["documents"])
+        for unit, content in zip(part.units, part.contents, strict=True)
+        if unit.file_no in path_of
+    ]
+
+    def problem(entry: tuple[str, Unit, str]) -> str | None:
+        path, unit, content = entry
+        try:
+            found = content_hash(batch.column(0) for batch in read_rows(root / path, unit.start, unit.stop, [text]))
+        except InputError as error:
+            return str(error)
+        return (
+            None
+            if found == content
+            else f"{path} rows {unit.start} to {unit.stop}: the text is not the one that was measured"
+        )
+
+    with ThreadPoolExecutor(threads) as pool:
+        return [line for line in pool.map(problem, measured) if line]
 
 
 def _check(run: Path, path: str, sha256: str, rows: int) -> str | None:

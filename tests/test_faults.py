@@ -66,7 +66,7 @@ def test_quarantine_sets_a_bad_file_aside_and_lists_it(tmp_path, good, damage):
 def test_a_missing_text_column_is_named_with_those_that_are_there(tmp_path):
     pq.write_table(pa.table({"content": ["x"], "url": ["y"]}), tmp_path / "a.parquet")
     recipe, _ = write_recipe(tmp_path, tmp_path / "a.parquet")
-    expected = f"{tmp_path}/a.parquet: no column 'text' (known: content, url); set input.text"
+    expected = f"{tmp_path}/a.parquet: no column 'text' (has: content, url); set input.text: content"
     assert refused(recipe, InputError) == expected
 
 
@@ -89,7 +89,7 @@ def test_a_file_without_rows_is_fine_and_a_corpus_without_documents_is_not(tmp_p
     recipe, _ = write_recipe(tmp_path, tmp_path / "in")
     assert carry_out(recipe)["documents_out"] == 20
     recipe, _ = write_recipe(tmp_path, empty)
-    assert "no documents in 1 files" in refused(recipe, InputError, f"output={tmp_path / 'other'}")
+    assert "no documents in the 1 file(s)" in refused(recipe, InputError, f"output={tmp_path / 'other'}")
 
 
 def test_a_document_of_two_hundred_megabytes_is_a_row_with_a_reason(tmp_path):
@@ -172,22 +172,102 @@ def test_an_input_that_changes_is_measured_anew(tmp_path, good):
     assert command("verify", run).returncode == 0
 
 
+def test_a_manifest_that_is_none_is_named(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    (run / "manifest.json").write_text('{"x": 1}')
+    done = command("verify", run)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "manifest.json: not a manifest of version 1" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("rule", "told"),
     [
         ({"reason": "x", "signal": "n_word", "min": 1}, "no signal 'n_word'; did you mean 'n_words'?"),
-        ({"reason": "x", "when": "n_word > 3"}, 'tier1.rules: x: Binder Error: Referenced column "n_word" not found'),
+        ({"reason": "x", "when": "n_word > 3"}, "x: no signal 'n_word'; did you mean 'n_words'?"),
         ({"reason": "x", "when": "n_words > "}, "is not a condition"),
         ({"reason": "x", "when": "n_words + 1"}, "a condition is true or false, not BIGINT"),
+        ({"reason": "x", "when": "true) OR (true"}, "is not a condition"),
+        ({"reason": "x", "when": "n_words > 3 AS y"}, "is not a condition"),
+        ({"reason": "x", "when": "random() < 0.5"}, "random does not depend on the document's own row alone"),
+        ({"reason": "x", "when": "count(*) > 5"}, "count_star does not depend on"),
+        ({"reason": "x", "when": "n_words IN (SELECT 1)"}, "a subquery does not depend on"),
+        ({"reason": "x", "signal": "n_words", "min": 1, "if": "n_lines"}, "a condition is true or false, not BIGINT"),
+        ({"reason": "x", "when": "input.score = 'high'"}, "Conversion Error"),
+        ({"reason": "x", "signal": "n_words", "min": 10**19}, "Conversion Error"),
         ({"reason": "x", "when": "input.nope = 1"}, "the input has no column 'nope'"),
         ({"reason": "empty_text", "when": "true"}, "the reason 'empty_text' is built in"),
         ("gophr", "no rule set 'gophr'; did you mean 'gopher'?"),
     ],
 )
 def test_a_bad_rule_is_refused_before_any_document_is_read(tmp_path, good, rule, told):
+    write_shard(tmp_path / "in" / "b.parquet", [PROSE], score=pa.array([1]))
     recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]})
     assert told in refused(recipe, RecipeError)
     assert not (run / "ledger" / "signals").exists()
+
+
+def test_a_condition_that_fails_on_the_data_is_one_line(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE], score=pa.array(["high"]))
+    rule = {"reason": "low", "when": "CAST(input.score AS INTEGER) < 3"}
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]})
+    assert "a condition fails on the data: Conversion Error" in refused(recipe, RecipeError)
+
+
+def test_a_lost_or_damaged_output_shard_is_written_again(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", shard_size=2000)
+    carry_out(recipe)
+    first, second, *_ = sorted((run / "data").iterdir())
+    expected = {path.name: path.read_bytes() for path in (run / "data").iterdir()}
+    first.unlink()
+    with second.open("ab") as file:
+        file.write(b"x")
+    assert carry_out(recipe)["shards"] == len(expected)
+    assert {path.name: path.read_bytes() for path in (run / "data").iterdir()} == expected
+    assert command("verify", run).returncode == 0
+
+
+def test_verify_reads_the_inputs_again_where_it_is_asked_to(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    assert command("verify", run, "--inputs").returncode == 0
+    status = good.stat()
+    texts = pq.read_table(good)["text"].to_pylist()
+    write_shard(good, ["X" + texts[0][1:], *texts[1:]])
+    os.utime(good, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert command("verify", run).returncode == 0
+    done = command("verify", run, "--inputs")
+    assert done.returncode == 1
+    assert done.stdout == "a.parquet rows 0 to 20: the text is not the one that was measured\n"
+
+
+def test_inputs_that_move_keep_what_was_measured(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    part = next((run / "ledger" / "signals" / "words").iterdir())
+    measured = part.stat().st_mtime_ns
+    (tmp_path / "in").rename(tmp_path / "moved")
+    more = write_shard(tmp_path / "more" / "b.parquet", [PROSE + "more"])
+    paths = f"input.paths=[{tmp_path / 'moved'}, {more}]"
+    assert carry_out(recipe, paths)["documents_out"] == 21
+    assert part.stat().st_mtime_ns == measured
+    assert [file for (file,) in documents(run, "DISTINCT file")] == ["moved/a.parquet", "more/b.parquet"]
+
+
+def test_a_folder_below_a_hidden_one_is_read(tmp_path, monkeypatch):
+    write_shard(tmp_path / ".hidden" / "in" / "a.parquet", [PROSE])
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    recipe, _ = write_recipe(tmp_path, "../.hidden/in")
+    assert carry_out(recipe)["documents_out"] == 1
+
+
+def test_a_signal_outside_the_measured_groups_is_measured_where_a_rule_names_it(tmp_path, good):
+    rule = {"reason": "odd", "when": "text_hash_low % 2 = 1"}
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]}, dedup={"exact": False})
+    carry_out(recipe)
+    assert {bool(low % 2) == (reason == "odd") for low, reason in documents(run, "text_hash_low, reason")} == {True}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ GOPHER_STOP_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}
 BULLETS = "•‣▶◀◦■□▪▫–-*●○⁃∙·"
 TERMINALS = ".!?\"'”’»…。！？」』।۔؟։"
 SPACELESS_NAMES = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA",
-                   "THAI", "LAO", "KHMER", "MYANMAR")  # fmt: skip
+                   "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC ITERATION MARK", "HENTAIGANA")  # fmt: skip
 
 # The table and this Python may know different versions of Unicode: text is made of what both know.
 ALL_CODES = np.arange(sys.maxunicode + 1)

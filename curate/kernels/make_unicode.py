@@ -15,7 +15,7 @@ SPACE, LETTER, DIGIT, UPPER, PUNCTUATION, SYMBOL, MARK, CONTROL = (1 << k for k 
 SPACELESS, WORD, ASSIGNED, UNSTABLE = (1 << k for k in range(8, 12))
 
 SPACELESS_SCRIPTS = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA",
-                     "THAI", "LAO", "KHMER", "MYANMAR")  # fmt: skip
+                     "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC ITERATION MARK", "HENTAIGANA")  # fmt: skip
 
 
 def class_bits(code: int) -> int:

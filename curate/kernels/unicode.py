@@ -46,7 +46,11 @@ def lower_of(code: int) -> int:
 
 @inline
 def decode(data: Bytes, i: int, end: int) -> tuple[int, int]:
-    """Code point at byte `i` and its length in bytes; broken UTF-8 reads as U+FFFD of one byte, never past `end`."""
+    """Code point at byte `i` and its length in bytes, which never passes `end`.
+
+    A byte that cannot begin a character, or whose character would pass `end`, reads as U+FFFD. Broken text gives some
+    code points, always the same: `curate.measure` tells it from good text before.
+    """
     lead = np.int64(data[i])
     code = REPLACEMENT
     size = 1

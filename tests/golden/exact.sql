@@ -13,7 +13,7 @@
                 text_hash_high = first_value(text_hash_high) OVER best
                     AND text_hash_low = first_value(text_hash_low) OVER best AS same_text
             FROM copied
-            WINDOW best AS (PARTITION BY normal_hash_high, normal_hash_low ORDER BY coarse_score DESC, n_bytes DESC, position, row)
+            WINDOW best AS (PARTITION BY normal_hash_high, normal_hash_low ORDER BY coarse_score DESC, position, row)
         )
         SELECT file_no, row, duplicate_of, if(same_text, 'exact_duplicate', 'normalised_duplicate') AS reason
         FROM ranked WHERE place > 1
