@@ -78,12 +78,8 @@ def decide(
     if recipe.input.id is not None:
         _check_ids(recipe.input.id, connection)
     _check_measured(rules, connection)
-    try:
+    with _conditions_on_data():
         connection.execute(local_sql(recipe, rules, types))
-    except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
-        raise RecipeError(
-            f"tier1.rules: a condition fails on the data: {first_line(error)}; try_cast may help"
-        ) from None
     connection.execute(exact_sql(recipe))
     return list(_write_decisions(recipe, ledger, connection, digest))
 
@@ -223,6 +219,16 @@ DECISIONS_SQL = """
     ORDER BY position, row"""
 
 
+@contextmanager
+def _conditions_on_data() -> Iterator[None]:
+    """Tell what DuckDB cannot compute of a condition, such as a cast, as an error of the recipe."""
+    try:
+        yield
+    except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
+        problem = first_line(error)
+        raise RecipeError(f"tier1.rules: a condition fails on the data: {problem}; try_cast may help") from None
+
+
 def _write_decisions(
     recipe: Recipe, ledger: Ledger, connection: duckdb.DuckDBPyConnection, digest: str
 ) -> Iterator[Part]:  # fmt: skip
@@ -311,6 +317,7 @@ def count_passing(
         load_signals(connection, ledger, groups, only=parts)
         types = signal_types(connection)
         drops = " OR ".join(["coalesce(n_words, 0) = 0", *(condition(rule.rule, types) for rule in rules)])
-        row = connection.execute(f"SELECT count(*) FILTER (NOT ({drops})) FROM signals").fetchone()
+        with _conditions_on_data():
+            row = connection.execute(f"SELECT count(*) FILTER (NOT ({drops})) FROM signals").fetchone()
         assert row is not None
         return int(row[0])

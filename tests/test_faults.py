@@ -252,7 +252,7 @@ def test_inputs_that_move_keep_what_was_measured(tmp_path, good):
     paths = f"input.paths=[{tmp_path / 'moved'}, {more}]"
     assert carry_out(recipe, paths)["documents_out"] == 21
     assert part.stat().st_mtime_ns == measured
-    assert [file for (file,) in documents(run, "DISTINCT file")] == ["moved/a.parquet", "more/b.parquet"]
+    assert [file for (file,) in documents(run, "DISTINCT file")] == ["more/b.parquet", "moved/a.parquet"]
 
 
 def test_a_folder_below_a_hidden_one_is_read(tmp_path, monkeypatch):
