@@ -24,6 +24,12 @@ COUNTED = np.array([LETTER, DIGIT, UPPER, SPACE, PUNCTUATION, SYMBOL, CONTROL, S
 NAMES = ("letters", "digits", "uppercase", "spaces", "punctuation", "symbols", "controls", "spaceless",
          "characters", "non_ascii", "replacements", "bytes", "ascii_letters")  # fmt: skip
 
+# An ASCII byte's classes, each counted in ten bits of one number, which a block cannot overflow. Symbols are not among
+# them: they are the ASCII bytes that are nothing else.
+FIELD, BLOCK = 10, 1000
+PACKED = (LETTER, DIGIT, UPPER, SPACE, PUNCTUATION, CONTROL)
+ASCII_PACKED = sum(((ASCII_CLASS & bit) != 0).astype(np.int64) << FIELD * k for k, bit in enumerate(PACKED))
+
 
 def count_characters(texts: pa.Array) -> dict[str, pa.Array]:
     """Characters (code points) per text by class.
@@ -43,40 +49,45 @@ def count_characters(texts: pa.Array) -> dict[str, pa.Array]:
 def _count(offsets: Offsets, data: Bytes) -> Counts:
     n = len(offsets) - 1
     n_classes = len(COUNTED)
+    field = np.int64((1 << FIELD) - 1)
     counts = np.zeros((n, n_classes + 5), dtype=np.int64)
-    # Four interleaved histograms: neighbouring bytes are often equal, and one counter would wait for its own store.
-    ascii_counts = np.zeros((4, 128), dtype=np.int64)
     for row in range(n):
         start, end = offsets[row], offsets[row + 1]
+        letters = digits = uppercase = spaces = punctuation = controls = ascii_bytes = others = np.int64(0)
         out = counts[row]
-        n_other = 0
-        other_bytes = 0
-        ascii_counts[:] = 0
         i = start
         while i < end:
-            byte = data[i]
-            if byte < 0x80:
-                ascii_counts[i & 3, byte] += 1
+            stop = min(i + BLOCK, end)
+            first = i
+            packed = np.int64(0)
+            while i < stop and data[i] < 0x80:
+                packed += ASCII_PACKED[data[i]]
                 i += 1
-                continue
-            code, size = decode(data, i, end)
-            bits = np.int64(class_of(code))
-            for k in range(n_classes):
-                out[k] += (bits & COUNTED[k]) != 0
-            out[n_classes + 2] += code == REPLACEMENT
-            n_other += 1
-            other_bytes += size
-            i += size
-        for byte in range(128):
-            times = ascii_counts[0, byte] + ascii_counts[1, byte] + ascii_counts[2, byte] + ascii_counts[3, byte]
-            if times:
-                bits = np.int64(ASCII_CLASS[byte])
+            if i > first:
+                ascii_bytes += i - first
+                letters += packed & field
+                digits += packed >> FIELD & field
+                uppercase += packed >> 2 * FIELD & field
+                spaces += packed >> 3 * FIELD & field
+                punctuation += packed >> 4 * FIELD & field
+                controls += packed >> 5 * FIELD & field
+            while i < end and data[i] >= 0x80:
+                code, size = decode(data, i, end)
+                bits = np.int64(class_of(code))
                 for k in range(n_classes):
-                    if bits & COUNTED[k]:
-                        out[k] += times
-                if bits & LETTER:
-                    out[n_classes + 4] += times
-        out[n_classes] = end - start - other_bytes + n_other
-        out[n_classes + 1] = n_other
+                    out[k] += (bits & COUNTED[k]) != 0
+                out[n_classes + 2] += code == REPLACEMENT
+                others += 1
+                i += size
+        out[0] += letters
+        out[1] += digits
+        out[2] += uppercase
+        out[3] += spaces
+        out[4] += punctuation
+        out[5] += ascii_bytes - letters - digits - spaces - punctuation - controls
+        out[6] += controls
+        out[n_classes] = ascii_bytes + others
+        out[n_classes + 1] = others
         out[n_classes + 3] = end - start
+        out[n_classes + 4] = letters
     return counts

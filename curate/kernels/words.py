@@ -35,6 +35,7 @@ KIND[ord(".")] |= DOT
 KIND[ord("#")] |= MIXED
 LONGEST_STOP_WORD = max(map(len, FUNCTION_WORDS))
 LOWER_CASE = np.uint64(0x2020202020202020)
+SEVEN_BYTES = np.uint64(2**56 - 1)
 
 _SLOT_BITS = 10
 
@@ -43,10 +44,10 @@ def _pack(word: str) -> int:
     return int.from_bytes(word.encode(), "little")
 
 
-def _perfect_hash() -> tuple[np.uint64, np.ndarray, np.ndarray]:
-    """A multiplier under which no two function words share a slot, the packed word in each slot, and its bit.
+def _perfect_hash() -> tuple[np.uint64, np.ndarray]:
+    """A multiplier under which no two function words share a slot, and the packed word in each slot.
 
-    The bit is the word's place among Gopher's eight; the other function words have none.
+    A word takes at most seven bytes; of Gopher's eight each has its own bit in the eighth.
     """
     packed = np.array([_pack(word) for word in FUNCTION_WORDS], dtype=np.uint64)
     candidates = np.random.default_rng(0).integers(1 << 63, 1 << 64, 1000, dtype=np.uint64) | np.uint64(1)
@@ -54,14 +55,15 @@ def _perfect_hash() -> tuple[np.uint64, np.ndarray, np.ndarray]:
     best = max(range(1000), key=lambda k: len(np.unique(slots_of[k])))
     multiplier, slots = candidates[best], slots_of[best]
     assert len(np.unique(slots)) == len(packed), "two function words share a slot: raise _SLOT_BITS"
-    keys = np.full(1 << _SLOT_BITS, np.uint64(2**64 - 1))  # which no word packs to
-    bits = np.zeros(1 << _SLOT_BITS, dtype=np.int64)
-    keys[slots] = packed
-    bits[slots[: len(GOPHER_STOP_WORDS)]] = 1 << np.arange(len(GOPHER_STOP_WORDS))
-    return multiplier, keys, bits
+    table = np.full(1 << _SLOT_BITS, np.uint64(2**64 - 1))  # which no word packs to
+    table[slots] = packed
+    table[slots[: len(GOPHER_STOP_WORDS)]] |= np.uint64(1) << np.arange(
+        56, 56 + len(GOPHER_STOP_WORDS), dtype=np.uint64
+    )
+    return multiplier, table
 
 
-STOP_MULTIPLIER, STOP_KEYS, STOP_BITS = _perfect_hash()
+STOP_MULTIPLIER, STOP_TABLE = _perfect_hash()
 
 
 def count_words(texts: pa.Array) -> dict[str, pa.Array]:
@@ -84,9 +86,9 @@ def count_words(texts: pa.Array) -> dict[str, pa.Array]:
 @inline
 def _stop_word(key: int) -> tuple[int, int]:
     """Whether a packed word is a stop word, and its bit."""
-    slot = np.int64((key * STOP_MULTIPLIER) >> np.uint64(64 - _SLOT_BITS))
-    hit = np.int64(STOP_KEYS[slot] == key)
-    return hit, STOP_BITS[slot] * hit
+    entry = STOP_TABLE[np.int64((key * STOP_MULTIPLIER) >> np.uint64(64 - _SLOT_BITS))]
+    hit = np.int64(entry & SEVEN_BYTES == key)
+    return hit, np.int64(entry >> np.uint64(56)) * hit
 
 
 @kernel
@@ -129,12 +131,16 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
                 begin, finish = bounds[k], bounds[k + 1]
                 content = contents[k + 1] - contents[k]
                 length = finish - begin
-                if content == length and begin >= 8:  # a plain word, and eight bytes may be read up to its end
-                    alpha += 1
-                    shift = np.uint64(64 - 8 * min(length, 8))
-                    hit, bit = _stop_word((load_u64(data, finish - 8) | LOWER_CASE) >> shift)
+                others = content >> FIELD & (1 << FIELD) - 1
+                mark = np.int64((others == 1) & (KIND[data[finish - 1]] != 1))  # the only one, and at the end: "end,"
+                if content < 3 * DOT and others == mark and begin >= 8:  # so that eight bytes may be read up to its end
+                    letters = length - mark
+                    alpha += letters > 0
+                    shift = np.uint64(64 - 8 * min(max(letters, 1), 8))
+                    key = (load_u64(data, finish - mark - 8) | LOWER_CASE) >> shift
+                    hit, bit = _stop_word(key if letters else np.uint64(0))
                 elif content < 3 * DOT:
-                    alpha += content >> FIELD & (1 << FIELD) - 1 < length
+                    alpha += others < length
                     hit, bit = _stop_word(_letters(data, begin, finish))
                 else:
                     seen |= _any_run(data, begin, finish, out)
