@@ -5,63 +5,30 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numba
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 import curate
 from curate import decide, shards
-from curate.corpus import InputFile, Unit, cut_units, find_files, is_text, open_footers, unified_schema, unit_bytes
+from curate.corpus import Unit, unit_bytes
 from curate.engine import Engine
-from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, RecipeError, did_you_mean, disk_error
+from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
 from curate.files import committed, remove_asides, sync, write_json
 from curate.filters import registry
 from curate.index import build_index
 from curate.ledger import Ledger, Part, locked, read_ledger
 from curate.manifests.manifest import build_manifest, stage_counts
-from curate.measure import (
-    DOCUMENTS,
-    EDITS,
-    INPUT,
-    Reading,
-    Source,
-    Task,
-    compile_kernels,
-    group_digests,
-    measure,
-    plan_tasks,
-)
+from curate.measure import EDITS, Task, compile_kernels, measure, plan_tasks
+from curate.plan import Plan, make_plan, without_root
 from curate.progress import Log, Meter, open_log
 from curate.recipe import Recipe, digest_of
-from curate.rules import ResolvedRule, check_conditions, columns_named, resolve
-
-ON_DEMAND = ("hashes",)  # groups that are measured only where the recipe needs them; all others always are
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will read and measure."""
-
-    root: Path
-    files: Mapping[int, InputFile]  # by file_no, those that can be read
-    units: tuple[Unit, ...]
-    inputs: pa.Schema
-    reading: Reading
-    groups: Mapping[str, str]  # group to digest
-    rules: tuple[ResolvedRule, ...]
-    excluded: tuple[str, ...]
-    quarantine: bool  # or stop at a file that cannot be read
-
-    @property
-    def sources(self) -> dict[int, Source]:
-        """Where each file lies."""
-        return {no: Source(str(self.root / f.path), f.size, f.mtime_ns) for no, f in self.files.items()}
+from curate.rules import resolve
 
 
 def run(
@@ -77,13 +44,11 @@ def run(
     """
     started = time.monotonic()
     directory = recipe.run_directory
-    rules = tuple(resolve(recipe.tier1))
-    excluded = read_exclusions(recipe.exclude)
     with locked(directory), open_log(directory, quiet) as log:
         remove_asides(directory)
         ledger = read_ledger(directory)
         try:
-            plan = make_plan(recipe, ledger, rules, excluded, editors, log)
+            plan = make_plan(recipe, ledger, editors, log)
             _write_run_facts(recipe, plan, threads)
             measure_stage(plan, ledger, engine, log)
             with decide.database(directory, threads) as connection:
@@ -94,9 +59,8 @@ def run(
                 raise EmptyOutputError(_nothing_kept(directory, stages))
             shard_stage(recipe, plan, ledger, digest, engine, log)
             build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs)
-            write_json(
-                directory / "manifest.json", build_manifest(recipe, ledger, plan.groups, rules, stages, plan.inputs)
-            )
+            manifest = build_manifest(recipe, ledger, plan.groups, plan.rules, stages, plan.inputs)
+            write_json(directory / "manifest.json", manifest)
         except (KeyboardInterrupt, duckdb.InterruptException) as error:
             log.event("interrupted")
             raise Interrupted("stopped; what was finished is kept: run the same command to go on") from error
@@ -106,60 +70,8 @@ def run(
             log.event("failed", error=str(error))
             raise
         summary = _summary(directory, ledger, stages, time.monotonic() - started)
-        log.event(
-            "finished", **{name: summary[name] for name in ("documents_in", "documents_out", "tokens_in", "tokens_out")}
-        )
+        log.event("finished", **{name: value for name, value in summary.items() if name.endswith(("_in", "_out"))})
     return summary
-
-
-def make_plan(
-    recipe: Recipe,
-    ledger: Ledger,
-    rules: Sequence[ResolvedRule],
-    excluded: Sequence[str],
-    editors: Sequence[str],
-    log: Log,
-) -> Plan:
-    """Open every footer, check columns and rules, number the files, cut the units. No document is read.
-
-    Errors: InputError for a file that cannot be read (unless quarantined) or does not fit; RecipeError.
-    """
-    root, paths = find_files(recipe.input, ledger.run)
-    known = []
-    files: dict[int, InputFile] = {}
-    taken: set[int] = set()
-    for path, found in zip(paths, open_footers(root, paths, recipe.input), strict=True):
-        if isinstance(found, InputError):
-            if recipe.on_error == "stop":
-                raise found
-            log.say(f"quarantined: {found}")
-            log.event("quarantined", file=str(path), error=str(found))
-            found_file = InputFile(path.relative_to(root).as_posix(), path.stat().st_size, "", 0, pa.schema([]), (), ())
-            known.append(replace(ledger.number(found_file, taken), error=_without_root(str(found), root)))
-        else:
-            known.append(ledger.number(found, taken))
-            files[known[-1].file_no] = found
-        taken.add(known[-1].file_no)
-    ledger.files = known
-    if not sum(file.rows for file in files.values()):
-        raise InputError(f"input.paths: no documents in the {len(paths)} file(s) under {root}")
-    inputs = unified_schema(list(files.values()))
-    signals, columns = columns_named(rules)
-    reading = Reading(
-        recipe.input.text, recipe.input.id, _input_columns(recipe, columns, excluded, inputs), tuple(editors)
-    )
-    groups_of = {name: group for group, found in registry.groups().items() for s in found for name in s.writes}
-    wanted = {groups_of.get(name) for name in signals} | ({"hashes"} if recipe.dedup.exact else set())
-    names = [DOCUMENTS, *(name for name in registry.groups() if name not in ON_DEMAND or name in wanted)]
-    names += [INPUT] if reading.input_columns else []
-    names += [EDITS] if editors else []
-    groups = group_digests(names, reading)
-    check_conditions(rules, _signals_schema(groups), pa.schema(reading.input_columns))
-    units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
-    log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
-    return Plan(
-        root, files, units, inputs, reading, groups, tuple(rules), tuple(excluded), recipe.on_error == "quarantine"
-    )
 
 
 def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
@@ -264,56 +176,6 @@ def _remove_others(ledger: Ledger, folder: str, group: str) -> None:
             path.unlink()
 
 
-def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
-    """The ids, hashes and urls in files of `exclude`: a value per line, or the columns of that name in Parquet.
-
-    Errors: RecipeError for a file that is missing or has none of the columns.
-    """
-    values: set[str] = set()
-    for name in paths:
-        path = Path(name)
-        if not path.is_file():
-            raise RecipeError(f"exclude: {name}: no such file")
-        try:
-            if path.suffix != ".parquet":
-                values |= {line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()}
-                continue
-            columns = [c for c in pq.read_schema(path).names if c in ("id", "doc_id", "url", "hash")]
-            if not columns:
-                raise RecipeError(f"exclude: {name}: no column id, doc_id, url or hash")
-            for column in pq.read_table(path, columns=columns).columns:
-                values |= set(column.cast(pa.string()).drop_null().to_pylist())
-        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-            raise RecipeError(f"exclude: {name}: cannot be read: {' '.join(str(error).split())}") from None
-    return tuple(sorted(values))
-
-
-def _input_columns(
-    recipe: Recipe, named: Sequence[str], excluded: Sequence[str], inputs: pa.Schema
-) -> tuple[tuple[str, pa.DataType], ...]:
-    """Input columns that decisions need: those in conditions, the strata, and `url` for exclusions."""
-    wanted = dict.fromkeys(named)
-    for stratum in recipe.input.strata:
-        name = stratum.removesuffix("?")
-        if name in inputs.names or not stratum.endswith("?"):
-            wanted[name] = None
-    if excluded and "url" in inputs.names and is_text(inputs.field("url").type):
-        wanted["url"] = None
-    for name in wanted:
-        if name not in inputs.names:
-            raise RecipeError(f"the input has no column {name!r}{did_you_mean(name, inputs.names)}")
-    return tuple((name, inputs.field(name).type) for name in wanted)
-
-
-def _signals_schema(groups: Mapping[str, str]) -> pa.Schema:
-    """The columns that the decision query will see."""
-    fields = [pa.field("raw_n_bytes", pa.int64())]
-    for group in groups:
-        for signal in registry.groups().get(group, []):
-            fields += [pa.field(name, kind) for name, kind in signal.writes.items()]
-    return pa.schema(fields)
-
-
 def _missing_groups(plan: Plan, ledger: Ledger) -> dict[Unit, tuple[str, ...]]:
     """For each unit, the groups that no part in force holds."""
     held = {
@@ -347,15 +209,10 @@ def _quarantine(plan: Plan, ledger: Ledger, task: Task, error: CurateError, log:
         raise error
     log.say(f"quarantined: {error}")
     log.event("quarantined", file=plan.files[file_no].path, error=str(error))
-    message = _without_root(str(error), plan.root)
+    message = without_root(str(error), plan.root)
     ledger.files = [replace(f, error=message) if f.file_no == file_no else f for f in ledger.files]
     rest = tuple(unit for unit in task.units if unit.file_no != file_no)
     return [replace(task, units=rest)] if rest else []
-
-
-def _without_root(message: str, root: Path) -> str:
-    """An error without the place of the corpus on this machine: it goes into the manifest."""
-    return message.replace(f"{root}/", "")
 
 
 def _unfinish(run: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from conftest import PROSE, carry_out, documents, write_recipe, write_shard
 
 from curate.decide import exact_sql, local_sql, named_sql
-from curate.pipeline import _signals_schema
+from curate.plan import signals_schema
 from curate.recipe import parse_recipe
 from curate.rules import condition, resolve
 
@@ -26,7 +26,7 @@ RECIPE = parse_recipe(
 @pytest.mark.parametrize("name", ["named", "local", "exact"])
 def test_the_sql_of_each_step_is_the_reviewed_one(name):
     """Set CURATE_GOLDEN=write to accept a change, and read the diff."""
-    types = {field.name: field.type for field in _signals_schema(dict.fromkeys(("characters", "words", "lines"), ""))}
+    types = {field.name: field.type for field in signals_schema(dict.fromkeys(("characters", "words", "lines"), ""))}
     sql = {
         "named": named_sql(RECIPE),
         "local": local_sql(RECIPE, resolve(RECIPE.tier1), types),

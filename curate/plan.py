@@ -1,0 +1,147 @@
+"""The plan of a run: files, units, columns, groups and rules, settled before any document is read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.corpus import InputFile, Unit, cut_units, find_files, is_text, open_footers, unified_schema
+from curate.errors import InputError, RecipeError, did_you_mean
+from curate.filters import registry
+from curate.ledger import KnownFile, Ledger
+from curate.measure import DOCUMENTS, EDITS, INPUT, Reading, Source, group_digests
+from curate.progress import Log
+from curate.recipe import Recipe
+from curate.rules import ResolvedRule, check_conditions, columns_named, resolve
+
+ON_DEMAND = ("hashes",)  # groups that are measured only where the recipe needs them; all others always are
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will read and measure."""
+
+    root: Path
+    files: Mapping[int, InputFile]  # by file_no, those that can be read
+    units: tuple[Unit, ...]
+    inputs: pa.Schema
+    reading: Reading
+    groups: Mapping[str, str]  # group to digest
+    rules: tuple[ResolvedRule, ...]
+    excluded: tuple[str, ...]
+    quarantine: bool  # or stop at a file that cannot be read
+
+    @property
+    def sources(self) -> dict[int, Source]:
+        """Where each file lies."""
+        return {no: Source(str(self.root / f.path), f.size, f.mtime_ns) for no, f in self.files.items()}
+
+
+def make_plan(recipe: Recipe, ledger: Ledger, editors: Sequence[str], log: Log) -> Plan:
+    """Settle the rules, open every footer, check columns and conditions, cut the units. No document is read.
+
+    Errors: RecipeError; InputError for a file that cannot be read (unless quarantined) or does not fit.
+    """
+    rules = resolve(recipe.tier1)
+    excluded = read_exclusions(recipe.exclude)
+    root, files = open_inputs(recipe, ledger, log)
+    inputs = unified_schema(list(files.values()))
+    signals, named = columns_named(rules)
+    columns = input_columns(recipe, named, excluded, inputs)
+    reading = Reading(recipe.input.text, recipe.input.id, columns, tuple(editors))
+    groups = group_digests(groups_needed(recipe, signals, reading), reading)
+    check_conditions(rules, signals_schema(groups), pa.schema(columns))
+    units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
+    log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
+    quarantine = recipe.on_error == "quarantine"
+    return Plan(root, files, units, inputs, reading, groups, tuple(rules), excluded, quarantine)
+
+
+def open_inputs(recipe: Recipe, ledger: Ledger, log: Log) -> tuple[Path, dict[int, InputFile]]:
+    """The corpus root and the files that can be read, numbered; the ledger then lists all files in input order."""
+    root, paths = find_files(recipe.input, ledger.run)
+    known: list[KnownFile] = []
+    files: dict[int, InputFile] = {}
+    taken: set[int] = set()
+    for path, found in zip(paths, open_footers(root, paths, recipe.input), strict=True):
+        if not isinstance(found, InputError):
+            known.append(ledger.number(found, taken))
+            files[known[-1].file_no] = found
+        elif recipe.on_error == "stop":
+            raise found
+        else:
+            log.say(f"quarantined: {found}")
+            log.event("quarantined", file=str(path), error=str(found))
+            unreadable = InputFile(path.relative_to(root).as_posix(), path.stat().st_size, "", 0, pa.schema([]), (), ())
+            known.append(replace(ledger.number(unreadable, taken), error=without_root(str(found), root)))
+        taken.add(known[-1].file_no)
+    ledger.files = known
+    if not sum(file.rows for file in files.values()):
+        raise InputError(f"input.paths: no documents in the {len(paths)} file(s) under {root}")
+    return root, files
+
+
+def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> list[str]:
+    """The groups to measure: all but those on demand, and of these the ones that the recipe or its rules need."""
+    groups = registry.groups()
+    named = {group for group, found in groups.items() for s in found if not set(s.writes).isdisjoint(signals)}
+    named |= {"hashes"} if recipe.dedup.exact else set()
+    needed = [DOCUMENTS, *(group for group in groups if group not in ON_DEMAND or group in named)]
+    return needed + [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)
+
+
+def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
+    """The ids, hashes and urls in files of `exclude`: a value per line, or the columns of that name in Parquet.
+
+    Errors: RecipeError for a file that is missing or has none of the columns.
+    """
+    values: set[str] = set()
+    for name in paths:
+        path = Path(name)
+        if not path.is_file():
+            raise RecipeError(f"exclude: {name}: no such file")
+        try:
+            if path.suffix != ".parquet":
+                values |= {line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()}
+                continue
+            columns = [c for c in pq.read_schema(path).names if c in ("id", "doc_id", "url", "hash")]
+            if not columns:
+                raise RecipeError(f"exclude: {name}: no column id, doc_id, url or hash")
+            for column in pq.read_table(path, columns=columns).columns:
+                values |= set(column.cast(pa.string()).drop_null().to_pylist())
+        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+            raise RecipeError(f"exclude: {name}: cannot be read: {' '.join(str(error).split())}") from None
+    return tuple(sorted(values))
+
+
+def input_columns(
+    recipe: Recipe, named: Sequence[str], excluded: Sequence[str], inputs: pa.Schema
+) -> tuple[tuple[str, pa.DataType], ...]:
+    """Input columns that decisions need: those in conditions, the strata, and `url` for exclusions."""
+    wanted = dict.fromkeys(named)
+    for stratum in recipe.input.strata:
+        name = stratum.removesuffix("?")
+        if name in inputs.names or not stratum.endswith("?"):
+            wanted[name] = None
+    if excluded and "url" in inputs.names and is_text(inputs.field("url").type):
+        wanted["url"] = None
+    for name in wanted:
+        if name not in inputs.names:
+            raise RecipeError(f"the input has no column {name!r}{did_you_mean(name, inputs.names)}")
+    return tuple((name, inputs.field(name).type) for name in wanted)
+
+
+def signals_schema(groups: Mapping[str, str]) -> pa.Schema:
+    """The columns that the decision query will see."""
+    fields = [pa.field("raw_n_bytes", pa.int64())]
+    for group in groups:
+        for signal in registry.groups().get(group, []):
+            fields += [pa.field(name, kind) for name, kind in signal.writes.items()]
+    return pa.schema(fields)
+
+
+def without_root(message: str, root: Path) -> str:
+    """An error without the place of the corpus on this machine: it goes into the manifest."""
+    return message.replace(f"{root}/", "")
