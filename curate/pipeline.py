@@ -90,6 +90,7 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
     compile_kernels()
     log.event("measuring", tasks=len(tasks))
     meter = Meter(log, "measuring", sum(size_of[unit] for task in tasks for unit in task.units))
+    finished: list[dict[str, Any]] = []
     queue = list(tasks)
     while queue:
         again: list[Task] = []
@@ -98,15 +99,15 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
                 again += _quarantine(plan, ledger, task, result, log)
             elif task is not None:
                 ledger.parts += result
-                ledger.commit_if_due()
                 rows = sum(unit.stop - unit.start for unit in task.units)
                 whole = set(plan.groups) == set(task.groups)
                 passing = decide.count_passing(ledger, plan.groups, plan.rules, result) if whole else None
                 meter.add(rows, sum(size_of[unit] for unit in task.units), passing)
-                log.event("measured", task=str(task), documents=rows, groups=sorted(task.groups))
+                finished.append({"task": str(task), "documents": rows, "groups": sorted(task.groups)})
+                _commit(ledger, log, "measured", finished)
             meter.show()
         queue = again
-    ledger.commit()
+    _commit(ledger, log, "measured", finished, last=True)
     meter.show(last=True)
 
 
@@ -147,19 +148,31 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
     if tasks:
         _unfinish(ledger.run)
     meter = Meter(log, "writing", sum(task.bytes for task in tasks))
+    finished: list[dict[str, Any]] = []
     for task, result in engine.map(shards.write_shard, tasks):
         if isinstance(result, CurateError):
             raise result
         if task is not None:
             ledger.parts.append(result)
-            ledger.commit_if_due()
+            finished.append({"shard": result.path, "documents": result.rows})
+            _commit(ledger, log, "wrote", finished)
             meter.add(result.rows, task.bytes)
-            log.event("wrote", shard=result.path, documents=result.rows)
         meter.show()
-    ledger.commit()
+    _commit(ledger, log, "wrote", finished, last=True)
     if tasks:
         meter.show(last=True)
     _remove_others(ledger, shards.DATA, shards.DATA)
+
+
+def _commit(ledger: Ledger, log: Log, event: str, finished: list[dict[str, Any]], last: bool = False) -> None:
+    """Commit if it is due or the last time; only then does the log tell what is finished."""
+    if last:
+        ledger.commit()
+    elif not ledger.commit_if_due():
+        return
+    for facts in finished:
+        log.event(event, **facts)
+    finished.clear()
 
 
 def _is_whole(run: Path, part: Part) -> bool:
