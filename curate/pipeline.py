@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def run(
                 build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs)
                 raise EmptyOutputError(_nothing_kept(directory, stages))
             shard_stage(recipe, plan, ledger, digest, engine, log)
+            remove_asides(directory)  # of workers that were killed
             build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs)
             manifest = build_manifest(recipe, ledger, plan.groups, plan.rules, stages, plan.inputs)
             write_json(directory / "manifest.json", manifest)
@@ -90,24 +92,19 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
     compile_kernels()
     log.event("measuring", tasks=len(tasks))
     meter = Meter(log, "measuring", sum(size_of[unit] for task in tasks for unit in task.units))
-    finished: list[dict[str, Any]] = []
     queue = list(tasks)
     while queue:
         again: list[Task] = []
-        for task, result in engine.map(measure, queue):
-            if isinstance(result, CurateError):
-                again += _quarantine(plan, ledger, task, result, log)
-            elif task is not None:
-                ledger.parts += result
-                rows = sum(unit.stop - unit.start for unit in task.units)
-                whole = set(plan.groups) == set(task.groups)
-                passing = decide.count_passing(ledger, plan.groups, plan.rules, result) if whole else None
-                meter.add(rows, sum(size_of[unit] for unit in task.units), passing)
-                finished.append({"task": str(task), "documents": rows, "groups": sorted(task.groups)})
-                _commit(ledger, log, "measured", finished)
-            meter.show()
+        with closing(_carry_out(measure, queue, ledger, engine, log, "measured")) as results:
+            for task, result in results:
+                if isinstance(result, CurateError):
+                    again += _quarantine(plan, ledger, task, result, log)
+                elif task is not None:
+                    whole = set(plan.groups) == set(task.groups)
+                    passing = decide.count_passing(ledger, plan.groups, plan.rules, result) if whole else None
+                    meter.add(result[0].rows, sum(size_of[unit] for unit in task.units), passing)
+                meter.show()
         queue = again
-    _commit(ledger, log, "measured", finished, last=True)
     meter.show(last=True)
 
 
@@ -148,31 +145,43 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
     if tasks:
         _unfinish(ledger.run)
     meter = Meter(log, "writing", sum(task.bytes for task in tasks))
-    finished: list[dict[str, Any]] = []
-    for task, result in engine.map(shards.write_shard, tasks):
-        if isinstance(result, CurateError):
-            raise result
-        if task is not None:
-            ledger.parts.append(result)
-            finished.append({"shard": result.path, "documents": result.rows})
-            _commit(ledger, log, "wrote", finished)
-            meter.add(result.rows, task.bytes)
-        meter.show()
-    _commit(ledger, log, "wrote", finished, last=True)
+    with closing(_carry_out(shards.write_shard, tasks, ledger, engine, log, "wrote")) as results:
+        for task, result in results:
+            if isinstance(result, CurateError):
+                raise result
+            if task is not None:
+                meter.add(result[0].rows, task.bytes)
+            meter.show()
     if tasks:
         meter.show(last=True)
     _remove_others(ledger, shards.DATA, shards.DATA)
 
 
-def _commit(ledger: Ledger, log: Log, event: str, finished: list[dict[str, Any]], last: bool = False) -> None:
-    """Commit if it is due or the last time; only then does the log tell what is finished."""
-    if last:
+def _carry_out(
+    function: Callable[[Any], list[Part]], tasks: Sequence[Any], ledger: Ledger, engine: Engine, log: Log, event: str
+) -> Generator[tuple[Any, Any]]:
+    """Run tasks and commit their parts, also when the work is broken off; yield what `Engine.map` yields.
+
+    The log tells of a task when its parts are committed: then it is finished for good.
+    """
+    untold: list[dict[str, Any]] = []
+
+    def tell() -> None:
+        for facts in untold:
+            log.event(event, **facts)
+        untold.clear()
+
+    try:
+        for task, result in engine.map(function, tasks):
+            if isinstance(result, list):
+                ledger.parts += result
+                untold.append({"task": str(task), "documents": result[0].rows, "parts": len(result)})
+                if ledger.commit_if_due():
+                    tell()
+            yield task, result
+    finally:
         ledger.commit()
-    elif not ledger.commit_if_due():
-        return
-    for facts in finished:
-        log.event(event, **facts)
-    finished.clear()
+        tell()
 
 
 def _is_whole(run: Path, part: Part) -> bool:

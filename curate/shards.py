@@ -83,7 +83,7 @@ def _shard_sizes(path: Path) -> dict[int, int]:
     return dict(zip(shards.tolist(), sizes.astype(int).tolist(), strict=True))
 
 
-def write_shard(task: ShardTask) -> Part:
+def write_shard(task: ShardTask) -> list[Part]:
     """Read the shard's documents in input order, make their edits, and commit the shard.
 
     Row groups are cut by the sizes of documents alone, so that the bytes do not depend on how inputs were read.
@@ -108,7 +108,8 @@ def write_shard(task: ShardTask) -> Part:
             writer.write_table(group.combine_chunks(), row_group_size=stop - position)
             held = [rest] if len(rest := table.slice(stop - position)) else []
             position = stop
-    return finished_part(run, DATA, task.digest, path, len(kept), tokens=int(kept["n_tokens"].to_numpy().sum()))
+    tokens = int(kept["n_tokens"].to_numpy().sum())
+    return [finished_part(run, DATA, task.digest, path, len(kept), tokens=tokens)]
 
 
 def row_group_cuts(sizes: np.ndarray) -> list[int]:
