@@ -265,7 +265,7 @@ def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:
 def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
     """recipe.yaml as resolved, and run.json with what the manifest must not hold: clock, host, places."""
     run = recipe.run_directory
-    resolved = recipe.resolved() | {"output": str(run)}
+    fields = recipe.model_dump(mode="json", by_alias=True) | {"output": str(run)}
     write_json(run / "run.json", {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": platform.node(),
@@ -276,7 +276,7 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
         "versions": {"python": platform.python_version(), "curate": curate.__version__, "duckdb": duckdb.__version__,
                      "numba": numba.__version__, "pyarrow": pa.__version__},
     })  # fmt: skip
-    text = yaml.safe_dump(json.loads(json.dumps(resolved)), sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100)
     with committed(run / "recipe.yaml") as aside:
         aside.write_text(text, "utf-8")
 

@@ -115,7 +115,7 @@ class Rule(Section):
     @model_validator(mode="after")
     def _one_form(self) -> "Rule":
         bounded = self.signal is not None and (self.min is None) != (self.max is None) and self.when is None
-        free = self.when is not None and not {"signal", "min", "max", "if_"} & self.model_fields_set
+        free = self.when is not None and {self.signal, self.min, self.max, self.if_} == {None}
         if not (bounded or free):
             raise ValueError(
                 f"{self.reason}: a rule has `signal` with either `min` or `max` (and perhaps `if`), or `when`"

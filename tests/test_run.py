@@ -289,3 +289,15 @@ def test_verify_names_a_flipped_bit_a_missing_file_and_a_stranger(demo, tmp_path
     assert len(done.stdout.splitlines()) == 3
     assert "data/train-00000-of-00001.parquet: its bytes changed" in done.stdout
     assert done.stderr == f"Error: {run}: 3 things are not as written\n"
+
+
+def test_the_recipe_in_the_run_directory_repeats_the_run(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE, "short"])
+    rules = ["gopher", {"reason": "own", "signal": "n_lines", "max": 9, "if": "n_words > 3"}]
+    rules.append({"reason": "free", "when": "n_words > 1000"})
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": rules, "thresholds": {"too_few_words": 3}})
+    carry_out(recipe)
+    before = (run / "manifest.json").read_bytes()
+    (tmp_path / "again.yaml").write_bytes((run / "recipe.yaml").read_bytes())
+    carry_out(tmp_path / "again.yaml", f"output={tmp_path / 'again'}")
+    assert (tmp_path / "again" / "manifest.json").read_bytes() == before
