@@ -12,7 +12,7 @@ import click
 import curate
 from curate.errors import CurateError, Interrupted, did_you_mean
 
-DATABASES = ("table", "csv", "json", "parquet")
+FORMATS = ("table", "csv", "json", "parquet")
 
 
 class Commands(click.Group):
@@ -120,9 +120,7 @@ def available_cores() -> int:
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("query")
-@click.option(
-    "--format", "form", type=click.Choice(DATABASES), default="table", show_default=True, help="How to print."
-)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print.")
 def sql(run: Path, query: str, form: str) -> None:
     """Query RUN's documents, decisions and clusters in SQL; nothing can be changed.
 

@@ -20,6 +20,7 @@ MIN_UNIT_BYTES = int(os.environ.get("CURATE_UNIT_BYTES", 64 << 20))
 MAX_UNIT_BYTES = 2 * MIN_UNIT_BYTES
 MAX_UNIT_ROWS = 1 << 18  # bounds the memory of a unit's signals where documents are tiny
 BATCH_BYTES = 4 << 20
+PROBE_ROWS = 16
 READ_BUFFER = 1 << 20  # with pre_buffer off, what a reader holds per column however large the row group
 
 
@@ -60,41 +61,46 @@ def find_files(source: Input, exclude: Path) -> tuple[Path, list[Path]]:
 
     Errors: InputError for a path that matches nothing or is not Parquet.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # by what it is, so that no file is read twice
     for pattern in source.paths:
         assert isinstance(pattern, str)
         for path in _matches(pattern):
-            if not path.is_relative_to(exclude.resolve()):
-                found[path] = None
+            if not path.resolve().is_relative_to(exclude.resolve()):
+                found.setdefault(path.resolve(), path)
     if not found:
         raise InputError(f"input.paths: nothing but this run's own output in {', '.join(map(str, source.paths))}")
-    paths = list(found)
+    paths = list(found.values())
     return Path(os.path.commonpath([path.parent for path in paths])), paths
 
 
 def _matches(pattern: str) -> list[Path]:
-    """The Parquet files that one entry of input.paths names, sorted."""
+    """The Parquet files that one entry of input.paths names, sorted; other runs in a folder are passed over."""
     if "://" in pattern:
         raise InputError(f"input.paths: {pattern}: remote inputs are not built yet; name local Parquet files")
-    path = Path(pattern).expanduser()
+    if not pattern:
+        raise InputError("input.paths: an empty path; write . for the folder that curate is started in")
+    path = Path(os.path.abspath(Path(pattern).expanduser()))
     if path.is_dir():
-        names = [
-            p
-            for p in path.rglob("*.parquet")
-            if not any(part.startswith((".", "_")) for part in p.relative_to(path).parts)
-        ]
+        found = [path / name for name in glob.glob("**/*.parquet", root_dir=path, recursive=True)]
+        names = [p for p in found if (p.is_file() or p.is_symlink()) and not _is_inside_run(p.parent, path)]
         if not names:
             raise InputError(f"input.paths: {pattern}: no .parquet file in this folder")
     elif path.exists():
         names = [path]
     else:
-        names = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
+        names = [Path(name) for name in glob.glob(str(path), recursive=True) if not Path(name).is_dir()]
         if not names:
             raise InputError(f"input.paths: {pattern} matches no file in {Path.cwd()}")
     for name in names:
         if ".jsonl" in name.suffixes or name.suffix in (".json", ".gz", ".zst", ".csv", ".txt"):
             raise InputError(f"input.paths: {name}: only Parquet is read so far; convert it with DuckDB or datasets")
-    return sorted(name.resolve() for name in names)
+    return sorted(names)
+
+
+def _is_inside_run(folder: Path, top: Path) -> bool:
+    """Whether a folder below `top` is hidden with an underscore or belongs to a run directory."""
+    inner = [folder, *folder.parents][: len(folder.relative_to(top).parts)]
+    return any(f.name.startswith("_") or (f / "ledger" / "snapshot.json").exists() for f in inner)
 
 
 def open_footers(root: Path, paths: Sequence[Path], source: Input) -> Iterator[InputFile | InputError]:
@@ -144,11 +150,11 @@ def _open_footer(root: Path, path: Path, source: Input) -> InputFile:
 def _check_columns(path: Path, schema: pa.Schema, source: Input) -> None:
     """Refuse a schema without the text or id column, or with one of the wrong type."""
     columns = schema.names
+    if twice := next((name for name in columns if columns.count(name) > 1), None):
+        raise InputError(f"{path}: column {twice!r} stands {columns.count(twice)} times; columns need distinct names")
     for field, name in (("input.text", source.text), ("input.id", source.id)):
         if name is None:
             continue
-        if columns.count(name) > 1:
-            raise InputError(f"{path}: column {name!r} stands {columns.count(name)} times; columns need distinct names")
         if name not in columns:
             strings = [field.name for field in schema if is_text(field.type)]
             meant = [*difflib.get_close_matches(name, columns, n=1), *strings, *columns, "a column that is there"][0]
@@ -254,8 +260,12 @@ def read_rows(path: Path, start: int, stop: int, columns: Sequence[str]) -> Iter
             position = start - skip
             size = sum(file.metadata.row_group(k).total_byte_size for k in groups)
             rows = sum(file.metadata.row_group(k).num_rows for k in groups)
-            batch_rows = max(1, min(8192, BATCH_BYTES * rows // max(1, size)))
-            for batch in file.iter_batches(batch_rows, row_groups=groups, columns=list(columns), use_threads=False):
+            names = list(columns)
+            # The footer knows the size of encoded data; a dictionary may hide that every row is large.
+            probe = next(file.iter_batches(PROBE_ROWS, row_groups=groups, columns=names, use_threads=False))
+            size = max(size // max(1, rows), probe.nbytes // max(1, len(probe)), 1)
+            batch_rows = max(1, min(8192, BATCH_BYTES // size))
+            for batch in file.iter_batches(batch_rows, row_groups=groups, columns=names, use_threads=False):
                 first, last = max(start, position), min(stop, position + len(batch))
                 if first < last:
                     yield batch.slice(first - position, last - first)

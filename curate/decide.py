@@ -1,7 +1,7 @@
 """Verdicts: rules and global decisions as DuckDB SQL over the ledger. No text is read here."""
 
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from curate.errors import InputError, RecipeError, disk_error
 from curate.ledger import Ledger, Part, write_part
 from curate.measure import DOCUMENTS, EDITS, INPUT
 from curate.recipe import Recipe
-from curate.rules import ResolvedRule, condition, first_line, literal, quoted
+from curate.rules import ResolvedRule, condition
+from curate.sql import first_line, literal, quoted, read_parquet
 
 STAGES = ("input", "rules", "exact")
 DECISIONS = "decisions"
@@ -59,7 +60,7 @@ def database(run: Path, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _clear(spool: Path) -> None:
-    for path in spool.glob("scratch.duckdb*"):
+    for path in spool.iterdir():
         path.unlink()
 
 
@@ -89,19 +90,21 @@ def load_signals(
 ) -> None:
     """View `signals` over the parts in force: (file_no, row), `position` of the file, `file`, all measured columns.
 
-    Where input columns were collected, they stand in the struct `input`. `only` narrows the view to some parts.
+    Where input columns were collected, they stand in the struct `input`. With `only`, the view is over some parts,
+    without `position` and `file`.
     """
-    connection.execute("CREATE OR REPLACE TEMP TABLE files (file_no INTEGER, position INTEGER, file VARCHAR)")
-    rows = [(file.file_no, position, file.path) for position, file in enumerate(ledger.files) if file.error is None]
-    if rows:
-        connection.executemany("INSERT INTO files VALUES (?, ?, ?)", rows)
-    joined = "files"
+    joined = ""
     for group in (DOCUMENTS, *(group for group in groups if group not in (DOCUMENTS, EDITS))):
         parts = [part for part in only if part.group == group] if only is not None else ledger.of(group, groups[group])
-        paths = ", ".join(literal(str(ledger.run / part.path)) for part in parts)
         columns = "*" if group != INPUT else _input_struct(ledger.run / parts[0].path)
-        key = "file_no" if group == DOCUMENTS else "file_no, row"
-        joined += f"\n    JOIN (SELECT {columns} FROM read_parquet([{paths}])) USING ({key})"
+        source = f"(SELECT {columns} FROM {read_parquet(ledger.run / part.path for part in parts)})"
+        joined += f"\n    JOIN {source} USING (file_no, row)" if joined else source
+    if only is None:
+        connection.execute("CREATE OR REPLACE TEMP TABLE files (file_no INTEGER, position INTEGER, file VARCHAR)")
+        for position, file in enumerate(ledger.files):
+            if file.error is None:
+                connection.execute("INSERT INTO files VALUES (?, ?, ?)", [file.file_no, position, file.path])
+        joined += "\n    JOIN files USING (file_no)"
     connection.execute(f"CREATE OR REPLACE TEMP VIEW signals AS SELECT * FROM {joined}")
 
 
@@ -238,7 +241,7 @@ def _write_decisions(
     """
     written = 0
     shard, last_slot = -1, -1
-    for k, table in enumerate(_rebuffered(connection.sql(DECISIONS_SQL).to_arrow_reader(1 << 16), DECISION_ROWS)):
+    for k, table in enumerate(rebuffered(connection.sql(DECISIONS_SQL).to_arrow_reader(1 << 16), DECISION_ROWS)):
         kept = table["kept"].to_numpy()
         size = np.where(kept, table["n_bytes"].to_numpy(), 0)
         begins = written + np.cumsum(size) - size
@@ -255,21 +258,21 @@ def _write_decisions(
         yield write_part(ledger.run, DECISIONS, digest, f"{k:05d}", table)
 
 
-def _rebuffered(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
+def rebuffered(tables: Iterable[pa.Table | pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """The same rows as tables of `rows` rows each (the last may be shorter): bytes must not depend on batch sizes."""
-    held: list[pa.RecordBatch] = []
+    held: list[pa.Table] = []
     count = 0
-    for batch in reader:
-        while count + len(batch) >= rows:
-            taken = batch.slice(0, rows - count)
-            yield pa.Table.from_batches([*held, taken])
-            batch = batch.slice(len(taken))
+    for batch in tables:
+        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+        while count + len(table) >= rows:
+            yield pa.concat_tables([*held, table.slice(0, rows - count)])
+            table = table.slice(rows - count)
             held, count = [], 0
-        if len(batch):
-            held.append(batch)
-            count += len(batch)
+        if len(table):
+            held.append(table)
+            count += len(table)
     if held:
-        yield pa.Table.from_batches(held)
+        yield pa.concat_tables(held)
 
 
 def _check_ids(column: str, connection: duckdb.DuckDBPyConnection) -> None:

@@ -43,8 +43,9 @@ class Interrupted(CurateError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'model'?` where a known name is close, else the list of known names."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
+    folded = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), folded, n=1)
+    return f"; did you mean {folded[close[0]]!r}?" if close else f" (known: {', '.join(known)})"
 
 
 def disk_error(error: OSError, what: str) -> WorkerError:

@@ -54,8 +54,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def remove_asides(folder: Path) -> None:
-    """Delete what killed processes left half written under `folder`."""
-    for path in folder.rglob(f"{ASIDE}*"):
+def remove_asides(run: Path) -> None:
+    """Delete what killed processes left half written in a run directory."""
+    places = (run.glob(f"{ASIDE}*"), (run / "data").glob(f"{ASIDE}*"), (run / "ledger").rglob(f"{ASIDE}*"))
+    for path in (path for place in places for path in place):
         with suppress(OSError):
             path.unlink()

@@ -13,7 +13,7 @@ from curate.files import ASIDE, sync
 from curate.ledger import Ledger
 from curate.measure import DOCUMENTS, EDITS, INPUT
 from curate.recipe import Recipe
-from curate.rules import literal, quoted
+from curate.sql import literal, quoted, read_parquet
 
 INDEX = "run.duckdb"
 SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the ledger
@@ -52,11 +52,12 @@ def build_index(
         connection.execute(f"SET file_search_path = {literal(str(run))}")
         connection.execute(f"ATTACH {literal(str(aside))} AS run (STORAGE_VERSION 'v1.0.0')")
         connection.execute("USE run")
-        _tables(connection, ledger, groups, stages)
+        _tables(connection, ledger, groups, stages, root)
         connection.execute(DOCUMENTS_SQL)
         for name, sql in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {sql}")
-        connection.execute(_corpus_sql(ledger, root, inputs))
+        if (corpus := _corpus_sql(ledger, root, inputs, recipe.input.text)) is not None:
+            connection.execute(corpus)
         if EDITS in groups:
             connection.execute(
                 f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {_parts(ledger, EDITS, groups)} e "
@@ -69,7 +70,7 @@ def build_index(
 
 
 def _parts(ledger: Ledger, group: str, groups: Mapping[str, str]) -> str:
-    return f"(FROM read_parquet([{', '.join(literal(part.path) for part in ledger.of(group, groups[group]))}]))"
+    return f"(FROM {read_parquet(part.path for part in ledger.of(group, groups[group]))})"
 
 
 def _tables(
@@ -77,15 +78,17 @@ def _tables(
     ledger: Ledger,
     groups: Mapping[str, str],
     stages: Sequence[Mapping[str, Any]],
+    root: Path,
 ) -> None:
     connection.execute(
         "CREATE TABLE inputs (file_no INTEGER, position INTEGER, file VARCHAR, documents BIGINT, bytes BIGINT, "
-        "error VARCHAR)"
+        "error VARCHAR, location VARCHAR)"
     )
-    rows = [(file.file_no, k, file.path, file.rows, file.size, file.error) for k, file in enumerate(ledger.files)]
-    connection.executemany("INSERT INTO inputs VALUES (?, ?, ?, ?, ?, ?)", rows)
-    decisions = ", ".join(literal(part.path) for part in ledger.of(DECISIONS))
-    connection.execute(f"CREATE TABLE decisions AS SELECT * FROM read_parquet([{decisions}])")
+    for k, file in enumerate(ledger.files):
+        row = [file.file_no, k, file.path, file.rows, file.size, file.error, str(root / file.path)]
+        connection.execute("INSERT INTO inputs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    decisions = read_parquet(part.path for part in ledger.of(DECISIONS))
+    connection.execute(f"CREATE TABLE decisions AS FROM {decisions}")
     connection.execute(
         "CREATE TABLE stages (number INTEGER, stage VARCHAR, documents_in BIGINT, documents_out BIGINT, "
         "tokens_in BIGINT, tokens_out BIGINT)"
@@ -102,20 +105,29 @@ def _tables(
     connection.execute(f"CREATE {kind} signals AS SELECT * FROM {joined} {current}")
 
 
-def _corpus_sql(ledger: Ledger, root: Path, inputs: pa.Schema) -> str:
+def _corpus_sql(ledger: Ledger, root: Path, inputs: pa.Schema, text: str) -> str | None:
     """The view of all documents with the input's own columns as the struct `input`, read where the inputs lie.
 
-    Columns that DuckDB cannot tell apart (equal but for case, or named like its own) are left out of the struct.
+    Of columns that are equal but for case SQL knows only one: the text column, or the first; columns without a name
+    are left out. None where a column has the name by which DuckDB numbers rows.
     """
-    files = [file for file in ledger.files if file.error is None and file.rows]
-    paths = ", ".join(literal(str(root / file.path)) for file in files)
-    seen = {"curate_file", "file_row_number"}
-    columns = [name for name in inputs.names if name.lower() not in seen and not seen.add(name.lower())]  # type: ignore[func-returns-value]
-    fields = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in columns)
+    named: dict[str, str] = {text.lower(): text}
+    for name in inputs.names:
+        named.setdefault(name.lower(), name)
+    if "file_row_number" in named:
+        return None
+    fields = ", ".join(
+        f"{quoted(name)} := read.{quoted(name)}" for name in inputs.names if name and name in named.values()
+    )
+    location = "location"
+    while location in named:
+        location += "_"
+    options = f", filename = {literal(location)}, file_row_number = true, union_by_name = true"
+    files = (root / file.path for file in ledger.files if file.error is None and file.rows)
     return f"""
         CREATE VIEW corpus AS
         SELECT documents.*, source.input
         FROM documents JOIN (
-            SELECT curate_file[{len(str(root)) + 2}:] AS file, file_row_number AS row, struct_pack({fields}) AS input
-            FROM read_parquet([{paths}], filename = 'curate_file', file_row_number = true, union_by_name = true)
+            SELECT inputs.file, read.file_row_number AS row, struct_pack({fields}) AS input
+            FROM {read_parquet(files, options)} read JOIN inputs ON read.{location} = inputs.location
         ) source USING (file, row)"""

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from curate.errors import CurateError, RunError, did_you_mean
 from curate.index import INDEX
-from curate.rules import first_line, literal
+from curate.sql import first_line, literal
 
 MAX_ROWS = 1000  # that a table shows; other formats print all
 
@@ -43,14 +43,15 @@ def print_query(run: Path, query: str, form: str) -> None:
     """
     with connect(run) as connection:
         try:
-            kinds = [statement.type.name for statement in duckdb.extract_statements(query)]
-            if kinds not in (["SELECT"], ["EXPLAIN"]):
+            statements = duckdb.extract_statements(query)
+            kinds = [statement.type.name for statement in statements]
+            if kinds != ["SELECT"] and (kinds != ["EXPLAIN"] or form != "table"):
                 raise CurateError(f"sql: one query is expected, got {' and '.join(kinds) or 'nothing'}")
             relation = connection.sql(query)
             if form == "table":
                 _print_table(relation)
             else:
-                _print_file(connection, query, form)
+                _print_file(connection, statements[0].query, form)
         except duckdb.Error as error:
             raise CurateError(f"sql: {first_line(error)}") from None
 

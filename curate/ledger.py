@@ -58,6 +58,7 @@ class Ledger:
     run: Path
     files: list[KnownFile] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+    superseded: list[str] = field(default_factory=list)  # files not in force any more, to be deleted
     next_file_no: int = 0
     _committed_at: float = 0.0
     _commit_seconds: float = 0.0
@@ -83,7 +84,16 @@ class Ledger:
 
     def put(self, group: str, parts: Iterable[Part]) -> None:
         """Replace a group's parts and commit."""
+        self.superseded += [part.path for part in self.parts if part.group == group]
         self.parts = [part for part in self.parts if part.group != group] + list(parts)
+        self.commit()
+
+    def sweep(self) -> None:
+        """Delete the files that were superseded, and only those."""
+        in_force = {part.path for part in self.parts}
+        for path in set(self.superseded) - in_force:
+            (self.run / path).unlink(missing_ok=True)
+        self.superseded = []
         self.commit()
 
     def commit(self) -> None:
@@ -94,6 +104,7 @@ class Ledger:
             {
                 "ledger_version": LEDGER_VERSION,
                 "next_file_no": self.next_file_no,
+                "superseded": sorted(self.superseded),
                 "files": [asdict(file) for file in self.files],
                 "parts": [
                     asdict(part) | {"units": [[u.file_no, u.start, u.stop] for u in part.units]} for part in self.parts
@@ -131,6 +142,7 @@ def read_ledger(run: Path) -> Ledger:
             units = tuple(Unit(*unit) for unit in part.pop("units"))
             ledger.parts.append(Part(**part | {"units": units, "contents": tuple(part["contents"])}))
         ledger.next_file_no = snapshot["next_file_no"]
+        ledger.superseded = snapshot["superseded"]
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{ledger.path}: damaged ({error}); choose another output or remove {run}") from None
     return ledger
@@ -158,8 +170,14 @@ def _folder(group: str) -> str:
 def locked(run: Path) -> Iterator[None]:
     """Hold the run directory for this process.
 
-    Errors: RunError naming the owner where another process holds it.
+    Errors: RunError where another process holds it (naming it), or where the folder holds something else than a run.
     """
+    if run.is_dir() and any(run.iterdir()) and not (run / "lock").exists():
+        raise RunError(f"{run}: is not empty and not a run directory; choose another output")
+    if {",", "?"} & set(str(run.resolve())):
+        raise RunError(
+            f"{run}: DuckDB cannot open files under a path with a comma or question mark; choose another output"
+        )
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = (run / "lock").open("a+")

@@ -1,5 +1,6 @@
 """The first map: read a task's units once, edit them, measure every signal group that lacks them, commit the parts."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,10 +74,12 @@ class Task:
 def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
     """The digest of each group: its code, its parameters, and the edits that were made before it."""
     editors = [registry.edits()[name] for name in reading.editors]
-    edited = [reading.text, [(e.name, registry.code_of([e.find])) for e in editors]]
+    # Everything that a group's values pass through: how rows are read and edited, and Python's own tables of Unicode.
+    common = [registry.code_of([measure, find_edits]), unicodedata.unidata_version]
+    edited = [common, reading.text, [(e.name, registry.code_of([e.find])) for e in editors]]
     digests = {
-        DOCUMENTS: digest_of([registry.code_of([hash_texts, measure]), reading.text, reading.id]),
-        INPUT: digest_of([[name, str(kind)] for name, kind in reading.input_columns]),
+        DOCUMENTS: digest_of([common, registry.code_of([hash_texts]), reading.text, reading.id]),
+        INPUT: digest_of([common, [[name, str(kind)] for name, kind in reading.input_columns]]),
         EDITS: digest_of(edited),
     }
     for name in names:

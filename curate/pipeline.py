@@ -1,6 +1,5 @@
 """The order of stages of a run; one short function a stage."""
 
-import json
 import os
 import platform
 import time
@@ -18,6 +17,7 @@ import yaml
 import curate
 from curate import decide, shards
 from curate.corpus import Unit, unit_bytes
+from curate.edits import apply_edits
 from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
 from curate.files import committed, remove_asides, sync, write_json
@@ -30,6 +30,7 @@ from curate.plan import Plan, make_plan, without_root
 from curate.progress import Log, Meter, open_log
 from curate.recipe import Recipe, digest_of
 from curate.rules import resolve
+from curate.sql import read_parquet
 
 
 def run(
@@ -52,6 +53,8 @@ def run(
             plan = make_plan(recipe, ledger, editors, log)
             _write_run_facts(recipe, plan, threads)
             measure_stage(plan, ledger, engine, log)
+            if all(file.error for file in ledger.files):
+                raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")
             with decide.database(directory, threads) as connection:
                 digest = decide_stage(recipe, plan, ledger, connection, log)
                 stages = _stages(ledger, connection)
@@ -123,7 +126,6 @@ def decide_stage(recipe: Recipe, plan: Plan, ledger: Ledger, connection: duckdb.
         _unfinish(ledger.run)
         parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, connection, digest)
         ledger.put(decide.DECISIONS, parts)
-        _remove_others(ledger, "ledger/decisions", decide.DECISIONS)
         log.event("decided", documents=sum(part.rows for part in parts))
     return digest
 
@@ -133,7 +135,13 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
     edits = ledger.of(EDITS, plan.groups[EDITS]) if EDITS in plan.groups else []
     schema = plan.inputs
     digest = digest_of(
-        [registry.code_of([shards.write_shard]), decisions, schema.to_string(), [p.sha256 for p in edits]]
+        [
+            registry.code_of([shards.write_shard, apply_edits]),
+            pa.__version__,
+            decisions,
+            schema.to_string(),
+            [p.sha256 for p in edits],
+        ]
     )
     whole = [part for part in ledger.of(shards.DATA, digest) if _is_whole(ledger.run, part)]
     if whole != ledger.of(shards.DATA):
@@ -154,7 +162,7 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
             meter.show()
     if tasks:
         meter.show(last=True)
-    _remove_others(ledger, shards.DATA, shards.DATA)
+    ledger.sweep()
 
 
 def _carry_out(
@@ -188,14 +196,6 @@ def _is_whole(run: Path, part: Part) -> bool:
     """Whether a part's file is there in its full size; its bytes are for `verify` to check."""
     path = run / part.path
     return path.exists() and path.stat().st_size == part.bytes
-
-
-def _remove_others(ledger: Ledger, folder: str, group: str) -> None:
-    """Delete files of earlier decisions or shards that are not in force any more."""
-    wanted = {part.path for part in ledger.of(group)}
-    for path in (ledger.run / folder).glob("*.parquet"):
-        if path.relative_to(ledger.run).as_posix() not in wanted:
-            path.unlink()
 
 
 def _missing_groups(plan: Plan, ledger: Ledger) -> dict[Unit, tuple[str, ...]]:
@@ -245,9 +245,9 @@ def _unfinish(run: Path) -> None:
 
 
 def _stages(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    paths = [str(ledger.run / part.path) for part in ledger.of(decide.DECISIONS)]
+    decisions = read_parquet(ledger.run / part.path for part in ledger.of(decide.DECISIONS))
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens FROM read_parquet(?)", [paths]
+        f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens FROM {decisions}"
     )
     return stage_counts(connection, decide.STAGES)
 

@@ -74,7 +74,8 @@ def open_inputs(recipe: Recipe, ledger: Ledger, log: Log) -> tuple[Path, dict[in
         else:
             log.say(f"quarantined: {found}")
             log.event("quarantined", file=str(path), error=str(found))
-            unreadable = InputFile(path.relative_to(root).as_posix(), path.stat().st_size, "", 0, pa.schema([]), (), ())
+            size = path.stat().st_size if path.exists() else 0
+            unreadable = InputFile(path.relative_to(root).as_posix(), size, "", 0, pa.schema([]), (), ())
             known.append(replace(ledger.number(unreadable, taken), error=without_root(str(found), root)))
         taken.add(known[-1].file_no)
     ledger.files = known
@@ -127,7 +128,13 @@ def input_columns(
             wanted[name] = None
     if excluded and "url" in inputs.names and is_text(inputs.field("url").type):
         wanted["url"] = None
+    seen: set[str] = set()
     for name in wanted:
+        if name.lower() in seen:
+            raise RecipeError(
+                f"the recipe names two columns {name!r} that SQL cannot tell apart; rename one in the input"
+            )
+        seen.add(name.lower())
         if name not in inputs.names:
             raise RecipeError(f"the input has no column {name!r}{did_you_mean(name, inputs.names)}")
     return tuple((name, inputs.field(name).type) for name in wanted)

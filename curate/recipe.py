@@ -61,7 +61,7 @@ def not_empty(value: list[Any]) -> list[Any]:
     return value
 
 
-Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0, lt=2**63)]
 Share = Annotated[float | int, BeforeValidator(parse_share), Field(ge=0)]
 
 
@@ -325,7 +325,11 @@ def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
 def parse_recipe(fields: dict[str, Any], where: str) -> Recipe:
     """A recipe from its fields; errors name `where`."""
     try:
-        recipe = Recipe.model_validate_json(json.dumps(fields, default=str))
+        text = json.dumps(fields, default=str, ensure_ascii=False).encode()
+    except ValueError:  # a YAML alias of itself, or half a surrogate pair
+        raise RecipeError(f"{where}: holds a field within itself, or characters that are none") from None
+    try:
+        recipe = Recipe.model_validate_json(text)
     except ValidationError as error:
         raise RecipeError(f"{where}: {_first_error(error)}") from None
     for name, harmless in NOT_BUILT.items():
@@ -345,6 +349,8 @@ class _UniqueKeys(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool):
+                raise yaml.MarkedYAMLError(problem="a field's name is text", problem_mark=key_node.start_mark)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"the field {key!r} stands twice", problem_mark=key_node.start_mark)
             seen.add(key)

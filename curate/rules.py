@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from curate.errors import RecipeError, did_you_mean
 from curate.filters import registry
 from curate.recipe import Rule, Tier1
+from curate.sql import first_line, literal, quoted
 
 # Reasons that every run knows, in the order in which they are given.
 BUILT_IN = {
@@ -147,8 +148,10 @@ def _columns_in(expression: str, reason: str) -> list[list[str]]:
         raise RecipeError(f"{where} is not a condition: it is more than one expression")
     for node in nodes:
         function = node.get("function_name")
-        if node["class"] in ("SUBQUERY", "WINDOW") or function in _not_row_wise():
-            raise RecipeError(f"{where}: {function or 'a subquery'} does not depend on the document's own row alone")
+        if node["class"] in ("SUBQUERY", "WINDOW", "STAR") or function in _not_row_wise():
+            raise RecipeError(
+                f"{where}: {function or node['class'].lower()} does not depend on the document's own row alone"
+            )
     parameters = {
         name for node in nodes if node["class"] == "LAMBDA" for n in _nodes(node["lhs"]) for name in n["column_names"]
     }
@@ -210,18 +213,3 @@ def check_conditions(rules: Sequence[ResolvedRule], signals: pa.Schema, inputs: 
                     raise RecipeError(f"tier1.rules: {found.reason}: {first_line(error)}") from None
                 if kind not in ("BOOLEAN", '"NULL"'):
                     raise RecipeError(f"tier1.rules: {found.reason}: a condition is true or false, not {kind}: {part}")
-
-
-def first_line(error: BaseException) -> str:
-    """What DuckDB says, without its picture of the query."""
-    return " ".join(str(error).split("\n\nLINE")[0].split())
-
-
-def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"

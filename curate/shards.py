@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
 from curate.corpus import check_unchanged, read_rows
-from curate.decide import DECISIONS
+from curate.decide import DECISIONS, rebuffered
 from curate.edits import apply_edits
 from curate.errors import InputError
 from curate.files import committed
@@ -20,6 +21,7 @@ from curate.measure import Source
 DATA = "data"
 ROW_GROUP_BYTES = 32 << 20
 ROW_GROUP_ROWS = 1 << 14
+ROW_GROUP_STEP = 16
 OURS = {"doc_id": pa.string(), "n_tokens": pa.int64()}
 
 
@@ -96,33 +98,48 @@ def write_shard(task: ShardTask) -> list[Part]:
     schema = output_schema(task.schema)
     path = Path(DATA) / task.name
     with committed(run / path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
-        cuts = row_group_cuts(kept["n_bytes"].to_numpy())
-        documents = _documents(task, kept)
-        held: list[pa.Table] = []
         position = 0
-        for stop in cuts:
-            while sum(map(len, held)) < stop - position:
-                held.append(next(documents))
-            table = pa.concat_tables(held)
-            group = _with_ours(table.slice(0, stop - position), kept.slice(position, stop - position), task.schema)
-            writer.write_table(group.combine_chunks(), row_group_size=stop - position)
-            held = [rest] if len(rest := table.slice(stop - position)) else []
-            position = stop
+        for table in _row_groups(_documents(task, kept)):
+            group = _with_ours(table, kept.slice(position, len(table)), task.schema).combine_chunks()
+            writer.write_table(group, row_group_size=len(table))
+            position += len(table)
     tokens = int(kept["n_tokens"].to_numpy().sum())
     return [finished_part(run, DATA, task.digest, path, len(kept), tokens=tokens)]
 
 
-def row_group_cuts(sizes: np.ndarray) -> list[int]:
-    """Ends of row groups of at most 16,384 documents or 32 MB of text, a larger document alone."""
-    cuts: list[int] = []
-    rows = held = 0
-    for k, size in enumerate(sizes.tolist()):
-        if rows and (rows == ROW_GROUP_ROWS or held + size > ROW_GROUP_BYTES):
-            cuts.append(k)
-            rows = held = 0
-        rows += 1
-        held += size
-    return [*cuts, len(sizes)] if rows else cuts
+def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows as row groups of at most 16,384 rows or, in steps of sixteen rows, about 32 MB of values."""
+    held: list[pa.Table] = []
+    rows = size = 0
+    for table in rebuffered(tables, ROW_GROUP_STEP):
+        step = sum(payload(column) for column in table.columns)
+        if held and (rows + len(table) > ROW_GROUP_ROWS or size + step > ROW_GROUP_BYTES):
+            yield pa.concat_tables(held)
+            held, rows, size = [], 0, 0
+        held.append(table)
+        rows += len(table)
+        size += step
+    if held:
+        yield pa.concat_tables(held)
+
+
+def payload(column: pa.ChunkedArray | pa.Array) -> int:
+    """Bytes of a column's values, the same however it lies in memory."""
+    if isinstance(column, pa.ChunkedArray):
+        return sum(payload(chunk) for chunk in column.chunks)
+    kind = column.type
+    if (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    ):
+        return pc.sum(pc.binary_length(column)).as_py() or 0
+    if pa.types.is_struct(kind) and kind.num_fields:
+        return sum(payload(child) for child in column.flatten())
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return payload(column.flatten())
+    return 8 * len(column)
 
 
 def _documents(task: ShardTask, kept: pa.Table) -> Iterator[pa.Table]:

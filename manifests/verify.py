@@ -51,7 +51,10 @@ def verify(run: Path, threads: int) -> list[str]:
 def verify_inputs(run: Path, threads: int) -> list[str]:
     """One line for each unit of the inputs whose text is not the one that was measured. Reads all the text."""
     manifest = read_manifest(run)
-    root = Path(json.loads((run / "run.json").read_text("utf-8"))["corpus_root"])
+    try:
+        root = Path(json.loads((run / "run.json").read_text("utf-8"))["corpus_root"])
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{run}/run.json: cannot be read ({error}); it tells where the inputs lie: run again") from None
     text = manifest["recipe"]["input"]["text"]
     ledger = read_ledger(run)
     path_of = {file.file_no: file.path for file in ledger.files if file.error is None}
@@ -74,6 +77,9 @@ def verify_inputs(run: Path, threads: int) -> list[str]:
             else f"{path} rows {unit.start} to {unit.stop}: the text is not the one that was measured"
         )
 
+    rows = sum(unit.stop - unit.start for _, unit, _ in measured)
+    if rows != manifest["totals"]["documents_in"]:
+        return [f"manifest.json: is of other inputs than the ledger, which holds {rows} of its documents; run again"]
     with ThreadPoolExecutor(threads) as pool:
         return [line for line in pool.map(problem, measured) if line]
 

@@ -191,8 +191,10 @@ def test_a_manifest_that_is_none_is_named(tmp_path, good):
         ({"reason": "x", "when": "true) OR (true"}, "is not a condition"),
         ({"reason": "x", "when": "n_words > 3 AS y"}, "is not a condition"),
         ({"reason": "x", "when": "random() < 0.5"}, "random does not depend on the document's own row alone"),
+        ({"reason": "x", "when": "COLUMNS(*) IS NULL"}, "star does not depend on"),
+        ({"reason": "x", "when": "N_WORD > 3"}, "no signal 'N_WORD'; did you mean 'n_words'?"),
         ({"reason": "x", "when": "count(*) > 5"}, "count_star does not depend on"),
-        ({"reason": "x", "when": "n_words IN (SELECT 1)"}, "a subquery does not depend on"),
+        ({"reason": "x", "when": "n_words IN (SELECT 1)"}, "subquery does not depend on"),
         ({"reason": "x", "signal": "n_words", "min": 1, "if": "n_lines"}, "a condition is true or false, not BIGINT"),
         ({"reason": "x", "when": "input.score = 'high'"}, "Conversion Error"),
         ({"reason": "x", "signal": "n_words", "min": 10**19}, "Conversion Error"),
@@ -213,6 +215,120 @@ def test_a_condition_that_fails_on_the_data_is_one_line(tmp_path):
     rule = {"reason": "low", "when": "CAST(input.score AS INTEGER) < 3"}
     recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]})
     assert "a condition fails on the data: Conversion Error" in refused(recipe, RecipeError)
+
+
+def test_a_folder_that_is_no_run_directory_is_not_touched(tmp_path, good):
+    precious = write_shard(tmp_path / "project" / "data" / "precious.parquet", [PROSE])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert "is not empty and not a run directory" in refused(recipe, RunError, f"output={tmp_path / 'project'}")
+    assert [path.name for path in (tmp_path / "project").iterdir()] == ["data"]
+    assert precious.exists()
+
+
+@pytest.mark.parametrize("place", ["a,b", "what?"])
+def test_a_run_path_that_duckdb_cannot_open_is_refused(tmp_path, good, place):
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert "DuckDB cannot open" in refused(recipe, RunError, f"output='{tmp_path / place}'")
+
+
+def test_a_file_that_a_user_put_into_a_run_directory_stays(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    mine = write_shard(run / "data" / "mine.parquet", ["x"])
+    carry_out(recipe, "shard_size=2000")
+    assert mine.exists()
+    assert "data/train-00000-of-00001.parquet" not in {f"data/{path.name}" for path in (run / "data").iterdir()}
+
+
+@pytest.mark.parametrize("place", ["n_words=3", "row=2", "a*b", "a[1]", "it's", "ü and é"])
+def test_no_name_of_a_folder_changes_what_is_read(tmp_path, place):
+    write_shard(tmp_path / place / "in" / "ab.parquet", [PROSE, PROSE + "b"], lang=pa.array(["de", "en"]))
+    write_shard(tmp_path / place / "in" / "a*.parquet", [PROSE + "c"], lang=pa.array(["fr"]))
+    rule = {"reason": "few", "signal": "n_words", "min": 10}
+    recipe, run = write_recipe(tmp_path / place, tmp_path / place / "in", tier1={"rules": [rule]})
+    carry_out(recipe)
+    assert documents(run, "kept, n_words") == [(True, 49), (True, 48), (True, 49)]
+    from curate.inspect import connect
+
+    with connect(run) as connection:
+        rows = connection.execute("SELECT file, row, input.lang FROM corpus ORDER BY 1, 2").fetchall()
+    assert rows == [("a*.parquet", 0, "fr"), ("ab.parquet", 0, "de"), ("ab.parquet", 1, "en")]
+
+
+@pytest.mark.parametrize(
+    "names", [["file_row_number"], ["location"], ["row", "file_no"], ["Text", "TEXT"], ["a.b", 'quo"te'], ["", " "]]
+)
+def test_odd_column_names_are_carried_through(tmp_path, names):
+    columns = {name: pa.array([f"value of {name}"]) for name in names}
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE], **columns)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    assert pq.read_table(run / "data").select(names).to_pydict() == {name: [f"value of {name}"] for name in names}
+    assert command("verify", run).returncode == 0
+
+
+def test_columns_that_stand_twice_or_cannot_be_told_apart_are_refused(tmp_path):
+    table = pa.Table.from_arrays([pa.array([PROSE]), pa.array([1]), pa.array([2])], names=["text", "k", "k"])
+    (tmp_path / "in").mkdir()
+    pq.write_table(table, tmp_path / "in" / "a.parquet")
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert "column 'k' stands 2 times" in refused(recipe, InputError)
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE], k=pa.array([1]), K=pa.array([2]))
+    assert "that SQL cannot tell apart" in refused(recipe, RecipeError, "input.strata=[k, K]")
+
+
+def test_when_every_file_is_quarantined_the_first_reason_is_told(tmp_path, good):
+    good.write_bytes(good.read_bytes()[:4] + bytes(396) + good.read_bytes()[400:])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", on_error="quarantine")
+    assert "every input file is quarantined, the first because: " in refused(recipe, InputError)
+
+
+def test_linked_files_are_ordered_and_named_by_their_links(tmp_path):
+    write_shard(tmp_path / "blobs" / "zzz", [PROSE + "0"])
+    write_shard(tmp_path / "blobs" / "aaa", [PROSE + "1"])
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "train-0.parquet").symlink_to("../blobs/zzz")
+    (tmp_path / "in" / "train-1.parquet").symlink_to("../blobs/aaa")
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    assert pq.read_table(run / "data")["text"].to_pylist() == [PROSE + "0", PROSE + "1"]
+    assert documents(run, "file") == [("train-0.parquet",), ("train-1.parquet",)]
+    (tmp_path / "in" / "train-2.parquet").symlink_to("../blobs/gone")
+    assert "train-2.parquet: cannot be read as Parquet: [Errno 2]" in refused(recipe, InputError)
+    assert carry_out(recipe, "on_error=quarantine")["quarantined"] == ["train-2.parquet"]
+
+
+def test_other_runs_within_an_input_folder_are_passed_over(tmp_path, good):
+    recipe, _run = write_recipe(tmp_path, tmp_path)
+    carry_out(recipe)
+    assert carry_out(recipe, f"output={tmp_path / 'second'}")["documents_in"] == 20
+
+
+def test_verify_of_the_inputs_does_not_pass_where_it_can_check_nothing(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    write_shard(good, [PROSE])
+    rule = "tier1.rules=[{reason: low, when: \"CAST('x' || n_words AS INTEGER) < 3\"}]"
+    refused(recipe, RecipeError, rule)
+    done = command("verify", run, "--inputs")
+    assert done.returncode == 1
+    assert "manifest.json: is of other inputs than the ledger" in done.stdout
+
+
+def test_large_other_columns_and_dictionaries_do_not_swell_a_worker(tmp_path):
+    repeated = pa.array(["x" * 200_000] * 4000).dictionary_encode()
+    write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} {k}" for k in range(4000)], html=repeated)
+    write_shard(tmp_path / "in" / "b.parquet", pa.array(["y " * 100_000] * 4000).dictionary_encode())
+    recipe, _run = write_recipe(tmp_path, tmp_path / "in")
+    code = (
+        "import resource, sys; from conftest import carry_out; carry_out(sys.argv[1]);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+    arguments = [sys.executable, "-c", code, str(recipe)]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
+    peak = int(done.stdout) / (1 << 20 if sys.platform != "darwin" else 1 << 30)
+    assert peak < 1.2, f"{peak:.1f} GiB for 1.6 GB of values in small batches"
 
 
 def test_a_lost_or_damaged_output_shard_is_written_again(tmp_path, good):
@@ -274,6 +390,9 @@ def test_a_signal_outside_the_measured_groups_is_measured_where_a_rule_names_it(
     ("arguments", "told"),
     [
         (["run", "nowhere.yaml"], "Error: nowhere.yaml: no such file"),
+        (["demo", "--set", "shard_size=99999999999999999999"], "Error: "),
+        (["demo", "--set", "name={[1]: 2}"], "Error: "),
+        (["demo", "--set", "input.paths=['']"], "Error: input.paths: an empty path"),
         (["sql", "nowhere", "SELECT 1"], "Error: nowhere: no run.duckdb: not a run directory"),
         (["verify", "nowhere"], "Error: nowhere: no manifest.json: not a run directory"),
         (["rules", "gofer"], "Error: tier1.rules: no rule set 'gofer'"),

@@ -76,8 +76,8 @@ def spare_pandas() -> None:
         del sys.modules["pandas"]
 
 
-def divide(numerator: pa.Array, denominator: pa.Array, scale: float = 1.0) -> pa.Array:
-    """`numerator / denominator * scale` as float32, null where either is null or the denominator is 0."""
+def divide(numerator: pa.Array, denominator: pa.Array) -> pa.Array:
+    """`numerator / denominator` as float32, null where either is null or the denominator is 0."""
     nonzero = pc.if_else(pc.equal(denominator, 0), pa.scalar(None, denominator.type), denominator)
     ratio: Any = pc.divide(numerator.cast(pa.float64()), nonzero.cast(pa.float64()))
-    return pc.multiply(ratio, scale).cast(pa.float32())
+    return ratio.cast(pa.float32())
