@@ -114,13 +114,10 @@ def stop_words_of(text):
 
 def words_of(text):
     words = split_words(text)
-    spaced = [word for word, kinds in words if "N" not in kinds]
     stop_words = stop_words_of(text)
     return {
         "words": len(words),
         "word_characters": sum(len(word) for word, _ in words),
-        "spaced_words": len(spaced),
-        "spaced_characters": sum(map(len, spaced)),
         "alpha_words": sum(any(c.isalpha() for c in word) for word, _ in words),
         "longest_word": max((len(word) for word, _ in words), default=0),
         "stop_words": len(stop_words),

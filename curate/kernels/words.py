@@ -19,7 +19,7 @@ FUNCTION_WORDS = (
     *GOPHER_STOP_WORDS,
     *_MORE_FUNCTION_WORDS.split(),
 )
-NAMES = ("words", "word_characters", "spaced_words", "spaced_characters", "alpha_words", "longest_word",
+NAMES = ("words", "word_characters", "alpha_words", "longest_word",
          "stop_words", "distinct_stop_words", "hashes", "ellipses")  # fmt: skip
 
 NONE, MARKS, ORDINARY, SPACELESS = range(4)
@@ -73,9 +73,9 @@ def count_words(texts: pa.Array) -> dict[str, pa.Array]:
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64 columns, null where the text is null: words; word_characters (characters that are not spaces);
-            spaced_words and spaced_characters (of words other than spaceless letters); alpha_words (with at least one
-            letter); longest_word (characters); stop_words (English function words, case and outer punctuation aside);
-            distinct_stop_words (how many of Gopher's eight occur); hashes ("#"); ellipses ("..." or "…").
+            alpha_words (with at least one letter); longest_word (characters); stop_words (English function words, case
+            and outer punctuation aside); distinct_stop_words (how many of Gopher's eight occur); hashes ("#"); ellipses
+            ("..." or "…").
     Cost:   one pass over the bytes; allocates only the result.
     Oracle: regular expressions over each text (tests/test_kernels.py).
     """
@@ -97,7 +97,7 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
     # the first notes, without branching, where runs of non-space bytes begin and end and what they hold besides ASCII
     # letters; the second takes run by run, and nearly all of them are a plain word.
     n = len(offsets) - 1
-    counts = np.zeros((n, 10), dtype=np.int64)
+    counts = np.zeros((n, 8), dtype=np.int64)
     bounds = np.empty(BLOCK + 2, dtype=np.int64)
     contents = np.empty(BLOCK + 2, dtype=np.int64)
     for row in range(n):
@@ -153,13 +153,11 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
             i = following
         out[0] += words
         out[1] += characters
-        out[2] += words
-        out[3] += characters
-        out[4] += alpha
-        out[5] = max(out[5], longest)
-        out[6] += stops
+        out[2] += alpha
+        out[3] = max(out[3], longest)
+        out[4] += stops
         while seen:
-            out[7] += seen & 1
+            out[5] += seen & 1
             seen >>= 1
     return counts
 
@@ -201,12 +199,12 @@ def _any_run(data: Bytes, i: int, end: int, out: Counts) -> int:
         if i < end:
             code, size = decode(data, i, end)
             bits = np.int64(class_of(code))
-            out[8] += code == 0x23
+            out[6] += code == 0x23
             dots = dots + 1 if code == 0x2E else 0
             if dots == 3:
-                out[9] += 1
+                out[7] += 1
                 dots = 0
-            out[9] += code == 0x2026
+            out[7] += code == 0x2026
             if bits & SPACE == 0:
                 step = MARKS
                 if bits & LETTER_OF_SPACELESS:
@@ -217,15 +215,12 @@ def _any_run(data: Bytes, i: int, end: int, out: Counts) -> int:
         if word != NONE and (step == NONE or new_letter or (step == ORDINARY and word == SPACELESS)):
             out[0] += 1
             out[1] += length
-            out[4] += has_letter
-            out[5] = max(out[5], length)
-            if word != SPACELESS:
-                out[2] += 1
-                out[3] += length
-                if not broken and 0 < key_length <= LONGEST_STOP_WORD:
-                    hit, bit = _stop_word(key)
-                    out[6] += hit
-                    seen |= bit
+            out[2] += has_letter
+            out[3] = max(out[3], length)
+            if word != SPACELESS and not broken and 0 < key_length <= LONGEST_STOP_WORD:
+                hit, bit = _stop_word(key)
+                out[4] += hit
+                seen |= bit
             word = NONE
             length = key_length = 0
             has_letter = broken = tail = False
