@@ -19,7 +19,7 @@ from curate.sql import first_line, literal, quoted, read_parquet
 
 STAGES = ("input", "rules", "exact")
 DECISIONS = "decisions"
-DECISION_ROWS = 1 << 20  # rows of one part
+DECISION_ROWS = 1 << 18  # rows of one part
 
 # A row-wise score of form by which the surviving copy of a duplicate is chosen: lines that end as sentences do, words
 # that hold letters, stop words as frequent as in English prose.
@@ -235,7 +235,7 @@ def _conditions_on_data() -> Iterator[None]:
 def _write_decisions(
     recipe: Recipe, ledger: Ledger, connection: duckdb.DuckDBPyConnection, digest: str
 ) -> Iterator[Part]:  # fmt: skip
-    """Commit the decisions in parts of a million rows, each kept document with the output shard it goes to.
+    """Commit the decisions in parts of a quarter of a million rows, each kept document with the output shard it goes to.
 
     A shard is full when its documents begin at or after shard_size bytes of text.
     """
