@@ -235,7 +235,7 @@ def _conditions_on_data() -> Iterator[None]:
 def _write_decisions(
     recipe: Recipe, ledger: Ledger, connection: duckdb.DuckDBPyConnection, digest: str
 ) -> Iterator[Part]:  # fmt: skip
-    """Commit the decisions in parts of a quarter of a million rows, each kept document with the output shard it goes to.
+    """Commit the decisions in parts, each kept document with the output shard it goes to.
 
     A shard is full when its documents begin at or after shard_size bytes of text.
     """
