@@ -256,6 +256,10 @@ def read_rows(path: Path, start: int, stop: int, columns: Sequence[str]) -> Iter
     """
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BUFFER) as file:
+            if file.metadata.num_rows < stop:
+                raise InputError(
+                    f"{path}: has fewer rows than the {stop} it had when the run started; was it replaced?"
+                )
             groups, skip = _groups_holding(file.metadata, start, stop)
             position = start - skip
             size = sum(file.metadata.row_group(k).total_byte_size for k in groups)
@@ -274,7 +278,6 @@ def read_rows(path: Path, start: int, stop: int, columns: Sequence[str]) -> Iter
                     return
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: rows {start} to {stop} cannot be read: {_one_line(error)}") from None
-    raise InputError(f"{path}: has fewer rows than the {stop} it had when the run started; was it replaced?")
 
 
 def _groups_holding(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:

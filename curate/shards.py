@@ -88,7 +88,7 @@ def _shard_sizes(path: Path) -> dict[int, int]:
 def write_shard(task: ShardTask) -> list[Part]:
     """Read the shard's documents in input order, make their edits, and commit the shard.
 
-    Row groups are cut by the sizes of documents alone, so that the bytes do not depend on how inputs were read.
+    Row groups are cut by the sizes of values alone, so that the bytes do not depend on how inputs were read.
     """
     run = Path(task.run)
     columns = ["file_no", "row", "doc_id", "n_bytes", "n_tokens"]

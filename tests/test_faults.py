@@ -360,6 +360,14 @@ def test_verify_reads_the_inputs_again_where_it_is_asked_to(tmp_path, good):
     assert done.stdout == "a.parquet rows 0 to 20: the text is not the one that was measured\n"
 
 
+def test_a_file_with_fewer_rows_than_a_reader_was_told_is_named(tmp_path, good):
+    from curate.corpus import read_rows
+
+    for start, stop in ((0, 21), (20, 40), (30, 40)):
+        with pytest.raises(InputError, match=f"has fewer rows than the {stop} it had"):
+            list(read_rows(good, start, stop, ["text"]))
+
+
 def test_inputs_that_move_keep_what_was_measured(tmp_path, good):
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
     carry_out(recipe)
