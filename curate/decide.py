@@ -1,25 +1,24 @@
 """Verdicts: rules and global decisions as DuckDB SQL over the ledger. No text is read here."""
 
-import errno
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from curate.errors import InputError, RecipeError, disk_error
+from curate.errors import InputError, RecipeError
+from curate.filters import registry
 from curate.ledger import Ledger, Part, write_part
-from curate.measure import DOCUMENTS, EDITS, INPUT
+from curate.measure import DOCUMENTS
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, condition
 from curate.sql import first_line, literal, quoted, read_parquet
+from curate.tables import load_files, load_signals, ranges, signal_types
 
 STAGES = ("input", "rules", "exact")
 DECISIONS = "decisions"
-DECISION_ROWS = 1 << 18  # rows of one part
+DECISION_ROWS = 1 << 17  # rows of one part
 
 # A row-wise score of form by which the surviving copy of a duplicate is chosen: lines that end as sentences do, words
 # that hold letters, stop words as frequent as in English prose.
@@ -34,114 +33,72 @@ SURVIVOR_ORDER = {
 }
 
 
-@contextmanager
-def database(run: Path, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A scratch DuckDB that may use half of the memory and spills into the run directory.
-
-    Errors: WorkerError where the disk is full.
-    """
-    spool = run / "ledger" / "spool"
-    try:
-        spool.mkdir(parents=True, exist_ok=True)
-        _clear(spool)
-        with duckdb.connect(spool / "scratch.duckdb") as connection:
-            connection.execute(
-                f"SET threads = {threads}; SET temp_directory = {literal(str(spool))}; SET memory_limit = '50%'"
-            )
-            yield connection
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        if "space" not in str(error).lower():
-            raise
-        raise disk_error(OSError(errno.ENOSPC, "No space left on device"), str(spool)) from error
-    except OSError as error:
-        raise disk_error(error, str(spool)) from error
-    finally:
-        _clear(spool)
-
-
-def _clear(spool: Path) -> None:
-    for path in spool.iterdir():
-        path.unlink()
-
-
 def decide(
     recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule], excluded: Sequence[str],
     connection: duckdb.DuckDBPyConnection, digest: str,
 ) -> list[Part]:  # fmt: skip
     """Decide every document and commit the decisions, sorted by input order.
 
+    What joins the signals of a document works range by range; what sees the whole corpus reads a few narrow columns.
+    So memory grows with the columns of `passing` and the number of copies, at worst, and DuckDB can spill those.
+
     Errors: InputError for ids that clash or are null; RecipeError where a rule's signal is null for every document.
     """
-    load_signals(connection, ledger, groups)
-    types = signal_types(connection)
+    load_files(connection, ledger)
     connection.execute("CREATE TEMP TABLE excluded AS SELECT DISTINCT unnest(?::VARCHAR[]) AS value", [list(excluded)])
-    connection.execute(named_sql(recipe))
+    texts = read_parquet(ledger.run / part.path for part in ledger.of(DOCUMENTS, groups[DOCUMENTS]))
+    connection.execute(f"CREATE TEMP VIEW texts AS FROM {texts} SEMI JOIN files USING (file_no)")
     if recipe.input.id is not None:
         _check_ids(recipe.input.id, connection)
-    _check_measured(rules, connection)
-    with _conditions_on_data():
-        connection.execute(local_sql(recipe, rules, types))
+    connection.execute(repeated_sql(recipe))
+    _check_measured(rules, ledger, groups, connection)
+    parts_of_corpus = list(ranges(ledger, groups))
+    load_signals(connection, ledger, groups)
+    types = signal_types(connection)
+    connection.execute(judged_sql(recipe, rules, types))
+    if recipe.dedup.exact:
+        connection.execute(PASSING_SQL)
+        with _conditions_on_data():
+            for found in parts_of_corpus:
+                load_signals(connection, ledger, groups, found.parts)
+                connection.execute(f"INSERT INTO passing BY NAME {passing_sql(found.place)}")
     connection.execute(exact_sql(recipe))
-    return list(_write_decisions(recipe, ledger, connection, digest))
+
+    def decided() -> Iterator[pa.Table]:
+        for found in parts_of_corpus:
+            load_signals(connection, ledger, groups, found.parts)
+            with _conditions_on_data():
+                yield connection.sql(decisions_sql(found.place)).to_arrow_table()
+
+    return list(_write_decisions(recipe, ledger, decided(), digest))
 
 
-def load_signals(
-    connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mapping[str, str], only: Sequence[Part] | None = None
-) -> None:
-    """View `signals` over the parts in force: (file_no, row), `position` of the file, `file`, all measured columns.
+def repeated_sql(recipe: Recipe) -> str:
+    """Table `repeated`: of documents with equal raw texts, the how manieth in input order each one is.
 
-    Where input columns were collected, they stand in the struct `input`. With `only`, the view is over some parts,
-    without `position` and `file`.
-    """
-    joined = ""
-    for group in (DOCUMENTS, *(group for group in groups if group not in (DOCUMENTS, EDITS))):
-        parts = [part for part in only if part.group == group] if only is not None else ledger.of(group, groups[group])
-        columns = "*" if group != INPUT else _input_struct(ledger.run / parts[0].path)
-        source = f"(SELECT {columns} FROM {read_parquet(ledger.run / part.path for part in parts)})"
-        joined += f"\n    JOIN {source} USING (file_no, row)" if joined else source
-    if only is None:
-        connection.execute("CREATE OR REPLACE TEMP TABLE files (file_no INTEGER, position INTEGER, file VARCHAR)")
-        for position, file in enumerate(ledger.files):
-            if file.error is None:
-                connection.execute("INSERT INTO files VALUES (?, ?, ?)", [file.file_no, position, file.path])
-        joined += "\n    JOIN files USING (file_no)"
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW signals AS SELECT * FROM {joined}")
-
-
-def _input_struct(part: Path) -> str:
-    """The columns of a part of group `input`, its values as one struct so that they cannot hide a signal."""
-    names = pq.read_schema(part).names[2:]  # after file_no and row
-    fields = ", ".join(f"{quoted(name.removeprefix(f'{INPUT}.'))} := {quoted(name)}" for name in names)
-    return f"file_no, row, struct_pack({fields}) AS {INPUT}"
-
-
-def signal_types(connection: duckdb.DuckDBPyConnection) -> dict[str, pa.DataType]:
-    """Arrow types of the columns of `signals`."""
-    schema = connection.sql("SELECT * FROM signals LIMIT 0").to_arrow_table().schema
-    return {field.name: field.type for field in schema}
-
-
-def named_sql(recipe: Recipe) -> str:
-    """Table `named`: every document's doc_id.
-
-    Without an id column it is the hash of the raw text in hex, with `#k` at the k-th repeat in input order.
+    Where the user's ids name the documents there is no need for it.
     """
     if recipe.input.id is not None:
-        return "CREATE TEMP TABLE named AS SELECT file_no, position, row, id AS doc_id FROM signals"
+        return "CREATE TEMP TABLE repeated (file_no INTEGER, row BIGINT, k BIGINT)"
     return """
-        CREATE TEMP TABLE named AS
-        WITH hashed AS (
-            SELECT file_no, position, row, raw_hash_high AS high, raw_hash_low AS low FROM signals
-        ), repeated AS (
-            SELECT file_no, row, row_number() OVER (PARTITION BY high, low ORDER BY position, row) AS k
-            FROM hashed JOIN (SELECT high, low FROM hashed GROUP BY ALL HAVING count(*) > 1) USING (high, low)
-        )
-        SELECT file_no, position, row, printf('%016x%016x', high, low) || if(k > 1, '#' || k, '') AS doc_id
-        FROM hashed LEFT JOIN repeated USING (file_no, row)"""
+        CREATE TEMP TABLE repeated AS
+        SELECT file_no, row,
+            row_number() OVER (PARTITION BY raw_hash_high, raw_hash_low ORDER BY position, row) AS k
+        FROM texts
+        JOIN (SELECT raw_hash_high, raw_hash_low FROM texts GROUP BY ALL HAVING count(*) > 1)
+            USING (raw_hash_high, raw_hash_low)
+        JOIN files USING (file_no)"""
 
 
-def local_sql(recipe: Recipe, rules: Sequence[ResolvedRule], types: Mapping[str, pa.DataType]) -> str:
-    """Table `local`: what a document's own row decides, as the lists of reasons of stage input and of stage rules."""
+def doc_id_sql(recipe: Recipe) -> str:
+    """The name of a document: the user's id, or the hash of its raw text in hex, with `#k` at the k-th repeat."""
+    if recipe.input.id is not None:
+        return "id"
+    return "printf('%016x%016x', raw_hash_high, raw_hash_low) || if(k > 1, '#' || k, '')"
+
+
+def judged_sql(recipe: Recipe, rules: Sequence[ResolvedRule], types: Mapping[str, pa.DataType]) -> str:
+    """View `judged`: `signals`, doc_id, and the reasons of the stages that need no other row: input and rules."""
     built_in = {
         "empty_text": "is_null OR (is_utf8 AND n_words = 0)",
         "invalid_utf8": "NOT is_utf8",
@@ -149,14 +106,16 @@ def local_sql(recipe: Recipe, rules: Sequence[ResolvedRule], types: Mapping[str,
         **({"excluded": excluded_condition(types)} if recipe.exclude else {}),
     }
     return f"""
-        CREATE TEMP TABLE local AS
-        SELECT file_no, position, row, doc_id,
-            coalesce(n_bytes, raw_n_bytes) AS n_bytes,
-            coalesce(n_tokens, 0) AS n_tokens,
+        CREATE TEMP VIEW judged AS
+        WITH named AS (
+            SELECT signals.*, position, {doc_id_sql(recipe)} AS doc_id
+            FROM signals JOIN files USING (file_no) LEFT JOIN repeated USING (file_no, row)
+        )
+        SELECT * REPLACE (coalesce(n_bytes, raw_n_bytes) AS n_bytes, coalesce(n_tokens, 0) AS n_tokens),
             {COARSE_SCORE} AS coarse_score,
             {reasons_sql({reason: f"coalesce({sql}, false)" for reason, sql in built_in.items()})} AS input_reasons,
             {reasons_sql({rule.reason: condition(rule.rule, types) for rule in rules})} AS rule_reasons
-        FROM signals JOIN named USING (file_no, position, row)"""
+        FROM named"""
 
 
 def excluded_condition(types: Mapping[str, pa.DataType]) -> str:
@@ -177,49 +136,67 @@ def reasons_sql(conditions: Mapping[str, str]) -> str:
     return f"list_filter([\n                {cases}\n            ], lambda reason: reason IS NOT NULL)"
 
 
+PASSING_SQL = """
+    CREATE TEMP TABLE passing (
+        file_no INTEGER, position INTEGER, row BIGINT, n_bytes BIGINT, coarse_score FLOAT,
+        text_hash_high UBIGINT, text_hash_low UBIGINT, normal_hash_high UBIGINT, normal_hash_low UBIGINT
+    )"""
+
+
+def passing_sql(place: str) -> str:
+    """Rows of table `passing`: of the documents that no rule drops, what the search for equal texts needs."""
+    return f"""
+        SELECT file_no, position, row, n_bytes, coarse_score,
+            text_hash_high, text_hash_low, normal_hash_high, normal_hash_low
+        FROM judged WHERE {place} AND len(input_reasons) + len(rule_reasons) = 0"""
+
+
 def exact_sql(recipe: Recipe) -> str:
     """Table `exact`: the documents that equal a surviving one, among those that no rule dropped."""
     if not recipe.dedup.exact:
         return "CREATE TEMP TABLE exact (file_no INTEGER, row BIGINT, duplicate_of VARCHAR, reason VARCHAR)"
     return f"""
         CREATE TEMP TABLE exact AS
-        WITH left_over AS (
-            SELECT file_no, position, row, doc_id, local.n_bytes, coarse_score,
-                text_hash_high, text_hash_low, normal_hash_high, normal_hash_low
-            FROM local JOIN signals USING (file_no, position, row)
-            WHERE len(input_reasons) + len(rule_reasons) = 0
-        ), copied AS (
-            SELECT * FROM left_over
-            JOIN (SELECT normal_hash_high, normal_hash_low FROM left_over GROUP BY ALL HAVING count(*) > 1)
+        WITH copied AS (
+            SELECT * FROM passing
+            JOIN (SELECT normal_hash_high, normal_hash_low FROM passing GROUP BY ALL HAVING count(*) > 1)
                 USING (normal_hash_high, normal_hash_low)
         ), ranked AS (
-            SELECT file_no, row, row_number() OVER best AS place, first_value(doc_id) OVER best AS duplicate_of,
+            SELECT file_no, row, row_number() OVER best AS place,
+                first_value(file_no) OVER best AS survivor_file_no, first_value(row) OVER best AS survivor_row,
                 text_hash_high = first_value(text_hash_high) OVER best
                     AND text_hash_low = first_value(text_hash_low) OVER best AS same_text
             FROM copied
             WINDOW best AS (PARTITION BY normal_hash_high, normal_hash_low ORDER BY {SURVIVOR_ORDER[recipe.dedup.keep]})
         )
-        SELECT file_no, row, duplicate_of, if(same_text, 'exact_duplicate', 'normalised_duplicate') AS reason
-        FROM ranked WHERE place > 1"""
+        SELECT ranked.file_no, ranked.row, survivor.doc_id AS duplicate_of,
+            if(same_text, 'exact_duplicate', 'normalised_duplicate') AS reason
+        FROM ranked JOIN (
+            SELECT file_no, row, {doc_id_sql(recipe)} AS doc_id FROM texts LEFT JOIN repeated USING (file_no, row)
+        ) survivor ON survivor.file_no = survivor_file_no AND survivor.row = survivor_row
+        WHERE place > 1"""
 
 
-DECISIONS_SQL = """
-    SELECT file_no, row, doc_id, n_bytes, n_tokens, coarse_score,
-        stage IS NULL AS kept, stage,
-        reasons[1] AS reason, reasons,
-        duplicate_of, if(duplicate_of IS NULL, NULL, 1)::FLOAT AS similarity
-    FROM (
-        SELECT * EXCLUDE (reason),
-            CASE WHEN len(input_reasons) > 0 THEN 'input'
-                 WHEN len(rule_reasons) > 0 THEN 'rules'
-                 WHEN reason IS NOT NULL THEN 'exact' END AS stage,
-            CASE WHEN len(input_reasons) > 0 THEN input_reasons
-                 WHEN len(rule_reasons) > 0 THEN rule_reasons
-                 WHEN reason IS NOT NULL THEN [reason]
-                 ELSE [] END AS reasons
-        FROM local LEFT JOIN exact USING (file_no, row)
-    )
-    ORDER BY position, row"""
+def decisions_sql(place: str) -> str:
+    """The rows of the decisions, in input order."""
+    return f"""
+        SELECT file_no, row, doc_id, n_bytes, n_tokens, coarse_score,
+            stage IS NULL AS kept, stage,
+            reasons[1] AS reason, reasons,
+            duplicate_of, if(duplicate_of IS NULL, NULL, 1)::FLOAT AS similarity
+        FROM (
+            SELECT * EXCLUDE (reason),
+                CASE WHEN len(input_reasons) > 0 THEN 'input'
+                     WHEN len(rule_reasons) > 0 THEN 'rules'
+                     WHEN reason IS NOT NULL THEN 'exact' END AS stage,
+                CASE WHEN len(input_reasons) > 0 THEN input_reasons
+                     WHEN len(rule_reasons) > 0 THEN rule_reasons
+                     WHEN reason IS NOT NULL THEN [reason]
+                     ELSE [] END AS reasons
+            FROM judged LEFT JOIN exact USING (file_no, row)
+            WHERE {place}
+        )
+        ORDER BY position, row"""
 
 
 @contextmanager
@@ -232,16 +209,14 @@ def _conditions_on_data() -> Iterator[None]:
         raise RecipeError(f"tier1.rules: a condition fails on the data: {problem}; try_cast may help") from None
 
 
-def _write_decisions(
-    recipe: Recipe, ledger: Ledger, connection: duckdb.DuckDBPyConnection, digest: str
-) -> Iterator[Part]:  # fmt: skip
+def _write_decisions(recipe: Recipe, ledger: Ledger, tables: Iterable[pa.Table], digest: str) -> Iterator[Part]:
     """Commit the decisions in parts, each kept document with the output shard it goes to.
 
     A shard is full when its documents begin at or after shard_size bytes of text.
     """
     written = 0
     shard, last_slot = -1, -1
-    for k, table in enumerate(rebuffered(connection.sql(DECISIONS_SQL).to_arrow_reader(1 << 16), DECISION_ROWS)):
+    for k, table in enumerate(rebuffered(tables, DECISION_ROWS)):
         kept = table["kept"].to_numpy()
         size = np.where(kept, table["n_bytes"].to_numpy(), 0)
         begins = written + np.cumsum(size) - size
@@ -278,18 +253,17 @@ def rebuffered(tables: Iterable[pa.Table | pa.RecordBatch], rows: int) -> Iterat
 def _check_ids(column: str, connection: duckdb.DuckDBPyConnection) -> None:
     """Refuse ids that are null or that two documents share."""
     row = connection.execute(
-        "SELECT file, row FROM named JOIN files USING (file_no) WHERE doc_id IS NULL "
-        "ORDER BY files.position, row LIMIT 1"
+        "SELECT file, row FROM texts JOIN files USING (file_no) WHERE id IS NULL ORDER BY position, row LIMIT 1"
     ).fetchone()
     if row:
         raise InputError(
             f"{row[0]} row {row[1]}: column {column!r} (input.id) is null; give it a value, or leave input.id out"
         )
     row = connection.execute(
-        """SELECT doc_id, count(*), min({'position': files.position, 'row': row, 'file': file}),
-            max({'position': files.position, 'row': row, 'file': file})
-        FROM named JOIN files USING (file_no) GROUP BY doc_id HAVING count(*) > 1
-        ORDER BY min((files.position, row)) LIMIT 1"""
+        """SELECT id, count(*), min({'position': position, 'row': row, 'file': file}),
+            max({'position': position, 'row': row, 'file': file})
+        FROM texts JOIN files USING (file_no) WHERE id IN (SELECT id FROM texts GROUP BY id HAVING count(*) > 1)
+        GROUP BY id ORDER BY min((position, row)) LIMIT 1"""
     ).fetchone()
     if row:
         doc_id, times, first, last = row
@@ -299,17 +273,27 @@ def _check_ids(column: str, connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def _check_measured(rules: Sequence[ResolvedRule], connection: duckdb.DuckDBPyConnection) -> None:
+def _check_measured(
+    rules: Sequence[ResolvedRule], ledger: Ledger, groups: Mapping[str, str], connection: duckdb.DuckDBPyConnection
+) -> None:
     """Refuse a rule whose signal is null for every readable document: it could never drop anything."""
     named = {rule.rule.signal: rule.reason for rule in rules if rule.rule.signal is not None}
-    if not named:
-        return
-    counts = ", ".join(f"count({quoted(name)})" for name in named)
-    row = connection.execute(f"SELECT count(*), {counts} FROM signals WHERE n_words > 0").fetchone()
-    assert row is not None
-    for (name, reason), count in zip(named.items(), row[1:], strict=True):
-        if row[0] and not count:
-            raise RecipeError(f"rule {reason}: signal {name!r} is null for all {row[0]} documents; remove the rule")
+    measured: dict[str, int] = {}
+    for group in groups:
+        names = {name for signal in registry.groups().get(group, []) for name in signal.writes}
+        if wanted := sorted(names & ({*named, "n_words"})):
+            counts = ", ".join(
+                f"count({quoted(name)})" if name != "n_words" else "count_if(n_words > 0)" for name in wanted
+            )
+            source = read_parquet(ledger.run / part.path for part in ledger.of(group, groups[group]))
+            row = connection.execute(f"SELECT {counts} FROM {source} SEMI JOIN files USING (file_no)").fetchone()
+            assert row is not None
+            measured |= dict(zip(wanted, row, strict=True))
+    for name, reason in named.items():
+        if measured["n_words"] and not measured[name]:
+            raise RecipeError(
+                f"rule {reason}: signal {name!r} is null for all {measured['n_words']} documents; remove the rule"
+            )
 
 
 def count_passing(

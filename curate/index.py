@@ -11,9 +11,10 @@ import pyarrow as pa
 from curate.decide import DECISIONS
 from curate.files import ASIDE, sync
 from curate.ledger import Ledger
-from curate.measure import DOCUMENTS, EDITS, INPUT
+from curate.measure import EDITS, INPUT
 from curate.recipe import Recipe
 from curate.sql import literal, quoted, read_parquet
+from curate.tables import load_signals, ranges
 
 INDEX = "run.duckdb"
 SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the ledger
@@ -44,11 +45,12 @@ def build_index(
     stages: Sequence[Mapping[str, Any]],
     root: Path,
     inputs: pa.Schema,
+    database: duckdb.DuckDBPyConnection,
 ) -> None:
     """Build run.duckdb aside and rename it over the old one. Its views hold paths relative to the run directory."""
     run = ledger.run
     aside = run / f"{ASIDE}{os.getpid()}-{INDEX}"
-    with duckdb.connect() as connection:
+    with database.cursor() as connection:  # its own, without the other's temporary tables
         connection.execute(f"SET file_search_path = {literal(str(run))}")
         connection.execute(f"ATTACH {literal(str(aside))} AS run (STORAGE_VERSION 'v1.0.0')")
         connection.execute("USE run")
@@ -63,7 +65,7 @@ def build_index(
                 f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {_parts(ledger, EDITS, groups)} e "
                 "JOIN decisions USING (file_no, row)"
             )
-        connection.execute("USE memory; DETACH run")
+        connection.execute("USE scratch; DETACH run")
     sync(aside)
     os.replace(aside, run / INDEX)
     sync(run)
@@ -96,13 +98,21 @@ def _tables(
     for k, stage in enumerate(stages):
         names = ("stage", "documents_in", "documents_out", "tokens_in", "tokens_out")
         connection.execute("INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?)", [k, *(stage[name] for name in names)])
-    joined = _parts(ledger, DOCUMENTS, groups)
-    for group in groups:
-        if group not in (DOCUMENTS, INPUT, EDITS):
-            joined += f" JOIN {_parts(ledger, group, groups)} USING (file_no, row)"
-    current = "SEMI JOIN inputs USING (file_no)"
-    kind = "TABLE" if sum(part.rows for part in ledger.of(DECISIONS)) <= SIGNALS_AS_TABLE else "VIEW"
-    connection.execute(f"CREATE {kind} signals AS SELECT * FROM {joined} {current}")
+    measured = {group: digest for group, digest in groups.items() if group not in (INPUT, EDITS)}
+    if sum(part.rows for part in ledger.of(DECISIONS)) > SIGNALS_AS_TABLE:
+        joined = " JOIN ".join(
+            _parts(ledger, group, groups) + " USING (file_no, row)" * (k > 0) for k, group in enumerate(measured)
+        )
+        connection.execute(f"CREATE VIEW signals AS SELECT * FROM {joined} SEMI JOIN inputs USING (file_no)")
+        return
+    load_signals(connection, ledger, measured)
+    connection.execute("CREATE TABLE run.signals AS FROM temp.signals LIMIT 0")
+    for found in ranges(ledger, measured):
+        load_signals(connection, ledger, measured, found.parts)
+        connection.execute(
+            f"INSERT INTO run.signals SELECT s.* FROM temp.signals s JOIN inputs USING (file_no) WHERE {found.place}"
+        )
+    connection.execute("DROP VIEW temp.signals")
 
 
 def _corpus_sql(ledger: Ledger, root: Path, inputs: pa.Schema, text: str) -> str | None:

@@ -31,6 +31,7 @@ from curate.progress import Log, Meter, open_log
 from curate.recipe import Recipe, digest_of
 from curate.rules import resolve
 from curate.sql import read_parquet
+from curate.tables import scratch_database
 
 
 def run(
@@ -55,15 +56,15 @@ def run(
             measure_stage(plan, ledger, engine, log)
             if all(file.error for file in ledger.files):
                 raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")
-            with decide.database(directory, threads) as connection:
-                digest = decide_stage(recipe, plan, ledger, connection, log)
-                stages = _stages(ledger, connection)
-            if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
-                build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs)
-                raise EmptyOutputError(_nothing_kept(directory, stages))
-            shard_stage(recipe, plan, ledger, digest, engine, log)
-            remove_asides(directory)  # of workers that were killed
-            build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs)
+            with scratch_database(directory, threads) as database:
+                digest = decide_stage(recipe, plan, ledger, database, log)
+                stages = _stages(ledger, database)
+                if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
+                    build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs, database)
+                    raise EmptyOutputError(_nothing_kept(directory, stages))
+                shard_stage(recipe, plan, ledger, digest, engine, log)
+                remove_asides(directory)  # of workers that were killed
+                build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs, database)
             manifest = build_manifest(recipe, ledger, plan.groups, plan.rules, stages, plan.inputs)
             write_json(directory / "manifest.json", manifest)
         except (KeyboardInterrupt, duckdb.InterruptException) as error:
@@ -111,7 +112,7 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
     meter.show(last=True)
 
 
-def decide_stage(recipe: Recipe, plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection, log: Log) -> str:
+def decide_stage(recipe: Recipe, plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConnection, log: Log) -> str:
     """Decide every document in SQL, unless the decisions in force are these; return their digest."""
     digest = digest_of([
         registry.code_of([decide.decide, resolve]),
@@ -124,7 +125,7 @@ def decide_stage(recipe: Recipe, plan: Plan, ledger: Ledger, connection: duckdb.
     decided = sum(part.rows for part in ledger.of(decide.DECISIONS, digest))
     if decided != sum(file.rows for file in ledger.files if file.error is None):
         _unfinish(ledger.run)
-        parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, connection, digest)
+        parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, database, digest)
         ledger.put(decide.DECISIONS, parts)
         log.event("decided", documents=sum(part.rows for part in parts))
     return digest

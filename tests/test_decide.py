@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from conftest import PROSE, carry_out, documents, write_recipe, write_shard
 
-from curate.decide import exact_sql, local_sql, named_sql
+from curate.decide import decisions_sql, exact_sql, judged_sql, passing_sql, repeated_sql
 from curate.plan import signals_schema
 from curate.recipe import parse_recipe
 from curate.rules import condition, resolve
@@ -23,14 +23,16 @@ RECIPE = parse_recipe(
 )
 
 
-@pytest.mark.parametrize("name", ["named", "local", "exact"])
+@pytest.mark.parametrize("name", ["repeated", "judged", "passing", "exact", "decisions"])
 def test_the_sql_of_each_step_is_the_reviewed_one(name):
     """Set CURATE_GOLDEN=write to accept a change, and read the diff."""
     types = {field.name: field.type for field in signals_schema(dict.fromkeys(("characters", "words", "lines"), ""))}
     sql = {
-        "named": named_sql(RECIPE),
-        "local": local_sql(RECIPE, resolve(RECIPE.tier1), types),
+        "repeated": repeated_sql(RECIPE),
+        "judged": judged_sql(RECIPE, resolve(RECIPE.tier1), types),
+        "passing": passing_sql("position BETWEEN 3 AND 7"),
         "exact": exact_sql(RECIPE),
+        "decisions": decisions_sql("position BETWEEN 3 AND 7"),
     }[name]
     path = GOLDEN / f"{name}.sql"
     if os.environ.get("CURATE_GOLDEN") == "write":
@@ -88,3 +90,18 @@ def test_the_reason_tells_equal_texts_from_texts_equal_but_for_case_and_white_sp
     carry_out(recipe)
     reasons = [None, "exact_duplicate", "normalised_duplicate", "normalised_duplicate"]
     assert documents(run, "reason") == [(reason,) for reason in reasons]
+
+
+def test_decisions_do_not_depend_on_how_many_documents_are_joined_at_a_time(tmp_path, monkeypatch):
+    texts = [PROSE, "short", PROSE.upper(), PROSE, "", PROSE + " end.", PROSE, "short", None, PROSE + " END."]
+    for k, text in enumerate(texts):
+        write_shard(tmp_path / "in" / f"{k}.parquet", [text, f"{PROSE} {k}"])
+    taken = []
+    for rows in (1, 5, 1000):
+        monkeypatch.setattr("curate.tables.RANGE_ROWS", rows)
+        run = tmp_path / f"run{rows}"
+        recipe, _ = write_recipe(tmp_path, tmp_path / "in", output=str(run))
+        carry_out(recipe)
+        taken.append(documents(run, "doc_id, stage, reasons, duplicate_of, coarse_score, shard"))
+    assert taken[0] == taken[1] == taken[2]
+    assert sum(stage == "exact" for _, stage, *_ in taken[0]) == 5

@@ -1,7 +1,9 @@
-        CREATE TEMP TABLE local AS
-        SELECT file_no, position, row, doc_id,
-            coalesce(n_bytes, raw_n_bytes) AS n_bytes,
-            coalesce(n_tokens, 0) AS n_tokens,
+        CREATE TEMP VIEW judged AS
+        WITH named AS (
+            SELECT signals.*, position, printf('%016x%016x', raw_hash_high, raw_hash_low) || if(k > 1, '#' || k, '') AS doc_id
+            FROM signals JOIN files USING (file_no) LEFT JOIN repeated USING (file_no, row)
+        )
+        SELECT * REPLACE (coalesce(n_bytes, raw_n_bytes) AS n_bytes, coalesce(n_tokens, 0) AS n_tokens),
             ((coalesce(terminal_line_ratio, 0) + coalesce(alpha_word_ratio, 0)
             + least(coalesce(stop_word_ratio, 0) / 0.4::FLOAT, 1)) / 3)::FLOAT AS coarse_score,
             list_filter([
@@ -22,4 +24,4 @@
                 CASE WHEN coalesce("n_stop_words" < 2::BIGINT, false) THEN 'too_few_stop_words' END,
                 CASE WHEN coalesce((input.license = 'MIT' AND n_words < 100), false) THEN 'own' END
             ], lambda reason: reason IS NOT NULL) AS rule_reasons
-        FROM signals JOIN named USING (file_no, position, row)
+        FROM named
