@@ -1,26 +1,24 @@
-"""The ledger of a run: parts, the snapshot that lists those in force, and the lock."""
+"""The ledger of a run: parts, the snapshot that lists those in force with its journal, and the lock."""
 
 import fcntl
 import json
 import os
 import socket
-import time
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus import InputFile, Unit
 from curate.errors import RunError
-from curate.files import committed, sha256_of, write_json
+from curate.files import committed, sha256_of, sync, write_json
 
 LEDGER_VERSION = 1
 PART_ROW_GROUP = 1 << 17
-COMMIT_SHARE = 20  # a commit may cost one twentieth of the time between commits
 
 
 @dataclass(frozen=True)
@@ -53,20 +51,24 @@ class KnownFile:
 
 @dataclass
 class Ledger:
-    """The snapshot in memory; `commit` makes it the one in force."""
+    """The snapshot in memory; `commit` makes it the one in force, `add` what follows it."""
 
     run: Path
     files: list[KnownFile] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     superseded: list[str] = field(default_factory=list)  # files not in force any more, to be deleted
     next_file_no: int = 0
-    _committed_at: float = 0.0
-    _commit_seconds: float = 0.0
+    _journal: BinaryIO | None = None
 
     @property
     def path(self) -> Path:
         """Where the snapshot lies."""
         return self.run / "ledger" / "snapshot.json"
+
+    @property
+    def journal_path(self) -> Path:
+        """Where parts stand that were finished after the snapshot was written."""
+        return self.run / "ledger" / "journal.jsonl"
 
     def number(self, file: InputFile, taken: Container[int]) -> KnownFile:
         """The file's number: the one it had, here or under another path, or the next."""
@@ -96,9 +98,22 @@ class Ledger:
         self.superseded = []
         self.commit()
 
+    def add(self, parts: Sequence[Part]) -> None:
+        """Put parts in force at the cost of these parts alone: by lines of the journal, which `commit` ends.
+
+        The journal names its snapshot by hash: one that a crash left beside a newer snapshot counts for nothing.
+        """
+        if self._journal is None:
+            self._journal = self.journal_path.open("wb")
+            self._journal.write(json.dumps({"snapshot": sha256_of(self.path)}).encode() + b"\n")
+            sync(self.journal_path.parent)
+        self._journal.writelines(json.dumps(_as_json(part)).encode() + b"\n" for part in parts)
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+        self.parts += parts
+
     def commit(self) -> None:
         """Replace snapshot.json atomically."""
-        started = time.monotonic()
         write_json(
             self.path,
             {
@@ -106,20 +121,22 @@ class Ledger:
                 "next_file_no": self.next_file_no,
                 "superseded": sorted(self.superseded),
                 "files": [asdict(file) for file in self.files],
-                "parts": [
-                    asdict(part) | {"units": [[u.file_no, u.start, u.stop] for u in part.units]} for part in self.parts
-                ],
+                "parts": [_as_json(part) for part in self.parts],
             },
         )
-        self._committed_at = time.monotonic()
-        self._commit_seconds = self._committed_at - started
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        self.journal_path.unlink(missing_ok=True)
 
-    def commit_if_due(self) -> bool:
-        """Commit unless that would take more than a twentieth of the time; say whether it was done."""
-        due = time.monotonic() - self._committed_at >= COMMIT_SHARE * self._commit_seconds
-        if due:
-            self.commit()
-        return due
+
+def _as_json(part: Part) -> dict[str, Any]:
+    return asdict(part) | {"units": [[u.file_no, u.start, u.stop] for u in part.units]}
+
+
+def _from_json(fields: dict[str, Any]) -> Part:
+    units = tuple(Unit(*unit) for unit in fields["units"])
+    return Part(**fields | {"units": units, "contents": tuple(fields["contents"])})
 
 
 def read_ledger(run: Path) -> Ledger:
@@ -138,14 +155,22 @@ def read_ledger(run: Path) -> Ledger:
                 "choose another output"
             )
         ledger.files = [KnownFile(**file) for file in snapshot["files"]]
-        for part in snapshot["parts"]:
-            units = tuple(Unit(*unit) for unit in part.pop("units"))
-            ledger.parts.append(Part(**part | {"units": units, "contents": tuple(part["contents"])}))
+        ledger.parts = [_from_json(fields) for fields in snapshot["parts"]] + _journal(ledger)
         ledger.next_file_no = snapshot["next_file_no"]
         ledger.superseded = snapshot["superseded"]
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{ledger.path}: damaged ({error}); choose another output or remove {run}") from None
     return ledger
+
+
+def _journal(ledger: Ledger) -> list[Part]:
+    """The parts that the journal adds to its snapshot; a last line that was cut off by a crash is none."""
+    if not ledger.journal_path.exists():
+        return []
+    lines = ledger.journal_path.read_bytes().split(b"\n")[:-1]
+    if not lines or json.loads(lines[0]) != {"snapshot": sha256_of(ledger.path)}:
+        return []
+    return [_from_json(json.loads(line)) for line in lines[1:]]
 
 
 def write_part(run: Path, group: str, digest: str, name: str, table: pa.Table, **more: Any) -> Part:  # noqa: ANN401

@@ -52,12 +52,12 @@ def run(
         ledger = read_ledger(directory)
         try:
             plan = make_plan(recipe, ledger, editors, log)
-            _write_run_facts(recipe, plan, threads)
             measure_stage(plan, ledger, engine, log)
             if all(file.error for file in ledger.files):
                 raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")
             with scratch_database(directory, threads) as database:
                 digest = decide_stage(recipe, plan, ledger, database, log)
+                _write_run_facts(recipe, plan, threads)
                 stages = _stages(ledger, database)
                 if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
                     build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs, database)
@@ -124,8 +124,8 @@ def decide_stage(recipe: Recipe, plan: Plan, ledger: Ledger, database: duckdb.Du
     ])  # fmt: skip
     decided = sum(part.rows for part in ledger.of(decide.DECISIONS, digest))
     if decided != sum(file.rows for file in ledger.files if file.error is None):
-        _unfinish(ledger.run)
         parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, database, digest)
+        _unfinish(ledger.run)
         ledger.put(decide.DECISIONS, parts)
         log.event("decided", documents=sum(part.rows for part in parts))
     return digest
@@ -169,28 +169,15 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
 def _carry_out(
     function: Callable[[Any], list[Part]], tasks: Sequence[Any], ledger: Ledger, engine: Engine, log: Log, event: str
 ) -> Generator[tuple[Any, Any]]:
-    """Run tasks and commit their parts, also when the work is broken off; yield what `Engine.map` yields.
-
-    The log tells of a task when its parts are committed: then it is finished for good.
-    """
-    untold: list[dict[str, Any]] = []
-
-    def tell() -> None:
-        for facts in untold:
-            log.event(event, **facts)
-        untold.clear()
-
+    """Run tasks and put their parts in force one by one; yield what `Engine.map` yields."""
     try:
         for task, result in engine.map(function, tasks):
             if isinstance(result, list):
-                ledger.parts += result
-                untold.append({"task": str(task), "documents": result[0].rows, "parts": len(result)})
-                if ledger.commit_if_due():
-                    tell()
+                ledger.add(result)
+                log.event(event, task=str(task), documents=result[0].rows, parts=len(result))
             yield task, result
     finally:
         ledger.commit()
-        tell()
 
 
 def _is_whole(run: Path, part: Part) -> bool:
@@ -264,11 +251,17 @@ def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
-    """recipe.yaml as resolved, and run.json with what the manifest must not hold: clock, host, places."""
+    """recipe.yaml as resolved, and run.json with what the manifest must not hold: clock, host, places.
+
+    They belong to the decisions in force: a run that fails before it decides leaves those of the run before it.
+    """
     run = recipe.run_directory
     fields = recipe.model_dump(mode="json", by_alias=True) | {"output": str(run)}
+    text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100)
+    if not (run / "recipe.yaml").exists() or (run / "recipe.yaml").read_text("utf-8") != text:
+        _unfinish(run)
     write_json(run / "run.json", {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": platform.node(),
         "platform": platform.platform(),
         "threads": threads,
@@ -277,7 +270,6 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
         "versions": {"python": platform.python_version(), "curate": curate.__version__, "duckdb": duckdb.__version__,
                      "numba": numba.__version__, "pyarrow": pa.__version__},
     })  # fmt: skip
-    text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100)
     with committed(run / "recipe.yaml") as aside:
         aside.write_text(text, "utf-8")
 

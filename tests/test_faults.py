@@ -421,3 +421,16 @@ def test_every_error_that_a_user_meets_is_a_curate_error():
 
     raised = [kind for kind in vars(curate.errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert all(issubclass(kind, CurateError) for kind in raised)
+
+
+def test_a_run_that_fails_leaves_the_result_before_it_with_its_own_recipe(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    names = ("manifest.json", "recipe.yaml", "run.json")
+    before = [(run / name).read_bytes() for name in names]
+    table = pa.table({"text": [PROSE, PROSE], "key": ["a", "a"]})
+    pq.write_table(table, tmp_path / "b.parquet")
+    changes = [f'input.paths=["{tmp_path / "b.parquet"}"]', "input.id=key"]
+    assert "ids must differ" in refused(recipe, InputError, *changes)
+    assert [(run / name).read_bytes() for name in names] == before
+    assert command("verify", run).returncode == 0
