@@ -1,20 +1,20 @@
-"""Inputs: which files there are, what they hold, and how they are cut into units."""
+"""The corpus: what its files hold, how they are cut into units, and how their rows are read."""
 
 import difflib
-import glob
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
+from curate import recipe
 from curate.errors import InputError
-from curate.recipe import Input
+from curate.recipe import digest_of
+from curate.storage import REMOTE_BUFFER, is_remote, one_line, opened, status
 
 MIN_UNIT_BYTES = int(os.environ.get("CURATE_UNIT_BYTES", 64 << 20))
 MAX_UNIT_BYTES = 2 * MIN_UNIT_BYTES
@@ -25,21 +25,28 @@ READ_BUFFER = 1 << 20  # with pre_buffer off, what a reader holds per column how
 
 
 @dataclass(frozen=True)
-class InputFile:
-    """A Parquet file as its footer tells, without its data."""
+class Source:
+    """Where a file is read, and how its columns become those of the corpus."""
 
-    path: str  # relative to the corpus root, with forward slashes
-    size: int  # bytes
-    footer: str  # xxh3-128 of the footer
+    location: str  # a local path or a URI
+    size: int
     mtime_ns: int
-    schema: pa.Schema
+    renamed: tuple[tuple[str, str], ...] = ()  # its own name of a column, and the corpus's
+    added: tuple[tuple[str, str], ...] = ()  # columns that its entry in the recipe gives one value to
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """An input as its Parquet footer tells, without its data."""
+
+    path: str  # how the run names it: relative to the corpus root with forward slashes, a URI, or a dataset
+    size: int  # bytes
+    identity: str  # what it is recognised by in a later run
+    source: Source
+    schema: pa.Schema  # with the corpus's names
     group_rows: tuple[int, ...]  # rows of each row group
     group_bytes: tuple[int, ...]  # bytes of text in each row group, as the footer estimates them
-
-    @property
-    def identity(self) -> str:
-        """What a file is recognised by in a later run."""
-        return f"{self.size}-{self.footer}-{self.mtime_ns}"
+    inferred: bool = False  # its types were read off its values
 
     @property
     def rows(self) -> int:
@@ -56,120 +63,115 @@ class Unit:
     stop: int
 
 
-def find_files(source: Input, exclude: Path) -> tuple[Path, list[Path]]:
-    """The corpus root and all input files in input order, without those under `exclude` (the run directory).
+def open_footer(
+    name: str, location: str, entry: recipe.Source, source: recipe.Input, spooled: tuple[int, str] | None = None
+) -> InputFile:
+    """What the footer of a Parquet file tells; `spooled` has size and identity of what the file was made from.
 
-    Errors: InputError for a path that matches nothing or is not Parquet.
+    Errors: InputError for a file that is not whole Parquet or whose columns do not fit the recipe.
     """
-    found: dict[Path, Path] = {}  # by what it is, so that no file is read twice
-    for pattern in source.paths:
-        assert isinstance(pattern, str)
-        for path in _matches(pattern):
-            if not path.resolve().is_relative_to(exclude.resolve()):
-                found.setdefault(path.resolve(), path)
-    if not found:
-        raise InputError(f"input.paths: nothing but this run's own output in {', '.join(map(str, source.paths))}")
-    paths = list(found.values())
-    return Path(os.path.commonpath([path.parent for path in paths])), paths
-
-
-def _matches(pattern: str) -> list[Path]:
-    """The Parquet files that one entry of input.paths names, sorted; other runs in a folder are passed over."""
-    if "://" in pattern:
-        raise InputError(f"input.paths: {pattern}: remote inputs are not built yet; name local Parquet files")
-    if not pattern:
-        raise InputError("input.paths: an empty path; write . for the folder that curate is started in")
-    path = Path(os.path.abspath(Path(pattern).expanduser()))
-    if path.is_dir():
-        found = [path / name for name in glob.glob("**/*.parquet", root_dir=path, recursive=True)]
-        names = [p for p in found if (p.is_file() or p.is_symlink()) and not _is_inside_run(p.parent, path)]
-        if not names:
-            raise InputError(f"input.paths: {pattern}: no .parquet file in this folder")
-    elif path.exists():
-        names = [path]
-    else:
-        names = [Path(name) for name in glob.glob(str(path), recursive=True) if not Path(name).is_dir()]
-        if not names:
-            raise InputError(f"input.paths: {pattern} matches no file in {Path.cwd()}")
-    for name in names:
-        if ".jsonl" in name.suffixes or name.suffix in (".json", ".gz", ".zst", ".csv", ".txt"):
-            raise InputError(f"input.paths: {name}: only Parquet is read so far; convert it with DuckDB or datasets")
-    return sorted(names)
-
-
-def _is_inside_run(folder: Path, top: Path) -> bool:
-    """Whether a folder below `top` is hidden with an underscore or belongs to a run directory."""
-    inner = [folder, *folder.parents][: len(folder.relative_to(top).parts)]
-    return any(f.name.startswith("_") or (f / "ledger" / "snapshot.json").exists() for f in inner)
-
-
-def open_footers(root: Path, paths: Sequence[Path], source: Input) -> Iterator[InputFile | InputError]:
-    """Each file's footer, or what is wrong with the file, in order; footers are read by sixteen threads."""
-
-    def attempt(path: Path) -> InputFile | InputError:
-        try:
-            return _open_footer(root, path, source)
-        except InputError as error:
-            return error
-
-    with ThreadPoolExecutor(16) as pool:
-        yield from pool.map(attempt, paths)
-
-
-def _open_footer(root: Path, path: Path, source: Input) -> InputFile:
+    where = location if spooled is None else name
     try:
-        status = path.stat()
-        with path.open("rb") as file:
-            file.seek(max(0, status.st_size - 8))
-            tail = file.read(8)
+        size, mtime_ns = status(location)
+        with opened(location) as file:
+            tail = file.read_at(min(8, size), max(0, size - 8))
             length = int.from_bytes(tail[:4], "little")
-            if tail[4:] != b"PAR1" or length + 12 > status.st_size:
+            if tail[4:] != b"PAR1" or length + 12 > size:
                 raise InputError(
-                    f"{path}: not a whole Parquet file (no footer at its end); truncated, or another format?"
+                    f"{where}: not a whole Parquet file (no footer at its end); truncated, or another format?"
                 )
-            file.seek(-8 - length, os.SEEK_END)
-            footer = file.read(length)
-        metadata = pq.read_metadata(path)
+            footer = file.read_at(length, size - 8 - length)
+            metadata = pq.read_metadata(file)
         schema = metadata.schema.to_arrow_schema().remove_metadata()
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read as Parquet: {_one_line(error)}") from None
-    _check_columns(path, schema, source)
-    leaves = {metadata.schema.column(k).path: k for k in range(metadata.num_columns)}
+        raise InputError(f"{where}: cannot be read as Parquet: {one_line(error)}") from None
+    text = entry.text or source.column
+    _check_columns(where, schema, text, source)
+    renamed = ((text, source.column),) if text != source.column else ()
+    given = (("source", entry.source), ("license", entry.license))
+    added = tuple((column, value) for column, value in given if value is not None)
+    identity = spooled[1] if spooled else f"{size}-{xxh3_128_hexdigest(footer)}-{mtime_ns}"
+    leaves = [k for k in range(metadata.num_columns) if metadata.schema.column(k).path.split(".")[0] == text]
     groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
     return InputFile(
-        path=path.relative_to(root).as_posix(),
-        size=status.st_size,
-        footer=xxh3_128_hexdigest(footer),
-        mtime_ns=status.st_mtime_ns,
-        schema=schema,
+        path=name,
+        size=spooled[0] if spooled else size,
+        identity=identity + (f"-{digest_of([renamed, added])}" if renamed or added else ""),
+        source=Source(location, size, mtime_ns, renamed, added),
+        schema=_as_in_corpus(where, schema, renamed, added),
         group_rows=tuple(group.num_rows for group in groups),
-        group_bytes=tuple(group.column(leaves[source.text]).total_uncompressed_size for group in groups),
+        group_bytes=tuple(sum(group.column(k).total_uncompressed_size for k in leaves) for group in groups),
+        inferred=spooled is not None,
     )
 
 
-def _check_columns(path: Path, schema: pa.Schema, source: Input) -> None:
+def _as_in_corpus(
+    where: str, schema: pa.Schema, renamed: Sequence[tuple[str, str]], added: Sequence[tuple[str, str]]
+) -> pa.Schema:
+    """A file's schema with its columns named as in the corpus, and the columns that its entry gives values to."""
+    names = dict(renamed)
+    for old, new in renamed:
+        if new in schema.names:
+            raise InputError(f"{where}: has a column {new!r} beside {old!r}; rename one, or set input.text: {old}")
+    for column, _ in added:
+        if column in schema.names:
+            raise InputError(f"{where}: has a column {column!r} of its own; leave `{column}` out of its entry")
+    fields = [pa.field(names.get(field.name, field.name), field.type) for field in schema]
+    return pa.schema([*fields, *(pa.field(column, pa.string()) for column, _ in added)])
+
+
+def _check_columns(where: str, schema: pa.Schema, text: str, source: recipe.Input) -> None:
     """Refuse a schema without the text or id column, or with one of the wrong type."""
     columns = schema.names
     if twice := next((name for name in columns if columns.count(name) > 1), None):
-        raise InputError(f"{path}: column {twice!r} stands {columns.count(twice)} times; columns need distinct names")
-    for field, name in (("input.text", source.text), ("input.id", source.id)):
-        if name is None:
-            continue
-        if name not in columns:
+        raise InputError(f"{where}: column {twice!r} stands {columns.count(twice)} times; columns need distinct names")
+    field_of_text = "input.text" if source.messages is None else "input.messages"
+    for field, name in ((field_of_text, text), ("input.id", source.id)):
+        if name is not None and name not in columns:
             strings = [field.name for field in schema if is_text(field.type)]
             meant = [*difflib.get_close_matches(name, columns, n=1), *strings, *columns, "a column that is there"][0]
-            raise InputError(f"{path}: no column {name!r} (has: {', '.join(columns)}); set {field}: {meant}")
-    text = schema.field(source.text).type
-    if pa.types.is_dictionary(text):
-        text = text.value_type
-    if not is_text(text) and not pa.types.is_null(text):
-        strings = [field.name for field in schema if is_text(field.type)]
-        hint = f"set input.text to one of: {', '.join(strings)}" if strings else "no column holds strings"
-        raise InputError(f"{path}: column {source.text!r} holds {text}, not strings; {hint}")
+            raise InputError(f"{where}: no column {name!r} (has: {', '.join(columns)}); set {field}: {meant}")
+    kind = schema.field(text).type
+    if source.messages is not None:
+        if not is_messages(kind):
+            raise InputError(
+                f"{where}: column {text!r} holds {kind}, not messages; input.messages names a list of {{role, content}}"
+            )
+    else:
+        _check_text(where, schema, text)
     if source.id is not None and pa.types.is_nested(schema.field(source.id).type):
         raise InputError(
-            f"{path}: column {source.id!r} holds {schema.field(source.id).type}, which cannot name documents"
+            f"{where}: column {source.id!r} holds {schema.field(source.id).type}, which cannot name documents"
         )
+
+
+def _check_text(where: str, schema: pa.Schema, text: str) -> None:
+    kind = schema.field(text).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if is_text(kind) or pa.types.is_null(kind):
+        return
+    if is_messages(kind):
+        raise InputError(f"{where}: column {text!r} holds messages; set input.messages: {text}")
+    strings = [field.name for field in schema if is_text(field.type)]
+    hint = f"set input.text to one of: {', '.join(strings)}" if strings else "no column holds strings"
+    raise InputError(f"{where}: column {text!r} holds {kind}, not strings; {hint}")
+
+
+def is_messages(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds chats: lists of structs with the texts role and content."""
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_struct(kind.value_type):
+        return False
+    message = kind.value_type
+    return all(message.get_field_index(n) >= 0 and is_text(message.field(n).type) for n in ("role", "content"))
+
+
+def render_messages(column: pa.Array) -> pa.Array:
+    """Chats as the texts that are measured: the contents of their messages, a blank line between two; null for null."""
+    contents = column.values.field("content").fill_null("").cast(pa.large_string())
+    listed = pa.LargeListArray.from_arrays(column.offsets.cast(pa.int64()), contents)
+    texts = pc.binary_join(listed, pa.scalar("\n\n", pa.large_string()))
+    return pc.if_else(column.is_valid(), texts, pa.scalar(None, texts.type))
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -183,6 +185,7 @@ def unified_schema(files: Sequence[InputFile]) -> pa.Schema:
     Errors: InputError naming the first file and column that do not fit.
     """
     fields: dict[str, pa.Field] = {}
+    inferred = all(file.inferred for file in files)
     for file in files:
         for found in file.schema:
             column = pa.field(found.name, _plain(found.type))
@@ -190,9 +193,8 @@ def unified_schema(files: Sequence[InputFile]) -> pa.Schema:
             if known.type == column.type:
                 continue
             try:
-                if pa.types.is_floating(known.type) != pa.types.is_floating(column.type) and not _has_null(
-                    known, column
-                ):
+                mixed = pa.types.is_floating(known.type) != pa.types.is_floating(column.type)
+                if mixed and not _has_null(known, column) and not inferred:
                     raise pa.ArrowTypeError("a float cannot hold every integer")
                 pair = [pa.schema([known]), pa.schema([column])]
                 fields[column.name] = pa.unify_schemas(pair, promote_options="permissive").field(0)
@@ -249,16 +251,38 @@ def unit_bytes(unit: Unit, file: InputFile) -> int:
     return total
 
 
-def read_rows(path: Path, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def read_documents(
+    source: Source, start: int, stop: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Rows `start` to `stop` of an input with the corpus's names; without `columns` all, of these those it has.
+
+    Errors: InputError naming the file where its data is broken or has changed since the run started.
+    """
+    check_unchanged(source)
+    own = {new: old for old, new in source.renamed}
+    added = dict(source.added)
+    with opened(source.location) as file:
+        present = pq.read_schema(file).names
+    names = [own.get(name, name) for name in columns] if columns is not None else present
+    for batch in read_rows(source.location, start, stop, [name for name in names if name in present]):
+        batch = batch.rename_columns([dict(source.renamed).get(name, name) for name in batch.schema.names])
+        for name, value in added.items():
+            if columns is None or name in columns:
+                batch = batch.append_column(name, pa.array([value] * len(batch), pa.string()))
+        yield batch
+
+
+def read_rows(location: str, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Rows `start` to `stop` of a Parquet file as batches of about 4 MB, in memory that the file's layout cannot raise.
 
     Errors: InputError naming the file where its data is broken.
     """
     try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BUFFER) as file:
+        buffer = REMOTE_BUFFER if is_remote(location) else READ_BUFFER
+        with opened(location) as raw, pq.ParquetFile(raw, pre_buffer=False, buffer_size=buffer) as file:
             if file.metadata.num_rows < stop:
                 raise InputError(
-                    f"{path}: has fewer rows than the {stop} it had when the run started; was it replaced?"
+                    f"{location}: has fewer rows than the {stop} it had when the run started; was it replaced?"
                 )
             groups, skip = _groups_holding(file.metadata, start, stop)
             position = start - skip
@@ -277,7 +301,7 @@ def read_rows(path: Path, start: int, stop: int, columns: Sequence[str]) -> Iter
                 if position >= stop:
                     return
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: rows {start} to {stop} cannot be read: {_one_line(error)}") from None
+        raise InputError(f"{location}: rows {start} to {stop} cannot be read: {one_line(error)}") from None
 
 
 def _groups_holding(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
@@ -294,15 +318,12 @@ def _groups_holding(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[l
     return groups, skip
 
 
-def check_unchanged(path: Path, size: int, mtime_ns: int) -> None:
+def check_unchanged(source: Source) -> None:
     """Refuse a file that is no longer the one the run started with."""
     try:
-        status = path.stat()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; it was there when the run started") from None
-    if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
-        raise InputError(f"{path}: changed while the run went on; run again when it is at rest")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+        found = status(source.location)
+    except (OSError, pa.ArrowException) as error:
+        problem = getattr(error, "strerror", None) or one_line(error)
+        raise InputError(f"{source.location}: {problem}; it was there when the run started") from None
+    if found != (source.size, source.mtime_ns):
+        raise InputError(f"{source.location}: changed while the run went on; run again when it is at rest")

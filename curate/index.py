@@ -2,18 +2,19 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from curate.corpus import InputFile
 from curate.decide import DECISIONS
 from curate.files import ASIDE, sync
-from curate.ledger import Ledger
+from curate.ledger import KnownFile, Ledger, is_spooled
 from curate.measure import EDITS, INPUT
 from curate.recipe import Recipe
 from curate.sql import literal, quoted, read_parquet
+from curate.storage import is_remote
 from curate.tables import load_signals, ranges
 
 INDEX = "run.duckdb"
@@ -43,8 +44,8 @@ def build_index(
     ledger: Ledger,
     groups: Mapping[str, str],
     stages: Sequence[Mapping[str, Any]],
-    root: Path,
     inputs: pa.Schema,
+    files: Mapping[int, InputFile],
     database: duckdb.DuckDBPyConnection,
 ) -> None:
     """Build run.duckdb aside and rename it over the old one. Its views hold paths relative to the run directory."""
@@ -54,11 +55,11 @@ def build_index(
         connection.execute(f"SET file_search_path = {literal(str(run))}")
         connection.execute(f"ATTACH {literal(str(aside))} AS run (STORAGE_VERSION 'v1.0.0')")
         connection.execute("USE run")
-        _tables(connection, ledger, groups, stages, root)
+        _tables(connection, ledger, groups, stages)
         connection.execute(DOCUMENTS_SQL)
         for name, sql in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {sql}")
-        if (corpus := _corpus_sql(ledger, root, inputs, recipe.input.text)) is not None:
+        if (corpus := _corpus_sql(ledger, inputs, files, recipe.input.column)) is not None:
             connection.execute(corpus)
         if EDITS in groups:
             connection.execute(
@@ -80,14 +81,13 @@ def _tables(
     ledger: Ledger,
     groups: Mapping[str, str],
     stages: Sequence[Mapping[str, Any]],
-    root: Path,
 ) -> None:
     connection.execute(
         "CREATE TABLE inputs (file_no INTEGER, position INTEGER, file VARCHAR, documents BIGINT, bytes BIGINT, "
         "error VARCHAR, location VARCHAR)"
     )
     for k, file in enumerate(ledger.files):
-        row = [file.file_no, k, file.path, file.rows, file.size, file.error, str(root / file.path)]
+        row = [file.file_no, k, file.path, file.rows, file.size, file.error, file.location]
         connection.execute("INSERT INTO inputs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     decisions = read_parquet(part.path for part in ledger.of(DECISIONS))
     connection.execute(f"CREATE TABLE decisions AS FROM {decisions}")
@@ -115,29 +115,47 @@ def _tables(
     connection.execute("DROP VIEW temp.signals")
 
 
-def _corpus_sql(ledger: Ledger, root: Path, inputs: pa.Schema, text: str) -> str | None:
+def _corpus_sql(ledger: Ledger, inputs: pa.Schema, files: Mapping[int, InputFile], text: str) -> str | None:
     """The view of all documents with the input's own columns as the struct `input`, read where the inputs lie.
 
     Of columns that are equal but for case SQL knows only one: the text column, or the first; columns without a name
-    are left out. None where a column has the name by which DuckDB numbers rows.
+    are left out. None where a column has the name by which DuckDB numbers rows, or where files lie in an object store,
+    which DuckDB reads only with an extension of its own.
     """
     named: dict[str, str] = {text.lower(): text}
     for name in inputs.names:
         named.setdefault(name.lower(), name)
-    if "file_row_number" in named:
+    if "file_row_number" in named or any(is_remote(file.location) for file in ledger.files):
         return None
-    fields = ", ".join(
-        f"{quoted(name)} := read.{quoted(name)}" for name in inputs.names if name and name in named.values()
-    )
-    location = "location"
-    while location in named:
-        location += "_"
-    options = f", filename = {literal(location)}, file_row_number = true, union_by_name = true"
-    files = (root / file.path for file in ledger.files if file.error is None and file.rows)
+    names = [name for name in inputs.names if name and name in named.values()]
+    kinds: dict[tuple[Any, ...], list[KnownFile]] = {}
+    for file in ledger.files:
+        if file.error is None and file.rows:
+            kinds.setdefault((file.renamed, file.added, is_spooled(file)), []).append(file)
+    sources = " UNION ALL BY NAME ".join(_source_sql(names, known, files) for known in kinds.values())
+    fields = ", ".join(f"{quoted(name)} := source.{quoted(f'{INPUT}.{name}')}" for name in names)
     return f"""
         CREATE VIEW corpus AS
-        SELECT documents.*, source.input
-        FROM documents JOIN (
-            SELECT inputs.file, read.file_row_number AS row, struct_pack({fields}) AS input
-            FROM {read_parquet(files, options)} read JOIN inputs ON read.{location} = inputs.location
-        ) source USING (file, row)"""
+        SELECT documents.*, struct_pack({fields}) AS input
+        FROM documents JOIN ({sources}) source USING (file, row)"""
+
+
+def _source_sql(names: Sequence[str], known: Sequence[KnownFile], files: Mapping[int, InputFile]) -> str:
+    """Rows (file, row, `input.x` …) of files whose columns become the corpus's in the same way."""
+    own = {new: old for old, new in known[0].renamed}
+    given = dict(known[0].added)
+    present = {name for file in known for name in files[file.file_no].schema.names}
+    location = "location"
+    while location in (name.lower() for name in names):
+        location += "_"
+    values = {
+        name: literal(given[name]) if name in given else f"read.{quoted(own.get(name, name))}" for name in present
+    }
+    fields = ", ".join(f"{values[name]} AS {quoted(f'{INPUT}.{name}')}" for name in names if name in present)
+    options = f", filename = {literal(location)}, file_row_number = true, union_by_name = true"
+    # DuckDB tells an absolute path or, started in the run directory, a relative one of what lies in it.
+    same = "parse_filename({0}) = parse_filename({1})" if is_spooled(known[0]) else "{0} = {1}"
+    return f"""
+            SELECT inputs.file, read.file_row_number AS row, {fields}
+            FROM {read_parquet((file.location for file in known), options)} read
+            JOIN inputs ON {same.format(f"read.{location}", "inputs.location")}"""

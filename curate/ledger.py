@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from curate.corpus import InputFile, Unit
 from curate.errors import RunError
 from curate.files import committed, sha256_of, sync, write_json
+from curate.storage import is_remote
 
-LEDGER_VERSION = 1
+LEDGER_VERSION = 2
 PART_ROW_GROUP = 1 << 17
 
 
@@ -45,8 +46,10 @@ class KnownFile:
     identity: str
     rows: int
     size: int
-    mtime_ns: int
     error: str | None = None  # why it is quarantined
+    location: str = ""  # where its Parquet lies; what was spooled, relative to the run directory
+    renamed: tuple[tuple[str, str], ...] = ()  # see `curate.corpus.Source`
+    added: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -72,10 +75,14 @@ class Ledger:
 
     def number(self, file: InputFile, taken: Container[int]) -> KnownFile:
         """The file's number: the one it had, here or under another path, or the next."""
+        location = file.source.location
+        if Path(location).is_relative_to(self.run):
+            location = Path(location).relative_to(self.run).as_posix()
+        more: dict[str, Any] = {"location": location, "renamed": file.source.renamed, "added": file.source.added}
         same = [known for known in self.files if known.identity == file.identity and known.file_no not in taken]
         for known in sorted(same, key=lambda known: known.path != file.path):
-            return replace(known, path=file.path, error=None)
-        known = KnownFile(self.next_file_no, file.path, file.identity, file.rows, file.size, file.mtime_ns)
+            return replace(known, path=file.path, error=None, **more)
+        known = KnownFile(self.next_file_no, file.path, file.identity, file.rows, file.size, None, **more)
         self.next_file_no += 1
         return known
 
@@ -134,6 +141,16 @@ def _as_json(part: Part) -> dict[str, Any]:
     return asdict(part) | {"units": [[u.file_no, u.start, u.stop] for u in part.units]}
 
 
+def is_spooled(file: KnownFile) -> bool:
+    """Whether the run directory itself holds the file's documents."""
+    return bool(file.location) and not is_remote(file.location) and not Path(file.location).is_absolute()
+
+
+def _known_file(fields: dict[str, Any]) -> KnownFile:
+    pairs = {name: tuple((a, b) for a, b in fields[name]) for name in ("renamed", "added")}
+    return KnownFile(**fields | pairs)
+
+
 def _from_json(fields: dict[str, Any]) -> Part:
     units = tuple(Unit(*unit) for unit in fields["units"])
     return Part(**fields | {"units": units, "contents": tuple(fields["contents"])})
@@ -154,7 +171,7 @@ def read_ledger(run: Path) -> Ledger:
                 f"{run}: its ledger has version {snapshot['ledger_version']}, this curate reads {LEDGER_VERSION}; "
                 "choose another output"
             )
-        ledger.files = [KnownFile(**file) for file in snapshot["files"]]
+        ledger.files = [_known_file(fields) for fields in snapshot["files"]]
         ledger.parts = [_from_json(fields) for fields in snapshot["parts"]] + _journal(ledger)
         ledger.next_file_no = snapshot["next_file_no"]
         ledger.superseded = snapshot["superseded"]

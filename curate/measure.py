@@ -11,7 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128
 
-from curate.corpus import MAX_UNIT_BYTES, MAX_UNIT_ROWS, MIN_UNIT_BYTES, Unit, check_unchanged, is_text, read_rows
+from curate.corpus import (
+    MAX_UNIT_BYTES,
+    MAX_UNIT_ROWS,
+    MIN_UNIT_BYTES,
+    Source,
+    Unit,
+    is_messages,
+    is_text,
+    read_documents,
+    render_messages,
+)
 from curate.edits import PART as EDIT_PART
 from curate.edits import apply_edits, find_edits
 from curate.errors import InputError
@@ -40,15 +50,6 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file that a task reads."""
-
-    path: str
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True)
 class Task:
     """Some units, and the groups to be measured on each."""
 
@@ -66,8 +67,8 @@ class Task:
     def __str__(self) -> str:
         """Where the task works, for messages."""
         first, last = self.units[0], self.units[-1]
-        path = self.sources[first.file_no].path
-        more = f" to {self.sources[last.file_no].path}" if last.file_no != first.file_no else ""
+        path = self.sources[first.file_no].location
+        more = f" to {self.sources[last.file_no].location}" if last.file_no != first.file_no else ""
         return f"{path} rows {first.start} to {last.stop}{more}"
 
 
@@ -101,16 +102,15 @@ def measure(task: Task) -> list[Part]:
         source = task.sources[unit.file_no]
         content = xxh3_128()
         try:
-            check_unchanged(Path(source.path), source.size, source.mtime_ns)
             row = unit.start
-            for batch in read_rows(Path(source.path), unit.start, unit.stop, columns):
+            for batch in read_documents(source, unit.start, unit.stop, columns):
                 for group, table in _measure_batch(task, batch).items():
                     if group == DOCUMENTS:
                         _feed(content, *(table[name].combine_chunks() for name in RAW_HASH))
                     collected[group].append(_keyed(group, table, unit.file_no, row))
                 row += len(batch)
         except InputError as error:
-            where = "" if source.path in str(error) else f"{source.path}: "
+            where = "" if source.location in str(error) else f"{source.location}: "
             raise InputError(f"{where}{error}", unit.file_no) from None
         contents.append(content.hexdigest())
     parts = []
@@ -145,7 +145,7 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
         measured[INPUT] = pa.table(columns)
     if not set(task.groups) - {INPUT}:
         return measured
-    raw = plain_text(batch.column(reading.text))
+    raw = texts_of(batch.column(reading.text))
     valid = is_utf8(raw)
     if DOCUMENTS in task.groups:
         high, low = hash_texts(pc.fill_null(raw, ""))  # a null text has the hash of an empty one
@@ -173,6 +173,11 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
                 columns |= signal(texts)
             measured[group] = pa.table(columns)
     return measured
+
+
+def texts_of(column: pa.Array) -> pa.Array:
+    """The texts of a column of texts or of messages."""
+    return render_messages(column) if is_messages(column.type) else plain_text(column)
 
 
 def _keyed(group: str, table: pa.Table, file_no: int, row: int) -> pa.Table:
@@ -228,10 +233,10 @@ def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
 
 
 def content_hash(texts: Iterable[pa.Array]) -> str:
-    """Hex xxh3-128 over the hashes of a unit's raw texts in order, however they were cut into batches."""
+    """Hex xxh3-128 over the hashes of a unit's raw texts (or messages) in order, however they were cut into batches."""
     content = xxh3_128()
     for array in texts:
-        _feed(content, *hash_texts(pc.fill_null(plain_text(array), "")))
+        _feed(content, *hash_texts(pc.fill_null(texts_of(array), "")))
     return str(content.hexdigest())
 
 

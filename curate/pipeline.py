@@ -51,7 +51,7 @@ def run(
         remove_asides(directory)
         ledger = read_ledger(directory)
         try:
-            plan = make_plan(recipe, ledger, editors, log)
+            plan = make_plan(recipe, ledger, editors, engine, log)
             measure_stage(plan, ledger, engine, log)
             if all(file.error for file in ledger.files):
                 raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")
@@ -60,11 +60,11 @@ def run(
                 _write_run_facts(recipe, plan, threads)
                 stages = _stages(ledger, database)
                 if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
-                    build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs, database)
+                    build_index(recipe, ledger, plan.groups, stages, plan.inputs, plan.files, database)
                     raise EmptyOutputError(_nothing_kept(directory, stages))
                 shard_stage(recipe, plan, ledger, digest, engine, log)
                 remove_asides(directory)  # of workers that were killed
-                build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs, database)
+                build_index(recipe, ledger, plan.groups, stages, plan.inputs, plan.files, database)
             manifest = build_manifest(recipe, ledger, plan.groups, plan.rules, stages, plan.inputs)
             write_json(directory / "manifest.json", manifest)
         except (KeyboardInterrupt, duckdb.InterruptException) as error:
@@ -149,7 +149,7 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
         _unfinish(ledger.run)
         ledger.put(shards.DATA, whole)
     done = {part.path for part in whole}
-    tasks = shards.plan_shards(ledger, digest, plan.sources, recipe.input.text, schema, edits)
+    tasks = shards.plan_shards(ledger, digest, plan.sources, recipe.input.column, schema, edits)
     tasks = [task for task in tasks if str(task) not in done]
     if tasks:
         _unfinish(ledger.run)

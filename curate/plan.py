@@ -7,14 +7,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.corpus import InputFile, Unit, cut_units, find_files, is_text, open_footers, unified_schema
+from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
+from curate.engine import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters import registry
+from curate.inputs import Named, find_inputs, open_all
 from curate.ledger import KnownFile, Ledger
-from curate.measure import DOCUMENTS, EDITS, INPUT, Reading, Source, group_digests
+from curate.measure import DOCUMENTS, EDITS, INPUT, Reading, group_digests
 from curate.progress import Log
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, check_conditions, columns_named, resolve
+from curate.storage import status
 
 ON_DEMAND = ("hashes",)  # groups that are measured only where the recipe needs them; all others always are
 
@@ -36,21 +39,23 @@ class Plan:
     @property
     def sources(self) -> dict[int, Source]:
         """Where each file lies."""
-        return {no: Source(str(self.root / f.path), f.size, f.mtime_ns) for no, f in self.files.items()}
+        return {no: file.source for no, file in self.files.items()}
 
 
-def make_plan(recipe: Recipe, ledger: Ledger, editors: Sequence[str], log: Log) -> Plan:
-    """Settle the rules, open every footer, check columns and conditions, cut the units. No document is read.
+def make_plan(recipe: Recipe, ledger: Ledger, editors: Sequence[str], engine: Engine, log: Log) -> Plan:
+    """Settle the rules, open every footer, check columns and conditions, cut the units.
+
+    No document is read, but for those inputs that are first written as Parquet.
 
     Errors: RecipeError; InputError for a file that cannot be read (unless quarantined) or does not fit.
     """
     rules = resolve(recipe.tier1)
     excluded = read_exclusions(recipe.exclude)
-    root, files = open_inputs(recipe, ledger, log)
+    root, files = open_inputs(recipe, ledger, engine, log)
     inputs = unified_schema(list(files.values()))
     signals, named = columns_named(rules)
     columns = input_columns(recipe, named, excluded, inputs)
-    reading = Reading(recipe.input.text, recipe.input.id, columns, tuple(editors))
+    reading = Reading(recipe.input.column, recipe.input.id, columns, tuple(editors))
     groups = group_digests(groups_needed(recipe, signals, reading), reading)
     check_conditions(rules, signals_schema(groups), pa.schema(columns))
     units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
@@ -59,13 +64,13 @@ def make_plan(recipe: Recipe, ledger: Ledger, editors: Sequence[str], log: Log) 
     return Plan(root, files, units, inputs, reading, groups, tuple(rules), excluded, quarantine)
 
 
-def open_inputs(recipe: Recipe, ledger: Ledger, log: Log) -> tuple[Path, dict[int, InputFile]]:
+def open_inputs(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log) -> tuple[Path, dict[int, InputFile]]:
     """The corpus root and the files that can be read, numbered; the ledger then lists all files in input order."""
-    root, paths = find_files(recipe.input, ledger.run)
+    root, named = find_inputs(recipe.input, ledger.run)
     known: list[KnownFile] = []
     files: dict[int, InputFile] = {}
     taken: set[int] = set()
-    for path, found in zip(paths, open_footers(root, paths, recipe.input), strict=True):
+    for one, found in zip(named, open_all(named, recipe.input, ledger.run, engine, log), strict=True):
         if not isinstance(found, InputError):
             known.append(ledger.number(found, taken))
             files[known[-1].file_no] = found
@@ -73,15 +78,22 @@ def open_inputs(recipe: Recipe, ledger: Ledger, log: Log) -> tuple[Path, dict[in
             raise found
         else:
             log.say(f"quarantined: {found}")
-            log.event("quarantined", file=str(path), error=str(found))
-            size = path.stat().st_size if path.exists() else 0
-            unreadable = InputFile(path.relative_to(root).as_posix(), size, "", 0, pa.schema([]), (), ())
-            known.append(replace(ledger.number(unreadable, taken), error=without_root(str(found), root)))
+            log.event("quarantined", file=one.path, error=str(found))
+            known.append(replace(ledger.number(_unreadable(one), taken), error=without_root(str(found), root)))
         taken.add(known[-1].file_no)
     ledger.files = known
     if not sum(file.rows for file in files.values()):
-        raise InputError(f"input.paths: no documents in the {len(paths)} file(s) under {root}")
+        raise InputError(f"input.paths: no documents in the {len(named)} file(s) under {root}")
     return root, files
+
+
+def _unreadable(named: Named) -> InputFile:
+    """A file of which nothing is known but its size."""
+    try:
+        size, _ = status(named.location)
+    except (OSError, pa.ArrowException):
+        size = 0
+    return InputFile(named.path, size, f"{size}--0", Source(named.location, size, 0), pa.schema([]), (), ())
 
 
 def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> list[str]:

@@ -14,7 +14,6 @@ from curate.errors import RecipeError, did_you_mean
 
 # Sections and fields whose type stands but whose work is not built yet: set to anything but this, they are refused.
 NOT_BUILT: dict[str, Any] = {
-    "input.messages": None,
     "tokenizer": "estimate",
     "teacher": "rules",
     "tier1.language": None,
@@ -72,19 +71,29 @@ class Section(BaseModel):
 
 
 class Source(Section):
-    """Some of the inputs, with their own text column, name and licence."""
+    """Some of the inputs, or a dataset, with their own text column, name and licence."""
 
-    paths: list[str]
-    text: str = "text"
-    source: str | None = None
-    license: str | None = None
+    paths: list[str] = Field(default=[], description="as in input.paths")
+    dataset: str | None = Field(default=None, description="a Hugging Face dataset or a folder, instead of paths")
+    config: str | None = Field(default=None, description="the dataset's configuration")
+    split: str = Field(default="train", description="the dataset's split")
+    revision: str | None = Field(default=None, description="the dataset's commit, tag or branch")
+    text: str | None = Field(default=None, description="their column with the text; default: input.text")
+    source: str | None = Field(default=None, description="a value for a column `source`")
+    license: str | None = Field(default=None, description="a value for a column `license`")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Source":
+        if bool(self.paths) == (self.dataset is not None):
+            raise ValueError("an entry has either `paths` or `dataset`")
+        return self
 
 
 class Input(Section):
     """Where the corpus is and which columns matter."""
 
     paths: Annotated[list[str | Source], AfterValidator(not_empty)] = Field(
-        description="Parquet files, globs and directories, relative to the folder that curate is started in"
+        description="Parquet and JSONL files, globs, folders and URIs; relative to where curate is started"
     )
     text: str = Field(default="text", description="the column with the text")
     messages: str | None = Field(default=None, description="a column of {role, content}, instead of text")
@@ -95,6 +104,21 @@ class Input(Section):
         default=[], description="columns that quotas and percentiles are taken within; `name?` may be missing"
     )
     max_document_bytes: Size = Field(default=10_000_000, description="longer documents are dropped as too_large")
+
+    @model_validator(mode="after")
+    def _text_or_messages(self) -> "Input":
+        if self.messages is not None and ("text" in self.model_fields_set or any(e.text for e in self.entries())):
+            raise ValueError("messages takes the place of text; set one of them")
+        return self
+
+    def entries(self) -> list[Source]:
+        """All inputs as entries."""
+        return [Source(paths=[entry]) if isinstance(entry, str) else entry for entry in self.paths]
+
+    @property
+    def column(self) -> str:
+        """The column of the corpus that holds the documents."""
+        return self.text if self.messages is None else self.messages
 
 
 class Rule(Section):
@@ -336,8 +360,6 @@ def parse_recipe(fields: dict[str, Any], where: str) -> Recipe:
         if _get(recipe, name) != harmless:
             usable = "remove it" if harmless in (None, []) else f"use {harmless}"
             raise RecipeError(f"{where}: {name} is not built yet; {usable}")
-    if any(isinstance(source, Source) for source in recipe.input.paths):
-        raise RecipeError(f"{where}: input.paths with text, source and license is not built yet; list paths")
     return recipe
 
 

@@ -10,13 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
-from curate.corpus import check_unchanged, read_rows
+from curate.corpus import Source, read_documents
 from curate.decide import DECISIONS, rebuffered
 from curate.edits import apply_edits
 from curate.errors import InputError
 from curate.files import committed
 from curate.ledger import Ledger, Part, finished_part
-from curate.measure import Source
 
 DATA = "data"
 ROW_GROUP_BYTES = 32 << 20
@@ -149,22 +148,18 @@ def _documents(task: ShardTask, kept: pa.Table) -> Iterator[pa.Table]:
     for a, b in zip(starts, [*starts[1:], len(rows)], strict=True):
         file_no, wanted = int(file_nos[a]), rows[a:b]
         source = task.sources[file_no]
-        path = Path(source.path)
-        check_unchanged(path, source.size, source.mtime_ns)
-        present = pq.read_schema(path).names
-        columns = [name for name in task.schema.names if name in present]
         position, done = int(wanted[0]), 0
-        for batch in read_rows(path, int(wanted[0]), int(wanted[-1]) + 1, columns):
+        for batch in read_documents(source, int(wanted[0]), int(wanted[-1]) + 1, task.schema.names):
             upto = int(np.searchsorted(wanted, position + len(batch)))
             if upto > done:
                 here = wanted[done:upto]
                 table = pa.Table.from_batches([batch]).take(pa.array(here - position))
-                yield _edited(_fitted(table, task.schema, path), here, file_no, task)
+                yield _edited(_fitted(table, task.schema, source.location), here, file_no, task)
             position += len(batch)
             done = upto
 
 
-def _fitted(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
+def _fitted(table: pa.Table, schema: pa.Schema, path: str) -> pa.Table:
     """`table` in the frozen schema: missing columns null, types as unified."""
     columns = []
     for field in schema:

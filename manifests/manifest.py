@@ -52,6 +52,7 @@ def build_manifest(
         "recipe_digest": recipe.digest(),
         "inputs": [
             {"path": file.path, "bytes": file.size, "documents": file.rows}
+            | dict(file.added)
             | ({"error": file.error} if file.error else {"content_xxh3_128": contents.get(file.file_no, "")})
             for file in ledger.files
         ],

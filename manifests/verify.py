@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 from curate.corpus import Unit, read_rows
 from curate.errors import InputError, RunError
 from curate.files import sha256_of
-from curate.ledger import read_ledger
+from curate.ledger import KnownFile, read_ledger
 from curate.manifests.manifest import MANIFEST_VERSION
 from curate.measure import content_hash
+from curate.storage import is_remote
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -51,30 +52,29 @@ def verify(run: Path, threads: int) -> list[str]:
 def verify_inputs(run: Path, threads: int) -> list[str]:
     """One line for each unit of the inputs whose text is not the one that was measured. Reads all the text."""
     manifest = read_manifest(run)
-    try:
-        root = Path(json.loads((run / "run.json").read_text("utf-8"))["corpus_root"])
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{run}/run.json: cannot be read ({error}); it tells where the inputs lie: run again") from None
-    text = manifest["recipe"]["input"]["text"]
+    source = manifest["recipe"]["input"]
+    column = source["messages"] or source["text"]
     ledger = read_ledger(run)
-    path_of = {file.file_no: file.path for file in ledger.files if file.error is None}
+    files = {file.file_no: file for file in ledger.files if file.error is None}
     measured = [
-        (path_of[unit.file_no], unit, content)
+        (files[unit.file_no], unit, content)
         for part in ledger.of("documents", manifest["signal_groups"]["documents"])
         for unit, content in zip(part.units, part.contents, strict=True)
-        if unit.file_no in path_of
+        if unit.file_no in files
     ]
 
-    def problem(entry: tuple[str, Unit, str]) -> str | None:
-        path, unit, content = entry
+    def problem(entry: tuple[KnownFile, Unit, str]) -> str | None:
+        file, unit, content = entry
+        own = next((old for old, new in file.renamed if new == column), column)
+        location = file.location if is_remote(file.location) else str(run / file.location)
         try:
-            found = content_hash(batch.column(0) for batch in read_rows(root / path, unit.start, unit.stop, [text]))
+            found = content_hash(batch.column(0) for batch in read_rows(location, unit.start, unit.stop, [own]))
         except InputError as error:
             return str(error)
         return (
             None
             if found == content
-            else f"{path} rows {unit.start} to {unit.stop}: the text is not the one that was measured"
+            else f"{file.path} rows {unit.start} to {unit.stop}: the text is not the one that was measured"
         )
 
     rows = sum(unit.stop - unit.start for _, unit, _ in measured)

@@ -365,7 +365,7 @@ def test_a_file_with_fewer_rows_than_a_reader_was_told_is_named(tmp_path, good):
 
     for start, stop in ((0, 21), (20, 40), (30, 40)):
         with pytest.raises(InputError, match=f"has fewer rows than the {stop} it had"):
-            list(read_rows(good, start, stop, ["text"]))
+            list(read_rows(str(good), start, stop, ["text"]))
 
 
 def test_inputs_that_move_keep_what_was_measured(tmp_path, good):

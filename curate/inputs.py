@@ -1,0 +1,189 @@
+"""Which files and datasets a recipe names, and those among them that are first written as Parquet into the run."""
+
+import glob
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from xxhash import xxh3_128_hexdigest
+
+from curate.corpus import InputFile, open_footer
+from curate.engine import Engine
+from curate.errors import InputError
+from curate.progress import Log, Meter
+from curate.recipe import Input, Source, digest_of
+from curate.spool import CODECS, SPOOL_VERSION, SpoolTask, spool
+from curate.storage import expand, is_remote, one_line, opened, status
+
+FOLDER = "inputs"  # of the run directory: what was spooled
+JSON_LINES = tuple(f"{suffix}{codec}" for suffix in (".jsonl", ".ndjson", ".json") for codec in ("", *CODECS))
+NOT_READ = (".csv", ".txt", ".tsv", ".gz", ".zst", ".arrow", ".zip")
+EDGE_BYTES = 1 << 16
+THREADS = 16
+
+
+@dataclass(frozen=True)
+class Named:
+    """A file or dataset that the recipe names, before it is opened."""
+
+    path: str  # how the run names it: relative to the corpus root, a URI, or a dataset
+    location: str  # where it lies; empty for a dataset
+    entry: Source
+
+    @property
+    def spooled(self) -> bool:
+        """Whether it is written as Parquet first."""
+        return not self.location or self.location.endswith(JSON_LINES)
+
+
+def find_inputs(source: Input, run: Path) -> tuple[Path, list[Named]]:
+    """The corpus root and all inputs in input order, without what lies in the run directory.
+
+    Errors: InputError for a path that matches nothing or holds another format.
+    """
+    found: dict[str, tuple[str, Source]] = {}  # by what it is, so that no file is read twice
+    for entry in source.entries():
+        if entry.dataset is not None:
+            found.setdefault(_dataset_name(entry), ("", entry))
+        for pattern in entry.paths:
+            if is_remote(pattern):
+                files = [file for file in expand(pattern) if file == pattern or _is_input(file)]
+                if not files:
+                    raise InputError(f"input.paths: {pattern}: no Parquet or JSONL file there")
+                found |= {file: (file, entry) for file in files if file not in found}
+                continue
+            for path in _matches(pattern):
+                if not path.resolve().is_relative_to(run.resolve()):
+                    found.setdefault(str(path.resolve()), (str(path), entry))
+    if not found:
+        raise InputError("input.paths: nothing but this run's own output in " + ", ".join(map(str, source.paths)))
+    local = [Path(location) for location, _ in found.values() if location and not is_remote(location)]
+    root = Path(os.path.commonpath([path.parent for path in local])) if local else Path.cwd()
+    return root, [
+        Named(Path(location).relative_to(root).as_posix() if location and not is_remote(location) else key, *rest)
+        for key, (location, entry) in found.items()
+        for rest in [(location, entry)]
+    ]
+
+
+def _dataset_name(entry: Source) -> str:
+    assert entry.dataset is not None
+    parts = (entry.dataset, entry.config, entry.split, entry.revision and f"@{entry.revision}")
+    return "datasets://" + "/".join(part for part in parts if part)
+
+
+def _matches(pattern: str) -> list[Path]:
+    """The files that one local entry of input.paths names, sorted; other runs in a folder are passed over."""
+    if not pattern:
+        raise InputError("input.paths: an empty path; write . for the folder that curate is started in")
+    path = Path(os.path.abspath(Path(pattern).expanduser()))
+    if path.is_dir():
+        found = [path / name for name in glob.glob("**/*", root_dir=path, recursive=True) if _is_input(name)]
+        names = [p for p in found if (p.is_file() or p.is_symlink()) and not _is_inside_run(p.parent, path)]
+        if not names:
+            raise InputError(f"input.paths: {pattern}: no .parquet or .jsonl file in this folder")
+    elif path.exists():
+        names = [path]
+    else:
+        names = [Path(name) for name in glob.glob(str(path), recursive=True) if not Path(name).is_dir()]
+        if not names:
+            raise InputError(f"input.paths: {pattern} matches no file in {Path.cwd()}")
+    for name in names:
+        if name.suffix in NOT_READ and not name.name.endswith(JSON_LINES):
+            raise InputError(
+                f"input.paths: {name}: only Parquet and JSON lines (.jsonl, .jsonl.gz, .jsonl.zst) are read; convert it"
+            )
+    return sorted(names)
+
+
+def _is_input(name: str) -> bool:
+    return name.endswith((".parquet", *(ending for ending in JSON_LINES if ".json" not in ending or "l" in ending)))
+
+
+def _is_inside_run(folder: Path, top: Path) -> bool:
+    """Whether a folder below `top` is hidden with an underscore or belongs to a run directory."""
+    inner = [folder, *folder.parents][: len(folder.relative_to(top).parts)]
+    return any(f.name.startswith("_") or (f / "ledger" / "snapshot.json").exists() for f in inner)
+
+
+def open_all(
+    named: Sequence[Named], source: Input, run: Path, engine: Engine, log: Log
+) -> list[InputFile | InputError]:
+    """Every input with what its footer tells, or what is wrong with it, in order; footers are read by many threads."""
+    places = _spool_all(named, run, engine, log)
+
+    def attempt(k: int) -> InputFile | InputError:
+        place = places.get(k, named[k].location)
+        if isinstance(place, InputError):
+            return place
+        try:
+            identity = _identity(named[k]) if named[k].spooled else None
+            return open_footer(named[k].path, place, named[k].entry, source, identity)
+        except InputError as error:
+            return error
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(attempt, range(len(named))))
+
+
+def _spool_all(named: Sequence[Named], run: Path, engine: Engine, log: Log) -> dict[int, str | InputError]:
+    """Write those inputs as Parquet that must be, unless an earlier run did; where each lies, or why it does not."""
+    places: dict[int, str | InputError] = {}
+    tasks: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    for k, one in enumerate(named):
+        if not one.spooled:
+            continue
+        try:
+            size, identity = _identity(one)
+        except InputError as error:
+            places[k] = error
+            continue
+        target = run / FOLDER / f"{digest_of([SPOOL_VERSION, pa.__version__, identity])}.parquet"
+        places[k] = str(target)
+        if not target.exists():
+            tasks[str(target)] = k
+            sizes[str(target)] = size
+    if not tasks:
+        return places
+    meter = Meter(log, "converting", sum(sizes.values()))
+    queue = [SpoolTask(named[k].path, named[k].location, _arguments(named[k].entry), target)
+             for target, k in tasks.items()]  # fmt: skip
+    with closing(engine.map(spool, queue)) as results:  # type: ignore[type-var]
+        for task, result in results:
+            if isinstance(result, InputError):
+                places[tasks[task.target]] = result
+            elif task is not None:
+                log.event("converted", task=task.name, documents=result)
+                meter.add(result, sizes[task.target])
+            meter.show()
+    meter.show(last=True)
+    return places
+
+
+def _arguments(entry: Source) -> dict[str, str]:
+    """What `datasets.load_dataset` is called with."""
+    if entry.dataset is None:
+        return {}
+    given = {"path": entry.dataset, "name": entry.config, "split": entry.split, "revision": entry.revision}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _identity(named: Named) -> tuple[int, str]:
+    """Size and identity of an input that is spooled: of a file its size, time of change, and first and last bytes."""
+    if not named.location:
+        return 0, digest_of(_arguments(named.entry))
+    try:
+        size, changed = status(named.location)
+        with opened(named.location) as file:
+            edges = (
+                file.read_at(min(size, EDGE_BYTES), 0),
+                file.read_at(min(size, EDGE_BYTES), max(0, size - EDGE_BYTES)),
+            )
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{named.location}: cannot be read: {one_line(error)}") from None
+    return size, f"{size}-{xxh3_128_hexdigest(b''.join(edges))}-{changed}"

@@ -1,0 +1,283 @@
+"""Inputs that cannot be read at any row, JSON lines and Hugging Face datasets, written once as Parquet into the run.
+
+Every later map then reads any rows of them at Parquet's speed, however often, and knows how many there are.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pajson
+import pyarrow.parquet as pq
+
+from curate.errors import InputError
+from curate.files import committed
+from curate.storage import one_line, opened
+
+SPOOL_VERSION = 1  # to be raised when the same input is written otherwise
+BLOCK_BYTES = 16 << 20  # of lines, which become one row group
+CODECS = {".gz": "gzip", ".zst": "zstd"}
+DATASET_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class SpoolTask:
+    """One input to be written as Parquet."""
+
+    name: str
+    location: str  # of the JSON lines; empty for a dataset
+    dataset: Mapping[str, str]  # arguments of `datasets.load_dataset`; empty for JSON lines
+    target: str
+
+    def __str__(self) -> str:
+        """What is converted, for messages."""
+        return self.name
+
+
+def spool(task: SpoolTask) -> int:
+    """Write a task's documents as Parquet, and return how many they are.
+
+    Errors: InputError naming the file and the line, or the dataset, that cannot be read.
+    """
+    tables = dataset_tables(task.name, task.dataset) if task.dataset else json_tables(task.location)
+    try:
+        return _write(tables, Path(task.target))
+    except (pa.ArrowException, EOFError) as error:
+        raise InputError(f"{task.name}: cannot be read: {one_line(error)}") from None
+
+
+def _write(tables: Iterator[pa.Table], target: Path) -> int:
+    """Write tables as row groups of one schema: what is written anew if a later table needs a wider one."""
+    schema: pa.Schema | None = None
+    with committed(target) as aside:
+        pieces: list[Path] = []
+        writer: pq.ParquetWriter | None = None
+        try:
+            for table in tables:
+                wider = widened(schema or pa.schema([]), table.schema)
+                if writer is None or wider != schema:
+                    schema = wider
+                    if writer is not None:
+                        writer.close()
+                    pieces.append(aside.with_name(f"{aside.name}-{len(pieces)}"))
+                    writer = pq.ParquetWriter(pieces[-1], schema, compression="zstd")
+                writer.write_table(fitted(table, schema), row_group_size=max(1, len(table)))
+            if writer is None:
+                schema = pa.schema([])
+                pq.write_table(schema.empty_table(), aside)
+                return 0
+            writer.close()
+            if len(pieces) == 1:
+                pieces[0].rename(aside)
+            else:
+                _join(pieces, schema, aside)
+            return int(pq.read_metadata(aside).num_rows)
+        finally:
+            if writer is not None:
+                writer.close()
+            for piece in pieces:
+                piece.unlink(missing_ok=True)
+
+
+def _join(pieces: Iterable[Path], schema: pa.Schema, target: Path) -> None:
+    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        for piece in pieces:
+            with pq.ParquetFile(piece) as file:
+                for k in range(file.num_row_groups):
+                    table = fitted(file.read_row_group(k), schema)
+                    writer.write_table(table, row_group_size=max(1, len(table)))
+
+
+def widened(a: pa.Schema, b: pa.Schema) -> pa.Schema:
+    """A schema for the values of both: integers beside floats become floats, what does not fit JSON text."""
+    fields = {field.name: field.type for field in a}
+    for field in b:
+        fields[field.name] = _wider(fields.get(field.name, pa.null()), field.type)
+    return pa.schema(list(fields.items()))
+
+
+def _wider(a: pa.DataType, b: pa.DataType) -> pa.DataType:
+    try:
+        if _holds_nothing(a) or _holds_nothing(b):
+            return pa.string()
+        if pa.types.is_boolean(a) != pa.types.is_boolean(b) and not (pa.types.is_null(a) or pa.types.is_null(b)):
+            return pa.string()
+        pair = [pa.schema([("x", a)]), pa.schema([("x", b)])]
+        found: pa.DataType = pa.unify_schemas(pair, promote_options="permissive").field(0).type
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return pa.string()
+    return found
+
+
+def _holds_nothing(kind: pa.DataType) -> bool:
+    """Whether an object without fields, which Parquet cannot store, is part of a type."""
+    if pa.types.is_list(kind):
+        return _holds_nothing(kind.value_type)
+    return pa.types.is_struct(kind) and (kind.num_fields == 0 or any(_holds_nothing(f.type) for f in kind))
+
+
+def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` in a wider schema."""
+    columns = []
+    for field in schema:
+        if field.name not in table.schema.names:
+            columns.append(pa.nulls(len(table), field.type))
+        elif pa.types.is_string(field.type) and not pa.types.is_string(table.schema.field(field.name).type):
+            columns.append(_as_json(table[field.name].to_pylist()))
+        else:
+            columns.append(table[field.name].cast(field.type))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _as_json(values: Iterable[object]) -> pa.Array:
+    """Values as JSON text, strings as they are."""
+    texts = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values]
+    return pa.array(texts, pa.string())
+
+
+def json_tables(location: str) -> Iterator[pa.Table]:
+    """The objects of a file of JSON lines, a table per block of lines. Blank lines are none.
+
+    Errors: InputError naming the line that is no JSON object.
+    """
+    known: pa.Schema | None = None
+    line = 1
+    try:
+        with _decompressed(location) as stream:
+            for block in _blocks(stream.read):
+                table = _parsed(block, known, location, line)
+                line += block.count(b"\n")
+                if table is not None:
+                    known = widened(known or pa.schema([]), table.schema)
+                    yield table
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{location}: cannot be read: {one_line(error)}") from None
+
+
+@contextmanager
+def _decompressed(location: str) -> Iterator[pa.NativeFile]:
+    codec = CODECS.get(Path(location).suffix)
+    with opened(location) as file:
+        if codec is None:
+            yield file
+        else:
+            with pa.CompressedInputStream(file, codec) as stream:
+                yield stream
+
+
+def _blocks(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """The stream in pieces of whole lines, of 16 MB or one longer line."""
+    held: list[bytes] = []
+    while data := read(BLOCK_BYTES):
+        end = data.rfind(b"\n") + 1
+        if end:
+            yield b"".join([*held, data[:end]])
+            held = []
+        held.append(data[end:])
+    if rest := b"".join(held):
+        yield rest
+
+
+def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int) -> pa.Table | None:
+    """A block as a table; `known` are columns of the blocks before it, `line` is its first line's number."""
+    if not block.strip():
+        return None
+    explicit = known
+    for _ in range(2):
+        try:
+            table = _read_json(block, explicit)
+        except pa.ArrowInvalid:
+            break
+        if _has_huge_numbers(table):
+            break
+        explicit = pa.schema([pa.field(field.name, _without_timestamps(field.type)) for field in table.schema])
+        if explicit == table.schema:
+            return table
+    return _parsed_slowly(block, location, line)
+
+
+def _read_json(block: bytes, explicit: pa.Schema | None) -> pa.Table:
+    return pajson.read_json(
+        pa.BufferReader(block),
+        pajson.ReadOptions(use_threads=False, block_size=len(block) + 1),
+        pajson.ParseOptions(explicit_schema=explicit, unexpected_field_behavior="infer"),
+    )
+
+
+def _has_huge_numbers(table: pa.Table) -> bool:
+    """Whether a number may have been an integer beyond 64 bits, which pyarrow rounds."""
+    floats = [column for column in table.columns if pa.types.is_floating(column.type)]
+    return any((pc.max(pc.abs(column)).as_py() or 0) >= 2**63 for column in floats)
+
+
+def _without_timestamps(kind: pa.DataType) -> pa.DataType:
+    """A type in which texts that look like times stay texts."""
+    if pa.types.is_timestamp(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_without_timestamps(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(f.name, _without_timestamps(f.type)) for f in kind])
+    return kind
+
+
+def _parsed_slowly(block: bytes, location: str, line: int) -> pa.Table | None:
+    """What pyarrow cannot read: values of several kinds in one column (as JSON text), NaN; or the broken line named."""
+    rows: list[dict[str, Any]] = []
+    for k, text in enumerate(block.split(b"\n")):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text.decode("utf-8-sig", "surrogateescape"))
+        except ValueError as error:
+            raise InputError(f"{location}: line {line + k} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{location}: line {line + k} is not a JSON object but a {type(row).__name__}")
+        rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _column(values: list[Any]) -> pa.Array:
+    try:
+        if any(isinstance(v, str) for v in values):
+            return pa.array([_bytes(v) for v in values], pa.binary()).cast(pa.string(), safe=False)
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        texts = [None if v is None else _bytes(v) for v in values]
+        return pa.array(texts, pa.binary()).cast(pa.string(), safe=False)
+
+
+def _bytes(value: object) -> bytes | None:
+    """A text's bytes as they stood in the file, and other values as JSON."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "surrogateescape" if _escaped(text) else "surrogatepass")
+
+
+def _escaped(text: str) -> bool:
+    """Whether every lone surrogate of a text stands for a byte that was no UTF-8."""
+    return all(0xDC80 <= ord(c) <= 0xDCFF for c in text if 0xD800 <= ord(c) <= 0xDFFF)
+
+
+def dataset_tables(name: str, arguments: Mapping[str, str]) -> Iterator[pa.Table]:
+    """The rows of a Hugging Face dataset, streamed.
+
+    Errors: InputError with what `datasets` says.
+    """
+    from datasets import IterableDataset, load_dataset
+    from datasets.exceptions import DatasetsError
+
+    try:
+        rows = load_dataset(**arguments, streaming=True)
+        assert isinstance(rows, IterableDataset)
+        for batch in rows.with_format("arrow").iter(DATASET_ROWS):
+            yield batch.replace_schema_metadata(None)
+    except (OSError, ValueError, DatasetsError, ImportError, RuntimeError) as error:
+        raise InputError(f"{name}: `datasets` cannot load it: {one_line(error)}") from None

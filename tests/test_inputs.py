@@ -1,0 +1,304 @@
+"""Every kind of input becomes the same documents, and what does not fit is named."""
+
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+import pytest
+from conftest import PROSE, SAMPLE, carry_out, command, digests, documents, write_recipe, write_shard
+
+from curate.errors import InputError, RecipeError
+from curate.inspect import connect
+
+ROWS = [{"text": f"{PROSE} {k}", "url": f"https://example.org/{k}", "n": k} for k in range(20)]
+
+
+def write_lines(path, rows, codec=None):
+    data = "".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if codec == "gzip":
+        path.write_bytes(gzip.compress(data))
+    elif codec == "zstd":
+        with pa.CompressedOutputStream(str(path), "zstd") as stream:
+            stream.write(data)
+    else:
+        path.write_bytes(data)
+    return path
+
+
+def output(run):
+    return pq.read_table(sorted((run / "data").glob("*.parquet")))
+
+
+def corpus(run, columns):
+    with connect(run) as connection:
+        return connection.execute(f"SELECT {columns} FROM corpus ORDER BY file, row").fetchall()
+
+
+@pytest.mark.parametrize(("ending", "codec"), [(".jsonl", None), (".jsonl.gz", "gzip"), (".jsonl.zst", "zstd")])
+def test_json_lines_give_what_the_same_rows_give_as_parquet(tmp_path, ending, codec):
+    write_lines(tmp_path / "lines" / f"a{ending}", ROWS, codec)
+    write_shard(tmp_path / "parquet" / "a.parquet", [row["text"] for row in ROWS],
+                url=[row["url"] for row in ROWS], n=[row["n"] for row in ROWS])  # fmt: skip
+    outputs = []
+    for name in ("lines", "parquet"):
+        (tmp_path / f"of-{name}").mkdir()
+        recipe, run = write_recipe(tmp_path / f"of-{name}", tmp_path / name)
+        assert carry_out(recipe)["documents_in"] == 20
+        outputs.append(output(run))
+        assert documents(run, "file, row")[3] == (f"a{ending}" if name == "lines" else "a.parquet", 3)
+        assert corpus(run, "input.n, input.url")[7] == (7, "https://example.org/7")
+        assert command("verify", run, "--inputs").returncode == 0
+    assert outputs[0].equals(outputs[1])
+
+
+def test_json_lines_are_converted_once_and_again_when_they_change(tmp_path):
+    path = write_lines(tmp_path / "in" / "a.jsonl", ROWS)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    before, bytes_before = {p.name: p.stat().st_mtime_ns for p in (run / "inputs").iterdir()}, digests(run)
+    carry_out(recipe)
+    assert {p.name: p.stat().st_mtime_ns for p in (run / "inputs").iterdir()} == before
+    assert digests(run) == bytes_before
+    write_lines(path, ROWS[:19])
+    assert carry_out(recipe)["documents_in"] == 19
+
+
+def test_columns_of_several_kinds_and_text_like_times_stay_what_they_were(tmp_path):
+    rows = [
+        {"text": PROSE, "mixed": "a", "at": "2024-01-01 00:00:00", "n": 1, "big": 2**63},
+        {"text": PROSE + " 2", "mixed": [1, {"b": None}], "at": None, "n": 2.5, "big": 1},
+        f'{{"text": "{PROSE} 3", "mixed": {{"c": "é"}}, "n": NaN}}\n',
+        "\n",
+    ]
+    write_lines(tmp_path / "in" / "a.jsonl", rows)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    table = output(run)
+    assert table["mixed"].to_pylist() == ["a", '[1, {"b": null}]', '{"c": "é"}']
+    assert table["at"].to_pylist()[0] == "2024-01-01 00:00:00"
+    assert table["big"].to_pylist() == [str(2**63), "1", None]  # wider than any integer type that suits both
+    assert table["n"].to_pylist()[:2] == [1, 2.5]
+
+
+def test_types_may_widen_from_block_to_block(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.spool.BLOCK_BYTES", 3000)
+    rows = [{"text": f"{PROSE} {k}", "n": k if k < 10 else k + 0.5, "m": None if k < 15 else {"deep": [k]}}
+            for k in range(20)]  # fmt: skip
+    write_lines(tmp_path / "in" / "a.jsonl", rows)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    assert output(run)["n"].to_pylist() == [row["n"] for row in rows]
+    assert output(run)["m"].to_pylist() == [row["m"] for row in rows]
+    assert [p.suffix for p in (run / "inputs").iterdir()] == [".parquet"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"text": "cut o', "a.jsonl: line 21 is not JSON"),
+        ("[1, 2]\n", "a.jsonl: line 21 is not a JSON object but a list"),
+        ("plain text\n", "a.jsonl: line 21 is not JSON"),
+    ],
+)
+def test_a_broken_line_is_named_or_its_file_quarantined(tmp_path, line, problem):
+    write_lines(tmp_path / "in" / "a.jsonl", [*ROWS, line])
+    write_lines(tmp_path / "in" / "b.jsonl", ROWS)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    with pytest.raises(InputError) as told:
+        carry_out(recipe)
+    assert problem in str(told.value)
+    assert "\n" not in str(told.value)
+    summary = carry_out(recipe, "on_error=quarantine")
+    assert (summary["quarantined"], summary["documents_in"]) == (["a.jsonl"], 20)
+    assert command("verify", run).returncode == 0
+
+
+def test_a_truncated_gzip_file_is_named(tmp_path):
+    path = write_lines(tmp_path / "in" / "a.jsonl.gz", ROWS, "gzip")
+    path.write_bytes(path.read_bytes()[:-30])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    with pytest.raises(InputError, match=r"a\.jsonl\.gz: cannot be read: Truncated"):
+        carry_out(recipe)
+
+
+def test_text_of_json_lines_that_is_no_utf8_is_a_row_with_a_reason(tmp_path):
+    write_lines(tmp_path / "in" / "a.jsonl", ROWS)
+    with (tmp_path / "in" / "a.jsonl").open("ab") as file:
+        file.write(b'{"text": "caf\xe9"}\n{"text": "\\ud83d half"}\n{"text": null}\n{"url": "no text"}\n')
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    reasons = [reason for (reason,) in documents(run, "reason")]
+    assert reasons[20:] == ["invalid_utf8", "invalid_utf8", "empty_text", "empty_text"]
+
+
+def test_several_inputs_bring_their_own_text_column_source_and_licence(tmp_path):
+    write_shard(tmp_path / "web" / "a.parquet", [PROSE], url=["https://example.org"])
+    pq.write_table(pa.table({"content": [PROSE + " book"], "pages": [7]}), tmp_path / "books.parquet")
+    write_lines(tmp_path / "talk.jsonl", [{"body": PROSE + " talk", "pages": 1.0}])
+    paths = [
+        {"paths": [str(tmp_path / "web")], "source": "web", "license": "CC0"},
+        {"paths": [str(tmp_path / "books.parquet")], "text": "content", "source": "books"},
+        {"paths": [str(tmp_path / "talk.jsonl")], "text": "body"},
+    ]
+    recipe, run = write_recipe(tmp_path, "", input={"paths": paths, "strata": ["source"]})
+    with pytest.raises(InputError, match=r"talk\.jsonl: column 'pages' holds double, and int64"):
+        carry_out(recipe)
+    write_lines(tmp_path / "talk.jsonl", [{"body": PROSE + " talk", "pages": 1}])
+    carry_out(recipe)
+    table = output(run)
+    assert table.schema.names == ["text", "url", "source", "license", "pages", "doc_id", "n_tokens"]
+    assert table["text"].to_pylist() == [PROSE, PROSE + " book", PROSE + " talk"]
+    assert table["source"].to_pylist() == ["web", "books", None]
+    assert table["license"].to_pylist() == ["CC0", None, None]
+    assert corpus(run, "input.source, input.pages, input.url") == [
+        ("books", 7, None), (None, 1, None), ("web", None, "https://example.org"),
+    ]  # fmt: skip
+    assert command("verify", run, "--inputs").returncode == 0
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert [(file.get("source"), file.get("license")) for file in manifest["inputs"]] == [
+        ("web", "CC0"), ("books", None), (None, None),
+    ]  # fmt: skip
+
+
+def test_another_text_column_of_an_entry_is_measured_anew(tmp_path):
+    pq.write_table(pa.table({"a": [PROSE], "b": ["short"]}), tmp_path / "x.parquet")
+    for column, kept in (("a", True), ("b", False), ("a", True)):
+        paths = [{"paths": [str(tmp_path / "x.parquet")], "text": column}]
+        rule = {"reason": "short", "signal": "n_words", "min": 5}
+        recipe, run = write_recipe(tmp_path, "", input={"paths": paths}, tier1={"rules": [rule]}, allow_empty=True)
+        carry_out(recipe)
+        assert documents(run, "kept") == [(kept,)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ({"text": "b"}, "has a column 'text' beside 'b'; rename one, or set input.text: b"),
+        ({"source": "web"}, "has a column 'source' of its own; leave `source` out of its entry"),
+        ({"text": "c"}, "no column 'c' (has: text, b, source); set input.text: text"),
+    ],
+)
+def test_an_entry_that_does_not_fit_its_file_is_refused(tmp_path, entry, problem):
+    write_shard(tmp_path / "a.parquet", [PROSE], b=["x"], source=["y"])
+    recipe, _ = write_recipe(tmp_path, "", input={"paths": [{"paths": [str(tmp_path / "a.parquet")], **entry}]})
+    with pytest.raises(InputError) as told:
+        carry_out(recipe)
+    assert problem in str(told.value)
+
+
+CHATS = [
+    [{"role": "user", "content": PROSE}, {"role": "assistant", "content": "It is a fox."}],
+    [{"role": "user", "content": "hi"}, {"role": "assistant", "content": None}],
+    [],
+    None,
+]
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".jsonl"])
+def test_messages_are_measured_as_text_and_come_out_unchanged(tmp_path, ending):
+    (tmp_path / "in").mkdir()
+    if ending == ".parquet":
+        pq.write_table(pa.table({"chat": CHATS, "k": range(4)}), tmp_path / "in" / "a.parquet")
+    else:
+        write_lines(tmp_path / "in" / "a.jsonl", [{"chat": chat, "k": k} for k, chat in enumerate(CHATS)])
+    rules = [{"reason": "short", "signal": "n_words", "min": 3}]
+    recipe, run = write_recipe(
+        tmp_path, "", input={"paths": [str(tmp_path / "in")], "messages": "chat"}, tier1={"rules": rules}
+    )
+    carry_out(recipe)
+    assert documents(run, "reason, raw_n_bytes") == [
+        (None, len(PROSE) + 2 + len("It is a fox.")), ("short", 4), ("empty_text", 0), ("empty_text", 0),
+    ]  # fmt: skip
+    table = output(run)
+    assert table["chat"].to_pylist() == CHATS[:1]
+    assert "text" not in table.schema.names
+    assert corpus(run, "input.chat[2].content")[0] == ("It is a fox.",)
+    assert command("verify", run, "--inputs").returncode == 0
+
+
+def test_messages_and_text_are_told_apart(tmp_path):
+    pq.write_table(pa.table({"chat": CHATS, "text": ["x"] * 4}), tmp_path / "a.parquet")
+    recipe, _ = write_recipe(tmp_path, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"column 'chat' holds messages; set input.messages: chat"):
+        carry_out(recipe, "input.text=chat")
+    with pytest.raises(InputError, match="column 'text' holds string, not messages"):
+        carry_out(recipe, "input.messages=text")
+    with pytest.raises(RecipeError, match="messages takes the place of text; set one of them"):
+        carry_out(recipe, "input.messages=chat", "input.text=text")
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory):
+    """An S3 server on this machine with the sample in its bucket, and the environment that leads there."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "a-secret-that-nobody-may-see",
+        "AWS_REGION": "us-east-1",
+    }
+    store = pyarrow.fs.S3FileSystem(
+        endpoint_override=environment["AWS_ENDPOINT_URL"], access_key="key", secret_key="x", region="us-east-1",
+        allow_bucket_creation=True,
+    )  # fmt: skip
+    store.create_dir("corpus")
+    for path in SAMPLE.glob("*.parquet"):
+        with store.open_output_stream(f"corpus/web/{path.name}") as stream:
+            stream.write(path.read_bytes())
+    with store.open_output_stream("corpus/lines/a.jsonl.gz", compression=None) as stream:
+        stream.write(gzip.compress("".join(json.dumps(row) + "\n" for row in ROWS).encode()))
+    yield environment
+    server.stop()
+
+
+@pytest.mark.parametrize("pattern", ["s3://corpus/web", "s3://corpus/**/*.parquet"])
+def test_an_object_store_gives_what_local_files_give(tmp_path, bucket, pattern):
+    outputs = []
+    for name, place in (("local", SAMPLE), ("store", pattern)):
+        (tmp_path / name).mkdir()
+        recipe, run = write_recipe(tmp_path / name, place, tier1={"rules": ["gopher"]})
+        done = command("run", recipe, "--workers", 2, "--quiet", **bucket)
+        assert done.returncode == 0, done.stderr
+        outputs.append(output(run))
+    assert outputs[0].equals(outputs[1])
+    assert documents(run, "file")[0][0].startswith("s3://corpus/web/")
+    told = "".join(p.read_text() for p in [run / "run.log", run / "run.json", run / "manifest.json"])
+    assert "a-secret-that-nobody-may-see" not in told
+
+
+def test_json_lines_come_from_an_object_store_too(tmp_path, bucket):
+    recipe, run = write_recipe(tmp_path, "s3://corpus/lines/*.jsonl.gz")
+    done = command("run", recipe, "--quiet", **bucket)
+    assert done.returncode == 0, done.stderr
+    assert len(documents(run)) == 20
+
+
+def test_what_an_object_store_lacks_is_one_line(tmp_path, bucket):
+    recipe, _ = write_recipe(tmp_path, "s3://corpus/none/*.parquet")
+    done = command("run", recipe, **bucket)
+    assert (done.returncode, done.stderr) == (1, "Error: input.paths: s3://corpus/none/*.parquet matches no file\n")
+    recipe, _ = write_recipe(tmp_path, "nowhere://x")
+    assert command("run", recipe).stderr == "Error: input.paths: nowhere://: Protocol not known: nowhere\n"
+
+
+def test_a_dataset_is_loaded_once_by_the_library_that_made_it(tmp_path):
+    write_lines(tmp_path / "set" / "train.jsonl", ROWS)
+    write_lines(tmp_path / "set" / "test.jsonl", ROWS[:3])
+    recipe, run = write_recipe(tmp_path, "", input={"paths": [{"dataset": str(tmp_path / "set"), "source": "mine"}]})
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    done = command("run", recipe, "--quiet", **offline)
+    assert done.returncode == 0, done.stderr
+    assert documents(run, "file, row, kept")[19] == (f"datasets://{tmp_path}/set/train", 19, True)
+    assert output(run)["url"].to_pylist() == [row["url"] for row in ROWS]
+    spooled = [p.stat().st_mtime_ns for p in (run / "inputs").iterdir()]
+    assert command("run", recipe, "--quiet", **offline).returncode == 0
+    assert [p.stat().st_mtime_ns for p in (run / "inputs").iterdir()] == spooled
+    done = command("run", recipe, "--set", "input.paths=[{dataset: nobody/nothing}]", "--quiet", **offline)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: datasets://nobody/nothing/train: `datasets` cannot load it: ")
+    assert done.stderr.count("\n") == 1
