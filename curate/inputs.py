@@ -21,6 +21,7 @@ from curate.storage import expand, is_remote, one_line, opened, status
 
 FOLDER = "inputs"  # of the run directory: what was spooled
 JSON_LINES = tuple(f"{suffix}{codec}" for suffix in (".jsonl", ".ndjson", ".json") for codec in ("", *CODECS))
+IN_FOLDERS = (".parquet", *JSON_LINES[: -1 - len(CODECS)])  # a .json file in a folder is often something else
 NOT_READ = (".csv", ".txt", ".tsv", ".gz", ".zst", ".arrow", ".zip")
 EDGE_BYTES = 1 << 16
 THREADS = 16
@@ -101,7 +102,7 @@ def _matches(pattern: str) -> list[Path]:
 
 
 def _is_input(name: str) -> bool:
-    return name.endswith((".parquet", *(ending for ending in JSON_LINES if ".json" not in ending or "l" in ending)))
+    return name.endswith(IN_FOLDERS)
 
 
 def _is_inside_run(folder: Path, top: Path) -> bool:

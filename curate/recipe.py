@@ -107,7 +107,7 @@ class Input(Section):
 
     @model_validator(mode="after")
     def _text_or_messages(self) -> "Input":
-        if self.messages is not None and ("text" in self.model_fields_set or any(e.text for e in self.entries())):
+        if self.messages is not None and (self.text != "text" or any(e.text for e in self.entries())):
             raise ValueError("messages takes the place of text; set one of them")
         return self
 

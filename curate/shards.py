@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
-from curate.corpus import Source, read_documents
+from curate.corpus import Source, Unit, read_documents
 from curate.decide import DECISIONS, rebuffered
 from curate.edits import apply_edits
 from curate.errors import InputError
@@ -34,7 +34,7 @@ class ShardTask:
     bytes: int  # of text
     digest: str
     decisions: tuple[str, ...]
-    edits: tuple[str, ...]
+    edits: tuple[tuple[str, tuple[Unit, ...]], ...]  # parts of the edits and what they cover
     sources: Mapping[int, Source]
     text: str
     schema: pa.Schema  # of the input columns
@@ -64,7 +64,7 @@ def plan_shards(
         for shard, size in _shard_sizes(ledger.run / part.path).items():
             holding.setdefault(shard, []).append(part.path)
             sizes[shard] = sizes.get(shard, 0) + size
-    edited = tuple(part.path for part in edits)
+    edited = tuple((part.path, part.units) for part in edits)
     tasks = []
     for shard in sorted(sizes):
         name = f"train-{shard:05d}-of-{len(sizes):05d}.parquet"
@@ -148,13 +148,14 @@ def _documents(task: ShardTask, kept: pa.Table) -> Iterator[pa.Table]:
     for a, b in zip(starts, [*starts[1:], len(rows)], strict=True):
         file_no, wanted = int(file_nos[a]), rows[a:b]
         source = task.sources[file_no]
+        edits = _edits_of(task, file_no, int(wanted[0]), int(wanted[-1]))
         position, done = int(wanted[0]), 0
         for batch in read_documents(source, int(wanted[0]), int(wanted[-1]) + 1, task.schema.names):
             upto = int(np.searchsorted(wanted, position + len(batch)))
             if upto > done:
                 here = wanted[done:upto]
                 table = pa.Table.from_batches([batch]).take(pa.array(here - position))
-                yield _edited(_fitted(table, task.schema, source.location), here, file_no, task)
+                yield _edited(_fitted(table, task.schema, source.location), here, edits, task.text)
             position += len(batch)
             done = upto
 
@@ -173,18 +174,30 @@ def _fitted(table: pa.Table, schema: pa.Schema, path: str) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _edited(table: pa.Table, rows: np.ndarray, file_no: int, task: ShardTask) -> pa.Table:
-    """`table` with the edits of its rows made in the text column."""
-    if not task.edits:
+def _edits_of(task: ShardTask, file_no: int, first: int, last: int) -> pa.Table | None:
+    """The edits of rows `first` to `last` of a file, sorted by place; None where there can be none."""
+    run = Path(task.run)
+    covering = [run / path for path, units in task.edits
+                if any(u.file_no == file_no and u.start <= last and u.stop > first for u in units)]  # fmt: skip
+    if not covering:
+        return None
+    wanted = [("file_no", "=", file_no), ("row", ">=", first), ("row", "<=", last)]
+    table = pq.read_table(covering, columns=["row", "start", "end", "replacement"], filters=wanted)
+    return table.sort_by([("row", "ascending"), ("start", "ascending")]).combine_chunks()
+
+
+def _edited(table: pa.Table, rows: np.ndarray, edits: pa.Table | None, column: str) -> pa.Table:
+    """`table`, which holds `rows` of a file, with their edits made in the text column."""
+    if edits is None:
         return table
-    wanted = [("file_no", "=", file_no), ("row", ">=", int(rows[0])), ("row", "<=", int(rows[-1]))]
-    edits = pq.read_table([Path(task.run) / path for path in task.edits], filters=wanted)
-    places = np.searchsorted(rows, edits["row"].to_numpy())
-    found = rows[np.minimum(places, len(rows) - 1)] == edits["row"].to_numpy()
-    edits = edits.set_column(edits.schema.get_field_index("row"), "row", pa.array(places)).filter(pa.array(found))
-    edits = edits.sort_by([("row", "ascending"), ("start", "ascending")])
-    k = table.schema.get_field_index(task.text)
-    text = apply_edits(table[task.text].combine_chunks(), edits).cast(table.schema.field(k).type)
+    edited = edits["row"].to_numpy()
+    first, last = np.searchsorted(edited, rows[0]), np.searchsorted(edited, rows[-1], "right")
+    here = edits.slice(first, last - first)
+    places = np.searchsorted(rows, here["row"].to_numpy())
+    kept = rows[places] == here["row"].to_numpy()
+    here = here.set_column(0, "row", pa.array(places)).filter(pa.array(kept))
+    k = table.schema.get_field_index(column)
+    text = apply_edits(table[column].combine_chunks(), here).cast(table.schema.field(k).type)
     return table.set_column(k, table.schema.field(k), text)
 
 

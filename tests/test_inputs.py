@@ -227,7 +227,7 @@ def test_messages_and_text_are_told_apart(tmp_path):
     with pytest.raises(InputError, match="column 'text' holds string, not messages"):
         carry_out(recipe, "input.messages=text")
     with pytest.raises(RecipeError, match="messages takes the place of text; set one of them"):
-        carry_out(recipe, "input.messages=chat", "input.text=text")
+        carry_out(recipe, "input.messages=chat", "input.text=k")
 
 
 @pytest.fixture(scope="module")
