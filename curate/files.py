@@ -56,7 +56,8 @@ def sha256_of(path: Path) -> str:
 
 def remove_asides(run: Path) -> None:
     """Delete what killed processes left half written in a run directory."""
-    places = (run.glob(f"{ASIDE}*"), (run / "data").glob(f"{ASIDE}*"), (run / "ledger").rglob(f"{ASIDE}*"))
+    folders = (run, run / "data", run / "inputs")
+    places = [folder.glob(f"{ASIDE}*") for folder in folders] + [(run / "ledger").rglob(f"{ASIDE}*")]
     for path in (path for place in places for path in place):
         with suppress(OSError):
             path.unlink()

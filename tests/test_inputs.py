@@ -54,6 +54,15 @@ def test_json_lines_give_what_the_same_rows_give_as_parquet(tmp_path, ending, co
     assert outputs[0].equals(outputs[1])
 
 
+def test_what_a_killed_conversion_left_half_written_is_removed(tmp_path):
+    write_lines(tmp_path / "in" / "a.jsonl", ROWS)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    (run / "inputs" / ".aside-1-x.parquet-0").write_bytes(b"PAR1")
+    carry_out(recipe)
+    assert [p.suffix for p in (run / "inputs").iterdir()] == [".parquet"]
+
+
 def test_json_lines_are_converted_once_and_again_when_they_change(tmp_path):
     path = write_lines(tmp_path / "in" / "a.jsonl", ROWS)
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
