@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/ready                ## set everything up and run the main job on the packaged sample
 	$(BIN)/curate demo
 
-test: $(VENV)/ready                ## set everything up and pass all tests
+test: $(VENV)/ready $(VENV)-s3/ready  ## set everything up and pass all tests
 	$(BIN)/python -m pytest
 
 check: $(VENV)/ready               ## style, types, docs
@@ -25,7 +25,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info runs
+	rm -rf $(VENV) $(VENV)-s3 build dist *.egg-info runs
 
 # The environment, made anew when what it is made from changes.
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -35,5 +35,16 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	else \
 	    test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
 	    $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'; \
+	fi
+	@touch $@
+
+# An S3 server for the tests of object stores, by itself because its dependencies and ours contradict each other.
+$(VENV)-s3/ready: tests/s3-requirements.txt
+	@if command -v uv >/dev/null 2>&1; then \
+	    test -x $(VENV)-s3/bin/python || uv venv --quiet --python "$$(command -v $(PYTHON))" $(VENV)-s3; \
+	    uv pip install --quiet --python $(VENV)-s3/bin/python --requirement $<; \
+	else \
+	    test -x $(VENV)-s3/bin/python || $(PYTHON) -m venv $(VENV)-s3; \
+	    $(VENV)-s3/bin/python -m pip install --quiet --requirement $<; \
 	fi
 	@touch $@
