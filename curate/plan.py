@@ -16,7 +16,8 @@ from curate.progress import Log
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, check_conditions, columns_named, resolve
 
-ON_DEMAND = ("hashes",)  # groups that are measured only where the recipe needs them; all others always are
+# Groups that are measured only where the recipe needs them; all others always are.
+ON_DEMAND = ("hashes", "repeated_lines", "ngrams")
 
 
 @dataclass(frozen=True)

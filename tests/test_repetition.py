@@ -1,4 +1,4 @@
-"""Repetition kernels against slow, obvious oracles."""
+"""Repetition kernels against slow, obvious oracles, and the rules of `gopher_repetition` at their bounds."""
 
 from collections import defaultdict
 from itertools import groupby
@@ -7,12 +7,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import carry_out, documents, write_recipe, write_shard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_kernels import PIECES, TEXTS, assert_counts, split_words
 
 import curate.sample
 from curate import kernels
+from curate.filters.repetition import repeated_lines, repeated_ngrams
+from curate.inspect import connect
+from curate.rules import named_set
 
 SAMPLE = [
     text
@@ -167,3 +171,81 @@ def test_a_long_text_of_one_thing_takes_no_longer_than_its_length_asks(unit):
     assert lines["duplicate_lines"][0].as_py() == max(lines["lines"][0].as_py() - 1, 0)
     repeated, characters = (ngrams[name][0].as_py() for name in ("duplicate_5gram_characters", "word_characters"))
     assert repeated in (0, characters - 1, characters - 2, characters - 12)  # all but the first
+
+
+@pytest.mark.parametrize("signal", [repeated_lines, repeated_ngrams])
+def test_ratios_are_null_without_words_and_0_without_repetition(signal):
+    columns = signal(pa.array([None, "", " \n", "word"]))
+    assert {name: column.to_pylist() for name, column in columns.items()} == {
+        name: [None, None, None, 0] for name in signal.writes
+    }
+
+
+# Rules
+
+
+def filler(n):
+    """`n` words of four characters that all differ."""
+    return [f"{k:04}" for k in range(n)]
+
+
+def at_the_bounds():
+    """For each rule a text that lies on its bound, and one that lies just beyond it."""
+    lines = [f"line {k}" for k in range(7)]
+    for reason, between in (("too_many_duplicate_lines", "\n"), ("too_many_duplicate_paragraphs", "\n\n")):
+        yield reason, between.join(lines + lines[:3]), between.join(lines[:6] + lines[:4])
+    for units, between in (("lines", "\n"), ("paragraphs", "\n\n")):
+        on, beyond = ["12345", "1234567890", "12345", "abcde"], ["12345", "123456789", "12345", "abcde"]
+        yield f"too_much_text_in_duplicate_{units}", between.join(on), between.join(beyond)
+    for n, share in ((2, 0.2), (3, 0.18), (4, 0.16)):
+        places, gram = round(100 * share / n), [f"top{k}" for k in range(n)]
+        others = filler(100 - n * places)
+        words = [word for k in range(places) for word in (*gram, others[k])] + others[places:]
+        yield f"too_much_text_in_top_{n}gram", " ".join(words), " ".join(words[:-1])
+    for n, share in zip(range(5, 11), (0.15, 0.14, 0.13, 0.12, 0.11, 0.1), strict=True):
+        words = filler(round(100 * (1 - share)))
+        words = words[: round(100 * share)] + words
+        yield f"too_much_text_in_duplicate_{n}grams", " ".join(words), " ".join(words[:-1])
+
+
+def reasons_given(folder, texts):
+    """The reasons that the set gives for each text."""
+    write_shard(folder / "in" / "a.parquet", texts)
+    fields = {"tier1": {"rules": ["gopher_repetition"]}, "dedup": {"exact": False}, "allow_empty": True}
+    recipe, run = write_recipe(folder, folder / "in", **fields)
+    carry_out(recipe)
+    return [reasons for (reasons,) in documents(run, "reasons")]
+
+
+def test_each_rule_keeps_a_document_on_its_bound_and_drops_one_beyond_it(tmp_path):
+    cases = list(at_the_bounds())
+    assert [reason for reason, _, _ in cases] == [rule.reason for rule in named_set("gopher_repetition")]
+    given = reasons_given(tmp_path, [text for _, on, beyond in cases for text in (on, beyond)])
+    told = [(reason, reason in given[2 * k], reason in given[2 * k + 1]) for k, (reason, _, _) in enumerate(cases)]
+    assert told == [(reason, False, True) for reason, _, _ in cases]
+
+
+def test_duplicate_ngrams_do_not_judge_scripts_without_spaces_but_lines_and_top_ngrams_do(tmp_path):
+    han, latin = ([chr(first + k) for k in range(60)] for first in (0x4E00, 0xC0))
+    texts = ["".join(han[:40] + han), " ".join(latin[:40] + latin), "".join(f"天天{letter}" for letter in han)]
+    passage, spaced, top = reasons_given(tmp_path, texts)
+    assert passage == []
+    assert spaced == [f"too_much_text_in_duplicate_{n}grams" for n in range(5, 11)]
+    assert top == ["too_much_text_in_top_2gram"]
+
+
+def test_repetition_is_measured_only_where_a_rule_or_a_condition_names_it(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", ["some words\nsome words"])
+    lines = {"reason": "mine", "signal": "duplicate_line_ratio", "max": 1}
+    ngrams = {"reason": "others", "signal": "n_words", "max": 1, "if": "top_2gram_character_ratio > 1"}
+    for rules, expected in (
+        ([], []),
+        ([lines], [repeated_lines]),
+        ([lines, ngrams], [repeated_lines, repeated_ngrams]),
+    ):
+        recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": rules})
+        carry_out(recipe)
+        with connect(run) as connection:
+            columns = {name for name, *_ in connection.execute("DESCRIBE documents").fetchall()}
+        found = [signal for signal in (repeated_lines, repeated_ngrams) if columns & set(signal.writes)]
+        assert found == expected
