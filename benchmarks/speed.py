@@ -61,6 +61,8 @@ def kernel_table(texts: pa.Array) -> list[str]:
     statistics = (kernels.count_characters, kernels.count_words, kernels.count_lines)
     rows = [(f"`{kernel.__name__}`", [kernel], None) for kernel in statistics]
     rows.append(("the three together", list(statistics), 250))
+    rows.append(("`count_repeated_lines`", [kernels.count_repeated_lines], None))
+    rows.append(("`count_ngrams` (repeated n-grams, all orders)", [kernels.count_ngrams], 60))
     rows.append(("`content_hashes` (text and normalised text)", [content_hashes], None))
     everything = [signal for signals in registry.groups().values() for signal in signals]
     rows.append(("all signals, with their ratios", everything, None))

@@ -19,7 +19,8 @@ from curate.recipe import Recipe
 from curate.rules import ResolvedRule, check_conditions, columns_named, resolve
 from curate.storage import status
 
-ON_DEMAND = ("hashes",)  # groups that are measured only where the recipe needs them; all others always are
+# Groups that are measured only where the recipe needs them; all others always are.
+ON_DEMAND = ("hashes", "repeated_lines", "ngrams")
 
 
 @dataclass(frozen=True)

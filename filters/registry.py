@@ -19,7 +19,7 @@ Columns = dict[str, pa.Array]
 Measure = Callable[[pa.Array], Columns]
 FindEdits = Callable[[pa.Array], pa.Table]
 
-MODULES = ("curate.filters.text", "curate.filters.lines", "curate.filters.duplicates")
+MODULES = ("curate.filters.text", "curate.filters.lines", "curate.filters.repetition", "curate.filters.duplicates")
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,18 @@ def _load_u64(context: Any, data: Any, i: Any) -> Any:  # noqa: ANN401 - numba's
 load_u64: Any = intrinsic(_load_u64)
 
 
+def _trailing_zeros(context: Any, number: Any) -> Any:  # noqa: ANN401 - numba's protocol
+    """How many of the lowest bits of a 64-bit number are 0; 64 for 0: numba has no public name for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), generate
+
+
+trailing_zeros: Any = intrinsic(_trailing_zeros)
+
+
 def is_compiled() -> bool:
     """Whether an earlier process compiled every kernel and left it on the disk."""
     return (Path(cache_folder()) / "complete").exists()

@@ -42,17 +42,13 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
         out = counts[row]
         after_blank = True
         while start < end:
-            stop = start
-            while stop + 8 <= end and not _holds_newline(load_u64(data, stop)):
-                stop += 8
-            while stop < end and data[stop] != NEWLINE:
-                stop += 1
-            begin, finish, first, last = _strip(data, start, stop)
+            stop = line_end(data, start, end)
+            begin, finish, first, last = strip(data, start, stop)
             start = stop + 1
             if begin >= finish:
                 after_blank = True
                 continue
-            length = finish - begin - _continuations(data, begin, finish)
+            length = finish - begin - continuations(data, begin, finish)
             out[0] += 1
             out[1] += length
             out[2] += after_blank
@@ -77,7 +73,17 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
 
 
 @inline
-def _continuations(data: Bytes, begin: int, end: int) -> int:
+def line_end(data: Bytes, start: int, end: int) -> int:
+    """Where the line that begins at `start` ends: at the next newline, or at `end`."""
+    while start + 8 <= end and not _holds_newline(load_u64(data, start)):
+        start += 8
+    while start < end and data[start] != NEWLINE:
+        start += 1
+    return start
+
+
+@inline
+def continuations(data: Bytes, begin: int, end: int) -> int:
     """How many bytes go on with a character that an earlier byte began: those of the form 10xxxxxx."""
     count = np.int64(0)
     while begin + 8 <= end:
@@ -99,7 +105,7 @@ def _holds_newline(eight: int) -> bool:
 
 
 @inline
-def _strip(data: Bytes, begin: int, finish: int) -> tuple[int, int, int, int]:
+def strip(data: Bytes, begin: int, finish: int) -> tuple[int, int, int, int]:
     """Bounds of data[begin:finish] without white space at either end, and its first and last code point."""
     first = last = np.int64(0)
     while begin < finish:
