@@ -64,7 +64,7 @@ def run(
             with scratch_database(directory, threads) as database:
                 digest = decide_stage(recipe, plan, ledger, database, log)
                 _write_run_facts(recipe, plan, threads)
-                stages = _stages(ledger, database)
+                stages = count_stages(ledger, database)
                 if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
                     build_index(recipe, ledger, plan.groups, stages, plan.root, plan.inputs, database)
                     raise EmptyOutputError(_nothing_kept(directory, stages))
@@ -191,7 +191,8 @@ def _unfinish(run: Path) -> None:
         sync(run)
 
 
-def _stages(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+def count_stages(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Documents and tokens by stage and reason, of the decisions in force."""
     decisions = read_parquet(ledger.run / part.path for part in ledger.of(decide.DECISIONS))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens FROM {decisions}"

@@ -159,12 +159,12 @@ def _documents(task: ShardTask, kept: pa.Table) -> Iterator[pa.Table]:
             if upto > done:
                 here = wanted[done:upto]
                 table = pa.Table.from_batches([batch]).take(pa.array(here - position))
-                yield _edited(_fitted(table, task.schema, path), here, file_no, task)
+                yield _edited(fitted(table, task.schema, path), here, file_no, task)
             position += len(batch)
             done = upto
 
 
-def _fitted(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
+def fitted(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
     """`table` in the frozen schema: missing columns null, types as unified."""
     columns = []
     for field in schema:
