@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from curate.errors import RecipeError, did_you_mean
 
@@ -36,11 +45,15 @@ NOT_BUILT: dict[str, Any] = {
 }
 
 
+SIZE = r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*"
+SHARE = r"\s*\d+(\.\d+)?\s*%\s*"
+
+
 def parse_size(value: object) -> object:
     """Bytes from a number or from text like 10MB (decimal) or 64MiB (binary)."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*", value)
+    match = re.fullmatch(SIZE, value)
     if match is None:
         raise ValueError(f"{value!r} is not a size; write bytes, or a number with kB, MB, GB, KiB, MiB, GiB")
     number, unit, binary = match.groups()
@@ -61,8 +74,24 @@ def not_empty(value: list[Any]) -> list[Any]:
     return value
 
 
-Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0, lt=2**63)]
-Share = Annotated[float | int, BeforeValidator(parse_share), Field(ge=0)]
+def _or_text(number: dict[str, Any], pattern: str, example: str) -> WithJsonSchema:
+    """The JSON schema of a number that may be written as text."""
+    text = {"type": "string", "pattern": f"^{pattern}$", "description": f"as in {example}"}
+    return WithJsonSchema({"anyOf": [number, text]})
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    Field(gt=0, lt=2**63),
+    _or_text({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 2**63}, SIZE, "10MB or 64MiB"),
+]
+Share = Annotated[
+    float | int,
+    BeforeValidator(parse_share),
+    Field(ge=0),
+    _or_text({"type": "number", "minimum": 0}, SHARE, "15%"),
+]
 
 
 class Section(BaseModel):
@@ -83,7 +112,7 @@ class Source(Section):
 class Input(Section):
     """Where the corpus is and which columns matter."""
 
-    paths: Annotated[list[str | Source], AfterValidator(not_empty)] = Field(
+    paths: Annotated[list[str | Source], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] = Field(
         description="Parquet files, globs and directories, relative to the folder that curate is started in"
     )
     text: str = Field(default="text", description="the column with the text")
