@@ -291,7 +291,7 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="names the dataset")
     seed: int = Field(default=0, description="all randomness derives from it")
-    output: str | None = Field(default=None, description="the run directory; default: runs/NAME")
+    output: str | None = Field(default=None, description="the run directory; null means runs/ and the name")
     input: Input
     on_error: Literal["stop", "quarantine"] = Field(default="stop", description="what an unreadable file does")
     allow_empty: bool = Field(default=False, description="whether a run that keeps nothing is a success")

@@ -1,11 +1,13 @@
 """A small corpus for a forecast: batches of rows from evenly spaced places of a large one, the same at every call."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,7 +21,7 @@ MAX_BYTES = 64_000_000  # of text
 PLACE_DOCUMENTS = 64  # read in one piece
 MAX_PLACES = 512
 GOLDEN = (math.sqrt(5) - 1) / 2
-SKIP_BYTES = 256_000_000  # that are decoded and thrown away, over all places, to reach rows within large row groups
+DECODED_BYTES = 512_000_000  # of text, at most, to reach the rows: a row group is decoded from its begin
 
 
 @dataclass(frozen=True)
@@ -29,49 +31,76 @@ class Sample:
     path: Path
     documents: int
     text_bytes: int
-    places: int
     corpus_text_bytes: int  # of the whole corpus, as estimated
 
 
 def place_units(plan: Plan) -> list[Unit]:
-    """The rows to read: pieces of equal size, spread evenly over the corpus."""
-    numbers = list(plan.files)
-    rows = [plan.files[no].rows for no in numbers]
-    size = sum(sum(plan.files[no].group_bytes) for no in numbers)
-    documents = sum(rows)
+    """The rows to read: pieces of equal size, spread evenly over the corpus or what can be decoded of it."""
+    groups = [group for no, file in plan.files.items() for group in _row_groups(no, file)]
+    documents = sum(unit.stop - unit.start for unit, _ in groups)
+    size = sum(size for _, size in groups)
     wanted = min(max(SHARE * documents, MIN_DOCUMENTS), documents)
     wanted = max(1, math.floor(min(wanted, documents * MAX_BYTES / max(size, 1))))
+    if wanted == documents:
+        return [unit for unit, _ in groups]
     places = min(max(1, wanted // PLACE_DOCUMENTS), MAX_PLACES)
-    length = min(-(-wanted // places), documents // places)
+    return spread(_within_reach(groups, places), wanted, places)
+
+
+def _row_groups(file_no: int, file: InputFile) -> Iterator[tuple[Unit, int]]:
+    """Each row group with documents, and its bytes of text."""
+    start = 0
+    for rows, size in zip(file.group_rows, file.group_bytes, strict=True):
+        if rows:
+            yield Unit(file_no, start, start + rows), size
+        start += rows
+
+
+def _within_reach(groups: Sequence[tuple[Unit, int]], places: int) -> list[Unit]:
+    """The row groups to take places from, or the begin of huge ones: a row is reached through those before it."""
+    size = sum(size for _, size in groups)
+    if size <= DECODED_BYTES:
+        return [unit for unit, _ in groups]
+    count = max(1, min(places, len(groups), DECODED_BYTES * len(groups) // size))
+    touched = spread([unit for unit, _ in groups], count, count)[::-1]
+    chosen: list[tuple[Unit, int]] = []
+    for unit, size in groups:  # both are in the order of the input
+        inside = False
+        while touched and touched[-1].file_no == unit.file_no and touched[-1].start < unit.stop:
+            touched.pop()
+            inside = True
+        if inside:
+            chosen.append((unit, size))
+    reach = DECODED_BYTES // len(chosen)
+    return [
+        Unit(unit.file_no, unit.start, unit.start + max(1, (unit.stop - unit.start) * min(reach, size) // max(1, size)))
+        for unit, size in chosen
+    ]
+
+
+def spread(ranges: Sequence[Unit], wanted: int, places: int) -> list[Unit]:
+    """About `wanted` rows of `ranges` in pieces, one in each of `places` equal shares of all rows.
+
+    Where in its share a piece lies follows the golden ratio, so as not to be in step with anything that repeats.
+    """
+    rows = [unit.stop - unit.start for unit in ranges]
     ends = list(accumulate(rows))
+    places = min(places, ends[-1])
+    length = min(-(-wanted // places), ends[-1] // places)
     units: list[Unit] = []
-    file = 0
-    for k in range(places):  # one in each equal share of the corpus, and not in step with anything that repeats in it
-        first, last = documents * k // places, documents * (k + 1) // places - length
-        start = first + math.floor((last - first) * (k * GOLDEN % 1))
+    k = 0
+    for place in range(places):
+        first, last = ends[-1] * place // places, ends[-1] * (place + 1) // places - length
+        start = first + math.floor((last - first) * (place * GOLDEN % 1))
         stop = start + length
-        while start < stop:
-            while ends[file] <= start:
-                file += 1
-            begins = ends[file] - rows[file]
-            upto = min(stop, ends[file])
-            units.append(Unit(numbers[file], start - begins, upto - begins))
+        while start < stop:  # a piece may reach over several ranges
+            while ends[k] <= start:
+                k += 1
+            upto = min(stop, ends[k])
+            offset = ranges[k].start - (ends[k] - rows[k])
+            units.append(Unit(ranges[k].file_no, start + offset, upto + offset))
             start = upto
-    return [_within_reach(unit, plan.files[unit.file_no], SKIP_BYTES // len(units)) for unit in units]
-
-
-def _within_reach(unit: Unit, file: InputFile, skip: int) -> Unit:
-    """The unit, moved towards the begin of its row group where reading up to it would take too long."""
-    begin = 0
-    for rows in file.group_rows:
-        if begin + rows > unit.start:
-            break
-        begin += rows
-    before = unit_bytes(Unit(unit.file_no, begin, unit.start), file)
-    if before <= skip:
-        return unit
-    start = begin + (unit.start - begin) * skip // before
-    return Unit(unit.file_no, start, start + unit.stop - unit.start)
+    return units
 
 
 def write_sample(plan: Plan, folder: Path) -> Sample:
@@ -79,27 +108,40 @@ def write_sample(plan: Plan, folder: Path) -> Sample:
 
     Errors: InputError for a file that cannot be read.
     """
-    units = place_units(plan)
     path = folder / "sample.parquet"
+    tables: list[pa.Table] = []
     sizes: list[tuple[int, int]] = []  # of each place: its text, and what the footer thinks of it
-    with pq.ParquetWriter(path, plan.inputs, compression="zstd") as writer:
-        tables = []
-        for unit in units:
-            table = pa.concat_tables(_rows(plan, unit))
-            tables.append(table)
-            sizes.append((payload(table[plan.reading.text]), unit_bytes(unit, plan.files[unit.file_no])))
-        whole = pa.concat_tables(tables).combine_chunks()
-        writer.write_table(whole, row_group_size=max(1, len(whole)))
+    for unit, table in _read(plan, place_units(plan)):
+        tables.append(table)
+        sizes.append((payload(table[plan.reading.text]), unit_bytes(unit, plan.files[unit.file_no])))
+    whole = pa.concat_tables(tables).combine_chunks()
+    pq.write_table(whole, path, compression="zstd", row_group_size=max(1, len(whole)))
     known = sum(sum(file.group_bytes) for file in plan.files.values())
-    return Sample(path, len(whole), sum(size for size, _ in sizes), len(units), round(known * _correction(sizes)))
+    return Sample(path, len(whole), sum(size for size, _ in sizes), round(known * _correction(sizes)))
 
 
-def _rows(plan: Plan, unit: Unit) -> Iterator[pa.Table]:
-    source = plan.sources[unit.file_no]
-    check_unchanged(Path(source.path), source.size, source.mtime_ns)
-    columns = [name for name in plan.inputs.names if name in plan.files[unit.file_no].schema.names]
-    for batch in read_rows(Path(source.path), unit.start, unit.stop, columns):
-        yield fitted(pa.Table.from_batches([batch]), plan.inputs, Path(source.path))
+def _read(plan: Plan, units: Sequence[Unit]) -> Iterator[tuple[Unit, pa.Table]]:
+    """Pieces of `units` with their rows; those of one row group are read in one pass."""
+    for (no, _), group in groupby(units, key=lambda unit: (unit.file_no, _group_of(unit, plan.files[unit.file_no]))):
+        held = list(group)
+        file, source = plan.files[no], plan.sources[no]
+        check_unchanged(Path(source.path), source.size, source.mtime_ns)
+        columns = [name for name in plan.inputs.names if name in file.schema.names]
+        position = held[0].start
+        for batch in read_rows(Path(source.path), held[0].start, held[-1].stop, columns):
+            for unit in held:
+                first, last = max(unit.start, position), min(unit.stop, position + len(batch))
+                if first < last:
+                    # A slice would keep the whole batch in memory.
+                    rows = batch.take(pa.array(np.arange(first - position, last - position)))
+                    table = fitted(pa.Table.from_batches([rows]), plan.inputs, Path(source.path))
+                    yield Unit(no, first, last), table
+            position += len(batch)
+
+
+def _group_of(unit: Unit, file: InputFile) -> int:
+    """The number of the row group in which a unit begins."""
+    return bisect_right(list(accumulate(file.group_rows)), unit.start)
 
 
 def _correction(sizes: Sequence[tuple[int, int]]) -> float:
