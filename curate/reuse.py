@@ -183,14 +183,15 @@ def changed_fields(recipe: Recipe, run: Path) -> list[str]:
     except RecipeError:
         return []
     old, new = _flat(last.resolved()), _flat(recipe.resolved())
-    return [name for name in {**new, **old} if old.get(name) != new.get(name) and name not in ("name", "export")]
+    changed = [name for name in {**new, **old} if old.get(name) != new.get(name) and name not in ("name", "export")]
+    return [name for name in changed if not any(name.startswith(f"{whole}.") for whole in changed)]
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Fields by their dotted names."""
     flat: dict[str, Any] = {}
     for name, value in fields.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
 
 

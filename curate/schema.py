@@ -66,7 +66,7 @@ def _target(field: Mapping[str, Any]) -> str:
 
 
 def _signals() -> list[str]:
-    return [column for signals in registry.groups().values() for signal in signals for column in signal.writes]
+    return sorted(column for signals in registry.groups().values() for signal in signals for column in signal.writes)
 
 
 def _thresholds(value: dict[str, Any]) -> dict[str, Any]:
