@@ -8,7 +8,6 @@ of all processes of the run, user and system. Whatever else the machine does mov
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -33,8 +32,8 @@ def main(arguments: list[str]) -> None:
         fields = {"name": "run", "output": f"{scratch}/run", "input": {"paths": [str(corpus)]}}
         recipe.write_text(json.dumps({**fields, "tier1": {"rules": ["gopher"]}}))
         plan, _ = curate_json("plan", recipe)
-        done, cpu = curate_json("run", recipe)
-        for line in table(plan, done, cpu, Path(scratch) / "run"):
+        done, usage = curate_json("run", recipe)
+        for line in table(plan, done, usage, Path(scratch) / "run"):
             print(line)
 
 
@@ -46,16 +45,21 @@ def repeated(folder: Path, corpus: Path) -> Path:
     return corpus
 
 
-def curate_json(command: str, recipe: Path) -> tuple[dict[str, Any], float]:
-    """What a command prints as JSON, and the CPU seconds of its processes."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    arguments = [sys.executable, "-m", "curate", command, str(recipe), "--json"]
+def curate_json(command: str, recipe: Path) -> tuple[dict[str, Any], tuple[float, float]]:
+    """What a command prints as JSON; CPU seconds of its processes and peak megabytes of the largest one."""
+    code = (  # a process between, so that its children's usage is that of this command alone
+        "import json, resource, subprocess, sys; "
+        "subprocess.run([sys.executable, '-m', 'curate', *sys.argv[1:]], check=True); "
+        "u = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print(json.dumps([u.ru_utime + u.ru_stime, u.ru_maxrss]), file=sys.stderr)"
+    )
+    arguments = [sys.executable, "-c", code, command, str(recipe), "--json"]
     done = subprocess.run(arguments, check=True, capture_output=True, text=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return json.loads(done.stdout), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    cpu, peak = json.loads(done.stderr.splitlines()[-1])
+    return json.loads(done.stdout), (cpu, peak / (1e6 if sys.platform == "darwin" else 1e3))
 
 
-def table(plan: dict[str, Any], done: dict[str, Any], cpu: float, run: Path) -> list[str]:
+def table(plan: dict[str, Any], done: dict[str, Any], usage: tuple[float, float], run: Path) -> list[str]:
     """Forecast and actual, a line each."""
     lines = ["| what | forecast | actual | off by |", "|---|---|---|---|"]
 
@@ -71,8 +75,9 @@ def table(plan: dict[str, Any], done: dict[str, Any], cpu: float, run: Path) -> 
     add("documents that no rule drops", plan["passing"]["documents"], passing["documents_out"])
     add("tokens", plan["input"]["tokens"], done["tokens_in"])
     seconds = sum(plan["cpu_seconds"].values())
-    add("CPU seconds", seconds, cpu)
+    add("CPU seconds", seconds, usage[0])
     add("seconds on the clock", plan["minutes"] * 60, done["seconds"])
+    add("memory of the largest process, MB", max(plan["memory_bytes"].values()) / 1e6, usage[1])
     disk = {key: plan["disk_bytes"][key] / 1e6 for key in ("ledger", "output", "index")}
     held = {"ledger": size(run / "ledger"), "output": size(run / "data"), "index": size(run / "run.duckdb")}
     for key in disk:

@@ -20,11 +20,12 @@ from curate.progress import Log
 from curate.recipe import Recipe
 from curate.rehearsal import Rehearsal, peak_bytes, rehearse
 from curate.reuse import Before, Step, drop_stale_parts, missing_groups, steps
-from curate.tables import THREAD_MB
+from curate.tables import RANGE_ROWS, THREAD_MB
 
 # Beyond what SQL takes for the sample, which is nearly all start; measured with ten rules.
 DECIDE_SECONDS = 4.5e-6  # of CPU per document
 INDEX_SECONDS = 3.5e-6
+RANGE_BYTES = 2048  # that the main process holds beside the database for each document of a range
 INDEX_RATIO = 1.5  # of DuckDB's bytes to those of the same columns in the ledger
 INDEX_BYTES = 1 << 20  # of an index without documents
 
@@ -173,7 +174,8 @@ def _memory(work: Work, found: Rehearsal, base: int, workers: int) -> dict[str, 
     """Bytes that the main process and a worker hold at most."""
     rows = max((sum(unit.stop - unit.start for unit in task.units) for task in work.tasks), default=0)
     tables = found.table_bytes * rows // max(1, found.sample.documents)
-    return {"main": base + THREAD_MB * 1_000_000 * max(2, workers), "worker": found.resident + 2 * tables}
+    database = THREAD_MB * 1_000_000 * max(2, workers)
+    return {"main": base + database + RANGE_ROWS * RANGE_BYTES, "worker": found.resident + 2 * tables}
 
 
 def _disk(work: Work, found: Rehearsal, recipe: Recipe, plan: Plan) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,9 @@ from curate.recipe import Recipe
 from curate.reuse import edit_parts
 from curate.sampling import Sample, write_sample
 from curate.tables import scratch_database
+
+TRIES = 4
+TRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,18 @@ def _measured(plan: Plan, run: Path, groups: tuple[str, ...], engine: Engine) ->
 def measure_timed(tasks: Sequence[Task]) -> Measured:
     """Measure, and tell what that took."""
     started = time.process_time()
-    parts = tuple(part for task in tasks for part in measure(task))
-    return Measured(parts, time.process_time() - started, started, peak_bytes())
+    parts, seconds = least_seconds(lambda: [part for task in tasks for part in measure(task)])
+    return Measured(tuple(parts), seconds, started, peak_bytes())
+
+
+def least_seconds(work: Callable[[], list[Part]]) -> tuple[list[Part], float]:
+    """What `work` returns, and its CPU seconds: of short work the least of some tries, since the machine is shared."""
+    tries: list[float] = []
+    while len(tries) < TRIES and sum(tries) < TRY_SECONDS:
+        started = time.process_time()
+        result = work()
+        tries.append(time.process_time() - started)
+    return result, min(tries)
 
 
 def peak_bytes() -> int:
@@ -147,10 +160,9 @@ def _decide_and_write(
         parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, database, "sample")
     ledger.put(decide.DECISIONS, parts)
     found.stages = count_stages(ledger, database)
-    with found.timed("write"):
-        edits = edit_parts(plan, ledger)
-        tasks = shards.plan_shards(ledger, "sample", plan.sources, recipe.input.text, plan.inputs, edits)
-        written = [part for task in tasks for part in shards.write_shard(task)]
+    edits = edit_parts(plan, ledger)
+    tasks = shards.plan_shards(ledger, "sample", plan.sources, recipe.input.text, plan.inputs, edits)
+    written, found.seconds["write"] = least_seconds(lambda: [p for task in tasks for p in shards.write_shard(task)])
     with found.timed("index"):
         build_index(recipe, ledger, plan.groups, found.stages, plan.root, plan.inputs, database)
     found.files |= {
