@@ -37,7 +37,8 @@ def write_recipe(path: Path, folder: Path) -> list[str]:
     Errors: RecipeError where `path` exists or cannot be written.
     """
     inputs = look_around(folder)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("._-") or "corpus"
+    said = folder.name if path.stem == "recipe" else path.stem
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", said).strip("._-") or "corpus"
     text = "\n".join(recipe_lines(path, name, inputs)) + "\n"
     try:
         with path.open("x", encoding="utf-8") as file:
