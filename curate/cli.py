@@ -58,6 +58,64 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @main.command()
+@click.argument("path", type=click.Path(path_type=Path), default="recipe.yaml")
+def init(path: Path) -> None:
+    """Write a commented recipe to PATH (default: recipe.yaml) for the files that lie in this folder.
+
+    \b
+    Example:
+        curate init web.yaml
+    """
+    from curate.starter import write_recipe
+
+    for line in write_recipe(path, Path.cwd()):
+        click.echo(line)
+
+
+@main.command()
+def schema() -> None:
+    """Print the recipe's JSON schema, for editors that complete and check YAML.
+
+    \b
+    Example:
+        curate schema > recipe.schema.json
+    """
+    from curate.schema import recipe_schema
+
+    click.echo(json.dumps(recipe_schema(), ensure_ascii=False, indent=1))
+
+
+@main.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--set", "changes", multiple=True, metavar="A.B=C", help="Change a field of the recipe.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that the run would have; default: one per core.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, as_json: bool) -> None:
+    """Tell what a run of RECIPE would read, reuse, drop and cost, by trying it on a sample; nothing is written.
+
+    \b
+    Example:
+        curate plan recipes/gopher.yaml --set tier1.thresholds.too_few_words=30
+    """
+    from curate.engine import Processes
+    from curate.recipe import load_recipe
+
+    found = load_recipe(recipe, changes)
+    with Processes(1) as engine:
+        engine.start(1)  # it imports while this process does
+        from curate.estimate import estimate
+        from curate.kernels.arrow import spare_pandas
+        from curate.show import print_plan
+
+        spare_pandas()
+        forecast = estimate(found, engine, workers or available_cores())
+    if as_json:
+        click.echo(json.dumps(forecast, ensure_ascii=False, indent=1))
+    else:
+        print_plan(forecast)
+
+
+@main.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @_run_options
 def run(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: bool, as_json: bool) -> None:
@@ -181,3 +239,25 @@ def verify(run: Path, inputs: bool) -> None:
     if problems:
         raise CurateError(f"{run}: {len(problems)} {'thing is' if len(problems) == 1 else 'things are'} not as written")
     click.echo(f"{run}: all files are as they were written")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+@click.option("--all", "everything", is_flag=True, help="Also remove measurements that the finished run did not use.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was removed as JSON.")
+def gc(run: Path, dry_run: bool, everything: bool, as_json: bool) -> None:
+    """Remove from RUN's ledger the files that are not in force; results and verdicts stay.
+
+    \b
+    Example:
+        curate gc runs/demo --dry-run
+    """
+    from curate.garbage import collect
+    from curate.show import print_garbage
+
+    found = collect(run, everything, dry_run)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        print_garbage(found)

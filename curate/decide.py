@@ -42,7 +42,7 @@ def decide(
     What joins the signals of a document works range by range; what sees the whole corpus reads a few narrow columns.
     So memory grows with the columns of `passing` and the number of copies, at worst, and DuckDB can spill those.
 
-    Errors: InputError for ids that clash or are null; RecipeError where a rule's signal is null for every document.
+    Errors: InputError for ids that clash or are null; RecipeError for a condition that fails on the data.
     """
     load_files(connection, ledger)
     connection.execute("CREATE TEMP TABLE excluded AS SELECT DISTINCT unnest(?::VARCHAR[]) AS value", [list(excluded)])
@@ -51,7 +51,6 @@ def decide(
     if recipe.input.id is not None:
         _check_ids(recipe.input.id, connection)
     connection.execute(repeated_sql(recipe))
-    _check_measured(rules, ledger, groups, connection)
     parts_of_corpus = list(ranges(ledger, groups))
     load_signals(connection, ledger, groups)
     types = signal_types(connection)
@@ -273,11 +272,15 @@ def _check_ids(column: str, connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def _check_measured(
+def check_measured(
     rules: Sequence[ResolvedRule], ledger: Ledger, groups: Mapping[str, str], connection: duckdb.DuckDBPyConnection
 ) -> None:
-    """Refuse a rule whose signal is null for every readable document: it could never drop anything."""
+    """Refuse a rule whose signal is null for every readable document: it could never drop anything.
+
+    Errors: RecipeError naming the rule.
+    """
     named = {rule.rule.signal: rule.reason for rule in rules if rule.rule.signal is not None}
+    readable = ", ".join(str(file.file_no) for file in ledger.files if file.error is None)
     measured: dict[str, int] = {}
     for group in groups:
         names = {name for signal in registry.groups().get(group, []) for name in signal.writes}
@@ -286,7 +289,7 @@ def _check_measured(
                 f"count({quoted(name)})" if name != "n_words" else "count_if(n_words > 0)" for name in wanted
             )
             source = read_parquet(ledger.run / part.path for part in ledger.of(group, groups[group]))
-            row = connection.execute(f"SELECT {counts} FROM {source} SEMI JOIN files USING (file_no)").fetchone()
+            row = connection.execute(f"SELECT {counts} FROM {source} WHERE file_no IN ({readable})").fetchone()
             assert row is not None
             measured |= dict(zip(wanted, row, strict=True))
     for name, reason in named.items():

@@ -182,9 +182,10 @@ def read_ledger(run: Path) -> Ledger:
 
 def _journal(ledger: Ledger) -> list[Part]:
     """The parts that the journal adds to its snapshot; a last line that was cut off by a crash is none."""
-    if not ledger.journal_path.exists():
+    try:
+        lines = ledger.journal_path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
         return []
-    lines = ledger.journal_path.read_bytes().split(b"\n")[:-1]
     if not lines or json.loads(lines[0]) != {"snapshot": sha256_of(ledger.path)}:
         return []
     return [_from_json(json.loads(line)) for line in lines[1:]]
@@ -208,11 +209,10 @@ def _folder(group: str) -> str:
     return group if group in ("edits", "decisions", "pairs") else f"signals/{group}"
 
 
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run directory for this process.
+def check_run_directory(run: Path) -> None:
+    """Refuse a folder that cannot be a run directory.
 
-    Errors: RunError where another process holds it (naming it), or where the folder holds something else than a run.
+    Errors: RunError where it holds something else, or where its path is one that DuckDB cannot open.
     """
     if run.is_dir() and any(run.iterdir()) and not (run / "lock").exists():
         raise RunError(f"{run}: is not empty and not a run directory; choose another output")
@@ -220,6 +220,15 @@ def locked(run: Path) -> Iterator[None]:
         raise RunError(
             f"{run}: DuckDB cannot open files under a path with a comma or question mark; choose another output"
         )
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run directory for this process.
+
+    Errors: RunError where another process holds it (naming it), or where the folder cannot be a run directory.
+    """
+    check_run_directory(run)
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = (run / "lock").open("a+")

@@ -16,20 +16,26 @@ import yaml
 
 import curate
 from curate import decide, shards
-from curate.corpus import Unit, unit_bytes
-from curate.edits import apply_edits
+from curate.corpus import unit_bytes
 from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
 from curate.files import committed, remove_asides, sync, write_json
-from curate.filters import registry
 from curate.index import build_index
 from curate.ledger import Ledger, Part, locked, read_ledger
 from curate.manifests.manifest import build_manifest, stage_counts
-from curate.measure import EDITS, Task, compile_kernels, measure, plan_tasks
+from curate.measure import Task, compile_kernels, measure, plan_tasks
 from curate.plan import Plan, make_plan, without_root
 from curate.progress import Log, Meter, open_log
-from curate.recipe import Recipe, digest_of
-from curate.rules import resolve
+from curate.recipe import Recipe
+from curate.reuse import (
+    decisions_digest,
+    drop_stale_parts,
+    edit_parts,
+    is_decided,
+    is_whole,
+    missing_groups,
+    shards_digest,
+)
 from curate.sql import read_parquet
 from curate.tables import scratch_database
 
@@ -58,7 +64,7 @@ def run(
             with scratch_database(directory, threads) as database:
                 digest = decide_stage(recipe, plan, ledger, database, log)
                 _write_run_facts(recipe, plan, threads)
-                stages = _stages(ledger, database)
+                stages = count_stages(ledger, database)
                 if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
                     build_index(recipe, ledger, plan.groups, stages, plan.inputs, plan.files, database)
                     raise EmptyOutputError(_nothing_kept(directory, stages))
@@ -82,8 +88,8 @@ def run(
 
 def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
     """Map 1: measure what the ledger lacks."""
-    _drop_stale_parts(plan, ledger)
-    missing = _missing_groups(plan, ledger)
+    drop_stale_parts(plan, ledger)
+    missing = missing_groups(plan, ledger)
     sizes = [unit_bytes(unit, plan.files[unit.file_no]) for unit in plan.units]
     tasks = plan_tasks(ledger.run, plan.units, sizes, plan.sources, plan.reading, missing, plan.groups)
     ledger.commit()
@@ -114,16 +120,9 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
 
 def decide_stage(recipe: Recipe, plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConnection, log: Log) -> str:
     """Decide every document in SQL, unless the decisions in force are these; return their digest."""
-    digest = digest_of([
-        registry.code_of([decide.decide, resolve]),
-        recipe.digest(),
-        [found.rule.model_dump(mode="json") for found in plan.rules],
-        [part.sha256 for group, group_digest in plan.groups.items() for part in ledger.of(group, group_digest)],
-        [(file.file_no, file.path, file.error is None) for file in ledger.files],
-        plan.excluded,
-    ])  # fmt: skip
-    decided = sum(part.rows for part in ledger.of(decide.DECISIONS, digest))
-    if decided != sum(file.rows for file in ledger.files if file.error is None):
+    digest = decisions_digest(recipe, plan, ledger)
+    if not is_decided(ledger, digest):
+        decide.check_measured(plan.rules, ledger, plan.groups, database)
         parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, database, digest)
         _unfinish(ledger.run)
         ledger.put(decide.DECISIONS, parts)
@@ -133,18 +132,10 @@ def decide_stage(recipe: Recipe, plan: Plan, ledger: Ledger, database: duckdb.Du
 
 def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engine: Engine, log: Log) -> None:
     """The last map: write the shards that are missing, and remove those of earlier decisions."""
-    edits = ledger.of(EDITS, plan.groups[EDITS]) if EDITS in plan.groups else []
+    edits = edit_parts(plan, ledger)
     schema = plan.inputs
-    digest = digest_of(
-        [
-            registry.code_of([shards.write_shard, apply_edits]),
-            pa.__version__,
-            decisions,
-            schema.to_string(),
-            [p.sha256 for p in edits],
-        ]
-    )
-    whole = [part for part in ledger.of(shards.DATA, digest) if _is_whole(ledger.run, part)]
+    digest = shards_digest(plan, ledger, decisions)
+    whole = [part for part in ledger.of(shards.DATA, digest) if is_whole(ledger.run, part)]
     if whole != ledger.of(shards.DATA):
         _unfinish(ledger.run)
         ledger.put(shards.DATA, whole)
@@ -180,38 +171,6 @@ def _carry_out(
         ledger.commit()
 
 
-def _is_whole(run: Path, part: Part) -> bool:
-    """Whether a part's file is there in its full size; its bytes are for `verify` to check."""
-    path = run / part.path
-    return path.exists() and path.stat().st_size == part.bytes
-
-
-def _missing_groups(plan: Plan, ledger: Ledger) -> dict[Unit, tuple[str, ...]]:
-    """For each unit, the groups that no part in force holds."""
-    held = {
-        group: {u for part in ledger.of(group, digest) for u in part.units} for group, digest in plan.groups.items()
-    }
-    return {unit: tuple(group for group in plan.groups if unit not in held[group]) for unit in plan.units}
-
-
-def _drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
-    """Forget parts that the plan's units cannot use: lost files, other digests, other cuts of the same file."""
-    units = set(plan.units)
-    numbers = set(plan.files)
-
-    def usable(part: Part) -> bool:
-        if part.group == shards.DATA:  # what is missing is written again
-            return True
-        if part.group == decide.DECISIONS:
-            return _is_whole(ledger.run, part)
-        current = [unit for unit in part.units if unit.file_no in numbers]
-        # A group that this recipe does not use is kept: another one may use it again.
-        fits = plan.groups.get(part.group, part.digest) == part.digest and current and units.issuperset(current)
-        return bool(fits) and _is_whole(ledger.run, part)
-
-    ledger.parts = [part for part in ledger.parts if usable(part)]
-
-
 def _quarantine(plan: Plan, ledger: Ledger, task: Task, error: CurateError, log: Log) -> list[Task]:
     """Put the file that failed aside and return the task without it; raise where the recipe says stop."""
     file_no = error.file_no if isinstance(error, InputError) else None
@@ -232,7 +191,8 @@ def _unfinish(run: Path) -> None:
         sync(run)
 
 
-def _stages(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+def count_stages(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Documents and tokens by stage and reason, of the decisions in force."""
     decisions = read_parquet(ledger.run / part.path for part in ledger.of(decide.DECISIONS))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens FROM {decisions}"

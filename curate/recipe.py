@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from curate.errors import RecipeError, did_you_mean
 
@@ -35,11 +44,15 @@ NOT_BUILT: dict[str, Any] = {
 }
 
 
+SIZE = r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*"
+SHARE = r"\s*\d+(\.\d+)?\s*%\s*"
+
+
 def parse_size(value: object) -> object:
     """Bytes from a number or from text like 10MB (decimal) or 64MiB (binary)."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*", value)
+    match = re.fullmatch(SIZE, value)
     if match is None:
         raise ValueError(f"{value!r} is not a size; write bytes, or a number with kB, MB, GB, KiB, MiB, GiB")
     number, unit, binary = match.groups()
@@ -60,8 +73,24 @@ def not_empty(value: list[Any]) -> list[Any]:
     return value
 
 
-Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0, lt=2**63)]
-Share = Annotated[float | int, BeforeValidator(parse_share), Field(ge=0)]
+def _or_text(number: dict[str, Any], pattern: str, example: str) -> WithJsonSchema:
+    """The JSON schema of a number that may be written as text."""
+    text = {"type": "string", "pattern": f"^{pattern}$", "description": f"as in {example}"}
+    return WithJsonSchema({"anyOf": [number, text]})
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    Field(gt=0, lt=2**63),
+    _or_text({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 2**63}, SIZE, "10MB or 64MiB"),
+]
+Share = Annotated[
+    float | int,
+    BeforeValidator(parse_share),
+    Field(ge=0),
+    _or_text({"type": "number", "minimum": 0}, SHARE, "15%"),
+]
 
 
 class Section(BaseModel):
@@ -92,7 +121,7 @@ class Source(Section):
 class Input(Section):
     """Where the corpus is and which columns matter."""
 
-    paths: Annotated[list[str | Source], AfterValidator(not_empty)] = Field(
+    paths: Annotated[list[str | Source], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] = Field(
         description="Parquet and JSONL files, globs, folders and URIs; relative to where curate is started"
     )
     text: str = Field(default="text", description="the column with the text")
@@ -286,7 +315,7 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="names the dataset")
     seed: int = Field(default=0, description="all randomness derives from it")
-    output: str | None = Field(default=None, description="the run directory; default: runs/NAME")
+    output: str | None = Field(default=None, description="the run directory; null means runs/ and the name")
     input: Input
     on_error: Literal["stop", "quarantine"] = Field(default="stop", description="what an unreadable file does")
     allow_empty: bool = Field(default=False, description="whether a run that keeps nothing is a success")

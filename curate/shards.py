@@ -155,12 +155,12 @@ def _documents(task: ShardTask, kept: pa.Table) -> Iterator[pa.Table]:
             if upto > done:
                 here = wanted[done:upto]
                 table = pa.Table.from_batches([batch]).take(pa.array(here - position))
-                yield _edited(_fitted(table, task.schema, source.location), here, edits, task.text)
+                yield _edited(fitted(table, task.schema, source.location), here, edits, task.text)
             position += len(batch)
             done = upto
 
 
-def _fitted(table: pa.Table, schema: pa.Schema, path: str) -> pa.Table:
+def fitted(table: pa.Table, schema: pa.Schema, path: str) -> pa.Table:
     """`table` in the frozen schema: missing columns null, types as unified."""
     columns = []
     for field in schema:

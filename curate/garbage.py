@@ -1,0 +1,107 @@
+"""What lies in a run directory's ledger and counts no more, and its removal."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.decide import DECISIONS
+from curate.errors import RunError, disk_error
+from curate.files import ASIDE
+from curate.ledger import Ledger, Part, locked, read_ledger
+from curate.manifests.verify import read_manifest
+from curate.measure import DOCUMENTS
+from curate.shards import DATA
+
+OURS = re.compile(r"[0-9a-f]{8}-[^/]+\.parquet")  # what `write_part` names files
+NOT_IN_FORCE = "not in force"
+UNUSED = "not used by the recipe"
+HALF_WRITTEN = "half written"
+SCRATCH = "scratch"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that counts no more, and why."""
+
+    path: Path
+    why: str
+    bytes: int
+
+
+def collect(run: Path, everything: bool, dry: bool) -> dict[str, Any]:
+    """Remove (or, if `dry`, only count) what the ledger does not need; with `everything` also what another recipe may.
+
+    The snapshot forgets a part before its file is deleted, so a call that is killed leaves nothing listed and missing,
+    and the next one goes on. `data/`, the manifest and the decisions in force are never touched.
+
+    Errors: RunError where there is no run, where another process works on it, or where `everything` cannot be told.
+    """
+    if not (run / "ledger" / "snapshot.json").exists():
+        raise RunError(f"{run}: no ledger/snapshot.json: not a run directory, or its run did not get far enough")
+    with locked(run):
+        ledger = read_ledger(run)
+        unused = _unused(ledger) if everything else []
+        found = [*_files(ledger, unused)]
+        if not dry:
+            _remove(ledger, unused, found)
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for file in found:
+        kinds.setdefault((file.path.parent.relative_to(run).as_posix(), file.why), []).append(file.bytes)
+    return {
+        "run": str(run),
+        "removed": not dry,
+        "files": len(found),
+        "bytes": sum(file.bytes for file in found),
+        "kinds": [
+            {"folder": folder, "why": why, "files": len(sizes), "bytes": sum(sizes)}
+            for (folder, why), sizes in sorted(kinds.items())
+        ],
+    }
+
+
+def _unused(ledger: Ledger) -> list[Part]:
+    """Parts in force of groups that the finished run did not use."""
+    used = {*read_manifest(ledger.run)["signal_groups"], DOCUMENTS, DECISIONS, DATA}
+    return [part for part in ledger.parts if part.group not in used]
+
+
+def _files(ledger: Ledger, unused: list[Part]) -> Iterator[Found]:
+    """Every file of ours under the ledger that no part in force names, then half-written ones elsewhere."""
+    run = ledger.run
+    in_force = {part.path for part in ledger.parts}
+    given_up = {part.path for part in unused}
+    for folder, _, names in os.walk(run / "ledger"):
+        for path in (Path(folder) / name for name in sorted(names)):
+            place = path.relative_to(run).as_posix()
+            if path.name.startswith(ASIDE):
+                yield _found(path, HALF_WRITTEN)
+            elif path.parent == run / "ledger" / "spool":
+                yield _found(path, SCRATCH)
+            elif place in given_up:
+                yield _found(path, UNUSED)
+            elif OURS.fullmatch(path.name) and place not in in_force:
+                yield _found(path, NOT_IN_FORCE)
+    for path in (*run.glob(f"{ASIDE}*"), *(run / DATA).glob(f"{ASIDE}*")):
+        yield _found(path, HALF_WRITTEN)
+
+
+def _found(path: Path, why: str) -> Found:
+    return Found(path, why, path.lstat().st_size)
+
+
+def _remove(ledger: Ledger, unused: list[Part], found: list[Found]) -> None:
+    try:
+        if unused:
+            ledger.parts = [part for part in ledger.parts if part not in unused]
+            ledger.commit()
+        for file in found:
+            file.path.unlink(missing_ok=True)
+        for folder in {file.path.parent for file in found} - {ledger.run, ledger.run / DATA}:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+    except OSError as error:
+        raise disk_error(error, str(ledger.run)) from error

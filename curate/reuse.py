@@ -1,0 +1,199 @@
+"""What a run takes from its ledger, what it does again, and why."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from curate import decide, shards
+from curate.corpus import Unit
+from curate.edits import apply_edits
+from curate.errors import RecipeError
+from curate.filters import registry
+from curate.ledger import KnownFile, Ledger, Part
+from curate.measure import EDITS
+from curate.plan import Plan
+from curate.recipe import Recipe, digest_of, load_recipe
+from curate.rules import resolve
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a run directory held before a plan was made for it."""
+
+    files: tuple[KnownFile, ...]
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> "Before":
+        """A ledger as it was read."""
+        return cls(tuple(ledger.files), tuple(ledger.parts))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part of a run: how much of it (units, or files) the ledger holds, how much is made anew, and why."""
+
+    name: str
+    reused: int
+    made: int
+    why: tuple[str, ...]
+
+
+def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
+    """The digest of the decisions: all that they depend on."""
+    return digest_of([
+        registry.code_of([decide.decide, resolve]),
+        recipe.digest(),
+        [found.rule.model_dump(mode="json") for found in plan.rules],
+        [part.sha256 for group, group_digest in plan.groups.items() for part in ledger.of(group, group_digest)],
+        [(file.file_no, file.path, file.error is None) for file in ledger.files],
+        plan.excluded,
+    ])  # fmt: skip
+
+
+def is_decided(ledger: Ledger, digest: str) -> bool:
+    """Whether the ledger holds the decisions of this digest on every document."""
+    decided = sum(part.rows for part in ledger.of(decide.DECISIONS, digest))
+    return decided == sum(file.rows for file in ledger.files if file.error is None)
+
+
+def shards_digest(plan: Plan, ledger: Ledger, decisions: str) -> str:
+    """The digest of the output shards: all that they depend on."""
+    return digest_of(
+        [
+            registry.code_of([shards.write_shard, apply_edits]),
+            pa.__version__,
+            decisions,
+            plan.inputs.to_string(),
+            [p.sha256 for p in edit_parts(plan, ledger)],
+        ]
+    )
+
+
+def edit_parts(plan: Plan, ledger: Ledger) -> list[Part]:
+    """The parts with the edits in force."""
+    return ledger.of(EDITS, plan.groups[EDITS]) if EDITS in plan.groups else []
+
+
+def is_whole(run: Path, part: Part) -> bool:
+    """Whether a part's file is there in its full size; its bytes are for `verify` to check."""
+    path = run / part.path
+    return path.exists() and path.stat().st_size == part.bytes
+
+
+def missing_groups(plan: Plan, ledger: Ledger) -> dict[Unit, tuple[str, ...]]:
+    """For each unit, the groups that no part in force holds."""
+    held = {
+        group: {u for part in ledger.of(group, digest) for u in part.units} for group, digest in plan.groups.items()
+    }
+    return {unit: tuple(group for group in plan.groups if unit not in held[group]) for unit in plan.units}
+
+
+def drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
+    """Forget parts that the plan's units cannot use: lost files, other digests, other cuts of the same file."""
+    units = set(plan.units)
+    numbers = set(plan.files)
+
+    def usable(part: Part) -> bool:
+        if part.group == shards.DATA:  # what is missing is written again
+            return True
+        if part.group == decide.DECISIONS:
+            return is_whole(ledger.run, part)
+        current = [unit for unit in part.units if unit.file_no in numbers]
+        # A group that this recipe does not use is kept: another one may use it again.
+        fits = plan.groups.get(part.group, part.digest) == part.digest and current and units.issuperset(current)
+        return bool(fits) and is_whole(ledger.run, part)
+
+    ledger.parts = [part for part in ledger.parts if usable(part)]
+
+
+def steps(recipe: Recipe, plan: Plan, ledger: Ledger, before: Before) -> list[Step]:
+    """Every signal group, the decisions and the output: what is reused and what is made anew.
+
+    `ledger` is what `drop_stale_parts` left of the one that `before` tells of.
+    """
+    missing = missing_groups(plan, ledger)
+    found = []
+    for group in plan.groups:
+        lacking = [unit for unit, groups in missing.items() if group in groups]
+        found.append(Step(group, len(plan.units) - len(lacking), len(lacking), _why(group, lacking, plan, before)))
+    return [*found, *_global_steps(recipe, plan, ledger, before, any(missing.values()))]
+
+
+def _why(group: str, lacking: Sequence[Unit], plan: Plan, before: Before) -> tuple[str, ...]:
+    """Why a group is measured on these units."""
+    if not lacking or not before.files:
+        return ()
+    known, paths = {file.file_no for file in before.files}, {file.path for file in before.files}
+    unknown = {unit.file_no for unit in lacking} - known
+    changed = {no for no in unknown if plan.files[no].path in paths}
+    why = [_counted(len(unknown - changed), "new file"), _counted(len(changed), "changed file")]
+    parts = [part for part in before.parts if part.group == group]
+    fitting = [part for part in parts if part.digest == plan.groups[group]]
+    if old := {unit for unit in lacking if unit.file_no in known}:
+        if not parts:
+            why.append("not measured before")
+        elif not fitting:
+            why.append("code or parameters changed")
+        elif not old.isdisjoint(unit for part in fitting for unit in part.units):
+            why.append("files of the ledger are gone")
+        else:
+            why.append("not finished")
+    return tuple(filter(None, why))
+
+
+def _global_steps(recipe: Recipe, plan: Plan, ledger: Ledger, before: Before, measuring: bool) -> list[Step]:
+    """The decisions and the output shards."""
+    decisions = [part for part in before.parts if part.group == decide.DECISIONS]
+    output = [part for part in before.parts if part.group == shards.DATA]
+    digest = decisions_digest(recipe, plan, ledger)
+    if measuring or not is_decided(ledger, digest):
+        why = _why_decided(recipe, ledger, before, measuring) if decisions else ()
+        return [Step("decisions", 0, 1, why), Step("output", 0, 1, ("decisions are made anew",) if output else ())]
+    written = shards_digest(plan, ledger, digest)
+    whole = [part for part in output if part.digest == written and is_whole(ledger.run, part)]
+    finished = len(whole) == len(output) > 0 and (ledger.run / "manifest.json").exists()
+    why = () if finished else ("not finished",)
+    return [Step("decisions", 1, 0, ()), Step("output", len(whole), 0 if finished else 1, why)]
+
+
+def _why_decided(recipe: Recipe, ledger: Ledger, before: Before, measuring: bool) -> tuple[str, ...]:
+    """Why decisions are made anew where there were some."""
+    why = ["measurements are new"] if measuring else []
+    if fields := changed_fields(recipe, ledger.run):
+        why.append(f"recipe changed: {', '.join(fields)}")
+    gone = {file.file_no for file in before.files} - {file.file_no for file in ledger.files}
+    if gone:
+        why.append(f"{_counted(len(gone), 'file')} no longer in the input")
+    places = {file.file_no: (k, file.path) for k, file in enumerate(before.files)}
+    if not gone and any(
+        places.get(file.file_no, (k, file.path)) != (k, file.path) for k, file in enumerate(ledger.files)
+    ):
+        why.append("files have other names or another order")
+    return tuple(why) or ("code or lists changed",)
+
+
+def changed_fields(recipe: Recipe, run: Path) -> list[str]:
+    """The fields in which a recipe differs from the one that the run directory was last decided with."""
+    try:
+        last = load_recipe(run / "recipe.yaml")
+    except RecipeError:
+        return []
+    old, new = _flat(last.resolved()), _flat(recipe.resolved())
+    changed = [name for name in {**new, **old} if old.get(name) != new.get(name) and name not in ("name", "export")]
+    return [name for name in changed if not any(name.startswith(f"{whole}.") for whole in changed)]
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Fields by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}" if count else ""

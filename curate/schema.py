@@ -1,0 +1,99 @@
+"""The recipe's JSON schema, for editors: completion, explanations, and errors while typing."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from curate.filters import registry
+from curate.recipe import NOT_BUILT, Recipe
+from curate.rules import named_set
+
+# The two forms of a rule; a field that a form lacks may stand there as null.
+NULL = {"type": "null"}
+RULE_FORMS = [
+    {
+        "title": "a signal with a lower bound",
+        "required": ["reason", "signal", "min"],
+        "properties": {"signal": {"type": "string"}, "min": {"type": "number"}, "max": NULL, "when": NULL},
+    },
+    {
+        "title": "a signal with an upper bound",
+        "required": ["reason", "signal", "max"],
+        "properties": {"signal": {"type": "string"}, "max": {"type": "number"}, "min": NULL, "when": NULL},
+    },
+    {
+        "title": "a condition",
+        "required": ["reason", "when"],
+        "properties": {"when": {"type": "string"}, "signal": NULL, "min": NULL, "max": NULL, "if": NULL},
+    },
+]
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON schema of a recipe that a run accepts: with what is built, the rule sets and the signals there are."""
+    schema = Recipe.model_json_schema(by_alias=True)
+    sections = schema["$defs"]
+    for place, only in NOT_BUILT.items():
+        _reserve(schema, place, only)
+    sections["Rule"]["anyOf"] = RULE_FORMS
+    rule = sections["Rule"]["properties"]
+    rule["signal"] = rule["signal"] | {"anyOf": [{"enum": _signals()}, NULL]}
+    rules = sections["Tier1"]["properties"]
+    rules["rules"]["items"]["anyOf"][0] = {"enum": list(registry.rule_sets())}
+    rules["thresholds"]["properties"] = _thresholds(rules["thresholds"]["additionalProperties"])
+    used = _used(schema, sections)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "$defs": {name: section for name, section in sections.items() if name in used},
+    }
+
+
+def _reserve(schema: dict[str, Any], place: str, only: object) -> None:
+    """Let a field that is not built have its one value alone, and keep editors from proposing it."""
+    *sections, name = place.split(".")
+    found = schema
+    for section in sections:
+        found = schema["$defs"][_target(found["properties"][section])]
+    found["properties"][name] = {"const": only, "description": "reserved: not built yet", "doNotSuggest": True}
+
+
+def _target(field: Mapping[str, Any]) -> str:
+    """The name of the section that a field holds."""
+    choices = [field, *field.get("anyOf", []), *field.get("allOf", [])]
+    return next(str(choice["$ref"]).removeprefix("#/$defs/") for choice in choices if "$ref" in choice)
+
+
+def _signals() -> list[str]:
+    return sorted(column for signals in registry.groups().values() for signal in signals for column in signal.writes)
+
+
+def _thresholds(value: dict[str, Any]) -> dict[str, Any]:
+    """The reasons of all named sets whose bound can be moved, each with that bound."""
+    known: dict[str, Any] = {}
+    for name in registry.rule_sets():
+        for rule in (found.rule for found in named_set(name)):
+            if rule.when is not None:
+                known.setdefault(rule.reason, {"type": "null", "description": f"of {name}: null switches it off"})
+                continue
+            bound = f"min {rule.min}" if rule.min is not None else f"max {rule.max}"
+            about = {"description": f"instead of {rule.signal} {bound} ({name}); null switches it off"}
+            known.setdefault(rule.reason, copy.deepcopy(value) | about)
+    return known
+
+
+def _used(schema: Mapping[str, Any], sections: Mapping[str, Any]) -> set[str]:
+    """Sections that can be reached from the recipe."""
+    used: set[str] = set()
+    waiting: list[Any] = [{name: part for name, part in schema.items() if name != "$defs"}]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            name = str(part.get("$ref", "")).removeprefix("#/$defs/")
+            if name in sections and name not in used:
+                used.add(name)
+                waiting.append(sections[name])
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return used

@@ -1,0 +1,129 @@
+"""What `plan` and `gc` print."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from curate.inspect import console
+
+
+def print_plan(plan: Mapping[str, Any]) -> None:
+    """The forecast: the input, the work and why it is done, what rules would drop, and the costs."""
+    given, sample = plan["input"], plan["sample"]
+    _say(
+        f"input: {_counted(given['documents'], 'document')} in {_counted(given['files'], 'file')} "
+        f"({size(given['file_bytes'])}), {_counted(given['units'], 'unit')}; "
+        f"about {size(given['text_bytes'])} of text, {rounded(given['tokens'])} tokens"
+    )
+    for path in given["quarantined"]:
+        _say(f"quarantined: {path}")
+    if any(step["reused"] or step["why"] for step in plan["steps"]):
+        console().print(_steps(plan))
+    else:
+        _say("The ledger holds nothing yet: everything is measured.")
+    _say(f"of a sample of {_counted(sample['documents'], 'document')} ({size(sample['text_bytes'])} of text):")
+    console().print(_dropped(plan))
+    _say("Duplicates are not estimated: they are looked for among what no rule drops, so less may be kept.")
+    console().print(_costs(plan))
+    _say(f"{plan['run']}: nothing was written; start with `curate run`")
+
+
+def _steps(plan: Mapping[str, Any]) -> Table:
+    table = _table("step", ("in the ledger", "to do"), "why")
+    for step in plan["steps"]:
+        held, todo = (
+            ("yes", "yes")
+            if step["name"] in ("decisions", "output")
+            else (_counted(step["reused"], "unit"), _counted(step["made"], "unit"))
+        )
+        why = escape("; ".join(step["why"]))
+        table.add_row(step["name"], held if step["reused"] else "", todo if step["made"] else "", why)
+    return table
+
+
+def _dropped(plan: Mapping[str, Any]) -> Table:
+    table = _table("stage", (), "reason")
+    for name in ("in sample", "%", "documents, about", "% of tokens"):
+        table.add_column(name, justify="right")
+    passing = {"stage": "passes", "reason": "no rule drops it"} | plan["passing"]
+    for row in (*plan["dropped"], passing):
+        numbers = (
+            f"{row['in_sample']:,}",
+            f"{row['share']:.1%}",
+            rounded(row["documents"]),
+            f"{row['token_share']:.1%}",
+        )
+        table.add_row(row["stage"], row["reason"], *numbers, style="bold" if row is passing else "")
+    return table
+
+
+def _costs(plan: Mapping[str, Any]) -> Table:
+    """Time, memory and disk, with what each is made of."""
+    table = _table("cost", ("about",), "of which")
+    seconds, memory, disk = plan["cpu_seconds"], plan["memory_bytes"], plan["disk_bytes"]
+    parts = ", ".join(f"{name} {value:,.1f}" for name, value in seconds.items() if value)
+    workers = plan["workers"]
+    clock = plan["minutes"] * 60
+    table.add_row(
+        "time",
+        f"{clock:,.0f} s" if clock < 120 else f"{plan['minutes']:,.0f} min",
+        f"with {_counted(workers, 'worker')} on this machine",
+    )
+    table.add_row("CPU", f"{sum(seconds.values()):,.0f} s", parts)
+    shown = f"main process {size(memory['main'])} at most, each worker {size(memory['worker'])}"
+    table.add_row("memory", size(memory["main"] + workers * memory["worker"]), shown)
+    told = f"output {size(disk['output'])} at most, ledger {size(disk['ledger'])}, index {size(disk['index'])}"
+    table.add_row("disk", size(sum(disk.values())), told)
+    return table
+
+
+def print_garbage(found: Mapping[str, Any]) -> None:
+    """What was removed from a ledger, or would be."""
+    if found["kinds"]:
+        table = _table("folder", (), "why")
+        for name in ("files", "bytes"):
+            table.add_column(name, justify="right")
+        for kind in found["kinds"]:
+            table.add_row(escape(kind["folder"]), kind["why"], f"{kind['files']:,}", f"{kind['bytes']:,}")
+        console().print(table)
+    done = "removed" if found["removed"] else "would remove"
+    what = (
+        f"{done} {_counted(found['files'], 'file')}, {size(found['bytes'])}" if found["files"] else "nothing to remove"
+    )
+    _say(f"{found['run']}: {what}")
+
+
+def size(count: int) -> str:
+    """Bytes with a decimal unit."""
+    number = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 999.5:
+            return f"{number:.0f} {unit}" if unit in ("B", "kB") or number >= 99.5 else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:,.1f} TB"
+
+
+def rounded(count: int) -> str:
+    """An estimated count, in three digits."""
+    digits = max(0, len(str(count)) - 3)
+    return f"{round(count, -digits):,}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _table(first: str, numbers: tuple[str, ...], last: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    table.add_column(last)
+    return table
+
+
+def _say(line: str) -> None:
+    console().print(escape(line), highlight=False)

@@ -1,0 +1,109 @@
+"""The JSON schema accepts what a run accepts."""
+
+import json
+
+import jsonschema
+import pytest
+import yaml
+from conftest import SAMPLE, command
+from test_docs import whole_recipes
+
+from curate.errors import CurateError
+from curate.recipe import parse_recipe
+from curate.rules import resolve
+from curate.schema import recipe_schema
+from curate.starter import look_around, recipe_lines
+
+SCHEMA = recipe_schema()
+RULE = {"reason": "own", "signal": "n_words", "min": 3}
+GOOD = [
+    {},
+    {"seed": 3, "output": "runs/x", "on_error": "quarantine", "allow_empty": True, "exclude": ["gone.txt"]},
+    {"input": {"paths": ["a", "b/*.parquet"], "text": "t", "id": None, "strata": ["source", "domain?"]}},
+    {"shard_size": 1000},
+    {"shard_size": "1.5 GiB"},
+    {"input": {"paths": ["a"], "max_document_bytes": "10MB"}},
+    {"tier1": {"rules": ["gopher", RULE]}},
+    {"tier1": {"rules": [RULE | {"if": "n_lines > 2", "source": "me"}]}},
+    {"tier1": {"rules": [RULE | {"max": None, "when": None}]}},
+    {"tier1": {"rules": [{"reason": "own", "signal": "n_words", "max": 3.5}]}},
+    {"tier1": {"rules": [{"reason": "own", "when": "n_words > 3"}]}},
+    {"tier1": {"rules": ["gopher"], "thresholds": {"too_few_words": 30, "too_few_stop_words": None}}},
+    {"tier1": {"rules": [RULE], "thresholds": {"own": 4}}},
+    {"dedup": {"exact": False, "keep": "longest"}},
+    {"tokenizer": "estimate", "tier2": None, "reference": [], "models": {"pin": None}},
+]
+BAD = [
+    {"name": None},
+    {"name": "a b"},
+    {"seed": "3"},
+    {"seed": 1.5},
+    {"nme": "x"},
+    {"input": {}},
+    {"input": {"paths": []}},
+    {"input": {"paths": "data"}},
+    {"input": {"paths": [3]}},
+    {"input": {"paths": [{"paths": ["a"]}]}},
+    {"input": {"paths": ["a"], "txt": "t"}},
+    {"shard_size": 0},
+    {"shard_size": "10 mb"},
+    {"shard_size": True},
+    {"on_error": "go on"},
+    {"allow_empty": "yes"},
+    {"tier1": {"rules": "gopher"}},
+    {"tier1": {"rules": ["gofer"]}},
+    {"tier1": {"rules": [{"reason": "own", "signal": "n_words"}]}},
+    {"tier1": {"rules": [RULE | {"max": 4}]}},
+    {"tier1": {"rules": [RULE | {"when": "true"}]}},
+    {"tier1": {"rules": [RULE | {"signal": "n_word"}]}},
+    {"tier1": {"rules": [RULE | {"reason": "Own"}]}},
+    {"tier1": {"rules": [{"reason": "own", "when": "true", "if": "true"}]}},
+    {"tier1": {"rules": ["gopher"], "thresholds": {"too_few_words": "30"}}},
+    {"tier1": {"rulez": []}},
+    {"dedup": {"keep": "worst"}},
+    {"dedup": {"near": {}}},
+    {"tokenizer": "gpt2"},
+    {"tier2": {}},
+    {"distill": {"keep_tokens": "15%"}},
+    {"export": ["hf"]},
+]
+
+
+def accepted(fields):
+    """Whether a run would accept these fields."""
+    try:
+        resolve(parse_recipe(fields, "test").tier1)
+    except CurateError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("fields", "good"), [(f, True) for f in GOOD] + [(f, False) for f in BAD], ids=lambda value: str(value)[:60]
+)
+def test_the_schema_and_the_run_agree_on_a_recipe(fields, good):
+    recipe = {"name": "x", "input": {"paths": ["data"]}, **fields}
+    assert jsonschema.Draft202012Validator(SCHEMA).is_valid(recipe) == accepted(recipe) == good
+
+
+def test_the_schema_is_one_itself_and_accepts_every_recipe_of_the_docs_and_of_the_project(tmp_path):
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    started = yaml.safe_load("\n".join(recipe_lines(tmp_path, "x", look_around(tmp_path))))
+    packaged = yaml.safe_load((SAMPLE / "demo.yaml").read_text("utf-8"))
+    recipes = [*whole_recipes(), started, packaged]
+    recipes += [parse_recipe(fields, "test").model_dump(mode="json", by_alias=True) for fields in recipes]
+    for recipe in recipes:
+        jsonschema.validate(recipe, SCHEMA)
+
+
+def test_the_command_prints_the_schema_with_what_each_field_means():
+    done = command("schema")
+    assert done.stderr == ""
+    printed = json.loads(done.stdout)
+    assert printed == SCHEMA
+    assert printed["$defs"]["Input"]["properties"]["text"]["description"] == "the column with the text"
+    assert "of gopher" not in done.stdout
+    assert (
+        "n_words min 50"
+        in printed["$defs"]["Tier1"]["properties"]["thresholds"]["properties"]["too_few_words"]["description"]
+    )
