@@ -277,7 +277,11 @@ def _check_measured(
     rules: Sequence[ResolvedRule], ledger: Ledger, groups: Mapping[str, str], connection: duckdb.DuckDBPyConnection
 ) -> None:
     """Refuse a rule whose signal is null for every readable document: it could never drop anything."""
-    named = {rule.rule.signal: rule.reason for rule in rules if rule.rule.signal is not None}
+    named = {
+        rule.rule.signal: rule.reason
+        for rule in rules
+        if rule.rule.signal is not None and rule.rule.signal not in registry.DERIVED
+    }
     measured: dict[str, int] = {}
     for group in groups:
         names = {name for signal in registry.groups().get(group, []) for name in signal.writes}

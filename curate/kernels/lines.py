@@ -47,7 +47,7 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
                 stop += 8
             while stop < end and data[stop] != NEWLINE:
                 stop += 1
-            begin, finish, first, last = _strip(data, start, stop)
+            begin, finish, first, last = strip(data, start, stop)
             start = stop + 1
             if begin >= finish:
                 after_blank = True
@@ -99,7 +99,21 @@ def _holds_newline(eight: int) -> bool:
 
 
 @inline
-def _strip(data: Bytes, begin: int, finish: int) -> tuple[int, int, int, int]:
+def find_byte(data: Bytes, i: int, end: int, byte: int) -> int:
+    """The place of the first `byte` in data[i:end], or `end`."""
+    eight = EIGHT_ONES * np.uint64(byte)
+    while i + 8 <= end:
+        x = load_u64(data, i) ^ eight
+        if (x - EIGHT_ONES) & ~x & EIGHT_TOP_BITS != np.uint64(0):
+            break
+        i += 8
+    while i < end and data[i] != byte:
+        i += 1
+    return i
+
+
+@inline
+def strip(data: Bytes, begin: int, finish: int) -> tuple[int, int, int, int]:
     """Bounds of data[begin:finish] without white space at either end, and its first and last code point."""
     first = last = np.int64(0)
     while begin < finish:
