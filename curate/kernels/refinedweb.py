@@ -120,18 +120,18 @@ def _has_fewer_words(data: Bytes, begin: int, end: int, bound: float, spans: Tab
 def _shape(data: Bytes, begin: int, end: int) -> tuple[int, int, int, int]:
     """Characters, upper-case letters, digits and spaces; the latter three of at most a million."""
     packed = characters = np.int64(0)
-    while begin < end:
-        if data[begin] < 0x80:
+    while begin < end and characters < FIELD:  # a line of a million characters is judged by its beginning
+        first, stop = begin, min(end, begin + FIELD - characters)
+        while begin < stop and data[begin] < 0x80:
             packed += ASCII_KIND[data[begin]]
             begin += 1
-        else:
+        characters += begin - first
+        if begin < stop:
             code, size = decode(data, begin, end)
             bits = np.int64(class_of(code))
             packed += ((bits & UPPER) != 0) + (((bits & DIGIT) != 0) << 20) + (((bits & SPACE) != 0) << 40)
             begin += size
-        characters += 1
-        if characters == FIELD:  # a line this long is judged by its beginning
-            break
+            characters += 1
     return characters, packed & FIELD, packed >> 20 & FIELD, packed >> 40
 
 
