@@ -17,8 +17,6 @@ from curate.edits import apply_edits, find_edits
 from curate.errors import InputError
 from curate.filters import registry
 from curate.filters.duplicates import hash_texts
-from curate.filters.registry import REASONS as EDIT_REASONS
-from curate.filters.registry import published_bounds
 from curate.kernels.arrow import plain_text, text_views
 from curate.kernels.jit import is_compiled, mark_compiled
 from curate.ledger import Part, write_part
@@ -184,7 +182,7 @@ def _keyed(group: str, table: pa.Table, file_no: int, row: int) -> pa.Table:
     rows = len(table)
     if group == EDITS:  # the row within the batch becomes the row within the file
         table = table.set_column(0, "row", pc.add(table["row"], row))
-        table = table.append_column("stage", pa.array(["input"] * rows, EDIT_REASONS))
+        table = table.append_column("stage", pa.array(["input"] * rows, registry.REASONS))
         return table.add_column(0, "file_no", pa.array(np.full(rows, file_no, np.int32))).cast(EDIT_PART)
     table = table.add_column(0, "row", pa.array(np.arange(row, row + rows, dtype=np.int64)))
     return table.add_column(0, "file_no", pa.array(np.full(rows, file_no, dtype=np.int32)))
@@ -293,5 +291,5 @@ def _call_kernels() -> None:
     for signals in registry.groups().values():
         for signal in signals:
             signal(texts)
-    editors = [registry.Editor(e.name, tuple(published_bounds(e).items())) for e in registry.edits().values()]
+    editors = [registry.Editor(e.name, tuple(registry.published_bounds(e).items())) for e in registry.edits().values()]
     apply_edits(texts, find_edits(texts, editors))

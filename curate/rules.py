@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from curate.errors import RecipeError, did_you_mean
 from curate.filters import registry
-from curate.filters.registry import published_bounds
 from curate.recipe import Rule, Tier1
 from curate.sql import first_line, literal, quoted
 
@@ -91,7 +90,7 @@ def resolve_editors(tier1: Tier1) -> list[registry.Editor]:
     """
     editors = []
     for edit in _edits_named(tier1):
-        bounds = published_bounds(edit)
+        bounds = registry.published_bounds(edit)
         for reason in bounds.keys() & tier1.thresholds.keys():
             bound = tier1.thresholds[reason]
             if bound is not None and bounds[reason] is True:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
-from curate.corpus import check_unchanged, read_rows
+from curate.corpus import Unit, check_unchanged, read_rows
 from curate.decide import DECISIONS, rebuffered
 from curate.edits import apply_edits
 from curate.errors import InputError
@@ -35,7 +35,7 @@ class ShardTask:
     bytes: int  # of text
     digest: str
     decisions: tuple[str, ...]
-    edits: tuple[str, ...]
+    edits: tuple[tuple[Unit, str], ...]  # each unit, and the part that holds its edits
     sources: Mapping[int, Source]
     text: str
     schema: pa.Schema  # of the input columns
@@ -65,7 +65,7 @@ def plan_shards(
         for shard, size in _shard_sizes(ledger.run / part.path).items():
             holding.setdefault(shard, []).append(part.path)
             sizes[shard] = sizes.get(shard, 0) + size
-    edited = tuple(part.path for part in edits)
+    edited = tuple((unit, part.path) for part in edits for unit in part.units)
     tasks = []
     for shard in sorted(sizes):
         name = f"train-{shard:05d}-of-{len(sizes):05d}.parquet"
@@ -180,10 +180,15 @@ def _fitted(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
 
 def _edited(table: pa.Table, rows: np.ndarray, file_no: int, task: ShardTask) -> pa.Table:
     """`table` with the edits of its rows made in the text column."""
-    if not task.edits:
+    first, last = int(rows[0]), int(rows[-1])
+    parts = dict.fromkeys(
+        path for unit, path in task.edits if unit.file_no == file_no and unit.start <= last and unit.stop > first
+    )
+    if not parts:
         return table
-    wanted = [("file_no", "=", file_no), ("row", ">=", int(rows[0])), ("row", "<=", int(rows[-1]))]
-    edits = pq.read_table([Path(task.run) / path for path in task.edits], filters=wanted)
+    wanted = [("file_no", "=", file_no), ("row", ">=", first), ("row", "<=", last)]
+    columns = ["row", "start", "end", "replacement"]
+    edits = pq.read_table([Path(task.run) / path for path in parts], columns=columns, filters=wanted)
     places = np.searchsorted(rows, edits["row"].to_numpy())
     found = rows[np.minimum(places, len(rows) - 1)] == edits["row"].to_numpy()
     edits = edits.set_column(edits.schema.get_field_index("row"), "row", pa.array(places)).filter(pa.array(found))

@@ -56,8 +56,10 @@ def refinedweb_cuts(texts: pa.Array, bounds: Sequence[float]) -> Cuts:
     lines, begins = split_lines(*views)
     nouns = phrase_table(tuple((noun, 0) for noun in COUNTED))
     limits = np.array(bounds, dtype=np.float64)
-    patterns = tuple(phrase_table(tuple((phrase, 0) for phrase in place)) for place in (AT_BEGINNING, AT_END, ANYWHERE))
-    codes, spans, n = _judge(*views, lines, begins, limits, nouns, *patterns, _pairs())
+    at_beginning, at_end, anywhere = (
+        phrase_table(tuple((phrase, 0) for phrase in place)) for place in (AT_BEGINNING, AT_END, ANYWHERE)
+    )
+    codes, spans, n = _judge(*views, lines, begins, limits, nouns, at_beginning, at_end, anywhere, _pairs())
     return as_cuts(cut_lines(*views, lines, begins, codes, spans, n))
 
 
