@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 import curate.sample
 from curate import kernels
+from curate.edits import apply_edits, find_edits
 from curate.filters import registry
 from curate.filters.duplicates import content_hashes
 
@@ -66,11 +67,19 @@ def kernel_table(texts: pa.Array) -> list[str]:
     rows.append(("`content_hashes` (text and normalised text)", [content_hashes], None))
     everything = [signal for signals in registry.groups().values() for signal in signals]
     rows.append(("all signals, with their ratios", everything, None))
+    rows.append(("edits of `c4_lines`, found and made", [c4_edited], None))
     lines = ["## Kernels", "", "| kernel | MB per CPU s | target |", "|---|---|---|"]
     for name, functions, target in rows:
         seconds = best_of_five(lambda functions=functions: [f(batch) for batch in batches for f in functions])
         lines.append(f"| {name} | {size / seconds:,.0f} | {target or '–'} |")
     return [*lines, ""]
+
+
+def c4_edited(batch: pa.Array) -> pa.Array:
+    """A batch as the set `c4` edits it."""
+    edit = registry.edits()["c4_lines"]
+    editor = registry.Editor(edit.name, tuple(registry.published_bounds(edit).items()))
+    return apply_edits(batch, find_edits(batch, [editor]))
 
 
 def best_of_five(work: Callable[[], object]) -> float:

@@ -208,7 +208,7 @@ def signals(group: str | None) -> None:
 @main.command()
 @click.argument("name", required=False)
 def rules(name: str | None) -> None:
-    """List the named rule sets, or the rules of the set NAME.
+    """List the named rule sets, or what the set NAME drops and cuts.
 
     \b
     Example:

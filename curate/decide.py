@@ -279,7 +279,11 @@ def check_measured(
 
     Errors: RecipeError naming the rule.
     """
-    named = {rule.rule.signal: rule.reason for rule in rules if rule.rule.signal is not None}
+    named = {
+        rule.rule.signal: rule.reason
+        for rule in rules
+        if rule.rule.signal is not None and rule.rule.signal not in registry.DERIVED
+    }
     readable = ", ".join(str(file.file_no) for file in ledger.files if file.error is None)
     measured: dict[str, int] = {}
     for group in groups:

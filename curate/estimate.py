@@ -57,7 +57,7 @@ def estimate(recipe: Recipe, engine: Engine, workers: int) -> dict[str, Any]:
     log = Log(io.StringIO(), quiet=False)
     ledger = read_ledger(recipe.run_directory)
     before = Before.of(ledger)
-    plan = make_plan(recipe, ledger, (), engine, log)
+    plan = make_plan(recipe, ledger, engine, log)
     work = what_is_left(recipe, plan, ledger, before)
     base = peak_bytes()
     with tempfile.TemporaryDirectory(prefix="curate-plan-") as folder:

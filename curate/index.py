@@ -15,7 +15,7 @@ from curate.measure import EDITS, INPUT
 from curate.recipe import Recipe
 from curate.sql import literal, quoted, read_parquet
 from curate.storage import is_remote
-from curate.tables import load_signals, ranges
+from curate.tables import derived_sql, load_signals, ranges
 
 INDEX = "run.duckdb"
 SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the ledger
@@ -103,7 +103,9 @@ def _tables(
         joined = " JOIN ".join(
             _parts(ledger, group, groups) + " USING (file_no, row)" * (k > 0) for k, group in enumerate(measured)
         )
-        connection.execute(f"CREATE VIEW signals AS SELECT * FROM {joined} SEMI JOIN inputs USING (file_no)")
+        connection.execute(
+            f"CREATE VIEW signals AS SELECT *{derived_sql(groups)} FROM {joined} SEMI JOIN inputs USING (file_no)"
+        )
         return
     load_signals(connection, ledger, measured)
     connection.execute("CREATE TABLE run.signals AS FROM temp.signals LIMIT 0")

@@ -140,6 +140,8 @@ def print_signals(group: str | None) -> None:
             for signal in signals:
                 for column, kind in signal.writes.items():
                     table.add_row(name, column, str(kind), escape(signal.about[column]))
+    for column, found in registry.DERIVED.items() if group is None else ():
+        table.add_row("(derived)", column, str(found.type), escape(found.about))
     console().print(table)
 
 
@@ -149,23 +151,29 @@ def print_rules(name: str | None) -> None:
     Errors: RecipeError for a set that is not known.
     """
     from curate.filters import registry
-    from curate.rules import BUILT_IN, named_set
+    from curate.rules import BUILT_IN, edits_of_set, named_set
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     if name is None:
-        for column in ("set", "rules", "about"):
+        for column in ("set", "rules", "cuts", "about"):
             table.add_column(column)
         for key, found in registry.rule_sets().items():
-            table.add_row(key, str(len(found["rules"])), escape(" ".join(found["about"].split())))
-        table.add_row("(built in)", str(len(BUILT_IN)), escape("; ".join(f"{k}: {v}" for k, v in BUILT_IN.items())))
+            cuts = sum(len(edit.rules) for edit in edits_of_set(key))
+            table.add_row(key, str(len(found["rules"])), str(cuts), escape(" ".join(found["about"].split())))
+        table.add_row(
+            "(built in)", str(len(BUILT_IN)), "0", escape("; ".join(f"{k}: {v}" for k, v in BUILT_IN.items()))
+        )
     else:
-        for column in ("reason", "drops a document where", "source"):
+        for column in ("reason", "acts on", "what it drops or cuts", "source"):
             table.add_column(column)
+        for edit in edits_of_set(name):
+            for cut in edit.rules:
+                table.add_row(cut.reason, "text: cuts", escape(str(cut)), escape(cut.source))
         for resolved in named_set(name):
             rule = resolved.rule
             bound = f"{rule.signal} < {rule.min}" if rule.min is not None else f"{rule.signal} > {rule.max}"
             condition = rule.when or (f"{bound}, if {rule.if_}" if rule.if_ else bound)
-            table.add_row(rule.reason, escape(condition), escape(rule.source))
+            table.add_row(rule.reason, "document: drops", escape(condition), escape(rule.source))
     console().print(table)
 
 

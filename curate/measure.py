@@ -46,7 +46,7 @@ class Reading:
     text: str
     id: str | None
     input_columns: tuple[tuple[str, pa.DataType], ...]
-    editors: tuple[str, ...] = ()
+    editors: tuple[registry.Editor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,12 @@ class Task:
 
 
 def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
-    """The digest of each group: its code, its parameters, and the edits that were made before it."""
-    editors = [registry.edits()[name] for name in reading.editors]
+    """The digest of each group: its code, its parameters, and the edits that were made before it, if it sees them."""
+    editors = [(e.name, e.bounds, registry.code_of([registry.edits()[e.name].find])) for e in reading.editors]
     # Everything that a group's values pass through: how rows are read and edited, and Python's own tables of Unicode.
     common = [registry.code_of([measure, find_edits]), unicodedata.unidata_version]
-    edited = [common, reading.text, [(e.name, registry.code_of([e.find])) for e in editors]]
+    raw = [common, reading.text, []]
+    edited = [common, reading.text, editors]
     digests = {
         DOCUMENTS: digest_of([common, registry.code_of([hash_texts]), reading.text, reading.id]),
         INPUT: digest_of([common, [[name, str(kind)] for name, kind in reading.input_columns]]),
@@ -86,7 +87,7 @@ def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
     for name in names:
         if name in registry.groups():
             code = registry.code_of(signal.measure for signal in registry.groups()[name])
-            digests[name] = digest_of([code, edited])
+            digests[name] = digest_of([code, raw if registry.is_raw(name) else edited])
     return {name: digests[name] for name in names}
 
 
@@ -161,17 +162,18 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
             known["id"] = _cast(batch.column(reading.id), pa.string(), reading.id)
         measured[DOCUMENTS] = pa.table(known)
     texts = raw if pc.all(valid).as_py() is not False else pc.if_else(valid, raw, pa.scalar(None, raw.type))
-    if reading.editors:
-        edits = find_edits(texts, [registry.edits()[name] for name in reading.editors])
-        texts = apply_edits(texts, edits)
+    groups = [group for group in task.groups if group in registry.groups()]
+    edited = texts
+    if reading.editors and (EDITS in task.groups or not all(map(registry.is_raw, groups))):
+        edits = find_edits(texts, reading.editors)
+        edited = apply_edits(texts, edits)
         if EDITS in task.groups:
             measured[EDITS] = edits
-    for group in task.groups:
-        if group in registry.groups():
-            columns = {}
-            for signal in registry.groups()[group]:
-                columns |= signal(texts)
-            measured[group] = pa.table(columns)
+    for group in groups:
+        columns = {}
+        for signal in registry.groups()[group]:
+            columns |= signal(texts if signal.raw else edited)
+        measured[group] = pa.table(columns)
     return measured
 
 
@@ -185,7 +187,7 @@ def _keyed(group: str, table: pa.Table, file_no: int, row: int) -> pa.Table:
     rows = len(table)
     if group == EDITS:  # the row within the batch becomes the row within the file
         table = table.set_column(0, "row", pc.add(table["row"], row))
-        table = table.append_column("stage", pa.array(["input"] * rows, pa.string()))
+        table = table.append_column("stage", pa.array(["input"] * rows, registry.REASONS))
         return table.add_column(0, "file_no", pa.array(np.full(rows, file_no, np.int32))).cast(EDIT_PART)
     table = table.add_column(0, "row", pa.array(np.arange(row, row + rows, dtype=np.int64)))
     return table.add_column(0, "file_no", pa.array(np.full(rows, file_no, dtype=np.int32)))
@@ -290,7 +292,9 @@ def load_kernels() -> None:
 
 
 def _call_kernels() -> None:
-    texts = pa.array(["Warm the kernels. é", None, "你好"])
+    texts = pa.array(["Warm the kernels[1]. é", None, "你好"])
     for signals in registry.groups().values():
         for signal in signals:
             signal(texts)
+    editors = [registry.Editor(e.name, tuple(registry.published_bounds(e).items())) for e in registry.edits().values()]
+    apply_edits(texts, find_edits(texts, editors))

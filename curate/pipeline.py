@@ -40,9 +40,7 @@ from curate.sql import read_parquet
 from curate.tables import scratch_database
 
 
-def run(
-    recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, editors: Sequence[str] = ()
-) -> dict[str, Any]:
+def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> dict[str, Any]:
     """Carry out a recipe and return the summary that the closing table shows.
 
     `engine` runs the maps; `threads` is what DuckDB may use.
@@ -57,7 +55,7 @@ def run(
         remove_asides(directory)
         ledger = read_ledger(directory)
         try:
-            plan = make_plan(recipe, ledger, editors, engine, log)
+            plan = make_plan(recipe, ledger, engine, log)
             measure_stage(plan, ledger, engine, log)
             if all(file.error for file in ledger.files):
                 raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")
@@ -71,7 +69,9 @@ def run(
                 shard_stage(recipe, plan, ledger, digest, engine, log)
                 remove_asides(directory)  # of workers that were killed
                 build_index(recipe, ledger, plan.groups, stages, plan.inputs, plan.files, database)
-            manifest = build_manifest(recipe, ledger, plan.groups, plan.rules, stages, plan.inputs)
+            manifest = build_manifest(
+                recipe, ledger, plan.groups, plan.rules, plan.reading.editors, stages, plan.inputs
+            )
             write_json(directory / "manifest.json", manifest)
         except (KeyboardInterrupt, duckdb.InterruptException) as error:
             log.event("interrupted")

@@ -16,11 +16,11 @@ from curate.ledger import KnownFile, Ledger
 from curate.measure import DOCUMENTS, EDITS, INPUT, Reading, group_digests
 from curate.progress import Log
 from curate.recipe import Recipe
-from curate.rules import ResolvedRule, check_conditions, columns_named, resolve
+from curate.rules import ResolvedRule, check_conditions, columns_named, resolve, resolve_editors
 from curate.storage import status
 
 # Groups that are measured only where the recipe needs them; all others always are.
-ON_DEMAND = ("hashes", "repeated_lines", "ngrams")
+ON_DEMAND = ("hashes", "repeated_lines", "ngrams", "raw", "raw_bad_words")
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Plan:
         return {no: file.source for no, file in self.files.items()}
 
 
-def make_plan(recipe: Recipe, ledger: Ledger, editors: Sequence[str], engine: Engine, log: Log) -> Plan:
+def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log) -> Plan:
     """Settle the rules, open every footer, check columns and conditions, cut the units.
 
     No document is read, but for those inputs that are first written as Parquet.
 
     Errors: RecipeError; InputError for a file that cannot be read (unless quarantined) or does not fit.
     """
-    rules = resolve(recipe.tier1)
+    rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
     excluded = read_exclusions(recipe.exclude)
     root, files = open_inputs(recipe, ledger, engine, log)
     inputs = unified_schema(list(files.values()))
@@ -100,8 +100,10 @@ def _unreadable(named: Named) -> InputFile:
 def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> list[str]:
     """The groups to measure: all but those on demand, and of these the ones that the recipe or its rules need."""
     groups = registry.groups()
-    named = {group for group, found in groups.items() for s in found if not set(s.writes).isdisjoint(signals)}
+    columns = registry.measured(signals)
+    named = {group for group, found in groups.items() for s in found if not columns.isdisjoint(s.writes)}
     named |= {"hashes"} if recipe.dedup.exact else set()
+    named |= {"raw"} if reading.editors else set()  # to see what share of each document was cut
     needed = [DOCUMENTS, *(group for group in groups if group not in ON_DEMAND or group in named)]
     return needed + [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)
 
@@ -159,6 +161,7 @@ def signals_schema(groups: Mapping[str, str]) -> pa.Schema:
     for group in groups:
         for signal in registry.groups().get(group, []):
             fields += [pa.field(name, kind) for name, kind in signal.writes.items()]
+    fields += [pa.field(name, found.type) for name, found in registry.derived(f.name for f in fields).items()]
     return pa.schema(fields)
 
 

@@ -92,7 +92,7 @@ def rehearse(
     small = recipe.model_copy(update={"input": source, "output": str(folder / "run")})
     ledger = Ledger(folder / "run")
     try:
-        sampled = make_plan(small, ledger, plan.reading.editors, engine, log)
+        sampled = make_plan(small, ledger, engine, log)
         _measure(found, sampled, ledger, sets, engine)
         with scratch_database(ledger.run, threads) as database:
             _decide_and_write(found, small, sampled, ledger, database)

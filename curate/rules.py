@@ -51,8 +51,8 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
     for entry in tier1.rules:
         if isinstance(entry, Rule):
             rules.append(ResolvedRule(entry, "recipe"))
-        else:
-            rules += named_set(entry)
+        else:  # a rule that two sets share stands once
+            rules += [found for found in named_set(entry) if not any(_same(found.rule, known.rule) for known in rules)]
     seen: set[str] = set()
     for found in rules:
         if found.reason in seen or found.reason in BUILT_IN:
@@ -60,11 +60,19 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
             raise RecipeError(f"tier1.rules: the reason {found.reason!r} {where}; give each rule its own")
         seen.add(found.reason)
         if found.rule.signal is not None:
-            registry.group_of(found.rule.signal)
+            registry.check_signal(found.rule.signal)
+    for cut in [rule.reason for edit in _edits_named(tier1) for rule in edit.rules]:
+        if cut in seen or cut in BUILT_IN:
+            raise RecipeError(f"tier1.rules: the reason {cut!r} stands twice; give each rule its own")
+        seen.add(cut)
     for reason in tier1.thresholds:
         if reason not in seen:
             raise RecipeError(f"tier1.thresholds: no rule has the reason {reason!r}{did_you_mean(reason, seen)}")
     return [changed for found in rules if (changed := _with_threshold(found, tier1.thresholds)) is not None]
+
+
+def _same(a: Rule, b: Rule) -> bool:
+    return a.model_copy(update={"source": ""}) == b.model_copy(update={"source": ""})
 
 
 def named_set(name: str) -> list[ResolvedRule]:
@@ -72,13 +80,49 @@ def named_set(name: str) -> list[ResolvedRule]:
 
     Errors: RecipeError for a name that is not known.
     """
+    rules = _known_set(name)["rules"]
+    try:
+        return [ResolvedRule(Rule.model_validate_json(json.dumps(rule)), name) for rule in rules]
+    except ValidationError as error:
+        raise TypeError(f"filters/rules/{name}.yaml: {error}") from None
+
+
+def resolve_editors(tier1: Tier1) -> list[registry.Editor]:
+    """The edits of the named sets in order, each once, with their bounds settled; those wholly switched off left out.
+
+    Errors: RecipeError for unknown sets, and for a bound for a reason that has none.
+    """
+    editors = []
+    for edit in _edits_named(tier1):
+        bounds = registry.published_bounds(edit)
+        for reason in bounds.keys() & tier1.thresholds.keys():
+            bound = tier1.thresholds[reason]
+            if bound is not None and bounds[reason] is True:
+                raise RecipeError(f"tier1.thresholds: {reason} has no threshold to move; null switches it off")
+            bounds[reason] = bound
+        if any(bound is not None for bound in bounds.values()):
+            editors.append(registry.Editor(edit.name, tuple(bounds.items())))
+    return editors
+
+
+def _edits_named(tier1: Tier1) -> list[registry.Edit]:
+    """The edits of the named sets in order, each once."""
+    return list(dict.fromkeys(edit for entry in tier1.rules if isinstance(entry, str) for edit in edits_of_set(entry)))
+
+
+def edits_of_set(name: str) -> list[registry.Edit]:
+    """The edits that a named set switches on.
+
+    Errors: RecipeError for a name that is not known.
+    """
+    return [registry.edits()[edit] for edit in _known_set(name).get("edits", [])]
+
+
+def _known_set(name: str) -> dict[str, Any]:
     sets = registry.rule_sets()
     if name not in sets:
         raise RecipeError(f"tier1.rules: no rule set {name!r}{did_you_mean(name, sets)}")
-    try:
-        return [ResolvedRule(Rule.model_validate_json(json.dumps(rule)), name) for rule in sets[name]["rules"]]
-    except ValidationError as error:
-        raise TypeError(f"filters/rules/{name}.yaml: {error}") from None
+    return sets[name]
 
 
 def _with_threshold(found: ResolvedRule, thresholds: dict[str, float | int | None]) -> ResolvedRule | None:

@@ -1,7 +1,7 @@
 """The ledger as DuckDB sees it: a scratch database, the input files, and the signals of all documents or of a range."""
 
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from curate.corpus import Unit
 from curate.errors import disk_error
+from curate.filters import registry
 from curate.ledger import Ledger, Part
 from curate.measure import DOCUMENTS, EDITS, INPUT
 from curate.sql import literal, quoted, read_parquet
@@ -106,7 +107,14 @@ def load_signals(
         columns = "*" if group != INPUT else _input_struct(ledger.run / parts[0].path)
         source = f"(SELECT {columns} FROM {read_parquet(ledger.run / part.path for part in parts)})"
         joined += f"\n    JOIN {source} USING (file_no, row)" if joined else source
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW signals AS SELECT * FROM {joined}")
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW signals AS SELECT *{derived_sql(groups)} FROM {joined}")
+
+
+def derived_sql(groups: Iterable[str]) -> str:
+    """The columns to select beside those of the groups: what is computed from them."""
+    known = registry.groups()
+    columns = [name for group in groups for signal in known.get(group, []) for name in signal.writes]
+    return "".join(f", {found.sql} AS {quoted(name)}" for name, found in registry.derived(columns).items())
 
 
 def _input_struct(part: Path) -> str:

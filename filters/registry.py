@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,12 +14,38 @@ import yaml
 
 from curate.errors import RecipeError, did_you_mean
 from curate.kernels import code_digest
+from curate.kernels.cuts import Cuts
 
 Columns = dict[str, pa.Array]
 Measure = Callable[[pa.Array], Columns]
-FindEdits = Callable[[pa.Array], pa.Table]
+Bound = float | int | None  # None: switched off
+FindEdits = Callable[[pa.Array, Mapping[str, Bound]], pa.Table]
 
-MODULES = ("curate.filters.text", "curate.filters.lines", "curate.filters.repetition", "curate.filters.duplicates")
+MODULES = (
+    "curate.filters.text",
+    "curate.filters.lines",
+    "curate.filters.sentences",
+    "curate.filters.repetition",
+    "curate.filters.raw",
+    "curate.filters.bad_words",
+    "curate.filters.duplicates",
+    "curate.filters.c4",
+    "curate.filters.refinedweb",
+)
+
+
+REASONS = pa.dictionary(pa.int8(), pa.string())
+
+# The edits found in a batch. Without a replacement (null) an edit cuts, as most do.
+FOUND = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+        ("replacement", pa.string()),
+        ("reason", REASONS),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +56,7 @@ class Signal:
     measure: Measure
     writes: Mapping[str, pa.DataType]
     about: Mapping[str, str] = field(repr=False)
+    raw: bool = False  # reads the raw text, whatever edits are made
 
     def __call__(self, texts: pa.Array) -> Columns:
         """Measure `texts`; refuse columns other than the declared ones."""
@@ -41,33 +68,103 @@ class Signal:
 
 
 @dataclass(frozen=True)
+class Derived:
+    """A column computed in SQL from signals of other groups, which rules may name like a signal."""
+
+    sql: str
+    type: pa.DataType
+    reads: tuple[str, ...]
+    about: str
+
+
+# What no group can measure on its own, because one reads the raw text and another the edited one.
+DERIVED = {
+    "cut_word_ratio": Derived(
+        "CASE WHEN raw_n_words > 0 THEN (1 - n_words / raw_n_words)::FLOAT END",
+        pa.float32(),
+        ("raw_n_words", "n_words"),
+        "share of the raw text's words that edits took away; null without words",
+    )
+}
+
+
+@dataclass(frozen=True)
+class EditRule:
+    """What an edit cuts for one reason."""
+
+    reason: str
+    cuts: str  # what is cut, with {bound} for the bound
+    source: str
+    bound: float | int | None = None  # the published default; None where there is no number to move
+
+    def __str__(self) -> str:
+        """What is cut, for lists of rules."""
+        return self.cuts.format(bound=self.bound)
+
+
+@dataclass(frozen=True)
 class Edit:
-    """A function from texts to the cuts to be made in them, as a table (row, start, end, replacement, reason)."""
+    """A function from texts to the cuts to be made in them, as a table (row, start, end, replacement, reason).
+
+    It is pure. Rows count within the texts given, start and end are byte offsets; cuts are sorted and do not overlap.
+    It is given a value for each of its reasons: None is off, else the bound (True for a rule without one).
+    """
 
     name: str
+    rules: tuple[EditRule, ...]
     find: FindEdits
+
+
+def cut_table(cuts: Cuts, rules: Sequence[EditRule]) -> pa.Table:
+    """Cuts of a kernel, whose codes number `rules`, as edits that put nothing in the place of what they cut."""
+    reasons = pa.array([rule.reason for rule in rules], pa.string())
+    nothing = pa.nulls(len(cuts.rows), pa.string())
+    reason = pa.DictionaryArray.from_arrays(cuts.codes, reasons)
+    return pa.Table.from_arrays([cuts.rows, cuts.starts, cuts.ends, nothing, reason], schema=FOUND)
+
+
+def published_bounds(edit: Edit) -> dict[str, Bound]:
+    """The bound of each of an edit's reasons as published."""
+    return {rule.reason: True if rule.bound is None else rule.bound for rule in edit.rules}
+
+
+@dataclass(frozen=True)
+class Editor:
+    """An edit with its bounds settled, as a run carries it out."""
+
+    name: str
+    bounds: tuple[tuple[str, Bound], ...]  # by reason, in the order of the edit's rules
+
+    def find(self, texts: pa.Array) -> pa.Table:
+        """The cuts in `texts`."""
+        return edits()[self.name].find(texts, dict(self.bounds))
 
 
 _signals: dict[str, list[Signal]] = {}
 _edits: dict[str, Edit] = {}
 
 
-def signal(group: str, writes: Mapping[str, pa.DataType]) -> Callable[[Measure], Signal]:
-    """Register a signal. The docstring has one line per column: its name, two spaces, what it is."""
+def signal(group: str, writes: Mapping[str, pa.DataType], raw: bool = False) -> Callable[[Measure], Signal]:
+    """Register a signal. The docstring has one line per column: its name, two spaces, what it is.
+
+    With `raw` it reads the raw text, and its columns are named raw_*; all signals of a group read the same text.
+    """
 
     def register(measure: Measure) -> Signal:
-        found = Signal(group, measure, dict(writes), _column_docs(measure, writes))
+        if any(name.startswith("raw_") != raw for name in writes) or any(s.raw != raw for s in _signals.get(group, [])):
+            raise TypeError(f"{measure.__name__}: raw_* names the signals of raw groups, and only those")
+        found = Signal(group, measure, dict(writes), _column_docs(measure, writes), raw)
         _signals.setdefault(group, []).append(found)
         return found
 
     return register
 
 
-def edit(name: str) -> Callable[[FindEdits], FindEdits]:
-    """Register a local edit under `name`: rows count within the texts given, start and end are byte offsets."""
+def edit(name: str, rules: Iterable[EditRule]) -> Callable[[FindEdits], FindEdits]:
+    """Register a local edit under `name` with the reasons for which it cuts."""
 
     def register(find: FindEdits) -> FindEdits:
-        _edits[name] = Edit(name, find)
+        _edits[name] = Edit(name, tuple(rules), find)
         return find
 
     return register
@@ -109,13 +206,30 @@ def edits() -> dict[str, Edit]:
     return _edits
 
 
-def group_of(column: str) -> str:
-    """The group that writes `column`."""
-    for name, signals in groups().items():
-        if any(column in s.writes for s in signals):
-            return name
-    known = [column for signals in groups().values() for s in signals for column in s.writes]
-    raise RecipeError(f"no signal {column!r}{did_you_mean(column, known)}")
+def is_raw(group: str) -> bool:
+    """Whether a group of signals reads the raw text."""
+    return any(s.raw for s in groups()[group])
+
+
+def check_signal(column: str) -> None:
+    """Refuse a name that is no signal.
+
+    Errors: RecipeError with the name that may have been meant.
+    """
+    known = {column for signals in groups().values() for s in signals for column in s.writes} | set(DERIVED)
+    if column not in known:
+        raise RecipeError(f"no signal {column!r}{did_you_mean(column, known)}")
+
+
+def measured(columns: Iterable[str]) -> set[str]:
+    """The columns that must be measured for `columns`: derived ones stand for what they are computed from."""
+    return {read for column in columns for read in (DERIVED[column].reads if column in DERIVED else (column,))}
+
+
+def derived(columns: Iterable[str]) -> dict[str, Derived]:
+    """The derived columns that can be computed from `columns`."""
+    held = set(columns)
+    return {name: found for name, found in DERIVED.items() if held.issuperset(found.reads)}
 
 
 def code_of(functions: Iterable[Callable[..., Any]]) -> str:
@@ -127,7 +241,7 @@ def code_of(functions: Iterable[Callable[..., Any]]) -> str:
 
 
 def rule_sets() -> dict[str, dict[str, Any]]:
-    """The named rule sets: name to {about, rules}."""
+    """The named rule sets: name to {about, edits, rules}, of which `edits` may be missing."""
     found = {}
     for path in sorted((Path(__file__).parent / "rules").glob("*.yaml")):
         found[path.stem] = yaml.safe_load(path.read_text("utf-8"))

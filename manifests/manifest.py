@@ -7,6 +7,7 @@ import duckdb
 import pyarrow as pa
 
 import curate
+from curate.filters.registry import Editor
 from curate.ledger import Ledger
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule
@@ -38,7 +39,7 @@ def stage_counts(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -
 
 def build_manifest(
     recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule],
-    stages: Sequence[Mapping[str, Any]], inputs: pa.Schema,
+    editors: Sequence[Editor], stages: Sequence[Mapping[str, Any]], inputs: pa.Schema,
 ) -> dict[str, Any]:  # fmt: skip
     """Everything of a finished run that does not depend on when and where it ran."""
     contents = content_of(ledger.of("documents", groups["documents"]))
@@ -61,6 +62,7 @@ def build_manifest(
             {"set": found.rule_set} | found.rule.model_dump(mode="json", by_alias=True, exclude_none=True)
             for found in rules
         ],
+        "edits": [{"name": editor.name, "bounds": dict(editor.bounds)} for editor in editors],
         "stages": [dict(stage) for stage in stages],
         "tokenizer": recipe.tokenizer,
         "totals": {

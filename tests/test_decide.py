@@ -105,3 +105,12 @@ def test_decisions_do_not_depend_on_how_many_documents_are_joined_at_a_time(tmp_
         taken.append(documents(run, "doc_id, stage, reasons, duplicate_of, coarse_score, shard"))
     assert taken[0] == taken[1] == taken[2]
     assert sum(stage == "exact" for _, stage, *_ in taken[0]) == 5
+
+
+def test_all_named_sets_can_stand_in_one_recipe_and_a_rule_that_two_share_counts_once():
+    from curate.filters import registry
+    from curate.recipe import Tier1
+
+    reasons = [found.reason for found in resolve(Tier1(rules=list(registry.rule_sets())))]
+    assert len(reasons) == len(set(reasons))
+    assert "too_many_words_cut" in reasons

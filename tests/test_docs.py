@@ -15,7 +15,7 @@ from curate.errors import CurateError
 from curate.filters import registry
 from curate.inspect import connect
 from curate.recipe import NOT_BUILT, Recipe, Rule, Source, parse_recipe, parse_size
-from curate.rules import BUILT_IN, named_set, resolve
+from curate.rules import BUILT_IN, edits_of_set, named_set, resolve
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -119,6 +119,7 @@ def test_every_signal_stands_in_the_docs_with_its_group_type_and_meaning():
 
 def test_the_docs_name_no_signal_that_does_not_exist():
     known = {column for signals in registry.groups().values() for signal in signals for column in signal.writes}
+    known |= set(registry.DERIVED)
     rows = table_rows(text_of("signals.md").split("## All signals")[1].split("## What is a word")[0])
     assert set(rows) - {"signal", "---"} - known == set()
 
@@ -136,8 +137,31 @@ def test_every_rule_of_every_named_set_stands_in_the_docs_with_its_bound(name):
     for found in named_set(name):
         rule = found.rule
         bound = f"min {rule.min}" if rule.min is not None else f"max {rule.max}"
-        condition = f"`{rule.if_ or rule.when}`" if rule.if_ or rule.when else ""
-        assert rows[rule.reason] == [f"`{rule.reason}`", f"`{rule.signal}`", bound, condition]
+        condition = f"`{rule.if_}`" if rule.if_ else ""
+        cells = ["", "", f"`{rule.when}`"] if rule.when else [f"`{rule.signal}`", bound, condition]
+        assert rows[rule.reason] == [f"`{rule.reason}`", *cells]
+
+
+@pytest.mark.parametrize("edit", registry.edits().values(), ids=lambda edit: edit.name)
+def test_every_line_rule_stands_in_the_docs_with_what_it_cuts_and_its_bound(edit):
+    rows = table_rows(text_of("edits.md").split(f"### `{edit.name}`")[1].split("\n### ")[0].split("\n## ")[0])
+    assert {reason: row for reason, row in rows.items() if reason not in ("reason", "---")} == {
+        rule.reason: [f"`{rule.reason}`", str(rule), "" if rule.bound is None else str(rule.bound)]
+        for rule in edit.rules
+    }
+
+
+def test_every_set_says_in_the_docs_which_edits_it_switches_on():
+    for name in registry.rule_sets():
+        section = text_of("rules.md").split(f"## The set `{name}`")[1].split("\n## ")[0]
+        named = set(re.findall(r"\[`(\w+)`\]\(edits\.md#", section))
+        assert named == {edit.name for edit in edits_of_set(name)}
+
+
+def test_every_derived_column_stands_in_the_docs_with_its_type_and_meaning():
+    rows = table_rows(text_of("signals.md").split("### Computed from signals")[1].split("\n## ")[0])
+    for column, found in registry.DERIVED.items():
+        assert rows[column] == [f"`{column}`", str(found.type), found.about]
 
 
 def test_every_built_in_reason_stands_in_the_docs_with_its_meaning():
@@ -197,6 +221,7 @@ def test_every_view_and_table_of_a_run_stands_in_the_docs_with_its_columns(demo)
         if len(row) == 3
     }
     signals = {column for signals in registry.groups().values() for signal in signals for column in signal.writes}
+    signals |= set(registry.DERIVED)
 
     def named(table):
         found = set(re.findall(r"`(\w+)`", cells[table]))

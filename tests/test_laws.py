@@ -1,4 +1,4 @@
-"""Laws that every registered signal keeps."""
+"""Laws that every registered signal and every registered edit keeps."""
 
 import math
 from collections import Counter
@@ -8,16 +8,50 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from curate.edits import FOUND, apply_edits
 from curate.filters import registry
 
 SIGNALS = [signal for signals in registry.groups().values() for signal in signals]
-PIECES = ["The quick brown fox. ", "the the the the ", "and of to", "don't", "# ... …", "• a\n- b\n", "\n\n", "\r\n",
-          " ", "\t", "x", "é", "e\u0301", "Σ", "你好。", "ไทย", "العربية", "😀", "\0", "\ufeff", "\ufffd", "3.14",
-          "a@b.org", "{}", "<p>", "https://example.org/a?b=c", "a line of over thirty characters\n" * 3]  # fmt: skip
+PIECES = [
+    "The quick brown fox. ",
+    "the the the the ",
+    "and of to",
+    "don't",
+    "# ... …",
+    "• a\n- b\n",
+    "\n\n",
+    "\r\n",
+    " ",
+    "\t",
+    "x",
+    "é",
+    "e\u0301",
+    "Σ",
+    "你好。",
+    "ไทย",
+    "العربية",
+    "😀",
+    "\0",
+    "\ufeff",
+    "\ufffd",
+    "3.14",
+    "a@b.org",
+    "{}",
+    "[1]",
+    "MENU",
+    "\n3 likes\n",
+    "JavaScript",
+    "Sign in",
+    "www.a.b",
+    "<p>",
+    "https://example.org/a?b=c",
+    "a line of over thirty characters\n" * 3,
+]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=40)
 ARRAYS = st.lists(st.none() | TEXTS, max_size=6)
 
 every_signal = pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.measure.__name__)
+every_edit = pytest.mark.parametrize("edit", registry.edits().values(), ids=lambda edit: edit.name)
 quick = settings(deadline=None, max_examples=40)
 
 
@@ -117,3 +151,56 @@ def test_a_signal_gives_the_same_twice(signal, texts):
 def test_no_value_is_nan_or_infinite(signal, texts):
     for name, values in measured(signal, strings(texts)).items():
         assert all(math.isfinite(number) for number in floats_in(values)), name
+
+
+def cuts(edit, texts, off=()):
+    """The edits in `texts` as rows of Python's values, with the published bounds but for the reasons switched off."""
+    bounds = registry.published_bounds(edit) | dict.fromkeys(off)
+    return [tuple(row.values()) for row in edit.find(texts, bounds).to_pylist()]
+
+
+@every_edit
+@quick
+@given(texts=ARRAYS)
+def test_edits_are_sorted_do_not_overlap_fit_their_texts_and_name_a_rule(edit, texts):
+    table = edit.find(strings(texts), registry.published_bounds(edit))
+    assert table.schema == FOUND
+    apply_edits(strings(texts), table)  # refuses what is not sorted, overlaps, or does not fit
+    assert set(table["reason"].to_pylist()) <= {rule.reason for rule in edit.rules}
+    assert all(start < end for start, end in zip(*(table[n].to_pylist() for n in ("start", "end")), strict=True))
+    assert all(texts[row] is not None for row in table["row"].to_pylist())
+
+
+@every_edit
+@quick
+@given(first=ARRAYS, second=ARRAYS)
+def test_two_batches_have_together_the_edits_that_one_of_both_has(edit, first, second):
+    apart = cuts(edit, strings(first)), cuts(edit, strings(second))
+    moved = [(row + len(first), *rest) for row, *rest in apart[1]]
+    assert cuts(edit, strings(first + second)) == apart[0] + moved
+
+
+@every_edit
+@quick
+@given(before=ARRAYS, texts=ARRAYS, behind=ARRAYS)
+@example(before=["a", None], texts=[], behind=["b"])
+def test_a_slice_has_the_edits_that_a_fresh_array_has(edit, before, texts, behind):
+    whole = strings(before + texts + behind)
+    assert cuts(edit, whole.slice(len(before), len(texts))) == cuts(edit, strings(texts))
+
+
+@every_edit
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+@quick
+@given(texts=ARRAYS)
+def test_how_texts_are_stored_changes_no_edit(edit, kind, texts):
+    assert cuts(edit, strings(texts).cast(kind)) == cuts(edit, strings(texts))
+
+
+@every_edit
+@quick
+@given(texts=ARRAYS, data=st.data())
+def test_a_reason_that_is_off_cuts_nothing(edit, texts, data):
+    off = data.draw(st.sets(st.sampled_from([rule.reason for rule in edit.rules])))
+    assert off.isdisjoint(reason for *_, reason in cuts(edit, strings(texts), off))
+    assert cuts(edit, strings(texts), [rule.reason for rule in edit.rules]) == []

@@ -1,20 +1,31 @@
 """Loops over Arrow buffers. Public functions speak Arrow; the private halves are numba over NumPy views."""
 
 from curate.kernels.arrow import divide
+from curate.kernels.c4 import c4_cuts
 from curate.kernels.characters import count_characters
 from curate.kernels.jit import code_digest
 from curate.kernels.lines import count_lines
 from curate.kernels.normalise import normalised
+from curate.kernels.phrases import count_phrases
+from curate.kernels.refinedweb import address_cuts, refinedweb_cuts
 from curate.kernels.repetition import count_ngrams, count_repeated_lines
+from curate.kernels.sentences import count_sentences
 from curate.kernels.words import count_words
+from curate.kernels.words_of_list import count_listed_words
 
 __all__ = [
+    "address_cuts",
+    "c4_cuts",
     "code_digest",
     "count_characters",
     "count_lines",
+    "count_listed_words",
     "count_ngrams",
+    "count_phrases",
     "count_repeated_lines",
+    "count_sentences",
     "count_words",
     "divide",
     "normalised",
+    "refinedweb_cuts",
 ]

@@ -105,6 +105,20 @@ def _holds_newline(eight: int) -> bool:
 
 
 @inline
+def find_byte(data: Bytes, i: int, end: int, byte: int) -> int:
+    """The place of the first `byte` in data[i:end], or `end`."""
+    eight = EIGHT_ONES * np.uint64(byte)
+    while i + 8 <= end:
+        x = load_u64(data, i) ^ eight
+        if (x - EIGHT_ONES) & ~x & EIGHT_TOP_BITS != np.uint64(0):
+            break
+        i += 8
+    while i < end and data[i] != byte:
+        i += 1
+    return i
+
+
+@inline
 def strip(data: Bytes, begin: int, finish: int) -> tuple[int, int, int, int]:
     """Bounds of data[begin:finish] without white space at either end, and its first and last code point."""
     first = last = np.int64(0)

@@ -1,0 +1,143 @@
+"""C4's cleaning of lines."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from curate.kernels.arrow import Bytes, Offsets, plain_text, text_views
+from curate.kernels.cuts import (
+    BLANK,
+    END,
+    KEPT,
+    START,
+    Codes,
+    Cuts,
+    Table,
+    add_span,
+    as_cuts,
+    cut_lines,
+    split_lines,
+    words_up_to,
+)
+from curate.kernels.jit import kernel
+from curate.kernels.lines import DOT, TERMINALS, find_byte, strip
+from curate.kernels.phrases import Phrases, phrase_in, phrase_table
+from curate.kernels.unicode import SPACE, SPACELESS, class_of, decode
+
+LONG_WORD, NO_TERMINAL, FEW_WORDS, JAVASCRIPT, POLICY, CITATION = range(6)
+JAVASCRIPT_PHRASES = ("javascript",)
+POLICY_PHRASES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+SENTENCE_ENDS = np.array([code for code in TERMINALS if code != 0x2026], dtype=np.int64)  # an ellipsis is no end
+OPEN, CLOSE = ord("["), ord("]")
+EDIT_MARK = np.frombuffer(b"edit]", np.uint8)
+NEEDED_MARK = np.frombuffer(b"citation needed]", np.uint8)
+OFF = -1
+
+
+def c4_cuts(texts: pa.Array, bounds: Sequence[int]) -> Cuts:
+    """The lines that C4 cuts, each for the first reason that applies, and citation marks within the others.
+
+    In:     texts as string or large_string, sliced or not, nulls allowed; for each code above a bound, or -1 for off:
+            characters of the longest word allowed, 1, words of the shortest line allowed, 1, 1, 1.
+    Out:    cuts sorted by row and place (see `cut_lines`), none in nulls.
+    Cost:   two passes over the bytes.
+    Oracle: `str.split`, `re` and `str.endswith` over each text (tests/test_line_rules.py).
+    """
+    views = text_views(plain_text(texts))
+    phrases = [(p, JAVASCRIPT) for p in JAVASCRIPT_PHRASES if bounds[JAVASCRIPT] != OFF]
+    phrases += [(p, POLICY) for p in POLICY_PHRASES if bounds[POLICY] != OFF]
+    lines, begins = split_lines(*views)
+    codes, spans, n = _judge(*views, lines, begins, np.array(bounds, dtype=np.int64), phrase_table(tuple(phrases)))
+    return as_cuts(cut_lines(*views, lines, begins, codes, spans, n))
+
+
+@kernel
+def _judge(
+    offsets: Offsets, data: Bytes, lines: Offsets, begins: Offsets, bounds: Offsets, phrases: Phrases
+) -> tuple[Codes, Table, int]:
+    codes = np.full(len(begins), KEPT, dtype=np.int8)
+    spans = np.empty((16, 4), dtype=np.int64)
+    n = np.int64(0)
+    for row in range(len(offsets) - 1):
+        for j in range(lines[row], lines[row + 1]):
+            after = offsets[row + 1] if j == lines[row + 1] - 1 else begins[j + 1] - 1
+            begin, finish, _, last = strip(data, begins[j], after)
+            if begin >= finish:
+                codes[j] = BLANK
+                continue
+            longest = bounds[LONG_WORD]
+            if longest != OFF and finish - begin > longest and _has_long_word(data, begin, finish, longest):
+                codes[j] = LONG_WORD
+                continue
+            first = n
+            if bounds[CITATION] != OFF:
+                i = find_byte(data, begin, finish, OPEN)
+                while i < finish:
+                    stop = _citation(data, i, finish)
+                    if stop > i:
+                        spans = add_span(spans, n, j, i, stop, CITATION)
+                        n += 1
+                    i = find_byte(data, max(stop, i + 1), finish, OPEN)
+                kept = n
+                while kept > first and spans[kept - 1, END] == finish:  # marks at the end stand behind the full stop
+                    kept -= 1
+                    _, finish, _, last = strip(data, begin, spans[kept, START])
+            if bounds[NO_TERMINAL] != OFF and not _ends_a_sentence(data, begin, finish, last):
+                codes[j] = NO_TERMINAL
+            elif (
+                bounds[FEW_WORDS] != OFF
+                and words_up_to(data, begin, finish, bounds[FEW_WORDS], spans, first, n) < bounds[FEW_WORDS]
+            ):
+                codes[j] = FEW_WORDS
+            elif len(phrases.codes):
+                codes[j] = phrase_in(data, begin, finish, phrases)
+            if codes[j] != KEPT:
+                n = first
+    return codes, spans, n
+
+
+@kernel
+def _has_long_word(data: Bytes, begin: int, end: int, longest: int) -> bool:
+    """Whether more than `longest` characters stand together without a space or a letter of a script without spaces."""
+    length = np.int64(0)
+    while begin < end:
+        code, size = decode(data, begin, end)
+        begin += size
+        bits = np.int64(class_of(code))
+        length = 0 if bits & (SPACE | SPACELESS) else length + 1
+        if length > longest:
+            return True
+    return False
+
+
+@kernel
+def _citation(data: Bytes, i: int, end: int) -> int:
+    """Where the citation mark that begins at `i` ends: [1], [], [edit], [citation needed]; `i` where it is none."""
+    k = i + 1
+    while k < end and 0x30 <= data[k] <= 0x39:
+        k += 1
+    if k < end and data[k] == CLOSE:
+        return k + 1
+    for mark in (EDIT_MARK, NEEDED_MARK):
+        k = i + 1
+        same = k + len(mark) <= end
+        for letter in mark:
+            same = same and data[k] == letter
+            k += 1
+        if same:
+            return k
+    return i
+
+
+@kernel
+def _ends_a_sentence(data: Bytes, begin: int, finish: int, last: int) -> bool:
+    """Whether data[begin:finish], whose last character is `last`, ends as a sentence does and not in "..."."""
+    if finish <= begin:
+        return False
+    if last == DOT:
+        return not (finish - begin >= 3 and data[finish - 2] == DOT and data[finish - 3] == DOT)
+    ends = False
+    for code in SENTENCE_ENDS:
+        ends = ends or last == code
+    return ends
