@@ -52,12 +52,12 @@ def estimate(recipe: Recipe, engine: Engine, workers: int) -> dict[str, Any]:
 
     Errors: those that the run would end with before it measures, or on the sample.
     """
-    compile_kernels()
     check_run_directory(recipe.run_directory)
     log = Log(io.StringIO(), quiet=False)
     ledger = read_ledger(recipe.run_directory)
     before = Before.of(ledger)
     plan = make_plan(recipe, ledger, engine, log)
+    compile_kernels(plan.groups, plan.reading.editors)
     work = what_is_left(recipe, plan, ledger, before)
     base = peak_bytes()
     with tempfile.TemporaryDirectory(prefix="curate-plan-") as folder:

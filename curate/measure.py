@@ -36,6 +36,7 @@ TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it is UTF-8, and the user's id
 INPUT = "input"  # the input columns that rules, strata and exclusions name
 EDITS = "edits"
+WARM = pa.array(["Warm the kernels[1]. é", None, "你好"])
 RAW_HASH = ("raw_hash_high", "raw_hash_low")
 
 
@@ -278,23 +279,25 @@ def plan_tasks(
     return tasks
 
 
-def compile_kernels() -> None:
-    """Compile every kernel in this process, once for all: workers then find them on the disk."""
-    if not is_compiled():
-        _call_kernels()
-        mark_compiled()
+def compile_kernels(groups: Iterable[str], editors: Sequence[registry.Editor]) -> None:
+    """Compile what measures these groups and finds these edits, once for all: workers then find it on the disk."""
+    for group in groups:
+        if group in registry.groups() and not is_compiled(group):
+            _call_kernels(group)
+            mark_compiled(group)
+    for editor in editors:
+        if not is_compiled(editor.name):
+            apply_edits(WARM, find_edits(WARM, [editor]))
+            mark_compiled(editor.name)
 
 
 def load_kernels() -> None:
-    """Load the kernels that an earlier process compiled, so that the first task need not."""
-    if is_compiled():
-        _call_kernels()
+    """Load those kernels of the usual groups that an earlier process compiled, so that the first task need not."""
+    for group in registry.groups():
+        if group not in registry.ON_DEMAND and is_compiled(group):
+            _call_kernels(group)
 
 
-def _call_kernels() -> None:
-    texts = pa.array(["Warm the kernels[1]. é", None, "你好"])
-    for signals in registry.groups().values():
-        for signal in signals:
-            signal(texts)
-    editors = [registry.Editor(e.name, tuple(registry.published_bounds(e).items())) for e in registry.edits().values()]
-    apply_edits(texts, find_edits(texts, editors))
+def _call_kernels(group: str) -> None:
+    for signal in registry.groups()[group]:
+        signal(WARM)

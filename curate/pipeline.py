@@ -99,7 +99,7 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
         log.say(f"{reused} of {len(plan.units)} units are measured already")
     if not tasks:
         return
-    compile_kernels()
+    compile_kernels(plan.groups, plan.reading.editors)
     log.event("measuring", tasks=len(tasks))
     meter = Meter(log, "measuring", sum(size_of[unit] for task in tasks for unit in task.units))
     queue = list(tasks)

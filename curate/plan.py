@@ -19,9 +19,6 @@ from curate.recipe import Recipe
 from curate.rules import ResolvedRule, check_conditions, columns_named, resolve, resolve_editors
 from curate.storage import status
 
-# Groups that are measured only where the recipe needs them; all others always are.
-ON_DEMAND = ("hashes", "repeated_lines", "ngrams", "raw", "raw_bad_words")
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -104,7 +101,7 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> l
     named = {group for group, found in groups.items() for s in found if not columns.isdisjoint(s.writes)}
     named |= {"hashes"} if recipe.dedup.exact else set()
     named |= {"raw"} if reading.editors else set()  # to see what share of each document was cut
-    needed = [DOCUMENTS, *(group for group in groups if group not in ON_DEMAND or group in named)]
+    needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
     return needed + [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)
 
 

@@ -34,6 +34,9 @@ MODULES = (
 )
 
 
+# Groups that are measured only where the recipe needs them; all others always are.
+ON_DEMAND = ("sentences", "repeated_lines", "ngrams", "raw", "raw_bad_words", "hashes")
+
 REASONS = pa.dictionary(pa.int8(), pa.string())
 
 # The edits found in a batch. Without a replacement (null) an edit cuts, as most do.

@@ -92,11 +92,11 @@ def _trailing_zeros(context: Any, number: Any) -> Any:  # noqa: ANN401 - numba's
 trailing_zeros: Any = intrinsic(_trailing_zeros)
 
 
-def is_compiled() -> bool:
-    """Whether an earlier process compiled every kernel and left it on the disk."""
-    return (Path(cache_folder()) / "complete").exists()
+def is_compiled(name: str) -> bool:
+    """Whether an earlier process compiled the kernels behind a signal group or an edit and left them on the disk."""
+    return (Path(cache_folder()) / f"compiled-{name}").exists()
 
 
-def mark_compiled() -> None:
-    """Note that every kernel is on the disk."""
-    (Path(cache_folder()) / "complete").touch()
+def mark_compiled(name: str) -> None:
+    """Note that the kernels behind a signal group or an edit are on the disk."""
+    (Path(cache_folder()) / f"compiled-{name}").touch()
