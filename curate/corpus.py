@@ -47,6 +47,7 @@ class InputFile:
     group_rows: tuple[int, ...]  # rows of each row group
     group_bytes: tuple[int, ...]  # bytes of text in each row group, as the footer estimates them
     inferred: bool = False  # its types were read off its values
+    held: int | None = None  # in a forecast: rows that are really there, of those that the whole input has
 
     @property
     def rows(self) -> int:
@@ -64,9 +65,12 @@ class Unit:
 
 
 def open_footer(
-    name: str, location: str, entry: recipe.Source, source: recipe.Input, spooled: tuple[int, str] | None = None
-) -> InputFile:
+    name: str, location: str, entry: recipe.Source, source: recipe.Input, spooled: tuple[int, str] | None = None,
+    share: float = 1.0,
+) -> InputFile:  # fmt: skip
     """What the footer of a Parquet file tells; `spooled` has size and identity of what the file was made from.
+
+    If that was only a share of the input, rows and bytes are those that the whole has by that.
 
     Errors: InputError for a file that is not whole Parquet or whose columns do not fit the recipe.
     """
@@ -93,15 +97,18 @@ def open_footer(
     identity = spooled[1] if spooled else f"{size}-{xxh3_128_hexdigest(footer)}-{mtime_ns}"
     leaves = [k for k in range(metadata.num_columns) if metadata.schema.column(k).path.split(".")[0] == text]
     groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    rows = [group.num_rows for group in groups]
+    sizes = [sum(group.column(k).total_uncompressed_size for k in leaves) for group in groups]
     return InputFile(
         path=name,
         size=spooled[0] if spooled else size,
         identity=identity + (f"-{digest_of([renamed, added])}" if renamed or added else ""),
         source=Source(location, size, mtime_ns, renamed, added),
         schema=_as_in_corpus(where, schema, renamed, added),
-        group_rows=tuple(group.num_rows for group in groups),
-        group_bytes=tuple(sum(group.column(k).total_uncompressed_size for k in leaves) for group in groups),
+        group_rows=tuple(rows) if share == 1 else (round(sum(rows) / share),),
+        group_bytes=tuple(sizes) if share == 1 else (round(sum(sizes) / share),),
         inferred=spooled is not None,
+        held=None if share == 1 else sum(rows),
     )
 
 

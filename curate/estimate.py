@@ -56,11 +56,11 @@ def estimate(recipe: Recipe, engine: Engine, workers: int) -> dict[str, Any]:
     log = Log(io.StringIO(), quiet=False)
     ledger = read_ledger(recipe.run_directory)
     before = Before.of(ledger)
-    plan = make_plan(recipe, ledger, engine, log)
-    compile_kernels(plan.groups, plan.reading.editors)
-    work = what_is_left(recipe, plan, ledger, before)
-    base = peak_bytes()
     with tempfile.TemporaryDirectory(prefix="curate-plan-") as folder:
+        plan = make_plan(recipe, ledger, engine, log, Path(folder))
+        compile_kernels(plan.groups, plan.reading.editors)
+        work = what_is_left(recipe, plan, ledger, before)
+        base = peak_bytes()
         found = rehearse(recipe, plan, work.measured_bytes, engine, workers, Path(folder), log)
     kept = _share_kept(found, "tokens_out", "tokens_in")
     return {

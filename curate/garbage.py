@@ -11,6 +11,7 @@ from typing import Any
 from curate.decide import DECISIONS
 from curate.errors import RunError, disk_error
 from curate.files import ASIDE
+from curate.inputs import FOLDER
 from curate.ledger import Ledger, Part, locked, read_ledger
 from curate.manifests.verify import read_manifest
 from curate.measure import DOCUMENTS
@@ -20,6 +21,7 @@ OURS = re.compile(r"[0-9a-f]{8}-[^/]+\.parquet")  # what `write_part` names file
 NOT_IN_FORCE = "not in force"
 UNUSED = "not used by the recipe"
 HALF_WRITTEN = "half written"
+NOT_IN_INPUT = "of no input now"
 SCRATCH = "scratch"
 
 
@@ -70,7 +72,7 @@ def _unused(ledger: Ledger) -> list[Part]:
 
 
 def _files(ledger: Ledger, unused: list[Part]) -> Iterator[Found]:
-    """Every file of ours under the ledger that no part in force names, then half-written ones elsewhere."""
+    """Every file of ours that no part in force names, that was made of no present input, or that is half written."""
     run = ledger.run
     in_force = {part.path for part in ledger.parts}
     given_up = {part.path for part in unused}
@@ -85,8 +87,12 @@ def _files(ledger: Ledger, unused: list[Part]) -> Iterator[Found]:
                 yield _found(path, UNUSED)
             elif OURS.fullmatch(path.name) and place not in in_force:
                 yield _found(path, NOT_IN_FORCE)
-    for path in (*run.glob(f"{ASIDE}*"), *(run / DATA).glob(f"{ASIDE}*")):
+    for path in (*run.glob(f"{ASIDE}*"), *(run / DATA).glob(f"{ASIDE}*"), *(run / FOLDER).glob(f"{ASIDE}*")):
         yield _found(path, HALF_WRITTEN)
+    read = {file.location for file in ledger.files}
+    for path in sorted((run / FOLDER).glob("[0-9a-f]*.parquet")):
+        if path.relative_to(run).as_posix() not in read:
+            yield _found(path, NOT_IN_INPUT)
 
 
 def _found(path: Path, why: str) -> Found:

@@ -24,6 +24,8 @@ JSON_LINES = tuple(f"{suffix}{codec}" for suffix in (".jsonl", ".ndjson", ".json
 IN_FOLDERS = (".parquet", *JSON_LINES[: -1 - len(CODECS)])  # a .json file in a folder is often something else
 NOT_READ = (".csv", ".txt", ".tsv", ".gz", ".zst", ".arrow", ".zip")
 EDGE_BYTES = 1 << 16
+PREVIEW_BYTES = 32_000_000  # of files, compressed or not, that a forecast reads in all; of each as large a share
+PREVIEW_DATASET = 0.01  # of a dataset's rows
 THREADS = 16
 
 
@@ -112,18 +114,21 @@ def _is_inside_run(folder: Path, top: Path) -> bool:
 
 
 def open_all(
-    named: Sequence[Named], source: Input, run: Path, engine: Engine, log: Log
+    named: Sequence[Named], source: Input, run: Path, engine: Engine, log: Log, preview: Path | None = None
 ) -> list[InputFile | InputError]:
-    """Every input with what its footer tells, or what is wrong with it, in order; footers are read by many threads."""
-    places = _spool_all(named, run, engine, log)
+    """Every input with what its footer tells, or what is wrong with it, in order; footers are read by many threads.
+
+    With a folder for a `preview` nothing is written into the run: of what must be spooled the beginning goes there.
+    """
+    places = _spool_all(named, run, engine, log, preview)
 
     def attempt(k: int) -> InputFile | InputError:
-        place = places.get(k, named[k].location)
+        place = places.get(k, Spooled(named[k].location))
         if isinstance(place, InputError):
             return place
         try:
             identity = _identity(named[k]) if named[k].spooled else None
-            return open_footer(named[k].path, place, named[k].entry, source, identity)
+            return open_footer(named[k].path, place.location, named[k].entry, source, identity, place.share)
         except InputError as error:
             return error
 
@@ -131,11 +136,20 @@ def open_all(
         return list(pool.map(attempt, range(len(named))))
 
 
-def _spool_all(named: Sequence[Named], run: Path, engine: Engine, log: Log) -> dict[int, str | InputError]:
+@dataclass(frozen=True)
+class Spooled:
+    """Where an input's Parquet lies, and what share of it that is."""
+
+    location: str
+    share: float = 1.0
+
+
+def _spool_all(
+    named: Sequence[Named], run: Path, engine: Engine, log: Log, preview: Path | None
+) -> dict[int, Spooled | InputError]:
     """Write those inputs as Parquet that must be, unless an earlier run did; where each lies, or why it does not."""
-    places: dict[int, str | InputError] = {}
-    tasks: dict[str, int] = {}
-    sizes: dict[str, int] = {}
+    places: dict[int, Spooled | InputError] = {}
+    wanted: dict[int, tuple[Path, int]] = {}
     for k, one in enumerate(named):
         if not one.spooled:
             continue
@@ -144,23 +158,28 @@ def _spool_all(named: Sequence[Named], run: Path, engine: Engine, log: Log) -> d
         except InputError as error:
             places[k] = error
             continue
-        target = run / FOLDER / f"{digest_of([SPOOL_VERSION, pa.__version__, identity])}.parquet"
-        places[k] = str(target)
-        if not target.exists():
-            tasks[str(target)] = k
-            sizes[str(target)] = size
-    if not tasks:
+        name = f"{digest_of([SPOOL_VERSION, pa.__version__, identity])}.parquet"
+        places[k] = Spooled(str(run / FOLDER / name))
+        if not (run / FOLDER / name).exists():
+            wanted[k] = (preview or run / FOLDER) / name, size
+    if not wanted:
         return places
-    meter = Meter(log, "converting", sum(sizes.values()))
-    queue = [SpoolTask(named[k].path, named[k].location, _arguments(named[k].entry), target)
-             for target, k in tasks.items()]  # fmt: skip
-    with closing(engine.map(spool, queue)) as results:  # type: ignore[type-var]
+    whole = sum(size for _, size in wanted.values())
+    share = min(1.0, PREVIEW_BYTES / max(1, whole)) if preview else 1.0
+    tasks = {k: SpoolTask(named[k].path, named[k].location, _arguments(named[k].entry), str(target),
+                          share if size or not preview else PREVIEW_DATASET)
+             for k, (target, size) in wanted.items()}  # fmt: skip
+    meter = Meter(log, "converting", round(whole * share))
+    numbers = {task.target: k for k, task in tasks.items()}
+    with closing(engine.map(spool, tasks.values())) as results:  # type: ignore[type-var]
         for task, result in results:
             if isinstance(result, InputError):
-                places[tasks[task.target]] = result
+                places[numbers[task.target]] = result
             elif task is not None:
-                log.event("converted", task=task.name, documents=result)
-                meter.add(result, sizes[task.target])
+                documents, done = result
+                places[numbers[task.target]] = Spooled(task.target, done)
+                log.event("converted", task=task.name, documents=documents)
+                meter.add(documents, round(wanted[numbers[task.target]][1] * task.share))
             meter.show()
     meter.show(last=True)
     return places

@@ -16,7 +16,7 @@ from curate.ledger import KnownFile, Ledger
 from curate.measure import DOCUMENTS, EDITS, INPUT, Reading, group_digests
 from curate.progress import Log
 from curate.recipe import Recipe
-from curate.rules import ResolvedRule, check_conditions, columns_named, resolve, resolve_editors
+from curate.rules import ResolvedRule, check_conditions, columns_named, edits_of_set, resolve, resolve_editors
 from curate.storage import status
 
 
@@ -40,16 +40,22 @@ class Plan:
         return {no: file.source for no, file in self.files.items()}
 
 
-def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log) -> Plan:
+def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview: Path | None = None) -> Plan:
     """Settle the rules, open every footer, check columns and conditions, cut the units.
 
-    No document is read, but for those inputs that are first written as Parquet.
+    No document is read, but for those inputs that are first written as Parquet: into the run, or for a forecast their
+    beginnings into the folder `preview`.
 
     Errors: RecipeError; InputError for a file that cannot be read (unless quarantined) or does not fit.
     """
     rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
     excluded = read_exclusions(recipe.exclude)
-    root, files = open_inputs(recipe, ledger, engine, log)
+    if recipe.input.messages is not None and editors:
+        cutting = next(name for name in recipe.tier1.rules if isinstance(name, str) and edits_of_set(name))
+        raise RecipeError(
+            f"tier1.rules: {cutting} cuts lines, and chats (input.messages) come out unchanged; remove it"
+        )
+    root, files = open_inputs(recipe, ledger, engine, log, preview)
     inputs = unified_schema(list(files.values()))
     signals, named = columns_named(rules)
     columns = input_columns(recipe, named, excluded, inputs)
@@ -62,13 +68,15 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log) -> Plan:
     return Plan(root, files, units, inputs, reading, groups, tuple(rules), excluded, quarantine)
 
 
-def open_inputs(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log) -> tuple[Path, dict[int, InputFile]]:
+def open_inputs(
+    recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview: Path | None = None
+) -> tuple[Path, dict[int, InputFile]]:
     """The corpus root and the files that can be read, numbered; the ledger then lists all files in input order."""
     root, named = find_inputs(recipe.input, ledger.run)
     known: list[KnownFile] = []
     files: dict[int, InputFile] = {}
     taken: set[int] = set()
-    for one, found in zip(named, open_all(named, recipe.input, ledger.run, engine, log), strict=True):
+    for one, found in zip(named, open_all(named, recipe.input, ledger.run, engine, log, preview), strict=True):
         if not isinstance(found, InputError):
             known.append(ledger.number(found, taken))
             files[known[-1].file_no] = found

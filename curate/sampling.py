@@ -48,7 +48,10 @@ def place_units(plan: Plan) -> list[Unit]:
 
 
 def _row_groups(file_no: int, file: InputFile) -> Iterator[tuple[Unit, int]]:
-    """Each row group with documents, and its bytes of text."""
+    """Each row group with documents, and its bytes of text; of an input that is only begun, what is there."""
+    if file.held is not None:
+        yield Unit(file_no, 0, file.held), sum(file.group_bytes) * file.held // max(1, file.rows)
+        return
     start = 0
     for rows, size in zip(file.group_rows, file.group_bytes, strict=True):
         if rows:

@@ -17,12 +17,14 @@ import pyarrow.parquet as pq
 
 from curate.errors import InputError
 from curate.files import committed
-from curate.storage import one_line, opened
+from curate.storage import one_line, opened, status
 
 SPOOL_VERSION = 1  # to be raised when the same input is written otherwise
 BLOCK_BYTES = 16 << 20  # of lines, which become one row group
 CODECS = {".gz": "gzip", ".zst": "zstd"}
+MIN_BLOCK_BYTES = 1 << 16
 DATASET_ROWS = 1000
+UNKNOWN_ROWS = 100_000  # of a dataset that does not tell, for a forecast
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,31 @@ class SpoolTask:
     location: str  # of the JSON lines; empty for a dataset
     dataset: Mapping[str, str]  # arguments of `datasets.load_dataset`; empty for JSON lines
     target: str
+    share: float = 1.0  # about how much of it; a forecast reads the beginning only
 
     def __str__(self) -> str:
         """What is converted, for messages."""
         return self.name
 
 
-def spool(task: SpoolTask) -> int:
-    """Write a task's documents as Parquet, and return how many they are.
+def spool(task: SpoolTask) -> tuple[int, float]:
+    """Write a task's documents as Parquet; return how many they are, and their share of all.
 
     Errors: InputError naming the file and the line, or the dataset, that cannot be read.
     """
-    tables = dataset_tables(task.name, task.dataset) if task.dataset else json_tables(task.location)
+    pieces = dataset_tables(task.name, task.dataset) if task.dataset else json_tables(task.location, task.share)
+    share = 0.0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal share
+        for table, share in pieces:
+            yield table
+            if share >= task.share < 1:
+                return
+        share = 1.0
+
     try:
-        return _write(tables, Path(task.target))
+        return _write(tables(), Path(task.target)), share
     except (pa.ArrowException, EOFError) as error:
         raise InputError(f"{task.name}: cannot be read: {one_line(error)}") from None
 
@@ -140,40 +153,42 @@ def _as_json(values: Iterable[object]) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-def json_tables(location: str) -> Iterator[pa.Table]:
-    """The objects of a file of JSON lines, a table per block of lines. Blank lines are none.
+def json_tables(location: str, share: float = 1.0) -> Iterator[tuple[pa.Table, float]]:
+    """The objects of a file of JSON lines, a table per block of lines, and the share of the file read by then.
+
+    Blank lines are no objects. Where only a share is wanted, blocks are no larger than that.
 
     Errors: InputError naming the line that is no JSON object.
     """
     known: pa.Schema | None = None
     line = 1
     try:
-        with _decompressed(location) as stream:
-            for block in _blocks(stream.read):
+        size = max(1, status(location)[0])
+        with opened(location) as file, _decompressed(file, location) as stream:
+            for block in _blocks(stream.read, max(MIN_BLOCK_BYTES, min(BLOCK_BYTES, int(size * share)))):
                 table = _parsed(block, known, location, line)
                 line += block.count(b"\n")
                 if table is not None:
                     known = widened(known or pa.schema([]), table.schema)
-                    yield table
+                    yield table, file.tell() / size
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{location}: cannot be read: {one_line(error)}") from None
 
 
 @contextmanager
-def _decompressed(location: str) -> Iterator[pa.NativeFile]:
+def _decompressed(file: pa.NativeFile, location: str) -> Iterator[pa.NativeFile]:
     codec = CODECS.get(Path(location).suffix)
-    with opened(location) as file:
-        if codec is None:
-            yield file
-        else:
-            with pa.CompressedInputStream(file, codec) as stream:
-                yield stream
+    if codec is None:
+        yield file
+    else:
+        with pa.CompressedInputStream(file, codec) as stream:
+            yield stream
 
 
-def _blocks(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    """The stream in pieces of whole lines, of 16 MB or one longer line."""
+def _blocks(read: Callable[[int], bytes], size: int) -> Iterator[bytes]:
+    """The stream in pieces of whole lines, of `size` bytes or one longer line."""
     held: list[bytes] = []
-    while data := read(BLOCK_BYTES):
+    while data := read(size):
         end = data.rfind(b"\n") + 1
         if end:
             yield b"".join([*held, data[:end]])
@@ -266,8 +281,8 @@ def _escaped(text: str) -> bool:
     return all(0xDC80 <= ord(c) <= 0xDCFF for c in text if 0xD800 <= ord(c) <= 0xDFFF)
 
 
-def dataset_tables(name: str, arguments: Mapping[str, str]) -> Iterator[pa.Table]:
-    """The rows of a Hugging Face dataset, streamed.
+def dataset_tables(name: str, arguments: Mapping[str, str]) -> Iterator[tuple[pa.Table, float]]:
+    """The rows of a Hugging Face dataset, streamed, and their share so far of those that it says it has.
 
     Errors: InputError with what `datasets` says.
     """
@@ -277,7 +292,11 @@ def dataset_tables(name: str, arguments: Mapping[str, str]) -> Iterator[pa.Table
     try:
         rows = load_dataset(**arguments, streaming=True)
         assert isinstance(rows, IterableDataset)
+        splits = rows.info.splits or {}
+        whole = getattr(splits.get(arguments["split"]), "num_examples", None) or UNKNOWN_ROWS
+        read = 0
         for batch in rows.with_format("arrow").iter(DATASET_ROWS):
-            yield batch.replace_schema_metadata(None)
+            read += len(batch)
+            yield batch.replace_schema_metadata(None), read / whole
     except (OSError, ValueError, DatasetsError, ImportError, RuntimeError) as error:
         raise InputError(f"{name}: `datasets` cannot load it: {one_line(error)}") from None

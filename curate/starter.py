@@ -14,8 +14,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from curate.corpus import is_text
-from curate.errors import RecipeError
+from curate.errors import InputError, RecipeError
+from curate.inputs import IN_FOLDERS
 from curate.recipe import NOT_BUILT, Recipe
+from curate.spool import json_tables
 
 DEPTH = 3  # folders below the current one that are looked into
 TEXT_NAMES = ("text", "content", "body", "raw_content", "document")
@@ -47,20 +49,21 @@ def write_recipe(path: Path, folder: Path) -> list[str]:
         raise RecipeError(f"{path}: exists; give another path, or remove it first") from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be written: {error.strerror}") from None
-    files = f"{inputs.files:,} Parquet file{'' if inputs.files == 1 else 's'}"
+    files = f"{inputs.files:,} file{'' if inputs.files == 1 else 's'}"
     found = f"{files} in {', '.join(inputs.paths)}, text in column {inputs.text!r}"
-    told = found if inputs.files else "no Parquet file found here: set input.paths and input.text first"
+    told = found if inputs.files else "no Parquet or JSONL file found here: set input.paths and input.text first"
     return [f"{path}: {told}", f"next: curate plan {path}, then curate run {path}"]
 
 
 def look_around(folder: Path) -> Inputs:
-    """The Parquet files nearest to `folder`, and the column that seems to hold their text. Only footers are read."""
+    """The input files nearest to `folder`, and the column that seems to hold the text: by footer, or a line of JSON."""
     for depth in range(DEPTH):
-        found = sorted(folder.glob("*/" * depth + "*.parquet"))
-        found = [path for path in found if path.is_file() and not _is_hidden(path, folder)]
+        found = sorted(folder.glob("*/" * depth + "*"))
+        found = [p for p in found if p.name.endswith(IN_FOLDERS) and p.is_file() and not _is_hidden(p, folder)]
         if found:
             folders = sorted({path.parent.relative_to(folder).as_posix() for path in found})
-            paths = ("*.parquet",) if depth == 0 else tuple(folders)
+            endings = dict.fromkeys(next(e for e in IN_FOLDERS if path.name.endswith(e)) for path in found)
+            paths = tuple(f"*{ending}" for ending in endings) if depth == 0 else tuple(folders)
             return Inputs(paths, len(found), _text_column(found[0]))
     return Inputs(("data",), 0, "text")
 
@@ -73,6 +76,8 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 
 def _text_column(path: Path) -> str:
     """The column of strings with a usual name, else the largest one."""
+    if not path.name.endswith(".parquet"):
+        return _text_key(path)
     try:
         metadata = pq.read_metadata(path)
         strings = [field.name for field in metadata.schema.to_arrow_schema() if is_text(field.type)]
@@ -85,6 +90,17 @@ def _text_column(path: Path) -> str:
                 sizes[column.path_in_schema] += column.total_uncompressed_size
     usual = [name for name in TEXT_NAMES if name in sizes]
     return usual[0] if usual else max(sizes, key=lambda name: sizes[name], default="text")
+
+
+def _text_key(path: Path) -> str:
+    """The key with a usual name in the first lines of a JSON lines file, else that of the longest text."""
+    try:
+        table, _ = next(json_tables(str(path), share=0.0), (pa.table({}), 1.0))
+    except InputError:
+        return "text"
+    strings = [field.name for field in table.schema if is_text(field.type)]
+    usual = [name for name in TEXT_NAMES if name in strings]
+    return usual[0] if usual else max(strings, key=lambda name: table[name].nbytes, default="text")
 
 
 def recipe_lines(path: Path, name: str, inputs: Inputs) -> Iterator[str]:

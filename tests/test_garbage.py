@@ -228,3 +228,17 @@ def test_removed_and_renamed_files_measure_nothing(corpus, tmp_path):
     carry_out(recipe, f"output={fresh}")
     assert (fresh / "manifest.json").read_bytes() == (run / "manifest.json").read_bytes()
     shutil.rmtree(fresh)
+
+
+def test_a_converted_input_goes_when_its_file_is_no_longer_in_the_input(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}.jsonl").write_text(json.dumps({"text": f"{PROSE} {name}"}) + "\n")
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    (tmp_path / "in" / "b.jsonl").unlink()
+    carry_out(recipe)
+    assert len(list((run / "inputs").iterdir())) == 2
+    assert "of no input now" in [kind["why"] for kind in collect(run, False, False)["kinds"]]
+    assert len(list((run / "inputs").iterdir())) == 1
+    assert carry_out(recipe)["documents_out"] == 1

@@ -233,6 +233,28 @@ def test_messages_are_measured_as_text_and_come_out_unchanged(tmp_path, ending):
     assert command("verify", run, "--inputs").returncode == 0
 
 
+def test_rule_sets_that_cut_lines_are_refused_for_messages(tmp_path):
+    pq.write_table(pa.table({"chat": CHATS}), tmp_path / "a.parquet")
+    source = {"paths": [str(tmp_path / "a.parquet")], "messages": "chat"}
+    recipe, _ = write_recipe(tmp_path, "", input=source, tier1={"rules": ["gopher", "c4"]})
+    with pytest.raises(RecipeError, match=r"tier1\.rules: c4 cuts lines, and chats .* come out unchanged; remove it"):
+        carry_out(recipe)
+
+
+@pytest.mark.parametrize("codec", [None, "gzip"])
+def test_a_plan_of_json_lines_reads_their_beginning_and_writes_nothing(tmp_path, codec):
+    rows = [{"text": f"{PROSE} {k}" if k % 4 else "short"} for k in range(60_000)]
+    write_lines(tmp_path / "in" / f"a.jsonl{'.gz' if codec else ''}", rows, codec)
+    rule = {"reason": "few", "signal": "n_words", "min": 5}
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]})
+    done = command("plan", recipe, "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["input"]["documents"] == pytest.approx(60_000, rel=0.1)
+    assert plan["dropped"][0]["share"] == pytest.approx(0.25, abs=0.02)
+    assert not run.exists()
+
+
 def test_messages_and_text_are_told_apart(tmp_path):
     pq.write_table(pa.table({"chat": CHATS, "text": ["x"] * 4}), tmp_path / "a.parquet")
     recipe, _ = write_recipe(tmp_path, tmp_path / "a.parquet")

@@ -22,7 +22,7 @@ def test_the_written_recipe_runs_on_the_sample(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = command("init", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("recipe.yaml: 4 Parquet files in data, text in column 'text'\nnext: curate plan")
+    assert done.stdout.startswith("recipe.yaml: 4 files in data, text in column 'text'\nnext: curate plan")
     summary = carry_out(tmp_path / "recipe.yaml")
     assert (summary["documents_in"], summary["documents_out"]) == (1309, 773)
 
