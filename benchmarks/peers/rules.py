@@ -12,7 +12,7 @@ shared. Each tool runs in its own process.
   also runs on a file of one document, and the difference is what the documents cost. datatrove reads (ParquetReader),
   filters and counts what is left; curate also writes its ledger, its index and the kept documents.
 - Filters only: texts in memory to verdicts, in a process that is warm. datatrove's are Document objects' texts, ours a
-  column of Arrow, of which signals are measured and then judged in DuckDB.
+  column of Arrow, of which signals are measured and then judged in DuckDB. Left out for sets that cut lines first.
 
 datatrove gets the documents once. They are too few to measure curate with, which gets them as often as makes 100 MB,
 each copy with another first line.
@@ -68,6 +68,8 @@ def main(corpora: Sequence[Path], number: int, sets: Sequence[str]) -> None:
                 cost_of_run(ours, chosen, scratch) - cost_of_run(one, chosen, scratch),
             ]
             show(chosen, "end to end", end_to_end, sizes)
+            if any(registry.rule_sets()[name].get("edits") for name in chosen):
+                continue  # lines are cut before anything is measured, which only a run does
             filtering = [
                 min(seconds_of([str(PYTHON), str(THEIRS), "filter", str(theirs), *chosen]) for _ in range(REPEATS)),
                 our_filters(ours, chosen),
@@ -131,8 +133,9 @@ def seconds_of(command: Sequence[str]) -> float:
 def our_filters(path: Path, chosen: Sequence[str]) -> float:
     """CPU seconds to measure the signals that the sets need, and to judge them; the least of several passes."""
     rules = resolve(Tier1(rules=list(chosen)))
-    groups = dict.fromkeys(registry.group_of(column) for column in columns_named(rules)[0])
-    signals = [signal for group in groups for signal in registry.groups()[group]]
+    needed = set(columns_named(rules)[0])
+    groups = [found for found in registry.groups().values() if any(needed & set(signal.writes) for signal in found)]
+    signals = [signal for group in groups for signal in group]
     types = {column: kind for signal in signals for column, kind in signal.writes.items()}
     dropped = " OR ".join(condition(rule.rule, types) for rule in rules)
     batches = [batch.column(0) for batch in pq.ParquetFile(path).iter_batches(1024)]
