@@ -38,7 +38,7 @@ def character_shape(texts: pa.Array) -> Columns:
     punctuation_ratio    punctuation per character
     symbol_ratio         symbols (Unicode S*: currency, mathematics, emoji …) per character
     non_ascii_ratio      characters beyond ASCII per character
-    spaceless_ratio      letters of Han, Kana, Thai, Lao, Khmer and Myanmar per letter; null without letters
+    spaceless_ratio      letters of scripts written without spaces (Han, Kana, Thai …) per letter; null without letters
     n_broken_characters  control characters and U+FFFD, the marks of a wrong decoding
     """
     count = kernels.count_characters(texts)

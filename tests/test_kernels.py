@@ -20,7 +20,9 @@ GOPHER_STOP_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}
 BULLETS = "•‣▶◀◦■□▪▫–-*●○⁃∙·"
 TERMINALS = ".!?\"'”’»…。！？」』।۔؟։"
 SPACELESS_NAMES = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA",
-                   "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC ITERATION MARK", "HENTAIGANA")  # fmt: skip
+                   "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC ITERATION MARK", "HENTAIGANA", "YI SYLLABLE",
+                   "JAVANESE", "BALINESE", "TAI LE", "NEW TAI LUE", "TAI THAM", "TAI VIET")  # fmt: skip
+DIVIDERS = "\u0f0b\u0f0c\u1361"  # two Tibetan marks between syllables, the Ethiopic mark between words
 
 # The table and this Python may know different versions of Unicode: text is made of what both know.
 ALL_CODES = np.arange(sys.maxunicode + 1)
@@ -39,6 +41,7 @@ SCRIPTS = [
     "ភាសាខ្មែរ១ៗမြန်မာ၁ႏ",
     "العربيةـ٣،؟ٱלְעבריתשָׁלוֹםשׁ",
     "हिन्दीक़\u0958।३বাংলা",
+    "བོད་ཡིག།༌ኢትዮጵያ፡አዲስ።ꆈꌠꁱꂷꦗꦮᬩᬮᥖᥭᨲ",
     "한국어ㄱ가\u1100\u1112\u1161\u1175\u11a7\u11a8\u11c2\ua960\ud7b0\ud7fb",
     "ΑΒΓΣΆσςабвЁИ́Աա։Ꭰꭰ\u2126\U00010400\U0001e900\U0001e943\U0001d400",
     "éÉèEeAaOo\u0301\u0308\u0323\u0328\u20dd\u0344\u0345",
@@ -92,8 +95,8 @@ def characters_of(text):
 
 
 def kind_of(c):
-    """White space, a letter of a script without spaces (N), any other letter or digit (A), or something else (O)."""
-    if c.isspace():
+    """White space or a divider, a letter of a script without spaces (N), another letter or digit (A), or else (O)."""
+    if c.isspace() or c in DIVIDERS:
         return " "
     if is_spaceless(c):
         return "N"
@@ -218,6 +221,9 @@ def test_words_are_what_the_regular_expression_finds(text):
         ("a,你", ["a,", "你"]),
         ("你,a", ["你,", "a"]),
         ("ไทยดี", ["ไ", "ท", "ย", "ดี"]),
+        ("བོད་སྐད་ཡིན།", ["བོད", "སྐད", "ཡིན།"]),
+        ("ሰላም፡ለዓለም።", ["ሰላም", "ለዓለም።"]),
+        ("ꆈꌠꁱ ꦗꦮ", ["ꆈ", "ꌠ", "ꁱ", "ꦗ", "ꦮ"]),
         ("한국어 é e\u0301 кот", ["한국어", "é", "e\u0301", "кот"]),
     ],
 )
@@ -460,6 +466,7 @@ def test_a_byte_that_begins_no_character_reads_as_one_replacement_character():
         ("MARK", lambda c: unicodedata.category(c).startswith("M")),
         ("CONTROL", lambda c: unicodedata.category(c) == "Cc" and not c.isspace()),
         ("SPACELESS", is_spaceless),
+        ("DIVIDER", lambda c: c in DIVIDERS),
         ("WORD", lambda c: re.match(r"\w", c) is not None),
     ],
 )
@@ -490,5 +497,5 @@ def test_the_table_is_what_its_generator_makes():
 
 def test_the_kernels_and_the_generator_of_their_table_name_the_same_bits():
     names = [name for name, bit in vars(make_unicode).items() if name.isupper() and isinstance(bit, int)]
-    assert len(names) == 12
+    assert len(names) == 13
     assert [getattr(unicode, name) for name in names] == [getattr(make_unicode, name) for name in names]

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 
 SPACE, LETTER, DIGIT, UPPER, PUNCTUATION, SYMBOL, MARK, CONTROL = (1 << k for k in range(8))
-SPACELESS, WORD, ASSIGNED, UNSTABLE = (1 << k for k in range(8, 12))
+SPACELESS, WORD, ASSIGNED, UNSTABLE, DIVIDER = (1 << k for k in range(8, 13))
 
 SPACELESS_SCRIPTS = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA",
-                     "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC ITERATION MARK", "HENTAIGANA")  # fmt: skip
+                     "THAI", "LAO", "KHMER", "MYANMAR", "IDEOGRAPHIC ITERATION MARK", "HENTAIGANA", "YI SYLLABLE",
+                     "JAVANESE", "BALINESE", "TAI LE", "NEW TAI LUE", "TAI THAM", "TAI VIET")  # fmt: skip
+DIVIDERS = ("TIBETAN MARK INTERSYLLABIC TSHEG", "TIBETAN MARK DELIMITER TSHEG BSTAR", "ETHIOPIC WORDSPACE")
 
 
 def class_bits(code: int) -> int:
@@ -26,6 +28,7 @@ def class_bits(code: int) -> int:
     bits |= UPPER * (category in ("Lu", "Lt")) | PUNCTUATION * (category[0] == "P") | SYMBOL * (category[0] == "S")
     bits |= MARK * (category[0] == "M") | CONTROL * (category == "Cc" and not c.isspace())
     bits |= SPACELESS * (c.isalpha() and unicodedata.name(c, "").startswith(SPACELESS_SCRIPTS))
+    bits |= DIVIDER * (unicodedata.name(c, "") in DIVIDERS)
     bits |= WORD * (c.isalnum() or c == "_") | ASSIGNED * (category not in ("Cn", "Cs"))
     return bits | UNSTABLE * unstable(c)
 

@@ -16,10 +16,11 @@ PUNCTUATION = 16  # categories P*
 SYMBOL = 32  # categories S*
 MARK = 64  # categories M*
 CONTROL = 128  # category Cc, white space excepted
-SPACELESS = 256  # a letter of a script written without spaces: Han, Kana, Thai, Lao, Khmer, Myanmar
+SPACELESS = 256  # a letter of a script written without spaces: Han, Kana, Thai, Lao, Khmer, Myanmar, Yi, Javanese …
 WORD = 512  # `\w` in re
 ASSIGNED = 1024  # assigned in the table's Unicode version
 UNSTABLE = 2048  # NFC or lower-casing treats it other than on its own and one to one
+DIVIDER = 4096  # stands between words or syllables as a space does elsewhere: the Tibetan tsheg, the Ethiopic wordspace
 
 _tables = np.load(Path(__file__).parent / "unicode.npz")
 UNICODE_VERSION = str(_tables["version"])

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
 from curate.kernels.jit import inline, kernel, load_u64
-from curate.kernels.unicode import ASCII_CLASS, DIGIT, LETTER, SPACE, class_of, decode
+from curate.kernels.unicode import ASCII_CLASS, DIGIT, DIVIDER, LETTER, SPACE, class_of, decode
 from curate.kernels.unicode import SPACELESS as LETTER_OF_SPACELESS
 
 GOPHER_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
@@ -69,10 +69,11 @@ STOP_MULTIPLIER, STOP_TABLE = _perfect_hash()
 def count_words(texts: pa.Array) -> dict[str, pa.Array]:
     """Words per text, a word being a run of non-space characters; in scripts without spaces each letter is a word.
 
-    A spaceless letter takes the marks and punctuation around it along, so that "「你好」。" is two words.
+    A spaceless letter takes the marks and punctuation around it along, so that "「你好」。" is two words. The Tibetan
+    tsheg and the Ethiopic wordspace divide words as spaces do.
 
     In:     string or large_string, sliced or not, nulls allowed.
-    Out:    int64 columns, null where the text is null: words; word_characters (characters that are not spaces);
+    Out:    int64 columns, null where the text is null: words; word_characters (characters within words);
             alpha_words (with at least one letter); longest_word (characters); stop_words (English function words, case
             and outer punctuation aside); distinct_stop_words (how many of Gopher's eight occur); hashes ("#"); ellipses
             ("..." or "…").
@@ -205,7 +206,7 @@ def _any_run(data: Bytes, i: int, end: int, out: Counts) -> int:
                 out[7] += 1
                 dots = 0
             out[7] += code == 0x2026
-            if bits & SPACE == 0:
+            if bits & (SPACE | DIVIDER) == 0:
                 step = MARKS
                 if bits & LETTER_OF_SPACELESS:
                     step = SPACELESS

@@ -1,0 +1,79 @@
+"""What the comparisons share: datatrove's environment, a fixed selection of documents, our verdicts."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.filters import registry
+
+HERE = Path(__file__).parent
+ENVIRONMENT = HERE / ".venv"
+PYTHON = ENVIRONMENT / "bin" / "python"
+THEIRS = HERE / "theirs.py"
+# Our sets and the filter that each is compared with; theirs.py knows the same names.
+FILTER_OF = {
+    "gopher": "GopherQualityFilter",
+    "gopher_repetition": "GopherRepetitionFilter",
+    "c4": "C4QualityFilter",
+    "fineweb": "FineWebQualityFilter",
+}
+
+
+def make_environment() -> None:
+    """Install datatrove into its own environment, unless it is there as requirements.txt asks for it."""
+    wanted, installed = HERE / "requirements.txt", ENVIRONMENT / "requirements.txt"
+    if installed.exists() and installed.read_text() == wanted.read_text():
+        return
+    uv = shutil.which("uv")
+    if uv:
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT)], check=True)
+        install = [uv, "pip", "install", "--quiet", "--python", str(PYTHON)]
+    else:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
+        install = [str(PYTHON), "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, "--requirement", str(wanted)], check=True)
+    shutil.copy(wanted, installed)
+
+
+def known_sets(asked: Sequence[str]) -> list[str]:
+    """The sets asked for, or else all that can be compared, of those that curate has."""
+    return [name for name in FILTER_OF if name in registry.rule_sets() and (not asked or name in asked)]
+
+
+def select(folders: Sequence[Path], number: int) -> pa.Table:
+    """`number` documents (name, text), in turn from every file of every folder, in the order of the files' names."""
+    columns: list[list[dict[str, str]]] = []
+    for folder in folders:
+        for path in [folder] if folder.is_file() else sorted(folder.rglob("*.parquet")):
+            schema = pq.read_schema(path)
+            if "text" in schema.names:
+                texts = pq.read_table(path, columns=["text"])["text"].slice(0, number).to_pylist()
+                names = [f"{path.stem}:{row}" for row in range(len(texts))]
+                columns.append([{"name": n, "text": t} for n, t in zip(names, texts, strict=True) if t and t.strip()])
+    turns = (column[k] for k in range(number) for column in columns if k < len(column))
+    return pa.Table.from_pylist([row for row, _ in zip(turns, range(number), strict=False)])
+
+
+def write_recipe(path: Path, documents: Path, rules: Sequence[Any], thresholds: Mapping[str, Any], run: Path) -> Path:
+    """A recipe that judges documents by rules and does nothing else."""
+    path.write_text(json.dumps({
+        "name": "peers",
+        "output": str(run),
+        "input": {"paths": [str(documents)]},
+        "tier1": {"rules": list(rules), "thresholds": dict(thresholds)},
+        "dedup": {"exact": False},
+        "allow_empty": True,
+    }))  # fmt: skip
+    return path
+
+
+def curate_run(recipe: Path) -> list[str]:
+    """The command that carries out a recipe."""
+    return [sys.executable, "-m", "curate", "run", str(recipe), "--quiet"]
