@@ -27,7 +27,6 @@ MODULES = (
     "curate.filters.sentences",
     "curate.filters.repetition",
     "curate.filters.raw",
-    "curate.filters.bad_words",
     "curate.filters.duplicates",
     "curate.filters.c4",
     "curate.filters.refinedweb",
@@ -35,7 +34,7 @@ MODULES = (
 
 
 # Groups that are measured only where the recipe needs them; all others always are.
-ON_DEMAND = ("sentences", "repeated_lines", "ngrams", "raw", "raw_bad_words", "hashes")
+ON_DEMAND = ("sentences", "repeated_lines", "ngrams", "raw", "hashes")
 
 REASONS = pa.dictionary(pa.int8(), pa.string())
 

@@ -189,7 +189,7 @@ def test_the_address_rules_read_the_url(tmp_path):
 
 def test_every_set_runs_and_dclm_cuts_addresses(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} See https://x.org/a, and so on.\n\n\n\n{GOOD}"])
-    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": ["dclm", "c4_bad_words", "fineweb"]})
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": ["dclm", "fineweb"]})
     carry_out(recipe)
     [text] = pq.read_table(run / "data")["text"].to_pylist()
     assert text == f"{PROSE} See, and so on.\n\n{GOOD}"

@@ -11,7 +11,6 @@ from curate.kernels.refinedweb import address_cuts, refinedweb_cuts
 from curate.kernels.repetition import count_ngrams, count_repeated_lines
 from curate.kernels.sentences import count_sentences
 from curate.kernels.words import count_words
-from curate.kernels.words_of_list import count_listed_words
 
 __all__ = [
     "address_cuts",
@@ -19,7 +18,6 @@ __all__ = [
     "code_digest",
     "count_characters",
     "count_lines",
-    "count_listed_words",
     "count_ngrams",
     "count_phrases",
     "count_repeated_lines",
