@@ -14,8 +14,8 @@
             list_filter([
                 CASE WHEN coalesce("n_words" < 50::BIGINT, false) THEN 'too_few_words' END,
                 CASE WHEN coalesce("n_words" > 100000::BIGINT, false) THEN 'too_many_words' END,
-                CASE WHEN coalesce((coalesce(spaceless_ratio, 0) < 0.1 AND n_stop_words >= 2) AND "mean_word_length" < 3.0::FLOAT, false) THEN 'words_too_short' END,
-                CASE WHEN coalesce((coalesce(spaceless_ratio, 0) < 0.1 AND n_stop_words >= 2) AND "mean_word_length" > 10.0::FLOAT, false) THEN 'words_too_long' END,
+                CASE WHEN coalesce((coalesce(spaceless_ratio, 0) < 0.1) AND "mean_word_length" < 3.0::FLOAT, false) THEN 'words_too_short' END,
+                CASE WHEN coalesce((coalesce(spaceless_ratio, 0) < 0.1) AND "mean_word_length" > 10.0::FLOAT, false) THEN 'words_too_long' END,
                 CASE WHEN coalesce("hash_word_ratio" > 0.1::FLOAT, false) THEN 'too_many_hashes' END,
                 CASE WHEN coalesce("ellipsis_word_ratio" > 0.1::FLOAT, false) THEN 'too_many_ellipses' END,
                 CASE WHEN coalesce("bullet_line_ratio" > 0.9::FLOAT, false) THEN 'too_many_bullet_lines' END,
