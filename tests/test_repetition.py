@@ -88,6 +88,7 @@ def repeated_lines_of(text):
 @example("a b a b c d c d")
 @example("\0 \0\0 \0 \0\0")
 @example("eight888 eight888 eight889 eight888 eight888")
+@example("་ བོད་སྐད་བོད་སྐད")
 @example("one\u2003two\x85one two you你one two你you")
 def test_repeated_ngrams_are_those_that_counters_of_tuples_find(text):
     assert_counts(kernels.count_ngrams, ngrams_of, [text])

@@ -80,6 +80,27 @@ def _load_u64(context: Any, data: Any, i: Any) -> Any:  # noqa: ANN401 - numba's
 load_u64: Any = intrinsic(_load_u64)
 
 
+def _load_at(bits: int) -> Any:  # noqa: ANN401 - numba's protocol
+    """A function that reads a number of so many bits at a memory address, the first byte lowest.
+
+    For functions too large to compile into each caller: given an array, they would count references to it at every
+    call, which costs more than the hash of a few words.
+    """
+
+    def load(context: Any, address: Any) -> Any:  # noqa: ANN401
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+            place = builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer())
+            number = builder.load(place, align=1)
+            return number if bits == 64 else builder.zext(number, ir.IntType(64))
+
+        return types.uint64(types.int64), generate
+
+    return intrinsic(load)
+
+
+load_u8_at, load_u32_at, load_u64_at = (_load_at(bits) for bits in (8, 32, 64))
+
+
 def _trailing_zeros(context: Any, number: Any) -> Any:  # noqa: ANN401 - numba's protocol
     """How many of the lowest bits of a 64-bit number are 0; 64 for 0: numba has no public name for it."""
 
@@ -90,6 +111,21 @@ def _trailing_zeros(context: Any, number: Any) -> Any:  # noqa: ANN401 - numba's
 
 
 trailing_zeros: Any = intrinsic(_trailing_zeros)
+
+
+def _fold_product(context: Any, a: Any, b: Any) -> Any:  # noqa: ANN401 - numba's protocol
+    """The two halves of the 128-bit product of two 64-bit numbers, xored: numba has no type of 128 bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+        wide, narrow = ir.IntType(128), ir.IntType(64)
+        product = builder.mul(*(builder.zext(argument, wide) for argument in arguments))
+        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), narrow)
+        return builder.xor(builder.trunc(product, narrow), high)
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
+fold_product: Any = intrinsic(_fold_product)
 
 
 def is_compiled(name: str) -> bool:

@@ -8,7 +8,17 @@ import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, plain_text, text_views
 from curate.kernels.jit import kernel
-from curate.kernels.unicode import ASCII_CLASS, LOWER_BLOCKS, LOWER_INDEX, SPACE, UNSTABLE, class_of, decode, lower_of
+from curate.kernels.unicode import (
+    ASCII_CLASS,
+    LOWER_BLOCKS,
+    LOWER_INDEX,
+    SPACE,
+    UNSTABLE,
+    class_of,
+    decode,
+    encode,
+    lower_of,
+)
 
 _GROWTH = 3  # a broken byte becomes U+FFFD, which takes three; lower case takes less
 ASCII_LOWER = (np.arange(128) + LOWER_BLOCKS[LOWER_INDEX[0]]).astype(np.uint8)
@@ -72,22 +82,5 @@ def _fold(data: Bytes, start: int, end: int, out: Bytes) -> int:
             size += 1
             space = False
         code = lower_of(code)
-        if code < 0x80:
-            out[size] = code
-            size += 1
-        elif code < 0x800:
-            out[size] = 0xC0 | code >> 6
-            out[size + 1] = 0x80 | code & 0x3F
-            size += 2
-        elif code < 0x10000:
-            out[size] = 0xE0 | code >> 12
-            out[size + 1] = 0x80 | code >> 6 & 0x3F
-            out[size + 2] = 0x80 | code & 0x3F
-            size += 3
-        else:
-            out[size] = 0xF0 | code >> 18
-            out[size + 1] = 0x80 | code >> 12 & 0x3F
-            out[size + 2] = 0x80 | code >> 6 & 0x3F
-            out[size + 3] = 0x80 | code & 0x3F
-            size += 4
+        size = encode(out, size, code)
     return size

@@ -70,3 +70,25 @@ def decode(data: Bytes, i: int, end: int) -> tuple[int, int]:
         if code > 0x10FFFF:
             code = REPLACEMENT
     return code, size
+
+
+@inline
+def encode(out: Bytes, size: int, code: int) -> int:
+    """Write code point `code` as UTF-8 to out[size:] and return the size behind it."""
+    if code < 0x80:
+        out[size] = code
+        return size + 1
+    if code < 0x800:
+        out[size] = 0xC0 | code >> 6
+        out[size + 1] = 0x80 | code & 0x3F
+        return size + 2
+    if code < 0x10000:
+        out[size] = 0xE0 | code >> 12
+        out[size + 1] = 0x80 | code >> 6 & 0x3F
+        out[size + 2] = 0x80 | code & 0x3F
+        return size + 3
+    out[size] = 0xF0 | code >> 18
+    out[size + 1] = 0x80 | code >> 12 & 0x3F
+    out[size + 2] = 0x80 | code >> 6 & 0x3F
+    out[size + 3] = 0x80 | code & 0x3F
+    return size + 4

@@ -1,20 +1,18 @@
-"""Rules on the number and length of words drop no text for its script or its language."""
+"""Rules on the number and length of words drop no text for its script."""
 
 import pytest
 from conftest import carry_out, documents, write_recipe, write_shard
 
-OTHER_LANGUAGES = {
+OTHER_SCRIPTS = {
     "Chinese, half of its letters in English words": "把文件从 the list 复制到 of files 目录，用 options 打开。\n" * 12,
-    "Korean, in short words": "이 책은 내 형의 것이고 그 집은 참 크다. 물이 찬 날 밤에 산에 갔다.\n" * 8,
-    "Greenlandic, in long ones": "Inuit tamarmik inunngorput nammineersinnaassuseqarlutik assigiimmillu.\n" * 15,
     "Tibetan, with a mark between syllables": "བོད་སྐད་ནི་བོད་མིའི་སྐད་ཡིན། " * 10,
     "Amharic, with a mark between words": "ሰላም፡ለዓለም፡ሕዝብ፡ሁሉ፡ይሁን።" * 14,
     "Yi, without spaces": "ꆈꌠꁱꂷꉬꄷꀋꉬ" * 10,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("text", OTHER_LANGUAGES.values(), ids=OTHER_LANGUAGES)
-def test_a_text_in_another_language_is_not_dropped_for_its_words(text, tmp_path):
+@pytest.mark.parametrize("text", OTHER_SCRIPTS.values(), ids=OTHER_SCRIPTS)
+def test_a_text_in_another_script_is_not_dropped_for_its_words(text, tmp_path):
     assert reasons(text, tmp_path, "tier1.thresholds.too_few_stop_words=null") == []
 
 

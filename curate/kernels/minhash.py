@@ -1,0 +1,298 @@
+r"""MinHash signatures over shingles of words, bit-identical to datasketch's scheme `affine32`.
+
+A shingle word is a lower-cased `\w+`, letter by letter in scripts without spaces. A shingle is some words that follow
+each other, one space between; a text with fewer words is one shingle, and one without words has none. Shingles are
+hashed with xxh3_64, of which signatures use the low 32 bits.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate.kernels.arrow import Bytes, Offsets, plain_text, text_views
+from curate.kernels.jit import inline, kernel
+from curate.kernels.normalise import ASCII_LOWER
+from curate.kernels.unicode import ASCII_CLASS, SPACELESS, WORD, class_of, decode, encode, lower_of
+from curate.kernels.xxh3 import xxh3_64
+
+Values = npt.NDArray[np.uint32]  # one row a text, one column a permutation
+Hashes = npt.NDArray[np.uint64]
+Words = npt.NDArray[np.int64]  # words of each text, or IN_CONTEXT
+
+SEED = 1  # datasketch's default, so that what datasketch makes by default can be compared with ours
+GROWTH = 2  # lower case takes at most twice the bytes, and so does a space behind each letter of Chinese
+# What a byte becomes in the stream of words: its lower case, BLANK between words, or OTHER where more bytes count.
+BLANK, OTHER = 0x20, 0xFF
+STREAM = np.full(256, OTHER, dtype=np.uint8)
+STREAM[:128] = np.where(ASCII_CLASS & WORD, ASCII_LOWER, BLANK)
+# Capitals whose lower case depends on what stands around them, or is more than one letter, or none of `lower_of`.
+CAPITALS = np.array([ord(c) for c in "\u0130\u03a3\u1fbb\u1fc9\u1fcb\u1fdb\u1feb\u1ff9\u1ffb\u2126\u212a\u212b"])
+IN_CONTEXT = -1
+SHIFT, SECOND_SHIFT = np.uint32(16), np.uint32(13)
+MULTIPLIER, SECOND_MULTIPLIER = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
+UNROLL = 4
+
+
+def minhash(texts: pa.Array, permutations: int, shingle: int) -> pa.Array:
+    """Signature of each text's set of shingles of `shingle` words.
+
+    In:     string or large_string, sliced or not, nulls allowed.
+    Out:    fixed_size_binary of 4 * permutations bytes, the values as little-endian uint32; null for null and for
+            texts without words.
+    Cost:   two passes over the bytes, and a multiplication for each word and permutation; memory for the longest text.
+    Oracle: `datasketch.MinHash(permutations, scheme="affine32", hashfunc=low 32 bits of xxh3_64)` over the words that
+            `re` finds in the lower-cased text (tests/test_minhash.py).
+    """
+    texts = plain_text(texts)
+    factors, terms = _permutations(permutations)
+    values, words = _signatures(*text_views(texts), shingle, factors, terms)
+    context = np.flatnonzero(words == IN_CONTEXT)
+    if len(context):
+        lowered = text_views(_lowered(texts, context))
+        values[context], words[context] = _signatures(*lowered, shingle, factors, terms)
+    return binary_rows(values, words == 0)
+
+
+def shingle_sets(texts: pa.Array, shingle: int) -> pa.Array:
+    """The hashes (xxh3_64) of each text's shingles of `shingle` words, each once and in order.
+
+    In:     string or large_string, sliced or not, nulls allowed.
+    Out:    large_list of uint64; empty for null and for texts without words.
+    Cost:   two passes over the bytes and a sort; memory for all hashes.
+    Oracle: sets of `xxhash.xxh3_64_intdigest` (tests/test_minhash.py).
+    """
+    texts = plain_text(texts)
+    offsets, hashes, words = _sets(*text_views(texts), shingle)
+    context = np.flatnonzero(words == IN_CONTEXT)
+    if len(context):  # rare, so all texts are done again
+        everything = np.arange(len(texts))
+        offsets, hashes, words = _sets(*text_views(_lowered(texts, everything)), shingle)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(hashes))
+
+
+def band_keys(signatures: pa.Array, bands: int, rows: int) -> list[pa.Array]:
+    """A key for each band of `rows` values: documents with equal keys agree in all values of the band.
+
+    In:     fixed_size_binary without nulls, sliced or not.
+    Out:    for each band an array of uint64, as long as `signatures`.
+    Oracle: `xxhash.xxh3_64_intdigest` over slices (tests/test_minhash.py).
+    """
+    keys = _keys(values_of(signatures).view(np.uint8), bands, 4 * rows)
+    return [pa.array(keys[k]) for k in range(bands)]
+
+
+def estimate(first: pa.Array, second: pa.Array) -> pa.Array:
+    """Estimated Jaccard similarity (float32) of pairs: the share of values in which two signatures agree.
+
+    In:     two arrays of fixed_size_binary of one width and length, without nulls.
+    """
+    a, b = values_of(first), values_of(second)
+    return pa.array((_agreeing(a, b) / max(1, a.shape[1])).astype(np.float32))
+
+
+def jaccard(first: pa.Array, second: pa.Array) -> pa.Array:
+    """Jaccard similarity (float32) of pairs of sets: shared elements by elements of either; 0 for two empty sets.
+
+    In:     two arrays of large_list of uint64 of one length, each list sorted and without repeats.
+    """
+    views = [(a.offsets.to_numpy(), a.values.to_numpy()) for a in (first, second)]
+    return pa.array(_jaccard(*views[0], *views[1]))
+
+
+def values_of(signatures: pa.Array) -> Values:
+    """The values of signatures, one row each."""
+    width = signatures.type.byte_width
+    data = np.frombuffer(signatures.buffers()[1] or b"", np.uint8)
+    data = data[signatures.offset * width : (signatures.offset + len(signatures)) * width]
+    return data.view("<u4").reshape(len(signatures), width // 4)
+
+
+def binary_rows(values: Values, is_null: npt.NDArray[np.bool_]) -> pa.Array:
+    """Rows of values as fixed_size_binary."""
+    rows = pa.py_buffer(np.ascontiguousarray(values, dtype="<u4"))
+    validity = pa.py_buffer(np.packbits(~is_null, bitorder="little")) if is_null.any() else None
+    return pa.Array.from_buffers(pa.binary(4 * values.shape[1]), len(values), [validity, rows])
+
+
+@cache
+def _permutations(count: int) -> tuple[Values, Values]:
+    """Odd factors and terms of the permutations h -> factor * h + term modulo 2^32, as datasketch draws them."""
+    draw = np.random.RandomState(SEED)
+    factors = draw.randint(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    return factors, draw.randint(0, 1 << 32, count, dtype=np.uint32)
+
+
+def _lowered(texts: pa.Array, rows: npt.NDArray[Any]) -> pa.Array:
+    """Some of the texts as Python lowers them, which looks at the letters around a capital."""
+    chosen = texts.take(pa.array(rows)).cast(pa.large_binary()).to_pylist()
+    return pa.array(["" if raw is None else raw.decode(errors="replace").lower() for raw in chosen], pa.large_string())
+
+
+@kernel
+def _words(data: Bytes, i: int, end: int, out: Bytes, starts: Offsets) -> int:
+    """Write the words of data[i:end] to `out`, each with a blank behind it, and their starts, and return their number.
+
+    starts[n] is where the last of n words and its blank end. IN_CONTEXT where a capital must be lowered in context.
+    """
+    size = n = inside = np.int64(0)
+    while i < end:
+        byte = STREAM[data[i]]
+        if byte != OTHER:  # without a branch: words are too short for the processor to foresee where they end
+            word = np.int64(byte != BLANK)
+            out[size] = byte
+            starts[n] = size
+            n += word & ~inside
+            size += word | inside
+            inside = word
+            i += 1
+            continue
+        code, length = decode(data, i, end)
+        i += length
+        bits = np.int64(class_of(code))
+        for capital in CAPITALS:
+            if code == capital:
+                return np.int64(IN_CONTEXT)
+        if inside and (bits & WORD == 0 or bits & SPACELESS):
+            out[size] = BLANK
+            size += 1
+            inside = np.int64(0)
+        if bits & WORD:
+            if not inside:
+                starts[n] = size
+                n += 1
+            size = encode(out, size, lower_of(code))
+            inside = np.int64(1)
+            if bits & SPACELESS:
+                out[size] = BLANK
+                size += 1
+                inside = np.int64(0)
+    if inside:
+        out[size] = BLANK
+        size += 1
+    starts[n] = size
+    return n
+
+
+@kernel
+def _room(offsets: Offsets) -> int:
+    """Bytes of the longest text."""
+    longest = np.int64(0)
+    for row in range(len(offsets) - 1):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    return longest
+
+
+@inline
+def _shingle_hash(place: int, starts: Offsets, first: int, n: int, shingle: int) -> int:
+    """The hash of the shingle that begins with a word, the stream of words beginning at a memory address."""
+    begin = starts[first]
+    return xxh3_64(place + begin, starts[min(first + shingle, n)] - 1 - begin)
+
+
+@inline
+def _mixed(h: int) -> int:
+    """MurmurHash3's finalizer of 32 bits."""
+    h = np.uint32(h ^ (h >> SHIFT))
+    h = np.uint32(h * MULTIPLIER)
+    h = np.uint32(h ^ (h >> SECOND_SHIFT))
+    h = np.uint32(h * SECOND_MULTIPLIER)
+    return np.uint32(h ^ (h >> SHIFT))
+
+
+@kernel
+def _signatures(offsets: Offsets, data: Bytes, shingle: int, factors: Values, terms: Values) -> tuple[Values, Words]:
+    count = len(offsets) - 1
+    signatures = np.full((count, len(factors)), 0xFFFFFFFF, dtype=np.uint32)
+    words = np.zeros(count, dtype=np.int64)
+    longest = _room(offsets)
+    out = np.empty(GROWTH * longest + 8, dtype=np.uint8)
+    starts = np.empty(longest // 2 + 3, dtype=np.int64)
+    hashes = np.empty(longest // 2 + 3 + UNROLL, dtype=np.uint32)
+    for row in range(count):
+        words[row] = n = _words(data, offsets[row], offsets[row + 1], out, starts)
+        if n <= 0:
+            continue
+        shingles = max(n - shingle + 1, 1)
+        for k in range(shingles):
+            hashes[k] = _mixed(np.uint32(_shingle_hash(out.ctypes.data, starts, k, n, shingle)))
+        for k in range(shingles, shingles + UNROLL):
+            hashes[k] = hashes[0]
+        signature = signatures[row]
+        for k in range(0, shingles, UNROLL):  # some hashes at a time, so that values are read and written less often
+            _lower_to(signature, factors, terms, hashes[k], hashes[k + 1], hashes[k + 2], hashes[k + 3])
+    return signatures, words
+
+
+@kernel
+def _lower_to(signature: Hashes, factors: Values, terms: Values, a: int, b: int, c: int, d: int) -> None:
+    """Lower each value to the least of four hashes under its permutation."""
+    for k in range(len(signature)):
+        factor, term = factors[k], terms[k]
+        first, second = np.uint32(a * factor + term), np.uint32(b * factor + term)
+        third, fourth = np.uint32(c * factor + term), np.uint32(d * factor + term)
+        signature[k] = min(min(signature[k], min(first, second)), min(third, fourth))
+
+
+@kernel
+def _sets(offsets: Offsets, data: Bytes, shingle: int) -> tuple[Offsets, Hashes, Words]:
+    count = len(offsets) - 1
+    bounds = np.zeros(count + 1, dtype=np.int64)
+    words = np.zeros(count, dtype=np.int64)
+    longest = _room(offsets)
+    out = np.empty(GROWTH * longest + 8, dtype=np.uint8)
+    starts = np.empty(longest // 2 + 3, dtype=np.int64)
+    found = np.empty((offsets[count] - offsets[0]) // 2 + count + 1, dtype=np.uint64)
+    for row in range(count):
+        words[row] = n = _words(data, offsets[row], offsets[row + 1], out, starts)
+        size = bounds[row]
+        if n > 0:
+            hashes = np.empty(max(n - shingle + 1, 1), dtype=np.uint64)
+            for k in range(len(hashes)):
+                hashes[k] = _shingle_hash(out.ctypes.data, starts, k, n, shingle)
+            hashes.sort()
+            for k in range(len(hashes)):
+                if k == 0 or hashes[k] != hashes[k - 1]:
+                    found[size] = hashes[k]
+                    size += 1
+        bounds[row + 1] = size
+    return bounds, found[: bounds[count]].copy(), words
+
+
+@kernel
+def _keys(values: Bytes, bands: int, width: int) -> Hashes:
+    keys = np.empty((bands, len(values)), dtype=np.uint64)
+    for row in range(len(values)):
+        for band in range(bands):
+            keys[band, row] = xxh3_64(values.ctypes.data + row * values.shape[1] + band * width, width)
+    return keys
+
+
+@kernel
+def _agreeing(first: Values, second: Values) -> Offsets:
+    agreeing = np.zeros(len(first), dtype=np.int64)
+    for row in range(len(first)):
+        same = np.int64(0)
+        for k in range(first.shape[1]):
+            same += first[row, k] == second[row, k]
+        agreeing[row] = same
+    return agreeing
+
+
+@kernel
+def _jaccard(offsets_a: Offsets, a: Hashes, offsets_b: Offsets, b: Hashes) -> npt.NDArray[np.float32]:
+    similarity = np.zeros(len(offsets_a) - 1, dtype=np.float32)
+    for row in range(len(similarity)):
+        i, end_a, j, end_b = offsets_a[row], offsets_a[row + 1], offsets_b[row], offsets_b[row + 1]
+        either = end_a - i + end_b - j
+        shared = np.int64(0)
+        while i < end_a and j < end_b:
+            x, y = a[i], b[j]
+            shared += x == y
+            i += x <= y
+            j += y <= x
+        if either:
+            similarity[row] = shared / (either - shared)
+    return similarity
