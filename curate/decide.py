@@ -10,13 +10,14 @@ import pyarrow as pa
 from curate.errors import InputError, RecipeError
 from curate.filters import registry
 from curate.ledger import Ledger, Part, write_part
-from curate.measure import DOCUMENTS
+from curate.measure import DOCUMENTS, SIGNATURES
+from curate.near import CollectSets, find_near
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, condition
 from curate.sql import first_line, literal, quoted, read_parquet
 from curate.tables import load_files, load_signals, ranges, signal_types
 
-STAGES = ("input", "rules", "exact")
+STAGES = ("input", "rules", "exact", "near")
 DECISIONS = "decisions"
 DECISION_ROWS = 1 << 17  # rows of one part
 
@@ -35,9 +36,11 @@ SURVIVOR_ORDER = {
 
 def decide(
     recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule], excluded: Sequence[str],
-    connection: duckdb.DuckDBPyConnection, digest: str,
+    sets: CollectSets, connection: duckdb.DuckDBPyConnection, digest: str,
 ) -> list[Part]:  # fmt: skip
-    """Decide every document and commit the decisions, sorted by input order.
+    """Decide every document and commit the decisions, sorted by input order, and the pairs compared.
+
+    `sets` reads the texts of documents again whose similarity an estimate leaves in doubt.
 
     What joins the signals of a document works range by range; what sees the whole corpus reads a few narrow columns.
     So memory grows with the columns of `passing` and the number of copies, at worst, and DuckDB can spill those.
@@ -55,13 +58,19 @@ def decide(
     load_signals(connection, ledger, groups)
     types = signal_types(connection)
     connection.execute(judged_sql(recipe, rules, types))
-    if recipe.dedup.exact:
-        connection.execute(PASSING_SQL)
+    if recipe.dedup.exact or recipe.dedup.near:
+        connection.execute(f"CREATE TEMP TABLE passing ({', '.join(passing_columns(recipe))})")
         with _conditions_on_data():
             for found in parts_of_corpus:
                 load_signals(connection, ledger, groups, found.parts)
-                connection.execute(f"INSERT INTO passing BY NAME {passing_sql(found.place)}")
+                connection.execute(f"INSERT INTO passing {passing_sql(recipe, found.place)}")
     connection.execute(exact_sql(recipe))
+    pairs = []
+    if near := recipe.dedup.near:
+        signatures = ledger.of(SIGNATURES, groups[SIGNATURES])
+        order = SURVIVOR_ORDER[recipe.dedup.keep]
+        pairs = [find_near(near, order, ledger.run, signatures, sets, connection, digest)]
+    connection.execute(duplicates_sql(recipe))
 
     def decided() -> Iterator[pa.Table]:
         for found in parts_of_corpus:
@@ -69,7 +78,7 @@ def decide(
             with _conditions_on_data():
                 yield connection.sql(decisions_sql(found.place)).to_arrow_table()
 
-    return list(_write_decisions(recipe, ledger, decided(), digest))
+    return [*_write_decisions(recipe, ledger, decided(), digest), *pairs]
 
 
 def repeated_sql(recipe: Recipe) -> str:
@@ -135,25 +144,30 @@ def reasons_sql(conditions: Mapping[str, str]) -> str:
     return f"list_filter([\n                {cases}\n            ], lambda reason: reason IS NOT NULL)"
 
 
-PASSING_SQL = """
-    CREATE TEMP TABLE passing (
-        file_no INTEGER, position INTEGER, row BIGINT, n_bytes BIGINT, coarse_score FLOAT,
-        text_hash_high UBIGINT, text_hash_low UBIGINT, normal_hash_high UBIGINT, normal_hash_low UBIGINT
-    )"""
+PASSING = ("file_no INTEGER", "position INTEGER", "row BIGINT", "n_bytes BIGINT", "coarse_score FLOAT")
+HASHES = tuple(f"{text}_hash_{half} UBIGINT" for text in ("text", "normal") for half in ("high", "low"))
 
 
-def passing_sql(place: str) -> str:
-    """Rows of table `passing`: of the documents that no rule drops, what the search for equal texts needs."""
+def passing_columns(recipe: Recipe) -> tuple[str, ...]:
+    """Columns of table `passing`: what the search for duplicates needs."""
+    return PASSING + HASHES * recipe.dedup.exact
+
+
+def passing_sql(recipe: Recipe, place: str) -> str:
+    """Rows of table `passing`: the documents that no rule drops."""
+    names = ", ".join(column.split()[0] for column in passing_columns(recipe))
     return f"""
-        SELECT file_no, position, row, n_bytes, coarse_score,
-            text_hash_high, text_hash_low, normal_hash_high, normal_hash_low
+        SELECT {names}
         FROM judged WHERE {place} AND len(input_reasons) + len(rule_reasons) = 0"""
 
 
 def exact_sql(recipe: Recipe) -> str:
     """Table `exact`: the documents that equal a surviving one, among those that no rule dropped."""
     if not recipe.dedup.exact:
-        return "CREATE TEMP TABLE exact (file_no INTEGER, row BIGINT, duplicate_of VARCHAR, reason VARCHAR)"
+        return (
+            "CREATE TEMP TABLE exact "
+            "(file_no INTEGER, row BIGINT, survivor_file_no INTEGER, survivor_row BIGINT, same_text BOOLEAN)"
+        )
     return f"""
         CREATE TEMP TABLE exact AS
         WITH copied AS (
@@ -168,12 +182,26 @@ def exact_sql(recipe: Recipe) -> str:
             FROM copied
             WINDOW best AS (PARTITION BY normal_hash_high, normal_hash_low ORDER BY {SURVIVOR_ORDER[recipe.dedup.keep]})
         )
-        SELECT ranked.file_no, ranked.row, survivor.doc_id AS duplicate_of,
-            if(same_text, 'exact_duplicate', 'normalised_duplicate') AS reason
-        FROM ranked JOIN (
+        SELECT file_no, row, survivor_file_no, survivor_row, same_text FROM ranked WHERE place > 1"""
+
+
+def duplicates_sql(recipe: Recipe) -> str:
+    """Table `duplicates`: the documents of `exact` and `near`, why they are dropped, and the doc_id of the survivor."""
+    found = """
+            SELECT file_no, row, survivor_file_no, survivor_row, 'exact' AS duplicate_stage,
+                if(same_text, 'exact_duplicate', 'normalised_duplicate') AS duplicate_reason, 1::FLOAT AS similarity
+            FROM exact"""
+    if recipe.dedup.near:
+        found += """
+            UNION ALL
+            SELECT file_no, row, survivor_file_no, survivor_row, 'near', 'near_duplicate', similarity FROM near"""
+    return f"""
+        CREATE TEMP TABLE duplicates AS
+        SELECT found.file_no, found.row, duplicate_stage, duplicate_reason, similarity, doc_id AS duplicate_of
+        FROM ({found}
+        ) found JOIN (
             SELECT file_no, row, {doc_id_sql(recipe)} AS doc_id FROM texts LEFT JOIN repeated USING (file_no, row)
-        ) survivor ON survivor.file_no = survivor_file_no AND survivor.row = survivor_row
-        WHERE place > 1"""
+        ) survivor ON survivor.file_no = survivor_file_no AND survivor.row = survivor_row"""
 
 
 def decisions_sql(place: str) -> str:
@@ -182,17 +210,17 @@ def decisions_sql(place: str) -> str:
         SELECT file_no, row, doc_id, n_bytes, n_tokens, coarse_score,
             stage IS NULL AS kept, stage,
             reasons[1] AS reason, reasons,
-            duplicate_of, if(duplicate_of IS NULL, NULL, 1)::FLOAT AS similarity
+            duplicate_of, similarity
         FROM (
-            SELECT * EXCLUDE (reason),
+            SELECT *,
                 CASE WHEN len(input_reasons) > 0 THEN 'input'
                      WHEN len(rule_reasons) > 0 THEN 'rules'
-                     WHEN reason IS NOT NULL THEN 'exact' END AS stage,
+                     ELSE duplicate_stage END AS stage,
                 CASE WHEN len(input_reasons) > 0 THEN input_reasons
                      WHEN len(rule_reasons) > 0 THEN rule_reasons
-                     WHEN reason IS NOT NULL THEN [reason]
+                     WHEN duplicate_reason IS NOT NULL THEN [duplicate_reason]
                      ELSE [] END AS reasons
-            FROM judged LEFT JOIN exact USING (file_no, row)
+            FROM judged LEFT JOIN duplicates USING (file_no, row)
             WHERE {place}
         )
         ORDER BY position, row"""

@@ -14,7 +14,7 @@ from curate.corpus import unit_bytes
 from curate.engine import Engine
 from curate.index import SIGNALS_AS_TABLE
 from curate.ledger import Ledger, check_run_directory, read_ledger
-from curate.measure import EDITS, INPUT, Task, compile_kernels, plan_tasks
+from curate.measure import APART, INPUT, Task, compile_kernels, plan_tasks
 from curate.plan import Plan, make_plan
 from curate.progress import Log
 from curate.recipe import Recipe
@@ -184,7 +184,7 @@ def _disk(work: Work, found: Rehearsal, recipe: Recipe, plan: Plan) -> dict[str,
     whole = count_tasks(plan)
     sizes = {group: round(found.files[group].payload * per_document) for group in (*plan.groups, decide.DECISIONS)}
     ledger = sum(sizes.values()) + sum(found.files[group].overhead for group in plan.groups) * whole
-    indexed = sum(size for group, size in sizes.items() if group not in (INPUT, EDITS))
+    indexed = sum(size for group, size in sizes.items() if group not in (INPUT, *APART))
     if work.documents > SIGNALS_AS_TABLE:
         indexed = sizes[decide.DECISIONS]
     kept, written = found.stages[1]["tokens_out"], max(1, found.stages[-1]["tokens_out"])

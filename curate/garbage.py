@@ -15,6 +15,7 @@ from curate.inputs import FOLDER
 from curate.ledger import Ledger, Part, locked, read_ledger
 from curate.manifests.verify import read_manifest
 from curate.measure import DOCUMENTS
+from curate.near import PAIRS
 from curate.shards import DATA
 
 OURS = re.compile(r"[0-9a-f]{8}-[^/]+\.parquet")  # what `write_part` names files
@@ -67,7 +68,7 @@ def collect(run: Path, everything: bool, dry: bool) -> dict[str, Any]:
 
 def _unused(ledger: Ledger) -> list[Part]:
     """Parts in force of groups that the finished run did not use."""
-    used = {*read_manifest(ledger.run)["signal_groups"], DOCUMENTS, DECISIONS, DATA}
+    used = {*read_manifest(ledger.run)["signal_groups"], DOCUMENTS, DECISIONS, PAIRS, DATA}
     return [part for part in ledger.parts if part.group not in used]
 
 

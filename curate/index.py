@@ -11,7 +11,8 @@ from curate.corpus import InputFile
 from curate.decide import DECISIONS
 from curate.files import ASIDE, sync
 from curate.ledger import KnownFile, Ledger, is_spooled
-from curate.measure import EDITS, INPUT
+from curate.measure import APART, EDITS, INPUT
+from curate.near import PAIRS
 from curate.recipe import Recipe
 from curate.sql import literal, quoted, read_parquet
 from curate.storage import is_remote
@@ -29,13 +30,15 @@ DOCUMENTS_SQL = """
 VIEWS = {
     "kept": "SELECT * FROM documents WHERE kept",
     "dropped": "SELECT * FROM documents WHERE NOT kept",
+    # A copy may equal a document that is dropped in its turn as nearly equal to another: the survivor is that one's.
     "clusters": """SELECT survivor, doc_id, doc_id = survivor AS survives, reason, similarity
         FROM (
-            SELECT coalesce(duplicate_of, doc_id) AS survivor, doc_id, reason, similarity
-            FROM decisions WHERE kept OR duplicate_of IS NOT NULL
+            SELECT coalesce(s.duplicate_of, d.duplicate_of, d.doc_id) AS survivor, d.doc_id, d.reason, d.similarity
+            FROM decisions d LEFT JOIN decisions s ON s.doc_id = d.duplicate_of
+            WHERE d.kept OR d.duplicate_of IS NOT NULL
         )
-        WHERE survivor IN (SELECT duplicate_of FROM decisions)""",
-    "duplicate_pairs": "SELECT doc_id, duplicate_of, similarity, reason FROM decisions WHERE duplicate_of IS NOT NULL",
+        WHERE survivor IN (SELECT coalesce(s.duplicate_of, d.duplicate_of)
+            FROM decisions d LEFT JOIN decisions s ON s.doc_id = d.duplicate_of)""",
 }  # fmt: skip
 
 
@@ -59,6 +62,7 @@ def build_index(
         connection.execute(DOCUMENTS_SQL)
         for name, sql in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {sql}")
+        connection.execute(_pairs_sql(ledger))
         if (corpus := _corpus_sql(ledger, inputs, files, recipe.input.column)) is not None:
             connection.execute(corpus)
         if EDITS in groups:
@@ -70,6 +74,20 @@ def build_index(
     sync(aside)
     os.replace(aside, run / INDEX)
     sync(run)
+
+
+def _pairs_sql(ledger: Ledger) -> str:
+    """The view of all pairs of duplicates: each copy with its survivor, and whatever pairs were found nearly equal."""
+    copies = "SELECT doc_id, duplicate_of, similarity, reason, true AS exact FROM decisions WHERE stage = 'exact'"
+    parts = ledger.of(PAIRS)
+    if not parts:
+        return f"CREATE VIEW duplicate_pairs AS {copies}"
+    return f"""
+        CREATE VIEW duplicate_pairs AS {copies}
+        UNION ALL
+        SELECT d.doc_id, s.doc_id, p.similarity, 'near_duplicate', p.exact
+        FROM {read_parquet(part.path for part in parts)} p
+        JOIN decisions d USING (file_no, row) JOIN decisions s ON s.file_no = other_file_no AND s.row = other_row"""
 
 
 def _parts(ledger: Ledger, group: str, groups: Mapping[str, str]) -> str:
@@ -98,7 +116,7 @@ def _tables(
     for k, stage in enumerate(stages):
         names = ("stage", "documents_in", "documents_out", "tokens_in", "tokens_out")
         connection.execute("INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?)", [k, *(stage[name] for name in names)])
-    measured = {group: digest for group, digest in groups.items() if group not in (INPUT, EDITS)}
+    measured = {group: digest for group, digest in groups.items() if group not in (INPUT, *APART)}
     if sum(part.rows for part in ledger.of(DECISIONS)) > SIGNALS_AS_TABLE:
         joined = " JOIN ".join(
             _parts(ledger, group, groups) + " USING (file_no, row)" * (k > 0) for k, group in enumerate(measured)

@@ -29,6 +29,7 @@ from curate.filters import registry
 from curate.filters.duplicates import hash_texts
 from curate.kernels.arrow import plain_text, text_views
 from curate.kernels.jit import is_compiled, mark_compiled
+from curate.kernels.minhash import minhash, shingle_sets
 from curate.ledger import Part, write_part
 from curate.recipe import digest_of
 
@@ -36,6 +37,8 @@ TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it is UTF-8, and the user's id
 INPUT = "input"  # the input columns that rules, strata and exclusions name
 EDITS = "edits"
+SIGNATURES = "signatures"  # MinHash values, by which near duplicates are found
+APART = (EDITS, SIGNATURES)  # what is no column of the table of signals
 WARM = pa.array(["Warm the kernels[1]. é", None, "你好"])
 RAW_HASH = ("raw_hash_high", "raw_hash_low")
 
@@ -48,6 +51,8 @@ class Reading:
     id: str | None
     input_columns: tuple[tuple[str, pa.DataType], ...]
     editors: tuple[registry.Editor, ...] = ()
+    permutations: int = 0  # of a signature
+    shingle: int = 0  # words
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
         DOCUMENTS: digest_of([common, registry.code_of([hash_texts]), reading.text, reading.id]),
         INPUT: digest_of([common, [[name, str(kind)] for name, kind in reading.input_columns]]),
         EDITS: digest_of(edited),
+        SIGNATURES: digest_of([edited, reading.permutations, reading.shingle]),
     }
     for name in names:
         if name in registry.groups():
@@ -165,11 +171,13 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
     texts = raw if pc.all(valid).as_py() is not False else pc.if_else(valid, raw, pa.scalar(None, raw.type))
     groups = [group for group in task.groups if group in registry.groups()]
     edited = texts
-    if reading.editors and (EDITS in task.groups or not all(map(registry.is_raw, groups))):
+    if reading.editors and (set(APART) & set(task.groups) or not all(map(registry.is_raw, groups))):
         edits = find_edits(texts, reading.editors)
         edited = apply_edits(texts, edits)
         if EDITS in task.groups:
             measured[EDITS] = edits
+    if SIGNATURES in task.groups:
+        measured[SIGNATURES] = pa.table({"minhash": minhash(edited, reading.permutations, reading.shingle)})
     for group in groups:
         columns = {}
         for signal in registry.groups()[group]:
@@ -282,7 +290,7 @@ def plan_tasks(
 def compile_kernels(groups: Iterable[str], editors: Sequence[registry.Editor]) -> None:
     """Compile what measures these groups and finds these edits, once for all: workers then find it on the disk."""
     for group in groups:
-        if group in registry.groups() and not is_compiled(group):
+        if (group in registry.groups() or group == SIGNATURES) and not is_compiled(group):
             _call_kernels(group)
             mark_compiled(group)
     for editor in editors:
@@ -299,5 +307,9 @@ def load_kernels() -> None:
 
 
 def _call_kernels(group: str) -> None:
+    if group == SIGNATURES:
+        minhash(WARM, 1, 1)
+        shingle_sets(WARM, 1)
+        return
     for signal in registry.groups()[group]:
         signal(WARM)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import yaml
 
 import curate
-from curate import decide, shards
+from curate import decide, near, shards
 from curate.corpus import unit_bytes
 from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
@@ -60,7 +60,7 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
             if all(file.error for file in ledger.files):
                 raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")
             with scratch_database(directory, threads) as database:
-                digest = decide_stage(recipe, plan, ledger, database, log)
+                digest = decide_stage(recipe, plan, ledger, engine, database, log)
                 _write_run_facts(recipe, plan, threads)
                 stages = count_stages(ledger, database)
                 if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
@@ -118,16 +118,41 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
     meter.show(last=True)
 
 
-def decide_stage(recipe: Recipe, plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConnection, log: Log) -> str:
+def decide_stage(
+    recipe: Recipe, plan: Plan, ledger: Ledger, engine: Engine, database: duckdb.DuckDBPyConnection, log: Log
+) -> str:
     """Decide every document in SQL, unless the decisions in force are these; return their digest."""
     digest = decisions_digest(recipe, plan, ledger)
-    if not is_decided(ledger, digest):
+    if not is_decided(recipe, ledger, digest):
         decide.check_measured(plan.rules, ledger, plan.groups, database)
-        parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, database, digest)
+        sets = sets_of(plan, ledger, engine, log)
+        parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, sets, database, digest)
         _unfinish(ledger.run)
-        ledger.put(decide.DECISIONS, parts)
-        log.event("decided", documents=sum(part.rows for part in parts))
+        for group in (near.PAIRS, near.SHINGLES, decide.DECISIONS):
+            ledger.put(group, [part for part in parts if part.group == group])
+        log.event("decided", documents=sum(part.rows for part in ledger.of(decide.DECISIONS)))
     return digest
+
+
+def sets_of(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> near.CollectSets:
+    """The map over the documents that near duplicates are verified by."""
+
+    def collect(documents: pa.Table) -> list[Part]:
+        tasks = near.plan_sets(ledger.run, documents, plan.units, plan.sources, plan.reading)
+        done = {unit for part in ledger.of(near.SHINGLES, tasks[0].digest) for unit in part.units}
+        sizes = {task: unit_bytes(task.unit, plan.files[task.unit.file_no]) for task in tasks if task.unit not in done}
+        meter = Meter(log, "verifying", sum(sizes.values()))
+        with closing(_carry_out(near.collect_sets, list(sizes), ledger, engine, log, "verifying")) as results:
+            for task, result in results:
+                if isinstance(result, CurateError):
+                    raise result
+                if task is not None:
+                    meter.add(result[0].rows, sizes[task])
+                meter.show()
+        meter.show(last=True)
+        return ledger.of(near.SHINGLES, tasks[0].digest)
+
+    return collect
 
 
 def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engine: Engine, log: Log) -> None:

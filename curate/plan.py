@@ -11,9 +11,10 @@ from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_s
 from curate.engine import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters import registry
+from curate.filters.duplicates import choose_bands
 from curate.inputs import Named, find_inputs, open_all
 from curate.ledger import KnownFile, Ledger
-from curate.measure import DOCUMENTS, EDITS, INPUT, Reading, group_digests
+from curate.measure import DOCUMENTS, EDITS, INPUT, SIGNATURES, Reading, group_digests
 from curate.progress import Log
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, check_conditions, columns_named, edits_of_set, resolve, resolve_editors
@@ -59,7 +60,10 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     inputs = unified_schema(list(files.values()))
     signals, named = columns_named(rules)
     columns = input_columns(recipe, named, excluded, inputs)
-    reading = Reading(recipe.input.column, recipe.input.id, columns, tuple(editors))
+    if near := recipe.dedup.near:
+        log.event("bands", curve=str(choose_bands(near.threshold, near.permutations)))
+    sizes = (near.permutations, near.shingle) if near else (0, 0)
+    reading = Reading(recipe.input.column, recipe.input.id, columns, tuple(editors), *sizes)
     groups = group_digests(groups_needed(recipe, signals, reading), reading)
     check_conditions(rules, signals_schema(groups), pa.schema(columns))
     units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
@@ -110,7 +114,8 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> l
     named |= {"hashes"} if recipe.dedup.exact else set()
     named |= {"raw"} if reading.editors else set()  # to see what share of each document was cut
     needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
-    return needed + [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)
+    needed += [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)
+    return needed + [SIGNATURES] * bool(recipe.dedup.near)
 
 
 def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:

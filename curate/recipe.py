@@ -30,7 +30,6 @@ NOT_BUILT: dict[str, Any] = {
     "tier1.length_penalty": None,
     "tier1.pii": "off",
     "tier1.decontaminate": None,
-    "dedup.near": None,
     "dedup.lines": None,
     "dedup.against": [],
     "dedup.keep_signatures": True,
@@ -222,10 +221,14 @@ class Tier1(Section):
 class Near(Section):
     """Near duplicates by MinHash."""
 
-    threshold: float = 0.8
-    permutations: int = 128
-    shingle: int = 5
-    verify: Literal["signature", "border", "exact"] = "border"
+    threshold: float = Field(
+        default=0.8, gt=0, le=1, description="documents with this share of their shingles in common are duplicates"
+    )
+    permutations: int = Field(default=128, ge=1, le=4096, description="values of a signature")
+    shingle: int = Field(default=5, ge=1, le=1000, description="words of a shingle")
+    verify: Literal["signature", "border", "exact"] = Field(
+        default="border", description="which pairs are compared by their whole texts: none, those in doubt, or all"
+    )
 
 
 class Lines(Section):
@@ -240,7 +243,7 @@ class Dedup(Section):
     exact: bool = Field(
         default=True, description="drop documents equal to another, or equal but for case and white space"
     )
-    near: Near | None = None
+    near: Near | None = Field(default=None, description="drop documents that nearly equal another; {} has defaults")
     lines: Lines | None = None
     keep: Literal["best", "first", "longest"] = Field(default="best", description="which copy of a duplicate survives")
     against: list[str] = []

@@ -18,7 +18,8 @@ from curate.errors import CurateError, InputError
 from curate.index import INDEX, build_index
 from curate.ledger import Ledger, Part
 from curate.measure import Task, measure, plan_tasks
-from curate.pipeline import count_stages
+from curate.near import CollectSets
+from curate.pipeline import count_stages, sets_of
 from curate.plan import Plan, make_plan
 from curate.progress import Log
 from curate.recipe import Recipe
@@ -95,7 +96,7 @@ def rehearse(
         sampled = make_plan(small, ledger, engine, log)
         _measure(found, sampled, ledger, sets, engine)
         with scratch_database(ledger.run, threads) as database:
-            _decide_and_write(found, small, sampled, ledger, database)
+            _decide_and_write(found, small, sampled, ledger, sets_of(sampled, ledger, engine, log), database)
     except InputError as error:
         raise InputError(str(error).replace(f"{found.sample.path.name} row", "a sample of the input: row")) from None
     return found
@@ -154,10 +155,12 @@ def peak_bytes() -> int:
 
 
 def _decide_and_write(
-    found: Rehearsal, recipe: Recipe, plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConnection
-) -> None:
+    found: Rehearsal, recipe: Recipe, plan: Plan, ledger: Ledger, sets: CollectSets,
+    database: duckdb.DuckDBPyConnection,
+) -> None:  # fmt: skip
     with found.timed("decide"):
-        parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, database, "sample")
+        parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, sets, database, "sample")
+    parts = [part for part in parts if part.group == decide.DECISIONS]
     ledger.put(decide.DECISIONS, parts)
     found.stages = count_stages(ledger, database)
     edits = edit_parts(plan, ledger)

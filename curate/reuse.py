@@ -12,8 +12,10 @@ from curate.corpus import Unit
 from curate.edits import apply_edits
 from curate.errors import RecipeError
 from curate.filters import registry
+from curate.filters.duplicates import choose_bands
 from curate.ledger import KnownFile, Ledger, Part
 from curate.measure import EDITS
+from curate.near import PAIRS, find_near
 from curate.plan import Plan
 from curate.recipe import Recipe, digest_of, load_recipe
 from curate.rules import resolve
@@ -45,7 +47,7 @@ class Step:
 def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     """The digest of the decisions: all that they depend on."""
     return digest_of([
-        registry.code_of([decide.decide, resolve]),
+        registry.code_of([decide.decide, find_near, choose_bands, resolve]),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],
         [part.sha256 for group, group_digest in plan.groups.items() for part in ledger.of(group, group_digest)],
@@ -54,10 +56,11 @@ def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     ])  # fmt: skip
 
 
-def is_decided(ledger: Ledger, digest: str) -> bool:
-    """Whether the ledger holds the decisions of this digest on every document."""
+def is_decided(recipe: Recipe, ledger: Ledger, digest: str) -> bool:
+    """Whether the ledger holds the decisions of this digest on every document, and the pairs compared for them."""
     decided = sum(part.rows for part in ledger.of(decide.DECISIONS, digest))
-    return decided == sum(file.rows for file in ledger.files if file.error is None)
+    compared = recipe.dedup.near is None or bool(ledger.of(PAIRS, digest))
+    return compared and decided == sum(file.rows for file in ledger.files if file.error is None)
 
 
 def shards_digest(plan: Plan, ledger: Ledger, decisions: str) -> str:
@@ -100,7 +103,7 @@ def drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
     def usable(part: Part) -> bool:
         if part.group == shards.DATA:  # what is missing is written again
             return True
-        if part.group == decide.DECISIONS:
+        if part.group in (decide.DECISIONS, PAIRS):
             return is_whole(ledger.run, part)
         current = [unit for unit in part.units if unit.file_no in numbers]
         # A group that this recipe does not use is kept: another one may use it again.
@@ -150,7 +153,7 @@ def _global_steps(recipe: Recipe, plan: Plan, ledger: Ledger, before: Before, me
     decisions = [part for part in before.parts if part.group == decide.DECISIONS]
     output = [part for part in before.parts if part.group == shards.DATA]
     digest = decisions_digest(recipe, plan, ledger)
-    if measuring or not is_decided(ledger, digest):
+    if measuring or not is_decided(recipe, ledger, digest):
         why = _why_decided(recipe, ledger, before, measuring) if decisions else ()
         return [Step("decisions", 0, 1, why), Step("output", 0, 1, ("decisions are made anew",) if output else ())]
     written = shards_digest(plan, ledger, digest)

@@ -14,7 +14,7 @@ from curate.corpus import Unit
 from curate.errors import disk_error
 from curate.filters import registry
 from curate.ledger import Ledger, Part
-from curate.measure import DOCUMENTS, EDITS, INPUT
+from curate.measure import APART, DOCUMENTS, INPUT
 from curate.sql import literal, quoted, read_parquet
 
 THREAD_MB = 128  # what DuckDB may hold per thread before it spills: with twenty times as much it is 5 % faster
@@ -65,7 +65,7 @@ def ranges(ledger: Ledger, groups: Mapping[str, str]) -> Iterator[Range]:
     places = {file.file_no: k for k, file in enumerate(ledger.files) if file.error is None}
     holders = [
         {unit: part for part in ledger.of(group, digest) for unit in part.units}
-        for group, digest in groups.items() if group != EDITS
+        for group, digest in groups.items() if group not in APART
     ]  # fmt: skip
     units = sorted((places[unit.file_no], unit.start, unit) for unit in holders[0] if unit.file_no in places)
     rows = 0
@@ -102,7 +102,7 @@ def load_signals(
     Where input columns were collected, they stand in the struct `input`.
     """
     joined = ""
-    for group in (DOCUMENTS, *(group for group in groups if group not in (DOCUMENTS, EDITS))):
+    for group in (DOCUMENTS, *(group for group in groups if group not in (DOCUMENTS, *APART))):
         parts = ledger.of(group, groups[group]) if only is None else [part for part in only if part.group == group]
         columns = "*" if group != INPUT else _input_struct(ledger.run / parts[0].path)
         source = f"(SELECT {columns} FROM {read_parquet(ledger.run / part.path for part in parts)})"

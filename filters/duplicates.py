@@ -1,12 +1,16 @@
-"""Exact duplicates: equal text, and text that is equal once case and white space are set aside."""
+"""Exact duplicates: equal text, and text that is equal once case and white space are set aside. Near duplicates: texts
+that share most of their shingles, found by MinHash (Broder 1997) and bands of its values (Leskovec et al., Mining of
+Massive Datasets, ch. 3)."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from xxhash import xxh3_128_digest
 
 from curate import kernels
+from curate.errors import RecipeError
 from curate.filters.registry import Columns, signal
 from curate.kernels.arrow import plain_text, text_views
 
@@ -62,3 +66,38 @@ def _halves(digests: Iterable[bytes | None]) -> tuple[pa.Array, pa.Array]:
     joined = b"".join(digest or bytes(16) for digest in listed)
     halves = np.frombuffer(joined, ">u8").astype(np.uint64).reshape(-1, 2)
     return pa.array(halves[:, 0], mask=mask), pa.array(halves[:, 1], mask=mask)
+
+
+RECALL = 0.98  # of pairs exactly at the threshold
+
+
+@dataclass(frozen=True)
+class Bands:
+    """How signatures are cut: documents that agree in all values of a band are compared."""
+
+    count: int
+    rows: int  # values of each
+
+    def chance(self, similarity: float) -> float:
+        """The share of pairs of this similarity that are compared."""
+        return float(1 - (1 - similarity**self.rows) ** self.count)
+
+    def __str__(self) -> str:
+        """The S-curve in words."""
+        curve = ", ".join(f"{self.chance(s):.1%} at {s}" for s in (0.5, 0.6, 0.7, 0.8, 0.9))
+        return f"{self.count} bands of {self.rows} values, which compare {curve}"
+
+
+def choose_bands(threshold: float, permutations: int) -> Bands:
+    """The longest bands with which pairs at the threshold are compared with a chance of RECALL.
+
+    Errors: RecipeError where no bands of so few values do.
+    """
+    for rows in range(permutations, 0, -1):
+        bands = Bands(permutations // rows, rows)
+        if bands.chance(threshold) >= RECALL:
+            return bands
+    raise RecipeError(
+        f"dedup.near: {permutations} permutations find fewer than {RECALL:.0%} of the pairs of similarity {threshold}; "
+        "take more of them"
+    )

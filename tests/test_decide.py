@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from conftest import PROSE, carry_out, documents, write_recipe, write_shard
 
-from curate.decide import decisions_sql, exact_sql, judged_sql, passing_sql, repeated_sql
+from curate.decide import decisions_sql, duplicates_sql, exact_sql, judged_sql, passing_sql, repeated_sql
 from curate.plan import signals_schema
 from curate.recipe import parse_recipe
 from curate.rules import condition, resolve
@@ -18,20 +18,22 @@ RECIPE = parse_recipe(
         "name": "golden",
         "input": {"paths": ["x"]},
         "tier1": {"rules": ["gopher", {"reason": "own", "when": "input.license = 'MIT' AND n_words < 100"}]},
+        "dedup": {"near": {}},
     },
     "golden",
 )
 
 
-@pytest.mark.parametrize("name", ["repeated", "judged", "passing", "exact", "decisions"])
+@pytest.mark.parametrize("name", ["repeated", "judged", "passing", "exact", "duplicates", "decisions"])
 def test_the_sql_of_each_step_is_the_reviewed_one(name):
     """Set CURATE_GOLDEN=write to accept a change, and read the diff."""
     types = {field.name: field.type for field in signals_schema(dict.fromkeys(("characters", "words", "lines"), ""))}
     sql = {
         "repeated": repeated_sql(RECIPE),
         "judged": judged_sql(RECIPE, resolve(RECIPE.tier1), types),
-        "passing": passing_sql("position BETWEEN 3 AND 7"),
+        "passing": passing_sql(RECIPE, "position BETWEEN 3 AND 7"),
         "exact": exact_sql(RECIPE),
+        "duplicates": duplicates_sql(RECIPE),
         "decisions": decisions_sql("position BETWEEN 3 AND 7"),
     }[name]
     path = GOLDEN / f"{name}.sql"

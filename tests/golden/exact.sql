@@ -11,9 +11,4 @@
             FROM copied
             WINDOW best AS (PARTITION BY normal_hash_high, normal_hash_low ORDER BY coarse_score DESC, position, row)
         )
-        SELECT ranked.file_no, ranked.row, survivor.doc_id AS duplicate_of,
-            if(same_text, 'exact_duplicate', 'normalised_duplicate') AS reason
-        FROM ranked JOIN (
-            SELECT file_no, row, printf('%016x%016x', raw_hash_high, raw_hash_low) || if(k > 1, '#' || k, '') AS doc_id FROM texts LEFT JOIN repeated USING (file_no, row)
-        ) survivor ON survivor.file_no = survivor_file_no AND survivor.row = survivor_row
-        WHERE place > 1
+        SELECT file_no, row, survivor_file_no, survivor_row, same_text FROM ranked WHERE place > 1

@@ -1,0 +1,266 @@
+"""Near duplicates among the documents that are left, each dropped for a better one that it resembles and that survives.
+
+Signatures that agree in a band are candidates: in each band, each document is compared with the best one of its key.
+Once some of these are dropped themselves, those that were compared with them are banded again among each other, until
+nothing new is to be compared. SQL does the banding, and spills; what is held in memory are the pairs compared.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from xxhash import xxh3_128_hexdigest
+
+from curate.corpus import Source, Unit, read_documents
+from curate.edits import apply_edits, find_edits
+from curate.filters import registry
+from curate.filters.duplicates import Bands, choose_bands
+from curate.kernels.minhash import band_keys, estimate, jaccard, shingle_sets
+from curate.kernels.survivors import survivors
+from curate.ledger import Part, write_part
+from curate.measure import Reading, texts_of
+from curate.recipe import Near, digest_of
+from curate.sql import read_parquet
+
+PAIRS = "pairs"
+SHINGLES = "shingles"  # the sets of documents whose similarity an estimate leaves in doubt, while a run decides
+BORDER = 0.1  # how far from the threshold an estimate leaves it in doubt: with 128 values, nearly three deviations
+BATCH_ROWS = 1 << 14
+
+Numbers = npt.NDArray[np.int64]
+Similarities = npt.NDArray[np.float32]
+CollectSets = Callable[[pa.Table], Sequence[Part]]  # parts of SHINGLES with the documents (file_no, row) of a table
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Compared documents by rank, `first` the better one, sorted by second and first."""
+
+    first: Numbers
+    second: Numbers
+    similarity: Similarities
+    exact: npt.NDArray[np.bool_]  # by whole texts, not by signatures
+
+    def plus(self, other: "Pairs") -> "Pairs":
+        """These pairs and others."""
+        order = np.lexsort((np.r_[self.first, other.first], np.r_[self.second, other.second]))
+        return Pairs(**{name: np.r_[column, vars(other)[name]][order] for name, column in vars(self).items()})
+
+
+NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.bool_))
+
+
+def find_near(
+    near: Near, survivor_order: str, run: Path, signatures: Sequence[Part], sets: CollectSets,
+    connection: duckdb.DuckDBPyConnection, digest: str,
+) -> Part:  # fmt: skip
+    """Table `near` (file_no, row, survivor_file_no, survivor_row, similarity), and a part with all compared pairs.
+
+    Reads the tables `passing` and `exact`; `survivor_order` ranks the documents, the best first.
+    """
+    bands = choose_bands(near.threshold, near.permutations)
+    connection.execute(
+        f"""CREATE TEMP TABLE ranked AS
+        SELECT * FROM (
+            SELECT file_no, row, row_number() OVER (ORDER BY {survivor_order}) - 1 AS rank
+            FROM passing ANTI JOIN exact USING (file_no, row)
+        ) ORDER BY file_no, row"""
+    )
+    _load_bands(bands, run, signatures, connection)
+    pairs = NO_PAIRS
+    dropped = np.zeros(0, np.int64)
+    table = "bands"
+    while len(fresh := _candidates(table, bands, pairs, connection)):
+        pairs = pairs.plus(_compared(fresh, near, run, signatures, sets, connection))
+        dropped = _dropped(pairs, near.threshold)
+        table = _bands_of(_orphans(pairs, dropped), connection)
+    _load_near(pairs, dropped, connection)
+    return _pairs_part(pairs, run, digest, connection)
+
+
+def _load_bands(bands: Bands, run: Path, signatures: Sequence[Part], connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `bands`: the rank of each document that has a signature, and its key in each band."""
+    keys = ", ".join(f"key_{k} UBIGINT" for k in range(bands.count))
+    connection.execute(f"CREATE TEMP TABLE bands (rank BIGINT, {keys})")
+    for part in signatures:
+        for batch in pq.ParquetFile(run / part.path).iter_batches(BATCH_ROWS):
+            found = batch.filter(batch["minhash"].is_valid())
+            columns = band_keys(found["minhash"], bands.count, bands.rows)
+            named = {f"key_{k}": column for k, column in enumerate(columns)}
+            connection.register("keyed", pa.table({"file_no": found["file_no"], "row": found["row"], **named}))
+            for file_no in np.unique(found["file_no"].to_numpy()).tolist():  # `ranked` is sorted, so little is read
+                rows = found["row"].to_numpy()[found["file_no"].to_numpy() == file_no]
+                connection.execute(
+                    f"INSERT INTO bands SELECT rank, {', '.join(named)} FROM keyed JOIN (FROM ranked WHERE file_no = "
+                    f"{file_no} AND row BETWEEN {rows[0]} AND {rows[-1]}) USING (file_no, row)"
+                )
+
+
+def _candidates(table: str, bands: Bands, known: Pairs, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """Pairs (first, second) to be compared: in each band of a table each document with the best one of its key."""
+    connection.execute("CREATE OR REPLACE TEMP TABLE stars (first BIGINT, second BIGINT)")
+    for key in (f"key_{k}" for k in range(bands.count)):
+        connection.execute(
+            f"""INSERT INTO stars SELECT first, rank FROM {table} JOIN (
+                SELECT {key}, min(rank) AS first FROM {table} GROUP BY {key} HAVING count(*) > 1
+            ) USING ({key}) WHERE rank > first"""
+        )
+    connection.register("compared", pa.table({"first": known.first, "second": known.second}))
+    return connection.sql(
+        "SELECT DISTINCT first, second FROM stars ANTI JOIN compared USING (first, second) ORDER BY second, first"
+    ).to_arrow_table()
+
+
+def _compared(
+    candidates: pa.Table, near: Near, run: Path, signatures: Sequence[Part], sets: CollectSets,
+    connection: duckdb.DuckDBPyConnection,
+) -> Pairs:  # fmt: skip
+    """Candidates with their similarity: by signatures, and by the sets of shingles where the recipe asks for it."""
+    first, second, similarity = _joined(candidates, signatures, "minhash", run, connection)
+    doubtful = {
+        "signature": np.zeros(len(first), bool),
+        "border": np.abs(similarity - np.float32(near.threshold)) <= BORDER,
+        "exact": np.ones(len(first), bool),
+    }[near.verify]
+    if doubtful.any():
+        chosen = pa.table({"first": first[doubtful], "second": second[doubtful]})
+        _load_members(chosen, connection)
+        parts = sets(connection.sql("SELECT file_no, row FROM members ORDER BY file_no, row").to_arrow_table())
+        _, _, similarity[doubtful] = _joined(chosen, parts, SHINGLES, run, connection)
+    return Pairs(first, second, similarity, doubtful)
+
+
+def _load_members(pairs: pa.Table, connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `members`: the documents in some pairs."""
+    connection.register("paired", pairs)
+    connection.execute(
+        """CREATE OR REPLACE TEMP TABLE members AS
+        FROM ranked SEMI JOIN (SELECT first AS rank FROM paired UNION SELECT second FROM paired) USING (rank)"""
+    )
+
+
+def _joined(
+    pairs: pa.Table, parts: Sequence[Part], column: str, run: Path, connection: duckdb.DuckDBPyConnection
+) -> tuple[Numbers, Numbers, Similarities]:
+    """Pairs sorted by second and first, with the similarity that a column of their documents' parts tells."""
+    similarity = {"minhash": _estimated, SHINGLES: jaccard}[column]
+    _load_members(pairs, connection)
+    source = read_parquet(run / part.path for part in parts)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE known AS SELECT rank, {column} FROM {source} JOIN members USING (file_no, row)"
+    )
+    found = connection.sql(
+        f"""SELECT first, second, a.{column}, b.{column} FROM paired
+        JOIN known a ON a.rank = first JOIN known b ON b.rank = second"""
+    )
+    columns = [[batch[0], batch[1], similarity(batch[2], batch[3])] for batch in found.to_arrow_reader(BATCH_ROWS)]
+    connection.execute("DROP TABLE known; DROP TABLE members")
+    first, second, similar = (np.concatenate([batch[k].to_numpy() for batch in columns]) for k in range(3))
+    order = np.lexsort((first, second))
+    return first[order], second[order], similar[order]
+
+
+def _estimated(first: pa.Array, second: pa.Array) -> pa.Array:
+    """`estimate` of signatures as DuckDB returns them."""
+    width = pa.binary(len(first[0].as_py()))
+    return estimate(first.cast(width), second.cast(width))
+
+
+def _dropped(pairs: Pairs, threshold: float) -> Numbers:
+    """The pairs for which documents are dropped, each for one: its first survives."""
+    members, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
+    same = np.flatnonzero(pairs.similarity >= np.float32(threshold))
+    found = survivors(places[same], places[len(pairs.first) + same], len(members))
+    return same[found[found >= 0]]
+
+
+def _orphans(pairs: Pairs, dropped: Numbers) -> Numbers:
+    """The ranks of documents that survive so far and were compared with one that does not."""
+    gone = pairs.second[dropped]
+    lost_first, lost_second = np.isin(pairs.first, gone), np.isin(pairs.second, gone)
+    return np.unique(np.concatenate([pairs.second[lost_first & ~lost_second], pairs.first[lost_second & ~lost_first]]))
+
+
+def _bands_of(ranks: Numbers, connection: duckdb.DuckDBPyConnection) -> str:
+    """A table with the bands of some documents alone."""
+    connection.register("orphans", pa.table({"rank": ranks}))
+    connection.execute("CREATE OR REPLACE TEMP TABLE bands_again AS FROM bands SEMI JOIN orphans USING (rank)")
+    return "bands_again"
+
+
+def _load_near(pairs: Pairs, dropped: Numbers, connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `near`: the documents that are dropped, and for which one."""
+    chosen = {name: pa.array(column[dropped]) for name, column in vars(pairs).items()}
+    connection.register("chosen", pa.table(chosen))
+    connection.execute(
+        """CREATE TEMP TABLE near AS
+        SELECT d.file_no, d.row, s.file_no AS survivor_file_no, s.row AS survivor_row, similarity
+        FROM chosen JOIN ranked d ON d.rank = second JOIN ranked s ON s.rank = first"""
+    )
+
+
+def _pairs_part(pairs: Pairs, run: Path, digest: str, connection: duckdb.DuckDBPyConnection) -> Part:
+    """Commit the compared pairs, those below the threshold too."""
+    connection.register("paired", pa.table(vars(pairs)))
+    table = connection.sql(
+        """SELECT d.file_no, d.row, s.file_no AS other_file_no, s.row AS other_row, similarity, exact
+        FROM paired JOIN ranked d ON d.rank = second JOIN ranked s ON s.rank = first ORDER BY second, first"""
+    ).to_arrow_table()
+    return write_part(run, PAIRS, digest, "00000", table)
+
+
+@dataclass(frozen=True)
+class SetsTask:
+    """Some documents of a unit, whose shingles are collected."""
+
+    run: str
+    unit: Unit
+    rows: tuple[int, ...]
+    source: Source
+    reading: Reading
+    digest: str
+
+    def __str__(self) -> str:
+        """Where the task works, for messages."""
+        return f"{self.source.location} rows {self.unit.start} to {self.unit.stop}"
+
+
+def plan_sets(
+    run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading
+) -> list[SetsTask]:
+    """A task for each unit that holds some of the documents (file_no, row), which are sorted."""
+    file_nos, rows = documents["file_no"].to_numpy(), documents["row"].to_numpy()
+    digest = digest_of(
+        [registry.code_of([collect_sets]), str(reading), xxh3_128_hexdigest(rows), xxh3_128_hexdigest(file_nos)]
+    )
+    tasks = []
+    for unit in units:
+        first, last = np.searchsorted(file_nos, (unit.file_no, unit.file_no + 1))
+        start, stop = first + np.searchsorted(rows[first:last], (unit.start, unit.stop))
+        if stop > start:
+            chosen = tuple(rows[start:stop].tolist())
+            tasks.append(SetsTask(str(run), unit, chosen, sources[unit.file_no], reading, digest))
+    return tasks
+
+
+def collect_sets(task: SetsTask) -> list[Part]:
+    """The shingles of a task's documents, edited as they were when they were measured."""
+    wanted = np.array(task.rows)
+    tables = []
+    position = task.unit.start
+    for batch in read_documents(task.source, task.unit.start, task.unit.stop, [task.reading.text]):
+        start, stop = np.searchsorted(wanted, (position, position + len(batch)))
+        here = wanted[start:stop]
+        texts = texts_of(batch.column(task.reading.text).take(pa.array(here - position)))
+        texts = apply_edits(texts, find_edits(texts, task.reading.editors))
+        file_nos = np.full(len(here), task.unit.file_no, np.int32)
+        shingles = shingle_sets(texts, task.reading.shingle)
+        tables.append(pa.table({"file_no": file_nos, "row": here, SHINGLES: shingles}))
+        position += len(batch)
+    name = f"{task.unit.file_no:05d}-{task.unit.start:010d}"
+    return [write_part(Path(task.run), SHINGLES, task.digest, name, pa.concat_tables(tables), units=(task.unit,))]

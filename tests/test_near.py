@@ -1,0 +1,203 @@
+"""Near duplicates in a run: which documents are compared, verified and dropped, and what the ledger keeps of it."""
+
+import json
+import random
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import PROSE, carry_out, documents, write_recipe, write_shard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_minhash import shingles_of
+
+from curate.errors import RecipeError
+from curate.filters.duplicates import choose_bands
+from curate.inspect import connect
+from curate.kernels.survivors import survivors
+from curate.ledger import read_ledger
+
+VOCABULARY = [f"word{k}" for k in range(3000)]
+
+
+def similarity(a, b):
+    first, second = shingles_of(a, 5), shingles_of(b, 5)
+    return len(first & second) / max(1, len(first | second))
+
+
+def edited_copies(seed, families=60, copies=4):
+    """Texts of 80 to 300 words and copies of them, and of copies, with some words replaced; in no order."""
+    draw = random.Random(seed)
+    texts = []
+    for _ in range(families):
+        family = [draw.choices(VOCABULARY, k=draw.randint(80, 300))]
+        for _ in range(copies):
+            words = list(draw.choice(family))
+            for place in draw.sample(range(len(words)), draw.choice([0, 1, 2, 3, 5, 8, 13])):
+                words[place] = draw.choice(VOCABULARY)
+            family.append(words)
+        texts += [" ".join(words) for words in family]
+    draw.shuffle(texts)
+    return texts
+
+
+def run_over(folder, texts, *changes, keep="first", **near):
+    write_shard(folder / "in" / "a.parquet", texts)
+    recipe, run = write_recipe(folder, folder / "in", dedup={"exact": False, "keep": keep, "near": near})
+    carry_out(recipe, *changes)
+    return recipe, run
+
+
+@settings(deadline=None)
+@given(st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)).filter(lambda pair: pair[0] < pair[1])))
+def test_a_document_is_dropped_for_the_best_duplicate_that_survives(pairs):
+    ordered = sorted(pairs, key=lambda pair: (pair[1], pair[0]))
+    first, second = (np.array([pair[k] for pair in ordered], dtype=np.int64) for k in (0, 1))
+    expected, kept = {}, set()
+    for document in range(13):
+        better = [pair[0] for pair in ordered if pair[1] == document and pair[0] in kept]
+        if better:
+            expected[document] = min(better)
+        else:
+            kept.add(document)
+    found = survivors(first, second, 13)
+    assert {document: int(first[k]) for document, k in enumerate(found) if k >= 0} == expected
+    assert all(second[k] == document for document, k in enumerate(found) if k >= 0)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "permutations", "bands"), [(0.8, 128, (18, 7)), (0.5, 128, (42, 3)), (1, 1, (1, 1))]
+)
+def test_bands_find_pairs_at_the_threshold(threshold, permutations, bands):
+    found = choose_bands(threshold, permutations)
+    assert (found.count, found.rows) == bands
+    assert found.chance(threshold) >= 0.98
+
+
+def test_the_curve_of_the_bands_is_told():
+    told = "18 bands of 7 values, which compare 13.2% at 0.5, 40.0% at 0.6, 78.7% at 0.7, 98.6% at 0.8, 100.0% at 0.9"
+    assert str(choose_bands(0.8, 128)) == told
+
+
+def test_too_few_permutations_for_the_threshold_are_refused(tmp_path):
+    with pytest.raises(RecipeError, match=r"dedup\.near: 2 permutations find fewer than 98% of the pairs"):
+        run_over(tmp_path, [PROSE], permutations=2)
+
+
+def test_every_drop_is_like_its_own_survivor_and_no_two_that_stay_are_alike(tmp_path):
+    texts = edited_copies(3)
+    _, run = run_over(tmp_path, texts, verify="exact")
+    with connect(run) as connection:
+        rows = connection.execute(
+            """SELECT d.row, s.row, d.similarity, s.kept FROM documents d JOIN documents s ON s.doc_id = d.duplicate_of
+            WHERE d.stage = 'near' ORDER BY d.row"""
+        ).fetchall()
+    assert len(rows) > 60
+    for row, survivor, told, kept in rows:
+        assert kept
+        assert survivor < row  # keep: first
+        assert told == np.float32(similarity(texts[row], texts[survivor])) >= np.float32(0.8)
+    kept = [row for row, stays in documents(run, "row, kept") if stays]
+    alike = [(a, b) for a in kept for b in kept if a < b and similarity(texts[a], texts[b]) >= 0.8]
+    assert len(alike) <= 0.02 * len(rows)  # what banding may miss
+
+
+def test_a_chain_is_cut_where_a_document_is_not_like_the_survivor(tmp_path):
+    words = VOCABULARY[:200]
+    middle, end = [*words], [*words]
+    middle[:12] = VOCABULARY[500:512]
+    end[:24] = VOCABULARY[500:524]
+    first, second, third = (" ".join(w) for w in (words, middle, end))
+    assert similarity(first, second) > 0.8 < similarity(second, third)
+    assert similarity(first, third) < 0.8
+    _, run = run_over(tmp_path, [first, second, third], verify="exact")
+    assert documents(run, "kept, reason") == [(True, None), (False, "near_duplicate"), (True, None)]
+    _, run = run_over(tmp_path, [second, first, third], verify="exact")
+    assert documents(run, "kept") == [(True,), (False,), (False,)]
+
+
+@pytest.mark.parametrize("verify", ["signature", "border", "exact"])
+def test_what_is_verified_by_whole_texts(tmp_path, verify):
+    texts = edited_copies(4)
+    _, run = run_over(tmp_path, texts, verify=verify)
+    with connect(run) as connection:
+        pairs = connection.execute(
+            """SELECT d.row, o.row, p.similarity, p.exact, p.reason FROM duplicate_pairs p
+            JOIN documents d USING (doc_id) JOIN documents o ON o.doc_id = p.duplicate_of"""
+        ).fetchall()
+    assert {reason for *_, reason in pairs} == {"near_duplicate"}
+    exact = [(a, b, told) for a, b, told, is_exact, _ in pairs if is_exact]
+    assert all(told == np.float32(similarity(texts[a], texts[b])) for a, b, told in exact)
+    estimates = [told for *_, told, is_exact, _ in pairs if not is_exact]
+    assert {"signature": not exact, "border": 0 < len(exact) < len(pairs), "exact": not estimates}[verify]
+    if verify == "border":
+        assert all(abs(told - 0.8) > 0.1 for told in estimates)
+    assert all(128 * told == round(128 * told) for told in estimates)
+
+
+def test_texts_without_words_are_never_duplicates_of_each_other(tmp_path):
+    _, run = run_over(tmp_path, ["!!! ???", "... ---", "—", "", PROSE])
+    assert documents(run, "reason") == [(None,), (None,), (None,), ("empty_text",), (None,)]
+
+
+def test_short_texts_are_one_shingle(tmp_path):
+    _, run = run_over(tmp_path, ["Good morning!", "good morning.", "good evening", "良い朝。", "良い朝"])
+    assert documents(run, "kept") == [(True,), (False,), (True,), (True,), (False,)]
+
+
+def test_the_copy_that_survives_is_the_one_that_the_recipe_prefers(tmp_path):
+    longer = f"{PROSE * 4}And here it ends."
+    texts = [PROSE * 4, longer]
+    assert similarity(*texts) > 0.8
+    _, run = run_over(tmp_path, texts, keep="first")
+    assert documents(run, "kept") == [(True,), (False,)]
+    _, run = run_over(tmp_path, texts, keep="longest")
+    assert documents(run, "kept") == [(False,), (True,)]
+
+
+def test_duplicates_are_found_on_edited_text(tmp_path):
+    menus = ["Home\nAbout us\nContact\nAll our products\n", "Start\nImprint\nYour account\nSearch the site\n"]
+    texts = [menu * 10 + "\n".join([PROSE] * 3) for menu in menus]
+    assert similarity(*texts) < 0.7
+    write_shard(tmp_path / "in" / "a.parquet", texts)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": ["c4"]}, dedup={"near": {"verify": "exact"}})
+    carry_out(recipe, "dedup.exact=false")
+    assert documents(run, "reason, similarity") == [(None, None), ("near_duplicate", 1.0)]
+
+
+def test_a_copy_of_a_near_duplicate_belongs_to_the_cluster_of_what_survives(tmp_path):
+    words = VOCABULARY[:100]
+    near = " ".join([*words[:99], "other"])
+    write_shard(tmp_path / "in" / "a.parquet", [" ".join(words), near, near])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"near": {}, "keep": "first"})
+    carry_out(recipe)
+    rows = documents(run, "doc_id, reason, duplicate_of")
+    (first, *_), (second, *_), (third, *_) = rows
+    assert [row[1:] for row in rows] == [(None, None), ("near_duplicate", first), ("exact_duplicate", second)]
+    with connect(run) as connection:
+        clusters = connection.execute("SELECT survivor, doc_id, survives FROM clusters ORDER BY doc_id = survivor, 2")
+        assert {row[:2] for row in clusters.fetchall()} == {(first, first), (first, second), (first, third)}
+
+
+def test_another_threshold_is_decided_without_measuring_again(tmp_path):
+    recipe, run = run_over(tmp_path, edited_copies(5, families=10), verify="exact")
+    before = {part.path for part in read_ledger(run).parts if part.group == "signatures"}
+    strict = len(documents(run, "1", "NOT kept"))
+    carry_out(recipe, "dedup.near.threshold=0.5")
+    assert len(documents(run, "1", "NOT kept")) > strict
+    after = read_ledger(run).parts
+    assert {part.path for part in after if part.group == "signatures"} == before
+    assert not [part for part in after if part.group == "shingles"]
+    assert len([part for part in after if part.group == "pairs"]) == 1
+    assert not list((run / "ledger" / "signals").glob("shingles/*"))
+
+
+def test_chats_and_files_of_several_kinds_are_compared_with_each_other(tmp_path):
+    text = " ".join(VOCABULARY[:60])
+    pq.write_table(pa.table({"body": pa.array([text], pa.large_string())}), tmp_path / "a.parquet")
+    (tmp_path / "b.jsonl").write_text(f'{{"text": "{text} more"}}\n')
+    recipe, run = write_recipe(tmp_path, tmp_path, dedup={"near": {}, "keep": "first"})
+    inputs = [{"paths": [str(tmp_path / "a.parquet")], "text": "body"}, str(tmp_path / "b.jsonl")]
+    carry_out(recipe, f"input.paths={json.dumps(inputs)}")
+    assert documents(run, "reason") == [(None,), ("near_duplicate",)]
