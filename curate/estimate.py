@@ -12,6 +12,7 @@ from typing import Any
 from curate import decide, shards
 from curate.corpus import unit_bytes
 from curate.engine import Engine
+from curate.filters.duplicates import choose_bands
 from curate.index import SIGNALS_AS_TABLE
 from curate.ledger import Ledger, check_run_directory, read_ledger
 from curate.measure import APART, INPUT, Task, compile_kernels, plan_tasks
@@ -70,6 +71,7 @@ def estimate(recipe: Recipe, engine: Engine, workers: int) -> dict[str, Any]:
         "steps": [vars(step) | {"why": list(step.why)} for step in work.steps],
         "dropped": _dropped(found, work.documents),
         "passing": _passing(found, work.documents),
+        "bands": str(choose_bands(near.threshold, near.permutations)) if (near := recipe.dedup.near) else None,
         "cpu_seconds": (seconds := _seconds(work, found, kept, workers)),
         "minutes": _minutes(seconds, work, found.sample.corpus_text_bytes * kept, recipe, workers),
         "workers": workers,

@@ -1,6 +1,8 @@
-"""Exact duplicates: equal text, and text that is equal once case and white space are set aside. Near duplicates: texts
-that share most of their shingles, found by MinHash (Broder 1997) and bands of its values (Leskovec et al., Mining of
-Massive Datasets, ch. 3)."""
+"""Duplicates: what equal texts are told by, and how near duplicates become candidates.
+
+Texts that share most of their shingles are found by MinHash (Broder 1997) and bands of its values (Leskovec et al.,
+Mining of Massive Datasets, ch. 3).
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

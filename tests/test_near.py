@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROSE, carry_out, documents, write_recipe, write_shard
+from conftest import PROSE, carry_out, command, documents, write_recipe, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_minhash import shingles_of
@@ -201,3 +201,9 @@ def test_chats_and_files_of_several_kinds_are_compared_with_each_other(tmp_path)
     inputs = [{"paths": [str(tmp_path / "a.parquet")], "text": "body"}, str(tmp_path / "b.jsonl")]
     carry_out(recipe, f"input.paths={json.dumps(inputs)}")
     assert documents(run, "reason") == [(None,), ("near_duplicate",)]
+
+
+def test_the_plan_tells_the_curve(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", dedup={"near": {}})
+    assert "near duplicates: 18 bands of 7 values, which compare 13.2% at 0.5" in command("plan", recipe).stdout

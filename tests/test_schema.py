@@ -32,6 +32,8 @@ GOOD = [
     {"tier1": {"rules": ["gopher"], "thresholds": {"too_few_words": 30, "too_few_stop_words": None}}},
     {"tier1": {"rules": [RULE], "thresholds": {"own": 4}}},
     {"dedup": {"exact": False, "keep": "longest"}},
+    {"dedup": {"near": {}}},
+    {"dedup": {"near": {"threshold": 0.7, "permutations": 64, "verify": "exact"}}},
     {"tokenizer": "estimate", "tier2": None, "reference": [], "models": {"pin": None}},
 ]
 BAD = [
@@ -61,7 +63,8 @@ BAD = [
     {"tier1": {"rules": ["gopher"], "thresholds": {"too_few_words": "30"}}},
     {"tier1": {"rulez": []}},
     {"dedup": {"keep": "worst"}},
-    {"dedup": {"near": {}}},
+    {"dedup": {"near": {"threshold": 1.5}}},
+    {"dedup": {"lines": {}}},
     {"tokenizer": "gpt2"},
     {"tier2": {}},
     {"distill": {"keep_tokens": "15%"}},

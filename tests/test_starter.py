@@ -9,10 +9,14 @@ import yaml
 from conftest import PROSE, SAMPLE, carry_out, command, write_shard
 from test_docs import fields_of, reserved_by
 
-from curate import recipe as recipes
 from curate.errors import RecipeError
-from curate.recipe import NOT_BUILT, Recipe, load_recipe
-from curate.starter import look_around, recipe_lines, write_recipe
+from curate.recipe import Near, Recipe, load_recipe
+from curate.starter import look_around, write_recipe
+
+
+def opened(text):
+    """A recipe with the sections that are off taken out of their comments."""
+    return re.sub(r"^  # (near:|  \w+: )", r"  \1", text, flags=re.MULTILINE)
 
 
 def test_the_written_recipe_runs_on_the_sample(tmp_path, monkeypatch):
@@ -29,7 +33,7 @@ def test_the_written_recipe_runs_on_the_sample(tmp_path, monkeypatch):
 
 def test_every_field_that_is_built_stands_there_with_its_default_and_no_other(tmp_path):
     write_recipe(tmp_path / "recipe.yaml", tmp_path)
-    text = (tmp_path / "recipe.yaml").read_text("utf-8")
+    (tmp_path / "recipe.yaml").write_text(text := opened((tmp_path / "recipe.yaml").read_text("utf-8")))
     written, default = load_recipe(tmp_path / "recipe.yaml"), yaml.safe_load(text)
     chosen = {"name", "input.paths", "tier1.rules"}
     for place, field, is_section in fields_of(Recipe):
@@ -47,19 +51,14 @@ def test_every_field_that_is_built_stands_there_with_its_default_and_no_other(tm
                 assert value == field.get_default(), place
 
 
-def test_a_section_that_is_off_by_default_is_commented_out_and_runs_when_the_comment_is_taken_away(
-    tmp_path, monkeypatch
-):
-    monkeypatch.delitem(NOT_BUILT, "dedup.near")
-    lines = list(recipe_lines(tmp_path / "r.yaml", "name", look_around(tmp_path)))
-    assert "  # near:" in lines
-    assert "  #   threshold: 0.8" in lines
-    assert yaml.safe_load("\n".join(lines))["dedup"] == {"exact": True, "keep": "best"}
-    opened = [re.sub(r"^  # (near:|  \w+: )", r"  \1", line) for line in lines]
-    assert (
-        recipes.Recipe.model_validate_json(__import__("json").dumps(yaml.safe_load("\n".join(opened)))).dedup.near
-        == recipes.Near()
-    )
+def test_a_section_that_is_off_by_default_is_commented_out_and_runs_when_the_comment_is_taken_away(tmp_path):
+    write_recipe(tmp_path / "recipe.yaml", tmp_path)
+    text = (tmp_path / "recipe.yaml").read_text("utf-8")
+    assert "\n  # near:\n" in text
+    assert "\n  #   threshold: 0.8\n" in text
+    assert load_recipe(tmp_path / "recipe.yaml").dedup.near is None
+    (tmp_path / "recipe.yaml").write_text(opened(text))
+    assert load_recipe(tmp_path / "recipe.yaml").dedup.near == Near()
 
 
 def test_an_existing_file_is_not_overwritten(tmp_path):
