@@ -13,7 +13,7 @@ import pyarrow as pa
 from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
 from curate.kernels.jit import inline, kernel, load_u64, trailing_zeros
 from curate.kernels.lines import continuations, line_end, strip
-from curate.kernels.unicode import ASCII_CLASS, DIGIT, LETTER, SPACE, class_of, decode
+from curate.kernels.unicode import ASCII_CLASS, DIGIT, DIVIDER, LETTER, SPACE, class_of, decode
 from curate.kernels.unicode import SPACELESS as LETTER_OF_SPACELESS
 
 Keys = npt.NDArray[np.uint64]
@@ -235,7 +235,7 @@ def _any_run(
         if i < end:
             code, size = decode(data, i, end)
             bits = np.int64(class_of(code))
-            if bits & SPACE == 0:
+            if bits & (SPACE | DIVIDER) == 0:
                 step = MARKS
                 if bits & LETTER_OF_SPACELESS:
                     step = SPACELESS
