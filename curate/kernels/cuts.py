@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Offsets
 from curate.kernels.jit import kernel
+from curate.kernels.lines import find_byte
 from curate.kernels.unicode import ASCII_CLASS, DIGIT, DIVIDER, LETTER, SPACE, SPACELESS, class_of, decode
 
 Codes = npt.NDArray[np.int8]
@@ -51,10 +52,11 @@ def split_lines(offsets: Offsets, data: Bytes) -> tuple[Offsets, Offsets]:
         lines[row] = j
         begins[j] = offsets[row]
         j += 1
-        for i in range(offsets[row], offsets[row + 1]):
-            if data[i] == NEWLINE:
-                begins[j] = i + 1
-                j += 1
+        stop = find_byte(data, offsets[row], offsets[row + 1], NEWLINE)
+        while stop < offsets[row + 1]:
+            begins[j] = stop + 1
+            j += 1
+            stop = find_byte(data, stop + 1, offsets[row + 1], NEWLINE)
     lines[n] = j
     return lines, begins
 
