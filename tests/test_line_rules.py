@@ -269,6 +269,7 @@ def test_dclm_cuts_addresses_and_surplus_newlines(texts):
         "यह एक बहुत अच्छा वाक्य है।",
         "هل هذا سطر جيد جدا هنا؟",
         "یہ ایک بہت اچھا جملہ ہے۔",
+        "ይህ፡በጣም፡ጥሩ፡ረጅም፡ነው!",
         "Да, это хорошая строка текста.",
         "He said: “This is the end of it.”",
     ],

@@ -120,6 +120,7 @@ def test_repetition_in_the_sample_is_what_the_oracles_find():
         ("a b, a b", {"top_2gram_characters": 0}),
         ("a b\n\na\u3000b", {"top_2gram_characters": 4}),
         ("天天天天", {"word_characters": 4, "top_2gram_characters": 4, "top_3gram_characters": 4}),
+        ("ab\u0f0bcd\u0f0bab\u0f0bcd", {"word_characters": 8, "top_2gram_characters": 8, "top_3gram_characters": 0}),
         ("1 2 3 4 5 - 1 2 3 4 5", {"duplicate_5gram_characters": 5, "duplicate_6gram_characters": 0}),
         ("1 2 3 4 5 6 7 - 1 2 3 4 5 6 7", {"duplicate_5gram_characters": 7, "duplicate_7gram_characters": 7}),
         ("a a a a a a a", {"duplicate_5gram_characters": 6, "duplicate_7gram_characters": 0}),

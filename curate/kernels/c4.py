@@ -23,7 +23,7 @@ from curate.kernels.cuts import (
 from curate.kernels.jit import kernel
 from curate.kernels.lines import DOT, TERMINALS, find_byte, strip
 from curate.kernels.phrases import Phrases, phrase_in, phrase_table
-from curate.kernels.unicode import SPACE, SPACELESS, class_of, decode
+from curate.kernels.unicode import ASCII_CLASS, SPACE, SPACELESS, class_of, decode
 
 LONG_WORD, NO_TERMINAL, FEW_WORDS, JAVASCRIPT, POLICY, CITATION = range(6)
 JAVASCRIPT_PHRASES = ("javascript",)
@@ -100,6 +100,19 @@ def _judge(
 @kernel
 def _has_long_word(data: Bytes, begin: int, end: int, longest: int) -> bool:
     """Whether more than `longest` characters stand together without a space or a letter of a script without spaces."""
+    while begin + longest < end:  # the last ASCII space among the next ones, if any, ends what could be too long
+        i = begin + longest
+        while i >= begin and (data[i] >= 0x80 or ASCII_CLASS[data[i]] & SPACE == 0):
+            i -= 1
+        if i < begin:
+            return _has_long_run(data, begin, end, longest)
+        begin = i + 1
+    return False
+
+
+@kernel
+def _has_long_run(data: Bytes, begin: int, end: int, longest: int) -> bool:
+    """`_has_long_word`, character by character."""
     length = np.int64(0)
     while begin < end:
         code, size = decode(data, begin, end)

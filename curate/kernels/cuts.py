@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Offsets
 from curate.kernels.jit import kernel
-from curate.kernels.unicode import ASCII_CLASS, DIGIT, LETTER, SPACE, SPACELESS, class_of, decode
+from curate.kernels.lines import find_byte
+from curate.kernels.unicode import ASCII_CLASS, DIGIT, DIVIDER, LETTER, SPACE, SPACELESS, class_of, decode
 
 Codes = npt.NDArray[np.int8]
 Table = npt.NDArray[np.int64]
@@ -51,10 +52,11 @@ def split_lines(offsets: Offsets, data: Bytes) -> tuple[Offsets, Offsets]:
         lines[row] = j
         begins[j] = offsets[row]
         j += 1
-        for i in range(offsets[row], offsets[row + 1]):
-            if data[i] == NEWLINE:
-                begins[j] = i + 1
-                j += 1
+        stop = find_byte(data, offsets[row], offsets[row + 1], NEWLINE)
+        while stop < offsets[row + 1]:
+            begins[j] = stop + 1
+            j += 1
+            stop = find_byte(data, stop + 1, offsets[row + 1], NEWLINE)
     lines[n] = j
     return lines, begins
 
@@ -150,7 +152,7 @@ def words_up_to(data: Bytes, begin: int, end: int, limit: int, spans: Table, fir
             bits = np.int64(class_of(code))
             i += size
             step = np.int64(0)
-            if bits & SPACE == 0:
+            if bits & (SPACE | DIVIDER) == 0:
                 step = np.int64(3 if bits & SPACELESS else 2 if bits & (LETTER | DIGIT) else 1)
         if word != 0 and (step == 0 or (step == 3 and word >= 2) or (step == 2 and word == 3)):
             words += 1

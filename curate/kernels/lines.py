@@ -4,14 +4,14 @@ import numpy as np
 import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
-from curate.kernels.jit import inline, kernel, load_u64
+from curate.kernels.jit import inline, kernel, load_u64, trailing_zeros
 from curate.kernels.unicode import SPACE, class_of, decode
 
 BULLETS = np.array([ord(c) for c in "•‣▶◀◦■□▪▫–-*●○⁃∙·"], dtype=np.int64)
 TERMINALS = np.array([ord(c) for c in ".!?\"'”’»…。！？」』।۔؟։"], dtype=np.int64)
 ASCII_BULLET = np.isin(np.arange(128), BULLETS)
 ASCII_TERMINAL = np.isin(np.arange(128), TERMINALS)
-EIGHT_ONES, EIGHT_NEWLINES, EIGHT_TOP_BITS = (np.uint64(0x0101010101010101 * byte) for byte in (0x01, 0x0A, 0x80))
+EIGHT_ONES, EIGHT_TOP_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 NEWLINE, DOT, ELLIPSIS = 0x0A, 0x2E, 0x2026
 SHORT_LINE = 30
 NAMES = ("lines", "line_characters", "paragraphs", "bullet_lines", "ellipsis_lines", "terminal_lines", "short_lines",
@@ -75,11 +75,7 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
 @inline
 def line_end(data: Bytes, start: int, end: int) -> int:
     """Where the line that begins at `start` ends: at the next newline, or at `end`."""
-    while start + 8 <= end and not _holds_newline(load_u64(data, start)):
-        start += 8
-    while start < end and data[start] != NEWLINE:
-        start += 1
-    return start
+    return find_byte(data, start, end, NEWLINE)
 
 
 @inline
@@ -98,24 +94,21 @@ def continuations(data: Bytes, begin: int, end: int) -> int:
 
 
 @inline
-def _holds_newline(eight: int) -> bool:
-    """Whether one of eight bytes is a newline: the usual trick that finds a zero byte, after an exclusive or."""
-    x = eight ^ EIGHT_NEWLINES
-    return (x - EIGHT_ONES) & ~x & EIGHT_TOP_BITS != np.uint64(0)
-
-
-@inline
 def find_byte(data: Bytes, i: int, end: int, byte: int) -> int:
-    """The place of the first `byte` in data[i:end], or `end`."""
+    """The place of the first `byte` in data[i:end], or `end`.
+
+    By eight bytes, with the usual trick that finds the first zero byte, after an exclusive or.
+    """
     eight = EIGHT_ONES * np.uint64(byte)
-    while i + 8 <= end:
+    while i < end and i + 8 <= len(data):
         x = load_u64(data, i) ^ eight
-        if (x - EIGHT_ONES) & ~x & EIGHT_TOP_BITS != np.uint64(0):
-            break
+        zeros = (x - EIGHT_ONES) & ~x & EIGHT_TOP_BITS
+        if zeros != np.uint64(0):
+            return min(i + trailing_zeros(zeros) // 8, end)
         i += 8
     while i < end and data[i] != byte:
         i += 1
-    return i
+    return min(i, end)
 
 
 @inline

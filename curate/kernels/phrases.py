@@ -95,3 +95,38 @@ def phrase_in(data: Bytes, begin: int, end: int, phrases: Phrases) -> int:
                 return phrases.codes[k]
             k = phrases.following[k]
     return np.int64(-1)
+
+
+class Needle(NamedTuple):
+    """One phrase, as `find_needle` looks for it."""
+
+    letters: Bytes  # in lower case
+    steps: Offsets  # for each byte, how far the needle's end is from the last such byte in it: 0 for its last byte
+
+
+@cache
+def needle(phrase: str) -> Needle:
+    """A lower-case phrase to look for on its own."""
+    raw = phrase.encode()
+    steps = np.full(256, len(raw), dtype=np.int64)
+    for k, byte in enumerate(raw):
+        steps[[byte, ord(chr(byte).upper()) if byte < 0x80 else byte]] = len(raw) - 1 - k
+    return Needle(np.frombuffer(raw, np.uint8).copy(), steps)
+
+
+@kernel
+def find_needle(data: Bytes, i: int, end: int, needle: Needle) -> int:
+    """The place of the first needle in data[i:end], or `end`: Horspool's search, which reads few bytes of a text."""
+    last = len(needle.letters) - 1
+    i += last
+    while i < end:
+        step = needle.steps[data[i]]
+        if step == 0:
+            k = 0
+            while k < last and LOWER[data[i - last + k]] == needle.letters[k]:
+                k += 1
+            if k == last:
+                return i - last
+            step = 1
+        i += step
+    return end

@@ -22,7 +22,7 @@ from curate.kernels.cuts import (
 )
 from curate.kernels.jit import kernel
 from curate.kernels.lines import strip
-from curate.kernels.phrases import LOWER, Phrases, is_phrase, phrase_table
+from curate.kernels.phrases import LOWER, Needle, Phrases, find_needle, is_phrase, needle, phrase_table
 from curate.kernels.unicode import ASCII_CLASS, DIGIT, LETTER, SPACE, UPPER, class_of, decode
 
 UPPERCASE, NUMERIC, COUNTER, ONE_WORD, NAVIGATION = range(5)
@@ -32,11 +32,12 @@ COUNTED = ("like", "likes", "share", "shares", "comment", "comments", "view", "v
            "tweets", "posts", "reviews", "ratings", "subscribers", "members", "bookmarks", "favorites")  # fmt: skip
 AT_BEGINNING = ("sign-in", "sign in", "sign-up", "sign up")
 AT_END = ("read more...", "read more…", "read more")
-ANYWHERE = ("items in cart", "item in cart")
+CART = " in cart"
+ANYWHERE = ("items" + CART, "item" + CART)
 ASCII_KIND = np.where(ASCII_CLASS & UPPER, 1, 0) + np.where(ASCII_CLASS & DIGIT, 1 << 20, 0)
 ASCII_KIND += np.where(ASCII_CLASS & SPACE, 1 << 40, 0)
 FIELD = (1 << 20) - 1
-BEGINS, ENDS, WITHIN = 1, 2, 4
+BEGINS, ENDS = 1, 2
 ADDRESS_ROLE = np.zeros(256, dtype=np.uint8)
 ADDRESS_ROLE[[NEWLINE, ord(":"), ord("w"), ord("W")]] = 1
 WWW = 0  # among the beginnings of addresses; the others are schemes
@@ -59,7 +60,8 @@ def refinedweb_cuts(texts: pa.Array, bounds: Sequence[float]) -> Cuts:
     at_beginning, at_end, anywhere = (
         phrase_table(tuple((phrase, 0) for phrase in place)) for place in (AT_BEGINNING, AT_END, ANYWHERE)
     )
-    codes, spans, n = _judge(*views, lines, begins, limits, nouns, at_beginning, at_end, anywhere, _pairs())
+    tables = (nouns, at_beginning, at_end, anywhere, _pairs(), needle(CART))
+    codes, spans, n = _judge(*views, lines, begins, limits, *tables)
     return as_cuts(cut_lines(*views, lines, begins, codes, spans, n))
 
 
@@ -80,12 +82,13 @@ def address_cuts(texts: pa.Array, bounds: Sequence[int]) -> Cuts:
 @kernel
 def _judge(
     offsets: Offsets, data: Bytes, lines: Offsets, begins: Offsets, bounds: Table, nouns: Phrases,
-    at_beginning: Phrases, at_end: Phrases, anywhere: Phrases, pairs: Bytes,
+    at_beginning: Phrases, at_end: Phrases, anywhere: Phrases, pairs: Bytes, within: Needle,
 ) -> tuple[Codes, Table, int]:  # fmt: skip
     codes = np.full(len(begins), KEPT, dtype=np.int8)
     spans = np.empty((16, 4), dtype=np.int64)
     n = np.int64(0)
     for row in range(len(offsets) - 1):
+        cart = np.int64(-1)  # where " in cart" stands next
         for j in range(lines[row], lines[row + 1]):
             after = offsets[row + 1] if j == lines[row + 1] - 1 else begins[j + 1] - 1
             begin, finish, _, _ = strip(data, begins[j], after)
@@ -101,7 +104,11 @@ def _judge(
                 codes[j] = COUNTER
             elif bounds[ONE_WORD] >= 0 and _has_fewer_words(data, begin, finish, bounds[ONE_WORD], spans):
                 codes[j] = ONE_WORD
-            elif bounds[NAVIGATION] >= 0 and _may_hold_navigation(data, begin, finish, pairs):
+            elif bounds[NAVIGATION] >= 0:
+                if cart < begin:
+                    cart = find_needle(data, begin, offsets[row + 1], within)
+                if cart >= finish and not _may_begin_or_end(data, begin, finish, pairs):
+                    continue
                 first = n
                 spans, n = _navigation(data, begin, finish, j, spans, n, at_beginning, at_end, anywhere)
                 if n > first and not _has_fewer_words(data, begin, finish, bounds[NAVIGATION] + 1, spans):
@@ -168,12 +175,12 @@ def _is_counter(data: Bytes, begin: int, end: int, nouns: Phrases) -> bool:
 
 @cache
 def _pairs() -> Bytes:
-    """For two bytes (as one number, the second one lower), whether a phrase begins, ends or is told by them."""
+    """For two bytes (as one number, the second one lower), whether a phrase begins or ends with them."""
     pairs = np.zeros(1 << 16, dtype=np.uint8)
-    for phrases, bit in ((AT_BEGINNING, BEGINS), (AT_END, ENDS), (ANYWHERE, WITHIN)):
+    for phrases, bit in ((AT_BEGINNING, BEGINS), (AT_END, ENDS)):
         for phrase in phrases:
             raw = phrase.encode()
-            at = {BEGINS: 0, ENDS: len(raw) - 2, WITHIN: raw.find(b"m")}[bit]  # rare in English
+            at = 0 if bit == BEGINS else len(raw) - 2
             for a in (raw[at], ord(chr(raw[at]).upper()) if raw[at] < 0x80 else raw[at]):
                 for b in (raw[at + 1], ord(chr(raw[at + 1]).upper()) if raw[at + 1] < 0x80 else raw[at + 1]):
                     pairs[a << 8 | b] |= bit
@@ -181,18 +188,13 @@ def _pairs() -> Bytes:
 
 
 @kernel
-def _may_hold_navigation(data: Bytes, begin: int, end: int, pairs: Bytes) -> bool:
-    """False for nearly all lines without navigation: by the first two bytes, the last two, and rare ones between."""
+def _may_begin_or_end(data: Bytes, begin: int, end: int, pairs: Bytes) -> bool:
+    """False for nearly all lines that neither begin nor end with navigation: by the first two bytes and the last."""
     if end - begin < 2:
         return False
     first = np.int64(data[begin]) << 8 | np.int64(data[begin + 1])
     last = np.int64(data[end - 2]) << 8 | np.int64(data[end - 1])
-    if pairs[first] & BEGINS or pairs[last] & ENDS:
-        return True
-    for i in range(begin, end - 1):
-        if data[i] | 0x20 == 0x6D and pairs[np.int64(data[i]) << 8 | np.int64(data[i + 1])] & WITHIN:
-            return True
-    return False
+    return pairs[first] & BEGINS != 0 or pairs[last] & ENDS != 0
 
 
 @kernel

@@ -4,15 +4,17 @@ import numpy as np
 import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
-from curate.kernels.jit import inline, kernel
-from curate.kernels.unicode import ASCII_CLASS, DIGIT, LETTER, SPACE, class_of, decode
+from curate.kernels.jit import kernel
+from curate.kernels.unicode import DIGIT, LETTER, SPACE, class_of, decode
 
 SPACED_ENDS = np.array([ord(c) for c in ".!?…؟۔।॥։።"], dtype=np.int64)  # only before white space or the end
 WIDE_ENDS = np.array([ord(c) for c in "。！？．｡"], dtype=np.int64)  # wherever they stand
 CLOSERS = np.array([ord(c) for c in ")]}\"'”’»）」』】》"], dtype=np.int64)
 NEWLINE, DOT = 0x0A, 0x2E
-NOTHING, ALNUM, SPACED, WIDE, LINE = range(5)
-ASCII_ROLE = np.where(ASCII_CLASS & (LETTER | DIGIT), ALNUM, NOTHING).astype(np.int64)
+NOTHING, SPACED, WIDE, LINE = range(4)
+MAY_END = np.zeros(256, dtype=np.bool_)  # bytes that begin what may end a sentence
+MAY_END[[NEWLINE, *(chr(code).encode()[0] for code in (*SPACED_ENDS, *WIDE_ENDS))]] = True
+ASCII_ROLE = np.full(128, NOTHING, dtype=np.int64)
 ASCII_ROLE[[0x21, 0x2E, 0x3F]] = SPACED
 ASCII_ROLE[NEWLINE] = LINE
 
@@ -36,33 +38,36 @@ def count_sentences(texts: pa.Array) -> pa.Array:
 def _count(offsets: Offsets, data: Bytes) -> Counts:
     counts = np.zeros((len(offsets) - 1, 1), dtype=np.int64)
     for row in range(len(offsets) - 1):
-        i, end = offsets[row], offsets[row + 1]
-        holds = False
+        begin, end = offsets[row], offsets[row + 1]
+        i = begin
         sentences = np.int64(0)
-        while i < end:
+        while True:
+            while i < end and not MAY_END[data[i]]:
+                i += 1
+            if i >= end:
+                break
+            stop = i
             if data[i] < 0x80:
-                code, size = np.int64(data[i]), 1
-                role = ASCII_ROLE[data[i]]
+                code, role = np.int64(data[i]), ASCII_ROLE[data[i]]
+                i += 1
             else:
                 code, size = decode(data, i, end)
                 role = _role(code)
-            i += size
-            if role == ALNUM:
-                holds = True
-            elif role == SPACED:
+                i += size
+            if role == SPACED:
                 i, role = _behind_mark(data, i, end, code)
             if role >= WIDE:
-                sentences += holds
-                holds = False
-        counts[row, 0] = sentences + holds
+                sentences += _holds_letter_or_digit(data, begin, stop)
+                begin = i
+        counts[row, 0] = sentences + _holds_letter_or_digit(data, begin, end)
     return counts
 
 
-@inline
+@kernel
 def _role(code: int) -> int:
-    """What a character beyond ASCII does to sentences."""
-    if class_of(code) & np.int64(LETTER | DIGIT):
-        return np.int64(ALNUM)
+    """What a character does to sentences."""
+    if code < 0x80:
+        return ASCII_ROLE[code]
     for mark in SPACED_ENDS:
         if code == mark:
             return np.int64(SPACED)
@@ -73,14 +78,26 @@ def _role(code: int) -> int:
 
 
 @kernel
+def _holds_letter_or_digit(data: Bytes, begin: int, end: int) -> bool:
+    while begin < end:
+        code, size = np.int64(data[begin]), 1
+        if code >= 0x80:
+            code, size = decode(data, begin, end)
+        if class_of(code) & np.int64(LETTER | DIGIT):
+            return True
+        begin += size
+    return False
+
+
+@kernel
 def _behind_mark(data: Bytes, i: int, end: int, mark: int) -> tuple[int, int]:
     """Where marks and closers end of which the first ended at `i`; LINE if a sentence ends with them, or NOTHING."""
-    while i < end:
+    while i < end and data[i] != 0x20 and data[i] != NEWLINE:
         code, size = decode(data, i, end)
         closes = False
         for closer in CLOSERS:
             closes = closes or code == closer
-        if not closes and _role_of_any(code) != SPACED:
+        if not closes and _role(code) != SPACED:
             if class_of(code) & np.int64(SPACE) == 0:
                 return i, np.int64(NOTHING)
             break
@@ -92,8 +109,3 @@ def _behind_mark(data: Bytes, i: int, end: int, mark: int) -> tuple[int, int]:
         k += 1
     small = k > i and k < end and 0x61 <= data[k] <= 0x7A
     return i, np.int64(NOTHING if small else LINE)
-
-
-@kernel
-def _role_of_any(code: int) -> int:
-    return ASCII_ROLE[code] if code < 0x80 else _role(code)
