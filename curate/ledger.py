@@ -192,10 +192,18 @@ def _journal(ledger: Ledger) -> list[Part]:
 
 
 def write_part(run: Path, group: str, digest: str, name: str, table: pa.Table, **more: Any) -> Part:  # noqa: ANN401
-    """Commit a table of the ledger as one Parquet file with fixed row groups."""
+    """Commit a table of the ledger as one Parquet file with fixed row groups.
+
+    Columns of fixed-size binary are signatures, which neither dictionaries nor compression make smaller.
+    """
     path = Path("ledger") / _folder(group) / f"{digest[:8]}-{name}.parquet"
+    options: dict[str, Any] = {"compression": "zstd"}
+    if random := [field.name for field in table.schema if pa.types.is_fixed_size_binary(field.type)]:
+        others = [name for name in table.schema.names if name not in random]
+        compression = dict.fromkeys(others, "zstd") | dict.fromkeys(random, "none")
+        options = {"compression": compression, "use_dictionary": others, "write_statistics": others}
     with committed(run / path) as aside:
-        pq.write_table(table.combine_chunks(), aside, compression="zstd", row_group_size=PART_ROW_GROUP)
+        pq.write_table(table.combine_chunks(), aside, row_group_size=PART_ROW_GROUP, **options)
     return finished_part(run, group, digest, path, len(table), **more)
 
 

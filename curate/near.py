@@ -2,7 +2,7 @@
 
 Signatures that agree in a band are candidates: in each band, each document is compared with the best one of its key.
 Once some of these are dropped themselves, those that were compared with them are banded again among each other, until
-nothing new is to be compared. SQL does the banding, and spills; what is held in memory are the pairs compared.
+nothing new is to be compared. DuckDB holds the bands, and spills; memory holds a piece of a band, and compared pairs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from curate.edits import apply_edits, find_edits
 from curate.filters import registry
 from curate.filters.duplicates import Bands, choose_bands
 from curate.kernels.minhash import band_keys, estimate, jaccard, shingle_sets
-from curate.kernels.survivors import survivors
+from curate.kernels.survivors import stars, survivors
 from curate.ledger import Part, write_part
 from curate.measure import Reading, texts_of
 from curate.recipe import Near, digest_of
@@ -31,9 +31,12 @@ PAIRS = "pairs"
 SHINGLES = "shingles"  # the sets of documents whose similarity an estimate leaves in doubt, while a run decides
 BORDER = 0.1  # how far from the threshold an estimate leaves it in doubt: with 128 values, nearly three deviations
 BATCH_ROWS = 1 << 14
+KEYS_AT_ONCE = 1 << 23  # of a band, that are held in memory
+HALF, LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 Numbers = npt.NDArray[np.int64]
 Similarities = npt.NDArray[np.float32]
+Keys = npt.NDArray[np.uint64]
 CollectSets = Callable[[pa.Table], Sequence[Part]]  # parts of SHINGLES with the documents (file_no, row) of a table
 
 
@@ -101,27 +104,41 @@ def _load_bands(bands: Bands, run: Path, signatures: Sequence[Part], connection:
                 )
 
 
-def _candidates(table: str, bands: Bands, known: Pairs, connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """Pairs (first, second) to be compared: in each band of a table each document with the best one of its key."""
-    connection.execute("CREATE OR REPLACE TEMP TABLE stars (first BIGINT, second BIGINT)")
+def _candidates(table: str, bands: Bands, known: Pairs, connection: duckdb.DuckDBPyConnection) -> Keys:
+    """Pairs to be compared: in each band of a table each document with the best one of its key; sorted."""
+    [[rows]] = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+    pieces = -(-rows // KEYS_AT_ONCE)
+    edges = [_packed(np.zeros(0, np.int64), np.zeros(0, np.int64))]
     for key in (f"key_{k}" for k in range(bands.count)):
-        connection.execute(
-            f"""INSERT INTO stars SELECT first, rank FROM {table} JOIN (
-                SELECT {key}, min(rank) AS first FROM {table} GROUP BY {key} HAVING count(*) > 1
-            ) USING ({key}) WHERE rank > first"""
-        )
-    connection.register("compared", pa.table({"first": known.first, "second": known.second}))
-    return connection.sql(
-        "SELECT DISTINCT first, second FROM stars ANTI JOIN compared USING (first, second) ORDER BY second, first"
-    ).to_arrow_table()
+        for piece in range(pieces):
+            some = f"WHERE {key} % {pieces} = {piece}" if pieces > 1 else ""
+            found = connection.sql(f"SELECT rank, {key} FROM {table} {some}").to_arrow_table()
+            first, second = stars(found["rank"].to_numpy(), found[key].to_numpy())
+            edges.append(_packed(first, second))
+        edges = [_distinct(np.concatenate(edges))]
+    return edges[0][~np.isin(edges[0], _packed(known.first, known.second), assume_unique=True)]
+
+
+def _distinct(keys: Keys) -> Keys:
+    """Sorted keys without repeats; `np.unique` takes ten times as long."""
+    keys.sort()
+    fresh = np.ones(len(keys), dtype=bool)
+    fresh[1:] = keys[1:] != keys[:-1]
+    return keys[fresh]
+
+
+def _packed(first: Numbers, second: Numbers) -> Keys:
+    """Pairs as numbers that sort as the pairs do by second and first."""
+    return second.astype(np.uint64) << HALF | first.astype(np.uint64)
 
 
 def _compared(
-    candidates: pa.Table, near: Near, run: Path, signatures: Sequence[Part], sets: CollectSets,
+    candidates: Keys, near: Near, run: Path, signatures: Sequence[Part], sets: CollectSets,
     connection: duckdb.DuckDBPyConnection,
 ) -> Pairs:  # fmt: skip
     """Candidates with their similarity: by signatures, and by the sets of shingles where the recipe asks for it."""
-    first, second, similarity = _joined(candidates, signatures, "minhash", run, connection)
+    pairs = pa.table({"first": (candidates & LOW).astype(np.int64), "second": (candidates >> HALF).astype(np.int64)})
+    first, second, similarity = _joined(pairs, signatures, "minhash", run, connection)
     doubtful = {
         "signature": np.zeros(len(first), bool),
         "border": np.abs(similarity - np.float32(near.threshold)) <= BORDER,

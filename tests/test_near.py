@@ -15,7 +15,7 @@ from test_minhash import shingles_of
 from curate.errors import RecipeError
 from curate.filters.duplicates import choose_bands
 from curate.inspect import connect
-from curate.kernels.survivors import survivors
+from curate.kernels.survivors import stars, survivors
 from curate.ledger import read_ledger
 
 VOCABULARY = [f"word{k}" for k in range(3000)]
@@ -207,3 +207,32 @@ def test_the_plan_tells_the_curve(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", [PROSE])
     recipe, _ = write_recipe(tmp_path, tmp_path / "in", dedup={"near": {}})
     assert "near duplicates: 18 bands of 7 values, which compare 13.2% at 0.5" in command("plan", recipe).stdout
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 5)), st.randoms(use_true_random=False))
+def test_each_document_is_compared_with_the_best_of_its_key(keys, draw):
+    ranks = list(range(len(keys)))
+    draw.shuffle(ranks)
+    best = {key: min(r for r, k in zip(ranks, keys, strict=True) if k == key) for key in keys}
+    expected = {(best[key], rank) for rank, key in zip(ranks, keys, strict=True) if best[key] != rank}
+    first, second = stars(np.array(ranks, np.int64), np.array(keys, np.uint64) << np.uint64(61))
+    assert set(zip(first.tolist(), second.tolist(), strict=True)) == expected
+    assert len(first) == len(expected)
+
+
+def test_many_keys_are_dealt_into_pieces_and_lose_nothing(monkeypatch, tmp_path):
+    draw = np.random.default_rng(5)
+    keys, ranks = draw.integers(0, 30_000, 100_000).astype(np.uint64), draw.permutation(100_000).astype(np.int64)
+    best = np.full(30_000, 1 << 40)
+    np.minimum.at(best, keys.astype(np.int64), ranks)
+    first, second = stars(ranks, keys)
+    assert len(first) == 100_000 - len(np.unique(keys))
+    key_of = np.empty(100_000, np.int64)
+    key_of[ranks] = keys
+    assert (best[key_of[second]] == first).all()
+    texts = edited_copies(6, families=8)
+    _, whole = run_over(tmp_path / "a", texts)
+    monkeypatch.setattr("curate.near.KEYS_AT_ONCE", 7)
+    _, pieces = run_over(tmp_path / "b", texts)
+    assert documents(whole, "row, reason, similarity") == documents(pieces, "row, reason, similarity")

@@ -1,4 +1,4 @@
-"""Which of some documents survive, given the pairs of them that are duplicates."""
+"""Documents that agree in a key, and which of some documents survive, given the pairs that are duplicates."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,6 +6,72 @@ import numpy.typing as npt
 from curate.kernels.jit import kernel
 
 Numbers = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+def stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
+    """Pairs (first, second) of each document with the best (least) one that has the same key, unless it is that one.
+
+    In:     the rank and the key of each document, in any order.
+    Out:    pairs in any order; their number is that of the documents less that of the different keys.
+    Cost:   two look-ups a document; memory for a copy of both and twice the documents of the largest piece.
+    Oracle: a dictionary (tests/test_near.py).
+    """
+    return _stars(ranks, keys)
+
+
+@kernel
+def _stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
+    bits = np.int64(0)
+    while len(keys) >> bits > 1 << 14:
+        bits += 1
+    dealt, places = _dealt(keys, bits)
+    most = np.int64(0)
+    for piece in range(len(places) - 1):
+        most = max(most, places[piece + 1] - places[piece])
+    size = np.int64(2)
+    while size < 2 * most:
+        size *= 2
+    best = np.empty(size, dtype=np.int64)  # for each slot the document with the least rank of its key, or -1
+    first, second = np.empty(len(keys), dtype=np.int64), np.empty(len(keys), dtype=np.int64)
+    slots = np.empty(most, dtype=np.int64)
+    n = np.int64(0)
+    for piece in range(len(places) - 1):
+        best[:] = -1
+        for k in range(places[piece], places[piece + 1]):
+            document = dealt[k]
+            slot = np.int64((keys[document] * MULTIPLIER) >> np.uint64(20)) & (size - 1)
+            while best[slot] >= 0 and keys[best[slot]] != keys[document]:
+                slot = (slot + 1) & (size - 1)
+            if best[slot] < 0 or ranks[document] < ranks[best[slot]]:
+                best[slot] = document
+            slots[k - places[piece]] = slot
+        for k in range(places[piece], places[piece + 1]):
+            document, star = dealt[k], best[slots[k - places[piece]]]
+            if document != star:
+                first[n], second[n] = ranks[star], ranks[document]
+                n += 1
+    return first[:n].copy(), second[:n].copy()
+
+
+@kernel
+def _dealt(keys: Keys, bits: int) -> tuple[Numbers, Numbers]:
+    """The numbers of all keys, sorted by the highest bits of their hashes, and where each piece of them begins."""
+    shift = np.uint64(64 - bits)
+    places = np.zeros((1 << bits) + 1, dtype=np.int64)
+    for k in range(len(keys)):
+        piece = np.int64((keys[k] * MULTIPLIER) >> shift) if bits else np.int64(0)
+        places[piece + 1] += 1
+    for piece in range(1 << bits):
+        places[piece + 1] += places[piece]
+    dealt, at = np.empty(len(keys), dtype=np.int64), places.copy()
+    for k in range(len(keys)):
+        piece = np.int64((keys[k] * MULTIPLIER) >> shift) if bits else np.int64(0)
+        dealt[at[piece]] = k
+        at[piece] += 1
+    return dealt, places
 
 
 def survivors(first: Numbers, second: Numbers, count: int) -> Numbers:
