@@ -93,6 +93,21 @@ def _load_u64(context: Any, data: Any, i: Any) -> Any:  # noqa: ANN401 - numba's
 load_u64: Any = intrinsic(_load_u64)
 
 
+def _store_u64(context: Any, data: Any, i: Any, number: Any) -> Any:  # noqa: ANN401 - numba's protocol
+    """Write an integer to eight bytes of `data` from byte `i`, its lowest byte first."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(64).as_pointer())
+        builder.store(arguments[2], place, align=1)
+        return context.get_dummy_value()
+
+    return types.void(data, types.int64, types.uint64), generate
+
+
+store_u64: Any = intrinsic(_store_u64)
+
+
 def _trailing_zeros(context: Any, number: Any) -> Any:  # noqa: ANN401 - numba's protocol
     """How many of the lowest bits of a 64-bit number are 0; 64 for 0: numba has no public name for it."""
 
