@@ -20,7 +20,7 @@ def raw_shape(texts: pa.Array) -> Columns:
     """
     phrases = kernels.count_phrases(texts, ["{", "lorem ipsum"])
     return {
-        "raw_n_words": kernels.count_words(texts)["words"],
+        "raw_n_words": kernels.number_of_words(texts),
         "raw_n_curly_brackets": phrases["{"],
         "raw_n_lorem_ipsum": phrases["lorem ipsum"],
     }

@@ -305,6 +305,19 @@ def test_words_are_what_the_regular_expression_finds_in_long_texts(text, size):
 
 
 @quick
+@given(st.lists(st.none() | TEXTS, max_size=4))
+@example(["", " ", "a\x00 b\x1fc", "eight888 eight888", "\u201cthe\u201d the", "a \u4f60\u597d b"])
+def test_the_number_of_words_alone_is_what_the_regular_expression_finds(texts):
+    expected = [None if text is None else len(split_words(text)) for text in texts]
+    assert kernels.number_of_words(pa.array(texts, pa.string())).to_pylist() == expected
+
+
+def test_every_code_point_between_letters_makes_as_many_words_counted_alone():
+    texts = [f"to be{chr(code)}or not" for code in CODES]
+    assert kernels.number_of_words(pa.array(texts)).to_pylist() == [len(split_words(text)) for text in texts]
+
+
+@quick
 @given(TEXTS)
 @example("")
 @example("\n\r\n \n")

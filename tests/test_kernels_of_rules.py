@@ -95,3 +95,29 @@ def test_phrases_are_counted_wherever_they_stand(texts):
         assert counts[phrase].to_pylist() == [
             None if text is None else n for text, n in zip(texts, expected, strict=True)
         ]
+
+
+def cuts_of(cuts):
+    return [column.to_pylist() for column in cuts]
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        lambda texts: kernels.count_sentences(texts).to_pylist(),
+        lambda texts: kernels.number_of_words(texts).to_pylist(),
+        lambda texts: [count.to_pylist() for count in kernels.count_phrases(texts, ["lorem ipsum", "{"]).values()],
+        lambda texts: cuts_of(kernels.c4_cuts(texts, [12, 1, 5, 1, 1, 1])),
+        lambda texts: cuts_of(kernels.refinedweb_cuts(texts, [0.5, 1, 1, 2, 10])),
+        lambda texts: cuts_of(kernels.address_cuts(texts, [1, 2])),
+    ],
+    ids=["count_sentences", "number_of_words", "count_phrases", "c4_cuts", "refinedweb_cuts", "address_cuts"],
+)
+@settings(deadline=None, max_examples=60)
+@given(before=ARRAYS, texts=ARRAYS, behind=ARRAYS)
+@example([None, "Read more"], [None, "3 likes\nItems in cart", None, "{ [1] www.a.org"], ["in cart", None])
+def test_a_slice_with_nulls_gives_what_a_fresh_array_gives(kernel, before, texts, behind):
+    whole = pa.array(before + texts + behind, pa.string())
+    expected = kernel(pa.array(texts, pa.string()))
+    assert kernel(whole.slice(len(before), len(texts))) == expected
+    assert kernel(whole.cast(pa.large_string()).slice(len(before), len(texts))) == expected

@@ -10,6 +10,7 @@ from curate.kernels.phrases import count_phrases
 from curate.kernels.refinedweb import address_cuts, refinedweb_cuts
 from curate.kernels.repetition import count_ngrams, count_repeated_lines
 from curate.kernels.sentences import count_sentences
+from curate.kernels.some_words import number_of_words
 from curate.kernels.words import count_words
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "count_words",
     "divide",
     "normalised",
+    "number_of_words",
     "refinedweb_cuts",
 ]

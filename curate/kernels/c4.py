@@ -18,11 +18,11 @@ from curate.kernels.cuts import (
     as_cuts,
     cut_lines,
     split_lines,
-    words_up_to,
 )
-from curate.kernels.jit import kernel
+from curate.kernels.jit import kernel, part
 from curate.kernels.lines import DOT, TERMINALS, find_byte, strip
 from curate.kernels.phrases import Phrases, phrase_in, phrase_table
+from curate.kernels.some_words import words_outside, words_up_to
 from curate.kernels.unicode import ASCII_CLASS, SPACE, SPACELESS, class_of, decode
 
 LONG_WORD, NO_TERMINAL, FEW_WORDS, JAVASCRIPT, POLICY, CITATION = range(6)
@@ -85,10 +85,7 @@ def _judge(
                     _, finish, _, last = strip(data, begin, spans[kept, START])
             if bounds[NO_TERMINAL] != OFF and not _ends_a_sentence(data, begin, finish, last):
                 codes[j] = NO_TERMINAL
-            elif (
-                bounds[FEW_WORDS] != OFF
-                and words_up_to(data, begin, finish, bounds[FEW_WORDS], spans, first, n) < bounds[FEW_WORDS]
-            ):
+            elif bounds[FEW_WORDS] != OFF and _has_fewer_words(data, begin, finish, bounds[FEW_WORDS], spans, first, n):
                 codes[j] = FEW_WORDS
             elif len(phrases.codes):
                 codes[j] = phrase_in(data, begin, finish, phrases)
@@ -97,7 +94,14 @@ def _judge(
     return codes, spans, n
 
 
-@kernel
+@part
+def _has_fewer_words(data: Bytes, begin: int, finish: int, limit: int, spans: Table, first: int, last: int) -> bool:
+    if first == last:
+        return words_up_to(data, begin, finish, limit) < limit
+    return words_outside(data, begin, finish, limit, spans, first, last) < limit
+
+
+@part
 def _has_long_word(data: Bytes, begin: int, end: int, longest: int) -> bool:
     """Whether more than `longest` characters stand together without a space or a letter of a script without spaces."""
     while begin + longest < end:  # the last ASCII space among the next ones, if any, ends what could be too long
@@ -110,7 +114,7 @@ def _has_long_word(data: Bytes, begin: int, end: int, longest: int) -> bool:
     return False
 
 
-@kernel
+@part
 def _has_long_run(data: Bytes, begin: int, end: int, longest: int) -> bool:
     """`_has_long_word`, character by character."""
     length = np.int64(0)
@@ -124,7 +128,7 @@ def _has_long_run(data: Bytes, begin: int, end: int, longest: int) -> bool:
     return False
 
 
-@kernel
+@part
 def _citation(data: Bytes, i: int, end: int) -> int:
     """Where the citation mark that begins at `i` ends: [1], [], [edit], [citation needed]; `i` where it is none."""
     k = i + 1
@@ -143,7 +147,7 @@ def _citation(data: Bytes, i: int, end: int) -> int:
     return i
 
 
-@kernel
+@part
 def _ends_a_sentence(data: Bytes, begin: int, finish: int, last: int) -> bool:
     """Whether data[begin:finish], whose last character is `last`, ends as a sentence does and not in "..."."""
     if finish <= begin:

@@ -9,7 +9,6 @@ import pyarrow as pa
 from curate.kernels.arrow import Bytes, Offsets
 from curate.kernels.jit import kernel
 from curate.kernels.lines import find_byte
-from curate.kernels.unicode import ASCII_CLASS, DIGIT, DIVIDER, LETTER, SPACE, SPACELESS, class_of, decode
 
 Codes = npt.NDArray[np.int8]
 Table = npt.NDArray[np.int64]
@@ -18,7 +17,6 @@ NEWLINE = 0x0A
 KEPT, BLANK = -1, -2  # what a line is, where it is not the code of the reason for which it is cut
 LINE, START, END, CODE = range(4)  # columns of cuts within lines
 ROW = 0  # and in the place of LINE, of all cuts
-ASCII_STEP = np.where(ASCII_CLASS & SPACE, 0, np.where(ASCII_CLASS & (LETTER | DIGIT), 2, 1)).astype(np.int64)
 
 
 class Cuts(NamedTuple):
@@ -129,33 +127,3 @@ def add_span(spans: Table, n: int, line: int, start: int, end: int, code: int) -
         spans = more
     spans[n, LINE], spans[n, START], spans[n, END], spans[n, CODE] = line, start, end, code
     return spans
-
-
-@kernel
-def words_up_to(data: Bytes, begin: int, end: int, limit: int, spans: Table, first: int, last: int) -> int:
-    """Words in data[begin:end] without spans[first:last], as `count_words` counts them; no further than `limit`.
-
-    A character is of no word (0), or a mark (1), a letter or digit (2), or a letter of a script without spaces (3).
-    """
-    words, word = np.int64(0), np.int64(0)
-    i, span = begin, first
-    while i < end and words < limit:
-        if span < last and i == spans[span, START]:
-            i = spans[span, END]
-            span += 1
-            continue
-        if data[i] < 0x80:
-            step = ASCII_STEP[data[i]]
-            i += 1
-        else:
-            code, size = decode(data, i, end)
-            bits = np.int64(class_of(code))
-            i += size
-            step = np.int64(0)
-            if bits & (SPACE | DIVIDER) == 0:
-                step = np.int64(3 if bits & SPACELESS else 2 if bits & (LETTER | DIGIT) else 1)
-        if word != 0 and (step == 0 or (step == 3 and word >= 2) or (step == 2 and word == 3)):
-            words += 1
-            word = np.int64(0)
-        word = max(word, step) if step else np.int64(0)
-    return min(words + (word != 0), limit)

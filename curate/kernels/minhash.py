@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Offsets, plain_text, text_views
 from curate.kernels.jit import inline, kernel
-from curate.kernels.normalise import ASCII_LOWER
 from curate.kernels.unicode import ASCII_CLASS, SPACELESS, WORD, class_of, decode, encode, lower_of
 from curate.kernels.xxh3 import xxh3_64
 
@@ -27,7 +26,7 @@ GROWTH = 2  # lower case takes at most twice the bytes, and so does a space behi
 # What a byte becomes in the stream of words: its lower case, BLANK between words, or OTHER where more bytes count.
 BLANK, OTHER = 0x20, 0xFF
 STREAM = np.full(256, OTHER, dtype=np.uint8)
-STREAM[:128] = np.where(ASCII_CLASS & WORD, ASCII_LOWER, BLANK)
+STREAM[:128] = np.where(ASCII_CLASS & WORD, np.frombuffer(bytes(range(128)).lower(), np.uint8), BLANK)
 # Capitals whose lower case depends on what stands around them, or is more than one letter, or none of `lower_of`.
 CAPITALS = np.array([ord(c) for c in "\u0130\u03a3\u1fbb\u1fc9\u1fcb\u1fdb\u1feb\u1ff9\u1ffb\u2126\u212a\u212b"])
 IN_CONTEXT = -1

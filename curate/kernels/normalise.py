@@ -7,21 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, plain_text, text_views
-from curate.kernels.jit import kernel
-from curate.kernels.unicode import (
-    ASCII_CLASS,
-    LOWER_BLOCKS,
-    LOWER_INDEX,
-    SPACE,
-    UNSTABLE,
-    class_of,
-    decode,
-    encode,
-    lower_of,
-)
+from curate.kernels.eight import SPACES, TOPS, between, spaces
+from curate.kernels.jit import kernel, load_u64, store_u64
+from curate.kernels.unicode import SPACE, UNSTABLE, class_of, decode, encode, lower_of
 
 _GROWTH = 3  # a broken byte becomes U+FFFD, which takes three; lower case takes less
-ASCII_LOWER = (np.arange(128) + LOWER_BLOCKS[LOWER_INDEX[0]]).astype(np.uint8)
+TOP, BYTE, LAST_BYTE = np.uint64(0x80), np.uint64(8), np.uint64(56)
 
 
 def normalised(texts: pa.Array) -> Iterator[memoryview | bytes | None]:
@@ -36,7 +27,7 @@ def normalised(texts: pa.Array) -> Iterator[memoryview | bytes | None]:
     offsets, data = text_views(texts)
     present = texts.is_valid().to_numpy(zero_copy_only=False)
     longest = int(np.diff(offsets).max(initial=0))
-    scratch = np.empty(longest * _GROWTH + 4, dtype=np.uint8)
+    scratch = np.empty(longest * _GROWTH + 8, dtype=np.uint8)
     view = memoryview(scratch)
     for row in range(len(texts)):
         start, end = offsets[row], offsets[row + 1]
@@ -54,33 +45,35 @@ def _fold(data: Bytes, start: int, end: int, out: Bytes) -> int:
     """Write the normalised text to `out` and return its size, or -1 where a character needs its context."""
     size = 0
     i = start
-    space = False
+    after_space = TOP  # TOP or 0: whether a space, or nothing, was written last
+    slow_until = i
     while i < end:
-        byte = data[i]
-        if byte < 0x80:
-            i += 1
-            if ASCII_CLASS[byte] & SPACE:
-                space = size > 0
+        if i >= slow_until and i + 8 <= end:  # eight bytes of ASCII without two spaces in a row, as nearly all are
+            eight = load_u64(data, i)
+            space = spaces(eight)
+            if (eight & TOPS) | (space & (space << BYTE | after_space)) == np.uint64(0):
+                blank = (space >> np.uint64(7)) * np.uint64(0xFF)
+                lower = eight | between(eight, 0x41, 0x5A) >> np.uint64(2)
+                store_u64(out, size, lower & ~blank | SPACES & blank)
+                after_space = space >> LAST_BYTE
+                size += 8
+                i += 8
                 continue
-            if space:
-                out[size] = 32
-                size += 1
-                space = False
-            out[size] = ASCII_LOWER[byte]
-            size += 1
-            continue
-        code, length = decode(data, i, end)
+            slow_until = i + 8
+        code, length = np.int64(data[i]), 1
+        if code >= 0x80:
+            code, length = decode(data, i, end)
         i += length
         bits = np.int64(class_of(code))
         if bits & UNSTABLE:
             return -1
         if bits & SPACE:
-            space = size > 0
+            if after_space == np.uint64(0):
+                out[size] = 0x20
+                size += 1
+            after_space = TOP
             continue
-        if space:
-            out[size] = 32
-            size += 1
-            space = False
+        after_space = np.uint64(0)
         code = lower_of(code)
         size = encode(out, size, code)
-    return size
+    return size - (size > 0 and after_space != np.uint64(0))

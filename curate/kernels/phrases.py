@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
-from curate.kernels.jit import kernel
+from curate.kernels.jit import kernel, part
 
 # Letters of English text from frequent to rare: a phrase is looked for by its rarest byte.
 _FREQUENT = " etaoinshrdlcumwfgypbvkjxqz"
@@ -73,7 +73,7 @@ def _count(offsets: Offsets, data: Bytes, phrases: Phrases) -> Counts:
     return counts
 
 
-@kernel
+@part
 def is_phrase(data: Bytes, begin: int, start: int, end: int, phrases: Phrases, k: int) -> bool:
     """Whether phrase `k` stands at `start`, within data[begin:end]."""
     first, size = phrases.bounds[k], phrases.bounds[k + 1] - phrases.bounds[k]
@@ -85,7 +85,7 @@ def is_phrase(data: Bytes, begin: int, start: int, end: int, phrases: Phrases, k
     return j == size
 
 
-@kernel
+@part
 def phrase_in(data: Bytes, begin: int, end: int, phrases: Phrases) -> int:
     """The code of the first phrase in data[begin:end], by the place of its rarest byte; -1 where there is none."""
     for i in range(begin, end):
@@ -114,7 +114,7 @@ def needle(phrase: str) -> Needle:
     return Needle(np.frombuffer(raw, np.uint8).copy(), steps)
 
 
-@kernel
+@part
 def find_needle(data: Bytes, i: int, end: int, needle: Needle) -> int:
     """The place of the first needle in data[i:end], or `end`: Horspool's search, which reads few bytes of a text."""
     last = len(needle.letters) - 1

@@ -18,11 +18,11 @@ from curate.kernels.cuts import (
     as_cuts,
     cut_lines,
     split_lines,
-    words_up_to,
 )
-from curate.kernels.jit import kernel
+from curate.kernels.jit import kernel, part
 from curate.kernels.lines import strip
 from curate.kernels.phrases import LOWER, Needle, Phrases, find_needle, is_phrase, needle, phrase_table
+from curate.kernels.some_words import words_up_to
 from curate.kernels.unicode import ASCII_CLASS, DIGIT, LETTER, SPACE, UPPER, class_of, decode
 
 UPPERCASE, NUMERIC, COUNTER, ONE_WORD, NAVIGATION = range(5)
@@ -102,7 +102,7 @@ def _judge(
                 codes[j] = NUMERIC
             elif bounds[COUNTER] >= 0 and digits and _is_counter(data, begin, finish, nouns):
                 codes[j] = COUNTER
-            elif bounds[ONE_WORD] >= 0 and _has_fewer_words(data, begin, finish, bounds[ONE_WORD], spans):
+            elif bounds[ONE_WORD] >= 0 and _has_fewer_words(data, begin, finish, bounds[ONE_WORD]):
                 codes[j] = ONE_WORD
             elif bounds[NAVIGATION] >= 0:
                 if cart < begin:
@@ -111,7 +111,7 @@ def _judge(
                     continue
                 first = n
                 spans, n = _navigation(data, begin, finish, j, spans, n, at_beginning, at_end, anywhere)
-                if n > first and not _has_fewer_words(data, begin, finish, bounds[NAVIGATION] + 1, spans):
+                if n > first and not _has_fewer_words(data, begin, finish, bounds[NAVIGATION] + 1):
                     n = first
                 elif n > first and not _has_letter(data, begin, finish, spans, first, n):
                     codes[j] = NAVIGATION
@@ -119,13 +119,13 @@ def _judge(
     return codes, spans, n
 
 
-@kernel
-def _has_fewer_words(data: Bytes, begin: int, end: int, bound: float, spans: Table) -> bool:
+@part
+def _has_fewer_words(data: Bytes, begin: int, end: int, bound: float) -> bool:
     limit = np.int64(np.ceil(bound))
-    return words_up_to(data, begin, end, limit, spans, np.int64(0), np.int64(0)) < limit
+    return words_up_to(data, begin, end, limit) < limit
 
 
-@kernel
+@part
 def _shape(data: Bytes, begin: int, end: int) -> tuple[int, int, int, int]:
     """Characters, upper-case letters, digits and spaces; the latter three of at most a million."""
     packed = characters = np.int64(0)
@@ -144,7 +144,7 @@ def _shape(data: Bytes, begin: int, end: int) -> tuple[int, int, int, int]:
     return characters, packed & FIELD, packed >> 20 & FIELD, packed >> 40
 
 
-@kernel
+@part
 def _is_counter(data: Bytes, begin: int, end: int, nouns: Phrases) -> bool:
     """Whether data[begin:end] is a number and a noun of `nouns`, as in "1.2K likes", with only marks around them."""
     i = begin
@@ -187,7 +187,7 @@ def _pairs() -> Bytes:
     return pairs
 
 
-@kernel
+@part
 def _may_begin_or_end(data: Bytes, begin: int, end: int, pairs: Bytes) -> bool:
     """False for nearly all lines that neither begin nor end with navigation: by the first two bytes and the last."""
     if end - begin < 2:
@@ -244,19 +244,19 @@ def _navigation(
     return spans, n
 
 
-@kernel
+@part
 def _is_border(data: Bytes, begin: int, place: int, end: int) -> bool:
     """Whether data[begin:end] has the border of a word at `place`, where a letter stands on one side."""
     return place in (begin, end) or not (_is_word(data[place - 1]) and _is_word(data[place]))
 
 
-@kernel
+@part
 def _is_word(byte: int) -> bool:
     """Whether a byte is of a word: an ASCII letter or digit, or of a character beyond ASCII."""
     return byte >= 0x80 or ASCII_CLASS[byte] & (LETTER | DIGIT) != 0
 
 
-@kernel
+@part
 def _has_letter(data: Bytes, begin: int, end: int, spans: Table, first: int, last: int) -> bool:
     """Whether a letter stands in data[begin:end] outside of spans[first:last]."""
     i, span = begin, first
@@ -316,7 +316,7 @@ def _addresses(offsets: Offsets, data: Bytes, addresses: int, newlines: int, beg
     return cuts, n
 
 
-@kernel
+@part
 def _scheme(data: Bytes, begin: int, colon: int, end: int, beginnings: Phrases) -> int:
     """Where the scheme of an address begins whose colon stands at `colon`, or -1."""
     if colon + 3 > end or data[colon + 1] != 0x2F or data[colon + 2] != 0x2F:
@@ -328,7 +328,7 @@ def _scheme(data: Bytes, begin: int, colon: int, end: int, beginnings: Phrases) 
     return -1
 
 
-@kernel
+@part
 def _address_end(data: Bytes, i: int, end: int) -> int:
     """Where an address ends: before a space, quote, angle bracket or character beyond ASCII; marks at its end aside."""
     stop = i

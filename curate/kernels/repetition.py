@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
-from curate.kernels.jit import inline, kernel, load_u64, trailing_zeros
+from curate.kernels.jit import inline, kernel, load_u64, part, trailing_zeros
 from curate.kernels.lines import continuations, line_end, strip
 from curate.kernels.unicode import ASCII_CLASS, DIGIT, DIVIDER, LETTER, SPACE, class_of, decode
 from curate.kernels.unicode import SPACELESS as LETTER_OF_SPACELESS
@@ -189,7 +189,7 @@ def _stops(eight: int) -> int:
     return ~(((eight & EIGHT_LOW_SEVEN) + ABOVE_SPACE) & ~eight) & EIGHT_TOP_BITS
 
 
-@kernel
+@part
 def _split(data: Bytes, i: int, end: int, keys: Keys, ends: Ends, places: Numbers) -> int:
     """Write the key, the end in characters and the number of each word; return how many there are."""
     words = characters = np.int64(0)
@@ -220,7 +220,7 @@ def _split(data: Bytes, i: int, end: int, keys: Keys, ends: Ends, places: Number
     return words
 
 
-@kernel
+@part
 def _any_run(
     data: Bytes, i: int, end: int, keys: Keys, ends: Ends, places: Numbers, words: int, characters: int
 ) -> tuple[int, int, int]:
@@ -279,7 +279,7 @@ def _tally(keys: Keys, n: int, slots: Numbers, table: Table, mark: int) -> tuple
         bits += 1  # too full: most texts repeat their words and do with less than two rows for each
 
 
-@kernel
+@part
 def _fill(keys: Keys, n: int, slots: Numbers, table: Table, bits: int, mark: int) -> int:
     """`_tally` in the first 2 ** bits rows: the greatest count, or 0 when more than half of the rows are taken."""
     shift = np.uint64(64 - bits)
@@ -306,7 +306,7 @@ def _fill(keys: Keys, n: int, slots: Numbers, table: Table, bits: int, mark: int
     return np.int64(top - mark)
 
 
-@kernel
+@part
 def _join(keys: Keys, slots: Numbers, places: Numbers, n: int, table: Table, mark: int) -> int:
     """From all n-grams make the (n + 1)-grams whose two n-grams are both repeated: keys and places; how many there are.
 
@@ -324,7 +324,7 @@ def _join(keys: Keys, slots: Numbers, places: Numbers, n: int, table: Table, mar
     return joined
 
 
-@kernel
+@part
 def _most_frequent(
     slots: Numbers, places: Numbers, n: int, table: Table, mark: int, top: int, order: int, ends: Ends
 ) -> int:
@@ -347,7 +347,7 @@ def _most_frequent(
     return most
 
 
-@kernel
+@part
 def _later(slots: Numbers, places: Numbers, n: int, table: Table, mark: int, order: int, ends: Ends) -> tuple[int, int]:
     """How many n-grams stood before, and the characters within them, each counted once."""
     later = covered = reached = np.int64(0)

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
-from curate.kernels.jit import kernel
+from curate.kernels.jit import kernel, part
 from curate.kernels.unicode import DIGIT, LETTER, SPACE, class_of, decode
 
 SPACED_ENDS = np.array([ord(c) for c in ".!?…؟۔।॥։።"], dtype=np.int64)  # only before white space or the end
@@ -63,7 +63,7 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
     return counts
 
 
-@kernel
+@part
 def _role(code: int) -> int:
     """What a character does to sentences."""
     if code < 0x80:
@@ -77,7 +77,7 @@ def _role(code: int) -> int:
     return np.int64(NOTHING)
 
 
-@kernel
+@part
 def _holds_letter_or_digit(data: Bytes, begin: int, end: int) -> bool:
     while begin < end:
         code, size = np.int64(data[begin]), 1
@@ -89,7 +89,7 @@ def _holds_letter_or_digit(data: Bytes, begin: int, end: int) -> bool:
     return False
 
 
-@kernel
+@part
 def _behind_mark(data: Bytes, i: int, end: int, mark: int) -> tuple[int, int]:
     """Where marks and closers end of which the first ended at `i`; LINE if a sentence ends with them, or NOTHING."""
     while i < end and data[i] != 0x20 and data[i] != NEWLINE:

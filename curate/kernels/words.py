@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
-from curate.kernels.jit import inline, kernel, load_u64
+from curate.kernels.jit import inline, kernel, load_u64, part
 from curate.kernels.unicode import ASCII_CLASS, DIGIT, DIVIDER, LETTER, SPACE, class_of, decode
 from curate.kernels.unicode import SPACELESS as LETTER_OF_SPACELESS
 
@@ -182,7 +182,7 @@ def _letters(data: Bytes, begin: int, end: int) -> int:
     return key
 
 
-@kernel
+@part
 def _any_run(data: Bytes, i: int, end: int, out: Counts) -> int:
     """Count the words in a run of bytes without ASCII space; return their bits among Gopher's stop words."""
     # A word is NONE until something of it was read, MARKS while it has only marks and punctuation, then ORDINARY or a

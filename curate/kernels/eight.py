@@ -1,0 +1,50 @@
+"""Eight bytes at a time, in one number, the first byte lowest.
+
+What is true of a byte is told by its top bit in a mask. What asks for ASCII gives nothing of use for other bytes.
+"""
+
+import numpy as np
+
+from curate.kernels.arrow import Bytes
+from curate.kernels.jit import inline, load_u64
+
+ONES, TOPS, LOW_SEVEN = (np.uint64(0x0101010101010101 * byte) for byte in (0x01, 0x80, 0x7F))
+SPACES = np.uint64(0x2020202020202020)
+TAB, CARRIAGE_RETURN, FILE_SEPARATOR, BLANK = 0x09, 0x0D, 0x1C, 0x20  # ASCII white space is the first two, the last two
+
+
+@inline
+def load_until(data: Bytes, i: int, end: int) -> int:
+    """The eight bytes from `i`, with spaces in the place of those from `end` on."""
+    eight = np.uint64(0)
+    if i + 8 <= len(data):
+        eight = load_u64(data, i)
+    else:
+        for k in range(i, end):
+            eight |= np.uint64(data[k]) << np.uint64(8 * (k - i))
+    return blank_from(eight, end - i) if i + 8 > end else eight
+
+
+@inline
+def blank_from(eight: int, n: int) -> int:
+    """The first `n` (0 to 7) of eight bytes, then spaces."""
+    beyond = ~np.uint64(0) << np.uint64(8 * n)
+    return eight & ~beyond | SPACES & beyond
+
+
+@inline
+def between(eight: int, low: int, high: int) -> int:
+    """Which of eight ASCII bytes are from `low` to `high`."""
+    return (eight + ONES * np.uint64(0x80 - low)) & ~(eight + ONES * np.uint64(0x7F - high)) & TOPS
+
+
+@inline
+def spaces(eight: int) -> int:
+    """Which of eight ASCII bytes are white space."""
+    return between(eight, TAB, CARRIAGE_RETURN) | between(eight, FILE_SEPARATOR, BLANK)
+
+
+@inline
+def number_of(mask: int) -> int:
+    """How many bytes a mask tells."""
+    return np.int64((mask >> np.uint64(7)) * ONES >> np.uint64(56))
