@@ -128,7 +128,8 @@ def open_all(
             return place
         try:
             identity = _identity(named[k]) if named[k].spooled else None
-            return open_footer(named[k].path, place.location, named[k].entry, source, identity, place.share)
+            where = named[k].location or named[k].path
+            return open_footer(named[k].path, where, place.location, named[k].entry, source, identity, place.share)
         except InputError as error:
             return error
 
