@@ -21,6 +21,7 @@ MAX_UNIT_BYTES = 2 * MIN_UNIT_BYTES
 MAX_UNIT_ROWS = 1 << 18  # bounds the memory of a unit's signals where documents are tiny
 BATCH_BYTES = 4 << 20
 PROBE_ROWS = 16
+VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # of which pyarrow cannot take rows
 READ_BUFFER = 1 << 20  # with pre_buffer off, what a reader holds per column however large the row group
 
 
@@ -221,10 +222,10 @@ def _has_null(*fields: pa.Field) -> bool:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type a column is carried in: dictionaries decoded, string views as strings."""
+    """The type a column is carried in: dictionaries decoded, views as what they view."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return pa.string() if pa.types.is_string_view(kind) else kind
+    return VIEWS.get(kind, kind)
 
 
 def cut_units(file_no: int, file: InputFile) -> list[Unit]:
@@ -306,12 +307,18 @@ def read_rows(location: str, start: int, stop: int, columns: Sequence[str]) -> I
             for batch in file.iter_batches(batch_rows, row_groups=groups, columns=names, use_threads=False):
                 first, last = max(start, position), min(stop, position + len(batch))
                 if first < last:
-                    yield batch.slice(first - position, last - first)
+                    yield _without_views(batch.slice(first - position, last - first))
                 position += len(batch)
                 if position >= stop:
                     return
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{location}: rows {start} to {stop} cannot be read: {one_line(error)}") from None
+
+
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    if VIEWS.keys().isdisjoint(batch.schema.types):
+        return batch
+    return batch.cast(pa.schema([field.with_type(VIEWS.get(field.type, field.type)) for field in batch.schema]))
 
 
 def _groups_holding(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
