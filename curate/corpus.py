@@ -21,6 +21,7 @@ MAX_UNIT_BYTES = 2 * MIN_UNIT_BYTES
 MAX_UNIT_ROWS = 1 << 18  # bounds the memory of a unit's signals where documents are tiny
 BATCH_BYTES = 4 << 20
 PROBE_ROWS = 16
+VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # of which pyarrow cannot take rows
 READ_BUFFER = 1 << 20  # with pre_buffer off, what a reader holds per column however large the row group
 
 
@@ -65,16 +66,15 @@ class Unit:
 
 
 def open_footer(
-    name: str, location: str, entry: recipe.Source, source: recipe.Input, spooled: tuple[int, str] | None = None,
-    share: float = 1.0,
+    name: str, where: str, location: str, entry: recipe.Source, source: recipe.Input,
+    spooled: tuple[int, str] | None = None, share: float = 1.0,
 ) -> InputFile:  # fmt: skip
     """What the footer of a Parquet file tells; `spooled` has size and identity of what the file was made from.
 
-    If that was only a share of the input, rows and bytes are those that the whole has by that.
+    If that was only a share of the input, rows and bytes are those that the whole has by that. Errors name `where`.
 
     Errors: InputError for a file that is not whole Parquet or whose columns do not fit the recipe.
     """
-    where = location if spooled is None else name
     try:
         size, mtime_ns = status(location)
         with opened(location) as file:
@@ -90,7 +90,8 @@ def open_footer(
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{where}: cannot be read as Parquet: {one_line(error)}") from None
     text = entry.text or source.column
-    _check_columns(where, schema, text, source)
+    if len(schema) or spooled is None:  # JSON lines without a line have no columns either
+        _check_columns(where, schema, text, source)
     renamed = ((text, source.column),) if text != source.column else ()
     given = (("source", entry.source), ("license", entry.license))
     added = tuple((column, value) for column, value in given if value is not None)
@@ -121,7 +122,7 @@ def _as_in_corpus(
         if new in schema.names:
             raise InputError(f"{where}: has a column {new!r} beside {old!r}; rename one, or set input.text: {old}")
     for column, _ in added:
-        if column in schema.names:
+        if column in schema.names or column in names.values():
             raise InputError(f"{where}: has a column {column!r} of its own; leave `{column}` out of its entry")
     fields = [pa.field(names.get(field.name, field.name), field.type) for field in schema]
     return pa.schema([*fields, *(pa.field(column, pa.string()) for column, _ in added)])
@@ -133,7 +134,12 @@ def _check_columns(where: str, schema: pa.Schema, text: str, source: recipe.Inpu
     if twice := next((name for name in columns if columns.count(name) > 1), None):
         raise InputError(f"{where}: column {twice!r} stands {columns.count(twice)} times; columns need distinct names")
     field_of_text = "input.text" if source.messages is None else "input.messages"
-    for field, name in ((field_of_text, text), ("input.id", source.id)):
+    if source.id == text != source.column:
+        raise InputError(
+            f"{where}: column {text!r} is called {source.column!r} in the corpus; set input.id: {source.column}"
+        )
+    own_id = text if source.id == source.column else source.id
+    for field, name in ((field_of_text, text), ("input.id", own_id)):
         if name is not None and name not in columns:
             strings = [field.name for field in schema if is_text(field.type)]
             meant = [*difflib.get_close_matches(name, columns, n=1), *strings, *columns, "a column that is there"][0]
@@ -146,10 +152,8 @@ def _check_columns(where: str, schema: pa.Schema, text: str, source: recipe.Inpu
             )
     else:
         _check_text(where, schema, text)
-    if source.id is not None and pa.types.is_nested(schema.field(source.id).type):
-        raise InputError(
-            f"{where}: column {source.id!r} holds {schema.field(source.id).type}, which cannot name documents"
-        )
+    if own_id is not None and pa.types.is_nested(schema.field(own_id).type):
+        raise InputError(f"{where}: column {own_id!r} holds {schema.field(own_id).type}, which cannot name documents")
 
 
 def _check_text(where: str, schema: pa.Schema, text: str) -> None:
@@ -218,10 +222,10 @@ def _has_null(*fields: pa.Field) -> bool:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type a column is carried in: dictionaries decoded, string views as strings."""
+    """The type a column is carried in: dictionaries decoded, views as what they view."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return pa.string() if pa.types.is_string_view(kind) else kind
+    return VIEWS.get(kind, kind)
 
 
 def cut_units(file_no: int, file: InputFile) -> list[Unit]:
@@ -303,12 +307,18 @@ def read_rows(location: str, start: int, stop: int, columns: Sequence[str]) -> I
             for batch in file.iter_batches(batch_rows, row_groups=groups, columns=names, use_threads=False):
                 first, last = max(start, position), min(stop, position + len(batch))
                 if first < last:
-                    yield batch.slice(first - position, last - first)
+                    yield _without_views(batch.slice(first - position, last - first))
                 position += len(batch)
                 if position >= stop:
                     return
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{location}: rows {start} to {stop} cannot be read: {one_line(error)}") from None
+
+
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    if VIEWS.keys().isdisjoint(batch.schema.types):
+        return batch
+    return batch.cast(pa.schema([field.with_type(VIEWS.get(field.type, field.type)) for field in batch.schema]))
 
 
 def _groups_holding(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:

@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.errors import InputError, RecipeError
+from curate.errors import InputError, RecipeError, shortened
 from curate.filters import registry
 from curate.ledger import Ledger, Part, write_part
 from curate.measure import DOCUMENTS, SIGNATURES
@@ -295,8 +295,8 @@ def _check_ids(column: str, connection: duckdb.DuckDBPyConnection) -> None:
     if row:
         doc_id, times, first, last = row
         raise InputError(
-            f"{last['file']} row {last['row']}: id {doc_id!r} stands {times} times, first in {first['file']} row "
-            f"{first['row']}; ids must differ: make them unique, or leave input.id out"
+            f"{last['file']} row {last['row']}: id {shortened(doc_id)!r} stands {times} times, first in "
+            f"{first['file']} row {first['row']}; ids must differ: make them unique, or leave input.id out"
         )
 
 

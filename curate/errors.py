@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+MAX_SHOWN = 300  # characters of a value or of another library's message
+
 
 class CurateError(Exception):
     """A failure that the user can act on: printed as one line, without a traceback."""
@@ -40,12 +42,17 @@ class Interrupted(CurateError):
     """The user pressed Ctrl-C; what was finished is kept."""
 
 
+def shortened(text: str) -> str:
+    """A text that may be a whole document, as it can stand in a message."""
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'model'?` where a known name is close, else the list of known names."""
     known = sorted(known)
     folded = {word.lower(): word for word in known}
     close = difflib.get_close_matches(name.lower(), folded, n=1)
-    return f"; did you mean {folded[close[0]]!r}?" if close else f" (known: {', '.join(known)})"
+    return f"; did you mean {folded[close[0]]!r}?" if close else f" (known: {', '.join(known) or 'none'})"
 
 
 def disk_error(error: OSError, what: str) -> WorkerError:

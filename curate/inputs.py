@@ -13,7 +13,7 @@ from xxhash import xxh3_128_hexdigest
 
 from curate.corpus import InputFile, open_footer
 from curate.engine import Engine
-from curate.errors import InputError
+from curate.errors import InputError, shortened
 from curate.progress import Log, Meter
 from curate.recipe import Input, Source, digest_of
 from curate.spool import CODECS, SPOOL_VERSION, SpoolTask, spool
@@ -83,24 +83,40 @@ def _matches(pattern: str) -> list[Path]:
     """The files that one local entry of input.paths names, sorted; other runs in a folder are passed over."""
     if not pattern:
         raise InputError("input.paths: an empty path; write . for the folder that curate is started in")
-    path = Path(os.path.abspath(Path(pattern).expanduser()))
+    try:
+        given = Path(pattern).expanduser()
+        path = Path(os.path.abspath(given))
+        is_there = path.exists()
+    except (OSError, RuntimeError) as error:  # a name that is too long, a home of nobody
+        problem = getattr(error, "strerror", None) or one_line(error)
+        raise InputError(f"input.paths: {shortened(pattern)}: {problem}") from None
     if path.is_dir():
         found = [path / name for name in glob.glob("**/*", root_dir=path, recursive=True) if _is_input(name)]
         names = [p for p in found if (p.is_file() or p.is_symlink()) and not _is_inside_run(p.parent, path)]
         if not names:
             raise InputError(f"input.paths: {pattern}: no .parquet or .jsonl file in this folder")
-    elif path.exists():
+    elif is_there:
         names = [path]
-    else:
-        names = [Path(name) for name in glob.glob(str(path), recursive=True) if not Path(name).is_dir()]
+    else:  # the current folder's name is no pattern, whatever it is
+        found = [Path(os.path.abspath(name)) for name in glob.glob(str(given), recursive=True)]
+        names = [name for name in found if not name.is_dir()]
         if not names:
             raise InputError(f"input.paths: {pattern} matches no file in {Path.cwd()}")
     for name in names:
-        if name.suffix in NOT_READ and not name.name.endswith(JSON_LINES):
-            raise InputError(
-                f"input.paths: {name}: only Parquet and JSON lines (.jsonl, .jsonl.gz, .jsonl.zst) are read; convert it"
-            )
+        _check_name(name)
     return sorted(names)
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a file of another format, and one that could not be named in the manifest."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"input.paths: {str(path)!r}: its name is not UTF-8; rename it") from None
+    if path.suffix in NOT_READ and not path.name.endswith(JSON_LINES):
+        raise InputError(
+            f"input.paths: {path}: only Parquet and JSON lines (.jsonl, .jsonl.gz, .jsonl.zst) are read; convert it"
+        )
 
 
 def _is_input(name: str) -> bool:
@@ -128,7 +144,8 @@ def open_all(
             return place
         try:
             identity = _identity(named[k]) if named[k].spooled else None
-            return open_footer(named[k].path, place.location, named[k].entry, source, identity, place.share)
+            where = named[k].location or named[k].path
+            return open_footer(named[k].path, where, place.location, named[k].entry, source, identity, place.share)
         except InputError as error:
             return error
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus import InputFile, Unit
-from curate.errors import RunError
+from curate.errors import RunError, shortened
 from curate.files import committed, sha256_of, sync, write_json
 from curate.storage import is_remote
 
@@ -222,7 +222,11 @@ def check_run_directory(run: Path) -> None:
 
     Errors: RunError where it holds something else, or where its path is one that DuckDB cannot open.
     """
-    if run.is_dir() and any(run.iterdir()) and not (run / "lock").exists():
+    try:
+        is_other = run.is_dir() and any(run.iterdir()) and not (run / "lock").exists()
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise RunError(f"{shortened(str(run))}: {error.strerror}; choose another output") from None
+    if is_other:
         raise RunError(f"{run}: is not empty and not a run directory; choose another output")
     if {",", "?"} & set(str(run.resolve())):
         raise RunError(

@@ -112,8 +112,10 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _one_place(self) -> "Source":
-        if bool(self.paths) == (self.dataset is not None):
+        if bool(self.paths) == bool(self.dataset):
             raise ValueError("an entry has either `paths` or `dataset`")
+        if self.paths and (self.config or self.revision or self.split != "train"):
+            raise ValueError("`config`, `split` and `revision` belong to a dataset; an entry with `paths` has none")
         return self
 
 
@@ -361,7 +363,7 @@ def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
     Errors: RecipeError naming the file, the field and what would have been right.
     """
     try:
-        fields = yaml.load(path.read_text("utf-8"), _UniqueKeys)
+        fields = _parsed_yaml(path.read_text("utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file") from None
     except OSError as error:
@@ -393,6 +395,14 @@ def parse_recipe(fields: dict[str, Any], where: str) -> Recipe:
             usable = "remove it" if harmless in (None, []) else f"use {harmless}"
             raise RecipeError(f"{where}: {name} is not built yet; {usable}")
     return recipe
+
+
+def _parsed_yaml(text: str) -> Any:  # noqa: ANN401 - any YAML
+    """YAML's value; what its own constructors raise (a 13th month, no number) as its error."""
+    try:
+        return yaml.load(text, _UniqueKeys)
+    except (ValueError, RecursionError) as error:
+        raise yaml.YAMLError(str(error)) from None
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -429,7 +439,7 @@ def _set(fields: dict[str, Any], change: str) -> None:
             fields[parent] = {}
         fields = fields[parent]
     try:
-        fields[last] = yaml.load(text, _UniqueKeys)
+        fields[last] = _parsed_yaml(text)
     except yaml.YAMLError:
         raise RecipeError(f"--set {change}: {text!r} is not YAML") from None
 

@@ -99,10 +99,18 @@ def resolve_editors(tier1: Tier1) -> list[registry.Editor]:
             bound = tier1.thresholds[reason]
             if bound is not None and bounds[reason] is True:
                 raise RecipeError(f"tier1.thresholds: {reason} has no threshold to move; null switches it off")
-            bounds[reason] = bound
+            bounds[reason] = _checked_bound(reason, bound, whole=isinstance(bounds[reason], int))
         if any(bound is not None for bound in bounds.values()):
             editors.append(registry.Editor(edit.name, tuple(bounds.items())))
     return editors
+
+
+def _checked_bound(reason: str, bound: registry.Bound, whole: bool) -> registry.Bound:
+    """The bound of an edit: a count or a share, which kernels take as 32 bits at most."""
+    if bound is not None and not (0 <= bound < 2**31 and (not whole or bound == int(bound))):
+        kind = "a whole number" if whole else "a number"
+        raise RecipeError(f"tier1.thresholds: {reason} takes {kind} from 0 to {2**31 - 1}, or null, got {bound}")
+    return bound
 
 
 def _edits_named(tier1: Tier1) -> list[registry.Edit]:
@@ -251,9 +259,14 @@ def check_conditions(rules: Sequence[ResolvedRule], signals: pa.Schema, inputs: 
             rule = found.rule
             for part in filter(None, (rule.if_, rule.when, condition(rule, types))):
                 try:
-                    [(kind,)] = connection.execute(f"SELECT typeof({part}) FROM signals").fetchall()
+                    kinds = connection.execute(f"SELECT typeof({part}) FROM signals").fetchall()
                     connection.execute(f"SELECT {part} FROM signals").fetchall()
                 except duckdb.Error as error:
                     raise RecipeError(f"tier1.rules: {found.reason}: {first_line(error)}") from None
+                if len(kinds) != 1:
+                    raise RecipeError(
+                        f"tier1.rules: {found.reason}: a condition has one value, not {len(kinds)}: {part}"
+                    )
+                [(kind,)] = kinds
                 if kind not in ("BOOLEAN", '"NULL"'):
                     raise RecipeError(f"tier1.rules: {found.reason}: a condition is true or false, not {kind}: {part}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from curate.filters import registry
 from curate.recipe import NOT_BUILT, Recipe
-from curate.rules import named_set
+from curate.rules import edits_of_set, named_set
 
 # The two forms of a rule; a field that a form lacks may stand there as null.
 NULL = {"type": "null"}
@@ -27,6 +27,21 @@ RULE_FORMS = [
         "properties": {"when": {"type": "string"}, "signal": NULL, "min": NULL, "max": NULL, "if": NULL},
     },
 ]
+# The two forms of an entry of input.paths that is more than a path.
+ENTRY_FORMS = [
+    {
+        "title": "files, globs, folders and URIs",
+        "required": ["paths"],
+        "properties": {
+            "paths": {"minItems": 1}, "dataset": NULL, "config": NULL, "split": {"const": "train"}, "revision": NULL,
+        },
+    },
+    {
+        "title": "a dataset",
+        "required": ["dataset"],
+        "properties": {"dataset": {"type": "string", "minLength": 1}, "paths": {"maxItems": 0}},
+    },
+]  # fmt: skip
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -36,6 +51,7 @@ def recipe_schema() -> dict[str, Any]:
     for place, only in NOT_BUILT.items():
         _reserve(schema, place, only)
     sections["Rule"]["anyOf"] = RULE_FORMS
+    sections["Source"]["anyOf"] = ENTRY_FORMS
     rule = sections["Rule"]["properties"]
     rule["signal"] = rule["signal"] | {"anyOf": [{"enum": _signals()}, NULL]}
     rules = sections["Tier1"]["properties"]
@@ -65,13 +81,20 @@ def _target(field: Mapping[str, Any]) -> str:
 
 
 def _signals() -> list[str]:
-    return sorted(column for signals in registry.groups().values() for signal in signals for column in signal.writes)
+    measured = {column for signals in registry.groups().values() for signal in signals for column in signal.writes}
+    return sorted(measured | set(registry.DERIVED))
 
 
 def _thresholds(value: dict[str, Any]) -> dict[str, Any]:
-    """The reasons of all named sets whose bound can be moved, each with that bound."""
+    """The reasons of all named sets, each with the bound that can be moved, if it has one."""
     known: dict[str, Any] = {}
     for name in registry.rule_sets():
+        for cut in (rule for edit in edits_of_set(name) for rule in edit.rules):
+            kind = "integer" if isinstance(cut.bound, int) else "number"
+            movable = [] if cut.bound is None else [{"type": kind, "minimum": 0}]
+            known.setdefault(
+                cut.reason, {"anyOf": [*movable, NULL], "description": f"{cut} ({name}); null: do not cut"}
+            )
         for rule in (found.rule for found in named_set(name)):
             if rule.when is not None:
                 known.setdefault(rule.reason, {"type": "null", "description": f"of {name}: null switches it off"})

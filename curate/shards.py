@@ -50,8 +50,10 @@ def output_schema(inputs: pa.Schema) -> pa.Schema:
 
 
 def our_name(name: str, inputs: pa.Schema) -> str:
-    """The output column for one of our names."""
-    return f"curate_{name}" if name in inputs.names else name
+    """The output column for one of our names: also where the input is the output of a run on another one's output."""
+    while name in inputs.names:
+        name = f"curate_{name}"
+    return name
 
 
 def plan_shards(

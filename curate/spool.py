@@ -206,14 +206,19 @@ def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int) -> 
     for _ in range(2):
         try:
             table = _read_json(block, explicit)
-        except pa.ArrowInvalid:
+            if _has_huge_numbers(table) or not table.num_columns or len(table) != _count_lines(block):
+                break
+            explicit = pa.schema([pa.field(field.name, _without_timestamps(field.type)) for field in table.schema])
+        except (pa.ArrowInvalid, UnicodeDecodeError, RecursionError):
             break
-        if _has_huge_numbers(table):
-            break
-        explicit = pa.schema([pa.field(field.name, _without_timestamps(field.type)) for field in table.schema])
         if explicit == table.schema:
             return table
     return _parsed_slowly(block, location, line)
+
+
+def _count_lines(block: bytes) -> int:
+    """Lines that are not blank: as many as objects, unless one holds several, or a part of one."""
+    return sum(map(bool, map(bytes.strip, block.split(b"\n"))))
 
 
 def _read_json(block: bytes, explicit: pa.Schema | None) -> pa.Table:
@@ -251,11 +256,21 @@ def _parsed_slowly(block: bytes, location: str, line: int) -> pa.Table | None:
             row = json.loads(text.decode("utf-8-sig", "surrogateescape"))
         except ValueError as error:
             raise InputError(f"{location}: line {line + k} is not JSON: {error}") from None
+        except RecursionError:
+            raise InputError(f"{location}: line {line + k} is nested too deeply") from None
         if not isinstance(row, dict):
             raise InputError(f"{location}: line {line + k} is not a JSON object but a {type(row).__name__}")
+        if any(not _is_text(name) for name in row):
+            raise InputError(f"{location}: line {line + k} has a key that is not UTF-8")
         rows.append(row)
     names = dict.fromkeys(name for row in rows for name in row)
+    if not names:
+        raise InputError(f"{location}: line {line} and those behind it hold empty objects only")
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _is_text(name: str) -> bool:
+    return not any(0xD800 <= ord(c) <= 0xDFFF for c in name)
 
 
 def _column(values: list[Any]) -> pa.Array:

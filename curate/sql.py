@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from curate.errors import shortened
+
 
 def quoted(name: str) -> str:
     """A name as an SQL identifier."""
@@ -24,5 +26,5 @@ def _without_globs(path: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What DuckDB says, without its picture of the query."""
-    return " ".join(str(error).split("\n\nLINE")[0].split())
+    """What DuckDB says, without its picture of the query, and of the data it quotes the begin."""
+    return shortened(" ".join(str(error).split("\n\nLINE")[0].split()))

@@ -41,7 +41,7 @@ def expand(pattern: str) -> list[str]:
             raise InputError(f"input.paths: {pattern}: no such file or folder")
         wanted = re.compile(_glob_pattern(path)) if magic else None
         found = store.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, re.error, pa.ArrowException) as error:  # ValueError: not a URI of this store
         raise InputError(f"input.paths: {pattern}: {one_line(error)}") from None
     files = [f.path for f in found if f.type == pafs.FileType.File and (wanted is None or wanted.fullmatch(f.path))]
     if not files:
@@ -97,6 +97,8 @@ def _store(uri: str) -> tuple[pafs.FileSystem, str]:
     Errors: InputError for a scheme that nothing installed can read.
     """
     scheme, _, path = uri.partition("://")
+    if not scheme:
+        raise InputError(f"input.paths: {uri}: a URI begins with a scheme, as in s3://bucket/data")
     return _store_of(scheme, path.split("/")[0]), path
 
 

@@ -147,6 +147,9 @@ def test_an_editor_whose_rules_are_all_off_is_no_part_of_the_run(tmp_path):
     ("thresholds", "error"),
     [
         ({"line_with_policy": 3}, "line_with_policy has no threshold to move; null switches it off"),
+        ({"line_too_short": 2.5}, "line_too_short takes a whole number from 0 to 2147483647, or null, got 2.5"),
+        ({"line_too_short": -1}, "line_too_short takes a whole number from 0 to 2147483647, or null, got -1"),
+        ({"line_with_long_word": 2**31}, "line_with_long_word takes a whole number"),
         ({"line_to_short": 3}, "no rule has the reason 'line_to_short'; did you mean 'line_too_short'?"),
     ],
 )

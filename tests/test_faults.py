@@ -198,6 +198,7 @@ def test_a_manifest_that_is_none_is_named(tmp_path, good):
         ({"reason": "x", "signal": "n_words", "min": 1, "if": "n_lines"}, "a condition is true or false, not BIGINT"),
         ({"reason": "x", "when": "input.score = 'high'"}, "Conversion Error"),
         ({"reason": "x", "signal": "n_words", "min": 10**19}, "Conversion Error"),
+        ({"reason": "x", "when": "unnest([true, false])"}, "x: a condition has one value, not 2"),
         ({"reason": "x", "when": "input.nope = 1"}, "the input has no column 'nope'"),
         ({"reason": "empty_text", "when": "true"}, "the reason 'empty_text' is built in"),
         ("gophr", "no rule set 'gophr'; did you mean 'gopher'?"),
@@ -215,6 +216,20 @@ def test_a_condition_that_fails_on_the_data_is_one_line(tmp_path):
     rule = {"reason": "low", "when": "CAST(input.score AS INTEGER) < 3"}
     recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]})
     assert "a condition fails on the data: Conversion Error" in refused(recipe, RecipeError)
+
+
+@pytest.mark.parametrize("name", ["2024-13-45", "!!int one", "[" * 3000 + "]" * 3000])
+def test_a_recipe_that_yaml_itself_cannot_make_values_of_is_one_line(tmp_path, name):
+    (tmp_path / "recipe.yaml").write_text(f"name: {name}\ninput: {{paths: [in]}}\n")
+    assert "recipe.yaml: not YAML: " in refused(tmp_path / "recipe.yaml", RecipeError)
+
+
+def test_no_document_stands_in_an_error(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE * 10] * 2)
+    rule = {"reason": "low", "when": "input.text::INTEGER > 3"}
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]})
+    assert len(refused(recipe, RecipeError)) < 500
+    assert len(refused(recipe, InputError, "tier1.rules=[]", "input.id=text")) < 500
 
 
 def test_a_folder_that_is_no_run_directory_is_not_touched(tmp_path, good):
@@ -296,6 +311,22 @@ def test_linked_files_are_ordered_and_named_by_their_links(tmp_path):
     (tmp_path / "in" / "train-2.parquet").symlink_to("../blobs/gone")
     assert "train-2.parquet: cannot be read as Parquet: [Errno 2]" in refused(recipe, InputError)
     assert carry_out(recipe, "on_error=quarantine")["quarantined"] == ["train-2.parquet"]
+
+
+@pytest.mark.parametrize("place", ["[1]", "a*b", "what?"])
+def test_the_name_of_the_folder_that_curate_is_started_in_is_no_pattern(tmp_path, monkeypatch, place):
+    write_shard(tmp_path / place / "in" / "a.parquet", [PROSE])
+    write_shard(tmp_path / "a-b" / "in" / "b.parquet", [PROSE])
+    monkeypatch.chdir(tmp_path / place)
+    recipe, run = write_recipe(tmp_path, "in/*.parquet")
+    carry_out(recipe)
+    assert documents(run, "file") == [("a.parquet",)]
+
+
+def test_a_file_whose_name_is_no_text_is_named(tmp_path, good):
+    good.rename(good.with_name(os.fsdecode(b"caf\xe9.parquet")))
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert "caf\\udce9.parquet': its name is not UTF-8; rename it" in refused(recipe, InputError)
 
 
 def test_other_runs_within_an_input_folder_are_passed_over(tmp_path, good):
@@ -403,6 +434,21 @@ def test_a_signal_outside_the_measured_groups_is_measured_where_a_rule_names_it(
         (["demo", "--set", "shard_size=99999999999999999999"], "Error: "),
         (["demo", "--set", "name={[1]: 2}"], "Error: "),
         (["demo", "--set", "input.paths=['']"], "Error: input.paths: an empty path"),
+        (["demo", "--set", "seed=2024-13-45"], "Error: --set seed=2024-13-45: '2024-13-45' is not YAML"),
+        (
+            ["demo", "--set", "input.paths=[~no-such-user/x]"],
+            "Error: input.paths: ~no-such-user/x: Could not determine home",
+        ),
+        (["demo", "--set", f"input.paths=[{'a' * 300}]"], f"Error: input.paths: {'a' * 300}: File name too long"),
+        (["demo", "--set", "input.paths=['://']"], "Error: input.paths: ://: a URI begins with a scheme"),
+        (["demo", "--set", "input.paths=['hf://datasets/x']"], "Error: input.paths: hf://datasets/x: Invalid HF URI"),
+        (
+            ["demo", "--set", "input.paths=['file:///*[z-a]']"],
+            "Error: input.paths: file:///*[z-a]: bad character range",
+        ),
+        (["demo", "--set", "input.paths=[{dataset: ''}]"], "Error: "),
+        (["demo", "--set", "input.paths=[{paths: [a], split: test}]"], "Error: "),
+        (["demo", "--set", f"output={'b' * 300}"], f"Error: {'b' * 300}: File name too long; choose another output"),
         (["sql", "nowhere", "SELECT 1"], "Error: nowhere: no run.duckdb: not a run directory"),
         (["verify", "nowhere"], "Error: nowhere: no manifest.json: not a run directory"),
         (["rules", "gofer"], "Error: tier1.rules: no rule set 'gofer'"),

@@ -21,7 +21,8 @@ ROWS = [{"text": f"{PROSE} {k}", "url": f"https://example.org/{k}", "n": k} for 
 
 
 def write_lines(path, rows, codec=None):
-    data = "".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows).encode()
+    data = "".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows)
+    data = data.encode("utf-8", "surrogateescape")
     path.parent.mkdir(parents=True, exist_ok=True)
     if codec == "gzip":
         path.write_bytes(gzip.compress(data))
@@ -115,7 +116,12 @@ def test_types_may_widen_from_block_to_block(tmp_path, monkeypatch):
         ('{"text": "cut o', "a.jsonl: line 21 is not JSON"),
         ("[1, 2]\n", "a.jsonl: line 21 is not a JSON object but a list"),
         ("plain text\n", "a.jsonl: line 21 is not JSON"),
+        ('{"text": "one"} {"text": "two"}\n', "a.jsonl: line 21 is not JSON: Extra data"),
+        ('{"text":\n"on two lines"}\n', "a.jsonl: line 21 is not JSON"),
+        ('{"text": "x", "caf\udce9": 1}\n', "a.jsonl: line 21 has a key that is not UTF-8"),
+        ('{"text": "x", "m": ' + "[" * 2000 + "]" * 2000 + "}\n", "a.jsonl: line 21 is nested too deeply"),
     ],
+    ids=["cut", "list", "text", "two", "half", "key", "deep"],
 )
 def test_a_broken_line_is_named_or_its_file_quarantined(tmp_path, line, problem):
     write_lines(tmp_path / "in" / "a.jsonl", [*ROWS, line])
@@ -128,6 +134,21 @@ def test_a_broken_line_is_named_or_its_file_quarantined(tmp_path, line, problem)
     summary = carry_out(recipe, "on_error=quarantine")
     assert (summary["quarantined"], summary["documents_in"]) == (["a.jsonl"], 20)
     assert command("verify", run).returncode == 0
+
+
+def test_json_lines_without_a_line_have_no_documents_and_are_no_error(tmp_path):
+    write_lines(tmp_path / "in" / "a.jsonl", ["\n", "\n"])
+    write_lines(tmp_path / "in" / "b.jsonl.gz", [], "gzip")
+    write_lines(tmp_path / "in" / "c.jsonl", ROWS)
+    recipe, run = write_recipe(tmp_path, "", input={"paths": [{"paths": [str(tmp_path / "in")], "license": "CC0"}]})
+    assert carry_out(recipe)["documents_in"] == 20
+    assert {license for (license,) in corpus(run, "input.license")} == {"CC0"}
+    (tmp_path / "in" / "c.jsonl").write_text("")
+    with pytest.raises(InputError, match="no documents in the 3 file"):
+        carry_out(recipe)
+    (tmp_path / "in" / "c.jsonl").write_text("{}\n{}\n")
+    with pytest.raises(InputError, match="line 1 and those behind it hold empty objects only"):
+        carry_out(recipe)
 
 
 def test_a_truncated_gzip_file_is_named(tmp_path):
@@ -187,17 +208,36 @@ def test_another_text_column_of_an_entry_is_measured_anew(tmp_path):
         assert documents(run, "kept") == [(kept,)]
 
 
+def test_the_text_of_an_entry_may_be_the_id_under_the_name_it_has_in_the_corpus(tmp_path):
+    path = str(write_shard(tmp_path / "a.parquet", ["x"], b=[PROSE]))
+    recipe, run = write_recipe(tmp_path, "", input={"paths": [{"paths": [path], "text": "b"}], "text": "c", "id": "c"})
+    carry_out(recipe)
+    assert documents(run, "doc_id") == [(PROSE,)]
+
+
+def test_an_error_about_a_column_of_json_lines_names_the_place_of_their_file(tmp_path):
+    path = write_lines(tmp_path / "in" / "a.jsonl", [{"content": PROSE}])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    with pytest.raises(InputError) as told:
+        carry_out(recipe)
+    assert str(told.value) == f"{path}: no column 'text' (has: content); set input.text: content"
+
+
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
         ({"text": "b"}, "has a column 'text' beside 'b'; rename one, or set input.text: b"),
         ({"source": "web"}, "has a column 'source' of its own; leave `source` out of its entry"),
         ({"text": "c"}, "no column 'c' (has: text, b, source); set input.text: text"),
+        ({"text": "b", "in": {"text": "c", "id": "b"}}, "column 'b' is called 'c' in the corpus; set input.id: c"),
+        ({"text": "b", "license": "CC0", "in": {"text": "license"}}, "has a column 'license' of its own; leave"),
     ],
 )
 def test_an_entry_that_does_not_fit_its_file_is_refused(tmp_path, entry, problem):
-    write_shard(tmp_path / "a.parquet", [PROSE], b=["x"], source=["y"])
-    recipe, _ = write_recipe(tmp_path, "", input={"paths": [{"paths": [str(tmp_path / "a.parquet")], **entry}]})
+    path = str(write_shard(tmp_path / "a.parquet", [PROSE], b=["x"], source=["y"]))
+    more = entry.get("in", {})
+    entry = {name: value for name, value in entry.items() if name != "in"}
+    recipe, _ = write_recipe(tmp_path, "", input={"paths": [{"paths": [path], **entry}], **more})
     with pytest.raises(InputError) as told:
         carry_out(recipe)
     assert problem in str(told.value)

@@ -215,6 +215,31 @@ def test_columns_of_any_kind_are_carried_through_unchanged(tmp_path):
     assert table["curate_doc_id"].to_pylist() == [doc_id for (doc_id,) in documents(run, "doc_id")]
 
 
+def test_columns_of_views_are_carried_through_as_what_they_view(tmp_path):
+    views = {
+        "text": pa.array([PROSE, None, "x"], pa.string_view()),
+        "b": pa.array([b"1", None, b"2"], pa.binary_view()),
+    }
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table(views), tmp_path / "in" / "a.parquet")
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    table = pq.read_table(run / "data")
+    assert table.select(["text", "b"]).to_pylist() == [{"text": PROSE, "b": b"1"}, {"text": "x", "b": b"2"}]
+
+
+def test_the_output_of_a_run_on_the_output_of_a_run_can_be_read(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    source = tmp_path / "in"
+    for k in range(3):
+        (tmp_path / str(k)).mkdir()
+        recipe, run = write_recipe(tmp_path / str(k), source)
+        carry_out(recipe)
+        source = run / "data" / "train-00000-of-00001.parquet"
+    ids = [name for name in pq.read_schema(source).names if name.endswith("doc_id")]
+    assert ids == ["doc_id", "curate_doc_id", "curate_curate_doc_id"]
+
+
 def test_shards_with_missing_columns_and_other_string_widths_become_one_schema(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", [PROSE + "a"], score=pa.array([1], pa.int32()))
     write_shard(tmp_path / "in" / "b.parquet", pa.array([PROSE + "b"], pa.large_string()), extra=pa.array(["e"]))

@@ -10,7 +10,7 @@ from test_docs import whole_recipes
 
 from curate.errors import CurateError
 from curate.recipe import parse_recipe
-from curate.rules import resolve
+from curate.rules import resolve, resolve_editors
 from curate.schema import recipe_schema
 from curate.starter import look_around, recipe_lines
 
@@ -31,6 +31,10 @@ GOOD = [
     {"tier1": {"rules": [{"reason": "own", "when": "n_words > 3"}]}},
     {"tier1": {"rules": ["gopher"], "thresholds": {"too_few_words": 30, "too_few_stop_words": None}}},
     {"tier1": {"rules": [RULE], "thresholds": {"own": 4}}},
+    {"input": {"paths": ["a", {"paths": ["b"], "text": "t", "source": "s", "license": "CC0"}]}},
+    {"input": {"paths": [{"dataset": "b", "config": "c", "split": "test", "revision": "main"}]}},
+    {"tier1": {"rules": [RULE | {"signal": "cut_word_ratio"}]}},
+    {"tier1": {"rules": ["c4"], "thresholds": {"line_too_short": 3, "line_with_policy": None}}},
     {"dedup": {"exact": False, "keep": "longest"}},
     {"dedup": {"near": {}}},
     {"dedup": {"near": {"threshold": 0.7, "permutations": 64, "verify": "exact"}}},
@@ -46,6 +50,12 @@ BAD = [
     {"input": {"paths": []}},
     {"input": {"paths": "data"}},
     {"input": {"paths": [3]}},
+    {"input": {"paths": [{}]}},
+    {"input": {"paths": [{"paths": []}]}},
+    {"input": {"paths": [{"dataset": ""}]}},
+    {"input": {"paths": [{"paths": ["a"], "dataset": "b"}]}},
+    {"input": {"paths": [{"paths": ["a"], "split": "test"}]}},
+    {"input": {"paths": [{"paths": ["a"], "txt": "t"}]}},
     {"input": {"paths": ["a"], "txt": "t"}},
     {"shard_size": 0},
     {"shard_size": "10 mb"},
@@ -61,6 +71,8 @@ BAD = [
     {"tier1": {"rules": [RULE | {"reason": "Own"}]}},
     {"tier1": {"rules": [{"reason": "own", "when": "true", "if": "true"}]}},
     {"tier1": {"rules": ["gopher"], "thresholds": {"too_few_words": "30"}}},
+    {"tier1": {"rules": ["c4"], "thresholds": {"line_too_short": 2.5}}},
+    {"tier1": {"rules": ["c4"], "thresholds": {"line_with_policy": 1}}},
     {"tier1": {"rulez": []}},
     {"dedup": {"keep": "worst"}},
     {"dedup": {"near": {"threshold": 1.5}}},
@@ -75,7 +87,9 @@ BAD = [
 def accepted(fields):
     """Whether a run would accept these fields."""
     try:
-        resolve(parse_recipe(fields, "test").tier1)
+        tier1 = parse_recipe(fields, "test").tier1
+        resolve(tier1)
+        resolve_editors(tier1)
     except CurateError:
         return False
     return True

@@ -4,9 +4,8 @@ Reference: the specification in xxHash's repository, doc/xxhash_spec.md.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-from curate.kernels.jit import fold_product, inline, kernel, load_u8_at, load_u32_at, load_u64_at
+from curate.kernels.jit import fold_product, inline, kernel, load_u8_at, load_u32_at, load_u64_at, part
 
 SECRET = np.frombuffer(
     bytes.fromhex(
@@ -25,7 +24,6 @@ PRIME_MX2 = np.uint64(0x9FB21C651E98DF25)
 LANES = np.array(
     [PRIME32_3, PRIME64_1, PRIME64_2, PRIME64_3, PRIME64_4, PRIME32_2, PRIME64_5, PRIME32_1], dtype=np.uint64
 )
-Lanes = npt.NDArray[np.uint64]
 LOW = np.uint64(0xFFFFFFFF)
 STRIPE, STRIPES = 64, 16  # bytes of a stripe, stripes of a block
 LAST_SECRET = len(SECRET) - STRIPE
@@ -99,7 +97,7 @@ def _avalanche_64(h: int) -> int:
     return h ^ (h >> np.uint64(32))
 
 
-@kernel
+@part
 def _swapped(h: int) -> int:
     """The bytes of a number in the other order."""
     swapped = np.uint64(0)
@@ -108,7 +106,7 @@ def _swapped(h: int) -> int:
     return swapped
 
 
-@kernel
+@part
 def _up_to_240(begin: int, size: int) -> int:
     total = np.uint64(size) * PRIME64_1
     for k in range(8):
@@ -119,29 +117,31 @@ def _up_to_240(begin: int, size: int) -> int:
     return _avalanche(total + _mix(begin + size - 16, 136 - 17))
 
 
-@kernel
+@part
 def _long(begin: int, size: int) -> int:
-    lanes = LANES.copy()
-    blocks = (size - 1) // (STRIPE * STRIPES)
-    for block in range(blocks):
-        for k in range(STRIPES):
-            _accumulate(lanes, begin + (block * STRIPES + k) * STRIPE, 8 * k)
-        for k in range(8):
-            lanes[k] = (lanes[k] ^ (lanes[k] >> np.uint64(47)) ^ SECRETS[LAST_SECRET + 8 * k]) * PRIME32_1
-    rest = blocks * STRIPES * STRIPE
-    for k in range((size - 1 - rest) // STRIPE):
-        _accumulate(lanes, begin + rest + k * STRIPE, 8 * k)
-    _accumulate(lanes, begin + size - STRIPE, LAST_SECRET - 7)
     total = np.uint64(size) * PRIME64_1
-    for k in range(4):
-        total += fold_product(lanes[2 * k] ^ SECRETS[11 + 16 * k], lanes[2 * k + 1] ^ SECRETS[19 + 16 * k])
+    for k in range(0, 8, 2):
+        first, second = _lane(begin, size, k), _lane(begin, size, k + 1)
+        total += fold_product(first ^ SECRETS[11 + 8 * k], second ^ SECRETS[19 + 8 * k])
     return _avalanche(total)
 
 
-@kernel
-def _accumulate(lanes: Lanes, i: int, s: int) -> None:
-    for k in range(8):
-        value = load_u64_at(i + 8 * k)
-        keyed = value ^ SECRETS[s + 8 * k]
-        lanes[k ^ 1] += value
-        lanes[k] += (keyed & LOW) * (keyed >> np.uint64(32))
+@part
+def _lane(begin: int, size: int, k: int) -> int:
+    """One of the eight sums over stripes of 64 bytes, which know nothing of each other."""
+    lane = LANES[k]
+    blocks = (size - 1) // (STRIPE * STRIPES)
+    for block in range(blocks):
+        for stripe in range(STRIPES):
+            lane += _stripe(begin + (block * STRIPES + stripe) * STRIPE, k, 8 * stripe)
+        lane = (lane ^ (lane >> np.uint64(47)) ^ SECRETS[LAST_SECRET + 8 * k]) * PRIME32_1
+    rest = blocks * STRIPES * STRIPE
+    for stripe in range((size - 1 - rest) // STRIPE):
+        lane += _stripe(begin + rest + stripe * STRIPE, k, 8 * stripe)
+    return lane + _stripe(begin + size - STRIPE, k, LAST_SECRET - 7)
+
+
+@part
+def _stripe(i: int, k: int, s: int) -> int:
+    keyed = load_u64_at(i + 8 * k) ^ SECRETS[s + 8 * k]
+    return load_u64_at(i + 8 * (k ^ 1)) + (keyed & LOW) * (keyed >> np.uint64(32))
