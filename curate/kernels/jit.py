@@ -50,11 +50,25 @@ def cache_folder() -> str:
 
 def kernel(function: F) -> F:
     """Compile `function` on its first call, without the GIL, kept on disk for later processes."""
+    return _compiled(function)
+
+
+def leaf(function: F) -> F:
+    """As `kernel`, for a function that allocates nothing and is called by kernels very often.
+
+    It does not count references to the arrays it is given, as its caller holds them: the count costs more than a short
+    function does.
+    """
+    return _compiled(function, _nrt=False)
+
+
+def _compiled(function: F, **options: bool) -> F:
     settings: Any = config
+    njit: Any = numba.njit
     before = settings.CACHE_DIR
     settings.CACHE_DIR = cache_folder()
     try:
-        compiled: F = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+        compiled: F = njit(nogil=True, cache=True, error_model="numpy", **options)(function)
     finally:
         settings.CACHE_DIR = before
     return compiled
