@@ -114,16 +114,30 @@ def _checked_bound(reason: str, bound: registry.Bound, whole: bool) -> registry.
 
 
 def _edits_named(tier1: Tier1) -> list[registry.Edit]:
-    """The edits of the named sets in order, each once."""
-    return list(dict.fromkeys(edit for entry in tier1.rules if isinstance(entry, str) for edit in edits_of_set(entry)))
+    """The edits of the named sets in order, each once.
+
+    Errors: RecipeError where two sets have other bounds for one edit, and the recipe's thresholds do not settle it.
+    """
+    found: dict[str, tuple[str, registry.Edit]] = {}
+    for name in (entry for entry in tier1.rules if isinstance(entry, str)):
+        for edit in edits_of_set(name):
+            other, known = found.setdefault(edit.name, (name, edit))
+            for ours, theirs in zip(edit.rules, known.rules, strict=True):
+                if ours != theirs and ours.reason not in tier1.thresholds:
+                    raise RecipeError(
+                        f"tier1.rules: {other} has {theirs.reason}: {theirs.bound}, {name} has {ours.bound}; "
+                        f"name one of the two sets, or set tier1.thresholds.{ours.reason}"
+                    )
+    return [edit for _, edit in found.values()]
 
 
 def edits_of_set(name: str) -> list[registry.Edit]:
-    """The edits that a named set switches on.
+    """The edits that a named set switches on, with the bounds that it gives them.
 
     Errors: RecipeError for a name that is not known.
     """
-    return [registry.edits()[edit] for edit in _known_set(name).get("edits", [])]
+    entries = [{entry: {}} if isinstance(entry, str) else entry for entry in _known_set(name).get("edits", [])]
+    return [registry.with_bounds(registry.edits()[edit], moved) for entry in entries for edit, moved in entry.items()]
 
 
 def _known_set(name: str) -> dict[str, Any]:

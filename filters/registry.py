@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ MODULES = (
     "curate.filters.lines",
     "curate.filters.sentences",
     "curate.filters.repetition",
+    "curate.filters.pieces",
+    "curate.filters.whole_lines",
+    "curate.filters.phrases",
     "curate.filters.raw",
     "curate.filters.duplicates",
     "curate.filters.c4",
@@ -34,7 +37,7 @@ MODULES = (
 
 
 # Groups that are measured only where the recipe needs them; all others always are.
-ON_DEMAND = ("sentences", "repeated_lines", "ngrams", "raw", "hashes")
+ON_DEMAND = ("sentences", "repeated_lines", "ngrams", "pieces", "whole_lines", "phrases", "raw", "hashes")
 
 REASONS = pa.dictionary(pa.int8(), pa.string())
 
@@ -97,7 +100,7 @@ class EditRule:
     reason: str
     cuts: str  # what is cut, with {bound} for the bound
     source: str
-    bound: float | int | None = None  # the published default; None where there is no number to move
+    bound: float | int | None = None  # as published, or as a set has it; None where there is no number to move
 
     def __str__(self) -> str:
         """What is cut, for lists of rules."""
@@ -125,8 +128,15 @@ def cut_table(cuts: Cuts, rules: Sequence[EditRule]) -> pa.Table:
     return pa.Table.from_arrays([cuts.rows, cuts.starts, cuts.ends, nothing, reason], schema=FOUND)
 
 
+def with_bounds(edit: Edit, bounds: Mapping[str, float | int]) -> Edit:
+    """An edit with other bounds for some of its reasons, as a set may want it."""
+    if unknown := bounds.keys() - {rule.reason for rule in edit.rules if rule.bound is not None}:
+        raise TypeError(f"the edit {edit.name} has no bound for {sorted(unknown)}")
+    return replace(edit, rules=tuple(replace(rule, bound=bounds.get(rule.reason, rule.bound)) for rule in edit.rules))
+
+
 def published_bounds(edit: Edit) -> dict[str, Bound]:
-    """The bound of each of an edit's reasons as published."""
+    """The bound of each of an edit's reasons, as published or as the set has it that the edit was taken from."""
     return {rule.reason: True if rule.bound is None else rule.bound for rule in edit.rules}
 
 
@@ -243,7 +253,10 @@ def code_of(functions: Iterable[Callable[..., Any]]) -> str:
 
 
 def rule_sets() -> dict[str, dict[str, Any]]:
-    """The named rule sets: name to {about, edits, rules}, of which `edits` may be missing."""
+    """The named rule sets: name to {about, edits, rules}, of which `edits` may be missing.
+
+    An edit is named, or maps its name to the bounds that the set gives it in the place of the published ones.
+    """
     found = {}
     for path in sorted((Path(__file__).parent / "rules").glob("*.yaml")):
         found[path.stem] = yaml.safe_load(path.read_text("utf-8"))

@@ -113,6 +113,7 @@ def test_all_named_sets_can_stand_in_one_recipe_and_a_rule_that_two_share_counts
     from curate.filters import registry
     from curate.recipe import Tier1
 
-    reasons = [found.reason for found in resolve(Tier1(rules=list(registry.rule_sets())))]
+    settled = {"line_too_short": 4}  # on which c4 and datatrove_c4 are not of one mind
+    reasons = [found.reason for found in resolve(Tier1(rules=list(registry.rule_sets()), thresholds=settled))]
     assert len(reasons) == len(set(reasons))
     assert "too_many_words_cut" in reasons

@@ -131,6 +131,14 @@ def test_a_text_has_as_many_words_as_the_docs_say():
     assert kernels.count_words(pa.array(list(examples)))["words"].to_pylist() == list(examples.values())
 
 
+def test_a_text_has_as_many_pieces_as_the_docs_say():
+    section = text_of("signals.md").split("## What is a piece")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(.*)` \| ([0-9]+) \|", section, re.MULTILINE)
+    texts, numbers = [text.replace("\\|", "|") for text, _ in rows], [int(n) for _, n in rows]
+    assert len(texts) >= 10
+    assert kernels.count_pieces(pa.array(texts))["pieces"].to_pylist() == numbers
+
+
 @pytest.mark.parametrize("name", list(registry.rule_sets()))
 def test_every_rule_of_every_named_set_stands_in_the_docs_with_its_bound(name):
     rows = table_rows(text_of("rules.md").split(f"## The set `{name}`")[1].split("\n## ")[0])
@@ -154,6 +162,13 @@ def test_every_line_rule_stands_in_the_docs_with_what_it_cuts_and_its_bound(edit
 def test_every_set_says_in_the_docs_which_edits_it_switches_on():
     for name in registry.rule_sets():
         section = text_of("rules.md").split(f"## The set `{name}`")[1].split("\n## ")[0]
+        moved = {
+            (rule.reason, str(rule.bound))
+            for edit in edits_of_set(name)
+            for rule, published in zip(edit.rules, registry.edits()[edit.name].rules, strict=True)
+            if rule != published
+        }
+        assert moved == set(re.findall(r"`(\w+): (\S+)` in the edit", section))
         named = set(re.findall(r"\[`(\w+)`\]\(edits\.md#", section))
         assert named == {edit.name for edit in edits_of_set(name)}
 

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from curate import kernels
 from curate.edits import apply_edits, find_edits
+from curate.errors import RecipeError
 from curate.filters import registry
 from curate.kernels.c4 import POLICY_PHRASES
 from curate.kernels.refinedweb import ANYWHERE, AT_BEGINNING, AT_END, COUNTED
 from curate.kernels.unicode import CLASS_BLOCKS, CLASS_INDEX, SPACELESS
+from curate.recipe import Tier1
+from curate.rules import resolve, resolve_editors
 
 MARK = r"\[(?:[0-9]*|edit|citation needed)\]"
 PIECES = [
@@ -318,3 +321,26 @@ def test_lines_that_two_editors_cut_go_once_and_without_a_gap():
     table = find_edits(texts, editors)
     assert apply_edits(texts, table).to_pylist() == ["This line is good and stays."]
     assert table["reason"].to_pylist() == ["line_in_capitals", "line_of_one_word"]
+
+
+def test_a_set_gives_an_edit_bounds_of_its_own():
+    [editor] = resolve_editors(Tier1(rules=["datatrove_c4"]))
+    assert dict(editor.bounds) == bounds_of("c4_lines", line_too_short=3)
+
+
+def test_two_sets_with_other_bounds_for_an_edit_are_refused_unless_the_recipe_settles_it():
+    sets = ["c4", "datatrove_c4"]
+    expected = (
+        "tier1.rules: c4 has line_too_short: 5, datatrove_c4 has 3; "
+        "name one of the two sets, or set tier1.thresholds.line_too_short"
+    )
+    with pytest.raises(RecipeError) as told:
+        resolve(Tier1(rules=sets))
+    assert str(told.value) == expected
+    [editor] = resolve_editors(Tier1(rules=sets, thresholds={"line_too_short": 4}))
+    assert dict(editor.bounds)["line_too_short"] == 4
+
+
+def test_a_set_cannot_give_an_edit_a_bound_that_it_has_not():
+    with pytest.raises(TypeError, match=r"the edit c4_lines has no bound for \['citation_mark'\]"):
+        registry.with_bounds(registry.edits()["c4_lines"], {"citation_mark": 1})

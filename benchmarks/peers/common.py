@@ -4,9 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,9 +41,9 @@ def make_environment() -> None:
     shutil.copy(wanted, installed)
 
 
-def known_sets(asked: Sequence[str]) -> list[str]:
-    """The sets asked for, or else all that can be compared, of those that curate has."""
-    return [name for name in FILTER_OF if name in registry.rule_sets() and (not asked or name in asked)]
+def known_sets(asked: Iterable[str]) -> list[str]:
+    """Those of the sets asked for that curate has."""
+    return [name for name in asked if name in registry.rule_sets()]
 
 
 def select(folders: Sequence[Path], number: int) -> pa.Table:
@@ -61,13 +60,13 @@ def select(folders: Sequence[Path], number: int) -> pa.Table:
     return pa.Table.from_pylist([row for row, _ in zip(turns, range(number), strict=False)])
 
 
-def write_recipe(path: Path, documents: Path, rules: Sequence[Any], thresholds: Mapping[str, Any], run: Path) -> Path:
+def write_recipe(path: Path, documents: Path, rules: Sequence[str], run: Path) -> Path:
     """A recipe that judges documents by rules and does nothing else."""
     path.write_text(json.dumps({
         "name": "peers",
         "output": str(run),
         "input": {"paths": [str(documents)]},
-        "tier1": {"rules": list(rules), "thresholds": dict(thresholds)},
+        "tier1": {"rules": list(rules)},
         "dedup": {"exact": False},
         "allow_empty": True,
     }))  # fmt: skip

@@ -19,7 +19,6 @@ and its output.
 
 import argparse
 import random
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -64,7 +63,9 @@ def main(corpora: Sequence[Path], number: int) -> None:
             dropped = pq.read_table(out)["row"].to_pylist()
             recall, precision = judge(set(dropped), alike)
             speed = f"{len(texts) / seconds:,.0f}"
-            print(f"| {tool} | {seconds:.1f} | {speed} | {len(dropped):,} | {recall:.3f} | {precision:.3f} |", flush=True)
+            print(
+                f"| {tool} | {seconds:.1f} | {speed} | {len(dropped):,} | {recall:.3f} | {precision:.3f} |", flush=True
+            )
 
 
 def corpus(folders: Sequence[Path], number: int) -> list[str]:

@@ -6,9 +6,10 @@ CORPUS is a Parquet file or a folder of such files with a column `text`; default
 (default: 2,000) are taken in turn from all files, in the order of the files' names. The first call installs datatrove
 into benchmarks/peers/.venv.
 
-Each set is carried out by `curate run`, each filter runs on its own on the raw text. Two tables are printed: how many
-verdicts agree, with our set as published and made to judge as datatrove does (see THEIR_BOUNDS); and the reasons of
-both sides where verdicts differ. Then come examples: names and counts, no text.
+Each filter, with its defaults, is compared with the set that follows the same paper and with the set named after
+datatrove, where there is one. Each set is carried out by `curate run`, each filter runs on its own on the raw text. Two
+tables are printed: how many verdicts agree; and the reasons of both sides where they differ. Then come examples: names
+and counts, no text.
 """
 
 import argparse
@@ -28,16 +29,7 @@ from common import FILTER_OF, PYTHON, THEIRS, curate_run, known_sets, make_envir
 
 import curate.sample
 from curate.inspect import connect
-from curate.rules import named_set
 
-# What makes a set judge as datatrove does, where that has another bound on a signal (None switches its rule off)
-# or another notion of a word: `input.alpha_word_ratio` is what datatrove counts, punctuation marks being words too.
-THEIR_BOUNDS: dict[str, dict[str, float | None]] = {
-    "gopher": {"alpha_word_ratio": None},
-    "c4": {"n_sentences": 5},
-    "fineweb": {"duplicate_line_character_ratio": 0.01},
-}
-THEIR_RULES = {"gopher": [{"reason": "too_few_alpha_tokens", "when": "input.alpha_word_ratio < 0.8"}]}
 ENOUGH_WORDS = 50  # as gopher asks for: the other filters are made for what it leaves
 
 
@@ -68,30 +60,30 @@ class Comparison:
 
 def main(corpora: Sequence[Path], number: int, sets: Sequence[str], examples: int) -> None:
     """Print the tables."""
-    compared = compare(select(corpora, number), known_sets(sets))
-    columns = ["set", "judged", "documents", "both keep", "both drop", "only curate drops", "only datatrove drops"]
+    compared = compare(select(corpora, number), known_sets(sets or FILTER_OF))
+    columns = ["set", "filter", "documents", "both keep", "both drop", "only curate drops", "only datatrove drops"]
     columns += ["agreement", f"of {ENOUGH_WORDS} words and more"]
     print(f"| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|")
-    for (name, how), found in compared.items():
+    for (name, filtering), found in compared.items():
         counts = [found.count(*keeps) for keeps in ((True, True), (False, False), (False, True), (True, False))]
         cells = [f"{count:,}" for count in [len(found.documents), *counts]]
         cells += [f"{found.agreement(words):.1%}" for words in (0, ENOUGH_WORDS)]
-        print(f"| `{name}` | {how} | {' | '.join(cells)} |")
-    print("\n| set | judged | curate | datatrove | documents |\n|---|---|---|---|---|")
-    for (name, how), found in compared.items():
+        print(f"| `{name}` | `{filtering}` | {' | '.join(cells)} |")
+    print("\n| set | curate | datatrove | documents |\n|---|---|---|---|")
+    for (name, _), found in compared.items():
         for (ours, theirs), differing in found.differences().items():
-            print(f"| `{name}` | {how} | `{ours}` | `{theirs}` | {len(differing):,} |")
-    for (name, how), found in compared.items():
+            print(f"| `{name}` | `{ours}` | `{theirs}` | {len(differing):,} |")
+    for (name, _), found in compared.items():
         for (ours, theirs), differing in found.differences().items():
             for document in differing[:examples]:
                 facts = {k: v for k, v in document.items() if k not in ("ours", "theirs")}
-                print(f"\n{name} {how}: curate {ours}, datatrove {theirs}: {facts}", end="")
+                print(f"\n{name}: curate {ours}, datatrove {theirs}: {facts}", end="")
     print()
 
 
 def compare(documents: pa.Table, names: Sequence[str]) -> dict[tuple[str, str], Comparison]:
-    """Verdicts of both sides on `documents` (name, text), by set and by how ours judges: as published, as datatrove."""
+    """Verdicts of both sides on `documents` (name, text), by our set and the filter it is compared with."""
     make_environment()
     found = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -99,20 +91,14 @@ def compare(documents: pa.Table, names: Sequence[str]) -> dict[tuple[str, str], 
         path, out = scratch / "documents.parquet", scratch / "theirs.parquet"
         pq.write_table(documents, path)
         subprocess.run([str(PYTHON), str(THEIRS), "verdicts", str(path), str(out), *names], check=True)
-        counts = pq.read_table(out)
-        theirs = counts.to_pylist()
-        pq.write_table(documents.append_column("alpha_word_ratio", counts["alpha_word_ratio"]), path)
+        theirs = pq.read_table(out).to_pylist()
         for name in names:
-            bounds = THEIR_BOUNDS.get(name, {})
-            theirs_too = {r.reason: bounds[r.rule.signal] for r in named_set(name) if r.rule.signal in bounds}
-            for how, thresholds in (("as published", {}), ("as datatrove", theirs_too)):
-                if how == "as published" or thresholds:
-                    rules = [name, *(THEIR_RULES.get(name, []) if thresholds else [])]
-                    recipe = write_recipe(scratch / "recipe.yaml", path, rules, thresholds, scratch / f"{name} {how}")
-                    found[name, how] = Comparison([
-                        {**ours, "theirs": their[name], "datatrove": {k: their[k] for k in COUNTS}}
-                        for ours, their in zip(our_verdicts(recipe), theirs, strict=True)
-                    ])  # fmt: skip
+            for ours in known_sets([name, f"datatrove_{name}"]):
+                recipe = write_recipe(scratch / "recipe.yaml", path, [ours], scratch / ours)
+                found[ours, FILTER_OF[name]] = Comparison([
+                    {**our, "theirs": their[name], "datatrove": {k: their[k] for k in COUNTS}}
+                    for our, their in zip(our_verdicts(recipe), theirs, strict=True)
+                ])  # fmt: skip
     return found
 
 

@@ -46,7 +46,7 @@ OUR_MB = 100
 def main(corpora: Sequence[Path], number: int, sets: Sequence[str]) -> None:
     """Print one table: a line a set, and one for all of them in one pipeline."""
     make_environment()
-    names = known_sets(sets)
+    names = known_sets(sets or FILTER_OF)
     documents = select(corpora, number)
     copies = math.ceil(OUR_MB * 1e6 / documents["text"].nbytes)
     print(f"{len(documents):,} documents, {megabytes(documents['text']):.1f} MB; for curate {copies} times\n")
@@ -120,7 +120,7 @@ def cost_of_run(documents: Path, chosen: Sequence[str], scratch: Path) -> float:
     seconds = []
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            recipe = write_recipe(Path(folder) / "recipe.yaml", documents, chosen, {}, Path(folder) / "run")
+            recipe = write_recipe(Path(folder) / "recipe.yaml", documents, chosen, Path(folder) / "run")
             seconds.append(cost_once(curate_run(recipe)))
     return min(seconds)
 

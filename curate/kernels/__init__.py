@@ -7,10 +7,12 @@ from curate.kernels.jit import code_digest
 from curate.kernels.lines import count_lines
 from curate.kernels.normalise import normalised
 from curate.kernels.phrases import count_phrases
+from curate.kernels.pieces import count_pieces
 from curate.kernels.refinedweb import address_cuts, refinedweb_cuts
 from curate.kernels.repetition import count_ngrams, count_repeated_lines
 from curate.kernels.sentences import count_sentences
 from curate.kernels.some_words import number_of_words
+from curate.kernels.whole_lines import count_whole_lines
 from curate.kernels.words import count_words
 
 __all__ = [
@@ -21,8 +23,10 @@ __all__ = [
     "count_lines",
     "count_ngrams",
     "count_phrases",
+    "count_pieces",
     "count_repeated_lines",
     "count_sentences",
+    "count_whole_lines",
     "count_words",
     "divide",
     "normalised",
