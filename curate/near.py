@@ -8,6 +8,7 @@ nothing new is to be compared. DuckDB holds the bands, and spills; memory holds 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -20,7 +21,7 @@ from curate.corpus import Source, Unit, read_documents
 from curate.edits import apply_edits, find_edits
 from curate.filters import registry
 from curate.filters.duplicates import Bands, choose_bands
-from curate.kernels.minhash import band_keys, estimate, jaccard, shingle_sets
+from curate.kernels.minhash import Values, band_keys, estimates, jaccard, shingle_sets, values_of
 from curate.kernels.survivors import stars, survivors
 from curate.ledger import Part, write_part
 from curate.measure import Reading, texts_of
@@ -32,6 +33,8 @@ SHINGLES = "shingles"  # the sets of documents whose similarity an estimate leav
 BORDER = 0.1  # how far from the threshold an estimate leaves it in doubt: with 128 values, nearly three deviations
 BATCH_ROWS = 1 << 14
 KEYS_AT_ONCE = 1 << 23  # of a band, that are held in memory
+PAIRS_AT_ONCE = 1 << 18  # whose signatures are
+ROW_BITS = 40
 HALF, LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 Numbers = npt.NDArray[np.int64]
@@ -119,7 +122,7 @@ def _candidates(table: str, bands: Bands, known: Pairs, connection: duckdb.DuckD
     return edges[0][~np.isin(edges[0], _packed(known.first, known.second), assume_unique=True)]
 
 
-def _distinct(keys: Keys) -> Keys:
+def _distinct(keys: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Sorted keys without repeats; `np.unique` takes ten times as long."""
     keys.sort()
     fresh = np.ones(len(keys), dtype=bool)
@@ -137,55 +140,71 @@ def _compared(
     connection: duckdb.DuckDBPyConnection,
 ) -> Pairs:  # fmt: skip
     """Candidates with their similarity: by signatures, and by the sets of shingles where the recipe asks for it."""
-    pairs = pa.table({"first": (candidates & LOW).astype(np.int64), "second": (candidates >> HALF).astype(np.int64)})
-    first, second, similarity = _joined(pairs, signatures, "minhash", run, connection)
+    first, second = (candidates & LOW).astype(np.int64), (candidates >> HALF).astype(np.int64)
+    similarity = np.empty(len(first), dtype=np.float32)
+    for some in (slice(k, k + PAIRS_AT_ONCE) for k in range(0, len(first), PAIRS_AT_ONCE)):
+        ranks = _distinct(np.r_[first[some], second[some]])
+        values = _signatures_of(ranks, run, signatures, connection)
+        similarity[some] = estimates(values, *(np.searchsorted(ranks, side[some]) for side in (first, second)))
     doubtful = {
         "signature": np.zeros(len(first), bool),
         "border": np.abs(similarity - np.float32(near.threshold)) <= BORDER,
         "exact": np.ones(len(first), bool),
     }[near.verify]
     if doubtful.any():
-        chosen = pa.table({"first": first[doubtful], "second": second[doubtful]})
-        _load_members(chosen, connection)
-        parts = sets(connection.sql("SELECT file_no, row FROM members ORDER BY file_no, row").to_arrow_table())
-        _, _, similarity[doubtful] = _joined(chosen, parts, SHINGLES, run, connection)
+        similarity[doubtful] = _exact(first[doubtful], second[doubtful], run, sets, connection)
     return Pairs(first, second, similarity, doubtful)
 
 
-def _load_members(pairs: pa.Table, connection: duckdb.DuckDBPyConnection) -> None:
-    """Table `members`: the documents in some pairs."""
-    connection.register("paired", pairs)
+def _signatures_of(
+    ranks: Numbers, run: Path, signatures: Sequence[Part], connection: duckdb.DuckDBPyConnection
+) -> Values:
+    """The signatures of documents, a row each."""
+    connection.register("wanted", pa.table({"rank": ranks, "place": np.arange(len(ranks))}))
+    found = connection.sql("SELECT file_no, row, place FROM ranked JOIN wanted USING (rank)").to_arrow_table()
+    keys, places = _place_keys(found), found["place"].to_numpy()
+    order = np.argsort(keys)
+    keys, places = keys[order], places[order]
+    values = np.empty((len(ranks), 0), dtype=np.uint32)
+    for part in signatures:
+        for batch in pq.ParquetFile(run / part.path).iter_batches(BATCH_ROWS):
+            here = values_of(batch["minhash"])
+            if values.shape[1] != here.shape[1]:
+                values = np.empty((len(ranks), here.shape[1]), dtype=np.uint32)
+            held = np.searchsorted(keys, batch_keys := _place_keys(batch))
+            hit = np.flatnonzero(keys[np.minimum(held, len(keys) - 1)] == batch_keys)
+            values[places[held[hit]]] = here[hit]
+    return values
+
+
+def _place_keys(documents: pa.Table | pa.RecordBatch) -> Numbers:
+    """File and row as one number."""
+    keys: Numbers = documents["file_no"].to_numpy().astype(np.int64) << ROW_BITS | documents["row"].to_numpy()
+    return keys
+
+
+def _exact(
+    first: Numbers, second: Numbers, run: Path, sets: CollectSets, connection: duckdb.DuckDBPyConnection
+) -> Similarities:
+    """The similarity of pairs, sorted by second and first, from the sets of their documents' shingles."""
+    connection.register("paired", pa.table({"first": first, "second": second}))
     connection.execute(
-        """CREATE OR REPLACE TEMP TABLE members AS
+        """CREATE TEMP TABLE members AS
         FROM ranked SEMI JOIN (SELECT first AS rank FROM paired UNION SELECT second FROM paired) USING (rank)"""
     )
-
-
-def _joined(
-    pairs: pa.Table, parts: Sequence[Part], column: str, run: Path, connection: duckdb.DuckDBPyConnection
-) -> tuple[Numbers, Numbers, Similarities]:
-    """Pairs sorted by second and first, with the similarity that a column of their documents' parts tells."""
-    similarity = {"minhash": _estimated, SHINGLES: jaccard}[column]
-    _load_members(pairs, connection)
+    parts = sets(connection.sql("SELECT file_no, row FROM members ORDER BY file_no, row").to_arrow_table())
     source = read_parquet(run / part.path for part in parts)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE known AS SELECT rank, {column} FROM {source} JOIN members USING (file_no, row)"
+        f"CREATE TEMP TABLE known AS SELECT rank, {SHINGLES} FROM {source} JOIN members USING (file_no, row)"
     )
     found = connection.sql(
-        f"""SELECT first, second, a.{column}, b.{column} FROM paired
+        f"""SELECT first, second, a.{SHINGLES}, b.{SHINGLES} FROM paired
         JOIN known a ON a.rank = first JOIN known b ON b.rank = second"""
     )
-    columns = [[batch[0], batch[1], similarity(batch[2], batch[3])] for batch in found.to_arrow_reader(BATCH_ROWS)]
+    columns = [[batch[0], batch[1], jaccard(batch[2], batch[3])] for batch in found.to_arrow_reader(BATCH_ROWS)]
     connection.execute("DROP TABLE known; DROP TABLE members")
-    first, second, similar = (np.concatenate([batch[k].to_numpy() for batch in columns]) for k in range(3))
-    order = np.lexsort((first, second))
-    return first[order], second[order], similar[order]
-
-
-def _estimated(first: pa.Array, second: pa.Array) -> pa.Array:
-    """`estimate` of signatures as DuckDB returns them."""
-    width = pa.binary(len(first[0].as_py()))
-    return estimate(first.cast(width), second.cast(width))
+    first, second, similarity = (np.concatenate([batch[k].to_numpy() for batch in columns]) for k in range(3))
+    return similarity[np.lexsort((first, second))]
 
 
 def _dropped(pairs: Pairs, threshold: float) -> Numbers:

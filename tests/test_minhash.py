@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_kernels import TEXTS
 from test_repetition import SAMPLE
 
-from curate.kernels.minhash import band_keys, binary_rows, estimate, jaccard, minhash, shingle_sets, values_of
+from curate.kernels.minhash import band_keys, binary_rows, estimates, jaccard, minhash, shingle_sets, values_of
 from curate.kernels.unicode import SPACELESS, class_of
 from curate.kernels.xxh3 import xxh3_64
 
@@ -111,9 +111,6 @@ def test_similarity_is_shared_elements_by_all_elements(pairs):
 
 
 def test_an_estimate_is_the_share_of_equal_values():
-    values = np.zeros((2, 8), dtype=np.uint32)
-    other = values.copy()
-    other[1, :2] = 1
-    a, b = (binary_rows(v, np.zeros(2, bool)) for v in (values, other))
-    assert estimate(a, b).to_pylist() == [1.0, 0.75]
-    assert estimate(a.slice(1), b.slice(1)).to_pylist() == [0.75]
+    values = np.zeros((3, 8), dtype=np.uint32)
+    values[2, :2] = 1
+    assert estimates(values, np.array([0, 0, 1]), np.array([1, 2, 2])).tolist() == [1.0, 0.75, 0.75]

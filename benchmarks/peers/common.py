@@ -25,20 +25,21 @@ FILTER_OF = {
 }
 
 
-def make_environment() -> None:
-    """Install datatrove into its own environment, unless it is there as requirements.txt asks for it."""
-    wanted, installed = HERE / "requirements.txt", ENVIRONMENT / "requirements.txt"
+def make_environment(environment: Path = ENVIRONMENT, wanted: Path = HERE / "requirements.txt") -> Path:
+    """Install tools into an environment of their own, unless it is there as a file asks for it; its Python."""
+    python, installed = environment / "bin" / "python", environment / "requirements.txt"
     if installed.exists() and installed.read_text() == wanted.read_text():
-        return
+        return python
     uv = shutil.which("uv")
     if uv:
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT)], check=True)
-        install = [uv, "pip", "install", "--quiet", "--python", str(PYTHON)]
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)], check=True)
+        install = [uv, "pip", "install", "--quiet", "--python", str(python)]
     else:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
-        install = [str(PYTHON), "-m", "pip", "install", "--quiet"]
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+        install = [str(python), "-m", "pip", "install", "--quiet"]
     subprocess.run([*install, "--requirement", str(wanted)], check=True)
     shutil.copy(wanted, installed)
+    return python
 
 
 def known_sets(asked: Iterable[str]) -> list[str]:

@@ -83,13 +83,9 @@ def band_keys(signatures: pa.Array, bands: int, rows: int) -> list[pa.Array]:
     return [pa.array(keys[k]) for k in range(bands)]
 
 
-def estimate(first: pa.Array, second: pa.Array) -> pa.Array:
-    """Estimated Jaccard similarity (float32) of pairs: the share of values in which two signatures agree.
-
-    In:     two arrays of fixed_size_binary of one width and length, without nulls.
-    """
-    a, b = values_of(first), values_of(second)
-    return pa.array((_agreeing(a, b) / max(1, a.shape[1])).astype(np.float32))
+def estimates(values: Values, first: Offsets, second: Offsets) -> npt.NDArray[np.float32]:
+    """Estimated Jaccard similarity of pairs of signatures (rows of values): the share of values in which they agree."""
+    return (_agreeing(values, first, second) / max(1, values.shape[1])).astype(np.float32)
 
 
 def jaccard(first: pa.Array, second: pa.Array) -> pa.Array:
@@ -270,13 +266,14 @@ def _keys(values: Bytes, bands: int, width: int) -> Hashes:
 
 
 @kernel
-def _agreeing(first: Values, second: Values) -> Offsets:
+def _agreeing(values: Values, first: Offsets, second: Offsets) -> Offsets:
     agreeing = np.zeros(len(first), dtype=np.int64)
-    for row in range(len(first)):
+    for pair in range(len(first)):
+        a, b = values[first[pair]], values[second[pair]]
         same = np.int64(0)
-        for k in range(first.shape[1]):
-            same += first[row, k] == second[row, k]
-        agreeing[row] = same
+        for k in range(values.shape[1]):
+            same += a[k] == b[k]
+        agreeing[pair] = same
     return agreeing
 
 
