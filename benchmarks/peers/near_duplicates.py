@@ -12,9 +12,9 @@ signature. Recall: of the pairs at 0.8 and more, those of which not both documen
 that a tool drops, those that are as similar as that to one that stays.
 
 What is measured: CPU seconds, user and system, of a process from a Parquet file to the rows to be dropped; the least of
-three, less those for a file of the first 200 documents, which are imports and compiled kernels. "curate" is the map that
-takes signatures and the search of `curate run`, pairs in doubt verified by their texts; not its other measurements, its
-index and its output.
+three, less those for a file of the first 200 documents, which are imports and compiled kernels. "curate" is the map
+that takes signatures and the search of `curate run`, pairs in doubt verified by their texts; not its other
+measurements, its index and its output.
 """
 
 import argparse
