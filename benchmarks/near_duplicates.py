@@ -26,7 +26,7 @@ from curate.inspect import connect
 from curate.kernels.minhash import binary_rows, minhash
 from curate.ledger import Part, write_part
 from curate.measure import SIGNATURES
-from curate.near import find_near
+from curate.near import Signatures, find_near
 from curate.recipe import Near
 from curate.tables import scratch_database
 
@@ -112,7 +112,9 @@ def scaled(folder: str, listed: str) -> None:
         database.execute("CREATE TEMP TABLE exact (file_no INTEGER, row BIGINT)")
         started, clock = time.process_time(), time.monotonic()
         order = "coarse_score DESC, position, row"
-        pairs = find_near(NEAR.model_copy(update={"verify": "signature"}), order, run, parts, refuse, database, "x")
+        pairs = find_near(
+            NEAR.model_copy(update={"verify": "signature"}), order, run, [Signatures(run, parts)], refuse, database, "x"
+        )
         seconds, clock = time.process_time() - started, time.monotonic() - clock
         [dropped] = database.execute("SELECT count(*) FROM near").fetchone() or [0]
     rows = sum(part.rows for part in parts)

@@ -7,11 +7,13 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from curate.earlier import load_earlier
 from curate.errors import InputError, RecipeError, shortened
 from curate.filters import registry
 from curate.ledger import Ledger, Part, write_part
 from curate.measure import DOCUMENTS, SIGNATURES
-from curate.near import CollectSets, find_near
+from curate.near import CollectSets, Signatures, find_near
+from curate.plan import Plan
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, condition
 from curate.sql import first_line, literal, quoted, read_parquet
@@ -35,9 +37,8 @@ SURVIVOR_ORDER = {
 
 
 def decide(
-    recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule], excluded: Sequence[str],
-    sets: CollectSets, connection: duckdb.DuckDBPyConnection, digest: str,
-) -> list[Part]:  # fmt: skip
+    recipe: Recipe, plan: Plan, ledger: Ledger, sets: CollectSets, connection: duckdb.DuckDBPyConnection, digest: str
+) -> list[Part]:
     """Decide every document and commit the decisions, sorted by input order, and the pairs compared.
 
     `sets` reads the texts of documents again whose similarity an estimate leaves in doubt.
@@ -47,8 +48,10 @@ def decide(
 
     Errors: InputError for ids that clash or are null; RecipeError for a condition that fails on the data.
     """
+    groups = plan.groups
     load_files(connection, ledger)
-    connection.execute("CREATE TEMP TABLE excluded AS SELECT DISTINCT unnest(?::VARCHAR[]) AS value", [list(excluded)])
+    excluded = [list(plan.excluded)]
+    connection.execute("CREATE TEMP TABLE excluded AS SELECT DISTINCT unnest(?::VARCHAR[]) AS value", excluded)
     texts = read_parquet(ledger.run / part.path for part in ledger.of(DOCUMENTS, groups[DOCUMENTS]))
     connection.execute(f"CREATE TEMP VIEW texts AS FROM {texts} SEMI JOIN files USING (file_no)")
     if recipe.input.id is not None:
@@ -57,19 +60,17 @@ def decide(
     parts_of_corpus = list(ranges(ledger, groups))
     load_signals(connection, ledger, groups)
     types = signal_types(connection)
-    connection.execute(judged_sql(recipe, rules, types))
+    connection.execute(judged_sql(recipe, plan.rules, types))
+    load_earlier(plan.earlier, recipe.dedup.exact, connection)
     if recipe.dedup.exact or recipe.dedup.near:
         connection.execute(f"CREATE TEMP TABLE passing ({', '.join(passing_columns(recipe))})")
+        connection.execute(f"INSERT INTO passing BY NAME SELECT {EARLIER_PASSING} FROM earlier")
         with _conditions_on_data():
             for found in parts_of_corpus:
                 load_signals(connection, ledger, groups, found.parts)
                 connection.execute(f"INSERT INTO passing {passing_sql(recipe, found.place)}")
     connection.execute(exact_sql(recipe))
-    pairs = []
-    if near := recipe.dedup.near:
-        signatures = ledger.of(SIGNATURES, groups[SIGNATURES])
-        order = SURVIVOR_ORDER[recipe.dedup.keep]
-        pairs = [find_near(near, order, ledger.run, signatures, sets, connection, digest)]
+    pairs = [_near_part(recipe, plan, ledger, sets, connection, digest)] if recipe.dedup.near else []
     connection.execute(duplicates_sql(recipe))
 
     def decided() -> Iterator[pa.Table]:
@@ -79,6 +80,21 @@ def decide(
                 yield connection.sql(decisions_sql(found.place)).to_arrow_table()
 
     return [*_write_decisions(recipe, ledger, decided(), digest), *pairs]
+
+
+def _near_part(
+    recipe: Recipe, plan: Plan, ledger: Ledger, sets: CollectSets, connection: duckdb.DuckDBPyConnection, digest: str
+) -> Part:
+    """Table `near`, and the part with the pairs compared for it."""
+    assert recipe.dedup.near is not None
+    own = Signatures(ledger.run, ledger.of(SIGNATURES, plan.groups[SIGNATURES]))
+    others = [Signatures(run.ledger.run, run.parts(SIGNATURES), run.first_file_no) for run in plan.earlier]
+    return find_near(recipe.dedup.near, survivor_order(recipe), ledger.run, [*others, own], sets, connection, digest)
+
+
+def survivor_order(recipe: Recipe) -> str:
+    """SQL by which documents are ranked: those that an earlier run kept, and then the best first."""
+    return f"position < 0 DESC, {SURVIVOR_ORDER[recipe.dedup.keep]}"
 
 
 def repeated_sql(recipe: Recipe) -> str:
@@ -144,6 +160,7 @@ def reasons_sql(conditions: Mapping[str, str]) -> str:
     return f"list_filter([\n                {cases}\n            ], lambda reason: reason IS NOT NULL)"
 
 
+EARLIER_PASSING = "* EXCLUDE (doc_id), (-2147483648 - file_no)::INTEGER AS position"  # before all others, run by run
 PASSING = ("file_no INTEGER", "position INTEGER", "row BIGINT", "n_bytes BIGINT", "coarse_score FLOAT")
 HASHES = tuple(f"{text}_hash_{half} UBIGINT" for text in ("text", "normal") for half in ("high", "low"))
 
@@ -180,9 +197,9 @@ def exact_sql(recipe: Recipe) -> str:
                 text_hash_high = first_value(text_hash_high) OVER best
                     AND text_hash_low = first_value(text_hash_low) OVER best AS same_text
             FROM copied
-            WINDOW best AS (PARTITION BY normal_hash_high, normal_hash_low ORDER BY {SURVIVOR_ORDER[recipe.dedup.keep]})
+            WINDOW best AS (PARTITION BY normal_hash_high, normal_hash_low ORDER BY {survivor_order(recipe)})
         )
-        SELECT file_no, row, survivor_file_no, survivor_row, same_text FROM ranked WHERE place > 1"""
+        SELECT file_no, row, survivor_file_no, survivor_row, same_text FROM ranked WHERE place > 1 AND file_no >= 0"""
 
 
 def duplicates_sql(recipe: Recipe) -> str:
@@ -197,10 +214,13 @@ def duplicates_sql(recipe: Recipe) -> str:
             SELECT file_no, row, survivor_file_no, survivor_row, 'near', 'near_duplicate', similarity FROM near"""
     return f"""
         CREATE TEMP TABLE duplicates AS
-        SELECT found.file_no, found.row, duplicate_stage, duplicate_reason, similarity, doc_id AS duplicate_of
+        SELECT found.file_no, found.row, duplicate_stage,
+            duplicate_reason || if(survivor_file_no < 0, '_of_earlier_run', '') AS duplicate_reason,
+            similarity, doc_id AS duplicate_of
         FROM ({found}
         ) found JOIN (
             SELECT file_no, row, {doc_id_sql(recipe)} AS doc_id FROM texts LEFT JOIN repeated USING (file_no, row)
+            UNION ALL SELECT file_no, row, doc_id FROM earlier
         ) survivor ON survivor.file_no = survivor_file_no AND survivor.row = survivor_row"""
 
 

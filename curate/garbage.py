@@ -13,7 +13,7 @@ from curate.errors import RunError, disk_error
 from curate.files import ASIDE
 from curate.inputs import FOLDER
 from curate.ledger import Ledger, Part, locked, read_ledger
-from curate.manifests.verify import read_manifest
+from curate.manifests.reading import read_manifest
 from curate.measure import DOCUMENTS
 from curate.near import PAIRS
 from curate.shards import DATA

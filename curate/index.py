@@ -78,7 +78,10 @@ def build_index(
 
 def _pairs_sql(ledger: Ledger) -> str:
     """The view of all pairs of duplicates: each copy with its survivor, and whatever pairs were found nearly equal."""
-    copies = "SELECT doc_id, duplicate_of, similarity, reason, true AS exact FROM decisions WHERE stage = 'exact'"
+    copies = (
+        "SELECT doc_id, duplicate_of, similarity, reason, stage = 'exact' AS exact FROM decisions "
+        "WHERE stage = 'exact' OR reason = 'near_duplicate_of_earlier_run'"
+    )
     parts = ledger.of(PAIRS)
     if not parts:
         return f"CREATE VIEW duplicate_pairs AS {copies}"

@@ -5,7 +5,7 @@ Once some of these are dropped themselves, those that were compared with them ar
 nothing new is to be compared. DuckDB holds the bands, and spills; memory holds a piece of a band, and compared pairs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,24 @@ CollectSets = Callable[[pa.Table], Sequence[Part]]  # parts of SHINGLES with the
 
 
 @dataclass(frozen=True)
+class Signatures:
+    """The signatures of a run: its own, or those of an earlier one."""
+
+    run: Path
+    parts: Sequence[Part]
+    first_file_no: int = 0  # that its file 0 has in the tables; of earlier runs, negative
+
+    def batches(self) -> Iterator[tuple[Numbers, Numbers, pa.Array]]:
+        """Number of the file, row and signature of some documents at a time, those without one left out."""
+        step = -1 if self.first_file_no < 0 else 1
+        for part in self.parts:
+            for batch in pq.ParquetFile(self.run / part.path).iter_batches(BATCH_ROWS):
+                found = batch.filter(batch["minhash"].is_valid())
+                file_nos = self.first_file_no + step * found["file_no"].to_numpy().astype(np.int64)
+                yield file_nos, found["row"].to_numpy(), found["minhash"]
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Compared documents by rank, `first` the better one, sorted by second and first."""
 
@@ -62,12 +80,13 @@ NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.fl
 
 
 def find_near(
-    near: Near, survivor_order: str, run: Path, signatures: Sequence[Part], sets: CollectSets,
+    near: Near, survivor_order: str, run: Path, signatures: Sequence[Signatures], sets: CollectSets,
     connection: duckdb.DuckDBPyConnection, digest: str,
 ) -> Part:  # fmt: skip
     """Table `near` (file_no, row, survivor_file_no, survivor_row, similarity), and a part with all compared pairs.
 
-    Reads the tables `passing` and `exact`; `survivor_order` ranks the documents, the best first.
+    Reads the tables `passing` and `exact`; `survivor_order` ranks the documents, those of earlier runs and then the
+    best first.
     """
     bands = choose_bands(near.threshold, near.permutations)
     connection.execute(
@@ -77,38 +96,40 @@ def find_near(
             FROM passing ANTI JOIN exact USING (file_no, row)
         ) ORDER BY file_no, row"""
     )
-    _load_bands(bands, run, signatures, connection)
+    [[earlier]] = connection.execute("SELECT count(*) FROM ranked WHERE file_no < 0").fetchall()
+    _load_bands(bands, signatures, connection)
     pairs = NO_PAIRS
     dropped = np.zeros(0, np.int64)
     table = "bands"
-    while len(fresh := _candidates(table, bands, pairs, connection)):
-        pairs = pairs.plus(_compared(fresh, near, run, signatures, sets, connection))
+    while len(fresh := _candidates(table, bands, pairs, earlier, connection)):
+        pairs = pairs.plus(_compared(fresh, near, run, signatures, sets, earlier, connection))
         dropped = _dropped(pairs, near.threshold)
         table = _bands_of(_orphans(pairs, dropped), connection)
     _load_near(pairs, dropped, connection)
     return _pairs_part(pairs, run, digest, connection)
 
 
-def _load_bands(bands: Bands, run: Path, signatures: Sequence[Part], connection: duckdb.DuckDBPyConnection) -> None:
+def _load_bands(bands: Bands, signatures: Sequence[Signatures], connection: duckdb.DuckDBPyConnection) -> None:
     """Table `bands`: the rank of each document that has a signature, and its key in each band."""
     keys = ", ".join(f"key_{k} UBIGINT" for k in range(bands.count))
     connection.execute(f"CREATE TEMP TABLE bands (rank BIGINT, {keys})")
-    for part in signatures:
-        for batch in pq.ParquetFile(run / part.path).iter_batches(BATCH_ROWS):
-            found = batch.filter(batch["minhash"].is_valid())
-            columns = band_keys(found["minhash"], bands.count, bands.rows)
-            named = {f"key_{k}": column for k, column in enumerate(columns)}
-            connection.register("keyed", pa.table({"file_no": found["file_no"], "row": found["row"], **named}))
-            for file_no in np.unique(found["file_no"].to_numpy()).tolist():  # `ranked` is sorted, so little is read
-                rows = found["row"].to_numpy()[found["file_no"].to_numpy() == file_no]
-                connection.execute(
-                    f"INSERT INTO bands SELECT rank, {', '.join(named)} FROM keyed JOIN (FROM ranked WHERE file_no = "
-                    f"{file_no} AND row BETWEEN {rows[0]} AND {rows[-1]}) USING (file_no, row)"
-                )
+    for file_nos, rows, minhash in (batch for source in signatures for batch in source.batches()):
+        columns = band_keys(minhash, bands.count, bands.rows)
+        named = {f"key_{k}": column for k, column in enumerate(columns)}
+        connection.register("keyed", pa.table({"file_no": file_nos, "row": rows, **named}))
+        for file_no in np.unique(file_nos).tolist():  # `ranked` is sorted, so little of it is read
+            here = rows[file_nos == file_no]
+            connection.execute(
+                f"INSERT INTO bands SELECT rank, {', '.join(named)} FROM keyed JOIN (FROM ranked WHERE file_no = "
+                f"{file_no} AND row BETWEEN {here.min()} AND {here.max()}) USING (file_no, row)"
+            )
 
 
-def _candidates(table: str, bands: Bands, known: Pairs, connection: duckdb.DuckDBPyConnection) -> Keys:
-    """Pairs to be compared: in each band of a table each document with the best one of its key; sorted."""
+def _candidates(table: str, bands: Bands, known: Pairs, earlier: int, connection: duckdb.DuckDBPyConnection) -> Keys:
+    """Pairs to be compared: in each band of a table each document with the best one of its key; sorted.
+
+    Documents of earlier runs, which rank first, are not compared with each other.
+    """
     [[rows]] = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
     pieces = -(-rows // KEYS_AT_ONCE)
     edges = [_packed(np.zeros(0, np.int64), np.zeros(0, np.int64))]
@@ -119,6 +140,7 @@ def _candidates(table: str, bands: Bands, known: Pairs, connection: duckdb.DuckD
             first, second = stars(found["rank"].to_numpy(), found[key].to_numpy())
             edges.append(_packed(first, second))
         edges = [_distinct(np.concatenate(edges))]
+    edges[0] = edges[0][edges[0] >> HALF >= np.uint64(earlier)]
     return edges[0][~np.isin(edges[0], _packed(known.first, known.second), assume_unique=True)]
 
 
@@ -136,50 +158,50 @@ def _packed(first: Numbers, second: Numbers) -> Keys:
 
 
 def _compared(
-    candidates: Keys, near: Near, run: Path, signatures: Sequence[Part], sets: CollectSets,
+    candidates: Keys, near: Near, run: Path, signatures: Sequence[Signatures], sets: CollectSets, earlier: int,
     connection: duckdb.DuckDBPyConnection,
 ) -> Pairs:  # fmt: skip
-    """Candidates with their similarity: by signatures, and by the sets of shingles where the recipe asks for it."""
+    """Candidates with their similarity: by signatures, and by the sets of shingles where the recipe asks for it.
+
+    Of the documents of earlier runs there are only signatures.
+    """
     first, second = (candidates & LOW).astype(np.int64), (candidates >> HALF).astype(np.int64)
     similarity = np.empty(len(first), dtype=np.float32)
     for some in (slice(k, k + PAIRS_AT_ONCE) for k in range(0, len(first), PAIRS_AT_ONCE)):
         ranks = _distinct(np.r_[first[some], second[some]])
-        values = _signatures_of(ranks, run, signatures, connection)
+        values = _signatures_of(ranks, signatures, connection)
         similarity[some] = estimates(values, *(np.searchsorted(ranks, side[some]) for side in (first, second)))
     doubtful = {
         "signature": np.zeros(len(first), bool),
         "border": np.abs(similarity - np.float32(near.threshold)) <= BORDER,
         "exact": np.ones(len(first), bool),
-    }[near.verify]
+    }[near.verify] & (first >= earlier)
     if doubtful.any():
         similarity[doubtful] = _exact(first[doubtful], second[doubtful], run, sets, connection)
     return Pairs(first, second, similarity, doubtful)
 
 
-def _signatures_of(
-    ranks: Numbers, run: Path, signatures: Sequence[Part], connection: duckdb.DuckDBPyConnection
-) -> Values:
+def _signatures_of(ranks: Numbers, signatures: Sequence[Signatures], connection: duckdb.DuckDBPyConnection) -> Values:
     """The signatures of documents, a row each."""
     connection.register("wanted", pa.table({"rank": ranks, "place": np.arange(len(ranks))}))
     found = connection.sql("SELECT file_no, row, place FROM ranked JOIN wanted USING (rank)").to_arrow_table()
-    keys, places = _place_keys(found), found["place"].to_numpy()
+    keys, places = _place_keys(found["file_no"].to_numpy(), found["row"].to_numpy()), found["place"].to_numpy()
     order = np.argsort(keys)
     keys, places = keys[order], places[order]
     values = np.empty((len(ranks), 0), dtype=np.uint32)
-    for part in signatures:
-        for batch in pq.ParquetFile(run / part.path).iter_batches(BATCH_ROWS):
-            here = values_of(batch["minhash"])
-            if values.shape[1] != here.shape[1]:
-                values = np.empty((len(ranks), here.shape[1]), dtype=np.uint32)
-            held = np.searchsorted(keys, batch_keys := _place_keys(batch))
-            hit = np.flatnonzero(keys[np.minimum(held, len(keys) - 1)] == batch_keys)
-            values[places[held[hit]]] = here[hit]
+    for file_nos, rows, minhash in (batch for source in signatures for batch in source.batches()):
+        here = values_of(minhash)
+        if values.shape[1] != here.shape[1]:
+            values = np.empty((len(ranks), here.shape[1]), dtype=np.uint32)
+        held = np.searchsorted(keys, batch_keys := _place_keys(file_nos, rows))
+        hit = np.flatnonzero(keys[np.minimum(held, len(keys) - 1)] == batch_keys)
+        values[places[held[hit]]] = here[hit]
     return values
 
 
-def _place_keys(documents: pa.Table | pa.RecordBatch) -> Numbers:
+def _place_keys(file_nos: npt.NDArray[Any], rows: Numbers) -> Numbers:
     """File and row as one number."""
-    keys: Numbers = documents["file_no"].to_numpy().astype(np.int64) << ROW_BITS | documents["row"].to_numpy()
+    keys: Numbers = (file_nos.astype(np.int64) << ROW_BITS) + rows
     return keys
 
 

@@ -70,7 +70,7 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
                 remove_asides(directory)  # of workers that were killed
                 build_index(recipe, ledger, plan.groups, stages, plan.inputs, plan.files, database)
             manifest = build_manifest(
-                recipe, ledger, plan.groups, plan.rules, plan.reading.editors, stages, plan.inputs
+                recipe, ledger, plan.groups, plan.rules, plan.reading.editors, stages, plan.inputs, plan.earlier
             )
             write_json(directory / "manifest.json", manifest)
         except (KeyboardInterrupt, duckdb.InterruptException) as error:
@@ -126,7 +126,7 @@ def decide_stage(
     if not is_decided(recipe, ledger, digest):
         decide.check_measured(plan.rules, ledger, plan.groups, database)
         sets = sets_of(plan, ledger, engine, log)
-        parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, sets, database, digest)
+        parts = decide.decide(recipe, plan, ledger, sets, database, digest)
         _unfinish(ledger.run)
         for group in (near.PAIRS, near.SHINGLES, decide.DECISIONS):
             ledger.put(group, [part for part in parts if part.group == group])

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
+from curate.earlier import Earlier, open_earlier
 from curate.engine import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters import registry
@@ -34,6 +35,7 @@ class Plan:
     rules: tuple[ResolvedRule, ...]
     excluded: tuple[str, ...]
     quarantine: bool  # or stop at a file that cannot be read
+    earlier: tuple[Earlier, ...]  # runs that have kept documents already
 
     @property
     def sources(self) -> dict[int, Source]:
@@ -56,6 +58,7 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
         raise RecipeError(
             f"tier1.rules: {cutting} cuts lines, and chats (input.messages) come out unchanged; remove it"
         )
+    earlier = open_earlier(recipe)
     root, files = open_inputs(recipe, ledger, engine, log, preview)
     inputs = unified_schema(list(files.values()))
     signals, named = columns_named(rules)
@@ -69,7 +72,7 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
     log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
     quarantine = recipe.on_error == "quarantine"
-    return Plan(root, files, units, inputs, reading, groups, tuple(rules), excluded, quarantine)
+    return Plan(root, files, units, inputs, reading, groups, tuple(rules), excluded, quarantine, earlier)
 
 
 def open_inputs(

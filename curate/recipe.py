@@ -31,7 +31,6 @@ NOT_BUILT: dict[str, Any] = {
     "tier1.pii": "off",
     "tier1.decontaminate": None,
     "dedup.lines": None,
-    "dedup.against": [],
     "dedup.keep_signatures": True,
     "reference": [],
     "tier2": None,
@@ -248,7 +247,7 @@ class Dedup(Section):
     near: Near | None = Field(default=None, description="drop documents that nearly equal another; {} has defaults")
     lines: Lines | None = None
     keep: Literal["best", "first", "longest"] = Field(default="best", description="which copy of a duplicate survives")
-    against: list[str] = []
+    against: list[str] = Field(default=[], description="run directories whose kept documents are not kept again")
     keep_signatures: bool = True
 
 

@@ -159,7 +159,7 @@ def _decide_and_write(
     database: duckdb.DuckDBPyConnection,
 ) -> None:  # fmt: skip
     with found.timed("decide"):
-        parts = decide.decide(recipe, ledger, plan.groups, plan.rules, plan.excluded, sets, database, "sample")
+        parts = decide.decide(recipe, plan, ledger, sets, database, "sample")
     parts = [part for part in parts if part.group == decide.DECISIONS]
     ledger.put(decide.DECISIONS, parts)
     found.stages = count_stages(ledger, database)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from curate import decide, shards
 from curate.corpus import Unit
+from curate.earlier import load_earlier
 from curate.edits import apply_edits
 from curate.errors import RecipeError
 from curate.filters import registry
@@ -47,12 +48,13 @@ class Step:
 def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     """The digest of the decisions: all that they depend on."""
     return digest_of([
-        registry.code_of([decide.decide, find_near, choose_bands, resolve]),
+        registry.code_of([decide.decide, find_near, load_earlier, choose_bands, resolve]),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],
         [part.sha256 for group, group_digest in plan.groups.items() for part in ledger.of(group, group_digest)],
         [(file.file_no, file.path, file.error is None) for file in ledger.files],
         plan.excluded,
+        [(run.name, run.manifest) for run in plan.earlier],
     ])  # fmt: skip
 
 

@@ -7,13 +7,13 @@ import duckdb
 import pyarrow as pa
 
 import curate
+from curate.earlier import Earlier
 from curate.filters.registry import Editor
 from curate.ledger import Ledger
+from curate.manifests.reading import MANIFEST_VERSION
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule
 from curate.shards import DATA, content_of, output_schema
-
-MANIFEST_VERSION = 1
 
 
 def stage_counts(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -> list[dict[str, Any]]:
@@ -40,6 +40,7 @@ def stage_counts(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -
 def build_manifest(
     recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule],
     editors: Sequence[Editor], stages: Sequence[Mapping[str, Any]], inputs: pa.Schema,
+    earlier: Sequence[Earlier],
 ) -> dict[str, Any]:  # fmt: skip
     """Everything of a finished run that does not depend on when and where it ran."""
     contents = content_of(ledger.of("documents", groups["documents"]))
@@ -63,6 +64,7 @@ def build_manifest(
             for found in rules
         ],
         "edits": [{"name": editor.name, "bounds": dict(editor.bounds)} for editor in editors],
+        "against": [{"name": run.name, "manifest_sha256": run.manifest} for run in earlier],
         "stages": [dict(stage) for stage in stages],
         "tokenizer": recipe.tokenizer,
         "totals": {

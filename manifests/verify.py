@@ -1,6 +1,5 @@
 """Does a run directory still hold what its manifest and snapshot say?"""
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,29 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus import Unit, read_rows
-from curate.errors import InputError, RunError
+from curate.errors import InputError
 from curate.files import sha256_of
 from curate.ledger import KnownFile, read_ledger
-from curate.manifests.manifest import MANIFEST_VERSION
+from curate.manifests.reading import read_manifest
 from curate.measure import content_hash
 from curate.storage import is_remote
-
-
-def read_manifest(run: Path) -> dict[str, Any]:
-    """The manifest of a finished run.
-
-    Errors: RunError where there is none.
-    """
-    try:
-        manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text("utf-8"))
-        if manifest.get("manifest_version") != MANIFEST_VERSION:
-            raise ValueError(f"not a manifest of version {MANIFEST_VERSION}")
-    except FileNotFoundError:
-        what = "the run did not finish; run it again" if (run / "ledger").is_dir() else "not a run directory"
-        raise RunError(f"{run}: no manifest.json: {what}") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{run}/manifest.json: {error}; run again to rebuild it") from None
-    return manifest
 
 
 def verify(run: Path, threads: int) -> list[str]:

@@ -33,7 +33,7 @@ from rules import cost
 from curate.kernels.minhash import minhash, shingle_sets
 from curate.ledger import Part, write_part
 from curate.measure import SIGNATURES
-from curate.near import SHINGLES, find_near
+from curate.near import SHINGLES, Signatures, find_near
 from curate.recipe import Near
 from curate.tables import scratch_database
 
@@ -121,7 +121,7 @@ def ours(documents: str, out: str) -> None:
             count = file.metadata.num_rows
             database.execute(f"CREATE TEMP TABLE passing AS SELECT 0 AS file_no, range AS row FROM range({count})")
             database.execute("CREATE TEMP TABLE exact (file_no INTEGER, row BIGINT)")
-            find_near(NEAR, "row", run, parts, sets, database, "x")
+            find_near(NEAR, "row", run, [Signatures(run, parts)], sets, database, "x")
             dropped = database.sql("SELECT row FROM near ORDER BY row").to_arrow_table()
     pq.write_table(dropped, out)
 

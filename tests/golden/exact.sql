@@ -9,6 +9,6 @@
                 text_hash_high = first_value(text_hash_high) OVER best
                     AND text_hash_low = first_value(text_hash_low) OVER best AS same_text
             FROM copied
-            WINDOW best AS (PARTITION BY normal_hash_high, normal_hash_low ORDER BY coarse_score DESC, position, row)
+            WINDOW best AS (PARTITION BY normal_hash_high, normal_hash_low ORDER BY position < 0 DESC, coarse_score DESC, position, row)
         )
-        SELECT file_no, row, survivor_file_no, survivor_row, same_text FROM ranked WHERE place > 1
+        SELECT file_no, row, survivor_file_no, survivor_row, same_text FROM ranked WHERE place > 1 AND file_no >= 0

@@ -1,0 +1,92 @@
+"""What earlier runs kept, from their ledgers alone: documents that equal one of these are not kept again.
+
+In the tables of a run they stand beside its own documents, under negative numbers of files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from curate.errors import RecipeError
+from curate.files import sha256_of
+from curate.ledger import Ledger, Part, read_ledger
+from curate.manifests.reading import read_manifest
+from curate.recipe import Recipe
+from curate.sql import literal, read_parquet
+
+FILE_BITS = 20  # of a file's number within its run
+NAMES = ("normal_hash_high", "normal_hash_low", "text_hash_high", "text_hash_low")
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A finished run that another is held against."""
+
+    number: int  # among those that the recipe names
+    name: str  # stands before the ids of its documents
+    ledger: Ledger
+    groups: dict[str, str]  # group to digest
+    manifest: str  # its hash: what the run kept
+
+    @property
+    def first_file_no(self) -> int:
+        """The number of its file 0 in another run's tables; further ones are less."""
+        return -(self.number << FILE_BITS) - 1
+
+    def parts(self, group: str) -> list[Part]:
+        """The parts of a group."""
+        return self.ledger.of(group, self.groups.get(group))
+
+
+def open_earlier(recipe: Recipe) -> tuple[Earlier, ...]:
+    """The runs of `dedup.against`.
+
+    Errors: RunError for a folder that is no finished run; RecipeError for one that cannot be compared with.
+    """
+    found: list[Earlier] = []
+    for place in map(Path, recipe.dedup.against):
+        manifest = read_manifest(place)
+        _check(recipe, place, manifest)
+        if manifest["name"] in {known.name for known in found}:
+            raise RecipeError(
+                f"dedup.against: two runs are named {manifest['name']!r}; documents are told by that name"
+            )
+        digest = sha256_of(place / "manifest.json")
+        found.append(Earlier(len(found), manifest["name"], read_ledger(place), manifest["signal_groups"], digest))
+    return tuple(found)
+
+
+def _check(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> None:
+    """Refuse a run that is this one, or that measured other things by which documents are compared."""
+    if place.resolve() == recipe.run_directory.resolve():
+        raise RecipeError(f"dedup.against: {place} is the run itself; name earlier ones")
+    if recipe.dedup.exact and "hashes" not in manifest["signal_groups"]:
+        raise RecipeError(
+            f"dedup.against: {place} has no hashes: it ran with dedup.exact: false; run it again with true"
+        )
+    if near := recipe.dedup.near:
+        had = manifest["recipe"]["dedup"]["near"]
+        if had is None or any(had[name] != getattr(near, name) for name in ("permutations", "shingle")):
+            what = f"permutations: {near.permutations}, shingle: {near.shingle}"
+            raise RecipeError(
+                f"dedup.against: {place} has no signatures with {what}; run it again with dedup.near: {{{what}}}"
+            )
+
+
+def load_earlier(earlier: Sequence[Earlier], exact: bool, connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `earlier` (file_no, row, doc_id and, if `exact`, the hashes): what the runs kept."""
+    hashes = "".join(f", {name} UBIGINT" for name in NAMES if exact)
+    connection.execute(f"CREATE TEMP TABLE earlier (file_no INTEGER, row BIGINT, doc_id VARCHAR{hashes})")
+    for run in earlier:
+        decisions = read_parquet(run.ledger.run / part.path for part in run.ledger.of("decisions"))
+        source = f"(SELECT file_no, row, doc_id FROM {decisions} WHERE kept)"
+        if exact:
+            measured = read_parquet(run.ledger.run / part.path for part in run.parts("hashes"))
+            source += f" JOIN (SELECT file_no, row, {', '.join(NAMES)} FROM {measured}) USING (file_no, row)"
+        connection.execute(
+            f"INSERT INTO earlier BY NAME SELECT * REPLACE ({run.first_file_no} - file_no AS file_no, "
+            f"{literal(run.name + ':')} || doc_id AS doc_id) FROM {source}"
+        )
