@@ -36,7 +36,7 @@ TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it is UTF-8, and the user's id
 INPUT = "input"  # the input columns that rules, strata and exclusions name
 EDITS = "edits"
-WARM = pa.array(["Warm the kernels[1]. é", None, "你好"])
+WARM = ("Warm the kernels[1]. é", None, "你好")  # no Arrow array: making one imports pandas, see `spare_pandas`
 RAW_HASH = ("raw_hash_high", "raw_hash_low")
 
 
@@ -287,7 +287,7 @@ def compile_kernels(groups: Iterable[str], editors: Sequence[registry.Editor]) -
             mark_compiled(group)
     for editor in editors:
         if not is_compiled(editor.name):
-            apply_edits(WARM, find_edits(WARM, [editor]))
+            apply_edits(pa.array(WARM), find_edits(pa.array(WARM), [editor]))
             mark_compiled(editor.name)
 
 
@@ -300,4 +300,4 @@ def load_kernels() -> None:
 
 def _call_kernels(group: str) -> None:
     for signal in registry.groups()[group]:
-        signal(WARM)
+        signal(pa.array(WARM))
