@@ -1,21 +1,23 @@
 """Measure the speed of kernels, runs and starts, and write docs/benchmarks.md.
 
-Usage: python benchmarks/speed.py [FOLDER]
+Usage: python benchmarks/speed.py [PLACE ...]
 
-FOLDER holds Parquet files with a column `text`; default: the packaged sample. Its documents are repeated, each time
-with another first line, until they make one of about 150 MB, and one ten times as large. Figures are CPU seconds of
-all processes of a command (user and system), because machines are shared: the best of five for kernels, single runs
-else.
+A PLACE is a Parquet file with a column `text`, or a folder with such files; default: the packaged sample. Kernels are
+measured on its documents as they are. For whole runs they are repeated, each time with another first line, until they
+make a corpus of about 150 MB, and one ten times as large. Figures are CPU seconds of all processes of a command (user
+and system), because machines are shared: the best of five for kernels, single runs else.
 """
 
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,13 +33,14 @@ PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BASE_MB = 150
 
 
-def main(folder: Path) -> None:
+ALL_SETS = ["gopher", "gopher_repetition", "c4", "fineweb", "refinedweb"]
+
+
+def main(places: Sequence[Path]) -> None:
     """Print and write the page."""
-    texts = [
-        text for path in sorted(folder.rglob("*.parquet")) for text in pq.read_table(path, columns=["text"])["text"]
-    ]
-    texts = [text.as_py() for text in texts if text.is_valid]
-    lines = [HEAD.format(source=folder.name, documents=len(texts), machine=machine())]
+    texts = [text for place in places for path in _files(place) for text in _texts(path)]
+    source = ", ".join(f"`{place.name}`" for place in places)
+    lines = [HEAD.format(source=source, documents=len(texts), machine=machine())]
     lines += kernel_table(pa.array(texts))
     with tempfile.TemporaryDirectory() as scratch:
         lines += run_table(texts, Path(scratch))
@@ -47,10 +50,18 @@ def main(folder: Path) -> None:
     print(page)
 
 
+def _files(place: Path) -> list[Path]:
+    return sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
+
+
+def _texts(path: Path) -> list[str]:
+    return [text for text in pq.read_table(path, columns=["text"])["text"].to_pylist() if text is not None]
+
+
 HEAD = """# Benchmarks
 
 Written by `make bench` ([benchmarks/speed.py](../benchmarks/speed.py)); the targets are those the project set itself.
-Corpus: the {documents:,} documents of `{source}`, repeated with distinct first lines. Machine: {machine}.
+Corpus: the {documents:,} documents of {source}; whole runs repeat them with distinct first lines. Machine: {machine}.
 Speeds are megabytes (10^6 bytes) of text per CPU second, user and system time of all processes together.
 """
 
@@ -67,7 +78,8 @@ def kernel_table(texts: pa.Array) -> list[str]:
     rows.append(("`content_hashes` (text and normalised text)", [content_hashes], None))
     everything = [signal for signals in registry.groups().values() for signal in signals]
     rows.append(("all signals, with their ratios", everything, None))
-    rows.append(("edits of `c4_lines`, found and made", [c4_edited], None))
+    rows += [(f"edits of `{name}`, found and made", [partial(edited, names=[name])], None) for name in registry.edits()]
+    rows.append((f"all rule sets together ({names_of(ALL_SETS)}): cut, applied, measured", [as_all_sets_need], 40))
     lines = ["## Kernels", "", "| kernel | MB per CPU s | target |", "|---|---|---|"]
     for name, functions, target in rows:
         seconds = best_of_five(lambda functions=functions: [f(batch) for batch in batches for f in functions])
@@ -75,11 +87,24 @@ def kernel_table(texts: pa.Array) -> list[str]:
     return [*lines, ""]
 
 
-def c4_edited(batch: pa.Array) -> pa.Array:
-    """A batch as the set `c4` edits it."""
-    edit = registry.edits()["c4_lines"]
-    editor = registry.Editor(edit.name, tuple(registry.published_bounds(edit).items()))
-    return apply_edits(batch, find_edits(batch, [editor]))
+def edited(batch: pa.Array, names: Sequence[str]) -> pa.Array:
+    """A batch as these edits leave it, with their published bounds."""
+    edits = [registry.edits()[name] for name in names]
+    editors = [registry.Editor(edit.name, tuple(registry.published_bounds(edit).items())) for edit in edits]
+    return apply_edits(batch, find_edits(batch, editors))
+
+
+def as_all_sets_need(batch: pa.Array) -> None:
+    """Edit a batch and measure every signal, as a run with all these sets does: they need all groups there are."""
+    cut = edited(batch, ["c4_lines", "refinedweb_lines"])
+    for signals in registry.groups().values():
+        for signal in signals:
+            signal(batch if signal.raw else cut)
+
+
+def names_of(sets: Sequence[str]) -> str:
+    """Rule sets, as the page writes them."""
+    return ", ".join(f"`{name}`" for name in sets)
 
 
 def best_of_five(work: Callable[[], object]) -> float:
@@ -94,30 +119,36 @@ def best_of_five(work: Callable[[], object]) -> float:
 
 
 def run_table(texts: list[str], scratch: Path) -> list[str]:
-    """Whole runs with gopher and exact duplicates, over the base corpus and one ten times as large."""
+    """Whole runs with exact duplicates, over the base corpus and, with gopher, over one ten times as large."""
     copies = max(1, round(BASE_MB * 1e6 / sum(len(text.encode()) for text in texts)))
-    results = []
-    for name, times in (("base", 1), ("tenfold", 10)):
-        size = write_corpus(texts, copies * times, scratch / name)
-        results.append((size, *run(scratch, name)))
-    (size, cpu, wall, memory), (size10, cpu10, wall10, memory10) = results
+    sizes = {
+        name: write_corpus(texts, copies * times, scratch / name) for name, times in (("base", 1), ("tenfold", 10))
+    }
+    runs = [(["gopher"], "base", 25), (["gopher"], "tenfold", 25), (ALL_SETS, "base", 20)]
     lines = [
-        "## Whole run: `gopher` and exact duplicates",
+        "## Whole runs, with exact duplicates",
         "",
-        "| corpus | CPU s | MB per CPU s | target | wall s | peak MB |",
+        "| rule sets | corpus | CPU s | MB per CPU s | target | wall s | peak MB |",
+        "|---|---|---|---|---|---|---|",
     ]
-    lines += ["|---|---|---|---|---|---|"]
-    for mb, seconds, clock, peak in results:
-        lines.append(f"| {mb:,.0f} MB | {seconds:,.1f} | {mb / seconds:.1f} | 25 | {clock:,.1f} | {peak:,.0f} |")
-    lines += ["", f"Per further megabyte: {(size10 - size) / (cpu10 - cpu):.1f} MB per CPU second. "]
-    lines += [
-        f"The tenfold corpus takes {cpu10 / cpu:.1f} times the CPU time and {wall10 / wall:.1f} times the wall time"
-    ]
-    lines += [
-        f"(target: at most 10.5); peak memory of the largest process goes from {memory:,.0f} to {memory10:,.0f} MB.",
+    results = []
+    for sets, name, target in runs:
+        if name == "base":
+            run(scratch, name, sets)  # compiles what is not compiled yet
+        cpu, wall, peak = run(scratch, name, sets)
+        mb = sizes[name]
+        results.append((mb, cpu, wall, peak))
+        row = f"{mb:,.0f} MB | {cpu:,.1f} | {mb / cpu:.1f} | {target} | {wall:,.1f} | {peak:,.0f}"
+        lines.append(f"| {names_of(sets)} | {row} |")
+    (size, cpu, wall, peak), (size10, cpu10, wall10, peak10), _ = results
+    return [
+        *lines,
+        "",
+        f"Per further megabyte, with `gopher`: {(size10 - size) / (cpu10 - cpu):.1f} MB per CPU second.",
+        f"The tenfold corpus takes {cpu10 / cpu:.1f} times the CPU time and {wall10 / wall:.1f} times the wall time",
+        f"(target: at most 10.5); peak memory of the largest process goes from {peak:,.0f} to {peak10:,.0f} MB.",
         "",
     ]
-    return lines
 
 
 def write_corpus(texts: list[str], copies: int, folder: Path) -> float:
@@ -134,14 +165,15 @@ def write_corpus(texts: list[str], copies: int, folder: Path) -> float:
     return size / 1e6
 
 
-def run(scratch: Path, name: str) -> tuple[float, float, float]:
-    """CPU seconds, wall seconds and peak megabytes of `curate run` over a folder."""
+def run(scratch: Path, name: str, sets: Sequence[str]) -> tuple[float, float, float]:
+    """CPU seconds, wall seconds and peak megabytes of a fresh `curate run` over a folder."""
+    shutil.rmtree(scratch / f"run-{name}", ignore_errors=True)
     recipe = scratch / f"{name}.yaml"
     recipe.write_text(json.dumps({
         "name": name,
         "output": str(scratch / f"run-{name}"),
         "input": {"paths": [str(scratch / name)]},
-        "tier1": {"rules": ["gopher"]},
+        "tier1": {"rules": list(sets)},
     }))  # fmt: skip
     # A process between, so that its children's usage is that of this run alone.
     code = (
@@ -189,4 +221,4 @@ def machine() -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(curate.sample.__path__[0]))
+    main([Path(place) for place in sys.argv[1:] or curate.sample.__path__])

@@ -39,7 +39,7 @@ INPUT = "input"  # the input columns that rules, strata and exclusions name
 EDITS = "edits"
 SIGNATURES = "signatures"  # MinHash values, by which near duplicates are found
 APART = (EDITS, SIGNATURES)  # what is no column of the table of signals
-WARM = pa.array(["Warm the kernels[1]. é", None, "你好"])
+WARM = ("Warm the kernels[1]. é", None, "你好")  # no Arrow array: making one imports pandas, see `spare_pandas`
 RAW_HASH = ("raw_hash_high", "raw_hash_low")
 
 
@@ -295,7 +295,7 @@ def compile_kernels(groups: Iterable[str], editors: Sequence[registry.Editor]) -
             mark_compiled(group)
     for editor in editors:
         if not is_compiled(editor.name):
-            apply_edits(WARM, find_edits(WARM, [editor]))
+            apply_edits(pa.array(WARM), find_edits(pa.array(WARM), [editor]))
             mark_compiled(editor.name)
 
 
@@ -308,8 +308,8 @@ def load_kernels() -> None:
 
 def _call_kernels(group: str) -> None:
     if group == SIGNATURES:
-        minhash(WARM, 1, 1)
-        shingle_sets(WARM, 1)
+        minhash(pa.array(WARM), 1, 1)
+        shingle_sets(pa.array(WARM), 1)
         return
     for signal in registry.groups()[group]:
-        signal(WARM)
+        signal(pa.array(WARM))

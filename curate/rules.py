@@ -225,6 +225,7 @@ def _columns_in(expression: str, reason: str) -> list[list[str]]:
     return [names for names in columns if names[0] not in parameters]
 
 
+@cache
 def _parse(query: str) -> dict[str, Any]:
     with duckdb.connect() as connection:
         row = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()

@@ -252,6 +252,7 @@ def code_of(functions: Iterable[Callable[..., Any]]) -> str:
     return digest.hexdigest()[:32]
 
 
+@cache
 def rule_sets() -> dict[str, dict[str, Any]]:
     """The named rule sets: name to {about, edits, rules}, of which `edits` may be missing.
 
