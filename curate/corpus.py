@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pyarrow as pa
@@ -75,6 +75,34 @@ def open_footer(
 
     Errors: InputError for a file that is not whole Parquet or whose columns do not fit the recipe.
     """
+    place, footer, metadata, schema = _read_footer(where, location)
+    text = entry.text or source.column
+    if len(schema) or spooled is None:  # JSON lines without a line have no columns either
+        _check_columns(where, schema, text, source)
+    renamed = ((text, source.column),) if text != source.column else ()
+    given = (("source", entry.source), ("license", entry.license))
+    added = tuple((column, value) for column, value in given if value is not None)
+    identity = spooled[1] if spooled else f"{place.size}-{footer}-{place.mtime_ns}"
+    paths = [metadata.schema.column(k).path for k in range(metadata.num_columns)]
+    leaves = [k for k, path in enumerate(paths) if path == text or path.startswith(f"{text}.")]
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    rows = [group.num_rows for group in groups]
+    sizes = [sum(group.column(k).total_uncompressed_size for k in leaves) for group in groups]
+    return InputFile(
+        path=name,
+        size=spooled[0] if spooled else place.size,
+        identity=identity + (f"-{digest_of([renamed, added])}" if renamed or added else ""),
+        source=replace(place, renamed=renamed, added=added),
+        schema=_as_in_corpus(where, schema, renamed, added),
+        group_rows=tuple(rows) if share == 1 else (round(sum(rows) / share),),
+        group_bytes=tuple(sizes) if share == 1 else (round(sum(sizes) / share),),
+        inferred=spooled is not None,
+        held=None if share == 1 else sum(rows),
+    )
+
+
+def _read_footer(where: str, location: str) -> tuple[Source, str, pq.FileMetaData, pa.Schema]:
+    """Where a Parquet file lies, the hash of its footer, and what that tells."""
     try:
         size, mtime_ns = status(location)
         with opened(location) as file:
@@ -84,33 +112,12 @@ def open_footer(
                 raise InputError(
                     f"{where}: not a whole Parquet file (no footer at its end); truncated, or another format?"
                 )
-            footer = file.read_at(length, size - 8 - length)
+            footer = xxh3_128_hexdigest(file.read_at(length, size - 8 - length))
             metadata = pq.read_metadata(file)
         schema = metadata.schema.to_arrow_schema().remove_metadata()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{where}: cannot be read as Parquet: {one_line(error)}") from None
-    text = entry.text or source.column
-    if len(schema) or spooled is None:  # JSON lines without a line have no columns either
-        _check_columns(where, schema, text, source)
-    renamed = ((text, source.column),) if text != source.column else ()
-    given = (("source", entry.source), ("license", entry.license))
-    added = tuple((column, value) for column, value in given if value is not None)
-    identity = spooled[1] if spooled else f"{size}-{xxh3_128_hexdigest(footer)}-{mtime_ns}"
-    leaves = [k for k in range(metadata.num_columns) if metadata.schema.column(k).path.split(".")[0] == text]
-    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
-    rows = [group.num_rows for group in groups]
-    sizes = [sum(group.column(k).total_uncompressed_size for k in leaves) for group in groups]
-    return InputFile(
-        path=name,
-        size=spooled[0] if spooled else size,
-        identity=identity + (f"-{digest_of([renamed, added])}" if renamed or added else ""),
-        source=Source(location, size, mtime_ns, renamed, added),
-        schema=_as_in_corpus(where, schema, renamed, added),
-        group_rows=tuple(rows) if share == 1 else (round(sum(rows) / share),),
-        group_bytes=tuple(sizes) if share == 1 else (round(sum(sizes) / share),),
-        inferred=spooled is not None,
-        held=None if share == 1 else sum(rows),
-    )
+    return Source(location, size, mtime_ns), footer, metadata, schema
 
 
 def _as_in_corpus(

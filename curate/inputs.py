@@ -210,10 +210,20 @@ def _arguments(entry: Source) -> dict[str, str]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _listing(folder: Path) -> list[tuple[str, int, int]]:
+    """The files of a folder with size and time of change; none where there is no such folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    return [(path.relative_to(folder).as_posix(), *status(str(path))) for path in files]
+
+
 def _identity(named: Named) -> tuple[int, str]:
-    """Size and identity of an input that is spooled: of a file its size, time of change, and first and last bytes."""
+    """Size and identity of an input that is spooled.
+
+    Of a file its size, time of change, and first and last bytes; of a dataset what names it, and of one in a local
+    folder what lies there.
+    """
     if not named.location:
-        return 0, digest_of(_arguments(named.entry))
+        return 0, digest_of([_arguments(named.entry), _listing(Path(named.entry.dataset or ""))])
     try:
         size, changed = status(named.location)
         with opened(named.location) as file:

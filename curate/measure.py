@@ -156,18 +156,10 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
     raw = texts_of(batch.column(reading.text))
     valid = is_utf8(raw)
     if DOCUMENTS in task.groups:
-        high, low = hash_texts(pc.fill_null(raw, ""))  # a null text has the hash of an empty one
-        size = pa.array(np.diff(text_views(raw)[0]))
-        known = {
-            "raw_n_bytes": size,
-            "raw_hash_high": high,
-            "raw_hash_low": low,
-            "is_null": raw.is_null(),
-            "is_utf8": valid,
-        }
+        measured[DOCUMENTS] = _identities(raw, valid)
         if reading.id:
-            known["id"] = _cast(batch.column(reading.id), pa.string(), reading.id)
-        measured[DOCUMENTS] = pa.table(known)
+            names = _cast(batch.column(reading.id), pa.string(), reading.id)
+            measured[DOCUMENTS] = measured[DOCUMENTS].append_column("id", names)
     texts = raw if pc.all(valid).as_py() is not False else pc.if_else(valid, raw, pa.scalar(None, raw.type))
     groups = [group for group in task.groups if group in registry.groups()]
     edited = texts
@@ -184,6 +176,14 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
             columns |= signal(texts if signal.raw else edited)
         measured[group] = pa.table(columns)
     return measured
+
+
+def _identities(raw: pa.Array, valid: pa.Array) -> pa.Table:
+    """What is known of each raw text; a null one has the hash of an empty one."""
+    high, low = hash_texts(pc.fill_null(raw, ""))
+    size = pa.array(np.diff(text_views(raw)[0]))
+    columns = {"raw_n_bytes": size, "raw_hash_high": high, "raw_hash_low": low}
+    return pa.table(columns | {"is_null": raw.is_null(), "is_utf8": valid})
 
 
 def texts_of(column: pa.Array) -> pa.Array:

@@ -130,10 +130,10 @@ def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
     for name in paths:
         path = Path(name)
         if not path.is_file():
-            raise RecipeError(f"exclude: {name}: no such file")
+            raise RecipeError(f"exclude: {name}: {'a folder; name its files' if path.is_dir() else 'no such file'}")
         try:
             if path.suffix != ".parquet":
-                values |= {line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()}
+                values |= {line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()}
                 continue
             columns = [c for c in pq.read_schema(path).names if c in ("id", "doc_id", "url", "hash")]
             if not columns:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from curate import decide, shards
 from curate.engine import Engine
 from curate.errors import CurateError, InputError
-from curate.index import INDEX, build_index
+from curate.index import build_index
 from curate.ledger import Ledger, Part
 from curate.measure import Task, measure, plan_tasks
 from curate.near import CollectSets
@@ -71,7 +71,6 @@ class Rehearsal:
     files: dict[str, Files] = field(default_factory=dict)  # by group
     table_bytes: int = 0  # of all measured tables in memory
     resident: int = 0  # bytes of a process that has measured, without these tables
-    index_bytes: int = 0
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -172,4 +171,3 @@ def _decide_and_write(
         decide.DECISIONS: Files.of(ledger.run, parts),
         shards.DATA: Files.of(ledger.run, written),
     }
-    found.index_bytes = (ledger.run / INDEX).stat().st_size

@@ -170,7 +170,8 @@ def _why_decided(recipe: Recipe, ledger: Ledger, before: Before, measuring: bool
     why = ["measurements are new"] if measuring else []
     if fields := changed_fields(recipe, ledger.run):
         why.append(f"recipe changed: {', '.join(fields)}")
-    gone = {file.file_no for file in before.files} - {file.file_no for file in ledger.files}
+    present = {file.path for file in ledger.files}  # a file that changed has another number
+    gone = {file.file_no for file in before.files if file.path not in present} - {f.file_no for f in ledger.files}
     if gone:
         why.append(f"{_counted(len(gone), 'file')} no longer in the input")
     places = {file.file_no: (k, file.path) for k, file in enumerate(before.files)}

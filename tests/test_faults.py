@@ -172,13 +172,30 @@ def test_an_input_that_changes_is_measured_anew(tmp_path, good):
     assert command("verify", run).returncode == 0
 
 
-def test_a_manifest_that_is_none_is_named(tmp_path, good):
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ([], "not a manifest of version 1"),
+        ({"manifest_version": 2}, "not a manifest of version 1"),
+        ({"stages": [{"stage": "rules"}]}, "damaged: its field 'stages' is not as it was written"),
+        ({"shards": {}}, "damaged: its field 'shards'"),
+        ({"totals": {"documents_in": "20"}}, "damaged: its field 'totals'"),
+        ({"signal_groups": None}, "damaged: its field 'signal_groups'"),
+    ],
+)
+def test_a_manifest_that_is_none_is_named(tmp_path, good, changes, told):
+    import json
+
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
     carry_out(recipe)
-    (run / "manifest.json").write_text('{"x": 1}')
-    done = command("verify", run)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "manifest.json: not a manifest of version 1" in done.stderr
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | changes if changes else changes))
+    for arguments in (["verify", run], ["gc", run, "--all"]):
+        done = command(*arguments)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert f"manifest.json: {told}" in done.stderr
+    carry_out(recipe)
+    assert command("verify", run).returncode == 0
 
 
 @pytest.mark.parametrize(

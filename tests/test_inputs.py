@@ -392,6 +392,9 @@ def test_a_dataset_is_loaded_once_by_the_library_that_made_it(tmp_path):
     spooled = [p.stat().st_mtime_ns for p in (run / "inputs").iterdir()]
     assert command("run", recipe, "--quiet", **offline).returncode == 0
     assert [p.stat().st_mtime_ns for p in (run / "inputs").iterdir()] == spooled
+    write_lines(tmp_path / "set" / "train.jsonl", ROWS[:19])
+    assert command("run", recipe, "--quiet", **offline).returncode == 0
+    assert len(output(run)) == 19
     done = command("run", recipe, "--set", "input.paths=[{dataset: nobody/nothing}]", "--quiet", **offline)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: datasets://nobody/nothing/train: `datasets` cannot load it: ")

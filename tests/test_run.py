@@ -114,7 +114,7 @@ def test_a_document_can_be_excluded_by_its_hash_and_by_its_url(tmp_path):
     carry_out(recipe)
     doc_id = documents(run, "doc_id")[0][0]
     pq.write_table(pa.table({"url": ["http://b"], "other": [1]}), tmp_path / "urls.parquet")
-    (tmp_path / "hashes.txt").write_text(doc_id)
+    (tmp_path / "hashes.txt").write_text(doc_id, "utf-8-sig")  # as some editors save text
     place = f"exclude=[{tmp_path / 'urls.parquet'},{tmp_path / 'hashes.txt'}]"
     carry_out(recipe, place)
     assert documents(run, "reason") == [("excluded",), ("excluded",), (None,)]
