@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import duckdb
 import numpy as np
@@ -11,16 +12,18 @@ from curate.earlier import load_earlier
 from curate.errors import InputError, RecipeError, shortened
 from curate.filters import registry
 from curate.ledger import Ledger, Part, write_part
-from curate.measure import DOCUMENTS, SIGNATURES
-from curate.near import CollectSets, Signatures, find_near
+from curate.lines import LINE_EDITS, TRIMMED, CutLines, cut_repeated, empty_trimmed
+from curate.measure import DOCUMENTS, INPUT, LINE_HASHES, SIGNATURES
+from curate.near import PAIRS, CollectSets, Signatures, find_near
 from curate.plan import Plan
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, condition
 from curate.sql import first_line, literal, quoted, read_parquet
 from curate.tables import load_files, load_signals, ranges, signal_types
 
-STAGES = ("input", "rules", "exact", "near")
+STAGES = ("input", "rules", "exact", "near", "lines")
 DECISIONS = "decisions"
+TOGETHER = (DECISIONS, PAIRS, LINE_EDITS, TRIMMED)  # groups that are of one decision, and in force together
 DECISION_ROWS = 1 << 17  # rows of one part
 
 # A row-wise score of form by which the surviving copy of a duplicate is chosen: lines that end as sentences do, words
@@ -36,12 +39,20 @@ SURVIVOR_ORDER = {
 }
 
 
-def decide(
-    recipe: Recipe, plan: Plan, ledger: Ledger, sets: CollectSets, connection: duckdb.DuckDBPyConnection, digest: str
-) -> list[Part]:
-    """Decide every document and commit the decisions, sorted by input order, and the pairs compared.
+@dataclass(frozen=True)
+class Maps:
+    """The maps that decisions need between their steps."""
 
-    `sets` reads the texts of documents again whose similarity an estimate leaves in doubt.
+    sets: CollectSets
+    cuts: CutLines
+
+
+def decide(
+    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, connection: duckdb.DuckDBPyConnection, digest: str
+) -> list[Part]:
+    """Decide every document and commit the decisions, sorted by input order, the pairs compared and the lines cut.
+
+    `maps` read texts again, of some of the documents that are left.
 
     What joins the signals of a document works range by range; what sees the whole corpus reads a few narrow columns.
     So memory grows with the columns of `passing` and the number of copies, at worst, and DuckDB can spill those.
@@ -62,7 +73,7 @@ def decide(
     types = signal_types(connection)
     connection.execute(judged_sql(recipe, plan.rules, types))
     load_earlier(plan.earlier, recipe.dedup.exact, connection)
-    if recipe.dedup.exact or recipe.dedup.near:
+    if recipe.dedup.exact or recipe.dedup.near or recipe.dedup.lines:
         connection.execute(f"CREATE TEMP TABLE passing ({', '.join(passing_columns(recipe))})")
         connection.execute(f"INSERT INTO passing BY NAME SELECT {EARLIER_PASSING} FROM earlier")
         with _conditions_on_data():
@@ -70,16 +81,22 @@ def decide(
                 load_signals(connection, ledger, groups, found.parts)
                 connection.execute(f"INSERT INTO passing {passing_sql(recipe, found.place)}")
     connection.execute(exact_sql(recipe))
-    pairs = [_near_part(recipe, plan, ledger, sets, connection, digest)] if recipe.dedup.near else []
+    more = [_near_part(recipe, plan, ledger, maps.sets, connection, digest)] if recipe.dedup.near else []
     connection.execute(duplicates_sql(recipe))
+    if lines := recipe.dedup.lines:
+        hashes = ledger.of(LINE_HASHES, groups[LINE_HASHES])
+        urls = ledger.of(INPUT, groups[INPUT]) if "url" in dict(plan.reading.input_columns) else []
+        more += cut_repeated(lines, ledger.run, hashes, urls, maps.cuts, connection)
+    else:
+        connection.execute(empty_trimmed())
 
     def decided() -> Iterator[pa.Table]:
         for found in parts_of_corpus:
             load_signals(connection, ledger, groups, found.parts)
             with _conditions_on_data():
-                yield connection.sql(decisions_sql(found.place)).to_arrow_table()
+                yield connection.sql(decisions_sql(recipe, found.place)).to_arrow_table()
 
-    return [*_write_decisions(recipe, ledger, decided(), digest), *pairs]
+    return [*_write_decisions(recipe, ledger, decided(), digest), *more]
 
 
 def _near_part(
@@ -224,10 +241,15 @@ def duplicates_sql(recipe: Recipe) -> str:
         ) survivor ON survivor.file_no = survivor_file_no AND survivor.row = survivor_row"""
 
 
-def decisions_sql(place: str) -> str:
-    """The rows of the decisions, in input order."""
+def decisions_sql(recipe: Recipe, place: str) -> str:
+    """The rows of the decisions, in input order; size and tokens of a kept document are those of its output."""
+    max_cut = recipe.dedup.lines.max_cut if recipe.dedup.lines else 1
     return f"""
-        SELECT file_no, row, doc_id, n_bytes, n_tokens, coarse_score,
+        SELECT file_no, row, doc_id,
+            if(stage IS NULL, coalesce(trimmed_bytes, n_bytes), n_bytes) AS n_bytes,
+            if(stage IS NULL, coalesce(trimmed_tokens, n_tokens), n_tokens) AS n_tokens,
+            if(stage IS NULL, coalesce(n_tokens - trimmed_tokens, 0), 0) AS n_tokens_cut,
+            coarse_score,
             stage IS NULL AS kept, stage,
             reasons[1] AS reason, reasons,
             duplicate_of, similarity
@@ -235,12 +257,14 @@ def decisions_sql(place: str) -> str:
             SELECT *,
                 CASE WHEN len(input_reasons) > 0 THEN 'input'
                      WHEN len(rule_reasons) > 0 THEN 'rules'
-                     ELSE duplicate_stage END AS stage,
+                     WHEN duplicate_stage IS NOT NULL THEN duplicate_stage
+                     WHEN cut_share > {max_cut}::FLOAT OR trimmed_tokens = 0 THEN 'lines' END AS stage,
                 CASE WHEN len(input_reasons) > 0 THEN input_reasons
                      WHEN len(rule_reasons) > 0 THEN rule_reasons
                      WHEN duplicate_reason IS NOT NULL THEN [duplicate_reason]
+                     WHEN cut_share > {max_cut}::FLOAT OR trimmed_tokens = 0 THEN ['too_much_boilerplate']
                      ELSE [] END AS reasons
-            FROM judged LEFT JOIN duplicates USING (file_no, row)
+            FROM judged LEFT JOIN duplicates USING (file_no, row) LEFT JOIN trimmed USING (file_no, row)
             WHERE {place}
         )
         ORDER BY position, row"""

@@ -20,10 +20,14 @@ def find_edits(texts: pa.Array, editors: Sequence[Editor]) -> pa.Table:
     tables = [editor.find(texts).cast(FOUND) for editor in editors]
     if len(tables) < 2:  # one editor's cuts are sorted and do not overlap
         return tables[0] if tables else FOUND.empty_table()
-    table = pa.concat_tables(tables).unify_dictionaries()
+    return sorted_edits(pa.concat_tables(tables).unify_dictionaries())
+
+
+def sorted_edits(table: pa.Table) -> pa.Table:
+    """Edits sorted by row and place of which none overlap: of those that do, the first and longest hold."""
     table = table.sort_by([("row", "ascending"), ("start", "ascending"), ("end", "descending")]).combine_chunks()
     starts, keep = first_hold(*(table[name].combine_chunks() for name in ("row", "start", "end", "replacement")))
-    return table.set_column(1, "start", starts).filter(keep)
+    return table.set_column(table.schema.get_field_index("start"), "start", starts).filter(keep)
 
 
 def apply_edits(texts: pa.Array, edits: pa.Table) -> pa.Array:

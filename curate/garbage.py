@@ -13,6 +13,7 @@ from curate.errors import RunError, disk_error
 from curate.files import ASIDE
 from curate.inputs import FOLDER
 from curate.ledger import Ledger, Part, locked, read_ledger
+from curate.lines import LINE_EDITS, TRIMMED
 from curate.manifests.reading import read_manifest
 from curate.measure import DOCUMENTS
 from curate.near import PAIRS
@@ -68,7 +69,7 @@ def collect(run: Path, everything: bool, dry: bool) -> dict[str, Any]:
 
 def _unused(ledger: Ledger) -> list[Part]:
     """Parts in force of groups that the finished run did not use."""
-    used = {*read_manifest(ledger.run)["signal_groups"], DOCUMENTS, DECISIONS, PAIRS, DATA}
+    used = {*read_manifest(ledger.run)["signal_groups"], DOCUMENTS, DECISIONS, PAIRS, LINE_EDITS, TRIMMED, DATA}
     return [part for part in ledger.parts if part.group not in used]
 
 

@@ -11,6 +11,7 @@ from curate.corpus import InputFile
 from curate.decide import DECISIONS
 from curate.files import ASIDE, sync
 from curate.ledger import KnownFile, Ledger, is_spooled
+from curate.lines import LINE_EDITS
 from curate.measure import APART, EDITS, INPUT
 from curate.near import PAIRS
 from curate.recipe import Recipe
@@ -65,10 +66,10 @@ def build_index(
         connection.execute(_pairs_sql(ledger))
         if (corpus := _corpus_sql(ledger, inputs, files, recipe.input.column)) is not None:
             connection.execute(corpus)
-        if EDITS in groups:
+        if edits := [*(ledger.of(EDITS, groups[EDITS]) if EDITS in groups else []), *ledger.of(LINE_EDITS)]:
+            source = read_parquet(part.path for part in edits)
             connection.execute(
-                f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {_parts(ledger, EDITS, groups)} e "
-                "JOIN decisions USING (file_no, row)"
+                f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)"
             )
         connection.execute("USE scratch; DETACH run")
     sync(aside)

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -93,8 +93,13 @@ class Ledger:
 
     def put(self, group: str, parts: Iterable[Part]) -> None:
         """Replace a group's parts and commit."""
-        self.superseded += [part.path for part in self.parts if part.group == group]
-        self.parts = [part for part in self.parts if part.group != group] + list(parts)
+        self.put_all({group: parts})
+
+    def put_all(self, parts_of: Mapping[str, Iterable[Part]]) -> None:
+        """Replace the parts of several groups, which belong together, in one commit."""
+        self.superseded += [part.path for part in self.parts if part.group in parts_of]
+        kept = [part for part in self.parts if part.group not in parts_of]
+        self.parts = [*kept, *(part for parts in parts_of.values() for part in parts)]
         self.commit()
 
     def sweep(self) -> None:
@@ -214,7 +219,7 @@ def finished_part(run: Path, group: str, digest: str, path: Path, rows: int, **m
 
 
 def _folder(group: str) -> str:
-    return group if group in ("edits", "decisions", "pairs") else f"signals/{group}"
+    return {"line_edits": "edits"}.get(group, group if group in ("edits", "decisions", "pairs") else f"signals/{group}")
 
 
 def check_run_directory(run: Path) -> None:

@@ -28,6 +28,7 @@ from curate.errors import InputError
 from curate.filters import registry
 from curate.filters.duplicates import hash_texts
 from curate.kernels.arrow import plain_text, text_views
+from curate.kernels.corpus_lines import line_hashes
 from curate.kernels.jit import is_compiled, mark_compiled
 from curate.kernels.minhash import minhash, shingle_sets
 from curate.ledger import Part, write_part
@@ -38,7 +39,8 @@ DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it
 INPUT = "input"  # the input columns that rules, strata and exclusions name
 EDITS = "edits"
 SIGNATURES = "signatures"  # MinHash values, by which near duplicates are found
-APART = (EDITS, SIGNATURES)  # what is no column of the table of signals
+LINE_HASHES = "line_hashes"  # by which repeated lines are
+APART = (EDITS, SIGNATURES, LINE_HASHES)  # what is no column of the table of signals
 WARM = ("Warm the kernels[1]. é", None, "你好")  # no Arrow array: making one imports pandas, see `spare_pandas`
 RAW_HASH = ("raw_hash_high", "raw_hash_low")
 
@@ -89,6 +91,7 @@ def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
         DOCUMENTS: digest_of([common, registry.code_of([hash_texts]), reading.text, reading.id]),
         INPUT: digest_of([common, [[name, str(kind)] for name, kind in reading.input_columns]]),
         EDITS: digest_of(edited),
+        LINE_HASHES: digest_of([edited, LINE_HASHES]),
         SIGNATURES: digest_of([edited, reading.permutations, reading.shingle]),
     }
     for name in names:
@@ -170,6 +173,8 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
             measured[EDITS] = edits
     if SIGNATURES in task.groups:
         measured[SIGNATURES] = pa.table({"minhash": minhash(edited, reading.permutations, reading.shingle)})
+    if LINE_HASHES in task.groups:
+        measured[LINE_HASHES] = pa.table({LINE_HASHES: line_hashes(edited)})
     for group in groups:
         columns = {}
         for signal in registry.groups()[group]:
@@ -290,7 +295,7 @@ def plan_tasks(
 def compile_kernels(groups: Iterable[str], editors: Sequence[registry.Editor]) -> None:
     """Compile what measures these groups and finds these edits, once for all: workers then find it on the disk."""
     for group in groups:
-        if (group in registry.groups() or group == SIGNATURES) and not is_compiled(group):
+        if (group in registry.groups() or group in (SIGNATURES, LINE_HASHES)) and not is_compiled(group):
             _call_kernels(group)
             mark_compiled(group)
     for editor in editors:
@@ -310,6 +315,9 @@ def _call_kernels(group: str) -> None:
     if group == SIGNATURES:
         minhash(pa.array(WARM), 1, 1)
         shingle_sets(pa.array(WARM), 1)
+        return
+    if group == LINE_HASHES:
+        line_hashes(pa.array(WARM))
         return
     for signal in registry.groups()[group]:
         signal(pa.array(WARM))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import yaml
 
 import curate
-from curate import decide, near, shards
+from curate import decide, lines, near, shards
 from curate.corpus import unit_bytes
 from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
@@ -123,36 +123,51 @@ def decide_stage(
 ) -> str:
     """Decide every document in SQL, unless the decisions in force are these; return their digest."""
     digest = decisions_digest(recipe, plan, ledger)
-    if not is_decided(recipe, ledger, digest):
+    if not is_decided(ledger, digest):
         decide.check_measured(plan.rules, ledger, plan.groups, database)
-        sets = sets_of(plan, ledger, engine, log)
-        parts = decide.decide(recipe, plan, ledger, sets, database, digest)
+        parts = decide.decide(recipe, plan, ledger, maps_of(plan, ledger, engine, log), database, digest)
         _unfinish(ledger.run)
-        for group in (near.PAIRS, near.SHINGLES, decide.DECISIONS):
-            ledger.put(group, [part for part in parts if part.group == group])
+        used_up = (near.SHINGLES, lines.PENDING + lines.LINE_EDITS, lines.PENDING + lines.TRIMMED)
+        ledger.put_all(
+            {group: [part for part in parts if part.group == group] for group in (*decide.TOGETHER, *used_up)}
+        )
         log.event("decided", documents=sum(part.rows for part in ledger.of(decide.DECISIONS)))
     return digest
 
 
-def sets_of(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> near.CollectSets:
-    """The map over the documents that near duplicates are verified by."""
+def maps_of(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> decide.Maps:
+    """The maps over documents that are read again while a run decides."""
 
-    def collect(documents: pa.Table) -> list[Part]:
+    def sets(documents: pa.Table) -> list[Part]:
         tasks = near.plan_sets(ledger.run, documents, plan.units, plan.sources, plan.reading)
-        done = {unit for part in ledger.of(near.SHINGLES, tasks[0].digest) for unit in part.units}
-        sizes = {task: unit_bytes(task.unit, plan.files[task.unit.file_no]) for task in tasks if task.unit not in done}
-        meter = Meter(log, "verifying", sum(sizes.values()))
-        with closing(_carry_out(near.collect_sets, list(sizes), ledger, engine, log, "verifying")) as results:
-            for task, result in results:
-                if isinstance(result, CurateError):
-                    raise result
-                if task is not None:
-                    meter.add(result[0].rows, sizes[task])
-                meter.show()
-        meter.show(last=True)
-        return ledger.of(near.SHINGLES, tasks[0].digest)
+        return _again(near.collect_sets, tasks, "verifying", plan, ledger, engine, log)
 
-    return collect
+    def cuts(documents: pa.Table) -> list[Part]:
+        tasks = lines.plan_cuts(ledger.run, documents, plan.units, plan.sources, plan.reading)
+        return _again(lines.cut_lines, tasks, "cutting", plan, ledger, engine, log)
+
+    return decide.Maps(sets, cuts)
+
+
+def _again(
+    function: Callable[[Any], list[Part]], tasks: Sequence[Any], title: str, plan: Plan, ledger: Ledger,
+    engine: Engine, log: Log,
+) -> list[Part]:  # fmt: skip
+    """The parts of tasks of one digest, of which those are carried out that the ledger has no parts of."""
+    digest = tasks[0].digest
+    done = {unit for part in ledger.parts if part.digest == digest for unit in part.units}
+    sizes = {unit: unit_bytes(unit, plan.files[unit.file_no]) for unit in (task.unit for task in tasks)}
+    todo = [task for task in tasks if task.unit not in done]
+    meter = Meter(log, title, sum(sizes[task.unit] for task in todo))
+    with closing(_carry_out(function, todo, ledger, engine, log, title)) as results:
+        for task, result in results:
+            if isinstance(result, CurateError):
+                raise result
+            if task is not None:
+                meter.add(result[-1].rows, sizes[task.unit])
+            meter.show()
+    meter.show(last=True)
+    return [part for part in ledger.parts if part.digest == digest]
 
 
 def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engine: Engine, log: Log) -> None:

@@ -15,7 +15,7 @@ from curate.filters import registry
 from curate.filters.duplicates import choose_bands
 from curate.inputs import Named, find_inputs, open_all
 from curate.ledger import KnownFile, Ledger
-from curate.measure import DOCUMENTS, EDITS, INPUT, SIGNATURES, Reading, group_digests
+from curate.measure import DOCUMENTS, EDITS, INPUT, LINE_HASHES, SIGNATURES, Reading, group_digests
 from curate.progress import Log
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, check_conditions, columns_named, edits_of_set, resolve, resolve_editors
@@ -58,6 +58,8 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
         raise RecipeError(
             f"tier1.rules: {cutting} cuts lines, and chats (input.messages) come out unchanged; remove it"
         )
+    if recipe.input.messages is not None and recipe.dedup.lines:
+        raise RecipeError("dedup.lines cuts lines, and chats (input.messages) come out unchanged; remove it")
     earlier = open_earlier(recipe)
     root, files = open_inputs(recipe, ledger, engine, log, preview)
     inputs = unified_schema(list(files.values()))
@@ -118,7 +120,7 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> l
     named |= {"raw"} if reading.editors else set()  # to see what share of each document was cut
     needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
     needed += [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)
-    return needed + [SIGNATURES] * bool(recipe.dedup.near)
+    return needed + [SIGNATURES] * bool(recipe.dedup.near) + [LINE_HASHES] * bool(recipe.dedup.lines)
 
 
 def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
@@ -148,13 +150,13 @@ def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
 def input_columns(
     recipe: Recipe, named: Sequence[str], excluded: Sequence[str], inputs: pa.Schema
 ) -> tuple[tuple[str, pa.DataType], ...]:
-    """Input columns that decisions need: those in conditions, the strata, and `url` for exclusions."""
+    """Input columns that decisions need: those in conditions, the strata, `url` for exclusions and repeated lines."""
     wanted = dict.fromkeys(named)
     for stratum in recipe.input.strata:
         name = stratum.removesuffix("?")
         if name in inputs.names or not stratum.endswith("?"):
             wanted[name] = None
-    if excluded and "url" in inputs.names and is_text(inputs.field("url").type):
+    if (excluded or recipe.dedup.lines) and "url" in inputs.names and is_text(inputs.field("url").type):
         wanted["url"] = None
     seen: set[str] = set()
     for name in wanted:

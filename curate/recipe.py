@@ -30,7 +30,6 @@ NOT_BUILT: dict[str, Any] = {
     "tier1.length_penalty": None,
     "tier1.pii": "off",
     "tier1.decontaminate": None,
-    "dedup.lines": None,
     "dedup.keep_signatures": True,
     "reference": [],
     "tier2": None,
@@ -233,9 +232,14 @@ class Near(Section):
 
 
 class Lines(Section):
-    """Lines repeated over the corpus."""
+    """Lines that many documents have."""
 
-    max_repeats: int = 20
+    max_repeats: int = Field(
+        default=20, ge=1, description="documents of one domain (of all, without a column url) that may have a line"
+    )
+    max_cut: float = Field(
+        default=0.8, ge=0, le=1, description="a document that loses a larger share of its bytes is dropped"
+    )
 
 
 class Dedup(Section):
@@ -245,7 +249,7 @@ class Dedup(Section):
         default=True, description="drop documents equal to another, or equal but for case and white space"
     )
     near: Near | None = Field(default=None, description="drop documents that nearly equal another; {} has defaults")
-    lines: Lines | None = None
+    lines: Lines | None = Field(default=None, description="cut lines that many documents have; {} has defaults")
     keep: Literal["best", "first", "longest"] = Field(default="best", description="which copy of a duplicate survives")
     against: list[str] = Field(default=[], description="run directories whose kept documents are not kept again")
     keep_signatures: bool = True

@@ -17,9 +17,9 @@ from curate.engine import Engine
 from curate.errors import CurateError, InputError
 from curate.index import build_index
 from curate.ledger import Ledger, Part
+from curate.lines import LINE_EDITS
 from curate.measure import Task, measure, plan_tasks
-from curate.near import CollectSets
-from curate.pipeline import count_stages, sets_of
+from curate.pipeline import count_stages, maps_of
 from curate.plan import Plan, make_plan
 from curate.progress import Log
 from curate.recipe import Recipe
@@ -95,7 +95,7 @@ def rehearse(
         sampled = make_plan(small, ledger, engine, log)
         _measure(found, sampled, ledger, sets, engine)
         with scratch_database(ledger.run, threads) as database:
-            _decide_and_write(found, small, sampled, ledger, sets_of(sampled, ledger, engine, log), database)
+            _decide_and_write(found, small, sampled, ledger, maps_of(sampled, ledger, engine, log), database)
     except InputError as error:
         raise InputError(str(error).replace(f"{found.sample.path.name} row", "a sample of the input: row")) from None
     return found
@@ -154,13 +154,14 @@ def peak_bytes() -> int:
 
 
 def _decide_and_write(
-    found: Rehearsal, recipe: Recipe, plan: Plan, ledger: Ledger, sets: CollectSets,
+    found: Rehearsal, recipe: Recipe, plan: Plan, ledger: Ledger, maps: decide.Maps,
     database: duckdb.DuckDBPyConnection,
 ) -> None:  # fmt: skip
     with found.timed("decide"):
-        parts = decide.decide(recipe, plan, ledger, sets, database, "sample")
-    parts = [part for part in parts if part.group == decide.DECISIONS]
-    ledger.put(decide.DECISIONS, parts)
+        parts = decide.decide(recipe, plan, ledger, maps, database, "sample")
+    for group in (LINE_EDITS, decide.DECISIONS):
+        ledger.put(group, [part for part in parts if part.group == group])
+    parts = ledger.of(decide.DECISIONS)
     found.stages = count_stages(ledger, database)
     edits = edit_parts(plan, ledger)
     tasks = shards.plan_shards(ledger, "sample", plan.sources, recipe.input.column, plan.inputs, edits)

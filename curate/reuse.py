@@ -15,8 +15,9 @@ from curate.errors import RecipeError
 from curate.filters import registry
 from curate.filters.duplicates import choose_bands
 from curate.ledger import KnownFile, Ledger, Part
+from curate.lines import LINE_EDITS, cut_repeated
 from curate.measure import EDITS
-from curate.near import PAIRS, find_near
+from curate.near import find_near
 from curate.plan import Plan
 from curate.recipe import Recipe, digest_of, load_recipe
 from curate.rules import resolve
@@ -48,7 +49,7 @@ class Step:
 def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     """The digest of the decisions: all that they depend on."""
     return digest_of([
-        registry.code_of([decide.decide, find_near, load_earlier, choose_bands, resolve]),
+        registry.code_of([decide.decide, find_near, cut_repeated, load_earlier, choose_bands, resolve]),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],
         [part.sha256 for group, group_digest in plan.groups.items() for part in ledger.of(group, group_digest)],
@@ -58,11 +59,10 @@ def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     ])  # fmt: skip
 
 
-def is_decided(recipe: Recipe, ledger: Ledger, digest: str) -> bool:
-    """Whether the ledger holds the decisions of this digest on every document, and the pairs compared for them."""
+def is_decided(ledger: Ledger, digest: str) -> bool:
+    """Whether the ledger holds the decisions of this digest on every document."""
     decided = sum(part.rows for part in ledger.of(decide.DECISIONS, digest))
-    compared = recipe.dedup.near is None or bool(ledger.of(PAIRS, digest))
-    return compared and decided == sum(file.rows for file in ledger.files if file.error is None)
+    return decided == sum(file.rows for file in ledger.files if file.error is None)
 
 
 def shards_digest(plan: Plan, ledger: Ledger, decisions: str) -> str:
@@ -79,8 +79,8 @@ def shards_digest(plan: Plan, ledger: Ledger, decisions: str) -> str:
 
 
 def edit_parts(plan: Plan, ledger: Ledger) -> list[Part]:
-    """The parts with the edits in force."""
-    return ledger.of(EDITS, plan.groups[EDITS]) if EDITS in plan.groups else []
+    """The parts with the edits in force: those made before documents were measured, and the lines cut since."""
+    return [*(ledger.of(EDITS, plan.groups[EDITS]) if EDITS in plan.groups else []), *ledger.of(LINE_EDITS)]
 
 
 def is_whole(run: Path, part: Part) -> bool:
@@ -101,12 +101,13 @@ def drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
     """Forget parts that the plan's units cannot use: lost files, other digests, other cuts of the same file."""
     units = set(plan.units)
     numbers = set(plan.files)
+    decided = all(is_whole(ledger.run, part) for part in ledger.parts if part.group in decide.TOGETHER)
 
     def usable(part: Part) -> bool:
         if part.group == shards.DATA:  # what is missing is written again
             return True
-        if part.group in (decide.DECISIONS, PAIRS):
-            return is_whole(ledger.run, part)
+        if part.group in decide.TOGETHER:
+            return decided
         current = [unit for unit in part.units if unit.file_no in numbers]
         # A group that this recipe does not use is kept: another one may use it again.
         fits = plan.groups.get(part.group, part.digest) == part.digest and current and units.issuperset(current)
@@ -155,7 +156,7 @@ def _global_steps(recipe: Recipe, plan: Plan, ledger: Ledger, before: Before, me
     decisions = [part for part in before.parts if part.group == decide.DECISIONS]
     output = [part for part in before.parts if part.group == shards.DATA]
     digest = decisions_digest(recipe, plan, ledger)
-    if measuring or not is_decided(recipe, ledger, digest):
+    if measuring or not is_decided(ledger, digest):
         why = _why_decided(recipe, ledger, before, measuring) if decisions else ()
         return [Step("decisions", 0, 1, why), Step("output", 0, 1, ("decisions are made anew",) if output else ())]
     written = shards_digest(plan, ledger, digest)

@@ -12,7 +12,7 @@ from xxhash import xxh3_128
 
 from curate.corpus import Source, Unit, read_documents
 from curate.decide import DECISIONS, rebuffered
-from curate.edits import apply_edits
+from curate.edits import apply_edits, sorted_edits
 from curate.errors import InputError
 from curate.files import committed
 from curate.ledger import Ledger, Part, finished_part
@@ -185,7 +185,7 @@ def _edits_of(task: ShardTask, file_no: int, first: int, last: int) -> pa.Table 
         return None
     wanted = [("file_no", "=", file_no), ("row", ">=", first), ("row", "<=", last)]
     table = pq.read_table(covering, columns=["row", "start", "end", "replacement"], filters=wanted)
-    return table.sort_by([("row", "ascending"), ("start", "ascending")]).combine_chunks()
+    return sorted_edits(table)
 
 
 def _edited(table: pa.Table, rows: np.ndarray, edits: pa.Table | None, column: str) -> pa.Table:

@@ -1,0 +1,182 @@
+"""Repeated lines: menus, notices and footers that stand in many documents of a corpus are cut out of each of them.
+
+Lines are counted in SQL over the hashes in the ledger, by the domain of the document's address where there is one. A
+map then reads the documents with such lines again and cuts them; what is cut are edits like all others.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from xxhash import xxh3_128
+
+from curate.corpus import Source, Unit, read_documents
+from curate.edits import PART, apply_edits, find_edits
+from curate.filters import registry
+from curate.filters.registry import REASONS
+from curate.filters.text import character_shape
+from curate.kernels.corpus_lines import raw_places, repeated_line_cuts
+from curate.ledger import Part, write_part
+from curate.measure import INPUT, Reading, texts_of
+from curate.recipe import Lines, digest_of
+from curate.sql import read_parquet
+
+LINE_EDITS = "line_edits"
+TRIMMED = "trimmed"  # what is left of documents that lost lines
+PENDING = "pending_"  # before the groups of parts that are not in force until all documents are decided
+REASON = "repeated_line"
+DOMAIN = r"lower(regexp_extract(coalesce(url, ''), '^[a-zA-Z][a-zA-Z0-9+.-]*://([^/@]*@)?(www\.)?([^/:?#]+)', 3))"
+
+CutLines = Callable[[pa.Table], Sequence[Part]]  # parts of LINE_EDITS and TRIMMED of documents (file_no, row, lines)
+
+
+def in_force(part: Part) -> Part:
+    """A part that was pending, or was not, as one in force."""
+    return replace(part, group=part.group.removeprefix(PENDING))
+
+
+def cut_repeated(
+    lines: Lines, run: Path, hashes: Sequence[Part], inputs: Sequence[Part], cut: CutLines,
+    connection: duckdb.DuckDBPyConnection,
+) -> list[Part]:  # fmt: skip
+    """Table `trimmed`, and the parts with the edits: of the documents of `passing` that are no duplicates.
+
+    `inputs` are parts with the column `input.url`, or none.
+    """
+    source = read_parquet(run / part.path for part in hashes)
+    connection.execute(
+        f"""CREATE TEMP TABLE lines AS
+        SELECT file_no, row, domain, unnest(line_hashes) AS line FROM {source} JOIN (
+            SELECT file_no, row, {DOMAIN if inputs else "''"} AS domain
+            FROM passing ANTI JOIN duplicates USING (file_no, row){_urls(run, inputs)}
+        ) USING (file_no, row)"""
+    )
+    found = connection.sql(
+        f"""SELECT file_no, row, list_sort(list(line)) AS lines
+        FROM lines SEMI JOIN (
+            SELECT domain, line FROM lines GROUP BY ALL HAVING count(*) > {lines.max_repeats}
+        ) USING (domain, line)
+        GROUP BY file_no, row ORDER BY file_no, row"""
+    ).to_arrow_table()
+    connection.execute("DROP TABLE lines")
+    parts = [in_force(part) for part in cut(found)] if len(found) else []
+    trimmed = [run / part.path for part in parts if part.group == TRIMMED]
+    connection.execute(empty_trimmed())
+    if trimmed:
+        connection.execute(f"INSERT INTO trimmed BY NAME FROM {read_parquet(trimmed)}")
+    return parts
+
+
+def empty_trimmed() -> str:
+    """Table `trimmed` of a run that cuts no lines."""
+    return (
+        "CREATE TEMP TABLE trimmed "
+        "(file_no INTEGER, row BIGINT, trimmed_bytes BIGINT, trimmed_tokens BIGINT, cut_share FLOAT)"
+    )
+
+
+def _urls(run: Path, inputs: Sequence[Part]) -> str:
+    if not inputs:
+        return ""
+    source = read_parquet(run / part.path for part in inputs)
+    return f' JOIN (SELECT file_no, row, "{INPUT}.url" AS url FROM {source}) USING (file_no, row)'
+
+
+@dataclass(frozen=True, eq=False)
+class CutTask:
+    """Some documents of a unit, and the lines that are cut out of each."""
+
+    run: str
+    unit: Unit
+    documents: pa.Table  # row, lines
+    source: Source
+    reading: Reading
+    digest: str
+
+    def __str__(self) -> str:
+        """Where the task works, for messages."""
+        return f"{self.source.location} rows {self.unit.start} to {self.unit.stop}"
+
+
+def plan_cuts(
+    run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading
+) -> list[CutTask]:
+    """A task for each unit that holds some of the documents (file_no, row, lines), which are sorted."""
+    file_nos, rows = documents["file_no"].to_numpy(), documents["row"].to_numpy()
+    lists = documents["lines"].combine_chunks()
+    content = xxh3_128()
+    for column in (file_nos, rows, pc.list_value_length(lists).to_numpy(), lists.flatten().to_numpy()):
+        content.update(np.ascontiguousarray(column).tobytes())
+    digest = digest_of([registry.code_of([cut_lines, character_shape.measure]), str(reading), content.hexdigest()])
+    tasks = []
+    for unit in units:
+        first, last = np.searchsorted(file_nos, (unit.file_no, unit.file_no + 1))
+        start, stop = first + np.searchsorted(rows[first:last], (unit.start, unit.stop))
+        if stop > start:
+            chosen = documents.slice(start, stop - start).select(["row", "lines"])
+            tasks.append(CutTask(str(run), unit, chosen, sources[unit.file_no], reading, digest))
+    return tasks
+
+
+def cut_lines(task: CutTask) -> list[Part]:
+    """The edits that cut a task's lines, in places of the raw text, and what is left of its documents."""
+    wanted = task.documents["row"].to_numpy()
+    lists = task.documents["lines"].combine_chunks().cast(pa.large_list(pa.uint64()))
+    tables: list[tuple[pa.Table, pa.Table]] = []
+    position = task.unit.start
+    for batch in read_documents(task.source, task.unit.start, task.unit.stop, [task.reading.text]):
+        start, stop = np.searchsorted(wanted, (position, position + len(batch)))
+        here = wanted[start:stop]
+        texts = texts_of(batch.column(task.reading.text).take(pa.array(here - position)))
+        edits, trimmed = _cut(texts, lists.slice(start, stop - start), task.reading)
+        tables.append((_keyed(edits, here, task.unit.file_no), _keyed(trimmed, here, task.unit.file_no)))
+        position += len(batch)
+    name = f"{task.unit.file_no:05d}-{task.unit.start:010d}"
+    edits, trimmed = (pa.concat_tables([pair[k] for pair in tables]) for k in (0, 1))
+    written = [
+        write_part(Path(task.run), group, task.digest, name, table, units=(task.unit,))
+        for group, table in ((LINE_EDITS, edits.cast(PART)), (TRIMMED, trimmed))
+    ]
+    return [replace(part, group=PENDING + part.group) for part in written]
+
+
+def _cut(texts: pa.Array, repeated: pa.Array, reading: Reading) -> tuple[pa.Table, pa.Table]:
+    """Edits of some raw texts, and what is left of them; with the row among the texts."""
+    edits = find_edits(texts, reading.editors)
+    edited = apply_edits(texts, edits)
+    cuts = repeated_line_cuts(edited, repeated)
+    nothing = pa.nulls(len(cuts.rows), pa.string())
+    made = pa.table({"row": cuts.rows, "start": cuts.starts, "end": cuts.ends, "replacement": nothing})
+    left = character_shape(apply_edits(edited, made))
+    before = pc.binary_length(edited).to_numpy()
+    trimmed = pa.table({
+        "row": pa.array(np.arange(len(texts))),
+        "trimmed_bytes": left["n_bytes"],
+        "trimmed_tokens": left["n_tokens"],
+        "cut_share": pa.array((1 - left["n_bytes"].to_numpy() / np.maximum(before, 1)).astype(np.float32)),
+    })  # fmt: skip
+    sizes = pc.fill_null(pc.binary_length(edits["replacement"]), 0)
+    starts, ends = raw_places(cuts, edits["row"], edits["start"], edits["end"], sizes)
+    return _as_edits(cuts.rows, starts, ends), trimmed
+
+
+def _as_edits(rows: pa.Array, starts: np.ndarray, ends: np.ndarray) -> pa.Table:
+    count = len(rows)
+    return pa.table({
+        "row": rows,
+        "start": pa.array(starts, pa.int32()),
+        "end": pa.array(ends, pa.int32()),
+        "replacement": pa.nulls(count, pa.string()),
+        "reason": pa.array([REASON] * count, REASONS),
+        "stage": pa.array(["lines"] * count, REASONS),
+    })  # fmt: skip
+
+
+def _keyed(table: pa.Table, rows: np.ndarray, file_no: int) -> pa.Table:
+    """A table with rows among some documents as one with rows of their file."""
+    table = table.set_column(0, "row", pa.array(rows[table["row"].to_numpy()], pa.int64()))
+    return table.add_column(0, "file_no", pa.array(np.full(len(table), file_no, np.int32)))
