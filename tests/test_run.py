@@ -234,6 +234,16 @@ def test_columns_of_views_are_carried_through_as_what_they_view(tmp_path):
     assert table.select(["text", "b"]).to_pylist() == [{"text": PROSE, "b": b"1"}, {"text": "x", "b": b"2"}]
 
 
+def test_a_text_column_with_a_dot_in_its_name_has_a_size(tmp_path):
+    from curate.corpus import open_footer
+    from curate.recipe import Input, Source
+
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"a.b": [PROSE], "a": [{"b": "x"}]}), path)
+    found = open_footer("a.parquet", path, path, Source(paths=[path]), Input(paths=[path], text="a.b"))
+    assert found.group_bytes[0] >= len(PROSE)
+
+
 def test_the_output_of_a_run_on_the_output_of_a_run_can_be_read(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", [PROSE])
     source = tmp_path / "in"
