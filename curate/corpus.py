@@ -148,9 +148,8 @@ def _check_columns(where: str, schema: pa.Schema, text: str, source: recipe.Inpu
     own_id = text if source.id == source.column else source.id
     for field, name in ((field_of_text, text), ("input.id", own_id)):
         if name is not None and name not in columns:
-            strings = [field.name for field in schema if is_text(field.type)]
-            meant = [*difflib.get_close_matches(name, columns, n=1), *strings, *columns, "a column that is there"][0]
-            raise InputError(f"{where}: no column {name!r} (has: {', '.join(columns)}); set {field}: {meant}")
+            has = ", ".join(columns)
+            raise InputError(f"{where}: no column {name!r} (has: {has}); set {_what_to_set(field, name, schema)}")
     kind = schema.field(text).type
     if source.messages is not None:
         if not is_messages(kind):
@@ -161,6 +160,16 @@ def _check_columns(where: str, schema: pa.Schema, text: str, source: recipe.Inpu
         _check_text(where, schema, text)
     if own_id is not None and pa.types.is_nested(schema.field(own_id).type):
         raise InputError(f"{where}: column {own_id!r} holds {schema.field(own_id).type}, which cannot name documents")
+
+
+def _what_to_set(field: str, name: str, schema: pa.Schema) -> str:
+    """The field of the recipe, and a column that may have been meant with one that is not there."""
+    strings = [found.name for found in schema if is_text(found.type)]
+    chats = [found.name for found in schema if is_messages(found.type)]
+    close = difflib.get_close_matches(name, schema.names, n=1)
+    if field == "input.text" and chats and not (close or strings):
+        return f"input.messages: {chats[0]}"
+    return f"{field}: {[*close, *strings, *schema.names, 'a column that is there'][0]}"
 
 
 def _check_text(where: str, schema: pa.Schema, text: str) -> None:

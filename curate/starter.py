@@ -19,7 +19,7 @@ from curate.inputs import IN_FOLDERS
 from curate.recipe import NOT_BUILT, Recipe
 from curate.spool import json_tables
 
-DEPTH = 3  # folders below the current one that are looked into
+DEPTH = 3  # levels of folders that are looked into, the current one the first
 TEXT_NAMES = ("text", "content", "body", "raw_content", "document")
 WIDTH = 116
 

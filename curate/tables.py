@@ -105,7 +105,8 @@ def load_signals(
     for group in (DOCUMENTS, *(group for group in groups if group not in (DOCUMENTS, *APART))):
         parts = ledger.of(group, groups[group]) if only is None else [part for part in only if part.group == group]
         columns = "*" if group != INPUT else _input_struct(ledger.run / parts[0].path)
-        source = f"(SELECT {columns} FROM {read_parquet(ledger.run / part.path for part in parts)})"
+        # Absolute: with a search path set, DuckDB finds no relative path in which a glob is quoted.
+        source = f"(SELECT {columns} FROM {read_parquet((ledger.run / part.path).absolute() for part in parts)})"
         joined += f"\n    JOIN {source} USING (file_no, row)" if joined else source
     connection.execute(f"CREATE OR REPLACE TEMP VIEW signals AS SELECT *{derived_sql(groups)} FROM {joined}")
 

@@ -273,6 +273,13 @@ def test_messages_are_measured_as_text_and_come_out_unchanged(tmp_path, ending):
     assert command("verify", run, "--inputs").returncode == 0
 
 
+def test_where_only_chats_are_the_error_says_how_to_read_them(tmp_path):
+    write_lines(tmp_path / "in" / "a.jsonl", [{"chat": CHATS[0]}])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    with pytest.raises(InputError, match=r"no column 'text' \(has: chat\); set input.messages: chat$"):
+        carry_out(recipe)
+
+
 def test_rule_sets_that_cut_lines_are_refused_for_messages(tmp_path):
     pq.write_table(pa.table({"chat": CHATS}), tmp_path / "a.parquet")
     source = {"paths": [str(tmp_path / "a.parquet")], "messages": "chat"}

@@ -35,11 +35,17 @@ def test_of_good_documents_of_the_sample_at_most_one_in_fifty_is_dropped_for_any
     assert len(dropped) <= len(good) / 50, dropped
 
 
-def test_a_dropped_duplicate_names_a_document_that_is_kept(demo):
-    rows = documents(demo, "duplicate_of", "duplicate_of IS NOT NULL")
+def test_a_dropped_duplicate_names_one_that_no_earlier_stage_drops_and_its_cluster_one_that_is_kept(demo):
+    rows = documents(demo, "stage, duplicate_of", "duplicate_of IS NOT NULL")
     kept = {doc_id for (doc_id,) in documents(demo, "doc_id", "kept")}
-    assert len(rows) == 112
-    assert {survivor for (survivor,) in rows} <= kept
+    near = {doc_id for (doc_id,) in documents(demo, "doc_id", "stage = 'near'")}
+    assert len(rows) == 192
+    assert {survivor for stage, survivor in rows if stage == "near"} <= kept
+    assert {survivor for stage, survivor in rows if stage == "exact"} <= kept | near
+    with connect(demo) as connection:
+        clusters = connection.execute("SELECT survivor, doc_id FROM clusters").fetchall()
+    assert {survivor for survivor, _ in clusters} <= kept
+    assert len({doc_id for _, doc_id in clusters} - kept) == 192
 
 
 def test_no_two_kept_documents_are_equal_but_for_case_and_white_space(demo):
@@ -59,7 +65,7 @@ def test_the_output_holds_the_kept_documents_in_input_order_with_the_input_colum
 
 def test_stages_reasons_and_totals_of_the_manifest_add_up(demo):
     manifest = json.loads((demo / "manifest.json").read_text())
-    assert [stage["stage"] for stage in manifest["stages"]] == ["input", "rules", "exact"]
+    assert [stage["stage"] for stage in manifest["stages"]] == ["input", "rules", "exact", "near"]
     counted = {}
     for (reason,) in documents(demo, "reason", "NOT kept"):
         counted[reason] = counted.get(reason, 0) + 1
@@ -228,6 +234,16 @@ def test_columns_of_views_are_carried_through_as_what_they_view(tmp_path):
     assert table.select(["text", "b"]).to_pylist() == [{"text": PROSE, "b": b"1"}, {"text": "x", "b": b"2"}]
 
 
+def test_a_text_column_with_a_dot_in_its_name_has_a_size(tmp_path):
+    from curate.corpus import open_footer
+    from curate.recipe import Input, Source
+
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"a.b": [PROSE], "a": [{"b": "x"}]}), path)
+    found = open_footer("a.parquet", path, path, Source(paths=[path]), Input(paths=[path], text="a.b"))
+    assert found.group_bytes[0] >= len(PROSE)
+
+
 def test_the_output_of_a_run_on_the_output_of_a_run_can_be_read(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", [PROSE])
     source = tmp_path / "in"
@@ -271,7 +287,7 @@ def test_the_index_answers_from_anywhere_after_a_move_and_in_any_duckdb_started_
     done = command("sql", moved, query, "--format", "json", cwd=tmp_path)
     assert json.loads(done.stdout) == [{"n": 1309, "words": True}]
     with duckdb.connect(moved / "run.duckdb", read_only=True) as connection:
-        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (773,)
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (693,)
 
 
 def test_sql_prints_table_csv_json_and_parquet_and_changes_nothing(demo, tmp_path):
@@ -293,7 +309,7 @@ def test_sql_prints_table_csv_json_and_parquet_and_changes_nothing(demo, tmp_pat
 def test_json_prints_the_summary_alone(tmp_path):
     done = command("demo", "--json", "--set", f"output={tmp_path / 'run'}")
     summary = json.loads(done.stdout)
-    assert (summary["documents_in"], summary["documents_out"]) == (1309, 773)
+    assert (summary["documents_in"], summary["documents_out"]) == (1309, 693)
     assert done.stderr == ""
 
 
