@@ -108,6 +108,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for stage in summary["stages"]:
         for reason, gone in stage["dropped"].items():
             add(stage["stage"], reason, gone["documents"], gone["tokens"])
+        if cut := stage.get("cut"):
+            where = f"lines cut in {cut['documents']:,} documents"
+            table.add_row(stage["stage"], where, "", "", f"{cut['tokens']:,}", f"{cut['tokens'] / tokens:.1%}")
     add("kept", "", summary["documents_out"], summary["tokens_out"], "bold")
     console().print(table)
     for path in summary["quarantined"]:

@@ -235,7 +235,7 @@ def count_stages(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> list[
     """Documents and tokens by stage and reason, of the decisions in force."""
     decisions = read_parquet(ledger.run / part.path for part in ledger.of(decide.DECISIONS))
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens FROM {decisions}"
+        f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens, n_tokens_cut FROM {decisions}"
     )
     return stage_counts(connection, decide.STAGES)
 

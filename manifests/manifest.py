@@ -17,11 +17,15 @@ from curate.shards import DATA, content_of, output_schema
 
 
 def stage_counts(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -> list[dict[str, Any]]:
-    """Documents and tokens in and out of each stage and dropped by reason, from table `decisions`."""
+    """Documents and tokens in and out of each stage and dropped by reason, from table `decisions`.
+
+    Stage `lines` also cuts tokens out of documents that stay.
+    """
     dropped: dict[str, dict[str, dict[str, int]]] = {stage: {} for stage in stages}
-    total = connection.execute("SELECT count(*), coalesce(sum(n_tokens), 0)::BIGINT FROM decisions").fetchone()
-    assert total is not None
-    documents, tokens = total
+    [[documents, tokens, trimmed, cut]] = connection.execute(
+        """SELECT count(*), coalesce(sum(n_tokens + n_tokens_cut), 0)::BIGINT, count_if(n_tokens_cut > 0),
+            coalesce(sum(n_tokens_cut), 0)::BIGINT FROM decisions"""
+    ).fetchall()
     for stage, reason, count, size in connection.execute(
         "SELECT stage, reason, count(*), sum(n_tokens)::BIGINT FROM decisions WHERE NOT kept "
         "GROUP BY ALL ORDER BY 3 DESC, 2"
@@ -33,6 +37,9 @@ def stage_counts(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -
         entry = {"stage": stage, "documents_in": documents, "tokens_in": tokens}
         documents -= sum(reason["documents"] for reason in gone)
         tokens -= sum(reason["tokens"] for reason in gone)
+        if stage == "lines" and trimmed:
+            tokens -= cut
+            entry["cut"] = {"documents": trimmed, "tokens": cut}
         counts.append(entry | {"documents_out": documents, "tokens_out": tokens, "dropped": dropped[stage]})
     return counts
 

@@ -75,7 +75,8 @@ def digests(run):
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
         if path.is_file() and (
-            name == "manifest.json" or name.startswith(("ledger/signals", "ledger/pairs", "ledger/decisions", "data/"))
+            name == "manifest.json"
+            or name.startswith(("ledger/signals", "ledger/pairs", "ledger/edits", "ledger/decisions", "data/"))
         ):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

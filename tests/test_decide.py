@@ -34,7 +34,7 @@ def test_the_sql_of_each_step_is_the_reviewed_one(name):
         "passing": passing_sql(RECIPE, "position BETWEEN 3 AND 7"),
         "exact": exact_sql(RECIPE),
         "duplicates": duplicates_sql(RECIPE),
-        "decisions": decisions_sql("position BETWEEN 3 AND 7"),
+        "decisions": decisions_sql(RECIPE, "position BETWEEN 3 AND 7"),
     }[name]
     path = GOLDEN / f"{name}.sql"
     if os.environ.get("CURATE_GOLDEN") == "write":

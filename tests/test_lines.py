@@ -2,7 +2,6 @@
 
 import re
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -27,7 +26,7 @@ MENU = "Home | About us\nLog in\n"
 
 def hash_of(line):
     """What a line is told by; None without words."""
-    if set(line) & set("İΣ"):
+    if set(line) & set("\u0130\u03a3\u1fbb\u1fc9\u1fcb\u1fdb\u1feb\u1ff9\u1ffb\u2126\u212a\u212b"):
         return xxhash.xxh3_64_intdigest(line.strip().encode())
     words = " ".join(words_of(line))
     return xxhash.xxh3_64_intdigest(words.encode()) if words else None

@@ -65,7 +65,7 @@ def test_the_output_holds_the_kept_documents_in_input_order_with_the_input_colum
 
 def test_stages_reasons_and_totals_of_the_manifest_add_up(demo):
     manifest = json.loads((demo / "manifest.json").read_text())
-    assert [stage["stage"] for stage in manifest["stages"]] == ["input", "rules", "exact", "near"]
+    assert [stage["stage"] for stage in manifest["stages"]] == ["input", "rules", "exact", "near", "lines"]
     counted = {}
     for (reason,) in documents(demo, "reason", "NOT kept"):
         counted[reason] = counted.get(reason, 0) + 1

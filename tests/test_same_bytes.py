@@ -31,7 +31,7 @@ def corpus(tmp_path_factory):
 
 def recipe_for(folder, corpus):
     folder.mkdir()
-    fields = {"tier1": {"rules": ["gopher"]}, "dedup": {"near": {}}, "shard_size": 300_000}
+    fields = {"tier1": {"rules": ["gopher"]}, "dedup": {"near": {}, "lines": {"max_repeats": 5}}, "shard_size": 300_000}
     return write_recipe(folder, corpus / "*.parquet", **fields)
 
 
@@ -54,7 +54,15 @@ def test_the_number_of_workers_changes_no_byte(corpus, expected, tmp_path, worke
     assert digests(run) == expected
 
 
-MOMENTS = [("measured", 1), ("measured", 4), ("verifying", 2), ("decided", 1), ("wrote", 1), ("wrote", 3)]
+MOMENTS = [
+    ("measured", 1),
+    ("measured", 4),
+    ("verifying", 2),
+    ("cutting", 2),
+    ("decided", 1),
+    ("wrote", 1),
+    ("wrote", 3),
+]
 
 
 @pytest.mark.parametrize(("event", "times"), MOMENTS)

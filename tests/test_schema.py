@@ -76,7 +76,7 @@ BAD = [
     {"tier1": {"rulez": []}},
     {"dedup": {"keep": "worst"}},
     {"dedup": {"near": {"threshold": 1.5}}},
-    {"dedup": {"lines": {}}},
+    {"dedup": {"lines": {"max_repeats": 0}}},
     {"tokenizer": "gpt2"},
     {"tier2": {}},
     {"distill": {"keep_tokens": "15%"}},

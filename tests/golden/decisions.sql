@@ -1,4 +1,8 @@
-        SELECT file_no, row, doc_id, n_bytes, n_tokens, coarse_score,
+        SELECT file_no, row, doc_id,
+            if(stage IS NULL, coalesce(trimmed_bytes, n_bytes), n_bytes) AS n_bytes,
+            if(stage IS NULL, coalesce(trimmed_tokens, n_tokens), n_tokens) AS n_tokens,
+            if(stage IS NULL, coalesce(n_tokens - trimmed_tokens, 0), 0) AS n_tokens_cut,
+            coarse_score,
             stage IS NULL AS kept, stage,
             reasons[1] AS reason, reasons,
             duplicate_of, similarity
@@ -6,12 +10,14 @@
             SELECT *,
                 CASE WHEN len(input_reasons) > 0 THEN 'input'
                      WHEN len(rule_reasons) > 0 THEN 'rules'
-                     ELSE duplicate_stage END AS stage,
+                     WHEN duplicate_stage IS NOT NULL THEN duplicate_stage
+                     WHEN cut_share > 1::FLOAT OR trimmed_tokens = 0 THEN 'lines' END AS stage,
                 CASE WHEN len(input_reasons) > 0 THEN input_reasons
                      WHEN len(rule_reasons) > 0 THEN rule_reasons
                      WHEN duplicate_reason IS NOT NULL THEN [duplicate_reason]
+                     WHEN cut_share > 1::FLOAT OR trimmed_tokens = 0 THEN ['too_much_boilerplate']
                      ELSE [] END AS reasons
-            FROM judged LEFT JOIN duplicates USING (file_no, row)
+            FROM judged LEFT JOIN duplicates USING (file_no, row) LEFT JOIN trimmed USING (file_no, row)
             WHERE position BETWEEN 3 AND 7
         )
         ORDER BY position, row
