@@ -28,6 +28,9 @@ DOCUMENTS_SQL = """
         d.coarse_score, d.shard, s.* EXCLUDE (file_no, row, n_tokens, raw_hash_high, raw_hash_low, is_null)
     FROM decisions d JOIN inputs i USING (file_no) JOIN signals s USING (file_no, row)"""
 
+NO_EDITS = """(SELECT 0::INTEGER AS file_no, 0::BIGINT AS row, 0::INTEGER AS start, 0::INTEGER AS "end",
+        '' AS replacement, '' AS reason, '' AS stage WHERE false)"""
+
 VIEWS = {
     "kept": "SELECT * FROM documents WHERE kept",
     "dropped": "SELECT * FROM documents WHERE NOT kept",
@@ -66,11 +69,11 @@ def build_index(
         connection.execute(_pairs_sql(ledger))
         if (corpus := _corpus_sql(ledger, inputs, files, recipe.input.column)) is not None:
             connection.execute(corpus)
-        if edits := [*(ledger.of(EDITS, groups[EDITS]) if EDITS in groups else []), *ledger.of(LINE_EDITS)]:
-            source = read_parquet(part.path for part in edits)
-            connection.execute(
-                f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)"
-            )
+        edits = [*(ledger.of(EDITS, groups[EDITS]) if EDITS in groups else []), *ledger.of(LINE_EDITS)]
+        source = read_parquet(part.path for part in edits) if edits else NO_EDITS
+        connection.execute(
+            f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)"
+        )
         connection.execute("USE scratch; DETACH run")
     sync(aside)
     os.replace(aside, run / INDEX)
