@@ -227,6 +227,8 @@ def check_run_directory(run: Path) -> None:
 
     Errors: RunError where it holds something else, or where its path is one that DuckDB cannot open.
     """
+    if "\0" in str(run):
+        raise RunError("output: a path has no NUL character; choose another output")
     try:
         is_other = run.is_dir() and any(run.iterdir()) and not (run / "lock").exists()
     except OSError as error:  # a name that is too long, a folder that may not be read

@@ -22,6 +22,11 @@ def test_a_run_path_that_duckdb_cannot_open_is_refused(tmp_path, good, place):
     assert "DuckDB cannot open" in refused(recipe, RunError, f"output='{tmp_path / place}'")
 
 
+def test_a_run_path_with_a_nul_character_is_refused(tmp_path, good):
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert refused(recipe, RunError, 'output="a\\0b"') == "output: a path has no NUL character; choose another output"
+
+
 @pytest.mark.parametrize("place", ["n_words=3", "row=2", "a*b", "a[1]", "it's", "ü and é"])
 def test_no_name_of_a_folder_changes_what_is_read(tmp_path, place):
     write_shard(tmp_path / place / "in" / "ab.parquet", [PROSE, PROSE + "b"], lang=pa.array(["de", "en"]))
