@@ -30,6 +30,7 @@ MODULES = (
     "curate.filters.whole_lines",
     "curate.filters.phrases",
     "curate.filters.raw",
+    "curate.filters.pii",
     "curate.filters.duplicates",
     "curate.filters.c4",
     "curate.filters.refinedweb",
@@ -37,7 +38,7 @@ MODULES = (
 
 
 # Groups that are measured only where the recipe needs them; all others always are.
-ON_DEMAND = ("sentences", "repeated_lines", "ngrams", "pieces", "whole_lines", "phrases", "raw", "hashes")
+ON_DEMAND = ("sentences", "repeated_lines", "ngrams", "pieces", "whole_lines", "phrases", "raw", "pii", "hashes")
 
 REASONS = pa.dictionary(pa.int8(), pa.string())
 

@@ -6,6 +6,7 @@ from curate.kernels.characters import count_characters
 from curate.kernels.jit import code_digest
 from curate.kernels.lines import count_lines
 from curate.kernels.normalise import normalised
+from curate.kernels.personal import personal_candidates
 from curate.kernels.phrases import count_phrases
 from curate.kernels.pieces import count_pieces
 from curate.kernels.refinedweb import address_cuts, refinedweb_cuts
@@ -31,5 +32,6 @@ __all__ = [
     "divide",
     "normalised",
     "number_of_words",
+    "personal_candidates",
     "refinedweb_cuts",
 ]
