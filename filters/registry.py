@@ -29,6 +29,7 @@ MODULES = (
     "curate.filters.pieces",
     "curate.filters.whole_lines",
     "curate.filters.phrases",
+    "curate.filters.broken",
     "curate.filters.raw",
     "curate.filters.pii",
     "curate.filters.duplicates",
@@ -38,7 +39,18 @@ MODULES = (
 
 
 # Groups that are measured only where the recipe needs them; all others always are.
-ON_DEMAND = ("sentences", "repeated_lines", "ngrams", "pieces", "whole_lines", "phrases", "raw", "pii", "hashes")
+ON_DEMAND = (
+    "sentences",
+    "repeated_lines",
+    "ngrams",
+    "pieces",
+    "whole_lines",
+    "phrases",
+    "broken",
+    "raw",
+    "pii",
+    "hashes",
+)
 
 REASONS = pa.dictionary(pa.int8(), pa.string())
 
