@@ -15,7 +15,7 @@ def find_edits(texts: pa.Array, editors: Sequence[Editor]) -> pa.Table:
     """The cuts that all editors make in `texts`, sorted by row and place.
 
     Each editor looks at the raw text. Where two edits overlap, the one that starts first holds, and of two at one
-    place the longer, then that of the editor named first; of a later one that only cuts, what reaches beyond is left.
+    place the longer, then that of the editor named first; of a later one, what reaches beyond is left.
     """
     tables = [editor.find(texts).cast(FOUND) for editor in editors]
     if len(tables) < 2:  # one editor's cuts are sorted and do not overlap
@@ -26,7 +26,7 @@ def find_edits(texts: pa.Array, editors: Sequence[Editor]) -> pa.Table:
 def sorted_edits(table: pa.Table) -> pa.Table:
     """Edits sorted by row and place of which none overlap: of those that do, the first and longest hold."""
     table = table.sort_by([("row", "ascending"), ("start", "ascending"), ("end", "descending")]).combine_chunks()
-    starts, keep = first_hold(*(table[name].combine_chunks() for name in ("row", "start", "end", "replacement")))
+    starts, keep = first_hold(*(table[name].combine_chunks() for name in ("row", "start", "end")))
     return table.set_column(table.schema.get_field_index("start"), "start", starts).filter(keep)
 
 

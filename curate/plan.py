@@ -54,10 +54,9 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
     excluded = read_exclusions(recipe.exclude)
     if recipe.input.messages is not None and editors:
-        cutting = next(name for name in recipe.tier1.rules if isinstance(name, str) and edits_of_set(name))
-        raise RecipeError(
-            f"tier1.rules: {cutting} cuts lines, and chats (input.messages) come out unchanged; remove it"
-        )
+        cutting = [name for name in recipe.tier1.rules if isinstance(name, str) and edits_of_set(name)]
+        what = f"rules: {cutting[0]} cuts lines" if cutting else "pii: redact changes text"
+        raise RecipeError(f"tier1.{what}, and chats (input.messages) come out unchanged; remove it")
     if recipe.input.messages is not None and recipe.dedup.lines:
         raise RecipeError("dedup.lines cuts lines, and chats (input.messages) come out unchanged; remove it")
     earlier = open_earlier(recipe)
@@ -117,6 +116,7 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> l
     columns = registry.measured(signals)
     named = {group for group, found in groups.items() for s in found if not columns.isdisjoint(s.writes)}
     named |= {"hashes"} if recipe.dedup.exact else set()
+    named |= {"pii"} if recipe.tier1.pii.action == "count" else set()
     named |= {"raw"} if reading.editors else set()  # to see what share of each document was cut
     needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
     needed += [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -15,11 +14,11 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    WithJsonSchema,
     model_validator,
 )
 
 from curate.errors import RecipeError, did_you_mean
+from curate.fields import PersonalAction, PersonalKind, Share, Size, not_empty, parse_pii
 
 # Sections and fields whose type stands but whose work is not built yet: set to anything but this, they are refused.
 NOT_BUILT: dict[str, Any] = {
@@ -28,7 +27,6 @@ NOT_BUILT: dict[str, Any] = {
     "tier1.language": None,
     "tier1.perplexity": None,
     "tier1.length_penalty": None,
-    "tier1.pii": "off",
     "tier1.decontaminate": None,
     "dedup.keep_signatures": True,
     "reference": [],
@@ -39,55 +37,6 @@ NOT_BUILT: dict[str, Any] = {
     "models.pin": None,
     "export": [],
 }
-
-
-SIZE = r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*"
-SHARE = r"\s*\d+(\.\d+)?\s*%\s*"
-
-
-def parse_size(value: object) -> object:
-    """Bytes from a number or from text like 10MB (decimal) or 64MiB (binary)."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(SIZE, value)
-    if match is None:
-        raise ValueError(f"{value!r} is not a size; write bytes, or a number with kB, MB, GB, KiB, MiB, GiB")
-    number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** "_KMGT".index(unit.upper() or "_"))
-
-
-def parse_share(value: object) -> object:
-    """A share like 15% as a fraction; numbers stay what they are."""
-    if isinstance(value, str) and value.strip().endswith("%"):
-        return float(value.strip()[:-1]) / 100
-    return value
-
-
-def not_empty(value: list[Any]) -> list[Any]:
-    """Refuse an empty list."""
-    if not value:
-        raise ValueError("is empty; name at least one")
-    return value
-
-
-def _or_text(number: dict[str, Any], pattern: str, example: str) -> WithJsonSchema:
-    """The JSON schema of a number that may be written as text."""
-    text = {"type": "string", "pattern": f"^{pattern}$", "description": f"as in {example}"}
-    return WithJsonSchema({"anyOf": [number, text]})
-
-
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    Field(gt=0, lt=2**63),
-    _or_text({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 2**63}, SIZE, "10MB or 64MiB"),
-]
-Share = Annotated[
-    float | int,
-    BeforeValidator(parse_share),
-    Field(ge=0),
-    _or_text({"type": "number", "minimum": 0}, SHARE, "15%"),
-]
 
 
 class Section(BaseModel):
@@ -204,6 +153,20 @@ class Decontaminate(Section):
     ngram: int = 13
 
 
+class Pii(Section):
+    """Personal data and secrets; an action alone, as in `pii: redact`, has the other defaults."""
+
+    action: PersonalAction = Field(
+        default="off", description="redact: placeholders in the text; drop: the document; count: measure; or off"
+    )
+    kinds: Annotated[list[PersonalKind], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] = Field(
+        default=list(get_args(PersonalKind)), description="what to find"
+    )
+    keep_reserved: bool = Field(
+        default=False, description="leave what is reserved for examples, tests and private networks"
+    )
+
+
 class Tier1(Section):
     """Filters that need no LLM."""
 
@@ -214,7 +177,7 @@ class Tier1(Section):
     language: Language | None = None
     perplexity: Perplexity | None = None
     length_penalty: LengthPenalty | None = None
-    pii: Literal["redact", "drop", "count", "off"] = "off"
+    pii: Annotated[Pii, BeforeValidator(parse_pii)] = Pii()
     decontaminate: Decontaminate | None = None
 
 

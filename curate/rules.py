@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from curate.errors import RecipeError, did_you_mean
-from curate.filters import registry
-from curate.recipe import Rule, Tier1
+from curate.filters import pii, registry
+from curate.recipe import Pii, Rule, Tier1
 from curate.sql import first_line, literal, quoted
+
+PERSONAL_DATA = "personal_data"  # the edit that redacts, and the reason for dropping
 
 # Reasons that every run knows, in the order in which they are given.
 BUILT_IN = {
@@ -53,6 +55,8 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
             rules.append(ResolvedRule(entry, "recipe"))
         else:  # a rule that two sets share stands once
             rules += [found for found in named_set(entry) if not any(_same(found.rule, known.rule) for known in rules)]
+    if tier1.pii.action == "drop":
+        rules.append(ResolvedRule(_personal_rule(tier1.pii), "pii"))
     seen: set[str] = set()
     for found in rules:
         if found.reason in seen or found.reason in BUILT_IN:
@@ -69,6 +73,14 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
         if reason not in seen:
             raise RecipeError(f"tier1.thresholds: no rule has the reason {reason!r}{did_you_mean(reason, seen)}")
     return [changed for found in rules if (changed := _with_threshold(found, tier1.thresholds)) is not None]
+
+
+def _personal_rule(chosen: Pii) -> Rule:
+    """The rule that drops documents with personal data of the kinds chosen."""
+    counts = [pii.COUNTS[kind] for kind in chosen.kinds]
+    reserved = [pii.RESERVED_COUNTS[kind] for kind in chosen.kinds if kind in pii.RESERVED_COUNTS]
+    left_alone = "".join(f" - {name}" for name in reserved) if chosen.keep_reserved else ""
+    return Rule(reason=PERSONAL_DATA, when=f"{' + '.join(counts)}{left_alone} > 0")
 
 
 def _same(a: Rule, b: Rule) -> bool:
@@ -88,7 +100,7 @@ def named_set(name: str) -> list[ResolvedRule]:
 
 
 def resolve_editors(tier1: Tier1) -> list[registry.Editor]:
-    """The edits of the named sets in order, each once, with their bounds settled; those wholly switched off left out.
+    """The edits of the recipe in order, each once, with their bounds settled; those wholly switched off left out.
 
     Errors: RecipeError for unknown sets, and for a bound for a reason that has none.
     """
@@ -100,8 +112,11 @@ def resolve_editors(tier1: Tier1) -> list[registry.Editor]:
             if bound is not None and bounds[reason] is True:
                 raise RecipeError(f"tier1.thresholds: {reason} has no threshold to move; null switches it off")
             bounds[reason] = _checked_bound(reason, bound, whole=isinstance(bounds[reason], int))
+        if edit.name == PERSONAL_DATA:
+            bounds |= {kind: None for kind in bounds if kind not in tier1.pii.kinds}
         if any(bound is not None for bound in bounds.values()):
-            editors.append(registry.Editor(edit.name, tuple(bounds.items())))
+            kept = {"keep_reserved": True} if edit.name == PERSONAL_DATA and tier1.pii.keep_reserved else {}
+            editors.append(registry.Editor(edit.name, tuple((bounds | kept).items())))
     return editors
 
 
@@ -114,7 +129,7 @@ def _checked_bound(reason: str, bound: registry.Bound, whole: bool) -> registry.
 
 
 def _edits_named(tier1: Tier1) -> list[registry.Edit]:
-    """The edits of the named sets in order, each once.
+    """The edits of the named sets in order, each once, then that of personal data.
 
     Errors: RecipeError where two sets have other bounds for one edit, and the recipe's thresholds do not settle it.
     """
@@ -128,7 +143,8 @@ def _edits_named(tier1: Tier1) -> list[registry.Edit]:
                         f"tier1.rules: {other} has {theirs.reason}: {theirs.bound}, {name} has {ours.bound}; "
                         f"name one of the two sets, or set tier1.thresholds.{ours.reason}"
                     )
-    return [edit for _, edit in found.values()]
+    personal = [registry.edits()[PERSONAL_DATA]] if tier1.pii.action == "redact" else []
+    return [edit for _, edit in found.values()] + personal
 
 
 def edits_of_set(name: str) -> list[registry.Edit]:

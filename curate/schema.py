@@ -52,6 +52,11 @@ def recipe_schema() -> dict[str, Any]:
         _reserve(schema, place, only)
     sections["Rule"]["anyOf"] = RULE_FORMS
     sections["Source"]["anyOf"] = ENTRY_FORMS
+    action = sections["Pii"]["properties"]["action"]
+    action.pop("type")
+    action["enum"].append(False)  # as YAML reads a bare off
+    pii = sections["Tier1"]["properties"]["pii"]
+    sections["Tier1"]["properties"]["pii"] = {"anyOf": [{"enum": action["enum"]}, pii], "default": "off"}
     rule = sections["Rule"]["properties"]
     rule["signal"] = rule["signal"] | {"anyOf": [{"enum": _signals()}, NULL]}
     rules = sections["Tier1"]["properties"]

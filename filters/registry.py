@@ -29,7 +29,9 @@ MODULES = (
     "curate.filters.pieces",
     "curate.filters.whole_lines",
     "curate.filters.phrases",
+    "curate.filters.broken",
     "curate.filters.raw",
+    "curate.filters.pii",
     "curate.filters.duplicates",
     "curate.filters.c4",
     "curate.filters.refinedweb",
@@ -37,7 +39,18 @@ MODULES = (
 
 
 # Groups that are measured only where the recipe needs them; all others always are.
-ON_DEMAND = ("sentences", "repeated_lines", "ngrams", "pieces", "whole_lines", "phrases", "raw", "hashes")
+ON_DEMAND = (
+    "sentences",
+    "repeated_lines",
+    "ngrams",
+    "pieces",
+    "whole_lines",
+    "phrases",
+    "broken",
+    "raw",
+    "pii",
+    "hashes",
+)
 
 REASONS = pa.dictionary(pa.int8(), pa.string())
 
@@ -207,9 +220,14 @@ def _load() -> None:
 
 
 def groups() -> dict[str, list[Signal]]:
-    """All signals by group."""
+    """All signals by group, in the order of MODULES, whichever was imported first."""
     _load()
-    return _signals
+    return _in_order()
+
+
+@cache
+def _in_order() -> dict[str, list[Signal]]:
+    return dict(sorted(_signals.items(), key=lambda entry: MODULES.index(entry[1][0].measure.__module__)))
 
 
 def edits() -> dict[str, Edit]:

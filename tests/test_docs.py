@@ -12,9 +12,10 @@ from pydantic import BaseModel
 
 from curate import cli, kernels
 from curate.errors import CurateError
+from curate.fields import parse_size
 from curate.filters import registry
 from curate.inspect import connect
-from curate.recipe import NOT_BUILT, Recipe, Rule, Source, parse_recipe, parse_size
+from curate.recipe import NOT_BUILT, Recipe, Rule, Source, parse_recipe
 from curate.rules import BUILT_IN, edits_of_set, named_set, resolve
 
 ROOT = Path(__file__).parent.parent

@@ -38,6 +38,9 @@ GOOD = [
     {"dedup": {"exact": False, "keep": "longest"}},
     {"dedup": {"near": {}}},
     {"dedup": {"near": {"threshold": 0.7, "permutations": 64, "verify": "exact"}}},
+    {"tier1": {"pii": "redact"}},
+    {"tier1": {"pii": False}},  # YAML's `off`
+    {"tier1": {"pii": {"action": "drop", "kinds": ["email"], "keep_reserved": True}}},
     {"tokenizer": "estimate", "tier2": None, "reference": [], "models": {"pin": None}},
 ]
 BAD = [
@@ -74,6 +77,10 @@ BAD = [
     {"tier1": {"rules": ["c4"], "thresholds": {"line_too_short": 2.5}}},
     {"tier1": {"rules": ["c4"], "thresholds": {"line_with_policy": 1}}},
     {"tier1": {"rulez": []}},
+    {"tier1": {"pii": "shred"}},
+    {"tier1": {"pii": True}},
+    {"tier1": {"pii": {"kinds": []}}},
+    {"tier1": {"pii": {"kinds": ["name"]}}},
     {"dedup": {"keep": "worst"}},
     {"dedup": {"near": {"threshold": 1.5}}},
     {"dedup": {"lines": {"max_repeats": 0}}},

@@ -5,7 +5,9 @@ from curate.kernels.c4 import c4_cuts
 from curate.kernels.characters import count_characters
 from curate.kernels.jit import code_digest
 from curate.kernels.lines import count_lines
+from curate.kernels.mojibake import count_mojibake
 from curate.kernels.normalise import normalised
+from curate.kernels.personal import personal_candidates
 from curate.kernels.phrases import count_phrases
 from curate.kernels.pieces import count_pieces
 from curate.kernels.refinedweb import address_cuts, refinedweb_cuts
@@ -21,6 +23,7 @@ __all__ = [
     "code_digest",
     "count_characters",
     "count_lines",
+    "count_mojibake",
     "count_ngrams",
     "count_phrases",
     "count_pieces",
@@ -31,5 +34,6 @@ __all__ = [
     "divide",
     "normalised",
     "number_of_words",
+    "personal_candidates",
     "refinedweb_cuts",
 ]

@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curate.kernels.arrow import Bytes, Offsets, plain_text, text_views
 from curate.kernels.jit import kernel
@@ -40,15 +39,12 @@ def edited(texts: pa.Array, rows: pa.Array, starts: pa.Array, ends: pa.Array, re
     return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds), pa.py_buffer(made), valid)
 
 
-def first_hold(rows: pa.Array, starts: pa.Array, ends: pa.Array, replacements: pa.Array) -> tuple[pa.Array, pa.Array]:
+def first_hold(rows: pa.Array, starts: pa.Array, ends: pa.Array) -> tuple[pa.Array, pa.Array]:
     """Of edits sorted by row, start and falling end: new starts (int32) and whether each one holds.
 
-    An edit that begins within an earlier one does not hold; if it only cuts and reaches beyond, it begins where the
-    earlier one ends.
+    An edit within an earlier one does not hold; if it reaches beyond, it begins where the earlier one ends.
     """
-    empty = pc.fill_null(pc.equal(pc.binary_length(replacements), 0), True)
-    only_cuts = np.array(empty.to_numpy(zero_copy_only=False))
-    trimmed, keep = _first_hold(_int64(rows), _int64(starts), _int64(ends), only_cuts)
+    trimmed, keep = _first_hold(_int64(rows), _int64(starts), _int64(ends))
     return pa.array(trimmed, pa.int64()).cast(pa.int32()), pa.array(keep)
 
 
@@ -99,14 +95,14 @@ def _make(
 
 
 @kernel
-def _first_hold(rows: Offsets, starts: Offsets, ends: Offsets, only_cuts: Flags) -> tuple[Offsets, Flags]:
+def _first_hold(rows: Offsets, starts: Offsets, ends: Offsets) -> tuple[Offsets, Flags]:
     trimmed, keep = starts.copy(), np.ones(len(rows), dtype=np.bool_)
     row, reached = np.int64(-1), np.int64(0)
     for k in range(len(rows)):
         if rows[k] != row:
             row, reached = rows[k], np.int64(0)
         if starts[k] < reached:
-            keep[k] = only_cuts[k] and ends[k] > reached
+            keep[k] = ends[k] > reached
             trimmed[k] = reached
         if keep[k]:
             reached = ends[k]
