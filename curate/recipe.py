@@ -29,7 +29,6 @@ NOT_BUILT: dict[str, Any] = {
     "tier1.perplexity": None,
     "tier1.length_penalty": None,
     "tier1.pii": "off",
-    "tier1.decontaminate": None,
     "dedup.lines": None,
     "dedup.against": [],
     "dedup.keep_signatures": True,
@@ -202,8 +201,15 @@ class LengthPenalty(Section):
 class Decontaminate(Section):
     """Evaluation sets whose text must not be in the corpus."""
 
-    against: list[str]
-    ngram: int = 13
+    against: Annotated[list[str], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] = Field(
+        description="Parquet and JSONL files, globs and folders with evaluation sets"
+    )
+    columns: list[str] | None = Field(
+        default=None, description="their columns whose text is looked for; null: every column of text"
+    )
+    ngram: int = Field(default=13, ge=1, le=1000, description="words that a document must have in common with an item")
+    min_words: int = Field(default=8, ge=1, description="texts of fewer words than ngram are looked for from here on")
+    action: Literal["drop", "cut"] = Field(default="drop", description="drop documents, or cut the passages out")
 
 
 class Tier1(Section):
@@ -217,7 +223,9 @@ class Tier1(Section):
     perplexity: Perplexity | None = None
     length_penalty: LengthPenalty | None = None
     pii: Literal["redact", "drop", "count", "off"] = "off"
-    decontaminate: Decontaminate | None = None
+    decontaminate: Decontaminate | None = Field(
+        default=None, description="drop documents that hold text of evaluation sets"
+    )
 
 
 class Near(Section):

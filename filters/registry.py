@@ -33,11 +33,14 @@ MODULES = (
     "curate.filters.duplicates",
     "curate.filters.c4",
     "curate.filters.refinedweb",
+    "curate.filters.contamination",
 )
 
 
 # Groups that are measured only where the recipe needs them; all others always are.
-ON_DEMAND = ("sentences", "repeated_lines", "ngrams", "pieces", "whole_lines", "phrases", "raw", "hashes")
+ON_DEMAND = (
+    "sentences", "repeated_lines", "ngrams", "pieces", "whole_lines", "phrases", "raw", "hashes", "contamination",
+)  # fmt: skip
 
 REASONS = pa.dictionary(pa.int8(), pa.string())
 
@@ -146,6 +149,11 @@ class Editor:
 
     name: str
     bounds: tuple[tuple[str, Bound], ...]  # by reason, in the order of the edit's rules
+
+    @property
+    def code(self) -> str:
+        """Hex digest of the code that finds the edits."""
+        return code_of([edits()[self.name].find])
 
     def find(self, texts: pa.Array) -> pa.Table:
         """The cuts in `texts`."""

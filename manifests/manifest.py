@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 
 import curate
-from curate.filters.registry import Editor
+from curate.edits import Finder
 from curate.ledger import Ledger
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule
@@ -39,7 +39,8 @@ def stage_counts(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -
 
 def build_manifest(
     recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule],
-    editors: Sequence[Editor], stages: Sequence[Mapping[str, Any]], inputs: pa.Schema,
+    editors: Sequence[Finder], stages: Sequence[Mapping[str, Any]], inputs: pa.Schema,
+    benchmarks: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """Everything of a finished run that does not depend on when and where it ran."""
     contents = content_of(ledger.of("documents", groups["documents"]))
@@ -63,6 +64,7 @@ def build_manifest(
             for found in rules
         ],
         "edits": [{"name": editor.name, "bounds": dict(editor.bounds)} for editor in editors],
+        "benchmarks": [dict(one) for one in benchmarks],
         "stages": [dict(stage) for stage in stages],
         "tokenizer": recipe.tokenizer,
         "totals": {
