@@ -54,8 +54,10 @@ class Sets:
     benchmarks: tuple[Benchmark, ...] = ()
 
 
-def prepare(section: Decontaminate | None, folder: Path) -> Sets:
+def prepare(section: Decontaminate | None, folder: Path, preview: Path | None = None) -> Sets:
     """The n-grams of a recipe's evaluation sets, from a table in `folder` that an earlier call made, or a new one.
+
+    With a folder for a `preview` nothing is written into `folder`: a new table goes there.
 
     Errors: InputError for a file that is missing, cannot be read, or has no text to look for; RecipeError for a column.
     """
@@ -66,15 +68,26 @@ def prepare(section: Decontaminate | None, folder: Path) -> Sets:
     contents = [_content(path) for path in paths]
     code = registry.code_of([prepare, ngram_keys, json_tables])
     key = digest_of([code, pa.__version__, section.ngram, section.min_words, section.columns, contents])
-    known = folder / f"ngrams-{key[:16]}.json"
-    if not known.exists() or not (folder / json.loads(known.read_text("utf-8"))["table"]).exists():
-        write_json(known, _build(section, paths, folder))
-    facts = json.loads(known.read_text("utf-8"))
+    facts = _known(folder / f"ngrams-{key[:16]}.json")
+    if facts is None:
+        folder = preview or folder
+        facts = _build(section, paths, folder)
+        write_json(known := folder / f"ngrams-{key[:16]}.json", facts)
+        for old in set(folder.glob("ngrams-*")) - {known, folder / facts["table"]}:  # of other sets
+            old.unlink()
     names = [path.relative_to(root).as_posix() for path in paths]
     counts = zip(names, contents, facts["items"], facts["ngrams"], strict=True)
     table = str(folder / facts["table"])
     sought = Sought(table, facts["content"], tuple(facts["lengths"]), section.action == "cut")
     return Sets(sought, tuple(Benchmark(*one) for one in counts))
+
+
+def _known(path: Path) -> dict[str, Any] | None:
+    """What an earlier call noted of the table that it made, if that is there."""
+    if not path.exists():
+        return None
+    facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return facts if (path.parent / facts["table"]).exists() else None
 
 
 def _files(pattern: str) -> list[Path]:

@@ -63,7 +63,7 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     if near := recipe.dedup.near:
         log.event("bands", curve=str(choose_bands(near.threshold, near.permutations)))
     sizes = (near.permutations, near.shingle) if near else (0, 0)
-    sets = prepare(recipe.tier1.decontaminate, (preview or ledger.run) / MODELS)
+    sets = prepare(recipe.tier1.decontaminate, ledger.run / MODELS, preview)
     cutting = [sets.sought] if sets.sought and sets.sought.cuts else []
     reading = Reading(recipe.input.column, recipe.input.id, columns, (*editors, *cutting), *sizes, sets.sought)
     groups = group_digests(groups_needed(recipe, signals, reading), reading)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from curate.filters.registry import FOUND, REASONS, Bound, Columns, code_of, signal
 from curate.kernels.arrow import divide, null_mask
-from curate.kernels.overlap import NgramTable, Overlaps, find_overlaps, ngram_table
+from curate.kernels.overlap import NgramTable, Overlaps, find_overlaps, ngram_table, with_marks
 
 GROUP = "contamination"
 REASON = "contaminated"
@@ -31,7 +31,7 @@ class Sought:
     @property
     def name(self) -> str:
         """What the edits are called."""
-        return GROUP
+        return "contaminated_passages"
 
     @property
     def bounds(self) -> tuple[tuple[str, Bound], ...]:
@@ -41,15 +41,15 @@ class Sought:
     @property
     def code(self) -> list[object]:
         """What the result depends on besides the texts."""
-        return [code_of([find_overlaps, look]), self.content, self.lengths]
+        return [code_of([look]), self.content, self.lengths]
 
     def look(self, texts: pa.Array) -> tuple[Columns, pa.Table]:
         """The signals of the group, and the passages as a table (OVERLAPS)."""
         return look(texts, _loaded(self.table, self.lengths))
 
     def find(self, texts: pa.Array) -> pa.Table:
-        """Cuts of all passages; those that overlap are one."""
-        spans = find_overlaps(texts, _loaded(self.table, self.lengths)).spans
+        """Cuts of all passages with the marks at their ends; those that overlap are one."""
+        spans = with_marks(texts, find_overlaps(texts, _loaded(self.table, self.lengths)).spans)
         starts, ends = (spans[:, 0] << 32 | spans[:, k] for k in (1, 2))
         order = np.argsort(starts)
         starts, ends = starts[order], np.maximum.accumulate(ends[order])

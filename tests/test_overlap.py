@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_kernels import TEXTS
 from test_minhash import CAPITALS, words_of
 
-from curate.kernels.overlap import NgramTable, find_overlaps, ngram_keys, ngram_table
+from curate.kernels.overlap import NgramTable, find_overlaps, ngram_keys, ngram_table, with_marks
 
 quick = settings(deadline=None, max_examples=150)
 FEW_WORDS = st.lists(st.sampled_from(["a", "B", "c,", "İ", "Σ", "你", "é", "-"]), max_size=14).map(" ".join)
@@ -122,3 +122,11 @@ def test_orders_of_the_same_words_have_other_keys():
     texts = {" ".join(draw.choice(words[:5], 6)) for _ in range(4000)}
     keys = ngram_keys(pa.array(sorted(texts)), 6, 6)[0]
     assert len(set(keys.tolist())) == len(texts) > 3000
+
+
+def test_marks_at_the_ends_of_a_passage_go_with_it():
+    text = "He said:\u00a0«(One, two three?)» – then「你好吗」。不 one two three."
+    texts = pa.array([None, text])
+    found = find_overlaps(texts, table_of(["one two three", "你好吗"], 3, 3))
+    passages = [text.encode()[start:end].decode() for _, start, end, *_ in with_marks(texts, found.spans).tolist()]
+    assert passages == ["«(One, two three?)»", "「你好吗」。", "one two three."]

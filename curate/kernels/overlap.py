@@ -15,16 +15,15 @@ import pyarrow as pa
 from curate.kernels.arrow import Bytes, Counts, Offsets, plain_text, text_views
 from curate.kernels.jit import inline, kernel, part
 from curate.kernels.minhash import GROWTH, IN_CONTEXT, Hashes, lowered, room, split_words
-from curate.kernels.unicode import SPACELESS, WORD, class_of, decode
+from curate.kernels.unicode import SPACE, SPACELESS, WORD, class_of, decode
 from curate.kernels.xxh3 import xxh3_64
 
 BASE = np.uint64(0xD6E8FEB86659FD93)  # 3 modulo 8, for which B^k - 1 has the fewest factors of 2
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
-ONE, SIX, SIXTY_THREE = np.uint64(1), np.uint64(6), np.uint64(63)
+ONE = np.uint64(1)
 FILTER_BITS = 3  # 2^3 bits of the filter for each slot of the table
 MIN_SLOT_BITS = 6
 State = tuple[int, int, int]
-COLUMNS = ("row", "start", "end", "ngrams", "place")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Overlaps:
     words: Offsets  # of each text
     ngrams: Offsets  # places of each text where an n-gram of the table begins
     covered: Offsets  # words of each text within such n-grams
-    spans: Counts  # COLUMNS: n-grams of one place that follow each other or overlap, from byte to byte, as they stand
+    spans: Counts  # n-grams of one place that overlap or follow each other: text, first byte, end, n-grams, place
 
 
 def ngram_keys(texts: pa.Array, ngram: int, least: int) -> tuple[Hashes, Offsets, Offsets]:
@@ -70,8 +69,7 @@ def ngram_keys(texts: pa.Array, ngram: int, least: int) -> tuple[Hashes, Offsets
     texts = plain_text(texts)
     keys, rows, lengths, context = _keys_of(*text_views(texts), ngram, least)
     if context:  # rare, so all texts are done again
-        everything = np.arange(len(texts))
-        keys, rows, lengths, _ = _keys_of(*text_views(lowered(texts, everything)), ngram, least)
+        keys, rows, lengths, _ = _keys_of(*text_views(lowered(texts, np.arange(len(texts)))), ngram, least)
     return keys, rows, lengths
 
 
@@ -105,11 +103,17 @@ def find_overlaps(texts: pa.Array, table: NgramTable) -> Overlaps:
     counts, spans = _find(*text_views(texts), *arrays)
     context = np.flatnonzero(counts[:, 0] == IN_CONTEXT)
     if len(context):
-        found, more = _find(*text_views(lowered(texts, context)), *arrays)
-        counts[context] = found
+        counts[context], more = _find(*text_views(lowered(texts, context)), *arrays)
         spans = np.concatenate([spans, _as_written(texts, context, more)])
         spans = spans[np.argsort(spans[:, 0], kind="stable")]
     return Overlaps(counts[:, 0], counts[:, 1], counts[:, 2], spans)
+
+
+def with_marks(texts: pa.Array, spans: Counts) -> Counts:
+    """Spans that take along what stands at their ends and is neither white space nor part of a word."""
+    wider = spans.copy()
+    _widen(*text_views(plain_text(texts)), wider)
+    return wider
 
 
 def _as_written(texts: pa.Array, rows: Offsets, spans: Counts) -> Counts:
@@ -274,3 +278,23 @@ def _split_places(data: Bytes, begin: int, end: int, starts: Offsets, ends: Offs
             ends[n - 1] = i + length - begin
         inside = bits & WORD != 0 and bits & SPACELESS == 0
         i += length
+
+
+@kernel
+def _widen(offsets: Offsets, data: Bytes, spans: Counts) -> None:
+    for k in range(len(spans)):
+        begin, end = offsets[spans[k, 0]], offsets[spans[k, 0] + 1]
+        start, stop = begin + spans[k, 1], begin + spans[k, 2]
+        while stop < end:
+            code, length = decode(data, stop, end)
+            if np.int64(class_of(code)) & (WORD | SPACE):
+                break
+            stop += length
+        while start > begin:
+            before = start - 1
+            while before > begin and data[before] & 0xC0 == 0x80:  # within a character
+                before -= 1
+            if np.int64(class_of(decode(data, before, start)[0])) & (WORD | SPACE):
+                break
+            start = before
+        spans[k, 1], spans[k, 2] = start - begin, stop - begin
