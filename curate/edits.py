@@ -1,17 +1,37 @@
 """Edits: cuts and replacements in byte offsets of the raw text, kept so that the original stays reachable."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import pyarrow as pa
 
-from curate.filters.registry import FOUND, REASONS, Editor
+from curate.filters.registry import FOUND, REASONS, Bound
 from curate.kernels.edits import edited, first_hold
 
 # As FOUND within a batch; parts carry file_no before and stage after.
 PART = pa.schema([("file_no", pa.int32()), *FOUND, ("stage", REASONS)])
 
 
-def find_edits(texts: pa.Array, editors: Sequence[Editor]) -> pa.Table:
+class Finder(Protocol):
+    """An editor: what finds edits, with what they depend on besides the texts."""
+
+    @property
+    def name(self) -> str:
+        """What the edits are called."""
+
+    @property
+    def bounds(self) -> tuple[tuple[str, Bound], ...]:
+        """The bound of each reason."""
+
+    @property
+    def code(self) -> object:
+        """What else the edits depend on, as digests."""
+
+    def find(self, texts: pa.Array) -> pa.Table:
+        """The cuts in `texts`."""
+
+
+def find_edits(texts: pa.Array, editors: Sequence[Finder]) -> pa.Table:
     """The cuts that all editors make in `texts`, sorted by row and place.
 
     Each editor looks at the raw text. Where two edits overlap, the one that starts first holds, and of two at one

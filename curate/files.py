@@ -56,7 +56,7 @@ def sha256_of(path: Path) -> str:
 
 def remove_asides(run: Path) -> None:
     """Delete what killed processes left half written in a run directory."""
-    folders = (run, run / "data", run / "inputs")
+    folders = (run, run / "data", run / "inputs", run / "models")
     places = [folder.glob(f"{ASIDE}*") for folder in folders] + [(run / "ledger").rglob(f"{ASIDE}*")]
     for path in (path for place in places for path in place):
         with suppress(OSError):

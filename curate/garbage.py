@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curate.contamination import MODELS
 from curate.decide import DECISIONS
 from curate.errors import RunError, disk_error
 from curate.files import ASIDE
@@ -50,6 +51,8 @@ def collect(run: Path, everything: bool, dry: bool) -> dict[str, Any]:
         ledger = read_ledger(run)
         unused = _unused(ledger) if everything else []
         found = [*_files(ledger, unused)]
+        if everything and not read_manifest(run)["benchmarks"]:
+            found += [_found(path, UNUSED) for path in sorted((run / MODELS).glob("ngrams-*"))]
         if not dry:
             _remove(ledger, unused, found)
     kinds: dict[tuple[str, str], list[int]] = {}
@@ -89,7 +92,7 @@ def _files(ledger: Ledger, unused: list[Part]) -> Iterator[Found]:
                 yield _found(path, UNUSED)
             elif OURS.fullmatch(path.name) and place not in in_force:
                 yield _found(path, NOT_IN_FORCE)
-    for path in (*run.glob(f"{ASIDE}*"), *(run / DATA).glob(f"{ASIDE}*"), *(run / FOLDER).glob(f"{ASIDE}*")):
+    for path in (path for folder in ("", DATA, FOLDER, MODELS) for path in (run / folder).glob(f"{ASIDE}*")):
         yield _found(path, HALF_WRITTEN)
     read = {file.location for file in ledger.files}
     for path in sorted((run / FOLDER).glob("[0-9a-f]*.parquet")):

@@ -12,7 +12,7 @@ from curate.decide import DECISIONS
 from curate.files import ASIDE, sync
 from curate.ledger import KnownFile, Ledger, is_spooled
 from curate.lines import LINE_EDITS
-from curate.measure import APART, EDITS, INPUT
+from curate.measure import APART, EDITS, INPUT, OVERLAPS
 from curate.near import PAIRS
 from curate.recipe import Recipe
 from curate.sql import literal, quoted, read_parquet
@@ -51,6 +51,7 @@ def build_index(
     ledger: Ledger,
     groups: Mapping[str, str],
     stages: Sequence[Mapping[str, Any]],
+    benchmarks: Sequence[Mapping[str, Any]],
     inputs: pa.Schema,
     files: Mapping[int, InputFile],
     database: duckdb.DuckDBPyConnection,
@@ -74,6 +75,13 @@ def build_index(
         connection.execute(
             f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)"
         )
+        if OVERLAPS in groups:
+            _load_benchmarks(connection, benchmarks)
+            connection.execute(
+                'CREATE VIEW contamination AS SELECT b.benchmark, item, doc_id, n_ngrams, start, "end", kept '
+                f"FROM {_parts(ledger, OVERLAPS, groups)} o JOIN decisions USING (file_no, row) "
+                "JOIN benchmarks b ON b.number = o.benchmark"
+            )
         connection.execute("USE scratch; DETACH run")
     sync(aside)
     os.replace(aside, run / INDEX)
@@ -95,6 +103,16 @@ def _pairs_sql(ledger: Ledger) -> str:
         SELECT d.doc_id, s.doc_id, p.similarity, 'near_duplicate', p.exact
         FROM {read_parquet(part.path for part in parts)} p
         JOIN decisions d USING (file_no, row) JOIN decisions s ON s.file_no = other_file_no AND s.row = other_row"""
+
+
+def _load_benchmarks(connection: duckdb.DuckDBPyConnection, benchmarks: Sequence[Mapping[str, Any]]) -> None:
+    """Table `benchmarks`: each evaluation set and how much of it was found."""
+    connection.execute(
+        "CREATE TABLE benchmarks (number INTEGER, benchmark VARCHAR, content_xxh3_128 VARCHAR, items BIGINT, "
+        "ngrams BIGINT, items_hit BIGINT, documents_hit BIGINT)"
+    )
+    for k, one in enumerate(benchmarks):
+        connection.execute("INSERT INTO benchmarks VALUES (?, ?, ?, ?, ?, ?, ?)", [k, *one.values()])
 
 
 def _parts(ledger: Ledger, group: str, groups: Mapping[str, str]) -> str:

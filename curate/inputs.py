@@ -59,13 +59,13 @@ def find_inputs(source: Input, run: Path) -> tuple[Path, list[Named]]:
                     raise InputError(f"input.paths: {pattern}: no Parquet or JSONL file there")
                 found |= {file: (file, entry) for file in files if file not in found}
                 continue
-            for path in _matches(pattern):
+            for path in local_files(pattern, "input.paths"):
                 if not path.resolve().is_relative_to(run.resolve()):
                     found.setdefault(str(path.resolve()), (str(path), entry))
     if not found:
         raise InputError("input.paths: nothing but this run's own output in " + ", ".join(map(str, source.paths)))
     local = [Path(location) for location, _ in found.values() if location and not is_remote(location)]
-    root = Path(os.path.commonpath([path.parent for path in local])) if local else Path.cwd()
+    root = common_root(local)
     return root, [
         Named(Path(location).relative_to(root).as_posix() if location and not is_remote(location) else key, *rest)
         for key, (location, entry) in found.items()
@@ -79,43 +79,51 @@ def _dataset_name(entry: Source) -> str:
     return "datasets://" + "/".join(part for part in parts if part)
 
 
-def _matches(pattern: str) -> list[Path]:
-    """The files that one local entry of input.paths names, sorted; other runs in a folder are passed over."""
+def common_root(paths: Sequence[Path]) -> Path:
+    """The folder that some files share, or the current one."""
+    return Path(os.path.commonpath([path.parent for path in paths])) if paths else Path.cwd()
+
+
+def local_files(pattern: str, field: str) -> list[Path]:
+    """The files that one local entry of a field of the recipe names, sorted; runs in a folder are passed over.
+
+    Errors: InputError naming the field, where there is none, or one of another format.
+    """
     if not pattern:
-        raise InputError("input.paths: an empty path; write . for the folder that curate is started in")
+        raise InputError(f"{field}: an empty path; write . for the folder that curate is started in")
     try:
         given = Path(pattern).expanduser()
         path = Path(os.path.abspath(given))
         is_there = path.exists()
     except (OSError, RuntimeError) as error:  # a name that is too long, a home of nobody
         problem = getattr(error, "strerror", None) or one_line(error)
-        raise InputError(f"input.paths: {shortened(pattern)}: {problem}") from None
+        raise InputError(f"{field}: {shortened(pattern)}: {problem}") from None
     if path.is_dir():
         found = [path / name for name in glob.glob("**/*", root_dir=path, recursive=True) if _is_input(name)]
         names = [p for p in found if (p.is_file() or p.is_symlink()) and not _is_inside_run(p.parent, path)]
         if not names:
-            raise InputError(f"input.paths: {pattern}: no .parquet or .jsonl file in this folder")
+            raise InputError(f"{field}: {pattern}: no .parquet or .jsonl file in this folder")
     elif is_there:
         names = [path]
     else:  # the current folder's name is no pattern, whatever it is
         found = [Path(os.path.abspath(name)) for name in glob.glob(str(given), recursive=True)]
         names = [name for name in found if not name.is_dir()]
         if not names:
-            raise InputError(f"input.paths: {pattern} matches no file in {Path.cwd()}")
+            raise InputError(f"{field}: {pattern} matches no file in {Path.cwd()}")
     for name in names:
-        _check_name(name)
+        _check_name(name, field)
     return sorted(names)
 
 
-def _check_name(path: Path) -> None:
+def _check_name(path: Path, field: str) -> None:
     """Refuse a file of another format, and one that could not be named in the manifest."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise InputError(f"input.paths: {str(path)!r}: its name is not UTF-8; rename it") from None
+        raise InputError(f"{field}: {str(path)!r}: its name is not UTF-8; rename it") from None
     if path.suffix in NOT_READ and not path.name.endswith(JSON_LINES):
         raise InputError(
-            f"input.paths: {path}: only Parquet and JSON lines (.jsonl, .jsonl.gz, .jsonl.zst) are read; convert it"
+            f"{field}: {path}: only Parquet and JSON lines (.jsonl, .jsonl.gz, .jsonl.zst) are read; convert it"
         )
 
 

@@ -23,9 +23,11 @@ from curate.corpus import (
     render_messages,
 )
 from curate.edits import PART as EDIT_PART
-from curate.edits import apply_edits, find_edits
+from curate.edits import Finder, apply_edits, find_edits
 from curate.errors import InputError
 from curate.filters import registry
+from curate.filters.contamination import GROUP as CONTAMINATION
+from curate.filters.contamination import Sought
 from curate.filters.duplicates import hash_texts
 from curate.kernels.arrow import plain_text, text_views
 from curate.kernels.corpus_lines import line_hashes
@@ -40,7 +42,8 @@ INPUT = "input"  # the input columns that rules, strata and exclusions name
 EDITS = "edits"
 SIGNATURES = "signatures"  # MinHash values, by which near duplicates are found
 LINE_HASHES = "line_hashes"  # by which repeated lines are
-APART = (EDITS, SIGNATURES, LINE_HASHES)  # what is no column of the table of signals
+OVERLAPS = "overlaps"  # passages of evaluation sets
+APART = (EDITS, SIGNATURES, LINE_HASHES, OVERLAPS)  # what is no column of the table of signals
 WARM = ("Warm the kernels[1]. é", None, "你好")  # no Arrow array: making one imports pandas, see `spare_pandas`
 RAW_HASH = ("raw_hash_high", "raw_hash_low")
 
@@ -52,9 +55,16 @@ class Reading:
     text: str
     id: str | None
     input_columns: tuple[tuple[str, pa.DataType], ...]
-    editors: tuple[registry.Editor, ...] = ()
+    editors: tuple[Finder, ...] = ()
     permutations: int = 0  # of a signature
     shingle: int = 0  # words
+    sought: Sought | None = None  # what of evaluation sets
+
+    def is_raw(self, group: str) -> bool:
+        """Whether a group reads the raw text: passages are cut out of that."""
+        if group in (CONTAMINATION, OVERLAPS):
+            return self.sought is not None and self.sought.cuts
+        return group in registry.groups() and registry.is_raw(group)
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,7 @@ class Task:
 
 def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
     """The digest of each group: its code, its parameters, and the edits that were made before it, if it sees them."""
-    editors = [(e.name, e.bounds, registry.code_of([registry.edits()[e.name].find])) for e in reading.editors]
+    editors = [(e.name, e.bounds, e.code) for e in reading.editors]
     # Everything that a group's values pass through: how rows are read and edited, and Python's own tables of Unicode.
     common = [registry.code_of([measure, find_edits]), unicodedata.unidata_version]
     raw = [common, reading.text, []]
@@ -97,7 +107,10 @@ def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
     for name in names:
         if name in registry.groups():
             code = registry.code_of(signal.measure for signal in registry.groups()[name])
-            digests[name] = digest_of([code, raw if registry.is_raw(name) else edited])
+            digests[name] = digest_of([code, raw if reading.is_raw(name) else edited])
+    if reading.sought:
+        sought = digest_of([raw if reading.sought.cuts else edited, reading.sought.code])
+        digests |= dict.fromkeys((CONTAMINATION, OVERLAPS), sought)
     return {name: digests[name] for name in names}
 
 
@@ -164,9 +177,9 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
             names = _cast(batch.column(reading.id), pa.string(), reading.id)
             measured[DOCUMENTS] = measured[DOCUMENTS].append_column("id", names)
     texts = raw if pc.all(valid).as_py() is not False else pc.if_else(valid, raw, pa.scalar(None, raw.type))
-    groups = [group for group in task.groups if group in registry.groups()]
+    groups = [group for group in task.groups if group in registry.groups() or group in APART]
     edited = texts
-    if reading.editors and (set(APART) & set(task.groups) or not all(map(registry.is_raw, groups))):
+    if reading.editors and not all(map(reading.is_raw, groups)):
         edits = find_edits(texts, reading.editors)
         edited = apply_edits(texts, edits)
         if EDITS in task.groups:
@@ -175,7 +188,11 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
         measured[SIGNATURES] = pa.table({"minhash": minhash(edited, reading.permutations, reading.shingle)})
     if LINE_HASHES in task.groups:
         measured[LINE_HASHES] = pa.table({LINE_HASHES: line_hashes(edited)})
-    for group in groups:
+    if reading.sought and {CONTAMINATION, OVERLAPS} & set(groups):
+        columns, passages = reading.sought.look(texts if reading.sought.cuts else edited)
+        found = {CONTAMINATION: pa.table(columns), OVERLAPS: passages}
+        measured |= {group: table for group, table in found.items() if group in groups}
+    for group in (group for group in groups if group not in (CONTAMINATION, *APART)):
         columns = {}
         for signal in registry.groups()[group]:
             columns |= signal(texts if signal.raw else edited)
@@ -199,11 +216,13 @@ def texts_of(column: pa.Array) -> pa.Array:
 def _keyed(group: str, table: pa.Table, file_no: int, row: int) -> pa.Table:
     """`table`, measured on a batch that begins at `row` of a file, with its key."""
     rows = len(table)
-    if group == EDITS:  # the row within the batch becomes the row within the file
+    if group in (EDITS, OVERLAPS):  # the row within the batch becomes the row within the file
         table = table.set_column(0, "row", pc.add(table["row"], row))
+    else:
+        table = table.add_column(0, "row", pa.array(np.arange(row, row + rows, dtype=np.int64)))
+    if group == EDITS:
         table = table.append_column("stage", pa.array(["input"] * rows, registry.REASONS))
         return table.add_column(0, "file_no", pa.array(np.full(rows, file_no, np.int32))).cast(EDIT_PART)
-    table = table.add_column(0, "row", pa.array(np.arange(row, row + rows, dtype=np.int64)))
     return table.add_column(0, "file_no", pa.array(np.full(rows, file_no, dtype=np.int32)))
 
 
@@ -292,7 +311,7 @@ def plan_tasks(
     return tasks
 
 
-def compile_kernels(groups: Iterable[str], editors: Sequence[registry.Editor]) -> None:
+def compile_kernels(groups: Iterable[str], editors: Sequence[Finder]) -> None:
     """Compile what measures these groups and finds these edits, once for all: workers then find it on the disk."""
     for group in groups:
         if (group in registry.groups() or group in (SIGNATURES, LINE_HASHES)) and not is_compiled(group):

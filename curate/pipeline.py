@@ -16,6 +16,7 @@ import yaml
 
 import curate
 from curate import decide, lines, near, shards
+from curate.contamination import count_hits
 from curate.corpus import unit_bytes
 from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
@@ -63,14 +64,23 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
                 digest = decide_stage(recipe, plan, ledger, engine, database, log)
                 _write_run_facts(recipe, plan, threads)
                 stages = count_stages(ledger, database)
+                benchmarks = count_hits(plan.benchmarks, ledger, plan.groups, database)
                 if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
-                    build_index(recipe, ledger, plan.groups, stages, plan.inputs, plan.files, database)
+                    build_index(recipe, ledger, plan.groups, stages, benchmarks, plan.inputs, plan.files, database)
                     raise EmptyOutputError(_nothing_kept(directory, stages))
                 shard_stage(recipe, plan, ledger, digest, engine, log)
                 remove_asides(directory)  # of workers that were killed
-                build_index(recipe, ledger, plan.groups, stages, plan.inputs, plan.files, database)
+                build_index(recipe, ledger, plan.groups, stages, benchmarks, plan.inputs, plan.files, database)
             manifest = build_manifest(
-                recipe, ledger, plan.groups, plan.rules, plan.reading.editors, stages, plan.inputs, plan.earlier
+                recipe,
+                ledger,
+                plan.groups,
+                plan.rules,
+                plan.reading.editors,
+                stages,
+                plan.inputs,
+                plan.earlier,
+                benchmarks,
             )
             write_json(directory / "manifest.json", manifest)
         except (KeyboardInterrupt, duckdb.InterruptException) as error:

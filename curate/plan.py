@@ -7,15 +7,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.contamination import MODELS, Benchmark, prepare
 from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
 from curate.earlier import Earlier, open_earlier
 from curate.engine import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters import registry
+from curate.filters.contamination import GROUP as CONTAMINATION
 from curate.filters.duplicates import choose_bands
 from curate.inputs import Named, find_inputs, open_all
 from curate.ledger import KnownFile, Ledger
-from curate.measure import DOCUMENTS, EDITS, INPUT, LINE_HASHES, SIGNATURES, Reading, group_digests
+from curate.measure import DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES, Reading, group_digests
 from curate.progress import Log
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, check_conditions, columns_named, edits_of_set, resolve, resolve_editors
@@ -36,6 +38,7 @@ class Plan:
     excluded: tuple[str, ...]
     quarantine: bool  # or stop at a file that cannot be read
     earlier: tuple[Earlier, ...]  # runs that have kept documents already
+    benchmarks: tuple[Benchmark, ...]
 
     @property
     def sources(self) -> dict[int, Source]:
@@ -53,12 +56,8 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     """
     rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
     excluded = read_exclusions(recipe.exclude)
-    if recipe.input.messages is not None and editors:
-        cutting = [name for name in recipe.tier1.rules if isinstance(name, str) and edits_of_set(name)]
-        what = f"rules: {cutting[0]} cuts lines" if cutting else "pii: redact changes text"
-        raise RecipeError(f"tier1.{what}, and chats (input.messages) come out unchanged; remove it")
-    if recipe.input.messages is not None and recipe.dedup.lines:
-        raise RecipeError("dedup.lines cuts lines, and chats (input.messages) come out unchanged; remove it")
+    if recipe.input.messages is not None:
+        _refuse_edits(recipe, editors)
     earlier = open_earlier(recipe)
     root, files = open_inputs(recipe, ledger, engine, log, preview)
     inputs = unified_schema(list(files.values()))
@@ -67,13 +66,29 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     if near := recipe.dedup.near:
         log.event("bands", curve=str(choose_bands(near.threshold, near.permutations)))
     sizes = (near.permutations, near.shingle) if near else (0, 0)
-    reading = Reading(recipe.input.column, recipe.input.id, columns, tuple(editors), *sizes)
+    sets = prepare(recipe.tier1.decontaminate, ledger.run / MODELS, preview)
+    cutting = [sets.sought] if sets.sought and sets.sought.cuts else []
+    reading = Reading(recipe.input.column, recipe.input.id, columns, (*editors, *cutting), *sizes, sets.sought)
     groups = group_digests(groups_needed(recipe, signals, reading), reading)
     check_conditions(rules, signals_schema(groups), pa.schema(columns))
     units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
     log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
     quarantine = recipe.on_error == "quarantine"
-    return Plan(root, files, units, inputs, reading, groups, tuple(rules), excluded, quarantine, earlier)
+    return Plan(
+        root, files, units, inputs, reading, groups, tuple(rules), excluded, quarantine, earlier, sets.benchmarks
+    )
+
+
+def _refuse_edits(recipe: Recipe, editors: Sequence[registry.Editor]) -> None:
+    """Refuse a recipe that would cut something out of chats."""
+    cutting = [name for name in recipe.tier1.rules if isinstance(name, str) and edits_of_set(name)]
+    if editors:
+        what = f"tier1.rules: {cutting[0]} cuts lines" if cutting else "tier1.pii: redact changes text"
+        raise RecipeError(f"{what}, and chats (input.messages) come out unchanged; remove it")
+    if recipe.dedup.lines:
+        raise RecipeError("dedup.lines cuts lines, and chats (input.messages) come out unchanged; remove it")
+    if recipe.tier1.decontaminate and recipe.tier1.decontaminate.action == "cut":
+        raise RecipeError("tier1.decontaminate.action: chats (input.messages) come out unchanged; use drop")
 
 
 def open_inputs(
@@ -118,8 +133,12 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> l
     named |= {"hashes"} if recipe.dedup.exact else set()
     named |= {"pii"} if recipe.tier1.pii.action == "count" else set()
     named |= {"raw"} if reading.editors else set()  # to see what share of each document was cut
+    if CONTAMINATION in named and reading.sought is None:
+        raise RecipeError("tier1.rules: a signal of group contamination needs tier1.decontaminate")
+    named |= {CONTAMINATION} if reading.sought else set()
     needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
     needed += [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)
+    needed += [OVERLAPS] * bool(reading.sought)
     return needed + [SIGNATURES] * bool(recipe.dedup.near) + [LINE_HASHES] * bool(recipe.dedup.lines)
 
 

@@ -27,7 +27,6 @@ NOT_BUILT: dict[str, Any] = {
     "tier1.language": None,
     "tier1.perplexity": None,
     "tier1.length_penalty": None,
-    "tier1.decontaminate": None,
     "dedup.keep_signatures": True,
     "reference": [],
     "tier2": None,
@@ -149,8 +148,15 @@ class LengthPenalty(Section):
 class Decontaminate(Section):
     """Evaluation sets whose text must not be in the corpus."""
 
-    against: list[str]
-    ngram: int = 13
+    against: Annotated[list[str], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] = Field(
+        description="Parquet and JSONL files, globs and folders with evaluation sets"
+    )
+    columns: list[str] | None = Field(
+        default=None, description="their columns whose text is looked for; null: every column of text"
+    )
+    ngram: int = Field(default=13, ge=1, le=1000, description="words that a document must have in common with an item")
+    min_words: int = Field(default=8, ge=1, description="texts of fewer words than ngram are looked for from here on")
+    action: Literal["drop", "cut"] = Field(default="drop", description="drop documents, or cut the passages out")
 
 
 class Pii(Section):
@@ -178,7 +184,9 @@ class Tier1(Section):
     perplexity: Perplexity | None = None
     length_penalty: LengthPenalty | None = None
     pii: Annotated[Pii, BeforeValidator(parse_pii)] = Pii()
-    decontaminate: Decontaminate | None = None
+    decontaminate: Decontaminate | None = Field(
+        default=None, description="drop documents that hold text of evaluation sets"
+    )
 
 
 class Near(Section):

@@ -13,6 +13,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from curate import decide, shards
+from curate.contamination import count_hits
 from curate.engine import Engine
 from curate.errors import CurateError, InputError
 from curate.index import build_index
@@ -166,8 +167,9 @@ def _decide_and_write(
     edits = edit_parts(plan, ledger)
     tasks = shards.plan_shards(ledger, "sample", plan.sources, recipe.input.column, plan.inputs, edits)
     written, found.seconds["write"] = least_seconds(lambda: [p for task in tasks for p in shards.write_shard(task)])
+    benchmarks = count_hits(plan.benchmarks, ledger, plan.groups, database)
     with found.timed("index"):
-        build_index(recipe, ledger, plan.groups, found.stages, plan.inputs, plan.files, database)
+        build_index(recipe, ledger, plan.groups, found.stages, benchmarks, plan.inputs, plan.files, database)
     found.files |= {
         decide.DECISIONS: Files.of(ledger.run, parts),
         shards.DATA: Files.of(ledger.run, written),

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from curate.errors import RecipeError, did_you_mean
 from curate.filters import pii, registry
+from curate.filters.contamination import REASON as CONTAMINATED
 from curate.recipe import Pii, Rule, Tier1
 from curate.sql import first_line, literal, quoted
 
@@ -28,7 +29,13 @@ BUILT_IN = {
     "excluded": "the document stands in a file of `exclude`",
     "exact_duplicate": "the text equals that of a document that is kept",
     "normalised_duplicate": "the text equals that of a document that is kept but for case and white space",
+    CONTAMINATED: "the text holds words of an evaluation set that tier1.decontaminate names",
 }
+
+# The rule of tier1.decontaminate: one n-gram is enough.
+DECONTAMINATE = Rule(
+    reason=CONTAMINATED, signal="n_contaminated_ngrams", max=0, source="after Brown et al. 2020, appendix C"
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,9 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
         if cut in seen or cut in BUILT_IN:
             raise RecipeError(f"tier1.rules: the reason {cut!r} stands twice; give each rule its own")
         seen.add(cut)
+    if tier1.decontaminate and tier1.decontaminate.action == "drop":
+        rules.insert(0, ResolvedRule(DECONTAMINATE, "decontaminate"))
+        seen.add(CONTAMINATED)
     for reason in tier1.thresholds:
         if reason not in seen:
             raise RecipeError(f"tier1.thresholds: no rule has the reason {reason!r}{did_you_mean(reason, seen)}")

@@ -112,6 +112,7 @@ def recipe_lines(path: Path, name: str, inputs: Inputs) -> Iterator[str]:
         "input.paths": list(inputs.paths),
         "input.text": inputs.text,
         "tier1.rules": ["gopher"],
+        "tier1.decontaminate.against": ["benchmarks"],
     }
     yield from _section_lines(Recipe, "", chosen, "")
 

@@ -35,6 +35,7 @@ MODULES = (
     "curate.filters.duplicates",
     "curate.filters.c4",
     "curate.filters.refinedweb",
+    "curate.filters.contamination",
 )
 
 
@@ -50,6 +51,7 @@ ON_DEMAND = (
     "raw",
     "pii",
     "hashes",
+    "contamination",
 )
 
 REASONS = pa.dictionary(pa.int8(), pa.string())
@@ -159,6 +161,11 @@ class Editor:
 
     name: str
     bounds: tuple[tuple[str, Bound], ...]  # by reason, in the order of the edit's rules
+
+    @property
+    def code(self) -> str:
+        """Hex digest of the code that finds the edits."""
+        return code_of([edits()[self.name].find])
 
     def find(self, texts: pa.Array) -> pa.Table:
         """The cuts in `texts`."""

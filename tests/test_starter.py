@@ -16,7 +16,7 @@ from curate.starter import look_around, write_recipe
 
 def opened(text):
     """A recipe with the sections that are off taken out of their comments."""
-    return re.sub(r"^  # (near:|lines:|  \w+: )", r"  \1", text, flags=re.MULTILINE)
+    return re.sub(r"^  # (near:|lines:|decontaminate:|  \w+: )", r"  \1", text, flags=re.MULTILINE)
 
 
 def test_the_written_recipe_runs_on_the_sample(tmp_path, monkeypatch):
@@ -35,7 +35,7 @@ def test_every_field_that_is_built_stands_there_with_its_default_and_no_other(tm
     write_recipe(tmp_path / "recipe.yaml", tmp_path)
     (tmp_path / "recipe.yaml").write_text(text := opened((tmp_path / "recipe.yaml").read_text("utf-8")))
     written, default = load_recipe(tmp_path / "recipe.yaml"), yaml.safe_load(text)
-    chosen = {"name", "input.paths", "tier1.rules"}
+    chosen = {"name", "input.paths", "tier1.rules", "tier1.decontaminate.against"}
     for place, field, is_section in fields_of(Recipe):
         *sections, name = place.split(".")
         found = default

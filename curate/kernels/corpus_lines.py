@@ -8,7 +8,7 @@ from curate.kernels.arrow import Bytes, Offsets, plain_text, text_views
 from curate.kernels.cuts import BLANK, KEPT, Codes, Cuts, as_cuts, cut_lines, split_lines
 from curate.kernels.jit import kernel
 from curate.kernels.lines import strip
-from curate.kernels.minhash import GROWTH, IN_CONTEXT, _words
+from curate.kernels.minhash import GROWTH, IN_CONTEXT, split_words
 from curate.kernels.xxh3 import xxh3_64
 
 Hashes = npt.NDArray[np.uint64]
@@ -80,7 +80,7 @@ def _hashes(offsets: Offsets, data: Bytes, lines: Offsets, begins: Offsets) -> H
             begin, finish, _, _ = strip(data, begins[j], _line_end(offsets, lines, begins, row, j))
             if begin >= finish:
                 continue
-            n = _words(data, begin, finish, out, starts)
+            n = split_words(data, begin, finish, out, starts)
             if n > 0:
                 hashes[j] = xxh3_64(out.ctypes.data, starts[n] - 1)
             elif n == IN_CONTEXT:

@@ -50,8 +50,8 @@ def minhash(texts: pa.Array, permutations: int, shingle: int) -> pa.Array:
     values, words = _signatures(*text_views(texts), shingle, factors, terms)
     context = np.flatnonzero(words == IN_CONTEXT)
     if len(context):
-        lowered = text_views(_lowered(texts, context))
-        values[context], words[context] = _signatures(*lowered, shingle, factors, terms)
+        again = text_views(lowered(texts, context))
+        values[context], words[context] = _signatures(*again, shingle, factors, terms)
     return binary_rows(values, words == 0)
 
 
@@ -68,7 +68,7 @@ def shingle_sets(texts: pa.Array, shingle: int) -> pa.Array:
     context = np.flatnonzero(words == IN_CONTEXT)
     if len(context):  # rare, so all texts are done again
         everything = np.arange(len(texts))
-        offsets, hashes, words = _sets(*text_views(_lowered(texts, everything)), shingle)
+        offsets, hashes, words = _sets(*text_views(lowered(texts, everything)), shingle)
     return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(hashes))
 
 
@@ -120,14 +120,14 @@ def _permutations(count: int) -> tuple[Values, Values]:
     return factors, draw.randint(0, 1 << 32, count, dtype=np.uint32)
 
 
-def _lowered(texts: pa.Array, rows: npt.NDArray[Any]) -> pa.Array:
+def lowered(texts: pa.Array, rows: npt.NDArray[Any]) -> pa.Array:
     """Some of the texts as Python lowers them, which looks at the letters around a capital."""
     chosen = texts.take(pa.array(rows)).cast(pa.large_binary()).to_pylist()
     return pa.array(["" if raw is None else raw.decode(errors="replace").lower() for raw in chosen], pa.large_string())
 
 
 @kernel
-def _words(data: Bytes, i: int, end: int, out: Bytes, starts: Offsets) -> int:
+def split_words(data: Bytes, i: int, end: int, out: Bytes, starts: Offsets) -> int:
     """Write the words of data[i:end] to `out`, each with a blank behind it, and their starts, and return their number.
 
     starts[n] is where the last of n words and its blank end. IN_CONTEXT where a capital must be lowered in context.
@@ -172,7 +172,7 @@ def _words(data: Bytes, i: int, end: int, out: Bytes, starts: Offsets) -> int:
 
 
 @kernel
-def _room(offsets: Offsets) -> int:
+def room(offsets: Offsets) -> int:
     """Bytes of the longest text."""
     longest = np.int64(0)
     for row in range(len(offsets) - 1):
@@ -202,12 +202,12 @@ def _signatures(offsets: Offsets, data: Bytes, shingle: int, factors: Values, te
     count = len(offsets) - 1
     signatures = np.full((count, len(factors)), 0xFFFFFFFF, dtype=np.uint32)
     words = np.zeros(count, dtype=np.int64)
-    longest = _room(offsets)
+    longest = room(offsets)
     out = np.empty(GROWTH * longest + 8, dtype=np.uint8)
     starts = np.empty(longest // 2 + 3, dtype=np.int64)
     hashes = np.empty(longest // 2 + 3 + UNROLL, dtype=np.uint32)
     for row in range(count):
-        words[row] = n = _words(data, offsets[row], offsets[row + 1], out, starts)
+        words[row] = n = split_words(data, offsets[row], offsets[row + 1], out, starts)
         if n <= 0:
             continue
         shingles = max(n - shingle + 1, 1)
@@ -236,12 +236,12 @@ def _sets(offsets: Offsets, data: Bytes, shingle: int) -> tuple[Offsets, Hashes,
     count = len(offsets) - 1
     bounds = np.zeros(count + 1, dtype=np.int64)
     words = np.zeros(count, dtype=np.int64)
-    longest = _room(offsets)
+    longest = room(offsets)
     out = np.empty(GROWTH * longest + 8, dtype=np.uint8)
     starts = np.empty(longest // 2 + 3, dtype=np.int64)
     found = np.empty((offsets[count] - offsets[0]) // 2 + count + 1, dtype=np.uint64)
     for row in range(count):
-        words[row] = n = _words(data, offsets[row], offsets[row + 1], out, starts)
+        words[row] = n = split_words(data, offsets[row], offsets[row + 1], out, starts)
         size = bounds[row]
         if n > 0:
             hashes = np.empty(max(n - shingle + 1, 1), dtype=np.uint64)

@@ -1,0 +1,205 @@
+"""Evaluation sets: reading them, the table of their n-grams, and what of them was found."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from xxhash import xxh3_128, xxh3_128_hexdigest
+
+from curate.corpus import is_text
+from curate.errors import InputError, RecipeError, did_you_mean
+from curate.files import committed, write_json
+from curate.filters import registry
+from curate.filters.contamination import PLACE_BITS, Sought
+from curate.inputs import JSON_LINES, common_root, local_files
+from curate.kernels.overlap import ngram_keys, ngram_table
+from curate.ledger import Ledger
+from curate.measure import OVERLAPS
+from curate.recipe import Decontaminate, digest_of
+from curate.spool import json_tables
+from curate.sql import read_parquet
+from curate.storage import is_remote, one_line
+
+MODELS = "models"  # of the run directory
+FIELD = "tier1.decontaminate.against"
+READ_BYTES = 1 << 20
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A file of an evaluation set. Its rows are the items."""
+
+    name: str  # its path below the folder that all of them share
+    content_xxh3_128: str  # of its bytes
+    items: int
+    ngrams: int  # distinct ones that no benchmark before it has
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The evaluation sets of a recipe and the n-grams that are looked for."""
+
+    sought: Sought | None = None
+    benchmarks: tuple[Benchmark, ...] = ()
+
+
+def prepare(section: Decontaminate | None, folder: Path, preview: Path | None = None) -> Sets:
+    """The n-grams of a recipe's evaluation sets, from a table in `folder` that an earlier call made, or a new one.
+
+    With a folder for a `preview` nothing is written into `folder`: a new table goes there.
+
+    Errors: InputError for a file that is missing, cannot be read, or has no text to look for; RecipeError for a column.
+    """
+    if section is None:
+        return Sets()
+    paths = list(dict.fromkeys(path for pattern in section.against for path in _files(pattern)))
+    root = common_root(paths)
+    contents = [_content(path) for path in paths]
+    code = registry.code_of([prepare, ngram_keys, json_tables])
+    key = digest_of([code, pa.__version__, section.ngram, section.min_words, section.columns, contents])
+    facts = _known(folder / f"ngrams-{key[:16]}.json")
+    if facts is None:
+        folder = preview or folder
+        facts = _build(section, paths, folder)
+        write_json(known := folder / f"ngrams-{key[:16]}.json", facts)
+        for old in set(folder.glob("ngrams-*")) - {known, folder / facts["table"]}:  # of other sets
+            old.unlink()
+    names = [path.relative_to(root).as_posix() for path in paths]
+    counts = zip(names, contents, facts["items"], facts["ngrams"], strict=True)
+    table = str(folder / facts["table"])
+    sought = Sought(table, facts["content"], tuple(facts["lengths"]), section.action == "cut")
+    return Sets(sought, tuple(Benchmark(*one) for one in counts))
+
+
+def _known(path: Path) -> dict[str, Any] | None:
+    """What an earlier call noted of the table that it made, if that is there."""
+    if not path.exists():
+        return None
+    facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return facts if (path.parent / facts["table"]).exists() else None
+
+
+def _files(pattern: str) -> list[Path]:
+    if is_remote(pattern):
+        raise InputError(f"{FIELD}: {pattern}: evaluation sets are read from local files only; copy it")
+    return local_files(pattern, FIELD)
+
+
+def _content(path: Path) -> str:
+    """Hash of a file's bytes."""
+    content = xxh3_128()
+    try:
+        with path.open("rb") as file:
+            for block in iter(partial(file.read, READ_BYTES), b""):
+                content.update(block)
+    except OSError as error:
+        raise InputError(f"{FIELD}: {path}: cannot be read: {error.strerror}") from None
+    return str(content.hexdigest())
+
+
+def _build(section: Decontaminate, paths: Sequence[Path], folder: Path) -> dict[str, Any]:
+    """Commit the table of all n-grams, and return what is to be known of it."""
+    _check_columns(section.columns, paths)
+    keys, places = [], []
+    items: list[int] = []
+    lengths: set[int] = set()
+    for number, path in enumerate(paths):
+        rows = size = 0
+        for piece in _tables(path):
+            for owners, texts in _texts(piece, section.columns):
+                found, text, words = ngram_keys(texts, section.ngram, section.min_words)
+                keys.append(found)
+                places.append((number << PLACE_BITS) + rows + owners[text])
+                lengths |= set(np.unique(words).tolist())
+                size += len(found)
+            rows += len(piece)
+        items.append(rows)
+        if not size:
+            least = min(section.ngram, section.min_words)
+            raise InputError(f"{FIELD}: {path}: no text of {least} words or more to look for; remove it")
+    table = ngram_table(np.concatenate(keys), np.concatenate(places).astype(np.uint64), sorted(lengths))
+    counts = np.bincount((table.places[table.keys > 0] >> np.uint64(PLACE_BITS)).astype(np.int64), minlength=len(paths))
+    packed = table.packed()
+    content = xxh3_128_hexdigest(packed.data)
+    name = f"ngrams-{content[:16]}.npy"
+    with committed(folder / name) as aside, aside.open("wb") as file:
+        np.save(file, packed)
+    return {"table": name, "content": content, "lengths": sorted(lengths), "items": items, "ngrams": counts.tolist()}
+
+
+def _check_columns(columns: Sequence[str] | None, paths: Sequence[Path]) -> None:
+    """Refuse a column that no file has, and a file that has none of the columns."""
+    if columns is None:
+        return
+    present: set[str] = set()
+    for path in paths:
+        names = {name for table in _tables(path) for name in table.schema.names}
+        if names.isdisjoint(columns):
+            raise RecipeError(f"tier1.decontaminate.columns: {path} has none of them (has: {', '.join(sorted(names))})")
+        present |= names
+    for name in columns:
+        if name not in present:
+            raise RecipeError(f"tier1.decontaminate.columns: no column {name!r}{did_you_mean(name, present)}")
+
+
+def _tables(path: Path) -> Iterator[pa.Table]:
+    """The rows of a Parquet or JSON lines file, some at a time."""
+    try:
+        if path.name.endswith(JSON_LINES):
+            yield from (table for table, _ in json_tables(str(path), share=1.0))
+            return
+        with pq.ParquetFile(path) as file:
+            yield from (pa.Table.from_batches([batch]) for batch in file.iter_batches())
+    except (OSError, pa.ArrowException, EOFError) as error:
+        raise InputError(f"{FIELD}: {path}: cannot be read: {one_line(error)}") from None
+
+
+def _texts(table: pa.Table, columns: Sequence[str] | None) -> Iterator[tuple[Numbers, pa.Array]]:
+    """All texts of a table, in lists and structs too, and the rows that they stand in."""
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        if columns is None or name in columns:
+            whole = column.combine_chunks()
+            yield from _leaves(whole, np.arange(len(whole)))
+
+
+def _leaves(column: pa.Array, rows: Numbers) -> Iterator[tuple[Numbers, pa.Array]]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if is_text(column.type):
+        yield rows, column
+    elif pa.types.is_struct(column.type):
+        for field in column.flatten():
+            yield from _leaves(field, rows)
+    elif pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        yield from _leaves(pc.list_flatten(column), rows[pc.list_parent_indices(column).to_numpy()])
+
+
+def count_hits(
+    benchmarks: Sequence[Benchmark], ledger: Ledger, groups: Mapping[str, str], connection: duckdb.DuckDBPyConnection
+) -> list[dict[str, Any]]:
+    """Each benchmark, with how many of its items stand in how many documents; those of table `decisions`."""
+    if not benchmarks:
+        return []
+    source = read_parquet(ledger.run / part.path for part in ledger.of(OVERLAPS, groups[OVERLAPS]))
+    files = [file.file_no for file in ledger.files if file.error is None]
+    rows = connection.execute(
+        "SELECT benchmark, count(DISTINCT item), count(DISTINCT (file_no, row)) "
+        f"FROM {source} WHERE list_contains(?::INTEGER[], file_no) GROUP BY benchmark",
+        [files],
+    ).fetchall()
+    hits = {number: (items, documents) for number, items, documents in rows}
+    return [
+        asdict(one) | dict(zip(("items_hit", "documents_hit"), hits.get(k, (0, 0)), strict=True))
+        for k, one in enumerate(benchmarks)
+    ]
