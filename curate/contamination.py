@@ -32,6 +32,7 @@ from curate.storage import is_remote, one_line
 MODELS = "models"  # of the run directory
 FIELD = "tier1.decontaminate.against"
 READ_BYTES = 1 << 20
+BATCH_ROWS = 1024
 
 Numbers = npt.NDArray[np.int64]
 
@@ -83,11 +84,13 @@ def prepare(section: Decontaminate | None, folder: Path, preview: Path | None = 
 
 
 def _known(path: Path) -> dict[str, Any] | None:
-    """What an earlier call noted of the table that it made, if that is there."""
-    if not path.exists():
+    """What an earlier call noted of the table that it made, if that is there and as it was written."""
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        packed = np.load(path.parent / facts["table"], mmap_mode="r")
+    except (OSError, ValueError, EOFError):
         return None
-    facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return facts if (path.parent / facts["table"]).exists() else None
+    return facts if xxh3_128_hexdigest(packed.data) == facts["content"] else None
 
 
 def _files(pattern: str) -> list[Path]:
@@ -117,7 +120,7 @@ def _build(section: Decontaminate, paths: Sequence[Path], folder: Path) -> dict[
     for number, path in enumerate(paths):
         rows = size = 0
         for piece in _tables(path):
-            for owners, texts in _texts(piece, section.columns):
+            for owners, texts in texts_of_table(piece, section.columns):
                 found, text, words = ngram_keys(texts, section.ngram, section.min_words)
                 keys.append(found)
                 places.append((number << PLACE_BITS) + rows + owners[text])
@@ -160,12 +163,12 @@ def _tables(path: Path) -> Iterator[pa.Table]:
             yield from (table for table, _ in json_tables(str(path), share=1.0))
             return
         with pq.ParquetFile(path) as file:
-            yield from (pa.Table.from_batches([batch]) for batch in file.iter_batches())
+            yield from (pa.Table.from_batches([batch]) for batch in file.iter_batches(BATCH_ROWS))
     except (OSError, pa.ArrowException, EOFError) as error:
         raise InputError(f"{FIELD}: {path}: cannot be read: {one_line(error)}") from None
 
 
-def _texts(table: pa.Table, columns: Sequence[str] | None) -> Iterator[tuple[Numbers, pa.Array]]:
+def texts_of_table(table: pa.Table, columns: Sequence[str] | None) -> Iterator[tuple[Numbers, pa.Array]]:
     """All texts of a table, in lists and structs too, and the rows that they stand in."""
     for name, column in zip(table.schema.names, table.columns, strict=True):
         if columns is None or name in columns:

@@ -10,6 +10,7 @@ from conftest import PROSE, SAMPLE, carry_out, command, digests, documents, writ
 from test_overlap import ngrams_of
 from xxhash import xxh3_128_hexdigest
 
+from curate.contamination import texts_of_table
 from curate.errors import CurateError, RecipeError
 from curate.inspect import connect
 from curate.ledger import read_ledger
@@ -169,6 +170,32 @@ def test_texts_in_lists_and_structs_and_json_lines_are_looked_for(tmp_path):
     ]  # fmt: skip
 
 
+def test_every_text_of_a_column_is_found_with_its_row():
+    columns = {
+        "plain": pa.array(["a", None, "b", ""]),
+        "list": pa.array([["c", None], [], None, ["d", "e"]], pa.large_list(pa.string())),
+        "struct": pa.array([None, {"x": ["f"], "n": 1}, {"x": None, "n": 2}, {"x": ["g", "h"], "n": 3}]),
+        "coded": pa.array(["i", "i", None, "j"]).dictionary_encode(),
+        "number": pa.array([1, 2, 3, 4]),
+    }
+    table = pa.table(columns)
+    for shown in (
+        table,
+        pa.concat_tables([table.slice(0, 1), table.slice(1)]),
+        pa.concat_tables([table, table]).slice(4),
+    ):
+        found = [
+            (int(row), text)
+            for rows, texts in texts_of_table(shown, None)
+            for row, text in zip(rows, texts.to_pylist(), strict=True)
+            if text
+        ]
+        assert found == [
+            (0, "a"), (2, "b"), (0, "c"), (3, "d"), (3, "e"), (1, "f"), (3, "g"), (3, "h"), (0, "i"), (1, "i"), (3, "j"),
+        ]  # fmt: skip
+    assert [len(texts) for _, texts in texts_of_table(table, ["plain", "number"])] == [4]
+
+
 def test_only_the_named_columns_are_looked_for(tmp_path):
     items = [{"question": ITEM, "licence": OTHER}]
     _, run = run_against(tmp_path, [ITEM, OTHER, PROSE], {"a.parquet": items}, columns=["question"])
@@ -214,11 +241,12 @@ def test_a_set_that_only_lies_elsewhere_measures_nothing(tmp_path):
     assert measured(run) == before
 
 
-def test_a_table_that_is_gone_is_made_again_with_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("damage", [None, b"", b"short"])
+def test_a_table_that_is_gone_or_damaged_is_made_again_with_the_same_bytes(tmp_path, damage):
     recipe, run = run_against(tmp_path, [PROSE, ITEM], {"a.parquet": [ITEM]})
     [table] = (run / "models").glob("*.npy")
     held = table.read_bytes()
-    table.unlink()
+    table.unlink() if damage is None else table.write_bytes((damage + held[len(damage) :]) if damage else damage)
     carry_out(recipe)
     assert table.read_bytes() == held
 
