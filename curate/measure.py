@@ -25,11 +25,12 @@ from curate.corpus import (
 from curate.edits import PART as EDIT_PART
 from curate.edits import apply_edits, find_edits
 from curate.errors import InputError
-from curate.filters import registry
+from curate.filters import block, registry
 from curate.filters.duplicates import hash_texts
 from curate.kernels.arrow import plain_text, text_views
 from curate.kernels.jit import is_compiled, mark_compiled
 from curate.kernels.minhash import minhash, shingle_sets
+from curate.kernels.words_of_list import count_listed_words, word_table
 from curate.ledger import Part, write_part
 from curate.recipe import digest_of
 
@@ -37,6 +38,7 @@ TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it is UTF-8, and the user's id
 INPUT = "input"  # the input columns that rules, strata and exclusions name
 EDITS = "edits"
+BLOCK = "block"  # how often each document has what the lists of the recipe name
 SIGNATURES = "signatures"  # MinHash values, by which near duplicates are found
 APART = (EDITS, SIGNATURES)  # what is no column of the table of signals
 WARM = pa.array(["Warm the kernels[1]. é", None, "你好"])
@@ -53,6 +55,7 @@ class Reading:
     editors: tuple[registry.Editor, ...] = ()
     permutations: int = 0  # of a signature
     shingle: int = 0  # words
+    blocks: tuple[block.BlockList, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
         DOCUMENTS: digest_of([common, registry.code_of([hash_texts]), reading.text, reading.id]),
         INPUT: digest_of([common, [[name, str(kind)] for name, kind in reading.input_columns]]),
         EDITS: digest_of(edited),
+        BLOCK: digest_of([edited, registry.code_of([block.count]), [str(found) for found in reading.blocks]]),
         SIGNATURES: digest_of([edited, reading.permutations, reading.shingle]),
     }
     for name in names:
@@ -135,6 +139,8 @@ def _columns_needed(task: Task) -> list[str]:
         names.append(task.reading.text)
     if DOCUMENTS in task.groups and task.reading.id:
         names.append(task.reading.id)
+    if BLOCK in task.groups and any(found.kind == "urls" for found in task.reading.blocks):
+        names.append(block.URL)
     return list(dict.fromkeys(names))
 
 
@@ -171,13 +177,16 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
     texts = raw if pc.all(valid).as_py() is not False else pc.if_else(valid, raw, pa.scalar(None, raw.type))
     groups = [group for group in task.groups if group in registry.groups()]
     edited = texts
-    if reading.editors and (set(APART) & set(task.groups) or not all(map(registry.is_raw, groups))):
+    if reading.editors and ({*APART, BLOCK} & set(task.groups) or not all(map(registry.is_raw, groups))):
         edits = find_edits(texts, reading.editors)
         edited = apply_edits(texts, edits)
         if EDITS in task.groups:
             measured[EDITS] = edits
     if SIGNATURES in task.groups:
         measured[SIGNATURES] = pa.table({"minhash": minhash(edited, reading.permutations, reading.shingle)})
+    if BLOCK in task.groups:
+        urls = batch.column(block.URL) if block.URL in batch.schema.names else None
+        measured[BLOCK] = pa.table({found.column: block.count(found, edited, urls) for found in reading.blocks})
     for group in groups:
         columns = {}
         for signal in registry.groups()[group]:
@@ -290,7 +299,7 @@ def plan_tasks(
 def compile_kernels(groups: Iterable[str], editors: Sequence[registry.Editor]) -> None:
     """Compile what measures these groups and finds these edits, once for all: workers then find it on the disk."""
     for group in groups:
-        if (group in registry.groups() or group == SIGNATURES) and not is_compiled(group):
+        if (group in registry.groups() or group in (SIGNATURES, BLOCK)) and not is_compiled(group):
             _call_kernels(group)
             mark_compiled(group)
     for editor in editors:
@@ -310,6 +319,9 @@ def _call_kernels(group: str) -> None:
     if group == SIGNATURES:
         minhash(WARM, 1, 1)
         shingle_sets(WARM, 1)
+        return
+    if group == BLOCK:
+        count_listed_words(WARM, word_table(["warm"]))
         return
     for signal in registry.groups()[group]:
         signal(WARM)

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
 from curate.engine import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
-from curate.filters import registry
+from curate.filters import block, registry
 from curate.filters.duplicates import choose_bands
 from curate.inputs import Named, find_inputs, open_all
 from curate.ledger import KnownFile, Ledger
-from curate.measure import DOCUMENTS, EDITS, INPUT, SIGNATURES, Reading, group_digests
+from curate.measure import BLOCK, DOCUMENTS, EDITS, INPUT, SIGNATURES, Reading, group_digests
 from curate.progress import Log
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, check_conditions, columns_named, edits_of_set, resolve, resolve_editors
@@ -50,6 +50,7 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     Errors: RecipeError; InputError for a file that cannot be read (unless quarantined) or does not fit.
     """
     rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
+    blocks = block.read_lists(recipe.tier1.block)
     excluded = read_exclusions(recipe.exclude)
     if recipe.input.messages is not None and editors:
         cutting = [name for name in recipe.tier1.rules if isinstance(name, str) and edits_of_set(name)]
@@ -62,9 +63,11 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     if near := recipe.dedup.near:
         log.event("bands", curve=str(choose_bands(near.threshold, near.permutations)))
     sizes = (near.permutations, near.shingle) if near else (0, 0)
-    reading = Reading(recipe.input.column, recipe.input.id, columns, tuple(editors), *sizes)
+    reading = Reading(recipe.input.column, recipe.input.id, columns, tuple(editors), *sizes, blocks)
+    _check_urls(blocks, inputs)
     groups = group_digests(groups_needed(recipe, signals, reading), reading)
-    check_conditions(rules, signals_schema(groups), pa.schema(columns))
+    counts = [pa.field(found.column, pa.int64()) for found in blocks]
+    check_conditions(rules, pa.schema([*signals_schema(groups), *counts]), pa.schema(columns))
     units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
     log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
     quarantine = recipe.on_error == "quarantine"
@@ -115,7 +118,14 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> l
     named |= {"raw"} if reading.editors else set()  # to see what share of each document was cut
     needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
     needed += [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)
-    return needed + [SIGNATURES] * bool(recipe.dedup.near)
+    return needed + [BLOCK] * bool(reading.blocks) + [SIGNATURES] * bool(recipe.dedup.near)
+
+
+def _check_urls(blocks: Sequence[block.BlockList], inputs: pa.Schema) -> None:
+    """Refuse a list of addresses where documents have none."""
+    for found in blocks:
+        if found.kind == "urls" and not (block.URL in inputs.names and is_text(inputs.field(block.URL).type)):
+            raise RecipeError(f"tier1.block: {found.reason}: the input has no column {block.URL!r} that holds text")
 
 
 def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
