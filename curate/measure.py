@@ -25,7 +25,7 @@ from curate.corpus import (
 from curate.edits import PART as EDIT_PART
 from curate.edits import Finder, apply_edits, find_edits
 from curate.errors import InputError
-from curate.filters import registry
+from curate.filters import block, registry
 from curate.filters.contamination import GROUP as CONTAMINATION
 from curate.filters.contamination import Sought
 from curate.filters.duplicates import hash_texts
@@ -33,6 +33,7 @@ from curate.kernels.arrow import plain_text, text_views
 from curate.kernels.corpus_lines import line_hashes
 from curate.kernels.jit import is_compiled, mark_compiled
 from curate.kernels.minhash import minhash, shingle_sets
+from curate.kernels.words_of_list import count_listed_words, word_table
 from curate.ledger import Part, write_part
 from curate.recipe import digest_of
 
@@ -40,6 +41,7 @@ TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it is UTF-8, and the user's id
 INPUT = "input"  # the input columns that rules, strata and exclusions name
 EDITS = "edits"
+BLOCK = "block"  # how often each document has what the lists of the recipe name
 SIGNATURES = "signatures"  # MinHash values, by which near duplicates are found
 LINE_HASHES = "line_hashes"  # by which repeated lines are
 OVERLAPS = "overlaps"  # passages of evaluation sets
@@ -59,6 +61,7 @@ class Reading:
     permutations: int = 0  # of a signature
     shingle: int = 0  # words
     sought: Sought | None = None  # what of evaluation sets
+    blocks: tuple[block.BlockList, ...] = ()
 
     def is_raw(self, group: str) -> bool:
         """Whether a group reads the raw text: passages are cut out of that."""
@@ -102,6 +105,7 @@ def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
         INPUT: digest_of([common, [[name, str(kind)] for name, kind in reading.input_columns]]),
         EDITS: digest_of(edited),
         LINE_HASHES: digest_of([edited, LINE_HASHES]),
+        BLOCK: digest_of([edited, registry.code_of([block.count]), [str(found) for found in reading.blocks]]),
         SIGNATURES: digest_of([edited, reading.permutations, reading.shingle]),
     }
     for name in names:
@@ -151,6 +155,8 @@ def _columns_needed(task: Task) -> list[str]:
         names.append(task.reading.text)
     if DOCUMENTS in task.groups and task.reading.id:
         names.append(task.reading.id)
+    if BLOCK in task.groups and any(found.kind == "urls" for found in task.reading.blocks):
+        names.append(block.URL)
     return list(dict.fromkeys(names))
 
 
@@ -177,7 +183,7 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
             names = _cast(batch.column(reading.id), pa.string(), reading.id)
             measured[DOCUMENTS] = measured[DOCUMENTS].append_column("id", names)
     texts = raw if pc.all(valid).as_py() is not False else pc.if_else(valid, raw, pa.scalar(None, raw.type))
-    groups = [group for group in task.groups if group in registry.groups() or group in APART]
+    groups = [group for group in task.groups if group in registry.groups() or group in (BLOCK, *APART)]
     edited = texts
     if reading.editors and not all(map(reading.is_raw, groups)):
         edits = find_edits(texts, reading.editors)
@@ -192,7 +198,10 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
         columns, passages = reading.sought.look(texts if reading.sought.cuts else edited)
         found = {CONTAMINATION: pa.table(columns), OVERLAPS: passages}
         measured |= {group: table for group, table in found.items() if group in groups}
-    for group in (group for group in groups if group not in (CONTAMINATION, *APART)):
+    if BLOCK in task.groups:
+        urls = batch.column(block.URL) if block.URL in batch.schema.names else None
+        measured[BLOCK] = pa.table({found.column: block.count(found, edited, urls) for found in reading.blocks})
+    for group in (group for group in groups if group not in (CONTAMINATION, BLOCK, *APART)):
         columns = {}
         for signal in registry.groups()[group]:
             columns |= signal(texts if signal.raw else edited)
@@ -314,7 +323,7 @@ def plan_tasks(
 def compile_kernels(groups: Iterable[str], editors: Sequence[Finder]) -> None:
     """Compile what measures these groups and finds these edits, once for all: workers then find it on the disk."""
     for group in groups:
-        if (group in registry.groups() or group in (SIGNATURES, LINE_HASHES)) and not is_compiled(group):
+        if (group in registry.groups() or group in (SIGNATURES, LINE_HASHES, BLOCK)) and not is_compiled(group):
             _call_kernels(group)
             mark_compiled(group)
     for editor in editors:
@@ -337,6 +346,9 @@ def _call_kernels(group: str) -> None:
         return
     if group == LINE_HASHES:
         line_hashes(pa.array(WARM))
+        return
+    if group == BLOCK:
+        count_listed_words(pa.array(WARM), word_table(["warm"]))
         return
     for signal in registry.groups()[group]:
         signal(pa.array(WARM))

@@ -12,12 +12,12 @@ from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_s
 from curate.earlier import Earlier, open_earlier
 from curate.engine import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
-from curate.filters import registry
+from curate.filters import block, registry
 from curate.filters.contamination import GROUP as CONTAMINATION
 from curate.filters.duplicates import choose_bands
 from curate.inputs import Named, find_inputs, open_all
 from curate.ledger import KnownFile, Ledger
-from curate.measure import DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES, Reading, group_digests
+from curate.measure import BLOCK, DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES, Reading, group_digests
 from curate.progress import Log
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, check_conditions, columns_named, edits_of_set, resolve, resolve_editors
@@ -55,6 +55,7 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     Errors: RecipeError; InputError for a file that cannot be read (unless quarantined) or does not fit.
     """
     rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
+    blocks = block.read_lists(recipe.tier1.block)
     excluded = read_exclusions(recipe.exclude)
     if recipe.input.messages is not None:
         _refuse_edits(recipe, editors)
@@ -68,9 +69,11 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     sizes = (near.permutations, near.shingle) if near else (0, 0)
     sets = prepare(recipe.tier1.decontaminate, ledger.run / MODELS, preview)
     cutting = [sets.sought] if sets.sought and sets.sought.cuts else []
-    reading = Reading(recipe.input.column, recipe.input.id, columns, (*editors, *cutting), *sizes, sets.sought)
+    reading = Reading(recipe.input.column, recipe.input.id, columns, (*editors, *cutting), *sizes, sets.sought, blocks)
+    _check_urls(blocks, inputs)
     groups = group_digests(groups_needed(recipe, signals, reading), reading)
-    check_conditions(rules, signals_schema(groups), pa.schema(columns))
+    counts = [pa.field(found.column, pa.int64()) for found in blocks]
+    check_conditions(rules, pa.schema([*signals_schema(groups), *counts]), pa.schema(columns))
     units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
     log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
     quarantine = recipe.on_error == "quarantine"
@@ -138,8 +141,15 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> l
     named |= {CONTAMINATION} if reading.sought else set()
     needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
     needed += [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)
-    needed += [OVERLAPS] * bool(reading.sought)
+    needed += [BLOCK] * bool(reading.blocks) + [OVERLAPS] * bool(reading.sought)
     return needed + [SIGNATURES] * bool(recipe.dedup.near) + [LINE_HASHES] * bool(recipe.dedup.lines)
+
+
+def _check_urls(blocks: Sequence[block.BlockList], inputs: pa.Schema) -> None:
+    """Refuse a list of addresses where documents have none."""
+    for found in blocks:
+        if found.kind == "urls" and not (block.URL in inputs.names and is_text(inputs.field(block.URL).type)):
+            raise RecipeError(f"tier1.block: {found.reason}: the input has no column {block.URL!r} that holds text")
 
 
 def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:

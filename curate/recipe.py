@@ -173,6 +173,22 @@ class Pii(Section):
     )
 
 
+class Block(Section):
+    """Documents to drop for what a list of yours names: `words`, a `regex`, or `urls`."""
+
+    reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="names the list, as in bad_words")
+    words: str | None = Field(default=None, description="a file of words and phrases, one a line")
+    regex: str | None = Field(default=None, description="a regular expression of RE2")
+    urls: str | None = Field(default=None, description="a file of domains and beginnings of addresses, one a line")
+    max: int = Field(default=0, ge=0, description="occurrences that are allowed")
+
+    @model_validator(mode="after")
+    def _one_list(self) -> "Block":
+        if sum(given is not None for given in (self.words, self.regex, self.urls)) != 1:
+            raise ValueError(f"{self.reason}: an entry has one of `words`, `regex` and `urls`")
+        return self
+
+
 class Tier1(Section):
     """Filters that need no LLM."""
 
@@ -184,6 +200,7 @@ class Tier1(Section):
     perplexity: Perplexity | None = None
     length_penalty: LengthPenalty | None = None
     pii: Annotated[Pii, BeforeValidator(parse_pii)] = Pii()
+    block: list[Block] = Field(default=[], description="lists of your own: words, regular expressions, sites")
     decontaminate: Decontaminate | None = Field(
         default=None, description="drop documents that hold text of evaluation sets"
     )

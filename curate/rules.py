@@ -64,6 +64,10 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
             rules += [found for found in named_set(entry) if not any(_same(found.rule, known.rule) for known in rules)]
     if tier1.pii.action == "drop":
         rules.append(ResolvedRule(_personal_rule(tier1.pii), "pii"))
+    rules += [
+        ResolvedRule(Rule(reason=entry.reason, when=f"block_{entry.reason} > {entry.max}"), "block")
+        for entry in tier1.block
+    ]
     seen: set[str] = set()
     for found in rules:
         if found.reason in seen or found.reason in BUILT_IN:

@@ -52,6 +52,7 @@ def recipe_schema() -> dict[str, Any]:
         _reserve(schema, place, only)
     sections["Rule"]["anyOf"] = RULE_FORMS
     sections["Source"]["anyOf"] = ENTRY_FORMS
+    sections["Block"]["anyOf"] = [_block_form(kind) for kind in ("words", "regex", "urls")]
     action = sections["Pii"]["properties"]["action"]
     action.pop("type")
     action["enum"].append(False)  # as YAML reads a bare off
@@ -68,6 +69,12 @@ def recipe_schema() -> dict[str, Any]:
         **schema,
         "$defs": {name: section for name, section in sections.items() if name in used},
     }
+
+
+def _block_form(kind: str) -> dict[str, Any]:
+    """An entry of tier1.block with one kind of list."""
+    others = {name: NULL for name in ("words", "regex", "urls") if name != kind}
+    return {"title": kind, "required": ["reason", kind], "properties": {kind: {"type": "string"}} | others}
 
 
 def _reserve(schema: dict[str, Any], place: str, only: object) -> None:

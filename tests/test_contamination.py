@@ -191,7 +191,8 @@ def test_every_text_of_a_column_is_found_with_its_row():
             if text
         ]
         assert found == [
-            (0, "a"), (2, "b"), (0, "c"), (3, "d"), (3, "e"), (1, "f"), (3, "g"), (3, "h"), (0, "i"), (1, "i"), (3, "j"),
+            (0, "a"), (2, "b"), (0, "c"), (3, "d"), (3, "e"), (1, "f"), (3, "g"), (3, "h"),
+            (0, "i"), (1, "i"), (3, "j"),
         ]  # fmt: skip
     assert [len(texts) for _, texts in texts_of_table(table, ["plain", "number"])] == [4]
 

@@ -15,7 +15,7 @@ from curate.errors import CurateError
 from curate.fields import parse_size
 from curate.filters import registry
 from curate.inspect import connect
-from curate.recipe import NOT_BUILT, Recipe, Rule, Source, parse_recipe
+from curate.recipe import NOT_BUILT, Block, Recipe, Rule, Source, parse_recipe
 from curate.rules import BUILT_IN, edits_of_set, named_set, resolve
 
 ROOT = Path(__file__).parent.parent
@@ -207,9 +207,10 @@ def test_every_reserved_field_stands_in_the_docs_with_the_value_it_may_have_and_
     assert set(re.findall(r"`(\w+)`", inside)) == names_within(annotation)
 
 
-def test_every_field_of_a_rule_and_of_a_source_stands_in_the_docs():
+def test_every_field_of_a_rule_of_a_list_and_of_a_source_stands_in_the_docs():
     rows = table_rows(text_of("recipe.md"))
     assert {field.alias or name for name, field in Rule.model_fields.items()} - set(rows) == set()
+    assert set(Block.model_fields) - set(table_rows(text_of("rules.md").split("## Lists of your own")[1])) == set()
     assert set(Source.model_fields) - set(table_rows(text_of("inputs.md"))) == set()
 
 

@@ -39,6 +39,7 @@ GOOD = [
     {"dedup": {"exact": False, "keep": "longest"}},
     {"dedup": {"near": {}}},
     {"dedup": {"near": {"threshold": 0.7, "permutations": 64, "verify": "exact"}}},
+    {"tier1": {"block": [{"reason": "own", "regex": "a+", "max": 2}, {"reason": "sites", "urls": "sites.txt"}]}},
     {"tier1": {"pii": "redact"}},
     {"tier1": {"pii": False}},  # YAML's `off`
     {"tier1": {"pii": {"action": "drop", "kinds": ["email"], "keep_reserved": True}}},
@@ -82,6 +83,9 @@ BAD = [
     {"tier1": {"decontaminate": {"against": ["b"], "ngram": 0}}},
     {"tier1": {"decontaminate": {"against": ["b"], "action": "keep"}}},
     {"tier1": {"rulez": []}},
+    {"tier1": {"block": [{"reason": "own"}]}},
+    {"tier1": {"block": [{"reason": "own", "regex": "a+", "words": "words.txt"}]}},
+    {"tier1": {"block": [{"reason": "own", "regex": "a+", "max": -1}]}},
     {"tier1": {"pii": "shred"}},
     {"tier1": {"pii": True}},
     {"tier1": {"pii": {"kinds": []}}},

@@ -16,6 +16,7 @@ from curate.kernels.sentences import count_sentences
 from curate.kernels.some_words import number_of_words
 from curate.kernels.whole_lines import count_whole_lines
 from curate.kernels.words import count_words
+from curate.kernels.words_of_list import count_listed_words, word_table
 
 __all__ = [
     "address_cuts",
@@ -23,6 +24,7 @@ __all__ = [
     "code_digest",
     "count_characters",
     "count_lines",
+    "count_listed_words",
     "count_mojibake",
     "count_ngrams",
     "count_phrases",
@@ -36,4 +38,5 @@ __all__ = [
     "number_of_words",
     "personal_candidates",
     "refinedweb_cuts",
+    "word_table",
 ]

@@ -1,0 +1,165 @@
+"""Words of a list in text, as whole words."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
+from curate.kernels.jit import inline, kernel, part
+from curate.kernels.phrases import LOWER
+from curate.kernels.unicode import (
+    ASCII_CLASS,
+    CLASS_BLOCKS,
+    CLASS_INDEX,
+    LOWER_BLOCKS,
+    LOWER_INDEX,
+    SPACELESS,
+    UNSTABLE,
+    WORD,
+    class_of,
+    decode,
+    lower_of,
+)
+
+ASCII_WORD = np.zeros(256, dtype=np.bool_)
+ASCII_WORD[:128] = (ASCII_CLASS & WORD) != 0
+CODE_BITS = 21
+FREE = -1
+SPREAD = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing
+
+
+class WordTable(NamedTuple):
+    """A list of words as a tree of their letters, kept in a hash table so that its size is that of the list."""
+
+    pairs: Bytes  # 1 for the first two bytes of a word, in lower case: what most words of a text are told by
+    keys: Offsets  # node and letter of each edge, at the place that their hash gives or behind it
+    nodes: npt.NDArray[np.int32]  # where each edge leads
+    ends: Bytes  # 1 for each node at which a word ends
+
+
+def word_table(words: Iterable[str]) -> WordTable:
+    """Words to look for, in upper or lower case."""
+    edges: dict[tuple[int, int], int] = {}
+    ends = {0: False}
+    pairs = np.zeros((256, 256), dtype=np.uint8)
+    for word in words:
+        node = 0
+        for letter in word:
+            node = edges.setdefault((node, folded(letter)), len(edges) + 1)
+            ends.setdefault(node, False)
+        ends[node] = True
+        pairs[_first_bytes(word[:1]), _first_bytes(word[1:2] if word[0].isascii() else "")] = 1
+    size = 1 << max(4, (2 * len(edges)).bit_length())
+    keys, nodes = np.full(size, FREE, dtype=np.int64), np.zeros(size, dtype=np.int32)
+    packed = np.array([node << CODE_BITS | code for node, code in edges], dtype=np.int64)
+    _fill(keys, nodes, packed, np.array(list(edges.values()), dtype=np.int32))
+    return WordTable(pairs.reshape(-1), keys, nodes, np.array([ends[k] for k in range(len(ends))], dtype=np.uint8))
+
+
+def _first_bytes(letter: str) -> slice:
+    """The bytes, in lower case, that a letter may begin with in upper or lower case; all for none."""
+    if not letter.isascii():
+        return slice(0x80, 0x100)
+    return slice(LOWER[ord(letter)], LOWER[ord(letter)] + 1) if letter else slice(0, 0x100)
+
+
+def folded(letter: str) -> int:
+    """The code point that a letter is compared by: of its lower case, where that is one letter whatever follows."""
+    code = ord(letter)
+    if CLASS_BLOCKS[CLASS_INDEX[code >> 7], code & 127] & UNSTABLE:
+        return code
+    return code + int(LOWER_BLOCKS[LOWER_INDEX[code >> 7], code & 127])
+
+
+def count_listed_words(texts: pa.Array, table: WordTable) -> pa.Array:
+    r"""Places in a text where a word of the list begins, as a whole word, in upper or lower case.
+
+    A word is whole where no letter or digit at either end of it stands beside another one, but in a script without
+    spaces, where each stands for itself.
+
+    In:     string or large_string, sliced or not, nulls allowed; the words by `word_table`.
+    Out:    int64, null where the text is null.
+    Cost:   one pass over the bytes; allocates only the result.
+    Oracle: `re` with look-around over each text (tests/test_block.py).
+    """
+    texts = plain_text(texts)
+    return count_columns(texts, ["words"], _count(*text_views(texts), table))["words"]
+
+
+@inline
+def _place(key: int, size: int) -> int:
+    return np.int64((np.uint64(key) * SPREAD) >> np.uint64(20)) & (size - 1)
+
+
+@kernel
+def _fill(keys: Offsets, nodes: npt.NDArray[np.int32], edges: Offsets, following: npt.NDArray[np.int32]) -> None:
+    for k in range(len(edges)):
+        place = _place(edges[k], len(keys))
+        while keys[place] != FREE:
+            place = (place + 1) & (len(keys) - 1)
+        keys[place], nodes[place] = edges[k], following[k]
+
+
+@kernel
+def _count(offsets: Offsets, data: Bytes, table: WordTable) -> Counts:
+    counts = np.zeros((len(offsets) - 1, 1), dtype=np.int64)
+    for row in range(len(offsets) - 1):
+        i, end = offsets[row], offsets[row + 1]
+        within = False
+        while i < end:
+            byte = data[i]
+            size, joins = 1, ASCII_WORD[byte]  # whether a letter like it before or behind makes one word with it
+            if byte >= 0x80:
+                code, size = decode(data, i, end)
+                joins = _joins(code)
+            if not (within and joins):
+                second = LOWER[data[i + 1]] if i + 1 < end else 0
+                if table.pairs[np.int64(LOWER[byte]) << 8 | np.int64(second)] and _begins_here(data, i, end, table):
+                    counts[row, 0] += 1
+            i += size
+            if joins:
+                i = _word_end(data, i, end)
+            within = joins
+    return counts
+
+
+@inline
+def _joins(code: int) -> bool:
+    """Whether a character makes a word with those beside it: one of words, but in a script without spaces."""
+    bits = np.int64(class_of(code))
+    return bits & WORD != 0 and bits & SPACELESS == 0
+
+
+@part
+def _word_end(data: Bytes, i: int, end: int) -> int:
+    while i < end and ASCII_WORD[data[i]]:
+        i += 1
+    return i
+
+
+@part
+def _begins_here(data: Bytes, i: int, end: int, table: WordTable) -> bool:
+    """Whether a word of the list begins at `i` and ends before a character that is of no word."""
+    node = np.int64(0)
+    while i < end:
+        code, size = decode(data, i, end)
+        if class_of(code) & np.int64(UNSTABLE) == 0:
+            code = lower_of(code)
+        key = node << CODE_BITS | np.int64(code)
+        place = _place(key, len(table.keys))
+        while table.keys[place] != key and table.keys[place] != FREE:
+            place = (place + 1) & (len(table.keys) - 1)
+        if table.keys[place] == FREE:
+            return False
+        node = np.int64(table.nodes[place])
+        i += size
+        if table.ends[node]:
+            if i == end or not _joins(code):
+                return True
+            code, _ = decode(data, i, end)
+            if not _joins(code):
+                return True
+    return False
