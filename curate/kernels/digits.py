@@ -3,7 +3,7 @@
 from curate.kernels.arrow import Bytes
 from curate.kernels.jit import inline, part
 
-ZERO, ONE, TWO, THREE, SIX, NINE = (ord(c) for c in "012369")
+ZERO, ONE, TWO, SIX, NINE = (ord(c) for c in "01269")
 SPACE, DASH, DOT, COMMA, SLASH, OPEN, CLOSE, UNDERSCORE = (ord(c) for c in " -.,/()_")
 
 

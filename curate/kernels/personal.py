@@ -10,7 +10,7 @@ from curate.kernels.jit import kernel, part
 from curate.kernels.unicode import LETTER, SPACELESS, class_of, decode
 
 EMAIL, PHONE, IP, CARD, IBAN, SSN, API_KEY, PRIVATE_KEY = range(8)
-SPACE, DASH, DOT, AT, COLON, PLUS, UNDERSCORE = (ord(c) for c in " -.@:+_")
+DASH, DOT, AT, COLON, PLUS = (ord(c) for c in "-.@:+")
 
 
 def _table(letters: str) -> Bytes:
