@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from curate.errors import RecipeError, did_you_mean
 from curate.filters import pii, registry
 from curate.filters.contamination import REASON as CONTAMINATED
-from curate.recipe import Pii, Rule, Tier1
+from curate.recipe import Rule, Tier1
 from curate.sql import first_line, literal, quoted
 
 PERSONAL_DATA = "personal_data"  # the edit that redacts, and the reason for dropping
@@ -63,7 +63,8 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
         else:  # a rule that two sets share stands once
             rules += [found for found in named_set(entry) if not any(_same(found.rule, known.rule) for known in rules)]
     if tier1.pii.action == "drop":
-        rules.append(ResolvedRule(_personal_rule(tier1.pii), "pii"))
+        personal = pii.any_of(tier1.pii.kinds, tier1.pii.keep_reserved)
+        rules.append(ResolvedRule(Rule(reason=PERSONAL_DATA, when=personal), "pii"))
     rules += [
         ResolvedRule(Rule(reason=entry.reason, when=f"block_{entry.reason} > {entry.max}"), "block")
         for entry in tier1.block
@@ -87,14 +88,6 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
         if reason not in seen:
             raise RecipeError(f"tier1.thresholds: no rule has the reason {reason!r}{did_you_mean(reason, seen)}")
     return [changed for found in rules if (changed := _with_threshold(found, tier1.thresholds)) is not None]
-
-
-def _personal_rule(chosen: Pii) -> Rule:
-    """The rule that drops documents with personal data of the kinds chosen."""
-    counts = [pii.COUNTS[kind] for kind in chosen.kinds]
-    reserved = [pii.RESERVED_COUNTS[kind] for kind in chosen.kinds if kind in pii.RESERVED_COUNTS]
-    left_alone = "".join(f" - {name}" for name in reserved) if chosen.keep_reserved else ""
-    return Rule(reason=PERSONAL_DATA, when=f"{' + '.join(counts)}{left_alone} > 0")
 
 
 def _same(a: Rule, b: Rule) -> bool:

@@ -5,7 +5,8 @@ What is found is never copied: edits hold places and placeholders, signals hold 
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -97,18 +98,28 @@ def _email(value: str) -> Checked:
 
 
 def _phone(value: str) -> Checked:
-    """The longest beginning that is a valid number, cut between groups of digits."""
+    """A North American number, or the longest beginning of an international one that is valid, cut between groups."""
+    if not value.startswith("+"):
+        national = re.sub(r"\D", "", value)[-10:]
+        return (value, national[3:8] == "55501") if _is_north_american(national[:6]) else None
     import phonenumbers  # a tenth of a second
 
     for end in [len(value), *(m.start() for m in reversed(list(re.finditer(r"\D+", value))) if m.start())]:
         try:
-            number = phonenumbers.parse(value[:end], "US")
+            number = phonenumbers.parse(value[:end])
         except phonenumbers.NumberParseException:
             return None
         if phonenumbers.is_valid_number(number):
-            national = str(number.national_number)
-            return value[:end], number.country_code == 1 and national[3:8] == "55501"
+            return value[:end], number.country_code == 1 and str(number.national_number)[3:8] == "55501"
     return None
+
+
+@lru_cache(1 << 16)
+def _is_north_american(beginning: str) -> bool:
+    """Whether numbers that begin with this area code and exchange are valid: the last four digits do not matter."""
+    import phonenumbers
+
+    return phonenumbers.is_valid_number(phonenumbers.parse(f"+1{beginning}0123"))
 
 
 def _ip_address(value: str) -> Checked:
@@ -180,6 +191,12 @@ def personal_data(texts: pa.Array, bounds: Mapping[str, Bound]) -> pa.Table:
 def placeholder(kind: str) -> str:
     """What stands in the place of personal data."""
     return f"<{kind.upper()}>"
+
+
+def any_of(kinds: Sequence[str], keep_reserved: bool) -> str:
+    """SQL over the signals: whether a document has personal data of some kinds, perhaps reserved ones aside."""
+    left_alone = [RESERVED_COUNTS[kind] for kind in kinds if kind in RESERVED_COUNTS and keep_reserved]
+    return " - ".join([" + ".join(COUNTS[kind] for kind in kinds), *left_alone]) + " > 0"
 
 
 WRITES = {name: pa.int64() for name in (*COUNTS.values(), "raw_n_personal_data", *RESERVED_COUNTS.values())}

@@ -3,7 +3,7 @@
 from curate.kernels.arrow import Bytes
 from curate.kernels.jit import inline, part
 
-ZERO, ONE, TWO, THREE, SIX, NINE = (ord(c) for c in "012369")
+ZERO, ONE, TWO, SIX, NINE = (ord(c) for c in "01269")
 SPACE, DASH, DOT, COMMA, SLASH, OPEN, CLOSE, UNDERSCORE = (ord(c) for c in " -.,/()_")
 
 
@@ -14,8 +14,13 @@ def is_digit(byte: int) -> bool:
 
 
 @inline
+def _is_capital(byte: int) -> bool:
+    return 0x41 <= byte <= 0x5A
+
+
+@inline
 def _is_word(byte: int) -> bool:
-    return is_digit(byte) or 0x41 <= byte <= 0x5A or 0x61 <= byte <= 0x7A or byte == UNDERSCORE
+    return is_digit(byte) or _is_capital(byte) or 0x61 <= byte <= 0x7A or byte == UNDERSCORE
 
 
 @part
@@ -138,3 +143,22 @@ def card(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, in
         stop = k
     n = min(n, 19) if grouped else n
     return (i, stop) if 13 <= n <= 19 and (grouped or alone_after(data, stop, end, True)) else (i, i)
+
+
+@part
+def iban(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
+    """Two capitals, two digits and eleven or more of both, in one piece or in fours."""
+    start = i - 2
+    if after - i < 2 or start < begin or not (_is_capital(data[i - 1]) and _is_capital(data[start])):
+        return i, i
+    if start > begin and _is_word(data[start - 1]):
+        return i, i
+    n, stop, k = 0, start, start
+    while k < end and n < 34:
+        if is_digit(data[k]) or _is_capital(data[k]):
+            n += 1
+            stop = k + 1
+        elif data[k] != SPACE or n % 4 or data[k - 1] == SPACE:
+            break
+        k += 1
+    return (start, stop) if n >= 15 else (i, i)

@@ -5,12 +5,12 @@ import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Offsets, plain_text, text_views
 from curate.kernels.cuts import Cuts, Table, add_span, as_cuts
-from curate.kernels.digits import CLOSE, OPEN, address, card, gap_size, is_digit, national, social
+from curate.kernels.digits import CLOSE, OPEN, address, card, gap_size, iban, is_digit, national, social
 from curate.kernels.jit import kernel, part
 from curate.kernels.unicode import LETTER, SPACELESS, class_of, decode
 
 EMAIL, PHONE, IP, CARD, IBAN, SSN, API_KEY, PRIVATE_KEY = range(8)
-SPACE, DASH, DOT, AT, COLON, PLUS, UNDERSCORE = (ord(c) for c in " -.@:+_")
+DASH, DOT, AT, COLON, PLUS = (ord(c) for c in "-.@:+")
 
 
 def _table(letters: str) -> Bytes:
@@ -29,7 +29,6 @@ IS_DOMAIN = _table(ALNUM + "-.")
 IS_HEX = _table(DIGITS + "abcdefABCDEF")
 IS_TOKEN = _table(ALNUM + "_-")
 IS_BASE64 = _table(ALNUM + "+/=\r\n")
-IS_IBAN = _table(DIGITS + UPPER)
 
 # What a key begins with, up to the byte that it is found by.
 PREFIXES = (
@@ -41,7 +40,7 @@ PREFIX_ENDS = np.cumsum([0, *map(len, PREFIXES)], dtype=np.int64)
 IS_PREFIX_END = np.zeros(1 << 16, dtype=np.uint8)  # by the last two bytes of a prefix
 IS_PREFIX_END[[ord(prefix[-2]) << 8 | ord(prefix[-1]) for prefix in PREFIXES]] = 1
 BEGIN, END, KEY = (np.frombuffer(s, np.uint8).copy() for s in (b"-----BEGIN ", b"-----END ", b"PRIVATE KEY"))
-MIN_KEY, MAX_KEY, MAX_HEADER = 16, 8192, 40  # bytes
+MIN_KEY, MAX_KEY, MAX_HEADER = 16, 1 << 16, 40  # bytes
 MAX_ADDRESS, MAX_LOCAL, MAX_DOMAIN = 45, 64, 253
 
 
@@ -102,7 +101,7 @@ def _number(data: Bytes, begin: int, i: int, after: int, end: int, code: int) ->
         return address(data, begin, i, after, end)
     if code == CARD:
         return card(data, begin, i, after, end)
-    return _iban(data, begin, i, after, end)
+    return iban(data, begin, i, after, end)
 
 
 @part
@@ -231,25 +230,6 @@ def _international(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]
 
 
 @part
-def _iban(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
-    """Two capitals, two digits and eleven or more of both, in one piece or in fours."""
-    start = i - 2
-    if after - i < 2 or start < begin or not (IS_IBAN[data[i - 1]] and IS_IBAN[data[start]]):
-        return i, i
-    if is_digit(data[i - 1]) or is_digit(data[start]) or (start > begin and IS_WORD[data[start - 1]]):
-        return i, i
-    n, stop, k = 0, start, start
-    while k < end and n < 34:
-        if IS_IBAN[data[k]]:
-            n += 1
-            stop = k + 1
-        elif data[k] != SPACE or n % 4 or data[k - 1] == SPACE:
-            break
-        k += 1
-    return (start, stop) if n >= 15 else (i, i)
-
-
-@part
 def _api_key(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
     """A prefix that ends at `i` and a token of at least 16 bytes, in which a JWT has full stops."""
     if i == begin or not IS_PREFIX_END[np.int64(data[i - 1]) << 8 | np.int64(data[i])]:
@@ -289,7 +269,7 @@ def _private_key(data: Bytes, i: int, end: int) -> tuple[int, int]:
     while k < end and data[k] == DASH:
         k += 1
     header = k
-    limit = min(end, k + 4 * MAX_KEY)
+    limit = min(end, k + MAX_KEY)
     while k < limit and not _equal(data, k, end, END):
         k += 1
     if k < limit:
