@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -276,6 +277,16 @@ def unit_bytes(unit: Unit, file: InputFile) -> int:
         total += size * max(0, overlap) // max(1, rows)
         position += rows
     return total
+
+
+def by_units(documents: pa.Table, units: Sequence[Unit]) -> Iterator[tuple[Unit, pa.Table]]:
+    """Those of `units` that hold some of the documents (file_no, row, …), which are sorted, each with what it holds."""
+    file_nos, rows = documents["file_no"].to_numpy(), documents["row"].to_numpy()
+    for unit in units:
+        first, last = np.searchsorted(file_nos, (unit.file_no, unit.file_no + 1))
+        start, stop = first + np.searchsorted(rows[first:last], (unit.start, unit.stop))
+        if stop > start:
+            yield unit, documents.slice(start, stop - start)
 
 
 def read_documents(

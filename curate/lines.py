@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128
 
-from curate.corpus import Source, Unit, read_documents
+from curate.corpus import Source, Unit, by_units, read_documents
 from curate.edits import PART, apply_edits, find_edits
 from curate.filters import registry
 from curate.filters.registry import REASONS
@@ -112,14 +112,10 @@ def plan_cuts(
     for column in (file_nos, rows, pc.list_value_length(lists).to_numpy(), lists.flatten().to_numpy()):
         content.update(np.ascontiguousarray(column).tobytes())
     digest = digest_of([registry.code_of([cut_lines, character_shape.measure]), str(reading), content.hexdigest()])
-    tasks = []
-    for unit in units:
-        first, last = np.searchsorted(file_nos, (unit.file_no, unit.file_no + 1))
-        start, stop = first + np.searchsorted(rows[first:last], (unit.start, unit.stop))
-        if stop > start:
-            chosen = documents.slice(start, stop - start).select(["row", "lines"])
-            tasks.append(CutTask(str(run), unit, chosen, sources[unit.file_no], reading, digest))
-    return tasks
+    return [
+        CutTask(str(run), unit, held.select(["row", "lines"]), sources[unit.file_no], reading, digest)
+        for unit, held in by_units(documents, units)
+    ]
 
 
 def cut_lines(task: CutTask) -> list[Part]:

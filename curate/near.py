@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
-from curate.corpus import Source, Unit, read_documents
+from curate.corpus import Source, Unit, by_units, read_documents
 from curate.edits import apply_edits, find_edits
 from curate.filters import registry
 from curate.filters.duplicates import Bands, choose_bands
@@ -296,14 +296,10 @@ def plan_sets(
     digest = digest_of(
         [registry.code_of([collect_sets]), str(reading), xxh3_128_hexdigest(rows), xxh3_128_hexdigest(file_nos)]
     )
-    tasks = []
-    for unit in units:
-        first, last = np.searchsorted(file_nos, (unit.file_no, unit.file_no + 1))
-        start, stop = first + np.searchsorted(rows[first:last], (unit.start, unit.stop))
-        if stop > start:
-            chosen = tuple(rows[start:stop].tolist())
-            tasks.append(SetsTask(str(run), unit, chosen, sources[unit.file_no], reading, digest))
-    return tasks
+    return [
+        SetsTask(str(run), unit, tuple(held["row"].to_pylist()), sources[unit.file_no], reading, digest)
+        for unit, held in by_units(documents, units)
+    ]
 
 
 def collect_sets(task: SetsTask) -> list[Part]:
