@@ -264,12 +264,16 @@ def _load_near(pairs: Pairs, dropped: Numbers, connection: duckdb.DuckDBPyConnec
 
 def _pairs_part(pairs: Pairs, run: Path, digest: str, connection: duckdb.DuckDBPyConnection) -> Part:
     """Commit the compared pairs, those below the threshold too."""
-    connection.register("paired", pa.table(vars(pairs)))
-    table = connection.sql(
-        """SELECT d.file_no, d.row, s.file_no AS other_file_no, s.row AS other_row, similarity, exact
-        FROM paired JOIN ranked d ON d.rank = second JOIN ranked s ON s.rank = first ORDER BY second, first"""
-    ).to_arrow_table()
-    return write_part(run, PAIRS, digest, "00000", table)
+    tables = []
+    for k in range(0, max(1, len(pairs.first)), PAIRS_AT_ONCE):  # so that sorting and joining take little memory
+        some = {name: column[k : k + PAIRS_AT_ONCE] for name, column in vars(pairs).items()}
+        connection.register("paired", pa.table(some))
+        found = connection.sql(
+            """SELECT d.file_no, d.row, s.file_no AS other_file_no, s.row AS other_row, similarity, exact
+            FROM paired JOIN ranked d ON d.rank = second JOIN ranked s ON s.rank = first ORDER BY second, first"""
+        )
+        tables.append(found.to_arrow_table())
+    return write_part(run, PAIRS, digest, "00000", pa.concat_tables(tables))
 
 
 @dataclass(frozen=True)
