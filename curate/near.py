@@ -31,9 +31,9 @@ from curate.sql import read_parquet
 PAIRS = "pairs"
 SHINGLES = "shingles"  # the sets of documents whose similarity an estimate leaves in doubt, while a run decides
 BORDER = 0.1  # how far from the threshold an estimate leaves it in doubt: with 128 values, nearly three deviations
-BATCH_ROWS = 1 << 14
+BATCH_ROWS = 1 << 16
 KEYS_AT_ONCE = 1 << 23  # of a band, that are held in memory
-PAIRS_AT_ONCE = 1 << 18  # whose signatures are
+PAIRS_AT_ONCE = 1 << 19  # whose signatures are
 ROW_BITS = 40
 HALF, LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
