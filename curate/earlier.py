@@ -46,6 +46,8 @@ def open_earlier(recipe: Recipe) -> tuple[Earlier, ...]:
 
     Errors: RunError for a folder that is no finished run; RecipeError for one that cannot be compared with.
     """
+    if recipe.dedup.against and not (recipe.dedup.exact or recipe.dedup.near):
+        raise RecipeError("dedup.against: compares nothing without dedup.exact or dedup.near; set one of them")
     found: list[Earlier] = []
     for place in map(Path, recipe.dedup.against):
         manifest = read_manifest(place)

@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -150,22 +151,26 @@ def maps_of(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> decide.Maps
 
     def sets(documents: pa.Table) -> list[Part]:
         tasks = near.plan_sets(ledger.run, documents, plan.units, plan.sources, plan.reading)
-        return _again(near.collect_sets, tasks, "verifying", plan, ledger, engine, log)
+        return _again(near.collect_sets, tasks, "verifying", 1, plan, ledger, engine, log)
 
     def cuts(documents: pa.Table) -> list[Part]:
         tasks = lines.plan_cuts(ledger.run, documents, plan.units, plan.sources, plan.reading)
-        return _again(lines.cut_lines, tasks, "cutting", plan, ledger, engine, log)
+        return _again(lines.cut_lines, tasks, "cutting", 2, plan, ledger, engine, log)
 
     return decide.Maps(sets, cuts)
 
 
 def _again(
-    function: Callable[[Any], list[Part]], tasks: Sequence[Any], title: str, plan: Plan, ledger: Ledger,
-    engine: Engine, log: Log,
+    function: Callable[[Any], list[Part]], tasks: Sequence[Any], title: str, parts_each: int, plan: Plan,
+    ledger: Ledger, engine: Engine, log: Log,
 ) -> list[Part]:  # fmt: skip
-    """The parts of tasks of one digest, of which those are carried out that the ledger has no parts of."""
+    """The parts of tasks of one digest, of which those are carried out that the ledger has not all parts of.
+
+    The journal may have been cut off between the parts of a task.
+    """
     digest = tasks[0].digest
-    done = {unit for part in ledger.parts if part.digest == digest for unit in part.units}
+    held = Counter(unit for path, unit in {(p.path, u) for p in ledger.parts if p.digest == digest for u in p.units})
+    done = {unit for unit, count in held.items() if count >= parts_each}
     sizes = {unit: unit_bytes(unit, plan.files[unit.file_no]) for unit in (task.unit for task in tasks)}
     todo = [task for task in tasks if task.unit not in done]
     meter = Meter(log, title, sum(sizes[task.unit] for task in todo))
@@ -177,7 +182,7 @@ def _again(
                 meter.add(result[-1].rows, sizes[task.unit])
             meter.show()
     meter.show(last=True)
-    return [part for part in ledger.parts if part.digest == digest]
+    return list({part.path: part for part in ledger.parts if part.digest == digest}.values())
 
 
 def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engine: Engine, log: Log) -> None:

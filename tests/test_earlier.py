@@ -98,6 +98,7 @@ def test_the_earlier_run_is_part_of_what_decisions_depend_on(earlier, tmp_path):
             "dedup.near={shingle: 4}",
             "has no signatures with permutations: 128, shingle: 4; run it again with dedup.near",
         ),
+        ("dedup={exact: false, against: [{old}]}", "compares nothing without dedup.exact or dedup.near"),
         ("output={old}", "is the run itself; name earlier ones"),
         ("dedup.against=[{old}, {old}]", "two runs are named 'old'; documents are told by that name"),
     ],
