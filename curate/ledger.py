@@ -199,12 +199,14 @@ def _journal(ledger: Ledger) -> list[Part]:
 def write_part(run: Path, group: str, digest: str, name: str, table: pa.Table, **more: Any) -> Part:  # noqa: ANN401
     """Commit a table of the ledger as one Parquet file with fixed row groups.
 
-    Columns of fixed-size binary are signatures, which neither dictionaries nor compression make smaller.
+    Columns of fixed-size binary and of lists hold hashes, which neither dictionaries nor compression make smaller.
     """
     path = Path("ledger") / _folder(group) / f"{digest[:8]}-{name}.parquet"
     options: dict[str, Any] = {"compression": "zstd"}
-    if random := [field.name for field in table.schema if pa.types.is_fixed_size_binary(field.type)]:
-        others = [name for name in table.schema.names if name not in random]
+    fixed = [field.name for field in table.schema if pa.types.is_fixed_size_binary(field.type)]
+    lists = [field.name for field in table.schema if pa.types.is_large_list(field.type)]
+    if random := [*fixed, *(f"{name}.list.element" for name in lists)]:
+        others = [name for name in table.schema.names if name not in (*fixed, *lists)]
         compression = dict.fromkeys(others, "zstd") | dict.fromkeys(random, "none")
         options = {"compression": compression, "use_dictionary": others, "write_statistics": others}
     with committed(run / path) as aside:

@@ -210,21 +210,22 @@ def _exact(
 ) -> Similarities:
     """The similarity of pairs, sorted by second and first, from the sets of their documents' shingles."""
     connection.register("paired", pa.table({"first": first, "second": second}))
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS known (rank BIGINT, {SHINGLES} UBIGINT[])")
     connection.execute(
-        """CREATE TEMP TABLE members AS
-        FROM ranked SEMI JOIN (SELECT first AS rank FROM paired UNION SELECT second FROM paired) USING (rank)"""
+        """CREATE TEMP TABLE unknown AS
+        FROM ranked SEMI JOIN (SELECT first AS rank FROM paired UNION SELECT second FROM paired) USING (rank)
+        ANTI JOIN known USING (rank)"""
     )
-    parts = sets(connection.sql("SELECT file_no, row FROM members ORDER BY file_no, row").to_arrow_table())
-    source = read_parquet(run / part.path for part in parts)
-    connection.execute(
-        f"CREATE TEMP TABLE known AS SELECT rank, {SHINGLES} FROM {source} JOIN members USING (file_no, row)"
-    )
+    wanted = connection.sql("SELECT file_no, row FROM unknown ORDER BY file_no, row").to_arrow_table()
+    if len(wanted):
+        source = read_parquet(run / part.path for part in sets(wanted))
+        connection.execute(f"INSERT INTO known SELECT rank, {SHINGLES} FROM {source} JOIN unknown USING (file_no, row)")
     found = connection.sql(
         f"""SELECT first, second, a.{SHINGLES}, b.{SHINGLES} FROM paired
         JOIN known a ON a.rank = first JOIN known b ON b.rank = second"""
     )
     columns = [[batch[0], batch[1], jaccard(batch[2], batch[3])] for batch in found.to_arrow_reader(BATCH_ROWS)]
-    connection.execute("DROP TABLE known; DROP TABLE members")
+    connection.execute("DROP TABLE unknown")
     first, second, similarity = (np.concatenate([batch[k].to_numpy() for batch in columns]) for k in range(3))
     return similarity[np.lexsort((first, second))]
 

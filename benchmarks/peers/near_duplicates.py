@@ -13,8 +13,8 @@ that a tool drops, those that are as similar as that to one that stays.
 
 What is measured: CPU seconds, user and system, of a process from a Parquet file to the rows to be dropped; the least of
 three, less those for a file of the first 200 documents, which are imports and compiled kernels. "curate" is the map
-that takes signatures and the search of `curate run`, pairs in doubt verified by their texts; not its other
-measurements, its index and its output.
+that takes signatures and the search of `curate run`, with pairs in doubt verified by their texts and without; not its
+other measurements, its index and its output.
 """
 
 import argparse
@@ -23,8 +23,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from common import HERE, make_environment, select
@@ -57,7 +59,9 @@ def main(corpora: Sequence[Path], number: int) -> None:
         print(f"{len(texts):,} documents, {size:.1f} MB, {alike.num_rows:,} pairs at {NEAR.threshold} and more\n")
         print("| tool | CPU s | documents per CPU s | dropped | recall | precision |\n|---|---|---|---|---|---|")
         theirs = [str(python), str(HERE / "theirs_near.py")]
-        commands = {tool: [*theirs, tool] for tool in TOOLS} | {"curate": [sys.executable, __file__, "--ours"]}
+        commands = {tool: [*theirs, tool] for tool in TOOLS}
+        for verify in ("border", "signature"):
+            commands[f"curate, verify: {verify}"] = [sys.executable, __file__, "--ours", verify]
         for tool, command in commands.items():
             seconds = cost([*command, str(documents), str(out)]) - cost([*command, str(few), f"{out}-few"])
             dropped = pq.read_table(out)["row"].to_pylist()
@@ -105,23 +109,28 @@ def judge(dropped: set[int], alike: pa.Table) -> tuple[float, float]:
     return found / len(pairs), len(right) / len(dropped)
 
 
-def ours(documents: str, out: str) -> None:
+def ours(verify: Literal["border", "signature"], documents: str, out: str) -> None:
     """What a run does about near duplicates, from the file to the rows that it drops."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        parts, file = [], pq.ParquetFile(documents, pre_buffer=False)
+        file = pq.ParquetFile(documents, pre_buffer=False)
         signatures = [minhash(batch["text"], NEAR.permutations, NEAR.shingle) for batch in file.iter_batches(BATCH)]
         parts = [keyed(run, SIGNATURES, "minhash", range(file.metadata.num_rows), pa.chunked_array(signatures))]
 
         def sets(wanted: pa.Table) -> Sequence[Part]:
-            texts = pq.read_table(documents)["text"].take(wanted["row"]).combine_chunks()
-            return [keyed(run, SHINGLES, SHINGLES, wanted["row"], shingle_sets(texts, NEAR.shingle))]
+            rows, found = wanted["row"].to_numpy(), []
+            for k, batch in enumerate(file.iter_batches(BATCH)):
+                here = rows[slice(*np.searchsorted(rows, (k * BATCH, (k + 1) * BATCH)))] - k * BATCH
+                found.append(shingle_sets(batch["text"].take(pa.array(here)), NEAR.shingle))
+            return [keyed(run, SHINGLES, SHINGLES, wanted["row"], pa.chunked_array(found))]
 
         with scratch_database(run, threads=2) as database:
             count = file.metadata.num_rows
             database.execute(f"CREATE TEMP TABLE passing AS SELECT 0 AS file_no, range AS row FROM range({count})")
             database.execute("CREATE TEMP TABLE exact (file_no INTEGER, row BIGINT)")
-            find_near(NEAR, "row", run, [Signatures(run, parts)], sets, database, "x")
+            find_near(
+                NEAR.model_copy(update={"verify": verify}), "row", run, [Signatures(run, parts)], sets, database, "x"
+            )
             dropped = database.sql("SELECT row FROM near ORDER BY row").to_arrow_table()
     pq.write_table(dropped, out)
 

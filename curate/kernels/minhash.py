@@ -239,21 +239,48 @@ def _sets(offsets: Offsets, data: Bytes, shingle: int) -> tuple[Offsets, Hashes,
     longest = room(offsets)
     out = np.empty(GROWTH * longest + 8, dtype=np.uint8)
     starts = np.empty(longest // 2 + 3, dtype=np.int64)
+    hashes = np.empty(longest // 2 + 3, dtype=np.uint64)
+    places = np.empty(2 * len(hashes) + 2, dtype=np.int64)
     found = np.empty((offsets[count] - offsets[0]) // 2 + count + 1, dtype=np.uint64)
     for row in range(count):
         words[row] = n = split_words(data, offsets[row], offsets[row + 1], out, starts)
-        size = bounds[row]
-        if n > 0:
-            hashes = np.empty(max(n - shingle + 1, 1), dtype=np.uint64)
-            for k in range(len(hashes)):
-                hashes[k] = _shingle_hash(out.ctypes.data, starts, k, n, shingle)
-            hashes.sort()
-            for k in range(len(hashes)):
-                if k == 0 or hashes[k] != hashes[k - 1]:
-                    found[size] = hashes[k]
-                    size += 1
-        bounds[row + 1] = size
+        shingles = max(n - shingle + 1, 1) if n > 0 else np.int64(0)
+        for k in range(shingles):
+            hashes[k] = _shingle_hash(out.ctypes.data, starts, k, n, shingle)
+        bounds[row + 1] = bounds[row] + _sorted_once(hashes[:shingles], places, found[bounds[row] :])
     return bounds, found[: bounds[count]].copy(), words
+
+
+@kernel
+def _sorted_once(hashes: Hashes, places: Offsets, out: Hashes) -> int:
+    """Write hashes to `out` in order, each once, and return their number.
+
+    Hashes are spread evenly: once they are dealt by their highest bits, hardly any stands far from its place.
+    """
+    bits = np.int64(1)
+    while 1 << bits < len(hashes):
+        bits += 1
+    shift = np.uint64(64 - bits)
+    places[: (1 << bits) + 1] = 0
+    for h in hashes:
+        places[np.int64(h >> shift) + 1] += 1
+    for k in range(1 << bits):
+        places[k + 1] += places[k]
+    for h in hashes:
+        out[places[np.int64(h >> shift)]] = h
+        places[np.int64(h >> shift)] += 1
+    size = np.int64(0)
+    for k in range(len(hashes)):
+        h, at = out[k], size
+        while at > 0 and out[at - 1] > h:
+            at -= 1
+        if at > 0 and out[at - 1] == h:
+            continue
+        for j in range(size, at, -1):
+            out[j] = out[j - 1]
+        out[at] = h
+        size += 1
+    return size
 
 
 @kernel
