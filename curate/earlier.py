@@ -14,6 +14,7 @@ from curate.errors import RecipeError
 from curate.files import sha256_of
 from curate.ledger import Ledger, Part, read_ledger
 from curate.manifests.reading import read_manifest
+from curate.measure import SIGNATURES
 from curate.recipe import Recipe
 from curate.sql import literal, read_parquet
 
@@ -57,7 +58,12 @@ def open_earlier(recipe: Recipe) -> tuple[Earlier, ...]:
                 f"dedup.against: two runs are named {manifest['name']!r}; documents are told by that name"
             )
         digest = sha256_of(place / "manifest.json")
-        found.append(Earlier(len(found), manifest["name"], read_ledger(place), manifest["signal_groups"], digest))
+        run = Earlier(len(found), manifest["name"], read_ledger(place), manifest["signal_groups"], digest)
+        if recipe.dedup.near and not run.parts(SIGNATURES):
+            raise RecipeError(
+                f"dedup.against: {place} has forgotten its signatures; run it again with dedup.keep_signatures: true"
+            )
+        found.append(run)
     return tuple(found)
 
 

@@ -25,7 +25,7 @@ from curate.files import committed, remove_asides, sync, write_json
 from curate.index import build_index
 from curate.ledger import Ledger, Part, locked, read_ledger
 from curate.manifests.manifest import build_manifest, stage_counts
-from curate.measure import Task, compile_kernels, measure, plan_tasks
+from curate.measure import SIGNATURES, Task, compile_kernels, measure, plan_tasks
 from curate.plan import Plan, make_plan, without_root
 from curate.progress import Log, Meter, open_log
 from curate.recipe import Recipe
@@ -70,6 +70,9 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
                     build_index(recipe, ledger, plan.groups, stages, benchmarks, plan.inputs, plan.files, database)
                     raise EmptyOutputError(_nothing_kept(directory, stages))
                 shard_stage(recipe, plan, ledger, digest, engine, log)
+                if not recipe.dedup.keep_signatures:
+                    ledger.put(SIGNATURES, [])
+                    ledger.sweep()
                 remove_asides(directory)  # of workers that were killed
                 build_index(recipe, ledger, plan.groups, stages, benchmarks, plan.inputs, plan.files, database)
             manifest = build_manifest(

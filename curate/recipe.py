@@ -27,7 +27,6 @@ NOT_BUILT: dict[str, Any] = {
     "tier1.language": None,
     "tier1.perplexity": None,
     "tier1.length_penalty": None,
-    "dedup.keep_signatures": True,
     "reference": [],
     "tier2": None,
     "tier3": None,
@@ -240,7 +239,9 @@ class Dedup(Section):
     lines: Lines | None = Field(default=None, description="cut lines that many documents have; {} has defaults")
     keep: Literal["best", "first", "longest"] = Field(default="best", description="which copy of a duplicate survives")
     against: list[str] = Field(default=[], description="run directories whose kept documents are not kept again")
-    keep_signatures: bool = True
+    keep_signatures: bool = Field(
+        default=True, description="keep the signatures of near duplicates in the ledger once the run is finished"
+    )
 
 
 class Tier2(Section):

@@ -17,6 +17,7 @@ from curate import kernels
 from curate.filters.registry import FOUND, Bound, Columns, EditRule, edit, signal
 from curate.kernels.arrow import null_mask, plain_text, text_views
 
+LIBRARIES = ("phonenumberslite", "python-stdnum")
 RULES = (
     EditRule("email", "an e-mail address", "RFC 5322 as it is used: a local part, @, and a domain with a full stop"),
     EditRule(

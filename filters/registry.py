@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -270,10 +271,16 @@ def derived(columns: Iterable[str]) -> dict[str, Derived]:
 
 
 def code_of(functions: Iterable[Callable[..., Any]]) -> str:
-    """Hex digest of the kernels and of the modules in which `functions` are written."""
+    """Hex digest of the kernels and of the modules in which `functions` are written.
+
+    A module names in LIBRARIES the packages whose data or rules decide what it finds: their versions count too.
+    """
     digest = hashlib.sha256(code_digest().encode())
-    for file in sorted({inspect.getsourcefile(function) or "" for function in functions}):
-        digest.update(Path(file).read_bytes())
+    for name in sorted({function.__module__ for function in functions}):
+        module = importlib.import_module(name)
+        digest.update(Path(inspect.getsourcefile(module) or "").read_bytes())
+        for library in getattr(module, "LIBRARIES", ()):
+            digest.update(f"{library} {version(library)}".encode())
     return digest.hexdigest()[:32]
 
 

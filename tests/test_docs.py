@@ -94,7 +94,7 @@ def reserved_by(place):
 
 
 WORKING = [(place, field) for place, field, section in fields_of(Recipe) if not section and reserved_by(place) is None]
-WITHOUT_EFFECT = {"reference", "dedup.keep_signatures"}  # the docs say so in a sentence
+WITHOUT_EFFECT = {"reference"}  # the docs say so in a sentence
 
 
 def test_every_command_stands_in_the_docs():

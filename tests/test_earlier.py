@@ -108,3 +108,11 @@ def test_a_run_that_cannot_be_compared_with_is_refused(earlier, tmp_path, change
     with pytest.raises(CurateError) as refused:
         carry_out(recipe, change.replace("{old}", str(earlier[1])))
     assert message in str(refused.value)
+
+
+def test_a_run_that_forgot_its_signatures_is_refused(earlier, tmp_path):
+    carry_out(earlier[0], "dedup.keep_signatures=false")
+    recipe, _ = new_run(tmp_path, earlier, [OLD, DROPPED])
+    with pytest.raises(CurateError, match=r"dedup.against: \S+ has forgotten its signatures; run it again with"):
+        carry_out(recipe)
+    carry_out(recipe, "dedup.near=null")

@@ -237,3 +237,15 @@ def test_many_keys_are_dealt_into_pieces_and_lose_nothing(monkeypatch, tmp_path)
     monkeypatch.setattr("curate.near.PAIRS_AT_ONCE", 3)
     _, pieces = run_over(tmp_path / "b", texts)
     assert documents(whole, "row, reason, similarity") == documents(pieces, "row, reason, similarity")
+
+
+def test_signatures_may_be_forgotten_and_are_taken_again(tmp_path):
+    recipe, run = run_over(tmp_path, edited_copies(3))
+    kept = {path.name: path.read_bytes() for path in (run / "data").iterdir()}
+    carry_out(recipe, "dedup.keep_signatures=false")
+    assert not list((run / "ledger" / "signals").glob("signatures/*"))
+    assert command("verify", run).returncode == 0
+    carry_out(recipe, "dedup.keep_signatures=false", "dedup.near.threshold=0.5")
+    assert {path.name: path.read_bytes() for path in (run / "data").iterdir()} != kept
+    carry_out(recipe)
+    assert {path.name: path.read_bytes() for path in (run / "data").iterdir()} == kept
