@@ -14,13 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from timing import batches_in, least_of_five, parquet_in
 
 from curate.inspect import connect
 from curate.kernels.minhash import binary_rows, minhash
@@ -31,7 +30,6 @@ from curate.recipe import Near
 from curate.tables import scratch_database
 
 DOCUMENT_BYTES = 2_700  # as the peers' corpus has them
-BATCH = 1024
 PART_ROWS = 1 << 18
 COPIES = 0.3  # of the synthetic documents
 NEAR = Near()
@@ -44,31 +42,13 @@ def main(what: str, *rest: str) -> None:
 
 def speed(*folders: str) -> None:
     """Print the speed of signatures."""
-    texts = pa.chunked_array([c for path in parquet_in(folders) for c in pq.read_table(path)["text"].chunks])
-    batches = [texts.slice(k, BATCH).combine_chunks() for k in range(0, len(texts), BATCH)]
+    batches = batches_in(folders)
     size = sum(batch.nbytes for batch in batches)
     seconds = least_of_five(lambda: [minhash(batch, NEAR.permutations, NEAR.shingle) for batch in batches])
+    print(f"signatures of {sum(map(len, batches)):,} documents, {size / 1e6:,.0f} MB: ")
     print(
-        f"signatures of {len(texts):,} documents, {size / 1e6:,.0f} MB: {size / 1e6 / seconds:,.0f} MB per CPU second, "
+        f"{size / 1e6 / seconds:,.0f} MB per CPU second, or {size / DOCUMENT_BYTES / seconds:,.0f} documents of 2.7 kB"
     )
-    print(f"or {size / DOCUMENT_BYTES / seconds:,.0f} documents of 2.7 kB")
-
-
-def parquet_in(folders: tuple[str, ...]) -> list[Path]:
-    """Files, and those in folders."""
-    found = [path for f in map(Path, folders) for path in ([f] if f.is_file() else sorted(f.rglob("*.parquet")))]
-    return [path for path in found if "text" in pq.read_schema(path).names]
-
-
-def least_of_five(work: Callable[[], object]) -> float:
-    """Least CPU seconds of five runs after one that compiles."""
-    work()
-    seconds = []
-    for _ in range(5):
-        started = time.process_time()
-        work()
-        seconds.append(time.process_time() - started)
-    return min(seconds)
 
 
 def scale(millions: str = "20") -> None:

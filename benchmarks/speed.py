@@ -16,18 +16,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from timing import batches_in, least_of_five
 
 import curate.sample
 from curate import kernels
 from curate.edits import apply_edits, find_edits
 from curate.filters import registry
 from curate.filters.duplicates import content_hashes
+from curate.kernels.corpus_lines import line_hashes
+from curate.kernels.minhash import minhash
+from curate.kernels.overlap import find_overlaps, ngram_keys, ngram_table
 from curate.measure import Reading
 from curate.plan import groups_needed
 from curate.recipe import parse_recipe
@@ -35,6 +41,7 @@ from curate.rules import columns_named, resolve, resolve_editors
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BASE_MB = 150
+SOUGHT, LISTED = 1_000_000, 1_000
 
 
 ALL_SETS = ["gopher", "gopher_repetition", "c4", "fineweb", "refinedweb"]
@@ -42,24 +49,18 @@ ALL_SETS = ["gopher", "gopher_repetition", "c4", "fineweb", "refinedweb"]
 
 def main(places: Sequence[Path]) -> None:
     """Print and write the page."""
-    texts = [text for place in places for path in _files(place) for text in _texts(path)]
+    batches = batches_in(places)
+    texts = [text for batch in batches for text in batch.to_pylist() if text is not None]
     source = ", ".join(f"`{place.name}`" for place in places)
     lines = [HEAD.format(source=source, documents=len(texts), machine=machine())]
-    lines += kernel_table(pa.array(texts))
+    lines += kernel_table(batches)
     with tempfile.TemporaryDirectory() as scratch:
         lines += run_table(texts, Path(scratch))
         lines += start_table(Path(scratch))
+    lines.append(PEERS)
     page = "\n".join(lines) + "\n"
     PAGE.write_text(page, "utf-8")
     print(page)
-
-
-def _files(place: Path) -> list[Path]:
-    return sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
-
-
-def _texts(path: Path) -> list[str]:
-    return [text for text in pq.read_table(path, columns=["text"])["text"].to_pylist() if text is not None]
 
 
 HEAD = """# Benchmarks
@@ -70,9 +71,34 @@ Speeds are megabytes (10^6 bytes) of text per CPU second, user and system time o
 """
 
 
-def kernel_table(texts: pa.Array) -> list[str]:
+# Taken once, by hand: these tools do not fit into one environment. benchmarks/peers runs those that do.
+PEERS = """## Other tools, for reference
+
+Taken once on a machine of the same kind and not by a script of this project: 100,000 technical documents (259 MB; of
+these 10,000 for the slow tools), a quarter of them edited copies, one in twenty exact copies. Megabytes and documents
+per CPU second.
+
+| tool and job | documents | MB | peak MB |
+|---|---|---|---|
+| pyarrow: read, write again with zstd | 49,000 | 118–135 | 301 |
+| DuckDB: COPY | 25,000–41,000 | 65–105 | 937 |
+| pyarrow and xxh3: read, hash every text | 86,000 | 214–259 | 281 |
+| daft 0.7.26: `minhash`, bands grouped by hand | 12,400–13,100 | 33 | 689 |
+| rensa 0.5.0: RMinHash, CMinHash | 5,200–5,700, 4,100 | 14, 10.6 | 472, 541 |
+| datasketch 2.0.0: MinHashLSH | 1,300 | 3.4 | 665 |
+| Data-Juicer 1.6.1: MinHash, six filters | 430, 355 | 1.1, 0.95 | 1,000 |
+| NeMo Curator 1.4.0: 26 filters on Ray | 265 | 0.7 | 1,402 |
+| text-dedup 0.4.1: default, verified | 240, 230 | 0.6 | 815 |
+| dolma 1.2.1: tag, Bloom filter, mix | 225 | 0.6 | 428 |
+| datatrove 0.10.1: MinHash 14 × 8, four filters | 142–170, 95 | 0.4, 0.25 | 450 |
+
+Beside curate on the same documents, by scripts that anyone can run: [near duplicates](duplicates.md#speed-and-quality)
+and [datatrove's filters](datatrove.md).
+"""
+
+
+def kernel_table(batches: Sequence[pa.Array]) -> list[str]:
     """Megabytes per CPU second of each kernel, on batches of 1,024 documents."""
-    batches = [texts.slice(k, 1024) for k in range(0, len(texts), 1024)]
     size = sum(batch.nbytes for batch in batches) / 1e6
     statistics = (kernels.count_characters, kernels.count_words, kernels.count_lines)
     rows = [(f"`{kernel.__name__}`", [kernel], None) for kernel in statistics]
@@ -80,15 +106,40 @@ def kernel_table(texts: pa.Array) -> list[str]:
     rows.append(("`count_repeated_lines`", [kernels.count_repeated_lines], None))
     rows.append(("`count_ngrams` (repeated n-grams, all orders)", [kernels.count_ngrams], 60))
     rows.append(("`content_hashes` (text and normalised text)", [content_hashes], None))
+    rows.append(("`minhash` (signatures of near duplicates)", [lambda texts: minhash(texts, 128, 5)], 162))
+    rows.append(("`line_hashes` (of repeated lines)", [line_hashes], None))
+    rows.append((f"`find_overlaps` (with {SOUGHT:,} n-grams of 13 words)", [overlaps_with(batches)], 40))
+    rows += [(f"signals of `{name}`", measures_of(name), None) for name in ("pii", "broken")]
+    rows.append((f"`count_listed_words` (a list of {LISTED:,} words)", [count_of_common_words(batches)], None))
     everything = [signal for signals in registry.groups().values() for signal in signals]
     rows.append(("all signals, with their ratios", everything, None))
     rows += [(f"edits of `{name}`, found and made", [partial(edited, names=[name])], None) for name in registry.edits()]
     rows.append((f"all rule sets together ({names_of(ALL_SETS)}): cut, applied, measured", [as_all_sets_need], 40))
     lines = ["## Kernels", "", "| kernel | MB per CPU s | target |", "|---|---|---|"]
     for name, functions, target in rows:
-        seconds = best_of_five(lambda functions=functions: [f(batch) for batch in batches for f in functions])
+        seconds = least_of_five(lambda functions=functions: [f(batch) for batch in batches for f in functions])
         lines.append(f"| {name} | {size / seconds:,.0f} | {target or '–'} |")
     return [*lines, ""]
+
+
+def overlaps_with(batches: Sequence[pa.Array]) -> Callable[[pa.Array], object]:
+    """A search for n-grams of which a few are the texts' own."""
+    own = np.concatenate([ngram_keys(batch, 13, 13)[0] for batch in batches])[::1000]
+    keys = np.unique(np.r_[own, np.random.default_rng(0).integers(0, 1 << 63, SOUGHT - len(own), np.uint64)])
+    table = ngram_table(keys, np.arange(len(keys), dtype=np.uint64), [13])
+    return lambda texts: find_overlaps(texts, table)
+
+
+def measures_of(group: str) -> list[Callable[[pa.Array], object]]:
+    """The functions that measure a group of signals."""
+    return [signal.measure for signal in registry.groups()[group]]
+
+
+def count_of_common_words(batches: Sequence[pa.Array]) -> Callable[[pa.Array], object]:
+    """A search for every tenth of the most frequent words, as no list of unwanted words is."""
+    words = Counter(word for batch in batches for text in batch.to_pylist() for word in (text or "").lower().split())
+    table = kernels.word_table([word for word, _ in words.most_common(10 * LISTED)[::10]])
+    return lambda texts: kernels.count_listed_words(texts, table)
 
 
 def edited(batch: pa.Array, names: Sequence[str]) -> pa.Array:
@@ -118,17 +169,6 @@ def as_all_sets_need(batch: pa.Array) -> None:
 def names_of(sets: Sequence[str]) -> str:
     """Rule sets, as the page writes them."""
     return ", ".join(f"`{name}`" for name in sets)
-
-
-def best_of_five(work: Callable[[], object]) -> float:
-    """Least CPU seconds of five runs after one that compiles."""
-    work()
-    seconds = []
-    for _ in range(5):
-        started = time.process_time()
-        work()
-        seconds.append(time.process_time() - started)
-    return min(seconds)
 
 
 def run_table(texts: list[str], scratch: Path) -> list[str]:
