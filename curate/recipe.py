@@ -24,7 +24,6 @@ from curate.fields import PersonalAction, PersonalKind, Share, Size, not_empty, 
 NOT_BUILT: dict[str, Any] = {
     "tokenizer": "estimate",
     "teacher": "rules",
-    "tier1.language": None,
     "tier1.perplexity": None,
     "tier1.length_penalty": None,
     "reference": [],
@@ -122,11 +121,20 @@ class Rule(Section):
         return self
 
 
-class Language(Section):
-    """Languages to keep."""
+MIN_CONFIDENCE = 0.65  # FineWeb's bound (Penedo et al. 2024, section 3.3)
+Confidence = Annotated[float | int, Field(ge=0, le=1)]
 
-    keep: list[str]
-    min_confidence: float = 0.65
+
+class Language(Section):
+    """In which languages documents may be."""
+
+    keep: Annotated[list[str], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] | None = Field(
+        default=None, description="codes of languages to keep, as in en, de, zh; null keeps all"
+    )
+    min_confidence: Confidence | dict[str, Confidence] = Field(
+        default=MIN_CONFIDENCE,
+        description="least confidence of the language; a mapping sets it by language, for others the default holds",
+    )
 
 
 class Perplexity(Section):
@@ -195,7 +203,7 @@ class Tier1(Section):
     thresholds: dict[str, float | int | None] = Field(
         default={}, description="other bounds, by reason; null switches a rule off"
     )
-    language: Language | None = None
+    language: Language | None = Field(default=None, description="keep documents in some languages; {} has defaults")
     perplexity: Perplexity | None = None
     length_penalty: LengthPenalty | None = None
     pii: Annotated[Pii, BeforeValidator(parse_pii)] = Pii()

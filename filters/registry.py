@@ -33,6 +33,7 @@ MODULES = (
     "curate.filters.broken",
     "curate.filters.raw",
     "curate.filters.pii",
+    "curate.filters.language",
     "curate.filters.duplicates",
     "curate.filters.c4",
     "curate.filters.refinedweb",
@@ -51,6 +52,7 @@ ON_DEMAND = (
     "broken",
     "raw",
     "pii",
+    "language",
     "hashes",
     "contamination",
 )
