@@ -52,7 +52,8 @@ def cut_repeated(
         f"""CREATE TEMP TABLE lines AS
         SELECT file_no, row, domain, unnest(line_hashes) AS line FROM {source} JOIN (
             SELECT file_no, row, {DOMAIN if inputs else "''"} AS domain
-            FROM passing ANTI JOIN duplicates USING (file_no, row){_urls(run, inputs)}
+            FROM passing ANTI JOIN duplicates USING (file_no, row)
+                ANTI JOIN banded USING (file_no, row){_urls(run, inputs)}
         ) USING (file_no, row)"""
     )
     found = connection.sql(

@@ -24,7 +24,6 @@ from curate.fields import PersonalAction, PersonalKind, Share, Size, not_empty, 
 NOT_BUILT: dict[str, Any] = {
     "tokenizer": "estimate",
     "teacher": "rules",
-    "tier1.perplexity": None,
     "tier1.length_penalty": None,
     "reference": [],
     "tier2": None,
@@ -137,12 +136,35 @@ class Language(Section):
     )
 
 
+Percentile = Annotated[float | int, Field(ge=0, le=100)]
+
+
+def _rising(band: list[float]) -> list[float]:
+    if band[0] >= band[1]:
+        raise ValueError(f"{band} is no band; the first percentile is below the second, as in [0, 90]")
+    return band
+
+
 class Perplexity(Section):
     """A band of perplexity in percentiles, per stratum."""
 
-    model: str | dict[str, str] = "default"
-    band: tuple[float, float] = (0, 90)
-    by: list[str] = ["language", "length_bucket"]
+    model: str | dict[str, str] = Field(
+        default="default",
+        description="a KenLM model for all documents, a mapping from language to model, or default: the packaged one, "
+        "for English",
+    )
+    form: Literal["words-1", "plain-1", "ccnet-1"] | None = Field(
+        default=None, description="the form of text that models read, where their files do not tell it"
+    )
+    band: Annotated[list[Percentile], Field(min_length=2, max_length=2), AfterValidator(_rising)] = Field(
+        default=[0, 90], description="lowest and highest percentile of a stratum that are kept"
+    )
+    by: list[Literal["language", "length_bucket"]] = Field(
+        default=["language", "length_bucket"], description="what strata are made of, inside of input.strata"
+    )
+    min_documents: int = Field(
+        default=100, ge=1, description="a stratum with fewer takes the band of the wider one around it"
+    )
 
 
 class LengthPenalty(Section):
@@ -204,7 +226,9 @@ class Tier1(Section):
         default={}, description="other bounds, by reason; null switches a rule off"
     )
     language: Language | None = Field(default=None, description="keep documents in some languages; {} has defaults")
-    perplexity: Perplexity | None = None
+    perplexity: Perplexity | None = Field(
+        default=None, description="drop documents with an unusual perplexity; {} has defaults"
+    )
     length_penalty: LengthPenalty | None = None
     pii: Annotated[Pii, BeforeValidator(parse_pii)] = Pii()
     block: list[Block] = Field(default=[], description="lists of your own: words, regular expressions, sites")

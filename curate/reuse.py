@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate import decide, shards
+from curate.bands import find_bands
 from curate.corpus import Unit
 from curate.earlier import load_earlier
 from curate.edits import apply_edits
@@ -49,7 +50,7 @@ class Step:
 def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     """The digest of the decisions: all that they depend on."""
     return digest_of([
-        registry.code_of([decide.decide, find_near, cut_repeated, load_earlier, choose_bands, resolve]),
+        registry.code_of([decide.decide, find_near, find_bands, cut_repeated, load_earlier, choose_bands, resolve]),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],
         [part.sha256 for group, group_digest in plan.groups.items() for part in ledger.of(group, group_digest)],
