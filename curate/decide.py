@@ -1,5 +1,6 @@
 """Verdicts: rules and global decisions as DuckDB SQL over the ledger. No text is read here."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -287,7 +288,7 @@ def _conditions_on_data() -> Iterator[None]:
     try:
         yield
     except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
-        problem = first_line(error)
+        problem = re.sub(r"'.*'", "'…'", first_line(error))  # the value, which may be personal data
         raise RecipeError(f"tier1.rules: a condition fails on the data: {problem}; try_cast may help") from None
 
 

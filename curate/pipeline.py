@@ -24,7 +24,7 @@ from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
 from curate.files import committed, remove_asides, sync, write_json
 from curate.index import build_index
-from curate.ledger import Ledger, Part, locked, read_ledger
+from curate.ledger import Ledger, Part, is_whole, locked, read_ledger
 from curate.manifests.manifest import build_manifest, stage_counts
 from curate.measure import SIGNATURES, Task, compile_kernels, measure, plan_tasks
 from curate.plan import Plan, make_plan, without_root
@@ -35,7 +35,6 @@ from curate.reuse import (
     drop_stale_parts,
     edit_parts,
     is_decided,
-    is_whole,
     missing_groups,
     shards_digest,
 )

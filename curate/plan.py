@@ -66,6 +66,8 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     inputs = unified_schema(list(files.values()))
     signals, named = columns_named(rules)
     columns = input_columns(recipe, named, excluded, inputs)
+    if recipe.dedup.lines and "url" in inputs.names and "url" not in dict(columns):
+        log.say(f"dedup.lines: column url holds {inputs.field('url').type} and no text: lines count over all documents")
     if near := recipe.dedup.near:
         log.event("bands", curve=str(choose_bands(near.threshold, near.permutations)))
     sizes = (near.permutations, near.shingle) if near else (0, 0)

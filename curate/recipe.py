@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from curate.errors import RecipeError, did_you_mean
-from curate.fields import PersonalAction, PersonalKind, Share, Size, not_empty, parse_pii
+from curate.fields import PersonalAction, PersonalKind, Share, Size, not_empty, parse_pii, parse_share
 
 # Sections and fields whose type stands but whose work is not built yet: set to anything but this, they are refused.
 NOT_BUILT: dict[str, Any] = {
@@ -150,8 +150,8 @@ class Perplexity(Section):
 
     model: str | dict[str, str] = Field(
         default="default",
-        description="a KenLM model for all documents, a mapping from language to model, or default: the packaged one, "
-        "for English",
+        description="a KenLM model for all documents, a mapping from language to model, or the word default for the "
+        "packaged one for English",
     )
     form: Literal["words-1", "plain-1", "ccnet-1"] | None = Field(
         default=None, description="the form of text that models read, where their files do not tell it"
@@ -180,7 +180,7 @@ class Decontaminate(Section):
     against: Annotated[list[str], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] = Field(
         description="Parquet and JSONL files, globs and folders with evaluation sets"
     )
-    columns: list[str] | None = Field(
+    columns: Annotated[list[str], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] | None = Field(
         default=None, description="their columns whose text is looked for; null: every column of text"
     )
     ngram: int = Field(default=13, ge=1, le=1000, description="words that a document must have in common with an item")
@@ -240,7 +240,7 @@ class Tier1(Section):
 class Near(Section):
     """Near duplicates by MinHash."""
 
-    threshold: float = Field(
+    threshold: Annotated[float, BeforeValidator(parse_share)] = Field(
         default=0.8, gt=0, le=1, description="documents with this share of their shingles in common are duplicates"
     )
     permutations: int = Field(default=128, ge=1, le=4096, description="values of a signature")
@@ -256,7 +256,7 @@ class Lines(Section):
     max_repeats: int = Field(
         default=20, ge=1, description="documents of one domain (of all, without a column url) that may have a line"
     )
-    max_cut: float = Field(
+    max_cut: Annotated[float, BeforeValidator(parse_share)] = Field(
         default=0.8, ge=0, le=1, description="a document that loses a larger share of its bytes is dropped"
     )
 

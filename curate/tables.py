@@ -31,6 +31,9 @@ def scratch_database(run: Path, threads: int) -> Iterator[duckdb.DuckDBPyConnect
     try:
         spool.mkdir(parents=True, exist_ok=True)
         _clear(spool)
+    except OSError as error:
+        raise disk_error(error, str(spool)) from error
+    try:
         with duckdb.connect(spool / "scratch.duckdb") as connection:
             connection.execute(
                 f"SET threads = {threads}; SET temp_directory = {literal(str(spool))}; "
@@ -41,8 +44,6 @@ def scratch_database(run: Path, threads: int) -> Iterator[duckdb.DuckDBPyConnect
         if "space" not in str(error).lower():
             raise
         raise disk_error(OSError(errno.ENOSPC, "No space left on device"), str(spool)) from error
-    except OSError as error:
-        raise disk_error(error, str(spool)) from error
     finally:
         _clear(spool)
 
