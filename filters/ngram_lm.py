@@ -69,18 +69,24 @@ def count(connection: duckdb.DuckDBPyConnection, texts: Iterable[pa.Array], orde
             failed.append(error)
             raise
 
-    reader = pa.RecordBatchReader.from_batches(schema, batches())
-    connection.register("read", reader)
+    connection.register("found", pa.RecordBatchReader.from_batches(schema, batches()))
+    columns = ", ".join(names)
     try:
-        columns = ", ".join(names)
         connection.execute(
-            f"CREATE TABLE counts_{order} AS SELECT {columns}, count(*)::UINTEGER AS raw FROM read GROUP BY {columns}"
+            f"CREATE TABLE counts_{order} AS SELECT {columns}, count(*)::UINTEGER AS raw FROM found GROUP BY {columns}"
         )
     except Exception:
         if failed:
             raise failed[0] from None
         raise
-    connection.unregister("read")
+    connection.unregister("found")
+    _count_shorter(connection, order)
+    return Counted(vocabulary, lines, tokens)
+
+
+def _count_shorter(connection: duckdb.DuckDBPyConnection, order: int) -> None:
+    """The other tables from that of the highest order, and views `all_k` of those n-grams that have k words."""
+    names = _words(order)
     for k in range(order - 1, 0, -1):
         columns = ", ".join(names[:k])
         connection.execute(
@@ -92,7 +98,6 @@ def count(connection: duckdb.DuckDBPyConnection, texts: Iterable[pa.Array], orde
     connection.execute(f"CREATE VIEW all_{order} AS SELECT *, adjusted AS raw FROM counts_{order} WHERE c{order} > 0")
     for k in range(1, order):
         connection.execute(f"CREATE VIEW all_{k} AS FROM counts_{k} WHERE c{k} > 0")
-    return Counted(vocabulary, lines, tokens)
 
 
 def estimate_levels(connection: duckdb.DuckDBPyConnection, prune: tuple[int, ...]) -> list[Level]:
@@ -135,7 +140,7 @@ def write_arpa(
         for batch in _grams(connection, k, order):
             columns = [column.to_numpy() for column in batch.columns]
             backoff = columns[k + 1] if k < order else None
-            file.write(arpa_lines(vocabulary, columns[:k], columns[k], backoff))
+            file.write(arpa_lines(vocabulary, columns[:k], columns[k], backoff).data)
     file.write(b"\n\\end\\\n")
 
 

@@ -27,7 +27,9 @@ NUMBER_BYTES = DIGITS + 8  # of a number written out: a sign, a point, up to six
 class Vocabulary:
     """Words by number, in the order in which they were first met. Words are told apart by 64-bit hashes."""
 
-    hashes: Hashes = field(default_factory=lambda: np.zeros(1 << 16, dtype=np.uint64))  # at its place or behind; 0: free
+    hashes: Hashes = field(
+        default_factory=lambda: np.zeros(1 << 16, dtype=np.uint64)
+    )  # at its place or behind; 0: free
     numbers: Numbers = field(default_factory=lambda: np.zeros(1 << 16, dtype=np.int32))  # of the hash at that place
     letters: Bytes = field(default_factory=lambda: np.zeros(1 << 20, dtype=np.uint8))  # of all words, end to end
     bounds: Offsets = field(default_factory=lambda: np.zeros(1 << 15, dtype=np.int64))  # where each word begins
