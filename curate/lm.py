@@ -1,9 +1,11 @@
 """`curate lm`: language models trained on inputs, beside the runs that use them."""
 
 import io
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +17,9 @@ import curate
 from curate.corpus import is_text, read_rows
 from curate.errors import CurateError, InputError, WorkerError, disk_error
 from curate.fields import parse_size
-from curate.files import ASIDE, committed
-from curate.filters.ngram_lm import FALLBACK, Level, count, estimate_levels, write_arpa
+from curate.files import ASIDE, committed, write_json
+from curate.filters.kenlm_binary import write_binary
+from curate.filters.ngram_lm import FALLBACK, Level, count, estimate, estimate_levels, write_arpa
 from curate.inputs import JSON_LINES, local_files
 from curate.kernels.lm_words import FORM
 from curate.progress import Log, Meter
@@ -24,7 +27,7 @@ from curate.spool import json_tables
 from curate.storage import is_remote, one_line
 from curate.tables import database_in
 
-ARPA = ".arpa"
+ARPA, BINARY = ".arpa", ".binary"
 FORMS = {"words": FORM}
 LEAST_MEMORY = 500_000_000
 OWN_MEMORY = 300_000_000  # Python's, the vocabulary's and the texts' in work; the rest is DuckDB's
@@ -91,13 +94,14 @@ def parse_memory(given: str) -> int:
 
 
 def train(training: Training) -> Trained:
-    """Train a model and commit it as an ARPA file, the same bytes for the same inputs.
+    """Train a model and commit it as an ARPA or binary file, the same bytes for the same inputs.
 
     Errors: InputError for inputs that cannot be read or hold no text; CurateError for settings that do not fit.
     """
     output = training.output
-    if output.suffix != ARPA:
-        raise CurateError(f"--output: {output}: a model is written as {ARPA}; name it {output.with_suffix(ARPA).name}")
+    if output.suffix not in (ARPA, BINARY):
+        name = output.with_suffix(ARPA).name
+        raise CurateError(f"--output: {output}: a model is written as {ARPA} or {BINARY}; name it {name}")
     files = _files(training.inputs)
     memory = int((training.memory - OWN_MEMORY) * DUCKDB_SHARE) // 1_000_000
     log = Log(io.StringIO(), training.quiet)
@@ -127,11 +131,24 @@ def _train(training: Training, files: list[Path], connection: duckdb.DuckDBPyCon
             "are taken; more text makes a better model"
         )
     trained = Trained(tuple(levels), counted.lines, counted.tokens)
-    header = [f"{name}: {value}" for name, value in facts(training, trained).items()]
+    told = facts(training, trained)
     log.say(f"estimating {sum(level.kept for level in levels):,} n-grams")
-    with committed(training.output) as aside, aside.open("wb") as file:
-        write_arpa(connection, counted, levels, training.prune, header, file)
+    vocabulary, kept = counted.vocabulary.words(), [level.kept for level in levels]
+    grams = estimate(connection, levels, training.prune)
+    if training.output.suffix == BINARY:
+        _beside(training.output).unlink(missing_ok=True)  # rather none than those of another model
+        with committed(training.output) as aside:
+            write_binary(aside, vocabulary, kept, grams)
+        write_json(_beside(training.output), told)
+    else:
+        with committed(training.output) as aside, aside.open("wb") as file:
+            write_arpa(file, (f"{name}: {value}" for name, value in told.items()), vocabulary, kept, grams)
     return trained
+
+
+def _beside(output: Path) -> Path:
+    """Where the facts of a binary model are written, which has no place for them."""
+    return output.with_name(f"{output.name}.json")
 
 
 def facts(training: Training, trained: Trained) -> dict[str, str]:
@@ -148,8 +165,15 @@ def facts(training: Training, trained: Trained) -> dict[str, str]:
 
 
 def facts_of(path: Path) -> Mapping[str, str]:
-    r"""What stands in the comments of an ARPA file, before \data\; nothing in a file of another maker."""
+    r"""What a model tells of itself; nothing in a file of another maker.
+
+    It stands in the comments of an ARPA file, before \data\, and in a file of its own beside a binary one.
+    """
     found: dict[str, str] = {}
+    if path.suffix == BINARY:
+        with suppress(OSError):
+            found = json.loads(_beside(path).read_text("utf-8"))
+        return found
     with path.open("rb") as file:
         for line in file:
             if not line.startswith(b"#"):

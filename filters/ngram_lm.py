@@ -13,14 +13,15 @@ n-gram of one word less is a prefix:
     grams_k    c1 … cK, p
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import duckdb
 import pyarrow as pa
 
-from curate.kernels.lm_ngrams import Vocabulary, arpa_lines, ngram_columns
+from curate.kernels.arrow import Bytes, Offsets
+from curate.kernels.lm_ngrams import Numbers, Reals, Vocabulary, arpa_lines, ngram_columns
 from curate.kernels.lm_words import lm_lines
 
 MAX_ORDER = 6  # that KenLM's module is compiled for
@@ -122,25 +123,39 @@ def discounts_of(counts: tuple[int, ...]) -> tuple[float, float, float] | None:
     return (one, two, three) if 0 <= one <= 1 and 0 <= two <= 2 and 0 <= three <= 3 else None
 
 
-def write_arpa(
-    connection: duckdb.DuckDBPyConnection, counted: Counted, levels: list[Level], prune: tuple[int, ...],
-    header: Iterable[str], file: BinaryIO,
-) -> None:  # fmt: skip
-    """Estimate probabilities order by order, write them, and drop the counts that are no longer needed."""
-    order = len(levels)
-    file.write("".join(f"# {line}\n" for line in header).encode())
-    counts = "".join(f"ngram {level.order}={level.kept}\n" for level in levels)
-    file.write(f"\\data\\\n{counts}".encode())
-    vocabulary = counted.vocabulary.words()
-    for k in range(1, order + 1):
-        _estimate(connection, levels[k - 1], prune)
-        if k < order:
+class Grams(NamedTuple):
+    """Some n-grams of one order, in the order of their words from the last to the first."""
+
+    order: int
+    columns: list[Numbers]  # of words, the last word of each n-gram first
+    log_p: Reals  # logarithms to the base 10
+    log_backoff: Reals | None  # None for the highest order
+
+
+def estimate(connection: duckdb.DuckDBPyConnection, levels: Sequence[Level], prune: tuple[int, ...]) -> Iterator[Grams]:
+    """The n-grams of a model, order by order; counts that are no longer needed are dropped on the way."""
+    for k, level in enumerate(levels, 1):
+        _estimate_level(connection, level, prune)
+        if k < len(levels):
             _find_contexts(connection, levels[k], prune)
-        file.write(f"\n\\{k}-grams:\n".encode())
-        for batch in _grams(connection, k, order):
+        for batch in _grams(connection, k, len(levels)):
             columns = [column.to_numpy() for column in batch.columns]
-            backoff = columns[k + 1] if k < order else None
-            file.write(arpa_lines(vocabulary, columns[:k], columns[k], backoff).data)
+            yield Grams(k, columns[:k], columns[k], columns[k + 1] if k < len(levels) else None)
+
+
+def write_arpa(
+    file: BinaryIO, header: Iterable[str], vocabulary: tuple[Offsets, Bytes], counts: Sequence[int],
+    grams: Iterable[Grams],
+) -> None:  # fmt: skip
+    """Write a model with `counts` n-grams per order, and lines of a header as comments, which KenLM passes over."""
+    file.write("".join(f"# {line}\n" for line in header).encode())
+    file.write(b"\\data\\\n" + "".join(f"ngram {k}={n}\n" for k, n in enumerate(counts, 1)).encode())
+    written = 0
+    for some in grams:
+        if some.order > written:
+            written = some.order
+            file.write(f"\n\\{written}-grams:\n".encode())
+        file.write(arpa_lines(vocabulary, some.columns, some.log_p, some.log_backoff).data)
     file.write(b"\n\\end\\\n")
 
 
@@ -172,7 +187,7 @@ def _find_contexts(connection: duckdb.DuckDBPyConnection, level: Level, prune: t
     )
 
 
-def _estimate(connection: duckdb.DuckDBPyConnection, level: Level, prune: tuple[int, ...]) -> None:
+def _estimate_level(connection: duckdb.DuckDBPyConnection, level: Level, prune: tuple[int, ...]) -> None:
     """Table `grams_k` from those of one word less, and drop what is needed no more."""
     k = level.order
     share = f"(adjusted - {_discount(level)}) / total"

@@ -236,7 +236,7 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line_and_leaves_nothing(tmp
             trained([place], tmp_path / "out" / "m.arpa", 3)
         assert "\n" not in str(told.value)
         assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
-    with pytest.raises(CurateError, match=r"a model is written as \.arpa; name it m\.arpa"):
+    with pytest.raises(CurateError, match=r"a model is written as \.arpa or \.binary; name it m\.arpa"):
         trained(good, tmp_path / "m.gz", 3)
     with pytest.raises(WorkerError, match=r"a\.parquet"):
         trained(good, good / "m.arpa", 3)
