@@ -261,3 +261,38 @@ def gc(run: Path, dry_run: bool, everything: bool, as_json: bool) -> None:
         click.echo(json.dumps(found, ensure_ascii=False, indent=1))
     else:
         print_garbage(found)
+
+
+@main.group(cls=Commands)
+def lm() -> None:
+    """Language models of words, by which text is told from other text."""
+
+
+@lm.command("train")
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="The model: a new .arpa or .binary file."
+)
+@click.option("--order", type=click.IntRange(2, 6), default=5, show_default=True, help="Words of the longest n-grams.")
+@click.option("--prune", metavar="N,N,...", help="Leave out n-grams that stand there up to N times, by order; 0,0,1.")
+@click.option("--form", type=click.Choice(["words"]), default="words", show_default=True, help="What is a token.")
+@click.option("--text", default="text", show_default=True, help="The column that holds the texts.")
+@click.option("--memory", default="4GB", show_default=True, help="What it may take; the rest goes to the disk.")
+@click.option("--threads", type=click.IntRange(1), help="Default: one per core.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def lm_train(
+    inputs: tuple[str, ...], output: Path, order: int, prune: str | None, form: str, text: str, memory: str,
+    threads: int | None, quiet: bool,
+) -> None:  # fmt: skip
+    """Train an n-gram model on Parquet or JSONL files, folders or globs, and write it for KenLM.
+
+    \b
+    Example:
+        curate lm train reference/*.parquet --output models/reference.arpa
+    """
+    from curate.lm import Training, parse_memory, parse_prune, train
+    from curate.show import print_trained
+
+    bounds, size = parse_prune(prune, order), parse_memory(memory)
+    training = Training(inputs, output, order, bounds, text, form, size, threads or available_cores(), quiet)
+    print_trained(training, train(training))

@@ -1,13 +1,16 @@
 """What `plan` and `gc` print."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
 from curate.inspect import console
+
+if TYPE_CHECKING:
+    from curate.lm import Trained, Training
 
 
 def print_plan(plan: Mapping[str, Any]) -> None:
@@ -96,6 +99,19 @@ def print_garbage(found: Mapping[str, Any]) -> None:
         f"{done} {_counted(found['files'], 'file')}, {size(found['bytes'])}" if found["files"] else "nothing to remove"
     )
     _say(f"{found['run']}: {what}")
+
+
+def print_trained(training: "Training", trained: "Trained") -> None:
+    """A new language model: n-grams and discounts per order."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("order", "n-grams", "of which kept", "D1", "D2", "D3+"):
+        table.add_column(name, justify="right")
+    for level in trained.levels:
+        discounts = (f"{amount:.4f}" for amount in level.discounts)
+        table.add_row(str(level.order), f"{level.seen:,}", f"{level.kept:,}", *discounts)
+    console().print(table)
+    read = f"{_counted(trained.lines, 'line')}, {_counted(trained.tokens, 'token')}"
+    _say(f"{training.output}: {read}, {size(training.output.stat().st_size)}")
 
 
 def size(count: int) -> str:

@@ -27,7 +27,16 @@ def scratch_database(run: Path, threads: int) -> Iterator[duckdb.DuckDBPyConnect
 
     Errors: WorkerError where the disk is full.
     """
-    spool = run / "ledger" / "spool"
+    with database_in(run / "ledger" / "spool", threads, THREAD_MB * max(2, threads)) as connection:
+        yield connection
+
+
+@contextmanager
+def database_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that lives and spills in a folder of its own, which is empty before and after.
+
+    Errors: WorkerError where the disk is full.
+    """
     try:
         spool.mkdir(parents=True, exist_ok=True)
         _clear(spool)
@@ -37,7 +46,7 @@ def scratch_database(run: Path, threads: int) -> Iterator[duckdb.DuckDBPyConnect
         with duckdb.connect(spool / "scratch.duckdb") as connection:
             connection.execute(
                 f"SET threads = {threads}; SET temp_directory = {literal(str(spool))}; "
-                f"SET memory_limit = '{THREAD_MB * max(2, threads)}MB'"
+                f"SET memory_limit = '{memory_mb}MB'"
             )
             yield connection
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:

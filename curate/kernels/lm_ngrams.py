@@ -1,0 +1,223 @@
+"""Lines of tokens as numbers, their n-grams as columns, and n-grams with probabilities as lines of an ARPA file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate.kernels.arrow import Bytes, Offsets, text_views
+from curate.kernels.jit import inline, kernel
+from curate.kernels.xxh3 import xxh3_64
+
+Numbers = npt.NDArray[np.int32]  # of words
+Hashes = npt.NDArray[np.uint64]
+Reals = npt.NDArray[np.float64]
+
+SPECIAL = ("<unk>", "<s>", "</s>")  # the words with the numbers 0, 1, 2
+UNKNOWN, BEGIN, END = np.int32(0), np.int32(1), np.int32(2)
+BLANK, NEWLINE, TAB, MINUS, DOT, ZERO = (ord(c) for c in " \n\t-.0")
+DIGITS = 7  # behind the decimal point: as many as a 32-bit float of this size tells apart
+SCALE = 10**DIGITS
+NUMBER_BYTES = DIGITS + 8  # of a number written out: a sign, a point, up to six digits before it
+
+
+@dataclass
+class Vocabulary:
+    """Words by number, in the order in which they were first met. Words are told apart by 64-bit hashes."""
+
+    hashes: Hashes = field(
+        default_factory=lambda: np.zeros(1 << 16, dtype=np.uint64)
+    )  # at its place or behind; 0: free
+    numbers: Numbers = field(default_factory=lambda: np.zeros(1 << 16, dtype=np.int32))  # of the hash at that place
+    letters: Bytes = field(default_factory=lambda: np.zeros(1 << 20, dtype=np.uint8))  # of all words, end to end
+    bounds: Offsets = field(default_factory=lambda: np.zeros(1 << 15, dtype=np.int64))  # where each word begins
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        data = np.frombuffer("".join(SPECIAL).encode(), np.uint8)
+        self.letters[: len(data)] = data
+        self.size = len(SPECIAL)
+        self.bounds[1 : self.size + 1] = np.cumsum([len(word) for word in SPECIAL])
+
+    def words(self) -> tuple[Offsets, Bytes]:
+        """Offsets and letters of all words."""
+        bounds = self.bounds[: self.size + 1]
+        return bounds, self.letters[: bounds[-1]]
+
+    def number(self, lines: pa.Array) -> Numbers:
+        """The lines as numbers of words, each from <s> to </s>; words that are new get the next numbers.
+
+        In:     large_string without nulls, as `lm_lines` makes them.
+        Oracle: a dictionary (tests/test_lm_ngrams.py).
+        """
+        offsets, data = text_views(lines)
+        out = np.empty(_count_tokens(offsets, data) + 2 * len(lines), dtype=np.int32)
+        line = size = 0
+        while True:
+            table = (self.hashes, self.numbers, self.letters, self.bounds)
+            line, size, self.size = _number(offsets, data, line, out, size, *table, self.size)
+            if line == len(lines):
+                return out
+            self._grow()
+
+    def _grow(self) -> None:
+        """Make room for twice as many words as there are, and twice as many letters."""
+        hashes, numbers = np.zeros(2 * len(self.hashes), np.uint64), np.zeros(2 * len(self.hashes), np.int32)
+        _move(self.hashes, self.numbers, hashes, numbers)
+        self.hashes, self.numbers = hashes, numbers
+        self.letters = np.concatenate([self.letters, np.zeros_like(self.letters)])
+        self.bounds = np.concatenate([self.bounds, np.zeros_like(self.bounds)])
+
+
+def ngram_columns(numbers: Numbers, order: int) -> list[Numbers]:
+    """The n-grams that end with each word but <s>: its last word, the one before it, and so on, `order` columns.
+
+    In:     lines of numbers, each from <s> to </s>.
+    Out:    an n-gram goes back to <s>; what would stand before that is 0.
+    Oracle: slices of lists (tests/test_lm_ngrams.py).
+    """
+    return list(_columns(numbers, order))
+
+
+def arpa_lines(
+    vocabulary: tuple[Offsets, Bytes], columns: Sequence[Numbers], log_p: Reals, log_backoff: Reals | None
+) -> Bytes:
+    """Lines of an ARPA file: the logarithm of a probability, a tab, the words, and a tab and that of the backoff.
+
+    In:     columns of words from the last to the first; logarithms of at most 0 and of any sign.
+    Oracle: Python's own formatting (tests/test_lm_ngrams.py).
+    """
+    rows = np.stack(columns)
+    return _write(*vocabulary, rows, log_p, np.empty(0) if log_backoff is None else log_backoff)
+
+
+@kernel
+def _count_tokens(offsets: Offsets, data: Bytes) -> int:
+    count = np.int64(len(offsets) - 1)
+    for i in range(offsets[0], offsets[-1]):
+        count += data[i] == BLANK
+    return count
+
+
+@inline
+def _place(h: int, size: int) -> int:
+    return np.int64(h & np.uint64(size - 1))
+
+
+@kernel
+def _number(
+    offsets: Offsets, data: Bytes, line: int, out: Numbers, size: int,
+    hashes: Hashes, numbers: Numbers, letters: Bytes, bounds: Offsets, known: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Number lines from `line` on until one for which there may be no room: that one, the size of `out`, the words."""
+    most = len(hashes) // 2 - 1
+    while line < len(offsets) - 1:
+        i, end = offsets[line], offsets[line + 1]
+        start = size
+        out[size] = BEGIN
+        size += 1
+        while i < end:
+            stop = i
+            while stop < end and data[stop] != BLANK:
+                stop += 1
+            h = np.uint64(xxh3_64(data.ctypes.data + i, stop - i))
+            h |= np.uint64(h == np.uint64(0))
+            place = _place(h, len(hashes))
+            while hashes[place] != h and hashes[place] != np.uint64(0):
+                place = (place + 1) & (len(hashes) - 1)
+            if hashes[place] == np.uint64(0):
+                used = bounds[known]
+                if known >= most or used + stop - i > len(letters):
+                    return line, start, known
+                hashes[place], numbers[place] = h, known
+                letters[used : used + stop - i] = data[i:stop]
+                known += 1
+                bounds[known] = used + stop - i
+            out[size] = numbers[place]
+            size += 1
+            i = stop + 1
+        out[size] = END
+        size += 1
+        line += 1
+    return line, size, known
+
+
+@kernel
+def _move(hashes: Hashes, numbers: Numbers, new_hashes: Hashes, new_numbers: Numbers) -> None:
+    for k in range(len(hashes)):
+        if hashes[k] != np.uint64(0):
+            place = _place(hashes[k], len(new_hashes))
+            while new_hashes[place] != np.uint64(0):
+                place = (place + 1) & (len(new_hashes) - 1)
+            new_hashes[place], new_numbers[place] = hashes[k], numbers[k]
+
+
+@kernel
+def _columns(numbers: Numbers, order: int) -> npt.NDArray[np.int32]:
+    count = np.int64(0)
+    for number in numbers:
+        count += number != BEGIN
+    columns = np.zeros((order, count), dtype=np.int32)
+    n = np.int64(0)
+    for i in range(len(numbers)):
+        if numbers[i] == BEGIN:
+            continue
+        for k in range(order):
+            columns[k, n] = numbers[i - k]
+            if numbers[i - k] == BEGIN:
+                break
+        n += 1
+    return columns
+
+
+@inline
+def _write_number(out: Bytes, size: int, number: float) -> int:
+    """Write a number with DIGITS digits behind the point; 0 as it is."""
+    whole = np.int64(np.rint(abs(number) * SCALE))
+    if whole == 0:
+        out[size] = ZERO
+        return size + 1
+    if number < 0:
+        out[size] = MINUS
+        size += 1
+    before, least = whole // SCALE, np.int64(1)
+    while least * 10 <= before:
+        least *= 10
+    while least > 0:
+        out[size] = ZERO + before // least % 10
+        size += 1
+        least //= 10
+    out[size] = DOT
+    least = np.int64(SCALE // 10)
+    while least > 0:
+        size += 1
+        out[size] = ZERO + whole // least % 10
+        least //= 10
+    return size + 1
+
+
+@kernel
+def _write(bounds: Offsets, letters: Bytes, rows: npt.NDArray[np.int32], log_p: Reals, log_backoff: Reals) -> Bytes:
+    order, count = rows.shape
+    room = np.int64((2 * NUMBER_BYTES + 3) * count)
+    for k in range(order):
+        for n in range(count):
+            room += bounds[rows[k, n] + 1] - bounds[rows[k, n]] + 1
+    out = np.empty(room, dtype=np.uint8)
+    size = np.int64(0)
+    for n in range(count):
+        size = _write_number(out, size, log_p[n])
+        for k in range(order - 1, -1, -1):
+            out[size] = TAB if k == order - 1 else BLANK
+            size += 1
+            begin, end = bounds[rows[k, n]], bounds[rows[k, n] + 1]
+            out[size : size + end - begin] = letters[begin:end]
+            size += end - begin
+        if len(log_backoff):
+            out[size] = TAB
+            size = _write_number(out, size + 1, log_backoff[n])
+        out[size] = NEWLINE
+        size += 1
+    return out[:size].copy()

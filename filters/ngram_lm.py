@@ -1,0 +1,222 @@
+"""Language models of words by modified Kneser-Ney smoothing, counted and joined in DuckDB.
+
+Chen and Goodman (1998), interpolated, as lmplz estimates them (Heafield et al. 2013). An n-gram counts as often as it
+stands in the text if it has the highest order or begins with <s>; else it counts once for each word that stands before
+it. Numbers are those of lmplz but for rounding, and for one slip: it counts its very last n-grams of lower orders by
+how often they stand in the text.
+
+Tables, of which no row is ever held in Python. n-grams are stored from their last word to their first one, so that the
+n-gram of one word less is a prefix:
+
+    counts_k   c1 … cK, raw (how often it stands in the text), adjusted; cK = 0: what is shorter, back to <s>
+    contexts_k c1 … c(K-1), total of the adjusted counts of the n-grams behind it, gamma (what is left for lower orders)
+    grams_k    c1 … cK, p
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from curate.kernels.arrow import Bytes, Offsets
+from curate.kernels.lm_ngrams import Numbers, Reals, Vocabulary, arpa_lines, ngram_columns
+from curate.kernels.lm_words import lm_lines
+
+MAX_ORDER = 6  # that KenLM's module is compiled for
+FALLBACK = (0.5, 1.0, 1.5)  # discounts where the data has none, as of lmplz --discount_fallback
+WRITE_ROWS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a model knows of the n-grams of one order."""
+
+    order: int
+    seen: int
+    kept: int  # those more frequent than the bound for pruning
+    discounts: tuple[float, float, float]  # of what counts 1, 2, and 3 or more
+    fallback: bool  # whether these are FALLBACK because too few n-grams count 1, 2, 3 or 4
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was read."""
+
+    vocabulary: Vocabulary
+    lines: int
+    tokens: int
+
+
+def count(connection: duckdb.DuckDBPyConnection, texts: Iterable[pa.Array], order: int) -> Counted:
+    """Tables `counts_1` to `counts_<order>` over the lines of all texts; there may be none."""
+    vocabulary = Vocabulary()
+    lines = tokens = 0
+    names = _words(order)
+    schema = pa.schema([(name, pa.int32()) for name in names])
+    failed: list[BaseException] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal lines, tokens
+        try:
+            for some in texts:
+                found = lm_lines(some).lines
+                numbers = vocabulary.number(found)
+                lines += len(found)
+                tokens += len(numbers) - 2 * len(found)
+                yield pa.record_batch(ngram_columns(numbers, order), schema=schema)
+        except BaseException as error:  # which DuckDB would wrap
+            failed.append(error)
+            raise
+
+    connection.register("found", pa.RecordBatchReader.from_batches(schema, batches()))
+    columns = ", ".join(names)
+    try:
+        connection.execute(
+            f"CREATE TABLE counts_{order} AS SELECT {columns}, count(*)::UINTEGER AS raw FROM found GROUP BY {columns}"
+        )
+    except Exception:
+        if failed:
+            raise failed[0] from None
+        raise
+    connection.unregister("found")
+    _count_shorter(connection, order)
+    return Counted(vocabulary, lines, tokens)
+
+
+def _count_shorter(connection: duckdb.DuckDBPyConnection, order: int) -> None:
+    """The other tables from that of the highest order, and views `all_k` of those n-grams that have k words."""
+    names = _words(order)
+    for k in range(order - 1, 0, -1):
+        columns = ", ".join(names[:k])
+        connection.execute(
+            f"""CREATE TABLE counts_{k} AS SELECT {columns}, sum(raw)::UINTEGER AS raw,
+            (CASE WHEN c{k} <= 1 THEN sum(raw) ELSE count(*) END)::UINTEGER AS adjusted
+            FROM counts_{k + 1} GROUP BY {columns}"""
+        )
+    connection.execute(f"ALTER TABLE counts_{order} RENAME raw TO adjusted")
+    connection.execute(f"CREATE VIEW all_{order} AS SELECT *, adjusted AS raw FROM counts_{order} WHERE c{order} > 0")
+    for k in range(1, order):
+        connection.execute(f"CREATE VIEW all_{k} AS FROM counts_{k} WHERE c{k} > 0")
+
+
+def estimate_levels(connection: duckdb.DuckDBPyConnection, prune: tuple[int, ...]) -> list[Level]:
+    """Numbers of n-grams and discounts per order. `prune[k]` is the bound for order k + 1, never less than before."""
+    levels = []
+    for k, bound in enumerate(prune, 1):
+        counts = ", ".join(f"count(*) FILTER (adjusted = {n})" for n in (1, 2, 3, 4))
+        row = connection.execute(f"SELECT count(*), count(*) FILTER (raw > {bound}), {counts} FROM all_{k}").fetchone()
+        assert row is not None
+        found = discounts_of(row[2:])
+        extra = 2 if k == 1 else 0  # <unk> and <s>
+        levels.append(Level(k, row[0] + extra, row[1] + extra, found or FALLBACK, found is None))
+    return levels
+
+
+def discounts_of(counts: tuple[int, ...]) -> tuple[float, float, float] | None:
+    """The discounts by how many n-grams count 1, 2, 3 and 4 (Chen and Goodman 1998, equation 26); None for too few."""
+    if 0 in counts[:3]:
+        return None
+    y = counts[0] / (counts[0] + 2 * counts[1])
+    one, two, three = (n - (n + 1) * y * counts[n] / counts[n - 1] for n in (1, 2, 3))
+    return (one, two, three) if 0 <= one <= 1 and 0 <= two <= 2 and 0 <= three <= 3 else None
+
+
+class Grams(NamedTuple):
+    """Some n-grams of one order, in the order of their words from the last to the first."""
+
+    order: int
+    columns: list[Numbers]  # of words, the last word of each n-gram first
+    log_p: Reals  # logarithms to the base 10
+    log_backoff: Reals | None  # None for the highest order
+
+
+def estimate(connection: duckdb.DuckDBPyConnection, levels: Sequence[Level], prune: tuple[int, ...]) -> Iterator[Grams]:
+    """The n-grams of a model, order by order; counts that are no longer needed are dropped on the way."""
+    for k, level in enumerate(levels, 1):
+        _estimate_level(connection, level, prune)
+        if k < len(levels):
+            _find_contexts(connection, levels[k], prune)
+        for batch in _grams(connection, k, len(levels)):
+            columns = [column.to_numpy() for column in batch.columns]
+            yield Grams(k, columns[:k], columns[k], columns[k + 1] if k < len(levels) else None)
+
+
+def write_arpa(
+    file: BinaryIO, header: Iterable[str], vocabulary: tuple[Offsets, Bytes], counts: Sequence[int],
+    grams: Iterable[Grams],
+) -> None:  # fmt: skip
+    """Write a model with `counts` n-grams per order, and lines of a header as comments, which KenLM passes over."""
+    file.write("".join(f"# {line}\n" for line in header).encode())
+    file.write(b"\\data\\\n" + "".join(f"ngram {k}={n}\n" for k, n in enumerate(counts, 1)).encode())
+    written = 0
+    for some in grams:
+        if some.order > written:
+            written = some.order
+            file.write(f"\n\\{written}-grams:\n".encode())
+        file.write(arpa_lines(vocabulary, some.columns, some.log_p, some.log_backoff).data)
+    file.write(b"\n\\end\\\n")
+
+
+def _words(order: int, table: str = "", first: int = 1) -> list[str]:
+    return [f"{table}c{k}" for k in range(first, first + order)]
+
+
+def _discount(level: Level) -> str:
+    """SQL of what is taken from an adjusted count."""
+    one, two, more = (f"{amount:.17e}" for amount in level.discounts)
+    return f"CASE adjusted WHEN 1 THEN {one} WHEN 2 THEN {two} ELSE {more} END"
+
+
+def _sums(level: Level, bound: int) -> str:
+    """SQL of the total of some adjusted counts, and the share of it that their discounts and what is pruned leave."""
+    kept = [f"count(*) FILTER (raw > {bound} AND adjusted {which})" for which in ("= 1", "= 2", "> 2")]
+    taken = " + ".join(f"{amount:.17e} * {n}" for amount, n in zip(level.discounts, kept, strict=True))
+    pruned = f"coalesce(sum(adjusted) FILTER (raw <= {bound}), 0)::DOUBLE"
+    return f"sum(adjusted)::DOUBLE AS total, ({taken} + {pruned}) / sum(adjusted)::DOUBLE AS gamma"
+
+
+def _find_contexts(connection: duckdb.DuckDBPyConnection, level: Level, prune: tuple[int, ...]) -> None:
+    """Table `contexts_k` of the contexts that are kept n-grams of one word less."""
+    k = level.order
+    names = [f"c{j + 1} AS c{j}" for j in range(1, k)]
+    connection.execute(
+        f"""CREATE TABLE contexts_{k} AS SELECT {", ".join(names)}, {_sums(level, prune[k - 1])}
+        FROM all_{k} GROUP BY {", ".join(_words(k - 1, first=2))} HAVING sum(raw) > {prune[k - 2]}"""
+    )
+
+
+def _estimate_level(connection: duckdb.DuckDBPyConnection, level: Level, prune: tuple[int, ...]) -> None:
+    """Table `grams_k` from those of one word less, and drop what is needed no more."""
+    k = level.order
+    share = f"(adjusted - {_discount(level)}) / total"
+    if k == 1:
+        connection.execute(
+            f"""CREATE TABLE grams_1 AS
+            WITH sums AS (SELECT {_sums(level, prune[0])} FROM all_1)
+            SELECT c1, {share} + gamma / {level.seen - 1} AS p FROM all_1, sums
+            UNION ALL SELECT 0, gamma / {level.seen - 1} FROM sums
+            UNION ALL SELECT 1, 1"""
+        )
+        return
+    behind = " AND ".join(f"n.c{j + 1} = x.c{j}" for j in range(1, k))
+    shorter = " AND ".join(f"n.c{j} = g.c{j}" for j in range(1, k))
+    connection.execute(
+        f"""CREATE TABLE grams_{k} AS SELECT {", ".join(_words(k, "n."))}, {share} + gamma * g.p AS p
+        FROM all_{k} n JOIN contexts_{k} x ON {behind} JOIN grams_{k - 1} g ON {shorter}
+        WHERE raw > {prune[k - 1]}"""
+    )
+    connection.execute(f"DROP TABLE grams_{k - 1}; DROP TABLE contexts_{k}; DROP VIEW all_{k}; DROP TABLE counts_{k}")
+
+
+def _grams(connection: duckdb.DuckDBPyConnection, k: int, order: int) -> pa.RecordBatchReader:
+    """The n-grams of an order in the order of their words, with the logarithms of probability and backoff."""
+    columns = ", ".join(_words(k, "g."))
+    if k == order:
+        query = f"SELECT {columns}, least(0, log10(p)) FROM grams_{k} g"
+    else:
+        on = " AND ".join(f"g.c{j} = x.c{j}" for j in range(1, k + 1))
+        query = f"""SELECT {columns}, least(0, log10(p)), coalesce(log10(gamma), 0)
+        FROM grams_{k} g LEFT JOIN contexts_{k + 1} x ON {on}"""
+    return connection.sql(f"{query} ORDER BY {columns}").to_arrow_reader(WRITE_ROWS)
