@@ -13,6 +13,7 @@ from curate.bands import BANDS, find_bands, strata_of
 from curate.earlier import load_earlier
 from curate.errors import InputError, RecipeError, shortened
 from curate.filters import registry
+from curate.filters.coarse_score import coarse_score_sql
 from curate.ledger import Ledger, Part, write_part
 from curate.lines import LINE_EDITS, TRIMMED, CutLines, cut_repeated, empty_trimmed
 from curate.measure import DOCUMENTS, INPUT, LINE_HASHES, SIGNATURES
@@ -27,11 +28,6 @@ STAGES = ("input", "rules", "exact", "near", "bands", "lines")
 DECISIONS = "decisions"
 TOGETHER = (DECISIONS, PAIRS, BANDS, LINE_EDITS, TRIMMED)  # groups that are of one decision, and in force together
 DECISION_ROWS = 1 << 17  # rows of one part
-
-# A row-wise score of form by which the surviving copy of a duplicate is chosen: lines that end as sentences do, words
-# that hold letters, stop words as frequent as in English prose.
-COARSE_SCORE = """((coalesce(terminal_line_ratio, 0) + coalesce(alpha_word_ratio, 0)
-            + least(coalesce(stop_word_ratio, 0) / 0.4::FLOAT, 1)) / 3)::FLOAT"""
 
 # Which copy comes first; the place in the input settles every tie.
 SURVIVOR_ORDER = {
@@ -157,7 +153,7 @@ def judged_sql(recipe: Recipe, rules: Sequence[ResolvedRule], types: Mapping[str
             FROM signals JOIN files USING (file_no) LEFT JOIN repeated USING (file_no, row)
         )
         SELECT * REPLACE (coalesce(n_bytes, raw_n_bytes) AS n_bytes, coalesce(n_tokens, 0) AS n_tokens),
-            {COARSE_SCORE} AS coarse_score,
+            {coarse_score_sql(types, recipe.tier1.length_penalty)} AS coarse_score,
             {reasons_sql({reason: f"coalesce({sql}, false)" for reason, sql in built_in.items()})} AS input_reasons,
             {reasons_sql({rule.reason: condition(rule.rule, types) for rule in rules})} AS rule_reasons
         FROM named"""

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from curate.bands import BANDS
 from curate.corpus import InputFile
+from curate.counts import Counts
 from curate.decide import DECISIONS
 from curate.files import ASIDE, sync
 from curate.ledger import KnownFile, Ledger, is_spooled
@@ -16,6 +17,7 @@ from curate.lines import LINE_EDITS
 from curate.measure import APART, EDITS, INPUT, OVERLAPS
 from curate.near import PAIRS
 from curate.recipe import Recipe
+from curate.scorecard import SCORECARD
 from curate.sql import literal, quoted, read_parquet
 from curate.storage import is_remote
 from curate.tables import derived_sql, load_signals, ranges
@@ -51,8 +53,7 @@ def build_index(
     recipe: Recipe,
     ledger: Ledger,
     groups: Mapping[str, str],
-    stages: Sequence[Mapping[str, Any]],
-    benchmarks: Sequence[Mapping[str, Any]],
+    counts: Counts,
     inputs: pa.Schema,
     files: Mapping[int, InputFile],
     database: duckdb.DuckDBPyConnection,
@@ -64,7 +65,7 @@ def build_index(
         connection.execute(f"SET file_search_path = {literal(str(run))}")
         connection.execute(f"ATTACH {literal(str(aside))} AS run (STORAGE_VERSION 'v1.0.0')")
         connection.execute("USE run")
-        _tables(connection, ledger, groups, stages)
+        _tables(connection, ledger, groups, counts)
         connection.execute(DOCUMENTS_SQL)
         for name, sql in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {sql}")
@@ -79,7 +80,7 @@ def build_index(
         if bands := ledger.of(BANDS):
             connection.execute(f"CREATE TABLE bands AS FROM {read_parquet(part.path for part in bands)}")
         if OVERLAPS in groups:
-            _load_benchmarks(connection, benchmarks)
+            _load_benchmarks(connection, counts.benchmarks)
             connection.execute(
                 'CREATE VIEW contamination AS SELECT b.benchmark, item, doc_id, n_ngrams, start, "end", kept '
                 f"FROM {_parts(ledger, OVERLAPS, groups)} o JOIN decisions USING (file_no, row) "
@@ -126,7 +127,7 @@ def _tables(
     connection: duckdb.DuckDBPyConnection,
     ledger: Ledger,
     groups: Mapping[str, str],
-    stages: Sequence[Mapping[str, Any]],
+    counts: Counts,
 ) -> None:
     connection.execute(
         "CREATE TABLE inputs (file_no INTEGER, position INTEGER, file VARCHAR, documents BIGINT, bytes BIGINT, "
@@ -141,9 +142,11 @@ def _tables(
         "CREATE TABLE stages (number INTEGER, stage VARCHAR, documents_in BIGINT, documents_out BIGINT, "
         "tokens_in BIGINT, tokens_out BIGINT)"
     )
-    for k, stage in enumerate(stages):
+    for k, stage in enumerate(counts.stages):
         names = ("stage", "documents_in", "documents_out", "tokens_in", "tokens_out")
         connection.execute("INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?)", [k, *(stage[name] for name in names)])
+    connection.register("scorecard_rows", pa.Table.from_pylist([dict(row) for row in counts.scorecard], SCORECARD))
+    connection.execute("CREATE TABLE scorecard AS FROM scorecard_rows")
     measured = {group: digest for group, digest in groups.items() if group not in (INPUT, *APART)}
     if sum(part.rows for part in ledger.of(DECISIONS)) > SIGNALS_AS_TABLE:
         joined = " JOIN ".join(

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             table.add_row(stage["stage"], where, "", "", f"{cut['tokens']:,}", f"{cut['tokens'] / tokens:.1%}")
     add("kept", "", summary["documents_out"], summary["tokens_out"], "bold")
     console().print(table)
+    if summary["drift"]:
+        console().print(_drift(summary["drift"]))
     for path in summary["quarantined"]:
         console().print(f"quarantined: {escape(path)} (why: view `inputs`)")
     run = summary["run"]
@@ -123,6 +125,18 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     console().print(
         f'look: curate sql {escape(run)} "SELECT reason, count(*) FROM dropped GROUP BY 1"', highlight=False
     )
+
+
+def _drift(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The signals that differ most between the input and what is kept."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("moved most")
+    for name in ("5 %, median, 95 % of the input", "of what is kept", "drift"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        spans = (", ".join(f"{row[f'{p}_{when}']:,.4g}" for p in ("p5", "p50", "p95")) for when in ("before", "after"))
+        table.add_row(row["signal"], *spans, f"{row['psi']:.2f}")
+    return table
 
 
 def print_signals(group: str | None) -> None:

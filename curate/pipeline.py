@@ -18,14 +18,14 @@ import yaml
 import curate
 from curate import decide, lines, near, shards
 from curate.bands import without_model
-from curate.contamination import count_hits
 from curate.corpus import unit_bytes
+from curate.counts import Counts, count, most_drifted
 from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
 from curate.files import committed, remove_asides, sync, write_json
 from curate.index import build_index
 from curate.ledger import Ledger, Part, is_whole, locked, read_ledger
-from curate.manifests.manifest import build_manifest, stage_counts
+from curate.manifests.manifest import build_manifest
 from curate.measure import SIGNATURES, Task, compile_kernels, measure, plan_tasks
 from curate.plan import Plan, make_plan, without_root
 from curate.progress import Log, Meter, open_log
@@ -38,7 +38,6 @@ from curate.reuse import (
     missing_groups,
     shards_digest,
 )
-from curate.sql import read_parquet
 from curate.tables import scratch_database
 
 LANGUAGES_TOLD = 5
@@ -66,17 +65,16 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
             with scratch_database(directory, threads) as database:
                 digest = decide_stage(recipe, plan, ledger, engine, database, log)
                 _write_run_facts(recipe, plan, threads)
-                stages = count_stages(ledger, database)
-                benchmarks = count_hits(plan.benchmarks, ledger, plan.groups, database)
-                if stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
-                    build_index(recipe, ledger, plan.groups, stages, benchmarks, plan.inputs, plan.files, database)
-                    raise EmptyOutputError(_nothing_kept(directory, stages))
+                counts = count(plan, ledger, database)
+                if counts.stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
+                    build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, database)
+                    raise EmptyOutputError(_nothing_kept(directory, counts.stages))
                 shard_stage(recipe, plan, ledger, digest, engine, log)
                 if not recipe.dedup.keep_signatures:
                     ledger.put(SIGNATURES, [])
                     ledger.sweep()
                 remove_asides(directory)  # of workers that were killed
-                build_index(recipe, ledger, plan.groups, stages, benchmarks, plan.inputs, plan.files, database)
+                build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, database)
             manifest = build_manifest(
                 recipe,
                 ledger,
@@ -84,10 +82,9 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
                 plan.rules,
                 plan.reading.editors,
                 plan.reading.models,
-                stages,
                 plan.inputs,
                 plan.earlier,
-                benchmarks,
+                counts,
             )
             write_json(directory / "manifest.json", manifest)
         except (KeyboardInterrupt, duckdb.InterruptException) as error:
@@ -98,7 +95,7 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
         except CurateError as error:
             log.event("failed", error=str(error))
             raise
-        summary = _summary(directory, ledger, stages, time.monotonic() - started)
+        summary = _summary(directory, ledger, counts, time.monotonic() - started)
         log.event("finished", **{name: value for name, value in summary.items() if name.endswith(("_in", "_out"))})
     return summary
 
@@ -264,15 +261,6 @@ def _unfinish(run: Path) -> None:
         sync(run)
 
 
-def count_stages(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Documents and tokens by stage and reason, of the decisions in force."""
-    decisions = read_parquet(ledger.run / part.path for part in ledger.of(decide.DECISIONS))
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens, n_tokens_cut FROM {decisions}"
-    )
-    return stage_counts(connection, decide.STAGES)
-
-
 def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:
     reasons = {r: n["documents"] for stage in stages for r, n in stage["dropped"].items()}
     most = sorted(reasons, key=lambda reason: -reasons[reason])[:3]
@@ -307,9 +295,9 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
         aside.write_text(text, "utf-8")
 
 
-def _summary(run: Path, ledger: Ledger, stages: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
+def _summary(run: Path, ledger: Ledger, counts: Counts, seconds: float) -> dict[str, Any]:
     """What the closing table and --json show."""
-    first, last = stages[0], stages[-1]
+    first, last = counts.stages[0], counts.stages[-1]
     return {
         "run": str(run),
         "documents_in": first["documents_in"],
@@ -318,6 +306,7 @@ def _summary(run: Path, ledger: Ledger, stages: Sequence[Mapping[str, Any]], sec
         "tokens_out": last["tokens_out"],
         "shards": len(ledger.of(shards.DATA)),
         "quarantined": [file.path for file in ledger.files if file.error],
-        "stages": [dict(stage) for stage in stages],
+        "stages": [dict(stage) for stage in counts.stages],
+        "drift": [dict(row) for row in most_drifted(counts.scorecard)],
         "seconds": round(seconds, 3),
     }

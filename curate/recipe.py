@@ -24,7 +24,6 @@ from curate.fields import PersonalAction, PersonalKind, Share, Size, not_empty, 
 NOT_BUILT: dict[str, Any] = {
     "tokenizer": "estimate",
     "teacher": "rules",
-    "tier1.length_penalty": None,
     "reference": [],
     "tier2": None,
     "tier3": None,
@@ -168,10 +167,16 @@ class Perplexity(Section):
 
 
 class LengthPenalty(Section):
-    """Words below and above which coarse_score falls."""
+    """Numbers of words below and above which coarse_score falls."""
 
-    low: int = 100
-    high: int = 50_000
+    low: int = Field(default=100, ge=1, description="words from which on nothing is taken from coarse_score")
+    high: int = Field(default=50_000, ge=1, description="words up to which nothing is")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "LengthPenalty":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}; the first is the smaller one")
+        return self
 
 
 class Decontaminate(Section):
@@ -229,7 +234,9 @@ class Tier1(Section):
     perplexity: Perplexity | None = Field(
         default=None, description="drop documents with an unusual perplexity; {} has defaults"
     )
-    length_penalty: LengthPenalty | None = None
+    length_penalty: LengthPenalty | None = Field(
+        default=None, description="lower coarse_score of very short and very long documents; {} has defaults"
+    )
     pii: Annotated[Pii, BeforeValidator(parse_pii)] = Pii()
     block: list[Block] = Field(default=[], description="lists of your own: words, regular expressions, sites")
     decontaminate: Decontaminate | None = Field(

@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +13,14 @@ import duckdb
 import pyarrow.parquet as pq
 
 from curate import decide, shards
-from curate.contamination import count_hits
+from curate.counts import count
 from curate.engine import Engine
 from curate.errors import CurateError, InputError
 from curate.index import build_index
 from curate.ledger import Ledger, Part
 from curate.lines import LINE_EDITS
 from curate.measure import Task, measure, plan_tasks
-from curate.pipeline import count_stages, maps_of
+from curate.pipeline import maps_of
 from curate.plan import Plan, make_plan
 from curate.progress import Log
 from curate.recipe import Recipe
@@ -66,7 +66,7 @@ class Rehearsal:
     """What a run on the sample did and cost."""
 
     sample: Sample
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[Mapping[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # of CPU: `worker` (its start), `decide`, `write`, `index`
     measuring: dict[tuple[str, ...], float] = field(default_factory=dict)  # CPU seconds by the groups measured together
     files: dict[str, Files] = field(default_factory=dict)  # by group
@@ -164,13 +164,13 @@ def _decide_and_write(
     for group in (LINE_EDITS, decide.DECISIONS):
         ledger.put(group, [part for part in parts if part.group == group])
     parts = ledger.of(decide.DECISIONS)
-    found.stages = count_stages(ledger, database)
+    counts = count(plan, ledger, database)
+    found.stages = list(counts.stages)
     edits = edit_parts(plan, ledger)
     tasks = shards.plan_shards(ledger, "sample", plan.sources, recipe.input.column, plan.inputs, edits)
     written, found.seconds["write"] = least_seconds(lambda: [p for task in tasks for p in shards.write_shard(task)])
-    benchmarks = count_hits(plan.benchmarks, ledger, plan.groups, database)
     with found.timed("index"):
-        build_index(recipe, ledger, plan.groups, found.stages, benchmarks, plan.inputs, plan.files, database)
+        build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, database)
     found.files |= {
         decide.DECISIONS: Files.of(ledger.run, parts),
         shards.DATA: Files.of(ledger.run, written),

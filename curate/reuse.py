@@ -14,6 +14,7 @@ from curate.earlier import load_earlier
 from curate.edits import apply_edits
 from curate.errors import RecipeError
 from curate.filters import registry
+from curate.filters.coarse_score import coarse_score_sql
 from curate.filters.duplicates import choose_bands
 from curate.ledger import KnownFile, Ledger, Part, is_whole
 from curate.lines import LINE_EDITS, cut_repeated
@@ -50,7 +51,9 @@ class Step:
 def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     """The digest of the decisions: all that they depend on."""
     return digest_of([
-        registry.code_of([decide.decide, find_near, find_bands, cut_repeated, load_earlier, choose_bands, resolve]),
+        registry.code_of([
+            decide.decide, coarse_score_sql, find_near, find_bands, cut_repeated, load_earlier, choose_bands, resolve,
+        ]),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],
         [part.sha256 for group, group_digest in plan.groups.items() for part in ledger.of(group, group_digest)],

@@ -98,8 +98,8 @@ def load_files(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
     """Table `files`: file_no, `position` in the input, and path, of those that are not quarantined."""
     files = [(file.file_no, k, file.path) for k, file in enumerate(ledger.files) if file.error is None]
     connection.execute(
-        "CREATE TEMP TABLE files AS SELECT unnest(?::INTEGER[]) AS file_no, unnest(?::INTEGER[]) AS position, "
-        "unnest(?::VARCHAR[]) AS file",
+        "CREATE OR REPLACE TEMP TABLE files AS SELECT unnest(?::INTEGER[]) AS file_no, "
+        "unnest(?::INTEGER[]) AS position, unnest(?::VARCHAR[]) AS file",
         [list(column) for column in zip(*files, strict=True)],
     )
 

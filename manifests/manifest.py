@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 import curate
+from curate.counts import Counts
 from curate.earlier import Earlier
 from curate.edits import Finder
 from curate.filters.language_model import LanguageModel
@@ -17,38 +17,10 @@ from curate.rules import ResolvedRule
 from curate.shards import DATA, content_of, output_schema
 
 
-def stage_counts(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -> list[dict[str, Any]]:
-    """Documents and tokens in and out of each stage and dropped by reason, from table `decisions`.
-
-    Stage `lines` also cuts tokens out of documents that stay.
-    """
-    dropped: dict[str, dict[str, dict[str, int]]] = {stage: {} for stage in stages}
-    [[documents, tokens, trimmed, cut]] = connection.execute(
-        """SELECT count(*), coalesce(sum(n_tokens + n_tokens_cut), 0)::BIGINT, count_if(n_tokens_cut > 0),
-            coalesce(sum(n_tokens_cut), 0)::BIGINT FROM decisions"""
-    ).fetchall()
-    for stage, reason, count, size in connection.execute(
-        "SELECT stage, reason, count(*), sum(n_tokens)::BIGINT FROM decisions WHERE NOT kept "
-        "GROUP BY ALL ORDER BY 3 DESC, 2"
-    ).fetchall():
-        dropped[stage][reason] = {"documents": count, "tokens": size}
-    counts = []
-    for stage in stages:
-        gone = dropped[stage].values()
-        entry = {"stage": stage, "documents_in": documents, "tokens_in": tokens}
-        documents -= sum(reason["documents"] for reason in gone)
-        tokens -= sum(reason["tokens"] for reason in gone)
-        if stage == "lines" and trimmed:
-            tokens -= cut
-            entry["cut"] = {"documents": trimmed, "tokens": cut}
-        counts.append(entry | {"documents_out": documents, "tokens_out": tokens, "dropped": dropped[stage]})
-    return counts
-
-
 def build_manifest(
     recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule],
-    editors: Sequence[Finder], models: Sequence[LanguageModel], stages: Sequence[Mapping[str, Any]], inputs: pa.Schema,
-    earlier: Sequence[Earlier], benchmarks: Sequence[Mapping[str, Any]],
+    editors: Sequence[Finder], models: Sequence[LanguageModel], inputs: pa.Schema, earlier: Sequence[Earlier],
+    counts: Counts,
 ) -> dict[str, Any]:  # fmt: skip
     """Everything of a finished run that does not depend on when and where it ran."""
     contents = content_of(ledger.of("documents", groups["documents"]))
@@ -76,14 +48,15 @@ def build_manifest(
         "models": [
             {"language": model.language, "form": model.form, "content_xxh3_128": model.content} for model in models
         ],
-        "benchmarks": [dict(one) for one in benchmarks],
-        "stages": [dict(stage) for stage in stages],
+        "benchmarks": [dict(one) for one in counts.benchmarks],
+        "stages": [dict(stage) for stage in counts.stages],
+        "scorecard": [dict(signal) for signal in counts.scorecard],
         "tokenizer": recipe.tokenizer,
         "totals": {
-            "documents_in": stages[0]["documents_in"],
-            "tokens_in": stages[0]["tokens_in"],
-            "documents_out": stages[-1]["documents_out"],
-            "tokens_out": stages[-1]["tokens_out"],
+            "documents_in": counts.stages[0]["documents_in"],
+            "tokens_in": counts.stages[0]["tokens_in"],
+            "documents_out": counts.stages[-1]["documents_out"],
+            "tokens_out": counts.stages[-1]["tokens_out"],
         },
         "schema": [{"name": field.name, "type": str(field.type)} for field in output_schema(inputs)],
         "shards": shards,

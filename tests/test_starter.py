@@ -17,7 +17,10 @@ from curate.starter import look_around, write_recipe
 def opened(text):
     """A recipe with the sections that are off taken out of their comments."""
     return re.sub(
-        r"^  # (near:|lines:|decontaminate:|language:|perplexity:|  \w+: )", r"  \1", text, flags=re.MULTILINE
+        r"^  # (near:|lines:|decontaminate:|language:|perplexity:|length_penalty:|  \w+: )",
+        r"  \1",
+        text,
+        flags=re.MULTILINE,
     )
 
 

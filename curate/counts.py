@@ -1,0 +1,74 @@
+"""What is counted of decided documents, for the index, the manifest and the closing table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from curate.contamination import count_hits
+from curate.decide import DECISIONS, STAGES
+from curate.ledger import Ledger
+from curate.plan import Plan
+from curate.scorecard import scorecard
+from curate.sql import read_parquet
+
+DRIFTED = 5
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of documents and tokens by stage and reason, of evaluation sets, and of signals."""
+
+    stages: Rows = ()
+    benchmarks: Rows = ()
+    scorecard: Rows = field(default=(), repr=False)
+
+
+def count(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Counts:
+    """Count the decisions in force."""
+    decisions = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens, n_tokens_cut FROM {decisions}"
+    )
+    return Counts(
+        _stages(connection),
+        count_hits(plan.benchmarks, ledger, plan.groups, connection),
+        scorecard(ledger, plan.groups, connection),
+    )
+
+
+def _stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Documents and tokens in and out of each stage and dropped by reason, from table `decisions`.
+
+    Stage `lines` also cuts tokens out of documents that stay.
+    """
+    dropped: dict[str, dict[str, dict[str, int]]] = {stage: {} for stage in STAGES}
+    [[documents, tokens, trimmed, cut]] = connection.execute(
+        """SELECT count(*), coalesce(sum(n_tokens + n_tokens_cut), 0)::BIGINT, count_if(n_tokens_cut > 0),
+            coalesce(sum(n_tokens_cut), 0)::BIGINT FROM decisions"""
+    ).fetchall()
+    for stage, reason, count, size in connection.execute(
+        "SELECT stage, reason, count(*), sum(n_tokens)::BIGINT FROM decisions WHERE NOT kept "
+        "GROUP BY ALL ORDER BY 3 DESC, 2"
+    ).fetchall():
+        dropped[stage][reason] = {"documents": count, "tokens": size}
+    counts = []
+    for stage in STAGES:
+        gone = dropped[stage].values()
+        entry = {"stage": stage, "documents_in": documents, "tokens_in": tokens}
+        documents -= sum(reason["documents"] for reason in gone)
+        tokens -= sum(reason["tokens"] for reason in gone)
+        if stage == "lines" and trimmed:
+            tokens -= cut
+            entry["cut"] = {"documents": trimmed, "tokens": cut}
+        counts.append(entry | {"documents_out": documents, "tokens_out": tokens, "dropped": dropped[stage]})
+    return counts
+
+
+def most_drifted(scorecard: Rows) -> Rows:
+    """The signals that differ most between the input and what is kept."""
+    rows = [row for row in scorecard if row["psi"] is not None]
+    return sorted(rows, key=lambda row: (-row["psi"], row["signal"]))[:DRIFTED]
