@@ -15,6 +15,7 @@ n-gram of one word less is a prefix:
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import BinaryIO, NamedTuple
 
 import duckdb
@@ -150,12 +151,14 @@ def write_arpa(
     """Write a model with `counts` n-grams per order, and lines of a header as comments, which KenLM passes over."""
     file.write("".join(f"# {line}\n" for line in header).encode())
     file.write(b"\\data\\\n" + "".join(f"ngram {k}={n}\n" for k, n in enumerate(counts, 1)).encode())
-    written = 0
-    for some in grams:
-        if some.order > written:
-            written = some.order
-            file.write(f"\n\\{written}-grams:\n".encode())
-        file.write(arpa_lines(vocabulary, some.columns, some.log_p, some.log_backoff).data)
+    pieces = groupby(grams, key=lambda some: some.order)
+    order, found = next(pieces, (0, iter(())))
+    for k in range(1, len(counts) + 1):
+        file.write(f"\n\\{k}-grams:\n".encode())
+        if k == order:  # of others none were kept
+            for some in found:
+                file.write(arpa_lines(vocabulary, some.columns, some.log_p, some.log_backoff).data)
+            order, found = next(pieces, (0, iter(())))
     file.write(b"\n\\end\\\n")
 
 

@@ -60,7 +60,7 @@ def test_a_binary_file_has_the_bytes_that_build_binary_makes_of_the_arpa_file(tm
     assert (tmp_path / "a.binary").read_bytes() == (GOLDEN / f"{name}.binary").read_bytes()
 
 
-@pytest.mark.parametrize(("order", "prune"), [(2, "0"), (3, "0"), (5, "0,0,1"), (6, "0")])
+@pytest.mark.parametrize(("order", "prune"), [(2, "0"), (3, "0"), (3, "0,9999"), (5, "0,0,1"), (6, "0")])
 def test_scores_are_those_of_the_arpa_file_to_the_last_bit(tmp_path, order, prune):
     texts = pa.array(TEXTS[::7])
     source = write_lines(tmp_path / "a.jsonl", texts.to_pylist())
