@@ -29,8 +29,8 @@ from curate.tables import database_in
 
 ARPA, BINARY = ".arpa", ".binary"
 FORMS = {"words": FORM}
-LEAST_MEMORY = 500_000_000
-OWN_MEMORY = 300_000_000  # Python's, the vocabulary's and the texts' in work; the rest is DuckDB's
+LEAST_MEMORY = 1_000_000_000
+OWN_MEMORY = 450_000_000  # Python's, the vocabulary's and the texts' in work; the rest is DuckDB's
 DUCKDB_SHARE = 0.7  # of the rest, since DuckDB does not count all that it holds
 
 
@@ -89,7 +89,7 @@ def parse_memory(given: str) -> int:
         raise CurateError(f"--memory: {error}") from None
     assert isinstance(size, int)
     if size < LEAST_MEMORY:
-        raise CurateError(f"--memory: {given} is too little; at least {LEAST_MEMORY // 1_000_000}MB are needed")
+        raise CurateError(f"--memory: {given} is too little; at least {LEAST_MEMORY // 1_000_000_000}GB is needed")
     return size
 
 
@@ -113,8 +113,12 @@ def train(training: Training) -> Trained:
         ):
             connection.execute("SET preserve_insertion_order = false")
             return _train(training, files, connection, log)
-    except duckdb.OutOfMemoryException as error:
-        raise WorkerError(f"--memory: too little for this much text ({one_line(error)}); give more") from None
+    except (RuntimeError, duckdb.InterruptException) as error:  # what DuckDB makes of Ctrl-C
+        if "interrupt" not in str(error).lower():
+            raise
+        raise KeyboardInterrupt from error
+    except duckdb.OutOfMemoryException:
+        raise WorkerError(f"--memory: {training.memory / 1e9:.1f}GB is too little for this much text") from None
     except OSError as error:
         raise disk_error(error, str(output)) from error
 
@@ -134,7 +138,7 @@ def _train(training: Training, files: list[Path], connection: duckdb.DuckDBPyCon
     told = facts(training, trained)
     log.say(f"estimating {sum(level.kept for level in levels):,} n-grams")
     vocabulary, kept = counted.vocabulary.words(), [level.kept for level in levels]
-    grams = estimate(connection, levels, training.prune)
+    grams = estimate(connection, levels)
     if training.output.suffix == BINARY:
         _beside(training.output).unlink(missing_ok=True)  # rather none than those of another model
         with committed(training.output) as aside:
