@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from curate.files import committed, write_json
 from curate.filters import registry
 from curate.filters.contamination import PLACE_BITS, Sought
 from curate.inputs import JSON_LINES, common_root, local_files
+from curate.kernels.arrow import plain_text
 from curate.kernels.overlap import ngram_keys, ngram_table
 from curate.ledger import Ledger
 from curate.measure import OVERLAPS
@@ -120,7 +122,7 @@ def _build(section: Decontaminate, paths: Sequence[Path], folder: Path) -> dict[
     for number, path in enumerate(paths):
         rows = size = 0
         for piece in _tables(path):
-            for owners, texts in texts_of_table(piece, section.columns):
+            for owners, texts in starmap(in_both_forms, texts_of_table(piece, section.columns)):
                 found, text, words = ngram_keys(texts, section.ngram, section.min_words)
                 keys.append(found)
                 places.append((number << PLACE_BITS) + rows + owners[text])
@@ -145,15 +147,14 @@ def _check_columns(columns: Sequence[str] | None, paths: Sequence[Path]) -> None
     """Refuse a column that no file has, and a file that has none of the columns."""
     if columns is None:
         return
-    present: set[str] = set()
-    for path in paths:
-        names = {name for table in _tables(path) for name in table.schema.names}
-        if names.isdisjoint(columns):
-            raise RecipeError(f"tier1.decontaminate.columns: {path} has none of them (has: {', '.join(sorted(names))})")
-        present |= names
+    names = {path: {name for table in _tables(path) for name in table.schema.names} for path in paths}
+    present = set().union(*names.values())
     for name in columns:
         if name not in present:
             raise RecipeError(f"tier1.decontaminate.columns: no column {name!r}{did_you_mean(name, present)}")
+    for path, own in names.items():
+        if own.isdisjoint(columns):
+            raise RecipeError(f"tier1.decontaminate.columns: {path} has none of them (has: {', '.join(sorted(own))})")
 
 
 def _tables(path: Path) -> Iterator[pa.Table]:
@@ -174,6 +175,20 @@ def texts_of_table(table: pa.Table, columns: Sequence[str] | None) -> Iterator[t
         if columns is None or name in columns:
             whole = column.combine_chunks()
             yield from _leaves(whole, np.arange(len(whole)))
+
+
+def in_both_forms(rows: Numbers, texts: pa.Array) -> tuple[Numbers, pa.Array]:
+    """Texts with accents as one character with their letter (NFC) and also, where that differs, as one behind it (NFD).
+
+    A document may have either, and they are different words.
+    """
+    try:
+        texts = pc.utf8_normalize(plain_text(texts), form="NFC")
+        apart = pc.utf8_normalize(texts, form="NFD")
+    except pa.ArrowInvalid:  # not UTF-8
+        return rows, texts
+    other = np.flatnonzero(pc.fill_null(pc.not_equal(texts, apart), False).to_numpy(zero_copy_only=False))
+    return np.r_[rows, rows[other]], pa.concat_arrays([texts, apart.take(pa.array(other))])
 
 
 def _leaves(column: pa.Array, rows: Numbers) -> Iterator[tuple[Numbers, pa.Array]]:

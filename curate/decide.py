@@ -1,5 +1,6 @@
 """Verdicts: rules and global decisions as DuckDB SQL over the ledger. No text is read here."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from curate.bands import BANDS, find_bands, strata_of
 from curate.earlier import load_earlier
 from curate.errors import InputError, RecipeError, shortened
 from curate.filters import registry
@@ -21,9 +23,9 @@ from curate.rules import ResolvedRule, condition
 from curate.sql import first_line, literal, quoted, read_parquet
 from curate.tables import load_files, load_signals, ranges, signal_types
 
-STAGES = ("input", "rules", "exact", "near", "lines")
+STAGES = ("input", "rules", "exact", "near", "bands", "lines")
 DECISIONS = "decisions"
-TOGETHER = (DECISIONS, PAIRS, LINE_EDITS, TRIMMED)  # groups that are of one decision, and in force together
+TOGETHER = (DECISIONS, PAIRS, BANDS, LINE_EDITS, TRIMMED)  # groups that are of one decision, and in force together
 DECISION_ROWS = 1 << 17  # rows of one part
 
 # A row-wise score of form by which the surviving copy of a duplicate is chosen: lines that end as sentences do, words
@@ -73,8 +75,9 @@ def decide(
     types = signal_types(connection)
     connection.execute(judged_sql(recipe, plan.rules, types))
     load_earlier(plan.earlier, recipe.dedup.exact, connection)
-    if recipe.dedup.exact or recipe.dedup.near or recipe.dedup.lines:
-        connection.execute(f"CREATE TEMP TABLE passing ({', '.join(passing_columns(recipe))})")
+    if recipe.dedup.exact or recipe.dedup.near or recipe.dedup.lines or recipe.tier1.perplexity:
+        declared = ", ".join(f"{name} {kind}" for name, (kind, _) in passing_columns(recipe).items())
+        connection.execute(f"CREATE TEMP TABLE passing ({declared})")
         connection.execute(f"INSERT INTO passing BY NAME SELECT {EARLIER_PASSING} FROM earlier")
         with _conditions_on_data():
             for found in parts_of_corpus:
@@ -83,6 +86,7 @@ def decide(
     connection.execute(exact_sql(recipe))
     more = [_near_part(recipe, plan, ledger, maps.sets, connection, digest)] if recipe.dedup.near else []
     connection.execute(duplicates_sql(recipe))
+    more += find_bands(recipe, ledger.run, connection, digest)
     if lines := recipe.dedup.lines:
         hashes = ledger.of(LINE_HASHES, groups[LINE_HASHES])
         urls = ledger.of(INPUT, groups[INPUT]) if "url" in dict(plan.reading.input_columns) else []
@@ -178,20 +182,25 @@ def reasons_sql(conditions: Mapping[str, str]) -> str:
 
 
 EARLIER_PASSING = "* EXCLUDE (doc_id), (-2147483648 - file_no)::INTEGER AS position"  # before all others, run by run
-PASSING = ("file_no INTEGER", "position INTEGER", "row BIGINT", "n_bytes BIGINT", "coarse_score FLOAT")
-HASHES = tuple(f"{text}_hash_{half} UBIGINT" for text in ("text", "normal") for half in ("high", "low"))
+PASSING = {"file_no": "INTEGER", "position": "INTEGER", "row": "BIGINT", "n_bytes": "BIGINT", "coarse_score": "FLOAT"}
+HASHES = {f"{text}_hash_{half}": "UBIGINT" for text in ("text", "normal") for half in ("high", "low")}
 
 
-def passing_columns(recipe: Recipe) -> tuple[str, ...]:
-    """Columns of table `passing`: what the search for duplicates needs."""
-    return PASSING + HASHES * recipe.dedup.exact
+def passing_columns(recipe: Recipe) -> dict[str, tuple[str, str]]:
+    """Columns of table `passing`, with their types and SQL: what the search for duplicates and bands need."""
+    kinds = PASSING | (HASHES if recipe.dedup.exact else {})
+    columns = {name: (kind, name) for name, kind in kinds.items()}
+    if recipe.tier1.perplexity:
+        columns["perplexity"] = ("FLOAT", "perplexity")
+        columns |= {f"stratum_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata_of(recipe).values())}
+    return columns
 
 
 def passing_sql(recipe: Recipe, place: str) -> str:
     """Rows of table `passing`: the documents that no rule drops."""
-    names = ", ".join(column.split()[0] for column in passing_columns(recipe))
+    columns = ", ".join(sql for _, sql in passing_columns(recipe).values())
     return f"""
-        SELECT {names}
+        SELECT {columns}
         FROM judged WHERE {place} AND len(input_reasons) + len(rule_reasons) = 0"""
 
 
@@ -258,13 +267,16 @@ def decisions_sql(recipe: Recipe, place: str) -> str:
                 CASE WHEN len(input_reasons) > 0 THEN 'input'
                      WHEN len(rule_reasons) > 0 THEN 'rules'
                      WHEN duplicate_stage IS NOT NULL THEN duplicate_stage
+                     WHEN band_reason IS NOT NULL THEN 'bands'
                      WHEN cut_share > {max_cut}::FLOAT OR trimmed_tokens = 0 THEN 'lines' END AS stage,
                 CASE WHEN len(input_reasons) > 0 THEN input_reasons
                      WHEN len(rule_reasons) > 0 THEN rule_reasons
                      WHEN duplicate_reason IS NOT NULL THEN [duplicate_reason]
+                     WHEN band_reason IS NOT NULL THEN [band_reason]
                      WHEN cut_share > {max_cut}::FLOAT OR trimmed_tokens = 0 THEN ['too_much_boilerplate']
                      ELSE [] END AS reasons
-            FROM judged LEFT JOIN duplicates USING (file_no, row) LEFT JOIN trimmed USING (file_no, row)
+            FROM judged LEFT JOIN duplicates USING (file_no, row) LEFT JOIN banded USING (file_no, row)
+                LEFT JOIN trimmed USING (file_no, row)
             WHERE {place}
         )
         ORDER BY position, row"""
@@ -276,7 +288,7 @@ def _conditions_on_data() -> Iterator[None]:
     try:
         yield
     except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
-        problem = first_line(error)
+        problem = re.sub(r"'.*'", "'…'", first_line(error))  # the value, which may be personal data
         raise RecipeError(f"tier1.rules: a condition fails on the data: {problem}; try_cast may help") from None
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import duckdb
 
-from curate.errors import RecipeError
+from curate.errors import RecipeError, RunError
 from curate.files import sha256_of
-from curate.ledger import Ledger, Part, read_ledger
+from curate.ledger import Ledger, Part, is_whole, read_ledger
 from curate.manifests.reading import read_manifest
 from curate.measure import SIGNATURES
 from curate.recipe import Recipe
@@ -51,14 +51,23 @@ def open_earlier(recipe: Recipe) -> tuple[Earlier, ...]:
         raise RecipeError("dedup.against: compares nothing without dedup.exact or dedup.near; set one of them")
     found: list[Earlier] = []
     for place in map(Path, recipe.dedup.against):
-        manifest = read_manifest(place)
+        try:
+            manifest = read_manifest(place)
+            ledger = read_ledger(place)
+        except RunError as error:
+            raise RunError(f"dedup.against: {error}") from None
         _check(recipe, place, manifest)
         if manifest["name"] in {known.name for known in found}:
             raise RecipeError(
                 f"dedup.against: two runs are named {manifest['name']!r}; documents are told by that name"
             )
         digest = sha256_of(place / "manifest.json")
-        run = Earlier(len(found), manifest["name"], read_ledger(place), manifest["signal_groups"], digest)
+        run = Earlier(len(found), manifest["name"], ledger, manifest["signal_groups"], digest)
+        held = [*ledger.of("decisions"), *(run.parts("hashes") if recipe.dedup.exact else [])]
+        held += run.parts(SIGNATURES) if recipe.dedup.near else []
+        lost = [part.path for part in held if not is_whole(place, part)] if held else ["ledger/snapshot.json"]
+        if lost:
+            raise RunError(f"dedup.against: {place}/{lost[0]}: missing or damaged; run {manifest['name']} again")
         if recipe.dedup.near and not run.parts(SIGNATURES):
             raise RecipeError(
                 f"dedup.against: {place} has forgotten its signatures; run it again with dedup.keep_signatures: true"

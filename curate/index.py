@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from curate.bands import BANDS
 from curate.corpus import InputFile
 from curate.decide import DECISIONS
 from curate.files import ASIDE, sync
@@ -75,6 +76,8 @@ def build_index(
         connection.execute(
             f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)"
         )
+        if bands := ledger.of(BANDS):
+            connection.execute(f"CREATE TABLE bands AS FROM {read_parquet(part.path for part in bands)}")
         if OVERLAPS in groups:
             _load_benchmarks(connection, benchmarks)
             connection.execute(

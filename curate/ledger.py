@@ -220,6 +220,12 @@ def finished_part(run: Path, group: str, digest: str, path: Path, rows: int, **m
     return Part(group, digest, path.as_posix(), rows, full.stat().st_size, sha256_of(full), **more)
 
 
+def is_whole(run: Path, part: Part) -> bool:
+    """Whether a part's file is there in its full size; its bytes are for `verify` to check."""
+    path = run / part.path
+    return path.exists() and path.stat().st_size == part.bytes
+
+
 def _folder(group: str) -> str:
     return {"line_edits": "edits"}.get(group, group if group in ("edits", "decisions", "pairs") else f"signals/{group}")
 

@@ -29,7 +29,8 @@ LINE_EDITS = "line_edits"
 TRIMMED = "trimmed"  # what is left of documents that lost lines
 PENDING = "pending_"  # before the groups of parts that are not in force until all documents are decided
 REASON = "repeated_line"
-DOMAIN = r"lower(regexp_extract(coalesce(url, ''), '^[a-zA-Z][a-zA-Z0-9+.-]*://([^/@]*@)?(www\.)?([^/:?#]+)', 3))"
+HOST = r"^(?:(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/@?#]*@)?(?:www\.)?([^/:?#]+\.[^/:?#]+)"
+DOMAIN = f"regexp_extract(lower(coalesce(url, '')), '{HOST}', 1)"  # '' for what is no address with a domain
 
 CutLines = Callable[[pa.Table], Sequence[Part]]  # parts of LINE_EDITS and TRIMMED of documents (file_no, row, lines)
 
@@ -52,7 +53,8 @@ def cut_repeated(
         f"""CREATE TEMP TABLE lines AS
         SELECT file_no, row, domain, unnest(line_hashes) AS line FROM {source} JOIN (
             SELECT file_no, row, {DOMAIN if inputs else "''"} AS domain
-            FROM passing ANTI JOIN duplicates USING (file_no, row){_urls(run, inputs)}
+            FROM passing ANTI JOIN duplicates USING (file_no, row)
+                ANTI JOIN banded USING (file_no, row){_urls(run, inputs)}
         ) USING (file_no, row)"""
     )
     found = connection.sql(

@@ -25,10 +25,13 @@ from curate.corpus import (
 from curate.edits import PART as EDIT_PART
 from curate.edits import Finder, apply_edits, find_edits
 from curate.errors import InputError
-from curate.filters import block, registry
+from curate.filters import block, language, language_model, perplexity, registry
 from curate.filters.contamination import GROUP as CONTAMINATION
 from curate.filters.contamination import Sought
 from curate.filters.duplicates import hash_texts
+from curate.filters.forms import lines_in_form
+from curate.filters.language_model import LanguageModel
+from curate.filters.perplexity import GROUP as PERPLEXITY
 from curate.kernels.arrow import plain_text, text_views
 from curate.kernels.corpus_lines import line_hashes
 from curate.kernels.jit import is_compiled, mark_compiled
@@ -62,6 +65,12 @@ class Reading:
     shingle: int = 0  # words
     sought: Sought | None = None  # what of evaluation sets
     blocks: tuple[block.BlockList, ...] = ()
+    models: tuple[LanguageModel, ...] = ()
+
+    @property
+    def by_language(self) -> bool:
+        """Whether a model is for some documents alone."""
+        return any(model.language for model in self.models)
 
     def is_raw(self, group: str) -> bool:
         """Whether a group reads the raw text: passages are cut out of that."""
@@ -112,6 +121,14 @@ def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
         if name in registry.groups():
             code = registry.code_of(signal.measure for signal in registry.groups()[name])
             digests[name] = digest_of([code, raw if reading.is_raw(name) else edited])
+    if reading.models:
+        digests[PERPLEXITY] = digest_of(
+            [
+                edited,
+                registry.code_of([language_model.scores, lines_in_form, language.language.measure]),
+                [str(model) for model in reading.models],
+            ]
+        )
     if reading.sought:
         sought = digest_of([raw if reading.sought.cuts else edited, reading.sought.code])
         digests |= dict.fromkeys((CONTAMINATION, OVERLAPS), sought)
@@ -201,7 +218,12 @@ def _measure_batch(task: Task, batch: pa.RecordBatch) -> dict[str, pa.Table]:
     if BLOCK in task.groups:
         urls = batch.column(block.URL) if block.URL in batch.schema.names else None
         measured[BLOCK] = pa.table({found.column: block.count(found, edited, urls) for found in reading.blocks})
-    for group in (group for group in groups if group not in (CONTAMINATION, BLOCK, *APART)):
+    if PERPLEXITY in task.groups:
+        told = language.language(edited) if reading.by_language else {}
+        measured[PERPLEXITY] = pa.table(perplexity.measure(edited, told.get("language"), reading.models))
+        if "language" in task.groups and told:
+            measured["language"] = pa.table(told)
+    for group in (group for group in groups if group not in (*measured, BLOCK, *APART)):
         columns = {}
         for signal in registry.groups()[group]:
             columns |= signal(texts if signal.raw else edited)
@@ -346,6 +368,9 @@ def _call_kernels(group: str) -> None:
         return
     if group == LINE_HASHES:
         line_hashes(pa.array(WARM))
+        return
+    if group == PERPLEXITY:
+        language_model.warm(pa.array(WARM))
         return
     if group == BLOCK:
         count_listed_words(pa.array(WARM), word_table(["warm"]))

@@ -5,6 +5,7 @@ Once some of these are dropped themselves, those that were compared with them ar
 nothing new is to be compared. DuckDB holds the bands, and spills; memory holds a piece of a band, and compared pairs.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from curate.sql import read_parquet
 
 PAIRS = "pairs"
 SHINGLES = "shingles"  # the sets of documents whose similarity an estimate leaves in doubt, while a run decides
-BORDER = 0.1  # how far from the threshold an estimate leaves it in doubt: with 128 values, nearly three deviations
+DOUBT = 3  # standard deviations of an estimate within which the threshold leaves it in doubt
 BATCH_ROWS = 1 << 16
 KEYS_AT_ONCE = 1 << 23  # of a band, that are held in memory
 PAIRS_AT_ONCE = 1 << 19  # whose signatures are
@@ -171,9 +172,10 @@ def _compared(
         ranks = _distinct(np.r_[first[some], second[some]])
         values = _signatures_of(ranks, signatures, connection)
         similarity[some] = estimates(values, *(np.searchsorted(ranks, side[some]) for side in (first, second)))
+    border = DOUBT * math.sqrt(near.threshold * (1 - near.threshold) / near.permutations)
     doubtful = {
         "signature": np.zeros(len(first), bool),
-        "border": np.abs(similarity - np.float32(near.threshold)) <= BORDER,
+        "border": np.abs(similarity - np.float32(near.threshold)) <= border,
         "exact": np.ones(len(first), bool),
     }[near.verify] & (first >= earlier)
     if doubtful.any():

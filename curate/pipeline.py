@@ -17,13 +17,14 @@ import yaml
 
 import curate
 from curate import decide, lines, near, shards
+from curate.bands import without_model
 from curate.contamination import count_hits
 from curate.corpus import unit_bytes
 from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
 from curate.files import committed, remove_asides, sync, write_json
 from curate.index import build_index
-from curate.ledger import Ledger, Part, locked, read_ledger
+from curate.ledger import Ledger, Part, is_whole, locked, read_ledger
 from curate.manifests.manifest import build_manifest, stage_counts
 from curate.measure import SIGNATURES, Task, compile_kernels, measure, plan_tasks
 from curate.plan import Plan, make_plan, without_root
@@ -34,12 +35,13 @@ from curate.reuse import (
     drop_stale_parts,
     edit_parts,
     is_decided,
-    is_whole,
     missing_groups,
     shards_digest,
 )
 from curate.sql import read_parquet
 from curate.tables import scratch_database
+
+LANGUAGES_TOLD = 5
 
 
 def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> dict[str, Any]:
@@ -81,6 +83,7 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
                 plan.groups,
                 plan.rules,
                 plan.reading.editors,
+                plan.reading.models,
                 stages,
                 plan.inputs,
                 plan.earlier,
@@ -139,6 +142,7 @@ def decide_stage(
     digest = decisions_digest(recipe, plan, ledger)
     if not is_decided(ledger, digest):
         decide.check_measured(plan.rules, ledger, plan.groups, database)
+        _tell_of_languages(plan, ledger, database, log)
         parts = decide.decide(recipe, plan, ledger, maps_of(plan, ledger, engine, log), database, digest)
         _unfinish(ledger.run)
         used_up = (near.SHINGLES, lines.PENDING + lines.LINE_EDITS, lines.PENDING + lines.TRIMMED)
@@ -147,6 +151,17 @@ def decide_stage(
         )
         log.event("decided", documents=sum(part.rows for part in ledger.of(decide.DECISIONS)))
     return digest
+
+
+def _tell_of_languages(plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConnection, log: Log) -> None:
+    """Say which documents no language model is for: they pass every band."""
+    models = {model.language for model in plan.reading.models if model.language}
+    if found := without_model(ledger, plan.groups, models, database) if models else []:
+        told = ", ".join(f"{name} {count:,}" for name, count in found[:LANGUAGES_TOLD])
+        more = f" and {len(found) - LANGUAGES_TOLD} more languages" if len(found) > LANGUAGES_TOLD else ""
+        count = sum(count for _, count in found)
+        log.say(f"no language model for {count:,} documents ({told}{more}): kept without a perplexity")
+        log.event("without_model", documents=dict(found))
 
 
 def maps_of(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> decide.Maps:

@@ -15,7 +15,9 @@ from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters import block, registry
 from curate.filters.contamination import GROUP as CONTAMINATION
 from curate.filters.duplicates import choose_bands
+from curate.filters.perplexity import GROUP as PERPLEXITY
 from curate.inputs import Named, find_inputs, open_all
+from curate.language_models import open_models
 from curate.ledger import KnownFile, Ledger
 from curate.measure import BLOCK, DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES, Reading, group_digests
 from curate.progress import Log
@@ -64,12 +66,17 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     inputs = unified_schema(list(files.values()))
     signals, named = columns_named(rules)
     columns = input_columns(recipe, named, excluded, inputs)
+    if recipe.dedup.lines and "url" in inputs.names and "url" not in dict(columns):
+        log.say(f"dedup.lines: column url holds {inputs.field('url').type} and no text: lines count over all documents")
     if near := recipe.dedup.near:
         log.event("bands", curve=str(choose_bands(near.threshold, near.permutations)))
     sizes = (near.permutations, near.shingle) if near else (0, 0)
     sets = prepare(recipe.tier1.decontaminate, ledger.run / MODELS, preview)
     cutting = [sets.sought] if sets.sought and sets.sought.cuts else []
-    reading = Reading(recipe.input.column, recipe.input.id, columns, (*editors, *cutting), *sizes, sets.sought, blocks)
+    models = open_models(recipe.tier1.perplexity) if recipe.tier1.perplexity else ()
+    reading = Reading(
+        recipe.input.column, recipe.input.id, columns, (*editors, *cutting), *sizes, sets.sought, blocks, models
+    )
     _check_urls(blocks, inputs)
     groups = group_digests(groups_needed(recipe, signals, reading), reading)
     counts = [pa.field(found.column, pa.int64()) for found in blocks]
@@ -139,6 +146,10 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> l
     if CONTAMINATION in named and reading.sought is None:
         raise RecipeError("tier1.rules: a signal of group contamination needs tier1.decontaminate")
     named |= {CONTAMINATION} if reading.sought else set()
+    if PERPLEXITY in named and not reading.models:
+        raise RecipeError("tier1.rules: a signal of group perplexity needs tier1.perplexity")
+    if section := recipe.tier1.perplexity:
+        named |= {PERPLEXITY} | ({"language"} if "language" in section.by or reading.by_language else set())
     needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
     needed += [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)
     needed += [BLOCK] * bool(reading.blocks) + [OVERLAPS] * bool(reading.sought)

@@ -18,14 +18,12 @@ from pydantic import (
 )
 
 from curate.errors import RecipeError, did_you_mean
-from curate.fields import PersonalAction, PersonalKind, Share, Size, not_empty, parse_pii
+from curate.fields import PersonalAction, PersonalKind, Share, Size, not_empty, parse_pii, parse_share
 
 # Sections and fields whose type stands but whose work is not built yet: set to anything but this, they are refused.
 NOT_BUILT: dict[str, Any] = {
     "tokenizer": "estimate",
     "teacher": "rules",
-    "tier1.language": None,
-    "tier1.perplexity": None,
     "tier1.length_penalty": None,
     "reference": [],
     "tier2": None,
@@ -122,19 +120,51 @@ class Rule(Section):
         return self
 
 
-class Language(Section):
-    """Languages to keep."""
+MIN_CONFIDENCE = 0.65  # FineWeb's bound (Penedo et al. 2024, section 3.3)
+Confidence = Annotated[float | int, Field(ge=0, le=1)]
 
-    keep: list[str]
-    min_confidence: float = 0.65
+
+class Language(Section):
+    """In which languages documents may be."""
+
+    keep: Annotated[list[str], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] | None = Field(
+        default=None, description="codes of languages to keep, as in en, de, zh; null keeps all"
+    )
+    min_confidence: Confidence | dict[str, Confidence] = Field(
+        default=MIN_CONFIDENCE,
+        description="least confidence of the language; a mapping sets it by language, for others the default holds",
+    )
+
+
+Percentile = Annotated[float | int, Field(ge=0, le=100)]
+
+
+def _rising(band: list[float]) -> list[float]:
+    if band[0] >= band[1]:
+        raise ValueError(f"{band} is no band; the first percentile is below the second, as in [0, 90]")
+    return band
 
 
 class Perplexity(Section):
     """A band of perplexity in percentiles, per stratum."""
 
-    model: str | dict[str, str] = "default"
-    band: tuple[float, float] = (0, 90)
-    by: list[str] = ["language", "length_bucket"]
+    model: str | dict[str, str] = Field(
+        default="default",
+        description="a KenLM model for all documents, a mapping from language to model, or the word default for the "
+        "packaged one for English",
+    )
+    form: Literal["words-1", "plain-1", "ccnet-1"] | None = Field(
+        default=None, description="the form of text that models read, where their files do not tell it"
+    )
+    band: Annotated[list[Percentile], Field(min_length=2, max_length=2), AfterValidator(_rising)] = Field(
+        default=[0, 90], description="lowest and highest percentile of a stratum that are kept"
+    )
+    by: list[Literal["language", "length_bucket"]] = Field(
+        default=["language", "length_bucket"], description="what strata are made of, inside of input.strata"
+    )
+    min_documents: int = Field(
+        default=100, ge=1, description="a stratum with fewer takes the band of the wider one around it"
+    )
 
 
 class LengthPenalty(Section):
@@ -150,7 +180,7 @@ class Decontaminate(Section):
     against: Annotated[list[str], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] = Field(
         description="Parquet and JSONL files, globs and folders with evaluation sets"
     )
-    columns: list[str] | None = Field(
+    columns: Annotated[list[str], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] | None = Field(
         default=None, description="their columns whose text is looked for; null: every column of text"
     )
     ngram: int = Field(default=13, ge=1, le=1000, description="words that a document must have in common with an item")
@@ -195,8 +225,10 @@ class Tier1(Section):
     thresholds: dict[str, float | int | None] = Field(
         default={}, description="other bounds, by reason; null switches a rule off"
     )
-    language: Language | None = None
-    perplexity: Perplexity | None = None
+    language: Language | None = Field(default=None, description="keep documents in some languages; {} has defaults")
+    perplexity: Perplexity | None = Field(
+        default=None, description="drop documents with an unusual perplexity; {} has defaults"
+    )
     length_penalty: LengthPenalty | None = None
     pii: Annotated[Pii, BeforeValidator(parse_pii)] = Pii()
     block: list[Block] = Field(default=[], description="lists of your own: words, regular expressions, sites")
@@ -208,7 +240,7 @@ class Tier1(Section):
 class Near(Section):
     """Near duplicates by MinHash."""
 
-    threshold: float = Field(
+    threshold: Annotated[float, BeforeValidator(parse_share)] = Field(
         default=0.8, gt=0, le=1, description="documents with this share of their shingles in common are duplicates"
     )
     permutations: int = Field(default=128, ge=1, le=4096, description="values of a signature")
@@ -224,7 +256,7 @@ class Lines(Section):
     max_repeats: int = Field(
         default=20, ge=1, description="documents of one domain (of all, without a column url) that may have a line"
     )
-    max_cut: float = Field(
+    max_cut: Annotated[float, BeforeValidator(parse_share)] = Field(
         default=0.8, ge=0, le=1, description="a document that loses a larger share of its bytes is dropped"
     )
 

@@ -113,6 +113,7 @@ def _measure(found: Rehearsal, plan: Plan, ledger: Ledger, sets: Iterable[tuple[
     found.resident = max(0, done.resident - 2 * found.table_bytes)
     for groups in set(sets) - {every}:
         found.measuring[groups] = _measured(plan, ledger.run.parent / "again", groups, engine).seconds
+    ledger.commit()  # so that the maps of decisions can add to it
     for group in every:
         found.files[group] = Files.of(ledger.run, ledger.of(group))
 

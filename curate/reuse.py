@@ -8,13 +8,14 @@ from typing import Any
 import pyarrow as pa
 
 from curate import decide, shards
+from curate.bands import find_bands
 from curate.corpus import Unit
 from curate.earlier import load_earlier
 from curate.edits import apply_edits
 from curate.errors import RecipeError
 from curate.filters import registry
 from curate.filters.duplicates import choose_bands
-from curate.ledger import KnownFile, Ledger, Part
+from curate.ledger import KnownFile, Ledger, Part, is_whole
 from curate.lines import LINE_EDITS, cut_repeated
 from curate.measure import EDITS
 from curate.near import find_near
@@ -49,7 +50,7 @@ class Step:
 def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     """The digest of the decisions: all that they depend on."""
     return digest_of([
-        registry.code_of([decide.decide, find_near, cut_repeated, load_earlier, choose_bands, resolve]),
+        registry.code_of([decide.decide, find_near, find_bands, cut_repeated, load_earlier, choose_bands, resolve]),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],
         [part.sha256 for group, group_digest in plan.groups.items() for part in ledger.of(group, group_digest)],
@@ -81,12 +82,6 @@ def shards_digest(plan: Plan, ledger: Ledger, decisions: str) -> str:
 def edit_parts(plan: Plan, ledger: Ledger) -> list[Part]:
     """The parts with the edits in force: those made before documents were measured, and the lines cut since."""
     return [*(ledger.of(EDITS, plan.groups[EDITS]) if EDITS in plan.groups else []), *ledger.of(LINE_EDITS)]
-
-
-def is_whole(run: Path, part: Part) -> bool:
-    """Whether a part's file is there in its full size; its bytes are for `verify` to check."""
-    path = run / part.path
-    return path.exists() and path.stat().st_size == part.bytes
 
 
 def missing_groups(plan: Plan, ledger: Ledger) -> dict[Unit, tuple[str, ...]]:

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from curate.errors import RecipeError, did_you_mean
 from curate.filters import pii, registry
 from curate.filters.contamination import REASON as CONTAMINATED
-from curate.recipe import Rule, Tier1
+from curate.filters.language import known_languages
+from curate.recipe import MIN_CONFIDENCE, Language, Rule, Tier1
 from curate.sql import first_line, literal, quoted
 
 PERSONAL_DATA = "personal_data"  # the edit that redacts, and the reason for dropping
@@ -69,6 +70,8 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
         ResolvedRule(Rule(reason=entry.reason, when=f"block_{entry.reason} > {entry.max}"), "block")
         for entry in tier1.block
     ]
+    if tier1.language:
+        rules += [ResolvedRule(rule, "language") for rule in _language_rules(tier1.language)]
     seen: set[str] = set()
     for found in rules:
         if found.reason in seen or found.reason in BUILT_IN:
@@ -88,6 +91,28 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
         if reason not in seen:
             raise RecipeError(f"tier1.thresholds: no rule has the reason {reason!r}{did_you_mean(reason, seen)}")
     return [changed for found in rules if (changed := _with_threshold(found, tier1.thresholds)) is not None]
+
+
+def _language_rules(section: Language) -> list[Rule]:
+    """What keeps some languages, and what drops a document whose language is not clear.
+
+    Errors: RecipeError for a language that the model does not know.
+    """
+    given = section.min_confidence
+    bounds, other = (given, MIN_CONFIDENCE) if isinstance(given, dict) else ({}, given)
+    for field, codes in (("keep", section.keep or []), ("min_confidence", bounds)):
+        for code in codes:
+            if code not in known_languages():
+                more = did_you_mean(code, known_languages()) or "; codes are as in en, de, zh"
+                raise RecipeError(f"tier1.language.{field}: the model knows no language {code!r}{more}")
+    clear = Rule(reason="uncertain_language", signal="language_confidence", min=other, source="Penedo et al. 2024, 3.3")
+    if bounds:
+        cases = " ".join(f"WHEN {literal(code)} THEN {bound!r}" for code, bound in bounds.items())
+        clear = Rule(reason=clear.reason, when=f"language_confidence < (CASE language {cases} ELSE {other} END)::FLOAT")
+    if section.keep is None:
+        return [clear]
+    listed = ", ".join(map(literal, section.keep))
+    return [Rule(reason="other_language", when=f"language NOT IN ({listed})"), clear]
 
 
 def _same(a: Rule, b: Rule) -> bool:

@@ -40,6 +40,9 @@ def database_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.Du
     try:
         spool.mkdir(parents=True, exist_ok=True)
         _clear(spool)
+    except OSError as error:
+        raise disk_error(error, str(spool)) from error
+    try:
         with duckdb.connect(spool / "scratch.duckdb") as connection:
             connection.execute(
                 f"SET threads = {threads}; SET temp_directory = {literal(str(spool))}; "
@@ -50,8 +53,6 @@ def database_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.Du
         if "space" not in str(error).lower():
             raise
         raise disk_error(OSError(errno.ENOSPC, "No space left on device"), str(spool)) from error
-    except OSError as error:
-        raise disk_error(error, str(spool)) from error
     finally:
         _clear(spool)
 

@@ -145,12 +145,12 @@ def estimate(connection: duckdb.DuckDBPyConnection, levels: Sequence[Level]) -> 
 
 
 def write_arpa(
-    file: BinaryIO, header: Iterable[str], vocabulary: tuple[Offsets, Bytes], counts: Sequence[int],
+    file: BinaryIO, header: str, vocabulary: tuple[Offsets, Bytes], counts: Sequence[int],
     grams: Iterable[Grams],
 ) -> None:  # fmt: skip
-    """Write a model with `counts` n-grams per order, and lines of a header as comments, which KenLM passes over."""
-    file.write("".join(f"# {line}\n" for line in header).encode())
-    file.write(b"\\data\\\n" + "".join(f"ngram {k}={n}\n" for k, n in enumerate(counts, 1)).encode())
+    """Write a model with `counts` n-grams per order, behind a header of comments, which KenLM passes over."""
+    told = "".join(f"ngram {k}={n}\n" for k, n in enumerate(counts, 1))
+    file.write(f"{header}\\data\\\n{told}".encode())
     pieces = groupby(grams, key=lambda some: some.order)
     order, found = next(pieces, (0, iter(())))
     for k in range(1, len(counts) + 1):

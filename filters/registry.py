@@ -33,6 +33,8 @@ MODULES = (
     "curate.filters.broken",
     "curate.filters.raw",
     "curate.filters.pii",
+    "curate.filters.language",
+    "curate.filters.perplexity",
     "curate.filters.duplicates",
     "curate.filters.c4",
     "curate.filters.refinedweb",
@@ -51,6 +53,8 @@ ON_DEMAND = (
     "broken",
     "raw",
     "pii",
+    "language",
+    "perplexity",
     "hashes",
     "contamination",
 )
@@ -105,7 +109,14 @@ DERIVED = {
         pa.float32(),
         ("raw_n_words", "n_words"),
         "share of the raw text's words that edits took away; null without words",
-    )
+    ),
+    "length_bucket": Derived(
+        "CASE WHEN n_words < 100 THEN '0-99' WHEN n_words < 300 THEN '100-299' WHEN n_words < 1000 THEN '300-999' "
+        "WHEN n_words < 3000 THEN '1000-2999' WHEN n_words >= 3000 THEN '3000-' END",
+        pa.string(),
+        ("n_words",),
+        "how long a document is in words: 0-99, 100-299, 300-999, 1000-2999 or 3000-",
+    ),
 }
 
 

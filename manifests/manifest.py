@@ -9,6 +9,7 @@ import pyarrow as pa
 import curate
 from curate.earlier import Earlier
 from curate.edits import Finder
+from curate.filters.language_model import LanguageModel
 from curate.ledger import Ledger
 from curate.manifests.reading import MANIFEST_VERSION
 from curate.recipe import Recipe
@@ -46,7 +47,7 @@ def stage_counts(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -
 
 def build_manifest(
     recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule],
-    editors: Sequence[Finder], stages: Sequence[Mapping[str, Any]], inputs: pa.Schema,
+    editors: Sequence[Finder], models: Sequence[LanguageModel], stages: Sequence[Mapping[str, Any]], inputs: pa.Schema,
     earlier: Sequence[Earlier], benchmarks: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """Everything of a finished run that does not depend on when and where it ran."""
@@ -72,6 +73,9 @@ def build_manifest(
         ],
         "edits": [{"name": editor.name, "bounds": dict(editor.bounds)} for editor in editors],
         "against": [{"name": run.name, "manifest_sha256": run.manifest} for run in earlier],
+        "models": [
+            {"language": model.language, "form": model.form, "content_xxh3_128": model.content} for model in models
+        ],
         "benchmarks": [dict(one) for one in benchmarks],
         "stages": [dict(stage) for stage in stages],
         "tokenizer": recipe.tokenizer,

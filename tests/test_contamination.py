@@ -1,6 +1,7 @@
 """Evaluation sets in a run: what is found, dropped, cut, told, and measured again."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pyarrow as pa
@@ -309,9 +310,22 @@ def test_chats_are_searched_but_not_cut(tmp_path):
         carry_out(recipe, "tier1.decontaminate.action=cut")
 
 
+def test_accents_as_characters_of_their_own_make_no_difference(tmp_path):
+    item = "Où est le café où Zoé a oublié son résumé à côté du théâtre de la cité?"
+    texts = [*(f"{PROSE} {unicodedata.normalize(form, item)}" for form in ("NFC", "NFD")), PROSE]
+    for k, form in enumerate(("NFC", "NFD")):
+        folder = tmp_path / form
+        folder.mkdir()
+        _, run = run_against(folder, texts, {f"{k}.parquet": [unicodedata.normalize(form, item)]})
+        assert documents(run, "reason") == [("contaminated",), ("contaminated",), (None,)]
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        (["tier1.decontaminate.columns=[]"], "tier1.decontaminate.columns: is empty"),
+        (["tier1.decontaminate.against=[set.parquet, numbers.parquet]", "tier1.decontaminate.columns=[question, nope]"],
+         "tier1.decontaminate.columns: no column 'nope'"),
         (["tier1.decontaminate.against=[]"], "tier1.decontaminate.against: is empty"),
         (["tier1.decontaminate.against=['s3://b/x.parquet']"], "read from local files only; copy it"),
         (["tier1.decontaminate.against=[broken.parquet]"], "broken.parquet: cannot be read: "),

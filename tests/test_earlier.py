@@ -116,3 +116,19 @@ def test_a_run_that_forgot_its_signatures_is_refused(earlier, tmp_path):
     with pytest.raises(CurateError, match=r"dedup.against: \S+ has forgotten its signatures; run it again with"):
         carry_out(recipe)
     carry_out(recipe, "dedup.near=null")
+
+
+@pytest.mark.parametrize("what", ["decisions", "signals/signatures", "signals/hashes", "snapshot.json"])
+def test_a_run_whose_ledger_is_damaged_is_refused(earlier, tmp_path, what):
+    lost = earlier[1] / "ledger" / what
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    recipe, _ = new_run(tmp_path, earlier, [OLD, DROPPED])
+    with pytest.raises(CurateError, match=r"dedup.against: \S+/ledger/\S+: missing or damaged; run old again"):
+        carry_out(recipe)
+
+
+def test_a_folder_that_is_no_run_is_named_with_the_field(tmp_path):
+    write_shard(tmp_path / "in.parquet", [OLD])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in.parquet", dedup={"against": [str(tmp_path / "none")]})
+    with pytest.raises(CurateError, match=r"dedup.against: \S+none: no manifest.json: not a run directory"):
+        carry_out(recipe)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 from itertools import pairwise
 
@@ -250,3 +251,14 @@ def test_json_and_tables_tell_the_same(corpus, tmp_path):
         "run", "input", "sample", "steps", "dropped", "passing", "cpu_seconds", "minutes", "workers", "memory_bytes",
         "disk_bytes", "bands",
     }  # fmt: skip
+
+
+def test_a_recipe_that_reads_texts_again_is_foreseen(tmp_path):
+    draw = random.Random(2)
+    words = [f"word{k}" for k in range(400)]
+    texts = [" ".join([*words[:300], *draw.choices(words, k=25)]) + "\nthe same line" for _ in range(60)]
+    write_shard(tmp_path / "in" / "a.parquet", texts)
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", dedup={"near": {}, "lines": {"max_repeats": 2}})
+    foreseen = foresee(recipe)
+    assert foreseen["sample"]["documents"] == 60
+    assert carry_out(recipe)["documents_out"] < foreseen["passing"]["documents"] == 60

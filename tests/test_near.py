@@ -249,3 +249,14 @@ def test_signatures_may_be_forgotten_and_are_taken_again(tmp_path):
     assert {path.name: path.read_bytes() for path in (run / "data").iterdir()} != kept
     carry_out(recipe)
     assert {path.name: path.read_bytes() for path in (run / "data").iterdir()} == kept
+
+
+@pytest.mark.parametrize("permutations", [16, 32, 64])
+def test_what_few_values_leave_in_doubt_is_verified(tmp_path, permutations):
+    template = VOCABULARY[:200]
+    draw = random.Random(4)
+    texts = [" ".join([*template, *(f"own{k}x{n}" for n in range(30))]) for k in range(200)]
+    draw.shuffle(texts)
+    assert similarity(texts[0], texts[1]) == pytest.approx(0.767, abs=0.01)
+    _, run = run_over(tmp_path, texts, permutations=permutations)
+    assert documents(run, "1", "NOT kept") == []

@@ -16,7 +16,9 @@ from curate.starter import look_around, write_recipe
 
 def opened(text):
     """A recipe with the sections that are off taken out of their comments."""
-    return re.sub(r"^  # (near:|lines:|decontaminate:|  \w+: )", r"  \1", text, flags=re.MULTILINE)
+    return re.sub(
+        r"^  # (near:|lines:|decontaminate:|language:|perplexity:|  \w+: )", r"  \1", text, flags=re.MULTILINE
+    )
 
 
 def test_the_written_recipe_runs_on_the_sample(tmp_path, monkeypatch):

@@ -11,13 +11,16 @@
                 CASE WHEN len(input_reasons) > 0 THEN 'input'
                      WHEN len(rule_reasons) > 0 THEN 'rules'
                      WHEN duplicate_stage IS NOT NULL THEN duplicate_stage
+                     WHEN band_reason IS NOT NULL THEN 'bands'
                      WHEN cut_share > 1::FLOAT OR trimmed_tokens = 0 THEN 'lines' END AS stage,
                 CASE WHEN len(input_reasons) > 0 THEN input_reasons
                      WHEN len(rule_reasons) > 0 THEN rule_reasons
                      WHEN duplicate_reason IS NOT NULL THEN [duplicate_reason]
+                     WHEN band_reason IS NOT NULL THEN [band_reason]
                      WHEN cut_share > 1::FLOAT OR trimmed_tokens = 0 THEN ['too_much_boilerplate']
                      ELSE [] END AS reasons
-            FROM judged LEFT JOIN duplicates USING (file_no, row) LEFT JOIN trimmed USING (file_no, row)
+            FROM judged LEFT JOIN duplicates USING (file_no, row) LEFT JOIN banded USING (file_no, row)
+                LEFT JOIN trimmed USING (file_no, row)
             WHERE position BETWEEN 3 AND 7
         )
         ORDER BY position, row

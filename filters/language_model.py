@@ -1,0 +1,153 @@
+"""N-gram language models in KenLM's formats: what they are, and what they say of texts.
+
+A model is an ARPA file (plain or .gz) or a binary one of KenLM. What it says is only true of text in the form that it
+was trained on, so the form is part of the model: `curate lm train` writes it into the file.
+"""
+
+import gzip
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate.errors import RecipeError
+from curate.filters.forms import lines_in_form
+from curate.kernels.lm_words import lm_lines
+from curate.kernels.priors import Vocabulary, count_priors, vocabulary_of
+
+LIBRARIES = ("ufal.kenlm",)
+BINARY = b"mmap lm http://kheafield.com/code"
+UNKNOWN = "<unk>"
+MARKS = (UNKNOWN, "<s>", "</s>")
+
+Logs = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A model of which only the content counts, and not where it lies."""
+
+    path: str = field(repr=False)
+    content: str  # hash of its bytes
+    form: str  # of the text that it reads
+    language: str | None  # of the documents that it is for; None: all
+
+
+class Scores(NamedTuple):
+    """What a model says of texts, an entry each."""
+
+    logs: Logs  # log10 of the probability of the text: of all its lines, with their ends
+    lines: Counts
+    tokens: Counts
+    unknown: Counts  # tokens that the model does not know
+    priors: Logs  # sum of the log10 of the unigram probability of the tokens that it knows
+    squares: Logs  # sum of the squares of these
+
+
+def scores(texts: pa.Array, model: LanguageModel) -> Scores:
+    """What a model says of each text; null counts as empty."""
+    score, vocabulary = _opened(model.path)
+    lines, owners = lines_in_form(texts, model.form, model.path)
+    of_lines = np.fromiter(map(score, lines.cast(pa.large_binary()).to_pylist()), np.float64, len(lines))
+    count = np.bincount(owners.to_numpy(), minlength=len(texts))
+    logs = np.bincount(owners.to_numpy(), of_lines, len(texts)).astype(np.float64)
+    priors = count_priors(lines, owners, len(texts), vocabulary)
+    return Scores(logs, count, priors.tokens, priors.unknown, priors.sums, priors.squares)
+
+
+def warm(texts: pa.Array) -> None:
+    """Compile the kernels, as far as no model is needed."""
+    found = lm_lines(texts)
+    count_priors(
+        found.lines, found.owners, len(texts), vocabulary_of(pa.array(["warm"], pa.large_string()), np.zeros(1))
+    )
+
+
+@cache
+def _opened(path: str) -> tuple[Any, Vocabulary]:
+    """The function that scores a line, and the model's vocabulary.
+
+    A binary model is mapped into memory as it is read, and all processes share it; an ARPA file takes its size in each.
+    """
+    import kenlm
+
+    config = kenlm.Config()
+    config.load_method = kenlm.LoadMethod.LAZY
+    config.show_progress = False
+    config.arpa_complain = kenlm.ARPALoadComplain.NONE
+    model = kenlm.Model(path, config)
+    words = pa.array([word for word in vocabulary_words(path) if word not in MARKS], pa.large_string())
+    alone = np.array([model.score(word, bos=False, eos=False) for word in words.to_pylist()])
+    return model.score, vocabulary_of(words, alone)
+
+
+def check(path: str, where: str) -> None:
+    """Open a model, so that one that cannot be read is told of before any text is.
+
+    Errors: RecipeError.
+    """
+    try:
+        _opened(path)
+    except (OSError, RuntimeError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise RecipeError(f"{where}: {path}: not a model that KenLM reads: {problem}") from None
+
+
+def form_of(path: str) -> str | None:
+    """The form that a model's file tells: `# form: words-1` before an ARPA's data, or the same in `FILE.txt`."""
+    with _reader(path) as file:
+        if file.read(len(BINARY)) != BINARY:
+            file.seek(0)
+            return _form_in(file)
+    beside = Path(f"{path}.txt")
+    return _form_in(iter(beside.read_bytes().splitlines(keepends=True))) if beside.exists() else None
+
+
+def _form_in(lines: Any) -> str | None:  # noqa: ANN401 - a binary file or an iterator
+    for line in lines:
+        if line.strip() and not line.startswith(b"#"):
+            return None
+        name, _, value = line[1:].decode(errors="replace").partition(":")
+        if name.strip() == "form":
+            return str(value.strip())
+    return None
+
+
+def vocabulary_words(path: str) -> Iterator[str]:
+    """The words of a model, those that mark unknown words and the ends of lines too.
+
+    Errors: ValueError for a binary file that was written without its words.
+    """
+    with _reader(path) as file:
+        if file.read(len(BINARY)) == BINARY:
+            yield from _words_of_binary(Path(path))
+            return
+        file.seek(0)
+        inside = False
+        for line in file:
+            if line.startswith(b"\\"):
+                if inside:
+                    return
+                inside = line.startswith(b"\\1-grams:")
+            elif inside and line.strip():
+                yield line.split(b"\t")[1].strip().decode()
+
+
+def _words_of_binary(path: Path) -> Iterator[str]:
+    """KenLM puts the words behind everything else, in the order of their numbers, of which `<unk>` has 0."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data.rfind(UNKNOWN.encode() + b"\0")
+        if start < 0:
+            raise ValueError("it holds no words; build_binary writes them unless told otherwise")
+        yield from data[start:].rstrip(b"\0").decode().split("\0")
+
+
+def _reader(path: str) -> Any:  # noqa: ANN401
+    return gzip.open(path, "rb") if path.endswith(".gz") else Path(path).open("rb")
