@@ -6,14 +6,17 @@ from pathlib import Path
 
 from xxhash import xxh3_128
 
+import curate.models
 from curate.errors import RecipeError, did_you_mean
 from curate.filters.forms import pieces_beside
 from curate.filters.language import known_languages
 from curate.filters.language_model import LanguageModel, check, form_of
+from curate.filters.packed_model import unpacked
 from curate.recipe import Perplexity
 
 FIELD = "tier1.perplexity.model"
 DEFAULT = "default"
+PACKAGED = Path(curate.models.__path__[0]) / "english.parquet"
 READ_BYTES = 1 << 20
 
 
@@ -42,7 +45,7 @@ def _named(section: Perplexity) -> Iterator[tuple[str | None, str]]:
 
 
 def _opened(section: Perplexity, language: str | None, name: str) -> LanguageModel:
-    path = Path(name).expanduser().absolute()
+    path = unpacked(PACKAGED) if name == DEFAULT else Path(name).expanduser().absolute()
     if not path.is_file():
         raise RecipeError(f"{FIELD}: {name}: {'a folder; name its file' if path.is_dir() else 'no such file'}")
     content = xxh3_128()

@@ -5,10 +5,13 @@ was trained on, so the form is part of the model: `curate lm train` writes it in
 """
 
 import gzip
+import json
 import mmap
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,22 +104,16 @@ def check(path: str, where: str) -> None:
 
 
 def form_of(path: str) -> str | None:
-    """The form that a model's file tells: `# form: words-1` before an ARPA's data, or the same in `FILE.txt`."""
+    """The form that a model tells: in the comments of an ARPA file, or in FILE.json beside a binary one."""
     with _reader(path) as file:
         if file.read(len(BINARY)) != BINARY:
             file.seek(0)
-            return _form_in(file)
-    beside = Path(f"{path}.txt")
-    return _form_in(iter(beside.read_bytes().splitlines(keepends=True))) if beside.exists() else None
-
-
-def _form_in(lines: Any) -> str | None:  # noqa: ANN401 - a binary file or an iterator
-    for line in lines:
-        if line.strip() and not line.startswith(b"#"):
-            return None
-        name, _, value = line[1:].decode(errors="replace").partition(":")
-        if name.strip() == "form":
-            return str(value.strip())
+            heads = takewhile(lambda line: line.startswith(b"#") or not line.strip(), file)
+            facts = dict(line[1:].decode(errors="replace").strip().partition(": ")[::2] for line in heads)
+            return facts.get("form")
+    with suppress(OSError, ValueError):
+        told: str | None = json.loads(Path(f"{path}.json").read_text("utf-8")).get("form")
+        return told
     return None
 
 

@@ -1,0 +1,1 @@
+"""The packaged language model for English, and the script that made it."""
