@@ -274,7 +274,9 @@ def lm() -> None:
     "--output", type=click.Path(path_type=Path), required=True, help="The model: a new .arpa or .binary file."
 )
 @click.option("--order", type=click.IntRange(2, 6), default=5, show_default=True, help="Words of the longest n-grams.")
-@click.option("--prune", metavar="N,N,...", help="Leave out n-grams that stand there up to N times, by order; 0,0,1.")
+@click.option(
+    "--prune", metavar="N,N,...", help="Leave out n-grams that stand there up to N times, by order; default: 0,0,1,1,1."
+)
 @click.option("--form", type=click.Choice(["words"]), default="words", show_default=True, help="What is a token.")
 @click.option("--text", default="text", show_default=True, help="The column that holds the texts.")
 @click.option("--memory", default="4GB", show_default=True, help="What it may take; the rest goes to the disk.")

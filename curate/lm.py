@@ -1,11 +1,9 @@
 """`curate lm`: language models trained on inputs, beside the runs that use them."""
 
 import io
-import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import curate
 from curate.corpus import is_text, read_rows
 from curate.errors import CurateError, InputError, WorkerError, disk_error
 from curate.fields import parse_size
-from curate.files import ASIDE, committed, write_json
+from curate.files import ASIDE, committed
 from curate.filters.kenlm_binary import write_binary
 from curate.filters.ngram_lm import FALLBACK, Level, count, estimate, estimate_levels, write_arpa
 from curate.inputs import JSON_LINES, local_files
@@ -29,8 +27,8 @@ from curate.tables import database_in
 
 ARPA, BINARY = ".arpa", ".binary"
 FORMS = {"words": FORM}
-LEAST_MEMORY = 500_000_000
-OWN_MEMORY = 300_000_000  # Python's, the vocabulary's and the texts' in work; the rest is DuckDB's
+LEAST_MEMORY = 1_000_000_000
+OWN_MEMORY = 450_000_000  # Python's, the vocabulary's and the texts' in work; the rest is DuckDB's
 DUCKDB_SHARE = 0.7  # of the rest, since DuckDB does not count all that it holds
 
 
@@ -89,7 +87,7 @@ def parse_memory(given: str) -> int:
         raise CurateError(f"--memory: {error}") from None
     assert isinstance(size, int)
     if size < LEAST_MEMORY:
-        raise CurateError(f"--memory: {given} is too little; at least {LEAST_MEMORY // 1_000_000}MB are needed")
+        raise CurateError(f"--memory: {given} is too little; at least {LEAST_MEMORY // 1_000_000_000}GB is needed")
     return size
 
 
@@ -113,8 +111,12 @@ def train(training: Training) -> Trained:
         ):
             connection.execute("SET preserve_insertion_order = false")
             return _train(training, files, connection, log)
-    except duckdb.OutOfMemoryException as error:
-        raise WorkerError(f"--memory: too little for this much text ({one_line(error)}); give more") from None
+    except (RuntimeError, duckdb.InterruptException) as error:  # what DuckDB makes of Ctrl-C
+        if "interrupt" not in str(error).lower():
+            raise
+        raise KeyboardInterrupt from error
+    except duckdb.OutOfMemoryException:
+        raise WorkerError(f"--memory: {training.memory / 1e9:.1f}GB is too little for this much text") from None
     except OSError as error:
         raise disk_error(error, str(output)) from error
 
@@ -131,29 +133,26 @@ def _train(training: Training, files: list[Path], connection: duckdb.DuckDBPyCon
             "are taken; more text makes a better model"
         )
     trained = Trained(tuple(levels), counted.lines, counted.tokens)
-    told = facts(training, trained)
+    header = _facts(training, trained)
     log.say(f"estimating {sum(level.kept for level in levels):,} n-grams")
     vocabulary, kept = counted.vocabulary.words(), [level.kept for level in levels]
-    grams = estimate(connection, levels, training.prune)
+    grams = estimate(connection, levels)
     if training.output.suffix == BINARY:
-        _beside(training.output).unlink(missing_ok=True)  # rather none than those of another model
+        beside = training.output.with_name(f"{training.output.name}.txt")
+        beside.unlink(missing_ok=True)  # rather none than that of another model
         with committed(training.output) as aside:
             write_binary(aside, vocabulary, kept, grams)
-        write_json(_beside(training.output), told)
+        with committed(beside) as aside:
+            aside.write_text(header, "utf-8")
     else:
         with committed(training.output) as aside, aside.open("wb") as file:
-            write_arpa(file, (f"{name}: {value}" for name, value in told.items()), vocabulary, kept, grams)
+            write_arpa(file, header, vocabulary, kept, grams)
     return trained
 
 
-def _beside(output: Path) -> Path:
-    """Where the facts of a binary model are written, which has no place for them."""
-    return output.with_name(f"{output.name}.json")
-
-
-def facts(training: Training, trained: Trained) -> dict[str, str]:
-    """What a model's file tells of it: nothing that differs between equal trainings."""
-    return {
+def _facts(training: Training, trained: Trained) -> str:
+    """What a model tells of itself, as comments of an ARPA file: nothing that differs between equal trainings."""
+    told = {
         "made by": f"curate {curate.__version__}",
         "form": FORMS[training.form],
         "order": str(training.order),
@@ -162,25 +161,7 @@ def facts(training: Training, trained: Trained) -> dict[str, str]:
         "tokens": str(trained.tokens),
         "smoothing": "modified Kneser-Ney, interpolated",
     }
-
-
-def facts_of(path: Path) -> Mapping[str, str]:
-    r"""What a model tells of itself; nothing in a file of another maker.
-
-    It stands in the comments of an ARPA file, before \data\, and in a file of its own beside a binary one.
-    """
-    found: dict[str, str] = {}
-    if path.suffix == BINARY:
-        with suppress(OSError):
-            found = json.loads(_beside(path).read_text("utf-8"))
-        return found
-    with path.open("rb") as file:
-        for line in file:
-            if not line.startswith(b"#"):
-                break
-            name, _, value = line[1:].decode(errors="replace").strip().partition(": ")
-            found[name] = value
-    return found
+    return "".join(f"# {name}: {value}\n" for name, value in told.items())
 
 
 def _files(inputs: tuple[str, ...]) -> list[Path]:

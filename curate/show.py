@@ -1,4 +1,4 @@
-"""What `plan` and `gc` print."""
+"""What `plan`, `gc` and `lm train` print."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

@@ -15,6 +15,7 @@ n-gram of one word less is a prefix:
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import BinaryIO, NamedTuple
 
 import duckdb
@@ -24,7 +25,6 @@ from curate.kernels.arrow import Bytes, Offsets
 from curate.kernels.lm_ngrams import Numbers, Reals, Vocabulary, arpa_lines, ngram_columns
 from curate.kernels.lm_words import lm_lines
 
-MAX_ORDER = 6  # that KenLM's module is compiled for
 FALLBACK = (0.5, 1.0, 1.5)  # discounts where the data has none, as of lmplz --discount_fallback
 WRITE_ROWS = 1 << 18
 
@@ -34,46 +34,31 @@ class Level:
     """What a model knows of the n-grams of one order."""
 
     order: int
+    bound: int  # for pruning: n-grams that stand in the text no more often are left out; it never falls with the order
     seen: int
-    kept: int  # those more frequent than the bound for pruning
+    kept: int
     discounts: tuple[float, float, float]  # of what counts 1, 2, and 3 or more
     fallback: bool  # whether these are FALLBACK because too few n-grams count 1, 2, 3 or 4
 
 
-@dataclass(frozen=True)
+@dataclass
 class Counted:
-    """What was read."""
+    """What was read so far."""
 
     vocabulary: Vocabulary
-    lines: int
-    tokens: int
+    lines: int = 0
+    tokens: int = 0
 
 
 def count(connection: duckdb.DuckDBPyConnection, texts: Iterable[pa.Array], order: int) -> Counted:
     """Tables `counts_1` to `counts_<order>` over the lines of all texts; there may be none."""
-    vocabulary = Vocabulary()
-    lines = tokens = 0
-    names = _words(order)
-    schema = pa.schema([(name, pa.int32()) for name in names])
+    counted = Counted(Vocabulary())
     failed: list[BaseException] = []
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        nonlocal lines, tokens
-        try:
-            for some in texts:
-                found = lm_lines(some).lines
-                numbers = vocabulary.number(found)
-                lines += len(found)
-                tokens += len(numbers) - 2 * len(found)
-                yield pa.record_batch(ngram_columns(numbers, order), schema=schema)
-        except BaseException as error:  # which DuckDB would wrap
-            failed.append(error)
-            raise
-
-    connection.register("found", pa.RecordBatchReader.from_batches(schema, batches()))
-    columns = ", ".join(names)
+    schema = pa.schema([(name, pa.int32()) for name in _words(order)])
+    reader = pa.RecordBatchReader.from_batches(schema, _ngrams(texts, schema, counted, failed))
+    columns = ", ".join(_words(order))
     try:
-        connection.execute(
+        connection.register("found", reader).execute(
             f"CREATE TABLE counts_{order} AS SELECT {columns}, count(*)::UINTEGER AS raw FROM found GROUP BY {columns}"
         )
     except Exception:
@@ -82,7 +67,23 @@ def count(connection: duckdb.DuckDBPyConnection, texts: Iterable[pa.Array], orde
         raise
     connection.unregister("found")
     _count_shorter(connection, order)
-    return Counted(vocabulary, lines, tokens)
+    return counted
+
+
+def _ngrams(
+    texts: Iterable[pa.Array], schema: pa.Schema, counted: Counted, failed: list[BaseException]
+) -> Iterator[pa.RecordBatch]:
+    """The n-grams of all lines, one batch a piece of text; what goes wrong is put aside, because DuckDB wraps it."""
+    try:
+        for some in texts:
+            lines = lm_lines(some).lines
+            numbers = counted.vocabulary.number(lines)
+            counted.lines += len(lines)
+            counted.tokens += len(numbers) - 2 * len(lines)
+            yield pa.record_batch(ngram_columns(numbers, len(schema)), schema=schema)
+    except BaseException as error:
+        failed.append(error)
+        raise
 
 
 def _count_shorter(connection: duckdb.DuckDBPyConnection, order: int) -> None:
@@ -101,8 +102,8 @@ def _count_shorter(connection: duckdb.DuckDBPyConnection, order: int) -> None:
         connection.execute(f"CREATE VIEW all_{k} AS FROM counts_{k} WHERE c{k} > 0")
 
 
-def estimate_levels(connection: duckdb.DuckDBPyConnection, prune: tuple[int, ...]) -> list[Level]:
-    """Numbers of n-grams and discounts per order. `prune[k]` is the bound for order k + 1, never less than before."""
+def estimate_levels(connection: duckdb.DuckDBPyConnection, prune: Sequence[int]) -> list[Level]:
+    """Numbers of n-grams and discounts per order, with a bound for pruning each."""
     levels = []
     for k, bound in enumerate(prune, 1):
         counts = ", ".join(f"count(*) FILTER (adjusted = {n})" for n in (1, 2, 3, 4))
@@ -110,7 +111,7 @@ def estimate_levels(connection: duckdb.DuckDBPyConnection, prune: tuple[int, ...
         assert row is not None
         found = discounts_of(row[2:])
         extra = 2 if k == 1 else 0  # <unk> and <s>
-        levels.append(Level(k, row[0] + extra, row[1] + extra, found or FALLBACK, found is None))
+        levels.append(Level(k, bound, row[0] + extra, row[1] + extra, found or FALLBACK, found is None))
     return levels
 
 
@@ -132,30 +133,32 @@ class Grams(NamedTuple):
     log_backoff: Reals | None  # None for the highest order
 
 
-def estimate(connection: duckdb.DuckDBPyConnection, levels: Sequence[Level], prune: tuple[int, ...]) -> Iterator[Grams]:
+def estimate(connection: duckdb.DuckDBPyConnection, levels: Sequence[Level]) -> Iterator[Grams]:
     """The n-grams of a model, order by order; counts that are no longer needed are dropped on the way."""
     for k, level in enumerate(levels, 1):
-        _estimate_level(connection, level, prune)
+        _estimate_level(connection, level)
         if k < len(levels):
-            _find_contexts(connection, levels[k], prune)
+            _find_contexts(connection, levels[k], level)
         for batch in _grams(connection, k, len(levels)):
             columns = [column.to_numpy() for column in batch.columns]
             yield Grams(k, columns[:k], columns[k], columns[k + 1] if k < len(levels) else None)
 
 
 def write_arpa(
-    file: BinaryIO, header: Iterable[str], vocabulary: tuple[Offsets, Bytes], counts: Sequence[int],
+    file: BinaryIO, header: str, vocabulary: tuple[Offsets, Bytes], counts: Sequence[int],
     grams: Iterable[Grams],
 ) -> None:  # fmt: skip
-    """Write a model with `counts` n-grams per order, and lines of a header as comments, which KenLM passes over."""
-    file.write("".join(f"# {line}\n" for line in header).encode())
-    file.write(b"\\data\\\n" + "".join(f"ngram {k}={n}\n" for k, n in enumerate(counts, 1)).encode())
-    written = 0
-    for some in grams:
-        if some.order > written:
-            written = some.order
-            file.write(f"\n\\{written}-grams:\n".encode())
-        file.write(arpa_lines(vocabulary, some.columns, some.log_p, some.log_backoff).data)
+    """Write a model with `counts` n-grams per order, behind a header of comments, which KenLM passes over."""
+    told = "".join(f"ngram {k}={n}\n" for k, n in enumerate(counts, 1))
+    file.write(f"{header}\\data\\\n{told}".encode())
+    pieces = groupby(grams, key=lambda some: some.order)
+    order, found = next(pieces, (0, iter(())))
+    for k in range(1, len(counts) + 1):
+        file.write(f"\n\\{k}-grams:\n".encode())
+        if k == order:  # of others none were kept
+            for some in found:
+                file.write(arpa_lines(vocabulary, some.columns, some.log_p, some.log_backoff).data)
+            order, found = next(pieces, (0, iter(())))
     file.write(b"\n\\end\\\n")
 
 
@@ -169,32 +172,32 @@ def _discount(level: Level) -> str:
     return f"CASE adjusted WHEN 1 THEN {one} WHEN 2 THEN {two} ELSE {more} END"
 
 
-def _sums(level: Level, bound: int) -> str:
+def _sums(level: Level) -> str:
     """SQL of the total of some adjusted counts, and the share of it that their discounts and what is pruned leave."""
-    kept = [f"count(*) FILTER (raw > {bound} AND adjusted {which})" for which in ("= 1", "= 2", "> 2")]
+    kept = [f"count(*) FILTER (raw > {level.bound} AND adjusted {which})" for which in ("= 1", "= 2", "> 2")]
     taken = " + ".join(f"{amount:.17e} * {n}" for amount, n in zip(level.discounts, kept, strict=True))
-    pruned = f"coalesce(sum(adjusted) FILTER (raw <= {bound}), 0)::DOUBLE"
+    pruned = f"coalesce(sum(adjusted) FILTER (raw <= {level.bound}), 0)::DOUBLE"
     return f"sum(adjusted)::DOUBLE AS total, ({taken} + {pruned}) / sum(adjusted)::DOUBLE AS gamma"
 
 
-def _find_contexts(connection: duckdb.DuckDBPyConnection, level: Level, prune: tuple[int, ...]) -> None:
+def _find_contexts(connection: duckdb.DuckDBPyConnection, level: Level, shorter: Level) -> None:
     """Table `contexts_k` of the contexts that are kept n-grams of one word less."""
     k = level.order
     names = [f"c{j + 1} AS c{j}" for j in range(1, k)]
     connection.execute(
-        f"""CREATE TABLE contexts_{k} AS SELECT {", ".join(names)}, {_sums(level, prune[k - 1])}
-        FROM all_{k} GROUP BY {", ".join(_words(k - 1, first=2))} HAVING sum(raw) > {prune[k - 2]}"""
+        f"""CREATE TABLE contexts_{k} AS SELECT {", ".join(names)}, {_sums(level)}
+        FROM all_{k} GROUP BY {", ".join(_words(k - 1, first=2))} HAVING sum(raw) > {shorter.bound}"""
     )
 
 
-def _estimate_level(connection: duckdb.DuckDBPyConnection, level: Level, prune: tuple[int, ...]) -> None:
+def _estimate_level(connection: duckdb.DuckDBPyConnection, level: Level) -> None:
     """Table `grams_k` from those of one word less, and drop what is needed no more."""
     k = level.order
     share = f"(adjusted - {_discount(level)}) / total"
     if k == 1:
         connection.execute(
             f"""CREATE TABLE grams_1 AS
-            WITH sums AS (SELECT {_sums(level, prune[0])} FROM all_1)
+            WITH sums AS (SELECT {_sums(level)} FROM all_1)
             SELECT c1, {share} + gamma / {level.seen - 1} AS p FROM all_1, sums
             UNION ALL SELECT 0, gamma / {level.seen - 1} FROM sums
             UNION ALL SELECT 1, 1"""
@@ -205,7 +208,7 @@ def _estimate_level(connection: duckdb.DuckDBPyConnection, level: Level, prune: 
     connection.execute(
         f"""CREATE TABLE grams_{k} AS SELECT {", ".join(_words(k, "n."))}, {share} + gamma * g.p AS p
         FROM all_{k} n JOIN contexts_{k} x ON {behind} JOIN grams_{k - 1} g ON {shorter}
-        WHERE raw > {prune[k - 1]}"""
+        WHERE raw > {level.bound}"""
     )
     connection.execute(f"DROP TABLE grams_{k - 1}; DROP TABLE contexts_{k}; DROP VIEW all_{k}; DROP TABLE counts_{k}")
 

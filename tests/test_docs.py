@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pyarrow as pa
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from curate.errors import CurateError
 from curate.fields import parse_size
 from curate.filters import registry
 from curate.inspect import connect
+from curate.kernels.lm_words import lm_lines
 from curate.recipe import NOT_BUILT, Block, Recipe, Rule, Source, parse_recipe
 from curate.rules import BUILT_IN, edits_of_set, named_set, resolve
 
@@ -97,14 +99,22 @@ WORKING = [(place, field) for place, field, section in fields_of(Recipe) if not 
 WITHOUT_EFFECT = {"reference"}  # the docs say so in a sentence
 
 
+def commands_in(group, path=""):
+    """Names of all commands, those of groups within it with the groups' names before them."""
+    for name, found in group.commands.items():
+        yield from commands_in(found, f"{path}{name} ") if isinstance(found, click.Group) else [path + name]
+
+
 def test_every_command_stands_in_the_docs():
     pages = "\n".join(page.read_text("utf-8") for page in PAGES)
-    assert [name for name in cli.main.commands if not re.search(rf"\bcurate {name}\b", pages)] == []
+    assert [name for name in commands_in(cli.main) if not re.search(rf"\bcurate {name}\b", pages)] == []
 
 
 @pytest.mark.parametrize("arguments", shell_commands(), ids=" ".join)
 def test_every_command_line_in_the_docs_has_a_command_and_options_that_exist(arguments):
-    known = cli.main.commands[arguments[0]]
+    known, *rest = cli.main, *arguments
+    while isinstance(known, click.Group):
+        known = known.commands[rest.pop(0)]
     options = {option for parameter in known.params for option in parameter.opts}
     assert {argument for argument in arguments[1:] if argument.startswith("--")} <= options
 
@@ -130,6 +140,13 @@ def test_a_text_has_as_many_words_as_the_docs_say():
     examples = {text: int(row[1]) for text, row in table_rows(section).items() if row[1].isdigit()}
     assert len(examples) >= 10
     assert kernels.count_words(pa.array(list(examples)))["words"].to_pylist() == list(examples.values())
+
+
+def test_a_text_becomes_the_line_of_tokens_that_the_docs_say():
+    section = text_of("language-models.md").split("## What is a token")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(.*)` \| `(.*)` \|$", section, re.MULTILINE)
+    assert len(rows) >= 5
+    assert lm_lines(pa.array([text for text, _ in rows])).lines.to_pylist() == [line for _, line in rows]
 
 
 def test_a_text_has_as_many_pieces_as_the_docs_say():

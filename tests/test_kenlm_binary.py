@@ -1,6 +1,5 @@
 """Models in KenLM's binary format: the bytes of build_binary, and the scores of the same model as an ARPA file."""
 
-import json
 import random
 from pathlib import Path
 
@@ -13,10 +12,10 @@ from test_lm import GOLDEN, trained, write_lines
 from test_repetition import SAMPLE as TEXTS
 
 from curate.filters.kenlm_binary import write_binary
+from curate.filters.language_model import form_of, vocabulary_words
 from curate.filters.ngram_lm import Grams
 from curate.kernels.lm_ngrams import Vocabulary
 from curate.kernels.lm_words import lm_lines
-from curate.lm import facts_of
 
 
 def model_of(arpa):
@@ -60,7 +59,7 @@ def test_a_binary_file_has_the_bytes_that_build_binary_makes_of_the_arpa_file(tm
     assert (tmp_path / "a.binary").read_bytes() == (GOLDEN / f"{name}.binary").read_bytes()
 
 
-@pytest.mark.parametrize(("order", "prune"), [(2, "0"), (3, "0"), (5, "0,0,1"), (6, "0")])
+@pytest.mark.parametrize(("order", "prune"), [(2, "0"), (3, "0"), (3, "0,9999"), (5, "0,0,1"), (6, "0")])
 def test_scores_are_those_of_the_arpa_file_to_the_last_bit(tmp_path, order, prune):
     texts = pa.array(TEXTS[::7])
     source = write_lines(tmp_path / "a.jsonl", texts.to_pylist())
@@ -76,5 +75,14 @@ def test_a_binary_model_has_its_facts_beside_it_and_the_same_bytes_whatever_the_
     again = trained(SAMPLE, tmp_path / "b.binary", 4, threads=4)
     assert first.read_bytes() == again.read_bytes()
     arpa = trained(SAMPLE, tmp_path / "a.arpa", 4)
-    assert facts_of(first) == facts_of(arpa) == json.loads(Path(f"{first}.json").read_text())
-    assert facts_of(tmp_path / "none.binary") == {}
+    comments = "".join(f"{line}\n" for line in arpa.read_text("utf-8").splitlines() if line.startswith("#"))
+    assert Path(f"{first}.txt").read_text("utf-8") == comments
+    assert form_of(str(first)) == form_of(str(arpa)) == "words-1"
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+@pytest.mark.parametrize("count", range(1, 8))
+def test_words_are_read_from_a_binary_file_whatever_stands_before_them(tmp_path, order, count):
+    lines = [" ".join(f"w{k}" for k in range(n)) for n in range(1, count + 1)]
+    model = trained(write_lines(tmp_path / "a.jsonl", lines), tmp_path / "a.binary", order, "0")
+    assert list(vocabulary_words(str(model)))[:4] == ["<unk>", "<s>", "</s>", "w0"]

@@ -1,7 +1,9 @@
-"""The transcripts of docs/plan.md and of `curate gc` in docs/ledger.md are what a user sees."""
+"""The transcripts of three pages of the docs are what a user sees."""
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from conftest import SAMPLE, command
@@ -23,10 +25,14 @@ def shown(text):
     return [re.sub(r" [\d.,]+( [kM]?B)?$", " N", line) for line in lines]
 
 
-def test_the_transcripts_are_what_is_printed(tmp_path):
-    (tmp_path / "data").mkdir()
+def copy_sample(folder):
+    folder.mkdir()
     for path in SAMPLE.glob("*.parquet"):
-        (tmp_path / "data" / path.name).write_bytes(path.read_bytes())
+        (folder / path.name).write_bytes(path.read_bytes())
+
+
+def test_the_transcripts_are_what_is_printed(tmp_path):
+    copy_sample(tmp_path / "data")
     told = steps("plan.md")
     assert [arguments[0] for arguments, _ in told] == ["init", "plan", "run", "plan"]
     for arguments, printed in told:
@@ -40,3 +46,15 @@ def test_the_transcripts_are_what_is_printed(tmp_path):
     assert [arguments[0] for arguments, _ in told] == ["gc", "gc"]
     for arguments, printed in told:
         assert shown(command(*arguments, cwd=tmp_path).stdout) == shown(printed)
+
+
+def test_a_model_is_trained_and_used_as_the_docs_show(tmp_path):
+    copy_sample(tmp_path / "data")
+    [(arguments, printed)] = steps("language-models.md")
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert shown(done.stdout) == shown(printed)
+    page = (DOCS / "language-models.md").read_text("utf-8")
+    [(code, output)] = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == output
