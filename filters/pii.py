@@ -84,6 +84,7 @@ NUMBER = rb"(\d{1,12}(?:,\d{3})*(?:[.,]\d+)?)"
 ENDS = rb"(?!\w|[-.,/:]\d|\xe2\x80[\x90-\x93]\d)"
 BEFORE = re.compile(rb"(?:%b%b%b)?%b%b%b\Z" % (BEGINS, NUMBER, SPACE, BEGINS, NUMBER, SPACE))
 BEHIND = re.compile(rb"%b%b%b(?:%b%b%b)?" % (SPACE, NUMBER, ENDS, SPACE, NUMBER, ENDS))
+YEAR = re.compile(rb"%b20" % SPACE)
 SPACED = re.compile(r"[\d\s]+")
 VERSION = re.compile(
     rb"(?<![a-z])(?:versions?|ver|releases?|revisions?|rev|builds?|firmware|sections?|chapters?|clauses?|paragraphs?"
@@ -268,9 +269,7 @@ def _card_in_row(value: str, before: Bytes, behind: Bytes) -> bool:
     one_behind, two_behind = _behind(behind)
     if one_before >= LONG or two_before:
         return True
-    year = (
-        one_behind == 4 and behind.tobytes().lstrip(b" \xc2\xa0\xe2\x80\xaf").startswith(b"20") and two_behind <= LONG
-    )
+    year = one_behind == 4 and YEAR.match(behind.tobytes()) is not None and two_behind <= LONG
     return one_behind >= LONG and not year and not (one_behind == LONG and not two_behind)
 
 

@@ -408,6 +408,16 @@ def test_kinds_and_reserved_examples_are_for_the_recipe_to_choose(tmp_path, chos
     assert [k for k, reason in enumerate(reasons) if reason == "personal_data"] == dropped
 
 
+@pytest.mark.parametrize("chosen", [{"kinds": ["email"]}, {"keep_reserved": True}])
+def test_a_choice_without_an_action_is_refused_in_one_line(tmp_path, chosen):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"pii": chosen})
+    error = f"tier1.pii: `{next(iter(chosen))}` needs an `action` beside it: redact, drop, count or off"
+    with pytest.raises(RecipeError, match=re.escape(error)) as told:
+        carry_out(recipe)
+    assert "\n" not in str(told.value)
+
+
 def test_what_is_redacted_is_for_the_recipe_to_choose(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} jane@example.com, jane@roe.org, 212-736-5000 {PROSE}"])
     recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"pii": "redact"})
