@@ -24,7 +24,7 @@ LISTED = ("darn", "darn it", "É", "😀", "x", "a a", "Слово", "#tag", "ß
 HOSTS = ["a.org", "b.a.org", "ba.org", "A.Org", "org", "c.net", "www.c.net", "", "xn--p1ai", "a.org."]
 URLS = st.builds(
     lambda scheme, user, host, rest: f"{scheme}{user}{host}{rest}",
-    st.sampled_from(["http://", "HTTPS://", "", "//"]),
+    st.sampled_from(["http://", "HTTPS://", "", "//", " //"]),
     st.sampled_from(["", "me:pw@"]),
     st.sampled_from(HOSTS),
     st.sampled_from(["", "/", "/x", "/x/y?z", "/X", ":80/x", "?x", "#a.org"]),
@@ -101,11 +101,45 @@ def test_sites_and_beginnings_of_addresses_are_told_by_their_host(urls):
     listed = block_list("urls", "a.org", "c.net/x", "xn--p1ai")
     expected = []
     for url in urls:
-        host = re.split("[/:?#]", re.sub(r"^([a-zA-Z]+://)?([^/@]*@)?", "", url or ""), maxsplit=1)[0].lower()
+        host = re.split("[/:?#]", re.sub(r"^ ?(([a-zA-Z]+:)?//)?([^/?#@]*@)?", "", url or ""), maxsplit=1)[0].lower()
+        host = host.removesuffix(".").encode("idna").decode()
         ends = {".".join(host.split(".")[k:]) for k in range(len(host.split(".")))}
         hit = bool(ends & {"a.org", "xn--p1ai"}) or (host == "c.net" and address(url or "").startswith("c.net/x"))
         expected.append(None if url is None else int(hit))
     assert count(listed, pa.array([""] * len(urls)), pa.array(urls, pa.string())).to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "url", "n"),
+    [
+        ("spam.com", "https://good.org?u=a@spam.com", 0),
+        ("spam.com", "https://good.org#a@spam.com", 0),
+        ("spam.com", "mailto:joe@spam.com", 0),
+        ("spam.com", "Mailto:joe@spam.com", 0),
+        ("spam.com", "//spam.com/x", 1),
+        ("spam.com", "https://spam.com.", 1),
+        ("spam.com", "https://spam.com./x", 1),
+        ("spam.com", " \thttps://spam.com ", 1),
+        ("spam.com", "spam.com", 1),
+        ("spam.com", "me@spam.com", 1),
+        ("https://spam.com/", "http://www.spam.com/x", 1),
+        ("https://spam.com:443/", "spam.com", 1),
+        ("SPAM.com.", "spam.com", 1),
+        ("good.org/~joe/", "https://good.org:443/~joe/a", 1),
+        ("good.org:8080/~joe/", "https://good.org/~joe/a", 1),
+        ("good.org/~joe/", "https://good.org./~joe/a", 1),
+        ("good.org/~joe/", "https://good.org/~jane/", 0),
+        ("good.org?x=1", "https://good.org/?x=1", 1),
+        ("good.org?x=1", "https://good.org", 0),
+        ("münchen.de", "https://xn--mnchen-3ya.de/", 1),
+        ("xn--mnchen-3ya.de", "https://www.MÜNCHEN.de/", 1),
+        ("münchen.de/a", "https://xn--mnchen-3ya.de/a/b", 1),
+        ("a..de", "http://ü..de/", 0),
+    ],
+)
+def test_an_address_is_known_however_it_is_written(entry, url, n):
+    listed = block_list("urls", address(entry))
+    assert count(listed, pa.array(["", ""]), pa.array([url, None])).to_pylist() == [n, None]
 
 
 def test_a_regular_expression_is_counted_and_cannot_hang():
@@ -199,6 +233,7 @@ def test_plan_and_two_workers_know_the_lists(tmp_path):
         ({"words": "w.txt", "regex": "a"}, "tier1.block.0: mine: an entry has one of `words`, `regex` and `urls`"),
         ({}, "tier1.block.0: mine: an entry has one of `words`, `regex` and `urls`"),
         ({"wrds": "w.txt"}, "tier1.block.0 has no field 'wrds'; did you mean 'words'?"),
+        ({"urls": "mail.txt"}, "tier1.block: mine: 'mailto:joe@spam.com' names no site; write a domain or an address"),
         ({"urls": "w.txt"}, "tier1.block: mine: the input has no column 'url' that holds text"),
         ({"words": "w.txt", "reason": "empty_text"}, "tier1.rules: the reason 'empty_text' is built in"),
     ],
@@ -208,6 +243,7 @@ def test_a_list_that_cannot_be_used_is_refused_in_one_line(tmp_path, monkeypatch
     (tmp_path / "empty.txt").write_text("\n \n")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     (tmp_path / "w.txt").write_text("darn")
+    (tmp_path / "mail.txt").write_text("mailto:joe@spam.com")
     write_shard(tmp_path / "in" / "a.parquet", [PROSE])
     recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"block": [{"reason": "mine"} | entry]})
     with pytest.raises(RecipeError, match=re.escape(error)) as told:
