@@ -206,6 +206,13 @@ class Pii(Section):
         default=False, description="leave what is reserved for examples, tests and private networks"
     )
 
+    @model_validator(mode="after")
+    def _with_action(self) -> "Pii":
+        chosen = [name for name in ("kinds", "keep_reserved") if name in self.model_fields_set]
+        if chosen and "action" not in self.model_fields_set:
+            raise ValueError(f"`{chosen[0]}` needs an `action` beside it: redact, drop, count or off")
+        return self
+
 
 class Block(Section):
     """Documents to drop for what a list of yours names: `words`, a `regex`, or `urls`."""

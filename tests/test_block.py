@@ -1,6 +1,7 @@
 """Lists that the user brings: what they match, that their contents count, and how they fail."""
 
 import re
+from unicodedata import normalize
 
 import pyarrow as pa
 import pytest
@@ -16,14 +17,14 @@ from curate.ledger import read_ledger
 
 PIECES = [
     "darn", "Darn it", "darning", "é", "É", "x_y", "x", "X", "😀", "\u2028", " ", ".", "a", "A", "слово",
-    "СЛОВО", "ß", "SS", "#tag", "Σ", "你好", "你", "-", "\n",
+    "СЛОВО", "ß", "SS", "#tag", "Σ", "ς", "’", "'", "\u0301", "E\u0301", "你好", "你", "-", "\n",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=10).map("".join) | st.text("aA xé", max_size=12)
-LISTED = ("darn", "darn it", "É", "😀", "x", "a a", "Слово", "#tag", "ß", "你")
+LISTED = ("darn", "darn it", "É", "😀", "x", "a a", "Слово", "#tag", "ß", "你", "σ", "x'x", "'a")
 HOSTS = ["a.org", "b.a.org", "ba.org", "A.Org", "org", "c.net", "www.c.net", "", "xn--p1ai", "a.org."]
 URLS = st.builds(
     lambda scheme, user, host, rest: f"{scheme}{user}{host}{rest}",
-    st.sampled_from(["http://", "HTTPS://", "", "//"]),
+    st.sampled_from(["http://", "HTTPS://", "", "//", " //"]),
     st.sampled_from(["", "me:pw@"]),
     st.sampled_from(HOSTS),
     st.sampled_from(["", "/", "/x", "/x/y?z", "/X", ":80/x", "?x", "#a.org"]),
@@ -39,15 +40,45 @@ def block_list(kind, *values):
 @given(st.lists(st.none() | TEXTS, max_size=4))
 @example(["Darn, darn it; darning a a a x_y X слово", "É😀x ß", "#tag #tags a#tag", "你好 你", "", None])
 def test_words_are_found_as_whole_words_in_upper_and_lower_case(texts):
-    def lower(text):
-        return "".join(chr(folded(letter)) for letter in text)
-
-    joins = r"[^\W\u4e00-\u9fff]"  # what makes a word with its like: not letters of a script without spaces
-    border = f"(?:(?<!{joins})|(?!{joins}))"
-    pattern = f"{border}(?=(?:{'|'.join(re.escape(lower(word)) for word in LISTED)}){border})"
-    expected = [None if text is None else len(re.findall(pattern, lower(text))) for text in texts]
+    expected = [None if text is None else sum(begins_at(k, text) for k in range(len(text))) for text in texts]
     found = kernels.count_listed_words(pa.array(texts, pa.string()), kernels.word_table(LISTED))
     assert found.to_pylist() == expected
+
+
+def begins_at(k, text):
+    """Whether a listed word begins at a place of a text, as a whole word."""
+    text = "".join(chr(folded(letter)) for letter in text)
+    words = ["".join(chr(folded(c)) for c in normalize(form, word)) for word in LISTED for form in ("NFC", "NFD")]
+    return is_border(k, text) and any(text.startswith(w, k) and is_border(k + len(w), text) for w in words)
+
+
+def is_border(k, text):
+    """Whether no word goes on at a place of a text: neither letters at both sides, nor an accent behind one."""
+    joins = r"[^\W\u4e00-\u9fff]\u0301*"  # what makes a word with its like: not letters of a script without spaces
+    before = re.search(f"{joins}\\Z", text[:k]) is not None
+    return not (before and re.match(f"{joins}|\u0301", text[k:]))
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "n"),
+    [
+        ("οδος", "ΟΔΟΣ οδος οδοσ", 3),
+        ("ΟΔΟΣ", "οδος", 1),
+        ("don't", "don’t DON’T don't", 3),
+        ("don’t", "don't don’t", 2),
+        ("'tis", "’tis 'TIS", 2),
+        ("darn", "darn\u0301 darn", 1),
+        ("darn", "x\u0301darn", 0),
+        ("café", "cafe\u0301 CAFÉ café", 3),
+        ("cafe\u0301", "café cafe\u0301s", 1),
+        ("cafe", "cafe\u0301", 0),
+        ("Émile", "e\u0301mile E\u0301MILE", 2),
+        ("कम", "कम कमि", 1),
+        ("😀", "😀\ufe0f", 1),
+    ],
+)
+def test_letters_that_differ_by_place_or_typesetting_are_alike(word, text, n):
+    assert kernels.count_listed_words(pa.array([text]), kernels.word_table([word])).to_pylist() == [n]
 
 
 @pytest.mark.parametrize(("letter", "other"), [("É", "é"), ("Ж", "ж"), ("Λ", "λ"), ("Z", "z"), ("ǅ", "ǆ")])
@@ -70,11 +101,45 @@ def test_sites_and_beginnings_of_addresses_are_told_by_their_host(urls):
     listed = block_list("urls", "a.org", "c.net/x", "xn--p1ai")
     expected = []
     for url in urls:
-        host = re.split("[/:?#]", re.sub(r"^([a-zA-Z]+://)?([^/@]*@)?", "", url or ""), maxsplit=1)[0].lower()
+        host = re.split("[/:?#]", re.sub(r"^ ?(([a-zA-Z]+:)?//)?([^/?#@]*@)?", "", url or ""), maxsplit=1)[0].lower()
+        host = host.removesuffix(".").encode("idna").decode()
         ends = {".".join(host.split(".")[k:]) for k in range(len(host.split(".")))}
         hit = bool(ends & {"a.org", "xn--p1ai"}) or (host == "c.net" and address(url or "").startswith("c.net/x"))
         expected.append(None if url is None else int(hit))
     assert count(listed, pa.array([""] * len(urls)), pa.array(urls, pa.string())).to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "url", "n"),
+    [
+        ("spam.com", "https://good.org?u=a@spam.com", 0),
+        ("spam.com", "https://good.org#a@spam.com", 0),
+        ("spam.com", "mailto:joe@spam.com", 0),
+        ("spam.com", "Mailto:joe@spam.com", 0),
+        ("spam.com", "//spam.com/x", 1),
+        ("spam.com", "https://spam.com.", 1),
+        ("spam.com", "https://spam.com./x", 1),
+        ("spam.com", " \thttps://spam.com ", 1),
+        ("spam.com", "spam.com", 1),
+        ("spam.com", "me@spam.com", 1),
+        ("https://spam.com/", "http://www.spam.com/x", 1),
+        ("https://spam.com:443/", "spam.com", 1),
+        ("SPAM.com.", "spam.com", 1),
+        ("good.org/~joe/", "https://good.org:443/~joe/a", 1),
+        ("good.org:8080/~joe/", "https://good.org/~joe/a", 1),
+        ("good.org/~joe/", "https://good.org./~joe/a", 1),
+        ("good.org/~joe/", "https://good.org/~jane/", 0),
+        ("good.org?x=1", "https://good.org/?x=1", 1),
+        ("good.org?x=1", "https://good.org", 0),
+        ("münchen.de", "https://xn--mnchen-3ya.de/", 1),
+        ("xn--mnchen-3ya.de", "https://www.MÜNCHEN.de/", 1),
+        ("münchen.de/a", "https://xn--mnchen-3ya.de/a/b", 1),
+        ("a..de", "http://ü..de/", 0),
+    ],
+)
+def test_an_address_is_known_however_it_is_written(entry, url, n):
+    listed = block_list("urls", address(entry))
+    assert count(listed, pa.array(["", ""]), pa.array([url, None])).to_pylist() == [n, None]
 
 
 def test_a_regular_expression_is_counted_and_cannot_hang():
@@ -168,6 +233,7 @@ def test_plan_and_two_workers_know_the_lists(tmp_path):
         ({"words": "w.txt", "regex": "a"}, "tier1.block.0: mine: an entry has one of `words`, `regex` and `urls`"),
         ({}, "tier1.block.0: mine: an entry has one of `words`, `regex` and `urls`"),
         ({"wrds": "w.txt"}, "tier1.block.0 has no field 'wrds'; did you mean 'words'?"),
+        ({"urls": "mail.txt"}, "tier1.block: mine: 'mailto:joe@spam.com' names no site; write a domain or an address"),
         ({"urls": "w.txt"}, "tier1.block: mine: the input has no column 'url' that holds text"),
         ({"words": "w.txt", "reason": "empty_text"}, "tier1.rules: the reason 'empty_text' is built in"),
     ],
@@ -177,6 +243,7 @@ def test_a_list_that_cannot_be_used_is_refused_in_one_line(tmp_path, monkeypatch
     (tmp_path / "empty.txt").write_text("\n \n")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     (tmp_path / "w.txt").write_text("darn")
+    (tmp_path / "mail.txt").write_text("mailto:joe@spam.com")
     write_shard(tmp_path / "in" / "a.parquet", [PROSE])
     recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"block": [{"reason": "mine"} | entry]})
     with pytest.raises(RecipeError, match=re.escape(error)) as told:

@@ -2,7 +2,9 @@
 
 import json
 import re
+from random import Random
 
+import phonenumbers
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +28,10 @@ FOUND = [
     ("email", "почта@пример.рф", False),
     ("email", "a+b@mail.co.uk", False),
     ("email", "root@printer.test", True),
+    ("email", "info@mec.gov.py", False),
+    ("email", "a@xn--80ak6aa92e.xn--p1ai", False),
+    ("email", "jane%40roe.org", False),
+    ("email", "bounces+jane=roe.org@list.org", False),
     ("phone", "+1 (202) 555-0112", True),
     ("phone", "(202) 555-0112", True),
     ("phone", "1-202-555-0112", True),
@@ -34,18 +40,30 @@ FOUND = [
     ("phone", "+44 20 7946 0958", False),
     ("phone", "+49 (0)30 901820", False),
     ("phone", "+33\u00a01\u00a042\u00a068\u00a053\u00a000", False),
+    ("phone", "+33\u202f1\u202f42\u202f68\u202f53\u202f00", False),
+    ("phone", "+33\u20091\u200942\u200968\u200953\u200900", False),
+    ("phone", "+49 (0) 40 / 210 91 73 00", False),
+    ("phone", "(212) 736 - 5000", False),
+    ("phone", "(212)7365000", False),
     ("ip_address", "192.0.2.33", True),
     ("ip_address", "10.0.0.1", True),
     ("ip_address", "151.101.64.223", False),
     ("ip_address", "2001:db8::1", True),
     ("ip_address", "2606:4700:10::6814:1a", False),
+    ("ip_address", "2001:db8:85a3::8a2e:370:7334", True),
+    ("ip_address", "fe80::1", True),
     ("payment_card", "4111 1111 1111 1111", True),
     ("payment_card", "4532015112830366", False),
     ("payment_card", "3782-822463-10005", True),
+    ("payment_card", "4111\u00a01111\u00a01111\u00a01111", True),
     ("iban", "DE89 3704 0044 0532 0130 00", False),
     ("iban", "GB82WEST12345698765432", False),
+    ("iban", "gb82 west 1234 5698 7654 32", False),
+    ("iban", "DE89-3704-0044-0532-0130-00", False),
+    ("iban", "DE89\u00a03704\u00a00044\u00a00532\u00a00130\u00a000", False),
     ("ssn", "000-31-1241", True),
     ("ssn", "536-90-4399", False),
+    ("ssn", "536\u201190\u20114399", False),
     ("api_key", "AKIAIOSFODNN7EXAMPLE", False),
     ("api_key", "ghp_" + "aB3" * 12, False),
     ("api_key", "github_pat_" + "aB3_" * 20, False),
@@ -53,16 +71,39 @@ FOUND = [
     ("api_key", "AIza" + "aB3-_" * 7, False),
     ("api_key", "sk-proj-" + "aB3-_" * 9, False),
     ("api_key", "sk-ant-api03-" + "aB3-_" * 9, False),
+    ("api_key", "xoxc-123456789012-abcdef", False),
+    ("api_key", "https://hooks.slack.com/services/T00000000/B00000000/" + "aB3" * 8, False),
+    ("api_key", "whsec_" + "aB3" * 11, False),
+    ("api_key", "SG." + "aB3-_z" * 4 + "." + "aB3-_z" * 7, False),
+    ("api_key", "gsk_" + "aB3d" * 13, False),
+    ("api_key", "glrt-" + "aB3-_" * 4, False),
+    ("api_key", "dop_v1_" + "0af9" * 16, False),
+    ("api_key", "ya29.a0" + "aB3-_" * 9, False),
     ("api_key", JWT, False),
     ("private_key", PEM, False),
     ("private_key", PEM.replace("RSA ", "OPENSSH "), False),
     ("private_key", PEM.partition("\n-----END")[0], False),
+    (
+        "private_key",
+        PEM.replace("KEY-----\nMII", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A\n\nMII"),
+        False,
+    ),
+    ("private_key", PEM.replace("\n", "\n    "), False),
+    ("private_key", PEM.replace("\n", "\\n"), False),
+    ("private_key", PEM.replace("\n", " "), False),
 ]
 NOT_FOUND = [
+    "https://medium.com/@joe.smith/story", "www.youtube.com/@some.name", "W@x.shape", "A@B.mean()", "self.A@other.data",
+    "x@y.java", "log@main.go", "conda@env.yaml", "lodash@4.17.21.tgz", "git-maintenance@daily.timer",
+    "population 305 212 4000 2310", "12 305 212 4000 15", "1 2 305 212 4000", "4111 4111 1111 1111 1111",
+    "4111 1111 1111 1111 4111", "4111 1111 1111 1111 2027 1111", "0,4111111111111111", "1,234,567,890",
+    "(Revelation 3:20:: 20)", "08:00:2b:01:02:03:04:05", "50:06:01:60:3b:a0:12:34", "dead::beef", "L[::2]",
+    "git version 2.20.1.155", "Version: 10.12.130.20", "in section 12.10.2.13", "Sections  12.10.2.13",
+    "A file that starts with -----BEGIN RSA PRIVATE KEY----- is a key.", "de89 3704 0044 0532 0130 01",
     "icon@2x.png", "a @ b.com", "@name", "user@host", "lodash@4.17.21", "a@b.c",
     "see 3.8.11.1 and 24.1.5.1", "1.2.3.4.5", "v1.20.30.40", "256.100.100.100", "192.168.01.100",
     "2024-01-15 10:20:30", "std::abs", "12:30:45", "00:1a:2b:3c:4d:5e", "x::date",
-    "202 555 01123", "122-555-0112", "202-555-0112-3", "2025550112", "+123", "a+12025550112", "1,202-555-0112",
+    "202 555 01123", "122-555-0112", "202-555-0112-3", "2025550112", "+123", "a+12025550112",
     "4111 1111 1111 1112", "0.4111111111111111", "978-3-16-148410-0", "1234567890123456",
     "DE89 3704 0044 0532 0130 01", "XX89370400440532013000",
     "1000-31-1241", "000-31-12411", "000 31 1241",
@@ -108,22 +149,122 @@ def test_a_number_is_found_with_other_numbers_behind_it():
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("name,12,212-736-5000,5", ["212-736-5000"]),
+        ("212-736-5000,212-736-5001/5002", ["212-736-5000", "212-736-5001"]),
+        ("1234,219-09-9999,7", ["219-09-9999"]),
+        ("12,4012888888881881,08/27", ["4012888888881881"]),
+        ("4012888888881881/123", ["4012888888881881"]),
+        ("4111 1111 1111 1111 12 27", ["4111 1111 1111 1111"]),
+        ("4111 1111 1111 1111 123", ["4111 1111 1111 1111"]),
+        ("New York, NY 10027 212 736 5000 tel", ["212 736 5000"]),
+        ("on 2024-01-15 212 736 5000 until 10:30", ["212 736 5000"]),
+        ("212 736 5000 24 hours", ["212 736 5000"]),
+        ("212-736-5000x123", ["212-736-5000"]),
+        ("EMEA+44 20 7330 7500", ["+44 20 7330 7500"]),
+        ("DE89 3704 0044 0532 0130 00 212 736 5000", ["DE89 3704 0044 0532 0130 00", "212 736 5000"]),
+    ],
+)
+def test_numbers_are_found_in_tables_and_lists(text, values):
+    assert [value for _, value, _ in found(text)] == values
+
+
+def test_tables_of_numbers_are_no_cards_and_no_phones():
+    random = Random(0)
+    for least in (100, 1000):
+        rows = [" ".join(str(random.randrange(least, 10_000)) for _ in range(12)) for _ in range(2_000)]
+        assert found("\n".join(rows)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (f"https://x.com/unsubscribe?campaign={'a' * 60}&hash=12345&ea=jm@roe.org", "jm@roe.org"),
+        ("https://lists.org/archive/jane@roe.org/2.html", "jane@roe.org"),
+        ("?email=jane%40roe.org&x=1", "jane%40roe.org"),
+        ("Write to jane@roe.org.Thanks", "jane@roe.org"),
+        ("Mail: jane@roe.comThis address is protected", "jane@roe.com"),
+        ("ltjane@roe.orggt", "ltjane@roe.org"),
+    ],
+)
+def test_an_address_ends_where_a_url_or_a_sentence_goes_on(text, value):
+    assert found(text) == [("email", value, False)]
+
+
+@pytest.mark.parametrize("before", ["addr:", "node:", "inet6 addr: ", "[", "ip=", "a::b "])
+def test_an_ipv6_address_is_found_behind_a_colon(before):
+    assert found(f"{before}2001:db8:85a3::8a2e:370:7334%eth0") == [("ip_address", "2001:db8:85a3::8a2e:370:7334", True)]
+
+
+@pytest.mark.parametrize("before", ["aws_", "key-", r'"\n', r"\t", "k%3D", r"\u003d", r"\""])
+def test_a_key_is_found_behind_an_underscore_and_an_escape(before):
+    assert found(f"{before}AKIAIOSFODNN7EXAMPLE\\n") == [("api_key", "AKIAIOSFODNN7EXAMPLE", False)]
+
+
+LINES = "MIIEowIBAAKCAQEA" * 4 + "\n" + "abcdefghijklmnop" * 4 + "\n"
+
+
+def test_a_private_key_ends_at_its_own_end_and_takes_no_prose_with_it():
+    begin = "A file that starts with -----BEGIN RSA PRIVATE KEY----- is a key. "
+    prose = "Ordinary prose follows here. " * 1500
+    assert found(f"{begin}{prose}\n-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\nmore") == []
+    other = PEM.replace("-----END RSA", "-----END EC")
+    assert found(other) == [("private_key", other.partition("\n-----END")[0], False)]
+    key = f"-----BEGIN PRIVATE KEY-----\n{LINES}{prose}"
+    assert found(key) == [("private_key", key[: key.index("\nOrdinary")], False)]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: DES-EDE3-CBC,8A\n\n{LINES}abcd",
+        f"-----BEGIN RSA PRIVATE KEY-----\n{LINES}ab==".replace("\n", "\n  "),
+        f"-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v1\n\n{LINES}=abcd",
+        f"-----BEGIN PRIVATE KEY-----\n{LINES}abcd".replace("\n", "\\n"),
+        f"-----BEGIN PRIVATE KEY-----\n{LINES}abcd".replace("\n", '\\n" +\n    "'),
+        f"-----BEGIN PRIVATE KEY-----\n{LINES}ab==".replace("\n", "\n# "),
+    ],
+)
+def test_of_a_private_key_without_an_end_all_lines_go(key):
+    assert found(f'{key}\n\nOrdinary "prose" follows.') == [("private_key", key, False)]
+
+
+@pytest.mark.parametrize("country_code", phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
+def test_phone_numbers_are_valid_where_phonenumbers_says_so(country_code):
+    random = Random(country_code)
+    numbers = [phonenumbers.example_number_for_non_geo_entity(country_code)]
+    for region in phonenumbers.COUNTRY_CODE_TO_REGION_CODE[country_code]:
+        numbers += [phonenumbers.example_number_for_type(region, kind) for kind in range(11)]
+    for number in filter(None, numbers):
+        national = phonenumbers.national_significant_number(number)
+        for k in range(20):  # the example, then some with other last digits
+            changed = national[:-k] + "".join(random.choices("0123456789", k=min(k, len(national)))) if k else national
+            value = f"+{country_code}{changed[: 15 - len(str(country_code))]}"
+            expected = phonenumbers.is_valid_number(phonenumbers.parse(value))
+            assert bool(pii.numbers_of(country_code).fullmatch(value[len(str(country_code)) + 1 :])) == expected, value
+
+
 PIECES = [
-    "a", "Z", "é", "你", "_", ".", "-", "/", ",", " ", "\u00a0", "–", "@", ":", "+", "(", ")", "\n", "1", "202", "555",
+    "a", "Z", "é", "你", "_", ".", "-", "/", ",", " ", "\u00a0", "\u202f", "–", " - ", "x5", "7365000",
+    "@", ":", "+", "(", ")", "\n", "1", "202", "555",
     "0112", "12", "000-31-1241", "192.0.2.33", "a@b.org", "(202) 555-0112", "2001:db8::1", "::", "ab",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 NUMBERS = st.lists(st.sampled_from([p for p in PIECES if ":" not in p]), max_size=12).map("".join)
-ALONE = r"(?<![A-Za-z0-9_])(?<![0-9][.{marks}])(?:{form})(?![A-Za-z0-9_])(?![.{marks}][0-9])"
-GAP = "[-. \u00a0\u2010-\u2013]"
+BEFORE, AFTER = r"(?<![A-Za-z0-9_])(?<![0-9][.{marks}])", r"(?![A-Za-z0-9_])(?![.{marks}][0-9])"
+ALONE = f"{BEFORE}(?:{{form}}){AFTER}"
+SPACE, HYPHEN = "[ \u00a0\u2000-\u200a\u202f]", "[-\u2010-\u2013]"
+GAP = f"(?:{SPACE}|{HYPHEN}|[.])"
+WIDE = f"(?:{SPACE}?{HYPHEN}{SPACE}?|{GAP})"
 FORMS = {
-    personal.SSN: ALONE.format(marks="/,-", form=r"\d{3}-\d{2}-\d{4}"),
+    personal.SSN: ALONE.format(marks="-", form=rf"\d{{3}}{HYPHEN}\d\d{HYPHEN}\d{{4}}"),
     personal.IP: ALONE.format(marks="", form=r"\d{1,3}(?:\.\d{1,3}){3}"),
-    personal.PHONE: ALONE.format(
-        marks="/,-",
-        form=rf"(?:1(?:{GAP}|(?=\()))?(?:\([2-9]\d\d\){GAP}?|[2-9]\d\d{GAP})[2-9]\d\d{GAP}\d{{4}}"
-        rf"|1{GAP}?\([2-9]\d\d{GAP}[2-9]\d\d{GAP}\d{{4}}",
-    ),
+    personal.PHONE: BEFORE.format(marks="-")
+    + rf"(?:(?:1{GAP})?[2-9]\d\d{GAP}[2-9]\d\d{GAP}\d{{4}}|1{GAP}?\([2-9]\d\d{GAP}[2-9]\d\d{GAP}\d{{4}}"
+    + rf"|(?:1{GAP}?)?\([2-9]\d\d\){WIDE}?(?:[2-9]\d{{6}}(?!\d)|[2-9]\d\d{WIDE}\d{{4}}))(?!\d)"
+    + r"(?:(?=[xX]\d+{after})|{after})".format(after=AFTER.format(marks="-")),
 }
 quick = settings(deadline=None, max_examples=300)
 
@@ -158,7 +299,7 @@ def test_addresses_have_the_form_that_a_regular_expression_says(texts):
     expected = []
     for row, text in enumerate(texts):
         for at in (k for k, c in enumerate(text) if c == "@"):
-            local = re.search(rf"(?:[0-9._+\-/]|{letter})*\Z", text[:at])[0].lstrip(".+-/")
+            local = re.search(rf"(?:[0-9._+\-]|{letter})*\Z", text[:at])[0].lstrip(".+-")
             domain = re.match(rf"(?:(?:[0-9\-]|{letter})+(?:\.(?:[0-9\-]|{letter})+)*)?", text[at + 1 :])[0].rstrip(
                 ".-"
             )
@@ -265,6 +406,16 @@ def test_kinds_and_reserved_examples_are_for_the_recipe_to_choose(tmp_path, chos
     carry_out(recipe)
     reasons = [reason for (reason,) in documents(run, "reason")]
     assert [k for k, reason in enumerate(reasons) if reason == "personal_data"] == dropped
+
+
+@pytest.mark.parametrize("chosen", [{"kinds": ["email"]}, {"keep_reserved": True}])
+def test_a_choice_without_an_action_is_refused_in_one_line(tmp_path, chosen):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"pii": chosen})
+    error = f"tier1.pii: `{next(iter(chosen))}` needs an `action` beside it: redact, drop, count or off"
+    with pytest.raises(RecipeError, match=re.escape(error)) as told:
+        carry_out(recipe)
+    assert "\n" not in str(told.value)
 
 
 def test_what_is_redacted_is_for_the_recipe_to_choose(tmp_path):

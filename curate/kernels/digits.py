@@ -1,5 +1,7 @@
 """Numbers that name a person, a machine or an account, by their form."""
 
+import numpy as np
+
 from curate.kernels.arrow import Bytes
 from curate.kernels.jit import inline, part
 
@@ -14,13 +16,13 @@ def is_digit(byte: int) -> bool:
 
 
 @inline
-def _is_capital(byte: int) -> bool:
-    return 0x41 <= byte <= 0x5A
+def _is_letter(byte: int) -> bool:
+    return 0x61 <= byte | 0x20 <= 0x7A
 
 
 @inline
 def _is_word(byte: int) -> bool:
-    return is_digit(byte) or _is_capital(byte) or 0x61 <= byte <= 0x7A or byte == UNDERSCORE
+    return is_digit(byte) or _is_letter(byte) or byte == UNDERSCORE
 
 
 @part
@@ -31,7 +33,7 @@ def alone_before(data: Bytes, begin: int, i: int, dashes: bool) -> bool:
     byte = data[i - 1]
     if _is_word(byte):
         return False
-    joins = byte == DOT or (dashes and byte in (DASH, COMMA, SLASH))
+    joins = byte == DOT or (dashes and byte == DASH)
     return not (joins and i - 1 > begin and is_digit(data[i - 2]))
 
 
@@ -43,7 +45,7 @@ def alone_after(data: Bytes, stop: int, end: int, dashes: bool) -> bool:
     byte = data[stop]
     if _is_word(byte):
         return False
-    joins = byte == DOT or (dashes and byte in (DASH, COMMA, SLASH))
+    joins = byte == DOT or (dashes and byte == DASH)
     return not (joins and stop + 1 < end and is_digit(data[stop + 1]))
 
 
@@ -59,26 +61,66 @@ def _digits(data: Bytes, i: int, end: int, n: int) -> bool:
 
 
 @part
-def social(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
-    """Three digits, two and four, with dashes: a US social security number."""
-    if after - i != 3 or after >= end or data[after] != DASH or not _digits(data, i + 4, end, 2):
-        return i, i
-    if i + 6 >= end or data[i + 6] != DASH or not _digits(data, i + 7, end, 4):
-        return i, i
-    return (i, i + 11) if alone_before(data, begin, i, True) and alone_after(data, i + 11, end, True) else (i, i)
+def space_size(data: Bytes, i: int, end: int) -> int:
+    """The size of a space at `i`, U+00A0, U+2000 to U+200A and U+202F too; 0 where there is none."""
+    if i >= end:
+        return 0
+    if data[i] == SPACE:
+        return 1
+    if data[i] == 0xC2 and i + 1 < end and data[i + 1] == 0xA0:
+        return 2
+    wide = data[i] == 0xE2 and i + 2 < end and data[i + 1] == 0x80
+    return 3 if wide and (0x80 <= data[i + 2] <= 0x8A or data[i + 2] == 0xAF) else 0
+
+
+@part
+def dash_size(data: Bytes, i: int, end: int) -> int:
+    """The size of a dash at `i`, U+2010 to U+2013 too; 0 where there is none."""
+    if i >= end:
+        return 0
+    if data[i] == DASH:
+        return 1
+    return 3 if data[i] == 0xE2 and i + 2 < end and data[i + 1] == 0x80 and 0x90 <= data[i + 2] <= 0x93 else 0
 
 
 @part
 def gap_size(data: Bytes, i: int, end: int) -> int:
-    """The size of a space, dash or full stop at `i`, the wider ones too; 0 where there is none."""
-    if i >= end:
-        return 0
-    byte = data[i]
-    if byte in (SPACE, DASH, DOT):
+    """The size of a space, dash or full stop at `i`; 0 where there is none."""
+    if i < end and data[i] == DOT:
         return 1
-    if byte == 0xC2 and i + 1 < end and data[i + 1] == 0xA0:  # a space that does not break
-        return 2
-    return 3 if byte == 0xE2 and i + 2 < end and data[i + 1] == 0x80 and 0x90 <= data[i + 2] <= 0x93 else 0
+    return space_size(data, i, end) + dash_size(data, i, end)
+
+
+@part
+def social(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
+    """Three digits, two and four, with dashes: a US social security number."""
+    first = dash_size(data, after, end)
+    k = after + first
+    if after - i != 3 or first == 0 or not _digits(data, k, end, 2):
+        return i, i
+    second = dash_size(data, k + 2, end)
+    stop = k + 2 + second + 4
+    if second == 0 or not _digits(data, stop - 4, end, 4):
+        return i, i
+    return (i, stop) if alone_before(data, begin, i, True) and alone_after(data, stop, end, True) else (i, i)
+
+
+@part
+def _wide_gap(data: Bytes, i: int, end: int) -> int:
+    """The size of a gap at `i`, in which a dash may have a space at either side."""
+    space = space_size(data, i, end)
+    dash = dash_size(data, i + space, end)
+    return space + dash + space_size(data, i + space + dash, end) if dash > 0 else gap_size(data, i, end)
+
+
+@part
+def _ends_phone(data: Bytes, stop: int, end: int) -> bool:
+    """Whether a phone number may end at `stop`: before no word and no number, or before an extension as in x123."""
+    if stop + 1 < end and data[stop] | 0x20 == ord("x") and is_digit(data[stop + 1]):
+        stop += 2
+        while stop < end and is_digit(data[stop]):
+            stop += 1
+    return alone_after(data, stop, end, True)
 
 
 @part
@@ -97,13 +139,17 @@ def national(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int
     if not _digits(data, area, end, 3) or data[area] < TWO or not alone_before(data, begin, start, True):
         return i, i
     k = area + 3 + bracket
-    size = gap_size(data, k, end)
+    size = _wide_gap(data, k, end) if bracket else gap_size(data, k, end)
     k += size
-    if (size == 0 and not bracket) or not _digits(data, k, end, 3) or data[k] < TWO:
+    if (size == 0 and not bracket) or k >= end or data[k] < TWO:
         return i, i
-    size = gap_size(data, k + 3, end)
+    if bracket and _digits(data, k, end, 7):
+        return (start, k + 7) if _ends_phone(data, k + 7, end) else (i, i)
+    if not _digits(data, k, end, 3):
+        return i, i
+    size = _wide_gap(data, k + 3, end) if bracket else gap_size(data, k + 3, end)
     k += 3 + size
-    if size == 0 or not _digits(data, k, end, 4) or not alone_after(data, k + 4, end, True):
+    if size == 0 or not _digits(data, k, end, 4) or not _ends_phone(data, k + 4, end):
         return i, i
     return start, k + 4
 
@@ -127,38 +173,99 @@ def address(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int,
 
 
 @part
+def _has_check_digit(data: Bytes, i: int, stop: int) -> bool:
+    """Whether the digits among data[i:stop] end in the check digit of ISO/IEC 7812 (Luhn)."""
+    total, n = 0, 0
+    for k in range(stop - 1, i - 1, -1):
+        if is_digit(data[k]):
+            digit = np.int64(data[k]) - ZERO
+            doubled = digit * 2
+            total += digit if n % 2 == 0 else doubled - 9 * (doubled > 9)
+            n += 1
+    return total % 10 == 0
+
+
+@part
 def card(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
-    """13 to 19 digits from 2 to 6 on, in one piece or in groups from four digits on: a payment card, perhaps more."""
+    """13 to 19 digits from 2 to 6 on with a check digit, in one piece or grouped as on cards: a payment card."""
     if after - i < 4 or not TWO <= data[i] <= SIX or not alone_before(data, begin, i, True):
         return i, i
-    n, stop = after - i, after
-    grouped = n == 4 and after < end and data[after] in (SPACE, DASH)
-    while grouped and stop + 1 < end and data[stop] == data[after] and is_digit(data[stop + 1]):
-        k = stop + 1
+    if after - i > 4:
+        whole = 13 <= after - i <= 19 and alone_after(data, after, end, True) and not _is_fraction(data, begin, i)
+        return (i, after) if whole and _has_check_digit(data, i, after) else (i, i)
+    size = space_size(data, after, end) + dash_size(data, after, end)
+    stop, k, n, groups, second = i, after, 4, 1, 0
+    while size > 0 and groups < 5 and _same(data, after, k, size, end):
+        first = k + size
+        k = first
         while k < end and is_digit(data[k]):
             k += 1
-        n += k - stop - 1
-        if n > 19:
+        n += k - first
+        groups += 1
+        second = k - first if groups == 2 else second
+        formed = (groups > 3 and 13 <= n <= 19) if second == 4 else (groups == 3 and 4 <= k - first <= 5)
+        if k - first < 1 or (second != 4 and second != 6):
             break
-        stop = k
-    n = min(n, 19) if grouped else n
-    return (i, stop) if 13 <= n <= 19 and (grouped or alone_after(data, stop, end, True)) else (i, i)
+        if formed and _has_check_digit(data, i, k) and alone_after(data, k, end, False):
+            stop = k
+        if (second == 4 and k - first != 4) or (second == 6 and groups == 3):
+            break
+    return i, stop
+
+
+@part
+def _same(data: Bytes, first: int, k: int, size: int, end: int) -> bool:
+    """Whether the `size` bytes at `first` stand at `k` too."""
+    if k + size > end:
+        return False
+    j = 0
+    while j < size and data[first + j] == data[k + j]:
+        j += 1
+    return j == size
+
+
+@part
+def _is_fraction(data: Bytes, begin: int, i: int) -> bool:
+    """Whether `0,` stands before `i`, and no further number before that."""
+    if i - 1 <= begin or data[i - 1] != COMMA or data[i - 2] != ZERO:
+        return False
+    return i - 2 == begin or not (is_digit(data[i - 3]) or data[i - 3] == COMMA)
+
+
+@part
+def _shifted(remainder: int, byte: int) -> int:
+    """The remainder by 97 with one more digit or letter (A is 10) behind."""
+    if is_digit(byte):
+        return (remainder * 10 + np.int64(byte) - ZERO) % 97
+    return (remainder * 100 + (np.int64(byte) | 0x20) - 0x61 + 10) % 97
 
 
 @part
 def iban(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
-    """Two capitals, two digits and eleven or more of both, in one piece or in fours."""
+    """Two letters, two digits, eleven or more of both, in one piece or in fours, with check digits (ISO 7064)."""
     start = i - 2
-    if after - i < 2 or start < begin or not (_is_capital(data[i - 1]) and _is_capital(data[start])):
+    if after - i < 2 or start < begin or not (_is_letter(data[i - 1]) and _is_letter(data[start])):
         return i, i
-    if start > begin and _is_word(data[start - 1]):
+    case = data[start] & 0x20
+    if data[i - 1] & 0x20 != case or (start > begin and _is_word(data[start - 1])):
         return i, i
-    n, stop, k = 0, start, start
+    n, k, remainder, stop = 0, start, 0, start
     while k < end and n < 34:
-        if is_digit(data[k]) or _is_capital(data[k]):
+        if is_digit(data[k]) or (_is_letter(data[k]) and data[k] & 0x20 == case):
+            if n >= 4:
+                remainder = _shifted(remainder, data[k])
             n += 1
-            stop = k + 1
-        elif data[k] != SPACE or n % 4 or data[k - 1] == SPACE:
-            break
-        k += 1
-    return (start, stop) if n >= 15 else (i, i)
+            k += 1
+            inside = k < end and (is_digit(data[k]) or (_is_letter(data[k]) and data[k] & 0x20 == case))
+            if n >= 15 and not inside:
+                checked = remainder
+                for j in range(4):
+                    checked = _shifted(checked, data[start + j])
+                stop = k if checked == 1 else stop
+        else:
+            size = space_size(data, k, end) + dash_size(data, k, end)
+            ahead = k + size
+            if size == 0 or n % 4 or ahead >= end or not _is_word(data[ahead]):
+                break
+            k = ahead
+    return (start, stop) if stop > start else (i, i)

@@ -1,5 +1,6 @@
 """Words of a list in text, as whole words."""
 
+import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from curate.kernels.unicode import (
     CLASS_INDEX,
     LOWER_BLOCKS,
     LOWER_INDEX,
+    MARK,
     SPACELESS,
     UNSTABLE,
     WORD,
@@ -28,6 +30,9 @@ ASCII_WORD = np.zeros(256, dtype=np.bool_)
 ASCII_WORD[:128] = (ASCII_CLASS & WORD) != 0
 CODE_BITS = 21
 FREE = -1
+# Letters and marks that differ by place or by typesetting alone, compared as one: Σ and ς as σ, ’ as '.
+ALIKE = {"Σ": "σ", "ς": "σ", "’": "'"}
+CAPITAL_SIGMA, FINAL_SIGMA, SIGMA, CURLY, APOSTROPHE = (ord(c) for c in "Σςσ’'")
 SPREAD = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing
 
 
@@ -41,17 +46,19 @@ class WordTable(NamedTuple):
 
 
 def word_table(words: Iterable[str]) -> WordTable:
-    """Words to look for, in upper or lower case."""
+    """Words to look for, in upper or lower case, their accents composed or not."""
     edges: dict[tuple[int, int], int] = {}
     ends = {0: False}
     pairs = np.zeros((256, 256), dtype=np.uint8)
-    for word in words:
+    for word in sorted({unicodedata.normalize(form, word) for word in words for form in ("NFC", "NFD")}):
         node = 0
         for letter in word:
             node = edges.setdefault((node, folded(letter)), len(edges) + 1)
             ends.setdefault(node, False)
         ends[node] = True
-        pairs[_first_bytes(word[:1]), _first_bytes(word[1:2] if word[0].isascii() else "")] = 1
+        for first in _first_bytes(word[0]):
+            ascii_first = first < 0x80 and len(word) > 1
+            pairs[first, _first_bytes(word[1]) if ascii_first else slice(None)] = 1
     size = 1 << max(4, (2 * len(edges)).bit_length())
     keys, nodes = np.full(size, FREE, dtype=np.int64), np.zeros(size, dtype=np.int32)
     packed = np.array([node << CODE_BITS | code for node, code in edges], dtype=np.int64)
@@ -59,15 +66,17 @@ def word_table(words: Iterable[str]) -> WordTable:
     return WordTable(pairs.reshape(-1), keys, nodes, np.array([ends[k] for k in range(len(ends))], dtype=np.uint8))
 
 
-def _first_bytes(letter: str) -> slice:
-    """The bytes, in lower case, that a letter may begin with in upper or lower case; all for none."""
-    if not letter.isascii():
-        return slice(0x80, 0x100)
-    return slice(LOWER[ord(letter)], LOWER[ord(letter)] + 1) if letter else slice(0, 0x100)
+def _first_bytes(letter: str) -> list[int]:
+    """The bytes, in lower case, that a letter and what is like it may begin with in upper or lower case."""
+    alike = [letter, *(c for c in ALIKE if folded(c) == folded(letter))]
+    ascii_ones = {int(LOWER[ord(c)]) for c in [*alike, chr(folded(letter))] if c.isascii()}
+    return [*ascii_ones, *(range(0x80, 0x100) if not all(c.isascii() for c in alike) else ())]
 
 
 def folded(letter: str) -> int:
     """The code point that a letter is compared by: of its lower case, where that is one letter whatever follows."""
+    if letter in ALIKE:
+        return ord(ALIKE[letter])
     code = ord(letter)
     if CLASS_BLOCKS[CLASS_INDEX[code >> 7], code & 127] & UNSTABLE:
         return code
@@ -78,12 +87,12 @@ def count_listed_words(texts: pa.Array, table: WordTable) -> pa.Array:
     r"""Places in a text where a word of the list begins, as a whole word, in upper or lower case.
 
     A word is whole where no letter or digit at either end of it stands beside another one, but in a script without
-    spaces, where each stands for itself.
+    spaces, where each stands for itself. An accent or vowel sign behind a letter belongs to its word.
 
     In:     string or large_string, sliced or not, nulls allowed; the words by `word_table`.
     Out:    int64, null where the text is null.
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: `re` with look-around over each text (tests/test_block.py).
+    Oracle: every place of a text looked at in Python (tests/test_block.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, ["words"], _count(*text_views(texts), table))["words"]
@@ -112,17 +121,19 @@ def _count(offsets: Offsets, data: Bytes, table: WordTable) -> Counts:
         while i < end:
             byte = data[i]
             size, joins = 1, ASCII_WORD[byte]  # whether a letter like it before or behind makes one word with it
+            mark = False
             if byte >= 0x80:
                 code, size = decode(data, i, end)
                 joins = _joins(code)
-            if not (within and joins):
+                mark = within and _is_mark(code)
+            if not (within and joins) and not mark:
                 second = LOWER[data[i + 1]] if i + 1 < end else 0
                 if table.pairs[np.int64(LOWER[byte]) << 8 | np.int64(second)] and _begins_here(data, i, end, table):
                     counts[row, 0] += 1
             i += size
             if joins:
                 i = _word_end(data, i, end)
-            within = joins
+            within = joins or mark
     return counts
 
 
@@ -131,6 +142,22 @@ def _joins(code: int) -> bool:
     """Whether a character makes a word with those beside it: one of words, but in a script without spaces."""
     bits = np.int64(class_of(code))
     return bits & WORD != 0 and bits & SPACELESS == 0
+
+
+@inline
+def _is_mark(code: int) -> bool:
+    """Whether a character is an accent or a vowel sign of the letter before it."""
+    return np.int64(class_of(code)) & MARK != 0
+
+
+@inline
+def _folded(code: int) -> int:
+    """As `folded`."""
+    if code in (CAPITAL_SIGMA, FINAL_SIGMA):
+        return SIGMA
+    if code == CURLY:
+        return APOSTROPHE
+    return lower_of(code) if class_of(code) & np.int64(UNSTABLE) == 0 else code
 
 
 @part
@@ -146,8 +173,7 @@ def _begins_here(data: Bytes, i: int, end: int, table: WordTable) -> bool:
     node = np.int64(0)
     while i < end:
         code, size = decode(data, i, end)
-        if class_of(code) & np.int64(UNSTABLE) == 0:
-            code = lower_of(code)
+        code = _folded(code)
         key = node << CODE_BITS | np.int64(code)
         place = _place(key, len(table.keys))
         while table.keys[place] != key and table.keys[place] != FREE:
@@ -157,9 +183,9 @@ def _begins_here(data: Bytes, i: int, end: int, table: WordTable) -> bool:
         node = np.int64(table.nodes[place])
         i += size
         if table.ends[node]:
-            if i == end or not _joins(code):
+            if i == end or not (_joins(code) or _is_mark(code)):
                 return True
             code, _ = decode(data, i, end)
-            if not _joins(code):
+            if not (_joins(code) or _is_mark(code)):
                 return True
     return False
