@@ -15,7 +15,7 @@ import curate
 from curate.corpus import is_text, read_rows
 from curate.errors import CurateError, InputError, WorkerError, disk_error
 from curate.fields import parse_size
-from curate.files import ASIDE, committed
+from curate.files import ASIDE, committed, write_json
 from curate.filters.kenlm_binary import write_binary
 from curate.filters.ngram_lm import FALLBACK, Level, count, estimate, estimate_levels, write_arpa
 from curate.inputs import JSON_LINES, local_files
@@ -133,26 +133,26 @@ def _train(training: Training, files: list[Path], connection: duckdb.DuckDBPyCon
             "are taken; more text makes a better model"
         )
     trained = Trained(tuple(levels), counted.lines, counted.tokens)
-    header = _facts(training, trained)
+    facts = _facts(training, trained)
     log.say(f"estimating {sum(level.kept for level in levels):,} n-grams")
     vocabulary, kept = counted.vocabulary.words(), [level.kept for level in levels]
     grams = estimate(connection, levels)
     if training.output.suffix == BINARY:
-        beside = training.output.with_name(f"{training.output.name}.txt")
+        beside = training.output.with_name(f"{training.output.name}.json")
         beside.unlink(missing_ok=True)  # rather none than that of another model
         with committed(training.output) as aside:
             write_binary(aside, vocabulary, kept, grams)
-        with committed(beside) as aside:
-            aside.write_text(header, "utf-8")
+        write_json(beside, facts)
     else:
+        header = "".join(f"# {name}: {value}\n" for name, value in facts.items())
         with committed(training.output) as aside, aside.open("wb") as file:
             write_arpa(file, header, vocabulary, kept, grams)
     return trained
 
 
-def _facts(training: Training, trained: Trained) -> str:
-    """What a model tells of itself, as comments of an ARPA file: nothing that differs between equal trainings."""
-    told = {
+def _facts(training: Training, trained: Trained) -> dict[str, str]:
+    """What a model tells of itself: nothing that differs between equal trainings."""
+    return {
         "made by": f"curate {curate.__version__}",
         "form": FORMS[training.form],
         "order": str(training.order),
@@ -161,7 +161,6 @@ def _facts(training: Training, trained: Trained) -> str:
         "tokens": str(trained.tokens),
         "smoothing": "modified Kneser-Ney, interpolated",
     }
-    return "".join(f"# {name}: {value}\n" for name, value in told.items())
 
 
 def _files(inputs: tuple[str, ...]) -> list[Path]:

@@ -1,5 +1,6 @@
 """Models in KenLM's binary format: the bytes of build_binary, and the scores of the same model as an ARPA file."""
 
+import json
 import random
 from pathlib import Path
 
@@ -75,8 +76,8 @@ def test_a_binary_model_has_its_facts_beside_it_and_the_same_bytes_whatever_the_
     again = trained(SAMPLE, tmp_path / "b.binary", 4, threads=4)
     assert first.read_bytes() == again.read_bytes()
     arpa = trained(SAMPLE, tmp_path / "a.arpa", 4)
-    comments = "".join(f"{line}\n" for line in arpa.read_text("utf-8").splitlines() if line.startswith("#"))
-    assert Path(f"{first}.txt").read_text("utf-8") == comments
+    comments = [line[2:].split(": ") for line in arpa.read_text("utf-8").splitlines() if line.startswith("# ")]
+    assert json.loads(Path(f"{first}.json").read_text("utf-8")) == dict(comments)
     assert form_of(str(first)) == form_of(str(arpa)) == "words-1"
 
 
