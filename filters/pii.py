@@ -74,7 +74,7 @@ API_KEY = re.compile(
 )
 
 # What numbers stand among: rows of other numbers, and words that number versions and sections.
-NEAR = 64  # bytes before and behind a number that are looked at
+NEAR = 40  # bytes before and behind a number that are looked at
 LONG = 3  # digits from which on a number beside another one makes a row with it
 ZIP_CODE = 5  # digits
 
@@ -273,6 +273,11 @@ def _card_in_row(value: str, before: Bytes, behind: Bytes) -> bool:
     return one_behind >= LONG and not year and not (one_behind == LONG and not two_behind)
 
 
+def _is_call(value: str, before: Bytes, behind: Bytes) -> bool:
+    """Whether a bracket opens right behind it, as in `W@x.to(device)`."""
+    return len(behind) > 0 and int(behind[0]) == ord("(")
+
+
 def _is_numbered(value: str, before: Bytes, behind: Bytes) -> bool:
     """Whether a word such as `version` or `section` stands before it."""
     return VERSION.search(before.tobytes()) is not None
@@ -296,6 +301,7 @@ def _n_digits(number: bytes | None) -> int:
 
 # Whether what a candidate stands among, before and behind, shows it to be something else.
 AMONG: dict[str, Callable[[str, Bytes, Bytes], bool]] = {
+    "email": _is_call,
     "phone": _phone_in_row,
     "payment_card": _card_in_row,
     "ip_address": _is_numbered,

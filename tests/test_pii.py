@@ -91,9 +91,12 @@ FOUND = [
     ("private_key", PEM.replace("\n", "\n    "), False),
     ("private_key", PEM.replace("\n", "\\n"), False),
     ("private_key", PEM.replace("\n", " "), False),
+    ("private_key", PEM.replace("\n", "<br/>\n"), False),
+    ("private_key", PEM.replace("\n", "%0A"), False),
 ]
 NOT_FOUND = [
-    "https://medium.com/@joe.smith/story", "www.youtube.com/@some.name", "W@x.shape", "A@B.mean()", "self.A@other.data",
+    "https://medium.com/@joe.smith/story", "www.youtube.com/@some.name", "W@x.shape", "A@B.mean()", "W@x.to(device)",
+    "self.A@other.data",
     "x@y.java", "log@main.go", "conda@env.yaml", "lodash@4.17.21.tgz", "git-maintenance@daily.timer",
     "population 305 212 4000 2310", "12 305 212 4000 15", "1 2 305 212 4000", "4111 4111 1111 1111 1111",
     "4111 1111 1111 1111 4111", "4111 1111 1111 1111 2027 1111", "0,4111111111111111", "1,234,567,890",
@@ -225,6 +228,8 @@ def test_a_private_key_ends_at_its_own_end_and_takes_no_prose_with_it():
         f"-----BEGIN PRIVATE KEY-----\n{LINES}abcd".replace("\n", "\\n"),
         f"-----BEGIN PRIVATE KEY-----\n{LINES}abcd".replace("\n", '\\n" +\n    "'),
         f"-----BEGIN PRIVATE KEY-----\n{LINES}ab==".replace("\n", "\n# "),
+        f"-----BEGIN PRIVATE KEY-----\n{LINES}ab==".replace("\n", "\n// "),
+        f"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: A,8A\n{LINES}ab==".replace("\n", " "),
     ],
 )
 def test_of_a_private_key_without_an_end_all_lines_go(key):

@@ -22,7 +22,7 @@ IS_HEX = byte_table(DIGITS + "abcdefABCDEF")
 IS_TOKEN = byte_table(ALNUM + "_-")
 IS_BASE64 = byte_table(ALNUM + "+/=")
 IS_LABEL = byte_table(ALNUM + " ")
-IS_BETWEEN = byte_table(" \t\r\n\"'+,>#*;|")  # what may part lines of a key: of YAML, JSON, code, comments, quotes
+IS_BETWEEN = byte_table(" \t\r\n\"'+,>#*;|/")  # what may part lines of a key: of YAML, JSON, code, comments, quotes
 IS_ESCAPE = byte_table("nrt")
 
 # What a key begins with, up to the byte that it is found by.
@@ -38,7 +38,8 @@ IS_PREFIX_END = np.zeros(1 << 16, dtype=np.uint8)  # by the last two bytes of a 
 IS_PREFIX_END[[ord(prefix[-2]) << 8 | ord(prefix[-1]) for prefix in PREFIXES]] = 1
 HOOK = np.frombuffer(b"://hooks.slack.com/services/", np.uint8).copy()
 BEGIN, END, KEY = (np.frombuffer(s, np.uint8).copy() for s in (b"-----BEGIN ", b"-----END ", b"PRIVATE KEY"))
-MIN_KEY, MAX_KEY, MAX_LABEL, MAX_HEADER, MAX_HEADERS = 16, 1 << 16, 60, 256, 16  # bytes; header lines
+MIN_KEY, MAX_KEY, MAX_LABEL, MAX_TAG, MAX_HEADER, MAX_HEADERS = 16, 1 << 16, 60, 8, 256, 16  # bytes; header lines
+LONG_RUN = 48  # letters of base64 that are no value of a header: the longest, AES's, has 32
 
 
 @part
@@ -154,10 +155,25 @@ def _escape_size(data: Bytes, k: int, end: int) -> int:
 
 
 @part
+def _tag_size(data: Bytes, first: int, end: int) -> int:
+    """The size of `<br>`, `</p>` and the like, or of `%0A`; 0 for none."""
+    if data[first] == PERCENT and first + 2 < end and data[first + 1] == ord("0"):
+        return 3 if data[first + 2] | 0x20 in (ord("a"), ord("d")) else 0
+    if data[first] != ord("<"):
+        return 0
+    k = first
+    while k < end and k - first < MAX_TAG:
+        if data[k] == ord(">"):
+            return k + 1 - first
+        k += 1
+    return 0
+
+
+@part
 def _after_gap(data: Bytes, k: int, end: int) -> int:
     """Where what parts the lines of a key ends."""
     while k < end:
-        size = 1 if IS_BETWEEN[data[k]] else _escape_size(data, k, end)
+        size = 1 if IS_BETWEEN[data[k]] else _escape_size(data, k, end) + _tag_size(data, k, end)
         if size == 0:
             break
         k += size
@@ -172,10 +188,14 @@ def _after_header(data: Bytes, first: int, end: int) -> int:
         k += 1
     if k == first or k >= end or data[k] != COLON:
         return first
+    run = 0
     while k < end and k - first < MAX_HEADER:
         if data[k] == NEWLINE or _escape_size(data, k, end) > 0:
             return k
+        run = run + 1 if IS_BASE64[data[k]] else 0
         k += 1
+        if run == LONG_RUN:  # the key itself, where newlines became spaces
+            return k - run
     return first
 
 
