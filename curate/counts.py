@@ -70,5 +70,5 @@ def _stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 def most_drifted(scorecard: Rows) -> Rows:
     """The signals that differ most between the input and what is kept."""
-    rows = [row for row in scorecard if row["psi"] is not None]
+    rows = [row for row in scorecard if None not in row.values()]
     return sorted(rows, key=lambda row: (-row["psi"], row["signal"]))[:DRIFTED]

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import PROSE, SAMPLE, carry_out, documents, write_recipe, write_shard
+from conftest import PROSE, SAMPLE, carry_out, command, documents, write_recipe, write_shard
 
 from curate import scorecard
 from curate.filters.coarse_score import FORM
@@ -89,3 +89,11 @@ def test_the_penalty_for_length_is_smooth(tmp_path):
     outside = [max(1, 100 / n) * max(1, n / 400) for n in lengths]
     assert factors == pytest.approx([math.exp(-(math.log(x) ** 2) / 2) for x in outside], rel=1e-4)
     assert factors[4:7] == pytest.approx([1, 1, 1])
+
+
+def test_a_signal_that_nothing_has_is_not_shown(tmp_path):
+    write_shard(tmp_path / "in.parquet", ["x", "y", None])  # without a model's language no perplexity, and short words
+    recipe, run = write_recipe(tmp_path, tmp_path / "in.parquet", tier1={"perplexity": {}, "language": {"keep": None}})
+    done = command("run", recipe, "--set", "tier1.thresholds.uncertain_language=null")
+    assert done.returncode == 0, done.stderr
+    assert [row["psi"] for row in rows_of(run).values()]
