@@ -17,9 +17,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,12 +33,15 @@ from curate import kernels
 from curate.edits import apply_edits, find_edits
 from curate.filters import registry
 from curate.filters.duplicates import content_hashes
+from curate.filters.perplexity import measure
 from curate.kernels.corpus_lines import line_hashes
+from curate.kernels.lm_words import lm_lines
 from curate.kernels.minhash import minhash
 from curate.kernels.overlap import find_overlaps, ngram_keys, ngram_table
+from curate.language_models import open_models
 from curate.measure import Reading
 from curate.plan import groups_needed
-from curate.recipe import parse_recipe
+from curate.recipe import Perplexity, parse_recipe
 from curate.rules import columns_named, resolve, resolve_editors
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -111,6 +116,11 @@ def kernel_table(batches: Sequence[pa.Array]) -> list[str]:
     rows.append((f"`find_overlaps` (with {SOUGHT:,} n-grams of 13 words)", [overlaps_with(batches)], 40))
     rows += [(f"signals of `{name}`", measures_of(name), None) for name in ("pii", "broken")]
     rows.append((f"`count_listed_words` (a list of {LISTED:,} words)", [count_of_common_words(batches)], None))
+    [model] = open_models(Perplexity())
+    for_all = (replace(model, language=None),)  # as if all documents were English
+    rows.append(("`lm_lines` (text as a language model reads it)", [lm_lines], None))
+    rows.append(("perplexity by the packaged model", [lambda texts: measure(texts, None, for_all)], 25))
+    rows.append(("language", measures_of("language"), None))
     everything = [signal for signals in registry.groups().values() for signal in signals]
     rows.append(("all signals, with their ratios", everything, None))
     rows += [(f"edits of `{name}`, found and made", [partial(edited, names=[name])], None) for name in registry.edits()]
@@ -177,7 +187,13 @@ def run_table(texts: list[str], scratch: Path) -> list[str]:
     sizes = {
         name: write_corpus(texts, copies * times, scratch / name) for name, times in (("base", 1), ("tenfold", 10))
     }
-    runs = [(sets, name, target) for sets, target in ((["gopher"], 25), (ALL_SETS, 20)) for name in sizes]
+    everything: dict[str, Any] = {"tier1": {"rules": ALL_SETS, "language": {}, "perplexity": {}}, "dedup": {"near": {}}}
+    kinds: list[tuple[str, dict[str, Any], int]] = [
+        ("`gopher`", {"tier1": {"rules": ["gopher"]}}, 25),
+        (names_of(ALL_SETS), {"tier1": {"rules": ALL_SETS}}, 20),
+        ("the same, with language, perplexity and near duplicates", everything, 8),
+    ]
+    runs = [(kind, fields, name, target) for kind, fields, target in kinds for name in sizes]
     lines = [
         "## Whole runs, with exact duplicates",
         "",
@@ -185,16 +201,16 @@ def run_table(texts: list[str], scratch: Path) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     results = []
-    for sets, name, target in runs:
+    for kind, fields, name, target in runs:
         if name == "base":
-            run(scratch, name, sets)  # compiles what is not compiled yet
-        cpu, wall, peak = run(scratch, name, sets)
+            run(scratch, name, fields)  # compiles what is not compiled yet
+        cpu, wall, peak = run(scratch, name, fields)
         mb = sizes[name]
         results.append((mb, cpu, wall, peak))
         row = f"{mb:,.0f} MB | {cpu:,.1f} | {mb / cpu:.1f} | {target} | {wall:,.1f} | {peak:,.0f}"
-        lines.append(f"| {names_of(sets)} | {row} |")
+        lines.append(f"| {kind} | {row} |")
     lines.append("")
-    for k, sets in ((0, "`gopher`"), (2, "all sets")):
+    for k, sets in ((0, "`gopher`"), (2, "all sets"), (4, "everything")):
         (size, cpu, wall, peak), (size10, cpu10, wall10, peak10) = results[k : k + 2]
         lines += [
             f"With {sets}: {(size10 - size) / (cpu10 - cpu):.1f} MB per CPU second for each further megabyte. The",
@@ -219,7 +235,7 @@ def write_corpus(texts: list[str], copies: int, folder: Path) -> float:
     return size / 1e6
 
 
-def run(scratch: Path, name: str, sets: Sequence[str]) -> tuple[float, float, float]:
+def run(scratch: Path, name: str, fields: Mapping[str, Any]) -> tuple[float, float, float]:
     """CPU seconds, wall seconds and peak megabytes of a fresh `curate run` over a folder."""
     shutil.rmtree(scratch / f"run-{name}", ignore_errors=True)
     recipe = scratch / f"{name}.yaml"
@@ -227,7 +243,7 @@ def run(scratch: Path, name: str, sets: Sequence[str]) -> tuple[float, float, fl
         "name": name,
         "output": str(scratch / f"run-{name}"),
         "input": {"paths": [str(scratch / name)]},
-        "tier1": {"rules": list(sets)},
+        **fields,
     }))  # fmt: skip
     # A process between, so that its children's usage is that of this run alone.
     code = (

@@ -13,7 +13,8 @@ from curate.plan import Plan
 from curate.scorecard import scorecard
 from curate.sql import read_parquet
 
-DRIFTED = 5
+DRIFTED = 5  # signals at most
+STABLE = 0.1  # a stability index up to which nothing is said to have moved
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -69,6 +70,6 @@ def _stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def most_drifted(scorecard: Rows) -> Rows:
-    """The signals that differ most between the input and what is kept."""
-    rows = [row for row in scorecard if None not in row.values()]
+    """The signals that differ most between the input and what is kept, if they do."""
+    rows = [row for row in scorecard if None not in row.values() and row["psi"] > STABLE]
     return sorted(rows, key=lambda row: (-row["psi"], row["signal"]))[:DRIFTED]
