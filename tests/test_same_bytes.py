@@ -31,7 +31,8 @@ def corpus(tmp_path_factory):
 
 def recipe_for(folder, corpus):
     folder.mkdir()
-    fields = {"tier1": {"rules": ["gopher"]}, "dedup": {"near": {}, "lines": {"max_repeats": 5}}, "shard_size": 300_000}
+    tier1 = {"rules": ["gopher"], "language": {"min_confidence": 0.3}, "perplexity": {"band": [2, 98]}, "pii": "redact"}
+    fields = {"tier1": tier1, "dedup": {"near": {}, "lines": {"max_repeats": 5}}, "shard_size": 300_000}
     return write_recipe(folder, corpus / "*.parquet", **fields)
 
 
