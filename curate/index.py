@@ -42,7 +42,7 @@ VIEWS = {
         FROM (
             SELECT coalesce(s.duplicate_of, d.duplicate_of, d.doc_id) AS survivor, d.doc_id, d.reason, d.similarity
             FROM decisions d LEFT JOIN decisions s ON s.doc_id = d.duplicate_of
-            WHERE d.kept OR d.duplicate_of IS NOT NULL
+            WHERE d.kept OR d.duplicate_of IS NOT NULL OR d.stage IN ('bands', 'lines')
         )
         WHERE survivor IN (SELECT coalesce(s.duplicate_of, d.duplicate_of)
             FROM decisions d LEFT JOIN decisions s ON s.doc_id = d.duplicate_of)""",

@@ -157,7 +157,9 @@ def _tell_of_languages(plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConn
         told = ", ".join(f"{name} {count:,}" for name, count in found[:LANGUAGES_TOLD])
         more = f" and {len(found) - LANGUAGES_TOLD} more languages" if len(found) > LANGUAGES_TOLD else ""
         count = sum(count for _, count in found)
-        log.say(f"no language model for {count:,} documents ({told}{more}): kept without a perplexity")
+        log.say(
+            f"no language model for {count:,} documents ({told}{more}): they have no perplexity, and no band drops them"
+        )
         log.event("without_model", documents=dict(found))
 
 

@@ -190,7 +190,7 @@ def test_a_language_without_a_model_is_kept_and_told(model, tmp_path):
     recipe, run = write_recipe(tmp_path, tmp_path / "in.parquet", tier1={"perplexity": section})
     done = command("run", recipe)
     assert done.returncode == 0
-    assert "no language model for 1 documents (de 1): kept without a perplexity" in done.stderr
+    assert "no language model for 1 documents (de 1): they have no perplexity, and no band drops them" in done.stderr
     assert documents(run, "language, perplexity, kept", "row = 6") == [("de", None, True)]
 
 
