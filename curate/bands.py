@@ -18,14 +18,17 @@ BANDS = "bands"
 REASONS = ("perplexity_too_low", "perplexity_too_high")
 
 
-def strata_of(recipe: Recipe) -> dict[str, str]:
-    """The columns that bands are taken within, the widest first, and SQL for each over the signals."""
-    found = {}
-    for name in recipe.input.strata:
-        bare = name.removesuffix("?")
-        found[f"input.{bare}"] = f"input.{quoted(bare)}::VARCHAR"
+def strata_of(recipe: Recipe, inputs: Collection[str]) -> dict[str, str]:
+    """The columns that bands are taken within, the widest first, and SQL for each over the signals.
+
+    `inputs` are the input's columns: an optional one that is not there makes no strata.
+    """
     section = recipe.tier1.perplexity
-    return found | {name: name for name in (section.by if section else ())}
+    if section is None:
+        return {}
+    names = [name.removesuffix("?") for name in recipe.input.strata]
+    columns = {f"input.{name}": f"input.{quoted(name)}::VARCHAR" for name in names if name in inputs}
+    return columns | {name: name for name in section.by}
 
 
 def banded_sql(section: Perplexity, strata: int) -> list[str]:
@@ -84,13 +87,14 @@ def _bands_sql(section: Perplexity, columns: Sequence[str]) -> str:
         GROUP BY {names}last {enough}"""
 
 
-def find_bands(recipe: Recipe, run: Path, connection: duckdb.DuckDBPyConnection, digest: str) -> list[Part]:
+def find_bands(
+    recipe: Recipe, strata: Collection[str], run: Path, connection: duckdb.DuckDBPyConnection, digest: str
+) -> list[Part]:
     """Table `banded` (file_no, row, band_reason), and the part with the bands of all strata."""
     section = recipe.tier1.perplexity
     if section is None:
         connection.execute(NO_BANDS)
         return []
-    strata = strata_of(recipe)
     for statement in banded_sql(section, len(strata)):
         connection.execute(statement)
     order = ", ".join(("depth", *(f"stratum_{k}" for k in range(len(strata)))))

@@ -58,6 +58,7 @@ def decide(
     Errors: InputError for ids that clash or are null; RecipeError for a condition that fails on the data.
     """
     groups = plan.groups
+    strata = strata_of(recipe, plan.inputs.names)
     load_files(connection, ledger)
     excluded = [list(plan.excluded)]
     connection.execute("CREATE TEMP TABLE excluded AS SELECT DISTINCT unnest(?::VARCHAR[]) AS value", excluded)
@@ -72,17 +73,17 @@ def decide(
     connection.execute(judged_sql(recipe, plan.rules, types))
     load_earlier(plan.earlier, recipe.dedup.exact, connection)
     if recipe.dedup.exact or recipe.dedup.near or recipe.dedup.lines or recipe.tier1.perplexity:
-        declared = ", ".join(f"{name} {kind}" for name, (kind, _) in passing_columns(recipe).items())
+        declared = ", ".join(f"{name} {kind}" for name, (kind, _) in passing_columns(recipe, strata).items())
         connection.execute(f"CREATE TEMP TABLE passing ({declared})")
         connection.execute(f"INSERT INTO passing BY NAME SELECT {EARLIER_PASSING} FROM earlier")
         with _conditions_on_data():
             for found in parts_of_corpus:
                 load_signals(connection, ledger, groups, found.parts)
-                connection.execute(f"INSERT INTO passing {passing_sql(recipe, found.place)}")
+                connection.execute(f"INSERT INTO passing {passing_sql(recipe, found.place, strata)}")
     connection.execute(exact_sql(recipe))
     more = [_near_part(recipe, plan, ledger, maps.sets, connection, digest)] if recipe.dedup.near else []
     connection.execute(duplicates_sql(recipe))
-    more += find_bands(recipe, ledger.run, connection, digest)
+    more += find_bands(recipe, strata, ledger.run, connection, digest)
     if lines := recipe.dedup.lines:
         hashes = ledger.of(LINE_HASHES, groups[LINE_HASHES])
         urls = ledger.of(INPUT, groups[INPUT]) if "url" in dict(plan.reading.input_columns) else []
@@ -182,19 +183,19 @@ PASSING = {"file_no": "INTEGER", "position": "INTEGER", "row": "BIGINT", "n_byte
 HASHES = {f"{text}_hash_{half}": "UBIGINT" for text in ("text", "normal") for half in ("high", "low")}
 
 
-def passing_columns(recipe: Recipe) -> dict[str, tuple[str, str]]:
+def passing_columns(recipe: Recipe, strata: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Columns of table `passing`, with their types and SQL: what the search for duplicates and bands need."""
     kinds = PASSING | (HASHES if recipe.dedup.exact else {})
     columns = {name: (kind, name) for name, kind in kinds.items()}
     if recipe.tier1.perplexity:
         columns["perplexity"] = ("FLOAT", "perplexity")
-        columns |= {f"stratum_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata_of(recipe).values())}
+        columns |= {f"stratum_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata.values())}
     return columns
 
 
-def passing_sql(recipe: Recipe, place: str) -> str:
+def passing_sql(recipe: Recipe, place: str, strata: Mapping[str, str]) -> str:
     """Rows of table `passing`: the documents that no rule drops."""
-    columns = ", ".join(sql for _, sql in passing_columns(recipe).values())
+    columns = ", ".join(sql for _, sql in passing_columns(recipe, strata).values())
     return f"""
         SELECT {columns}
         FROM judged WHERE {place} AND len(input_reasons) + len(rule_reasons) = 0"""

@@ -59,6 +59,15 @@ def parse_action(value: object) -> object:
     return "off" if value is False else value
 
 
+def parse_codes(value: object) -> object:
+    """Codes of languages in a list or mapping; YAML reads a bare `no`, Norwegian, as false."""
+    if isinstance(value, list):
+        return ["no" if code is False else code for code in value]
+    return (
+        {"no" if code is False else code: bound for code, bound in value.items()} if isinstance(value, dict) else value
+    )
+
+
 def parse_pii(value: object) -> object:
     """An action alone as the mapping that it stands for."""
     return {"action": value} if isinstance(value, str | bool) else value

@@ -1,16 +1,17 @@
 """The language models of a recipe: where they lie, what they are for, and whether they can be read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 from xxhash import xxh3_128
 
 import curate.models
 from curate.errors import RecipeError, did_you_mean
-from curate.filters.forms import pieces_beside
-from curate.filters.language import known_languages
-from curate.filters.language_model import LanguageModel, check, form_of
+from curate.filters.forms import CCNET, FORMS, lines_in_form, pieces_beside
+from curate.filters.language import known_languages, like_a_code
+from curate.filters.language_model import LanguageModel, check, form_of, identity_of
 from curate.filters.packed_model import unpacked
 from curate.recipe import Perplexity
 
@@ -37,26 +38,22 @@ def _named(section: Perplexity) -> Iterator[tuple[str | None, str]]:
         raise RecipeError(f"{FIELD}: is empty; name a model, as in {{en: default}}")
     for language, name in section.model.items():
         if language not in known_languages():
-            more = did_you_mean(language, known_languages()) or "; codes are as in en, de, zh"
-            raise RecipeError(f"{FIELD}: no language {language!r}{more}")
+            raise RecipeError(f"{FIELD}: no language {language!r}{like_a_code(language)}")
         if name == DEFAULT and language != "en":
             raise RecipeError(f"{FIELD}: {language}: the packaged model is for English; name one for {language}")
         yield language, name
 
 
 def _opened(section: Perplexity, language: str | None, name: str) -> LanguageModel:
+    if not name:
+        raise RecipeError(f"{FIELD}: an empty path; name a model, or leave it out for the packaged one")
     path = unpacked(PACKAGED) if name == DEFAULT else Path(name).expanduser().absolute()
     if not path.is_file():
         raise RecipeError(f"{FIELD}: {name}: {'a folder; name its file' if path.is_dir() else 'no such file'}")
-    content = xxh3_128()
-    try:
-        told = form_of(str(path))
-        for file in (path, *((pieces_beside(str(path)),) if "ccnet-1" in (told, section.form) else ())):
-            with file.open("rb") as opened:
-                for block in iter(partial(opened.read, READ_BYTES), b""):
-                    content.update(block)
-    except OSError as error:
-        raise RecipeError(f"{FIELD}: {name}: cannot be read: {error.strerror or error}") from None
+    if path.suffix == ".gz":
+        raise RecipeError(f"{FIELD}: {name}: packed; unpack it first, as KenLM reads no .gz here")
+    check(str(path), FIELD)
+    told = form_of(str(path))
     if told is None and section.form is None:
         raise RecipeError(
             f"{FIELD}: {name}: its file does not tell what text it reads; set tier1.perplexity.form to words-1, "
@@ -65,6 +62,23 @@ def _opened(section: Perplexity, language: str | None, name: str) -> LanguageMod
     if told and section.form not in (None, told):
         raise RecipeError(f"tier1.perplexity.form: {section.form}, but {name} reads {told}; leave form out")
     form = told or section.form
-    assert form is not None
-    check(str(path), FIELD)
-    return LanguageModel(str(path), content.hexdigest(), form, language)
+    if form not in FORMS:
+        raise RecipeError(f"{FIELD}: {name}: reads text in the form {form!r}{did_you_mean(str(form), FORMS)}")
+    files = [path]
+    if form == CCNET:
+        files.append(pieces_beside(str(path)))
+        lines_in_form(pa.array(["a"]), form, str(path))  # so that pieces that cannot be read are told of now
+    return LanguageModel(str(path), _content(files), form, identity_of(str(path)), language)
+
+
+def _content(files: Sequence[Path]) -> str:
+    """Hash of the bytes of a model's files."""
+    content = xxh3_128()
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                for block in iter(partial(opened.read, READ_BYTES), b""):
+                    content.update(block)
+        except OSError as error:
+            raise RecipeError(f"{FIELD}: {file}: cannot be read: {error.strerror or error}") from None
+    return str(content.hexdigest())

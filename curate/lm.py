@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 import curate
 from curate.corpus import is_text, read_rows
-from curate.errors import CurateError, InputError, WorkerError, disk_error
+from curate.errors import CurateError, InputError, WorkerError
 from curate.fields import parse_size
 from curate.files import ASIDE, committed, write_json
 from curate.filters.kenlm_binary import write_binary
@@ -100,6 +100,8 @@ def train(training: Training) -> Trained:
     if output.suffix not in (ARPA, BINARY):
         name = output.with_suffix(ARPA).name
         raise CurateError(f"--output: {output}: a model is written as {ARPA} or {BINARY}; name it {name}")
+    if output.is_dir():
+        raise CurateError(f"--output: {output}: a folder; name a file in it")
     files = _files(training.inputs)
     memory = int((training.memory - OWN_MEMORY) * DUCKDB_SHARE) // 1_000_000
     log = Log(io.StringIO(), training.quiet)
@@ -118,7 +120,7 @@ def train(training: Training) -> Trained:
     except duckdb.OutOfMemoryException:
         raise WorkerError(f"--memory: {training.memory / 1e9:.1f}GB is too little for this much text") from None
     except OSError as error:
-        raise disk_error(error, str(output)) from error
+        raise WorkerError(f"--output: {output}: {error.strerror or error}; free space, or choose another") from error
 
 
 def _train(training: Training, files: list[Path], connection: duckdb.DuckDBPyConnection, log: Log) -> Trained:

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from curate.errors import RecipeError, did_you_mean
-from curate.fields import PersonalAction, PersonalKind, Share, Size, not_empty, parse_pii, parse_share
+from curate.fields import PersonalAction, PersonalKind, Share, Size, not_empty, parse_codes, parse_pii, parse_share
 
 # Sections and fields whose type stands but whose work is not built yet: set to anything but this, they are refused.
 NOT_BUILT: dict[str, Any] = {
@@ -120,22 +120,23 @@ class Rule(Section):
 
 
 MIN_CONFIDENCE = 0.65  # FineWeb's bound (Penedo et al. 2024, section 3.3)
-Confidence = Annotated[float | int, Field(ge=0, le=1)]
+Confidence = Annotated[float, Field(ge=0, le=1)]
 
 
 class Language(Section):
     """In which languages documents may be."""
 
-    keep: Annotated[list[str], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] | None = Field(
-        default=None, description="codes of languages to keep, as in en, de, zh; null keeps all"
-    )
-    min_confidence: Confidence | dict[str, Confidence] = Field(
+    keep: Annotated[
+        Annotated[list[str], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] | None,
+        BeforeValidator(parse_codes),
+    ] = Field(default=None, description="codes of languages to keep, as in en, de, zh; null keeps all")
+    min_confidence: Annotated[Confidence | dict[str, Confidence], BeforeValidator(parse_codes)] = Field(
         default=MIN_CONFIDENCE,
         description="least confidence of the language; a mapping sets it by language, for others the default holds",
     )
 
 
-Percentile = Annotated[float | int, Field(ge=0, le=100)]
+Percentile = Annotated[float, Field(ge=0, le=100)]
 
 
 def _rising(band: list[float]) -> list[float]:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from curate.errors import RecipeError, did_you_mean
 from curate.filters import pii, registry
 from curate.filters.contamination import REASON as CONTAMINATED
-from curate.filters.language import known_languages
+from curate.filters.language import known_languages, like_a_code
 from curate.recipe import MIN_CONFIDENCE, Language, Rule, Tier1
 from curate.sql import first_line, literal, quoted
 
@@ -30,6 +30,10 @@ BUILT_IN = {
     "excluded": "the document stands in a file of `exclude`",
     "exact_duplicate": "the text equals that of a document that is kept",
     "normalised_duplicate": "the text equals that of a document that is kept but for case and white space",
+    "near_duplicate": "the text nearly equals that of a document that is kept",
+    "perplexity_too_low": "the perplexity lies below the band of the document's stratum",
+    "perplexity_too_high": "the perplexity lies above the band of the document's stratum",
+    "too_much_boilerplate": "dedup.lines cut a larger share of the document than its max_cut",
     CONTAMINATED: "the text holds words of an evaluation set that tier1.decontaminate names",
 }
 
@@ -88,6 +92,9 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
         rules.insert(0, ResolvedRule(DECONTAMINATE, "decontaminate"))
         seen.add(CONTAMINATED)
     for reason in tier1.thresholds:
+        if reason not in seen and reason in BUILT_IN:
+            field = "tier1.perplexity.band" if reason.startswith("perplexity") else "the section that it comes from"
+            raise RecipeError(f"tier1.thresholds: {reason} is built in; move it by {field}")
         if reason not in seen:
             raise RecipeError(f"tier1.thresholds: no rule has the reason {reason!r}{did_you_mean(reason, seen)}")
     return [changed for found in rules if (changed := _with_threshold(found, tier1.thresholds)) is not None]
@@ -103,8 +110,7 @@ def _language_rules(section: Language) -> list[Rule]:
     for field, codes in (("keep", section.keep or []), ("min_confidence", bounds)):
         for code in codes:
             if code not in known_languages():
-                more = did_you_mean(code, known_languages()) or "; codes are as in en, de, zh"
-                raise RecipeError(f"tier1.language.{field}: the model knows no language {code!r}{more}")
+                raise RecipeError(f"tier1.language.{field}: the model knows no language {code!r}{like_a_code(code)}")
     clear = Rule(reason="uncertain_language", signal="language_confidence", min=other, source="Penedo et al. 2024, 3.3")
     if bounds:
         cases = " ".join(f"WHEN {literal(code)} THEN {bound!r}" for code, bound in bounds.items())
@@ -312,6 +318,11 @@ def check_conditions(rules: Sequence[ResolvedRule], signals: pa.Schema, inputs: 
         for name in columns_named([found])[0]:
             if name not in types:
                 raise RecipeError(f"tier1.rules: {found.reason}: no signal {name!r}{did_you_mean(name, types)}")
+        if found.rule.signal and pa.types.is_string(types[found.rule.signal]):
+            raise RecipeError(
+                f"tier1.rules: {found.reason}: {found.rule.signal} is text and has no bound; "
+                f"use when: \"{found.rule.signal} = '…'\""
+            )
     columns = signals.append(pa.field("input", pa.struct(list(inputs)))) if len(inputs) else signals
     nulls = pa.Table.from_arrays([pa.nulls(1, field.type) for field in columns], schema=columns)
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:

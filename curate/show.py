@@ -29,7 +29,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         _say("The ledger holds nothing yet: everything is measured.")
     _say(f"of a sample of {_counted(sample['documents'], 'document')} ({size(sample['text_bytes'])} of text):")
     console().print(_dropped(plan))
-    _say("Duplicates are not estimated: they are looked for among what no rule drops, so less may be kept.")
+    _say("Duplicates, bands and repeated lines are not estimated: they come after the rules, so less may be kept.")
     if plan["bands"]:
         _say(f"near duplicates: {plan['bands']}")
     console().print(_costs(plan))

@@ -5,6 +5,7 @@ their equal weights were chosen by measurement (benchmarks/quality.py): weights 
 worse on the others.
 """
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -30,13 +31,16 @@ class ScorePart:
 
 
 FORM = (
-    ScorePart("length", "n_words", "ln(greatest(n_words, 1))", 2.3, 6.9, "words, from 10 to 1,000, by their logarithm"),
+    ScorePart(
+        "length", "n_words", "ln(greatest(n_words, 1))", math.log(10), math.log(1000),
+        "words, from 10 to 1,000, by their logarithm",
+    ),
     ScorePart("stop_words", "stop_word_ratio", "stop_word_ratio", 0, 0.35, "stop words per word, up to 0.35"),
     ScorePart("sentences", "terminal_line_ratio", "terminal_line_ratio", 0, 1, "lines that end as sentences do"),
     ScorePart("letters", "alpha_word_ratio", "alpha_word_ratio", 0.6, 0.95, "words with a letter, from 0.6 to 0.95"),
     ScorePart("lines", "short_line_ratio", "short_line_ratio", 1, 0, "lines that are not short"),
     ScorePart(
-        "line_length", "mean_line_length", "ln(greatest(mean_line_length, 1))", 3, 5.3,
+        "line_length", "mean_line_length", "ln(greatest(mean_line_length, 1))", math.log(20), math.log(200),
         "characters of a line, from 20 to 200, by their logarithm",
     ),
     ScorePart("capitals", "uppercase_ratio", "uppercase_ratio", 0.18, 0.03, "few capitals, from 0.18 down to 0.03"),

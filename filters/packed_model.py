@@ -147,10 +147,15 @@ def unpacked(packed: Path) -> Path:
     """
     digest = xxh3_128_hexdigest(packed.read_bytes())
     target = Path(cache_folder()) / f"{packed.stem}-{digest[:16]}.binary"
-    if not target.exists():
-        write_json(target.with_name(f"{target.name}.json"), {"form": FORM})
+    beside = target.with_name(f"{target.name}.json")
+    try:
+        whole = json.loads(beside.read_text("utf-8"))["bytes"] == target.stat().st_size
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
         words, grams = unpack(packed)
         letters = pa.array(words, pa.large_string())
         with committed(target) as aside:
             write_binary(aside, text_views(letters), [len(some.log_p) for some in grams], grams)
+        write_json(beside, {"form": FORM, "bytes": target.stat().st_size})
     return target

@@ -12,6 +12,7 @@ from curate.kernels.arrow import plain_text, text_views
 
 GROUP = "perplexity"
 COLUMNS = ("perplexity", "bits_per_byte", "oov_rate", "token_prior_mean", "token_prior_deviation")
+MOST = 30  # a power of ten that 32 bits hold
 BITS = np.log2(10)  # of a unit of log10
 
 
@@ -50,7 +51,7 @@ def _columns(found: Scores, n_bytes: npt.NDArray[np.int64]) -> dict[str, npt.NDA
         mean = found.priors / known
         variance = np.maximum(0, found.squares / known - mean**2)
         columns = {
-            "perplexity": 10 ** (-found.logs / (tokens + found.lines)),
+            "perplexity": 10 ** np.minimum(-found.logs / (tokens + found.lines), MOST),
             "bits_per_byte": -found.logs * BITS / n_bytes,
             "oov_rate": found.unknown / tokens,
             "token_prior_mean": mean * np.log(10),

@@ -31,7 +31,7 @@ def test_the_sql_of_each_step_is_the_reviewed_one(name):
     sql = {
         "repeated": repeated_sql(RECIPE),
         "judged": judged_sql(RECIPE, resolve(RECIPE.tier1), types),
-        "passing": passing_sql(RECIPE, "position BETWEEN 3 AND 7"),
+        "passing": passing_sql(RECIPE, "position BETWEEN 3 AND 7", {}),
         "exact": exact_sql(RECIPE),
         "duplicates": duplicates_sql(RECIPE),
         "decisions": decisions_sql(RECIPE, "position BETWEEN 3 AND 7"),

@@ -6,6 +6,7 @@ from conftest import PROSE, carry_out, documents, write_recipe, write_shard
 
 from curate.errors import RecipeError
 from curate.filters.language import known_languages, language
+from curate.recipe import load_recipe
 
 GERMAN = "Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung aller Gewalt. " * 3
 FRENCH = "Tous les êtres humains naissent libres et égaux en dignité et en droits. Ils sont doués de raison. " * 3
@@ -28,6 +29,19 @@ def test_languages_are_told_and_null_stays_null():
     assert shares[1] is shares[2] is None
     assert all(0.8 < share <= 1 for share in shares if share is not None)
     assert language(texts.slice(3))["language_confidence"].to_pylist() == shares[3:]
+
+
+def test_words_between_blanks_are_read_and_signs_alone_have_no_language():
+    hidden = "\n" * 2000 + GERMAN + "\n" * 5000 + GERMAN + "\n" * 2000
+    assert language(pa.array([hidden, "!!! 123 \x00", "₤€ 5"]))["language"].to_pylist() == ["de", None, None]
+
+
+def test_norwegian_needs_no_quotes(tmp_path):
+    (tmp_path / "r.yaml").write_text(
+        "name: n\ninput: {paths: [x]}\ntier1: {language: {keep: [no], min_confidence: {no: 0.4}}}"
+    )
+    section = load_recipe(tmp_path / "r.yaml").tier1.language
+    assert (section.keep, section.min_confidence) == (["no"], {"no": 0.4})
 
 
 def test_a_model_of_176_languages():
@@ -69,7 +83,7 @@ def test_the_bound_can_be_moved_like_that_of_any_rule(tmp_path):
     ("section", "message"),
     [
         ({"keep": ["eng"]}, "tier1.language.keep: the model knows no language 'eng'; did you mean 'en'?"),
-        ({"keep": ["English"]}, "tier1.language.keep: the model knows no language 'English'"),
+        ({"keep": ["English"]}, "the model knows no language 'English'; codes are as in en, de, zh"),
         ({"min_confidence": {"dee": 0.5}}, "tier1.language.min_confidence: the model knows no language 'dee'"),
         ({"keep": []}, "tier1.language.keep: is empty; name at least one"),
         ({"min_confidence": 65}, "tier1.language.min_confidence"),

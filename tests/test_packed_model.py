@@ -30,6 +30,11 @@ def test_a_packed_model_says_what_its_arpa_says(tmp_path, monkeypatch):
     binary = unpacked(tmp_path / "packed.parquet")
     assert form_of(str(binary)) == "words-1"
     assert list(vocabulary_words(str(binary))) == list(vocabulary_words(str(arpa)))
+    written = binary.read_bytes()
+    binary.write_bytes(written[:-1000])
+    assert unpacked(tmp_path / "packed.parquet").read_bytes() == written
+    binary.with_name(f"{binary.name}.json").unlink()
+    assert form_of(str(unpacked(tmp_path / "packed.parquet"))) == "words-1"
     before, after = kenlm.Model(str(arpa)), kenlm.Model(str(binary))
     draw = random.Random(0)
     words = [word for word in vocabulary_words(str(arpa)) if not word.startswith("<")]

@@ -10,16 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import sentencepiece
-from conftest import PROSE, carry_out, command, documents, write_recipe, write_shard
+from conftest import PROSE, SAMPLE, carry_out, command, documents, write_recipe, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import RecipeError
 from curate.filters.forms import ccnet_normalised, lines_in_form
-from curate.filters.language_model import LanguageModel, form_of, vocabulary_words
+from curate.filters.language_model import LanguageModel, form_of, identity_of, vocabulary_words
 from curate.filters.perplexity import measure
 from curate.inspect import connect
 from curate.kernels.priors import count_priors, vocabulary_of
+from curate.language_models import open_models
+from curate.lm import Training, train
+from curate.recipe import Perplexity
 
 WORDS = sorted({word.strip(".,").lower() for word in PROSE.split()})
 GERMAN = "Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung aller Gewalt. " * 3
@@ -38,6 +41,10 @@ def write_model(path, lines, form="words-1"):
     rows += [f"{math.log10(0.9 * n / single[a]):.6f}\t{a} {b}" for (a, b), n in sorted(pairs.items())]
     path.write_text("\n".join([*rows, "", "\\end\\", ""]))
     return path
+
+
+def model_at(path, form, language):
+    return LanguageModel(str(path), "x", form, identity_of(str(path)), language)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def expected(model, lines, n_bytes):
 
 def test_a_document_is_scored_as_kenlm_scores_its_lines(model):
     texts = [PROSE, "The fox, unheard of, jumps\n\nover 12 dogs.", "fox"]
-    columns = measure(pa.array(texts), None, [LanguageModel(str(model), "x", "words-1", None)])
+    columns = measure(pa.array(texts), None, [model_at(model, "words-1", None)])
     for row, text in enumerate(texts):
         lines = lines_in_form(pa.array([text]), "words-1", "")[0].to_pylist()
         for name, value in expected(model, lines, len(text.encode())).items():
@@ -74,18 +81,18 @@ def test_a_document_is_scored_as_kenlm_scores_its_lines(model):
 
 def test_null_and_texts_without_tokens_have_no_perplexity(model):
     texts = pa.array([None, "", " \n", PROSE, "zzz"])
-    columns = measure(texts, None, [LanguageModel(str(model), "x", "words-1", None)])
+    columns = measure(texts, None, [model_at(model, "words-1", None)])
     assert [value is None for value in columns["perplexity"].to_pylist()] == [True, True, True, False, False]
     assert columns["oov_rate"].to_pylist()[3:] == [0, 1]
     assert columns["token_prior_mean"].to_pylist()[4] is None
-    assert measure(texts.slice(3), None, [LanguageModel(str(model), "x", "words-1", None)])["perplexity"].equals(
+    assert measure(texts.slice(3), None, [model_at(model, "words-1", None)])["perplexity"].equals(
         columns["perplexity"].slice(3)
     )
 
 
 def test_each_document_is_scored_by_the_model_of_its_language(model, tmp_path):
     other = write_model(tmp_path / "de.arpa", ["die würde"])
-    models = [LanguageModel(str(model), "x", "words-1", "en"), LanguageModel(str(other), "y", "words-1", "de")]
+    models = [model_at(model, "words-1", "en"), model_at(other, "words-1", "de")]
     columns = measure(pa.array(["the fox", "die würde", "le chien"]), pa.array(["en", "de", "fr"]), models)
     assert columns["oov_rate"].to_pylist() == [0, 0, None]
 
@@ -131,7 +138,7 @@ def test_a_model_of_cc_net_reads_pieces(tmp_path):
     text = "The quick brown fox\njumps over 12 dogs"
     line = " ".join(pieces.encode(ccnet_normalised(text), out_type=str))
     path = write_model(tmp_path / "en.arpa.bin", [line], form=None)
-    columns = measure(pa.array([text, None]), None, [LanguageModel(str(path), "x", "ccnet-1", None)])
+    columns = measure(pa.array([text, None]), None, [model_at(path, "ccnet-1", None)])
     loaded = kenlm.Model(str(path))
     length = len(line.split()) + 1
     assert columns["perplexity"][0].as_py() == pytest.approx(10 ** (-loaded.score(line) / length), rel=1e-5)
@@ -212,6 +219,8 @@ def test_another_band_measures_nothing_again(model, tmp_path):
         ({"model": "nowhere.arpa"}, "tier1.perplexity.model: nowhere.arpa: no such file"),
         ({"model": "."}, "tier1.perplexity.model: .: a folder; name its file"),
         ({"model": {}}, "tier1.perplexity.model: is empty"),
+        ({"model": ""}, "tier1.perplexity.model: an empty path"),
+        ({"model": __file__}, "test_perplexity.py: KenLM cannot read it; give an ARPA file"),
         ({"model": {"eng": "x"}}, "tier1.perplexity.model: no language 'eng'"),
         ({"model": {"de": "default"}}, "tier1.perplexity.model: de: the packaged model is for English"),
         ({"band": [90, 10]}, "is no band"),
@@ -228,7 +237,7 @@ def test_wrong_sections_are_refused(tmp_path, section, message):
 def test_files_that_are_no_models_are_refused(model, tmp_path):
     broken = tmp_path / "broken.arpa"
     broken.write_text("# form: words-1\nnothing here\n")
-    with pytest.raises(RecipeError, match=r"broken.arpa: not a model that KenLM reads: "):
+    with pytest.raises(RecipeError, match=r"broken.arpa: KenLM cannot read it; give an ARPA file or one of"):
         run_with(tmp_path, [PROSE], model=str(broken))
     untold = write_model(tmp_path / "untold.arpa", ["a b"], form=None)
     with pytest.raises(RecipeError, match=r"does not tell what text it reads; set tier1.perplexity.form to words-1"):
@@ -238,6 +247,58 @@ def test_files_that_are_no_models_are_refused(model, tmp_path):
     with pytest.raises(RecipeError, match=r"its sentencepiece model untold.sp.model must lie beside it"):
         run_with(tmp_path, [PROSE], model=str(untold), form="ccnet-1")
     run_with(tmp_path, [PROSE], model=str(untold), form="plain-1", band=[0, 100])
+
+
+def test_models_that_would_tell_nonsense_are_refused(model, tmp_path):
+    blind = tmp_path / "blind.arpa"
+    lines = [line for line in model.read_text().splitlines() if "<unk>" not in line]
+    count = int(next(line for line in lines if line.startswith("ngram 1=")).split("=")[1])
+    blind.write_text("\n".join(lines).replace(f"ngram 1={count}", f"ngram 1={count - 1}") + "\n")
+    newer = write_model(tmp_path / "newer.arpa", ["a b"], form="words-9")
+    packed = tmp_path / "m.arpa.gz"
+    packed.write_bytes(b"\x1f\x8b")
+    garbage = write_model(tmp_path / "cc.arpa.bin", ["a b"], form="ccnet-1")
+    (tmp_path / "cc.sp.model").write_text("garbage")
+    for path, told in [
+        (blind, "it has no <unk>, so that unknown words would be impossible"),
+        (newer, "newer.arpa: reads text in the form 'words-9'; did you mean 'words-1'?"),
+        (packed, "m.arpa.gz: packed; unpack it first"),
+        (garbage, "cc.sp.model: not a model that sentencepiece reads"),
+    ]:
+        with pytest.raises(RecipeError) as caught:
+            run_with(tmp_path, [PROSE], model=str(path))
+        assert told in str(caught.value)
+
+
+def test_a_binary_model_that_was_cut_off_is_refused(tmp_path):
+    inputs = (str(SAMPLE / "part-00000.parquet"),)
+    binary = tmp_path / "m.binary"
+    train(Training(inputs, binary, 2, (0, 0), "text", "words", 1_000_000_000, 2, quiet=True))
+    assert open_models(Perplexity(model=str(binary)))[0].form == "words-1"
+    for facts in ("[1]", '{"form": 5}', "{"):
+        (tmp_path / "m.binary.json").write_text(facts)
+        with pytest.raises(RecipeError, match=r"does not tell what text it reads|reads text in the form '5'"):
+            open_models(Perplexity(model=str(binary)))
+    binary.write_bytes(binary.read_bytes()[:-500])
+    with pytest.raises(RecipeError, match=r"it holds \d+ of its \d+ words: it was cut off"):
+        open_models(Perplexity(model=str(binary), form="words-1"))
+
+
+def test_a_model_that_changes_during_a_run_is_told_of(model, tmp_path):
+    path = tmp_path / "live.arpa"
+    path.write_bytes(model.read_bytes())
+    planned = model_at(path, "words-1", None)
+    write_model(path, ["something else"])
+    with pytest.raises(RecipeError, match=r"live.arpa: changed during the run; run again"):
+        measure(pa.array([PROSE]), None, [planned])
+
+
+def test_an_optional_stratum_that_is_not_there_makes_none(model, tmp_path):
+    _, run = run_with(
+        tmp_path, varied(30, 40, 1), {"kind": pa.array(["a"] * 30)}, ["kind", '"domain?"'], model=str(model), by=[],
+        band=[0, 50],
+    )  # fmt: skip
+    assert len(documents(run, "1", "reason = 'perplexity_too_high'")) == 15
 
 
 def test_a_rule_on_perplexity_needs_the_section(tmp_path):

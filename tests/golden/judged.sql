@@ -5,12 +5,12 @@
         )
         SELECT * REPLACE (coalesce(n_bytes, raw_n_bytes) AS n_bytes, coalesce(n_tokens, 0) AS n_tokens),
             (list_avg([
-                coalesce(CASE WHEN n_words IS NOT NULL THEN greatest(0, least(1, (ln(greatest(n_words, 1)) - 2.3) / (6.9 - 2.3))) END, 0),
+                coalesce(CASE WHEN n_words IS NOT NULL THEN greatest(0, least(1, (ln(greatest(n_words, 1)) - 2.302585092994046) / (6.907755278982137 - 2.302585092994046))) END, 0),
                 coalesce(CASE WHEN stop_word_ratio IS NOT NULL THEN greatest(0, least(1, (stop_word_ratio - 0) / (0.35 - 0))) END, 0),
                 coalesce(CASE WHEN terminal_line_ratio IS NOT NULL THEN greatest(0, least(1, (terminal_line_ratio - 0) / (1 - 0))) END, 0),
                 coalesce(CASE WHEN alpha_word_ratio IS NOT NULL THEN greatest(0, least(1, (alpha_word_ratio - 0.6) / (0.95 - 0.6))) END, 0),
                 coalesce(CASE WHEN short_line_ratio IS NOT NULL THEN greatest(0, least(1, (short_line_ratio - 1) / (0 - 1))) END, 0),
-                coalesce(CASE WHEN mean_line_length IS NOT NULL THEN greatest(0, least(1, (ln(greatest(mean_line_length, 1)) - 3) / (5.3 - 3))) END, 0),
+                coalesce(CASE WHEN mean_line_length IS NOT NULL THEN greatest(0, least(1, (ln(greatest(mean_line_length, 1)) - 2.995732273553991) / (5.298317366548036 - 2.995732273553991))) END, 0),
                 coalesce(CASE WHEN uppercase_ratio IS NOT NULL THEN greatest(0, least(1, (uppercase_ratio - 0.18) / (0.03 - 0.18))) END, 0),
                 coalesce(CASE WHEN symbol_ratio IS NOT NULL THEN greatest(0, least(1, (symbol_ratio - 0.03) / (0 - 0.03))) END, 0)
             ]))::FLOAT AS coarse_score,
