@@ -63,9 +63,9 @@ def parse_codes(value: object) -> object:
     """Codes of languages in a list or mapping; YAML reads a bare `no`, Norwegian, as false."""
     if isinstance(value, list):
         return ["no" if code is False else code for code in value]
-    return (
-        {"no" if code is False else code: bound for code, bound in value.items()} if isinstance(value, dict) else value
-    )
+    if isinstance(value, dict):  # whose keys are text by now
+        return {"no" if code == "false" else code: bound for code, bound in value.items()}
+    return value
 
 
 def parse_pii(value: object) -> object:
