@@ -92,7 +92,7 @@ def resolve(tier1: Tier1) -> list[ResolvedRule]:
         rules.insert(0, ResolvedRule(DECONTAMINATE, "decontaminate"))
         seen.add(CONTAMINATED)
     for reason in tier1.thresholds:
-        if reason not in seen and reason in BUILT_IN:
+        if reason not in seen and reason in BUILT_IN and reason != CONTAMINATED:
             field = "tier1.perplexity.band" if reason.startswith("perplexity") else "the section that it comes from"
             raise RecipeError(f"tier1.thresholds: {reason} is built in; move it by {field}")
         if reason not in seen:

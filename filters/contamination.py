@@ -16,7 +16,6 @@ REASON = "contaminated"
 PLACE_BITS = 40  # of a place for the item, below the number of its benchmark
 OVERLAPS = {"row": pa.int64(), "start": pa.int32(), "end": pa.int32(), "n_ngrams": pa.int32(),
             "benchmark": pa.int32(), "item": pa.int64()}  # fmt: skip
-NOTHING = ngram_table(np.zeros(0, np.uint64), np.zeros(0, np.uint64), ())
 
 
 @dataclass(frozen=True)
@@ -94,4 +93,4 @@ def contamination(texts: pa.Array) -> Columns:
     n_contaminated_ngrams    places where an n-gram of an evaluation set begins
     contaminated_word_ratio  words within such n-grams per word of a shingle; null without these
     """
-    return look(texts, NOTHING)[0]
+    return look(texts, ngram_table(np.zeros(0, np.uint64), np.zeros(0, np.uint64), ()))[0]
