@@ -64,7 +64,9 @@ def scores(texts: pa.Array, model: LanguageModel) -> Scores:
     """What a model says of each text; null counts as empty."""
     score, vocabulary = _opened(model.path, model.identity)
     lines, owners = lines_in_form(texts, model.form, model.path)
-    of_lines = np.fromiter(map(score, lines.cast(pa.large_binary()).to_pylist()), np.float64, len(lines))
+    each = lines.dictionary_encode()  # menus and footers stand in many texts: half of the lines of web pages are copies
+    once = each.dictionary.cast(pa.large_binary()).to_pylist()
+    of_lines = np.fromiter(map(score, once), np.float64, len(once))[each.indices.to_numpy()]
     count = np.bincount(owners.to_numpy(), minlength=len(texts))
     logs = np.bincount(owners.to_numpy(), of_lines, len(texts)).astype(np.float64)
     priors = count_priors(lines, owners, len(texts), vocabulary)
