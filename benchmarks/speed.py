@@ -39,7 +39,6 @@ from curate.kernels.lm_words import lm_lines
 from curate.kernels.minhash import minhash
 from curate.kernels.overlap import find_overlaps, ngram_keys, ngram_table
 from curate.language_models import open_models
-from curate.measure import Reading
 from curate.plan import groups_needed
 from curate.recipe import Perplexity, parse_recipe
 from curate.rules import columns_named, resolve, resolve_editors
@@ -165,7 +164,7 @@ def groups_of_all_sets() -> list[str]:
     recipe = parse_recipe({"name": "all", "input": {"paths": ["x"]}, "tier1": {"rules": ALL_SETS}}, "benchmark")
     editors = tuple(resolve_editors(recipe.tier1))
     signals, _ = columns_named(resolve(recipe.tier1))
-    return [g for g in groups_needed(recipe, signals, Reading("text", None, (), editors)) if g in registry.groups()]
+    return [g for g in groups_needed(recipe, signals, bool(editors), False) if g in registry.groups()]
 
 
 def as_all_sets_need(batch: pa.Array) -> None:

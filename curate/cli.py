@@ -175,6 +175,80 @@ def available_cores() -> int:
         return os.cpu_count() or 1
 
 
+def _difference_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that tell two verdicts apart."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print everything as JSON."),
+        click.option("--quiet", is_flag=True, help="No progress on stderr."),
+        click.option(
+            "--output", type=click.Path(path_type=Path),
+            help="Also write every document whose verdict differs: .parquet, .csv, .jsonl or .json.",
+        ),
+        click.option("-n", "--examples", type=click.IntRange(0), default=5, show_default=True, help="Of each kind."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@main.command("what-if")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--set", "changes", multiple=True, required=True, metavar="A.B=C", help="Change a field of the recipe.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write the changed recipe to a new file.")
+@click.option("--no-text", is_flag=True, help="Judge pairs in doubt by estimates in place of a look at their texts.")
+@_difference_options
+def what_if(
+    run: Path, changes: tuple[str, ...], save: Path | None, no_text: bool, examples: int, output: Path | None,
+    quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Tell what another recipe would keep and drop of RUN, from its ledger; the run stays as it is.
+
+    \b
+    Example:
+        curate what-if runs/demo --set tier1.thresholds.too_few_words=30 --save looser.yaml
+    """
+    from curate.kernels.arrow import spare_pandas
+
+    spare_pandas()
+    from curate.difference import what_if as tell
+    from curate.show import print_difference
+    from curate.whatif import ask, save_recipe
+
+    asked = ask(run, changes, quiet or as_json)
+    found = tell(asked, available_cores(), not no_text, examples, output)
+    if save is not None:
+        save_recipe(asked, save)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        print_difference(found)
+        if save is not None:
+            click.echo(f"{save}: written; `curate run {save}` makes it so")
+
+
+@main.command()
+@click.argument("run_a", type=click.Path(path_type=Path))
+@click.argument("run_b", type=click.Path(path_type=Path))
+@_difference_options
+def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet: bool, as_json: bool) -> None:
+    """Tell which documents RUN_A and RUN_B decided otherwise, and why.
+
+    \b
+    Example:
+        curate compare runs/web runs/web-looser --output differences.parquet
+    """
+    from curate.kernels.arrow import spare_pandas
+
+    spare_pandas()
+    from curate.difference import compare as tell
+    from curate.show import print_difference
+
+    found = tell(run_a, run_b, examples, output)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        print_difference(found)
+
+
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("query")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -17,12 +18,12 @@ from curate.filters.coarse_score import coarse_score_sql
 from curate.ledger import Ledger, Part, write_part
 from curate.lines import LINE_EDITS, TRIMMED, CutLines, cut_repeated, empty_trimmed
 from curate.measure import DOCUMENTS, INPUT, LINE_HASHES, SIGNATURES
-from curate.near import PAIRS, CollectSets, Signatures, find_near
+from curate.near import PAIRS, CollectSets, Signatures, find_near, pairs_part
 from curate.plan import Plan
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, condition
 from curate.sql import first_line, literal, quoted, read_parquet
-from curate.tables import load_files, load_signals, ranges, signal_types
+from curate.tables import input_sql, load_files, load_signals, ranges, signal_types
 
 STAGES = ("input", "rules", "exact", "near", "bands", "lines")
 DECISIONS = "decisions"
@@ -57,6 +58,26 @@ def decide(
 
     Errors: InputError for ids that clash or are null; RecipeError for a condition that fails on the data.
     """
+    more = settle(recipe, plan, ledger, maps, connection, digest)
+
+    def decided() -> Iterator[pa.Table]:
+        for place in _loaded(ledger, plan.groups, connection):
+            with _conditions_on_data():
+                yield connection.sql(decisions_sql(recipe, place)).to_arrow_table()
+
+    return [*_write_decisions(recipe, ledger, decided(), digest), *more]
+
+
+def settle(
+    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, connection: duckdb.DuckDBPyConnection, digest: str,
+    shown: Mapping[str, str] | None = None, index: Path | None = None,
+) -> list[Part]:  # fmt: skip
+    """What the decisions follow from: tables `duplicates`, `banded` and `trimmed`, and the relation `judged`.
+
+    That is a view over whatever signals are loaded. Where columns are to be `shown` (name to SQL), it is a table of
+    all documents that has them: signals are then joined once, and not a second time for the decisions; or not at all
+    where an index holds them.
+    """
     groups = plan.groups
     strata = strata_of(recipe, plan.inputs.names)
     load_files(connection, ledger)
@@ -64,22 +85,24 @@ def decide(
     connection.execute("CREATE TEMP TABLE excluded AS SELECT DISTINCT unnest(?::VARCHAR[]) AS value", excluded)
     texts = read_parquet(ledger.run / part.path for part in ledger.of(DOCUMENTS, groups[DOCUMENTS]))
     connection.execute(f"CREATE TEMP VIEW texts AS FROM {texts} SEMI JOIN files USING (file_no)")
-    if recipe.input.id is not None:
+    if recipe.input.id is not None and shown is None:
         _check_ids(recipe.input.id, connection)
     connection.execute(repeated_sql(recipe))
-    parts_of_corpus = list(ranges(ledger, groups))
     load_signals(connection, ledger, groups)
-    types = signal_types(connection)
-    connection.execute(judged_sql(recipe, plan.rules, types))
+    connection.execute(judged_sql(recipe, plan.rules, signal_types(connection)))
+    columns = passing_columns(recipe, strata)
+    if shown is not None:
+        wanted = {name: name for name in JUDGED} | {name: sql for name, (_, sql) in columns.items()} | dict(shown)
+        _materialise(wanted, ledger, groups, index, connection)
+        columns = {name: (kind, quoted(name)) for name, (kind, _) in columns.items()}
     load_earlier(plan.earlier, recipe.dedup.exact, connection)
     if recipe.dedup.exact or recipe.dedup.near or recipe.dedup.lines or recipe.tier1.perplexity:
-        declared = ", ".join(f"{name} {kind}" for name, (kind, _) in passing_columns(recipe, strata).items())
+        declared = ", ".join(f"{name} {kind}" for name, (kind, _) in columns.items())
         connection.execute(f"CREATE TEMP TABLE passing ({declared})")
         connection.execute(f"INSERT INTO passing BY NAME SELECT {EARLIER_PASSING} FROM earlier")
         with _conditions_on_data():
-            for found in parts_of_corpus:
-                load_signals(connection, ledger, groups, found.parts)
-                connection.execute(f"INSERT INTO passing {passing_sql(recipe, found.place, strata)}")
+            for place in _loaded(ledger, groups, connection) if shown is None else ("true",):
+                connection.execute(f"INSERT INTO passing {passing_sql(columns, place)}")
     connection.execute(exact_sql(recipe))
     more = [_near_part(recipe, plan, ledger, maps.sets, connection, digest)] if recipe.dedup.near else []
     connection.execute(duplicates_sql(recipe))
@@ -90,14 +113,7 @@ def decide(
         more += cut_repeated(lines, ledger.run, hashes, urls, maps.cuts, connection)
     else:
         connection.execute(empty_trimmed())
-
-    def decided() -> Iterator[pa.Table]:
-        for found in parts_of_corpus:
-            load_signals(connection, ledger, groups, found.parts)
-            with _conditions_on_data():
-                yield connection.sql(decisions_sql(recipe, found.place)).to_arrow_table()
-
-    return [*_write_decisions(recipe, ledger, decided(), digest), *more]
+    return more
 
 
 def _near_part(
@@ -105,9 +121,13 @@ def _near_part(
 ) -> Part:
     """Table `near`, and the part with the pairs compared for it."""
     assert recipe.dedup.near is not None
-    own = Signatures(ledger.run, ledger.of(SIGNATURES, plan.groups[SIGNATURES]))
+    measured = plan.groups[SIGNATURES]
+    own = Signatures(ledger.run, ledger.of(SIGNATURES, measured))
     others = [Signatures(run.ledger.run, run.parts(SIGNATURES), run.first_file_no) for run in plan.earlier]
-    return find_near(recipe.dedup.near, survivor_order(recipe), ledger.run, [*others, own], sets, connection, digest)
+    known = [part for part in ledger.of(PAIRS) if part.contents == (measured,)]
+    order = survivor_order(recipe)
+    pairs = find_near(recipe.dedup.near, order, ledger.run, [*others, own], known, sets, connection)
+    return pairs_part(pairs, ledger.run, digest, measured, connection)
 
 
 def survivor_order(recipe: Recipe) -> str:
@@ -178,6 +198,17 @@ def reasons_sql(conditions: Mapping[str, str]) -> str:
     return f"list_filter([\n                {cases}\n            ], lambda reason: reason IS NOT NULL)"
 
 
+JUDGED = (
+    "file_no",
+    "row",
+    "position",
+    "doc_id",
+    "n_bytes",
+    "n_tokens",
+    "coarse_score",
+    "input_reasons",
+    "rule_reasons",
+)
 EARLIER_PASSING = "* EXCLUDE (doc_id), (-2147483648 - file_no)::INTEGER AS position"  # before all others, run by run
 PASSING = {"file_no": "INTEGER", "position": "INTEGER", "row": "BIGINT", "n_bytes": "BIGINT", "coarse_score": "FLOAT"}
 HASHES = {f"{text}_hash_{half}": "UBIGINT" for text in ("text", "normal") for half in ("high", "low")}
@@ -193,12 +224,41 @@ def passing_columns(recipe: Recipe, strata: Mapping[str, str]) -> dict[str, tupl
     return columns
 
 
-def passing_sql(recipe: Recipe, place: str, strata: Mapping[str, str]) -> str:
+def passing_sql(columns: Mapping[str, tuple[str, str]], place: str) -> str:
     """Rows of table `passing`: the documents that no rule drops."""
-    columns = ", ".join(sql for _, sql in passing_columns(recipe, strata).values())
+    selected = ", ".join(sql for _, sql in columns.values())
     return f"""
-        SELECT {columns}
+        SELECT {selected}
         FROM judged WHERE {place} AND len(input_reasons) + len(rule_reasons) = 0"""
+
+
+def _materialise(
+    columns: Mapping[str, str], ledger: Ledger, groups: Mapping[str, str], index: Path | None,
+    connection: duckdb.DuckDBPyConnection,
+) -> None:  # fmt: skip
+    """Make the view `judged` a table with some columns."""
+    selected = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items())
+    connection.execute(f"CREATE TEMP TABLE once AS SELECT {selected} FROM judged LIMIT 0")
+    with _conditions_on_data():
+        for place in _loaded(ledger, groups, connection) if index is None else _indexed(index, ledger, connection):
+            connection.execute(f"INSERT INTO once SELECT {selected} FROM judged WHERE {place}")
+    connection.execute("DROP VIEW judged; ALTER TABLE once RENAME TO judged")
+
+
+def _indexed(index: Path, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """Take the signals of all documents out of an index."""
+    connection.execute(f"ATTACH {literal(str(index))} AS indexed (READ_ONLY)")
+    inputs = input_sql(ledger)
+    joined = f" JOIN {inputs} USING (file_no, row)" if inputs else ""
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW signals AS SELECT * FROM indexed.signals{joined}")
+    yield "true"
+
+
+def _loaded(ledger: Ledger, groups: Mapping[str, str], connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """Load the signals of some documents at a time, and give SQL that is true for these."""
+    for found in ranges(ledger, groups):
+        load_signals(connection, ledger, groups, found.parts)
+        yield found.place
 
 
 def exact_sql(recipe: Recipe) -> str:
@@ -249,17 +309,28 @@ def duplicates_sql(recipe: Recipe) -> str:
 
 def decisions_sql(recipe: Recipe, place: str) -> str:
     """The rows of the decisions, in input order; size and tokens of a kept document are those of its output."""
-    max_cut = recipe.dedup.lines.max_cut if recipe.dedup.lines else 1
     return f"""
         SELECT file_no, row, doc_id,
             if(stage IS NULL, coalesce(trimmed_bytes, n_bytes), n_bytes) AS n_bytes,
-            if(stage IS NULL, coalesce(trimmed_tokens, n_tokens), n_tokens) AS n_tokens,
+            {TOKENS} AS n_tokens,
             if(stage IS NULL, coalesce(n_tokens - trimmed_tokens, 0), 0) AS n_tokens_cut,
             coarse_score,
             stage IS NULL AS kept, stage,
             reasons[1] AS reason, reasons,
             duplicate_of, similarity
-        FROM (
+        FROM ({verdicts_sql(recipe)}
+            WHERE {place}
+        )
+        ORDER BY position, row"""
+
+
+TOKENS = "if(stage IS NULL, coalesce(trimmed_tokens, n_tokens), n_tokens)"
+
+
+def verdicts_sql(recipe: Recipe) -> str:
+    """The rows of `judged` with what the global stages found, the stage that drops them, and the reasons."""
+    max_cut = recipe.dedup.lines.max_cut if recipe.dedup.lines else 1
+    return f"""
             SELECT *,
                 CASE WHEN len(input_reasons) > 0 THEN 'input'
                      WHEN len(rule_reasons) > 0 THEN 'rules'
@@ -273,10 +344,7 @@ def decisions_sql(recipe: Recipe, place: str) -> str:
                      WHEN cut_share > {max_cut}::FLOAT OR trimmed_tokens = 0 THEN ['too_much_boilerplate']
                      ELSE [] END AS reasons
             FROM judged LEFT JOIN duplicates USING (file_no, row) LEFT JOIN banded USING (file_no, row)
-                LEFT JOIN trimmed USING (file_no, row)
-            WHERE {place}
-        )
-        ORDER BY position, row"""
+                LEFT JOIN trimmed USING (file_no, row)"""
 
 
 @contextmanager

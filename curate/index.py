@@ -65,6 +65,8 @@ def build_index(
         connection.execute(f"SET file_search_path = {literal(str(run))}")
         connection.execute(f"ATTACH {literal(str(aside))} AS run (STORAGE_VERSION 'v1.0.0')")
         connection.execute("USE run")
+        [digest] = {part.digest for part in ledger.of(DECISIONS)}
+        connection.execute(f"CREATE TABLE about AS SELECT {literal(digest)} AS decisions_digest")
         _tables(connection, ledger, groups, counts)
         connection.execute(DOCUMENTS_SQL)
         for name, sql in VIEWS.items():

@@ -13,10 +13,10 @@ from curate.filters.forms import CCNET, FORMS, lines_in_form, pieces_beside
 from curate.filters.language import known_languages, like_a_code
 from curate.filters.language_model import LanguageModel, check, form_of, identity_of
 from curate.filters.packed_model import unpacked
-from curate.recipe import Perplexity
+from curate.recipe import DEFAULT_MODEL, Perplexity
 
 FIELD = "tier1.perplexity.model"
-DEFAULT = "default"
+
 PACKAGED = Path(curate.models.__path__[0]) / "english.parquet"
 READ_BYTES = 1 << 20
 
@@ -32,14 +32,14 @@ def open_models(section: Perplexity) -> tuple[LanguageModel, ...]:
 def _named(section: Perplexity) -> Iterator[tuple[str | None, str]]:
     """The language and the name or path of each model."""
     if isinstance(section.model, str):
-        yield ("en" if section.model == DEFAULT else None), section.model
+        yield ("en" if section.model == DEFAULT_MODEL else None), section.model
         return
     if not section.model:
         raise RecipeError(f"{FIELD}: is empty; name a model, as in {{en: default}}")
     for language, name in section.model.items():
         if language not in known_languages():
             raise RecipeError(f"{FIELD}: no language {language!r}{like_a_code(language)}")
-        if name == DEFAULT and language != "en":
+        if name == DEFAULT_MODEL and language != "en":
             raise RecipeError(f"{FIELD}: {language}: the packaged model is for English; name one for {language}")
         yield language, name
 
@@ -47,7 +47,7 @@ def _named(section: Perplexity) -> Iterator[tuple[str | None, str]]:
 def _opened(section: Perplexity, language: str | None, name: str) -> LanguageModel:
     if not name:
         raise RecipeError(f"{FIELD}: an empty path; name a model, or leave it out for the packaged one")
-    path = unpacked(PACKAGED) if name == DEFAULT else Path(name).expanduser().absolute()
+    path = unpacked(PACKAGED) if name == DEFAULT_MODEL else Path(name).expanduser().absolute()
     if not path.is_file():
         raise RecipeError(f"{FIELD}: {name}: {'a folder; name its file' if path.is_dir() else 'no such file'}")
     if path.suffix == ".gz":

@@ -34,7 +34,8 @@ class Part:
     sha256: str
     units: tuple[Unit, ...] = ()
     tokens: int = 0  # of an output shard
-    contents: tuple[str, ...] = ()  # of group `documents`: for each unit, xxh3-128 over its documents' hashes
+    # Of group `documents`: for each unit, xxh3-128 over its documents' hashes. Of `pairs`: the signatures' digest.
+    contents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

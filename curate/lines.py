@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128
@@ -31,6 +32,11 @@ PENDING = "pending_"  # before the groups of parts that are not in force until a
 REASON = "repeated_line"
 HOST = r"^(?:(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/@?#]*@)?(?:www\.)?([^/:?#]+\.[^/:?#]+)"
 DOMAIN = f"regexp_extract(lower(coalesce(url, '')), '{HOST}', 1)"  # '' for what is no address with a domain
+
+NOTHING_TRIMMED = pa.schema(
+    [("file_no", pa.int32()), ("row", pa.int64()), ("trimmed_bytes", pa.int64()), ("trimmed_tokens", pa.int64()),
+     ("cut_share", pa.float32()), ("lines_sum", pa.uint64())]
+).empty_table()  # fmt: skip
 
 CutLines = Callable[[pa.Table], Sequence[Part]]  # parts of LINE_EDITS and TRIMMED of documents (file_no, row, lines)
 
@@ -69,7 +75,7 @@ def cut_repeated(
     trimmed = [run / part.path for part in parts if part.group == TRIMMED]
     connection.execute(empty_trimmed())
     if trimmed:
-        connection.execute(f"INSERT INTO trimmed BY NAME FROM {read_parquet(trimmed)}")
+        connection.execute(f"INSERT INTO trimmed BY NAME SELECT * EXCLUDE (lines_sum) FROM {read_parquet(trimmed)}")
     return parts
 
 
@@ -130,8 +136,8 @@ def cut_lines(task: CutTask) -> list[Part]:
         start, stop = np.searchsorted(wanted, (position, position + len(batch)))
         here = wanted[start:stop]
         texts = texts_of(batch.column(task.reading.text).take(pa.array(here - position)))
-        edits, trimmed = _cut(texts, lists.slice(start, stop - start), task.reading)
-        tables.append((_keyed(edits, here, task.unit.file_no), _keyed(trimmed, here, task.unit.file_no)))
+        edits, trimmed = cut(texts, find_edits(texts, task.reading.editors), lists.slice(start, stop - start))
+        tables.append((keyed(edits, here, task.unit.file_no), keyed(trimmed, here, task.unit.file_no)))
         position += len(batch)
     name = f"{task.unit.file_no:05d}-{task.unit.start:010d}"
     edits, trimmed = (pa.concat_tables([pair[k] for pair in tables]) for k in (0, 1))
@@ -142,9 +148,8 @@ def cut_lines(task: CutTask) -> list[Part]:
     return [replace(part, group=PENDING + part.group) for part in written]
 
 
-def _cut(texts: pa.Array, repeated: pa.Array, reading: Reading) -> tuple[pa.Table, pa.Table]:
-    """Edits of some raw texts, and what is left of them; with the row among the texts."""
-    edits = find_edits(texts, reading.editors)
+def cut(texts: pa.Array, edits: pa.Table, repeated: pa.Array) -> tuple[pa.Table, pa.Table]:
+    """Further edits of some raw texts that have edits, and what is left of them; with the row among the texts."""
     edited = apply_edits(texts, edits)
     cuts = repeated_line_cuts(edited, repeated)
     nothing = pa.nulls(len(cuts.rows), pa.string())
@@ -156,10 +161,21 @@ def _cut(texts: pa.Array, repeated: pa.Array, reading: Reading) -> tuple[pa.Tabl
         "trimmed_bytes": left["n_bytes"],
         "trimmed_tokens": left["n_tokens"],
         "cut_share": pa.array((1 - left["n_bytes"].to_numpy() / np.maximum(before, 1)).astype(np.float32)),
+        "lines_sum": pa.array(lines_sums(repeated)),
     })  # fmt: skip
     sizes = pc.fill_null(pc.binary_length(edits["replacement"]), 0)
     starts, ends = raw_places(cuts, edits["row"], edits["start"], edits["end"], sizes)
     return _as_edits(cuts.rows, starts, ends), trimmed
+
+
+def lines_sums(repeated: pa.Array) -> npt.NDArray[np.uint64]:
+    """The sum of the hashes of each document's repeated lines: by it is known whether other lines are cut than before.
+
+    None of the lists is empty.
+    """
+    hashes = repeated.flatten().to_numpy().astype(np.uint64)
+    starts = np.cumsum(np.r_[0, pc.list_value_length(repeated).to_numpy()])[:-1]
+    return np.add.reduceat(hashes, starts) if len(starts) else hashes
 
 
 def _as_edits(rows: pa.Array, starts: np.ndarray, ends: np.ndarray) -> pa.Table:
@@ -174,7 +190,9 @@ def _as_edits(rows: pa.Array, starts: np.ndarray, ends: np.ndarray) -> pa.Table:
     })  # fmt: skip
 
 
-def _keyed(table: pa.Table, rows: np.ndarray, file_no: int) -> pa.Table:
-    """A table with rows among some documents as one with rows of their file."""
-    table = table.set_column(0, "row", pa.array(rows[table["row"].to_numpy()], pa.int64()))
-    return table.add_column(0, "file_no", pa.array(np.full(len(table), file_no, np.int32)))
+def keyed(table: pa.Table, rows: np.ndarray, file_no: int | np.ndarray) -> pa.Table:
+    """A table with rows among some documents as one with rows of their file, or of the file of each."""
+    places = table["row"].to_numpy()
+    file_nos = np.broadcast_to(file_no, len(rows)).astype(np.int32)
+    table = table.set_column(0, "row", pa.array(rows[places], pa.int64()))
+    return table.add_column(0, "file_no", pa.array(file_nos[places]))

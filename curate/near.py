@@ -7,9 +7,10 @@ nothing new is to be compared. DuckDB holds the bands, and spills; memory holds 
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -38,10 +39,11 @@ PAIRS_AT_ONCE = 1 << 19  # whose signatures are
 ROW_BITS = 40
 HALF, LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
+T = TypeVar("T")
 Numbers = npt.NDArray[np.int64]
 Similarities = npt.NDArray[np.float32]
 Keys = npt.NDArray[np.uint64]
-CollectSets = Callable[[pa.Table], Sequence[Part]]  # parts of SHINGLES with the documents (file_no, row) of a table
+CollectSets = Callable[[pa.Table], Sequence[Path]]  # files of SHINGLES of documents (file_no, row), or none at all
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Signatures:
         step = -1 if self.first_file_no < 0 else 1
         for part in self.parts:
             for batch in pq.ParquetFile(self.run / part.path).iter_batches(BATCH_ROWS):
-                found = batch.filter(batch["minhash"].is_valid())
+                found = batch.filter(batch["minhash"].is_valid()) if batch["minhash"].null_count else batch
                 file_nos = self.first_file_no + step * found["file_no"].to_numpy().astype(np.int64)
                 yield file_nos, found["row"].to_numpy(), found["minhash"]
 
@@ -81,13 +83,13 @@ NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.fl
 
 
 def find_near(
-    near: Near, survivor_order: str, run: Path, signatures: Sequence[Signatures], sets: CollectSets,
-    connection: duckdb.DuckDBPyConnection, digest: str,
-) -> Part:  # fmt: skip
-    """Table `near` (file_no, row, survivor_file_no, survivor_row, similarity), and a part with all compared pairs.
+    near: Near, survivor_order: str, run: Path, signatures: Sequence[Signatures], known: Sequence[Part],
+    sets: CollectSets, connection: duckdb.DuckDBPyConnection,
+) -> Pairs:  # fmt: skip
+    """Table `near` (file_no, row, survivor_file_no, survivor_row, similarity), and all compared pairs.
 
     Reads the tables `passing` and `exact`; `survivor_order` ranks the documents, those of earlier runs and then the
-    best first.
+    best first. `known` are parts with pairs that were compared before: of these no text is read again.
     """
     bands = choose_bands(near.threshold, near.permutations)
     connection.execute(
@@ -99,24 +101,43 @@ def find_near(
     )
     [[earlier]] = connection.execute("SELECT count(*) FROM ranked WHERE file_no < 0").fetchall()
     _load_bands(bands, signatures, connection)
+    before = _known_pairs(run, known, connection)
     pairs = NO_PAIRS
     dropped = np.zeros(0, np.int64)
     table = "bands"
     while len(fresh := _candidates(table, bands, pairs, earlier, connection)):
-        pairs = pairs.plus(_compared(fresh, near, run, signatures, sets, earlier, connection))
+        pairs = pairs.plus(_compared(fresh, near, signatures, before, sets, earlier, connection))
         dropped = _dropped(pairs, near.threshold)
         table = _bands_of(_orphans(pairs, dropped), connection)
     _load_near(pairs, dropped, connection)
-    return _pairs_part(pairs, run, digest, connection)
+    return pairs
+
+
+def _known_pairs(run: Path, known: Sequence[Part], connection: duckdb.DuckDBPyConnection) -> Pairs:
+    """Those pairs of parts that were compared by their whole texts, by the ranks of today."""
+    if not known:
+        return NO_PAIRS
+    source = read_parquet(run / part.path for part in known)
+    found = connection.sql(
+        f"""SELECT least(a.rank, b.rank) AS first, greatest(a.rank, b.rank) AS second, similarity
+        FROM {source} p JOIN ranked a USING (file_no, row)
+        JOIN ranked b ON b.file_no = other_file_no AND b.row = other_row WHERE exact ORDER BY second, first"""
+    ).to_arrow_table()
+    first, second, similarity = (found[name].to_numpy() for name in ("first", "second", "similarity"))
+    return Pairs(first, second, similarity, np.ones(len(first), bool))
 
 
 def _load_bands(bands: Bands, signatures: Sequence[Signatures], connection: duckdb.DuckDBPyConnection) -> None:
     """Table `bands`: the rank of each document that has a signature, and its key in each band."""
     keys = ", ".join(f"key_{k} UBIGINT" for k in range(bands.count))
     connection.execute(f"CREATE TEMP TABLE bands (rank BIGINT, {keys})")
-    for file_nos, rows, minhash in (batch for source in signatures for batch in source.batches()):
-        columns = band_keys(minhash, bands.count, bands.rows)
-        named = {f"key_{k}": column for k, column in enumerate(columns)}
+
+    def keyed() -> Iterator[tuple[Numbers, Numbers, dict[str, pa.Array]]]:
+        for file_nos, rows, minhash in (batch for source in signatures for batch in source.batches()):
+            columns = band_keys(minhash, bands.count, bands.rows)
+            yield file_nos, rows, {f"key_{k}": column for k, column in enumerate(columns)}
+
+    for file_nos, rows, named in ahead(keyed()):
         connection.register("keyed", pa.table({"file_no": file_nos, "row": rows, **named}))
         for file_no in np.unique(file_nos).tolist():  # `ranked` is sorted, so little of it is read
             here = rows[file_nos == file_no]
@@ -124,6 +145,15 @@ def _load_bands(bands: Bands, signatures: Sequence[Signatures], connection: duck
                 f"INSERT INTO bands SELECT rank, {', '.join(named)} FROM keyed JOIN (FROM ranked WHERE file_no = "
                 f"{file_no} AND row BETWEEN {here.min()} AND {here.max()}) USING (file_no, row)"
             )
+
+
+def ahead(batches: Iterator[T]) -> Iterator[T]:
+    """The same batches, each made by another thread while the one before is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
 
 
 def _candidates(table: str, bands: Bands, known: Pairs, earlier: int, connection: duckdb.DuckDBPyConnection) -> Keys:
@@ -159,7 +189,7 @@ def _packed(first: Numbers, second: Numbers) -> Keys:
 
 
 def _compared(
-    candidates: Keys, near: Near, run: Path, signatures: Sequence[Signatures], sets: CollectSets, earlier: int,
+    candidates: Keys, near: Near, signatures: Sequence[Signatures], before: Pairs, sets: CollectSets, earlier: int,
     connection: duckdb.DuckDBPyConnection,
 ) -> Pairs:  # fmt: skip
     """Candidates with their similarity: by signatures, and by the sets of shingles where the recipe asks for it.
@@ -178,8 +208,12 @@ def _compared(
         "border": np.abs(similarity - np.float32(near.threshold)) <= border,
         "exact": np.ones(len(first), bool),
     }[near.verify] & (first >= earlier)
-    if doubtful.any():
-        similarity[doubtful] = _exact(first[doubtful], second[doubtful], run, sets, connection)
+    held = _packed(before.first, before.second)
+    known = doubtful & np.isin(candidates, held, assume_unique=True)
+    similarity[known] = before.similarity[np.searchsorted(held, candidates[known])]
+    unknown = doubtful & ~known
+    if unknown.any():
+        similarity[unknown] = _exact(first[unknown], second[unknown], similarity[unknown], sets, connection)
     return Pairs(first, second, similarity, doubtful)
 
 
@@ -208,9 +242,12 @@ def _place_keys(file_nos: npt.NDArray[Any], rows: Numbers) -> Numbers:
 
 
 def _exact(
-    first: Numbers, second: Numbers, run: Path, sets: CollectSets, connection: duckdb.DuckDBPyConnection
+    first: Numbers, second: Numbers, estimated: Similarities, sets: CollectSets, connection: duckdb.DuckDBPyConnection
 ) -> Similarities:
-    """The similarity of pairs, sorted by second and first, from the sets of their documents' shingles."""
+    """The similarity of pairs, sorted by second and first, from the sets of their documents' shingles.
+
+    Where there are none to be had the estimates hold.
+    """
     connection.register("paired", pa.table({"first": first, "second": second}))
     connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS known (rank BIGINT, {SHINGLES} UBIGINT[])")
     connection.execute(
@@ -220,7 +257,10 @@ def _exact(
     )
     wanted = connection.sql("SELECT file_no, row FROM unknown ORDER BY file_no, row").to_arrow_table()
     if len(wanted):
-        source = read_parquet(run / part.path for part in sets(wanted))
+        if not (files := sets(wanted)):
+            connection.execute("DROP TABLE unknown")
+            return estimated
+        source = read_parquet(files)
         connection.execute(f"INSERT INTO known SELECT rank, {SHINGLES} FROM {source} JOIN unknown USING (file_no, row)")
     found = connection.sql(
         f"""SELECT first, second, a.{SHINGLES}, b.{SHINGLES} FROM paired
@@ -265,8 +305,8 @@ def _load_near(pairs: Pairs, dropped: Numbers, connection: duckdb.DuckDBPyConnec
     )
 
 
-def _pairs_part(pairs: Pairs, run: Path, digest: str, connection: duckdb.DuckDBPyConnection) -> Part:
-    """Commit the compared pairs, those below the threshold too."""
+def pairs_part(pairs: Pairs, run: Path, digest: str, measured: str, connection: duckdb.DuckDBPyConnection) -> Part:
+    """Commit the compared pairs, those below the threshold too; `measured` is the digest of their signatures."""
     tables = []
     for k in range(0, max(1, len(pairs.first)), PAIRS_AT_ONCE):  # so that sorting and joining take little memory
         some = {name: column[k : k + PAIRS_AT_ONCE] for name, column in vars(pairs).items()}
@@ -276,7 +316,7 @@ def _pairs_part(pairs: Pairs, run: Path, digest: str, connection: duckdb.DuckDBP
             FROM paired JOIN ranked d ON d.rank = second JOIN ranked s ON s.rank = first ORDER BY second, first"""
         )
         tables.append(found.to_arrow_table())
-    return write_part(run, PAIRS, digest, "00000", pa.concat_tables(tables))
+    return write_part(run, PAIRS, digest, "00000", pa.concat_tables(tables), contents=(measured,))
 
 
 @dataclass(frozen=True)

@@ -166,9 +166,10 @@ def _tell_of_languages(plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConn
 def maps_of(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> decide.Maps:
     """The maps over documents that are read again while a run decides."""
 
-    def sets(documents: pa.Table) -> list[Part]:
+    def sets(documents: pa.Table) -> list[Path]:
         tasks = near.plan_sets(ledger.run, documents, plan.units, plan.sources, plan.reading)
-        return _again(near.collect_sets, tasks, "verifying", 1, plan, ledger, engine, log)
+        parts = _again(near.collect_sets, tasks, "verifying", 1, plan, ledger, engine, log)
+        return [ledger.run / part.path for part in parts]
 
     def cuts(documents: pa.Table) -> list[Part]:
         tasks = lines.plan_cuts(ledger.run, documents, plan.units, plan.sources, plan.reading)
@@ -284,6 +285,7 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
     if not (run / "recipe.yaml").exists() or (run / "recipe.yaml").read_text("utf-8") != text:
         _unfinish(run)
     write_json(run / "run.json", {
+        "signal_groups": dict(sorted(plan.groups.items())),
         "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": platform.node(),
         "platform": platform.platform(),

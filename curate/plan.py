@@ -78,7 +78,7 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
         recipe.input.column, recipe.input.id, columns, (*editors, *cutting), *sizes, sets.sought, blocks, models
     )
     _check_urls(blocks, inputs)
-    groups = group_digests(groups_needed(recipe, signals, reading), reading)
+    groups = group_digests(groups_needed(recipe, signals, bool(reading.editors), bool(columns)), reading)
     counts = [pa.field(found.column, pa.int64()) for found in blocks]
     check_conditions(rules, pa.schema([*signals_schema(groups), *counts]), pa.schema(columns))
     units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
@@ -135,24 +135,28 @@ def _unreadable(named: Named) -> InputFile:
     return InputFile(named.path, size, f"{size}--0", Source(named.location, size, 0), pa.schema([]), (), ())
 
 
-def groups_needed(recipe: Recipe, signals: Sequence[str], reading: Reading) -> list[str]:
-    """The groups to measure: all but those on demand, and of these the ones that the recipe or its rules need."""
+def groups_needed(recipe: Recipe, signals: Sequence[str], editing: bool, columns: bool) -> list[str]:
+    """The groups to measure: all but those on demand, and of these the ones that the recipe or its rules need.
+
+    `editing` tells whether texts are edited before, `columns` whether input columns are collected.
+    """
     groups = registry.groups()
-    columns = registry.measured(signals)
-    named = {group for group, found in groups.items() for s in found if not columns.isdisjoint(s.writes)}
+    read = registry.measured(signals)
+    named = {group for group, found in groups.items() for s in found if not read.isdisjoint(s.writes)}
     named |= {"hashes"} if recipe.dedup.exact else set()
     named |= {"pii"} if recipe.tier1.pii.action == "count" else set()
-    named |= {"raw"} if reading.editors else set()  # to see what share of each document was cut
-    if CONTAMINATION in named and reading.sought is None:
+    named |= {"raw"} if editing else set()  # to see what share of each document was cut
+    sets = recipe.tier1.decontaminate
+    if CONTAMINATION in named and sets is None:
         raise RecipeError("tier1.rules: a signal of group contamination needs tier1.decontaminate")
-    named |= {CONTAMINATION} if reading.sought else set()
-    if PERPLEXITY in named and not reading.models:
+    named |= {CONTAMINATION} if sets else set()
+    if PERPLEXITY in named and not recipe.tier1.perplexity:
         raise RecipeError("tier1.rules: a signal of group perplexity needs tier1.perplexity")
     if section := recipe.tier1.perplexity:
-        named |= {PERPLEXITY} | ({"language"} if "language" in section.by or reading.by_language else set())
+        named |= {PERPLEXITY} | ({"language"} if "language" in section.by or section.by_language else set())
     needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
-    needed += [INPUT] * bool(reading.input_columns) + [EDITS] * bool(reading.editors)
-    needed += [BLOCK] * bool(reading.blocks) + [OVERLAPS] * bool(reading.sought)
+    needed += [INPUT] * columns + [EDITS] * editing
+    needed += [BLOCK] * bool(recipe.tier1.block) + [OVERLAPS] * bool(sets)
     return needed + [SIGNATURES] * bool(recipe.dedup.near) + [LINE_HASHES] * bool(recipe.dedup.lines)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -136,6 +136,7 @@ class Language(Section):
     )
 
 
+DEFAULT_MODEL = "default"
 Percentile = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -165,6 +166,11 @@ class Perplexity(Section):
     min_documents: int = Field(
         default=100, ge=1, description="a stratum with fewer takes the band of the wider one around it"
     )
+
+    @property
+    def by_language(self) -> bool:
+        """Whether a model is for some documents alone; the packaged one is for English."""
+        return not isinstance(self.model, str) or self.model == DEFAULT_MODEL
 
 
 class LengthPenalty(Section):
@@ -389,6 +395,32 @@ class Recipe(Section):
     def digest(self) -> str:
         """Hex digest of all that can change a kept document, but for the inputs, which have hashes of their own."""
         return digest_of({name: value for name, value in self.resolved().items() if name not in ("name", "export")})
+
+
+def changed_fields(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
+    """The fields that decide what is kept and differ, by their dotted names, with both values (null: none)."""
+    fields = (before.resolved(), after.resolved())
+    old, new = (_flat(one) for one in fields)
+    names = [
+        n for n in {**new, **old} if n not in ("name", "export") and (n in old, old.get(n)) != (n in new, new.get(n))
+    ]
+    whole = [name for name in names if not any(name.startswith(f"{other}.") for other in names)]
+    return {name: (_at(fields[0], name), _at(fields[1], name)) for name in whole}
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Fields by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _at(fields: Any, name: str) -> Any:  # noqa: ANN401 - any value of a recipe
+    """The value of a dotted name; None where there is none."""
+    for part in name.split("."):
+        fields = fields.get(part) if isinstance(fields, dict) else None
+    return fields
 
 
 def digest_of(value: object) -> str:

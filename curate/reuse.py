@@ -1,9 +1,7 @@
 """What a run takes from its ledger, what it does again, and why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -21,7 +19,7 @@ from curate.lines import LINE_EDITS, cut_repeated
 from curate.measure import EDITS
 from curate.near import find_near
 from curate.plan import Plan
-from curate.recipe import Recipe, digest_of, load_recipe
+from curate.recipe import Recipe, changed_fields, digest_of, load_recipe
 from curate.rules import resolve
 
 
@@ -167,8 +165,11 @@ def _global_steps(recipe: Recipe, plan: Plan, ledger: Ledger, before: Before, me
 def _why_decided(recipe: Recipe, ledger: Ledger, before: Before, measuring: bool) -> tuple[str, ...]:
     """Why decisions are made anew where there were some."""
     why = ["measurements are new"] if measuring else []
-    if fields := changed_fields(recipe, ledger.run):
-        why.append(f"recipe changed: {', '.join(fields)}")
+    try:
+        if fields := changed_fields(load_recipe(ledger.run / "recipe.yaml"), recipe):
+            why.append(f"recipe changed: {', '.join(fields)}")
+    except RecipeError:  # of another version
+        pass
     present = {file.path for file in ledger.files}  # a file that changed has another number
     gone = {file.file_no for file in before.files if file.path not in present} - {f.file_no for f in ledger.files}
     if gone:
@@ -179,25 +180,6 @@ def _why_decided(recipe: Recipe, ledger: Ledger, before: Before, measuring: bool
     ):
         why.append("files have other names or another order")
     return tuple(why) or ("code or lists changed",)
-
-
-def changed_fields(recipe: Recipe, run: Path) -> list[str]:
-    """The fields in which a recipe differs from the one that the run directory was last decided with."""
-    try:
-        last = load_recipe(run / "recipe.yaml")
-    except RecipeError:
-        return []
-    old, new = _flat(last.resolved()), _flat(recipe.resolved())
-    changed = [name for name in {**new, **old} if old.get(name) != new.get(name) and name not in ("name", "export")]
-    return [name for name in changed if not any(name.startswith(f"{whole}.") for whole in changed)]
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Fields by their dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in fields.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _counted(count: int, what: str) -> str:

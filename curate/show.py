@@ -1,12 +1,14 @@
-"""What `plan`, `gc` and `lm train` print."""
+"""What `plan`, `gc`, `lm train`, `what-if` and `compare` print."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from curate.errors import shortened
 from curate.inspect import console
 
 if TYPE_CHECKING:
@@ -114,6 +116,105 @@ def print_trained(training: "Training", trained: "Trained") -> None:
     _say(f"{training.output}: {read}, {size(training.output.stat().st_size)}")
 
 
+def print_difference(found: Mapping[str, Any]) -> None:
+    """Two verdicts on the same documents: the recipes' fields, reasons, strata, examples, and what it comes to."""
+    for name, values in found["changed"].items():
+        _say(f"{name}: {_yaml(values['before'])} → {_yaml(values['after'])}")
+    if not found["changed"]:
+        _say("the recipes are the same")
+    totals = found["totals"]
+    if rows := [row for row in found["reasons"] if _moves(row)]:
+        console().print(_reasons_moved(rows, totals))
+    for name, rows in found["strata"].items():
+        if moved := [row for row in rows if row["gained"] or row["lost"]]:
+            console().print(_strata_moved(name, moved))
+    for kind, title in (("gained", "kept now, for example"), ("lost", "no longer kept, for example")):
+        if rows := found["examples"][kind]:
+            console().print(_examples(rows, title, "before" if kind == "gained" else "after"))
+    for line in _closing(found):
+        _say(line)
+
+
+def _moves(row: Mapping[str, Any]) -> bool:
+    same = row["documents_before"] == row["documents_after"] and row["tokens_before"] == row["tokens_after"]
+    return not same or row["documents_gained"] > 0 or row["documents_lost"] > 0
+
+
+def _reasons_moved(rows: Sequence[Mapping[str, Any]], totals: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("stage", "reason"):
+        table.add_column(name)
+    for name in ("before", "after", "kept now", "tokens", "no longer kept", "tokens"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        numbers = (row[name] for name in COUNTED)
+        table.add_row(row["stage"], row["reason"], *(f"{number:,}" if number else "" for number in numbers))
+    kept = ("kept_before_documents", "kept_after_documents", "gained_documents", "gained_tokens", "lost_documents",
+            "lost_tokens")  # fmt: skip
+    table.add_row("kept", "", *(f"{totals[name]:,}" for name in kept), style="bold")
+    return table
+
+
+COUNTED = ("documents_before", "documents_after", "documents_gained", "tokens_gained", "documents_lost", "tokens_lost")
+
+
+def _strata_moved(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(escape(name))
+    for column in ("documents", "kept before", "after", "tokens kept before", "after", "kept now", "no longer kept"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        value = "(others)" if row["others"] else "(none)" if row["value"] is None else shortened(row["value"])
+        names = ("documents", "documents_before", "documents_after", "tokens_before", "tokens_after", "gained", "lost")
+        table.add_row(escape(value), *(f"{row[column]:,}" for column in names))
+    return table
+
+
+def _examples(rows: Sequence[Mapping[str, Any]], title: str, when: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in (title, "file", "row", "tokens", f"reason {when}"):
+        table.add_column(column, justify="right" if column in ("row", "tokens") else "left", overflow="fold")
+    other = "after" if when == "before" else "before"
+    for row in rows:
+        reason = row[f"reason_{when}"] or "in the other run alone"
+        of = f" of {row['duplicate_of']}" if when == "after" and row["duplicate_of"] else ""
+        tokens = row[f"tokens_{other}"]
+        table.add_row(escape(row["doc_id"]), escape(row["file"]), f"{row['row']:,}", f"{tokens:,}", escape(reason + of))
+    return table
+
+
+def _closing(found: Mapping[str, Any]) -> Iterator[str]:
+    totals = found["totals"]
+    if "in_both" in found:
+        a, b = found["runs"]
+        yield f"before: {a}; after: {b}; {_counted(found['in_both'], 'document')} in both"
+    elif found["texts"]["read"]:
+        count = _counted(found["texts"]["read"], "document")
+        yield f"read the texts of {count} whose verdicts the ledger left in doubt"
+    if "texts" in found and found["texts"]["estimated"]:
+        count = _counted(found["texts"]["estimated"], "document")
+        yield f"{count} in doubt, judged by estimates: {found['texts']['why']}; a run may decide otherwise"
+    if not totals["changed_documents"]:
+        yield f"every verdict is the same: {_counted(totals['kept_after_documents'], 'document')} kept"
+        return
+    kept = (
+        f"{totals[f'kept_before_{what}']:,} → {totals[f'kept_after_{what}']:,} {what}"
+        f" ({_change(totals[f'kept_before_{what}'], totals[f'kept_after_{what}'])})"
+        for what in ("documents", "tokens")
+    )
+    yield f"kept: {', '.join(kept)}"
+
+
+def _change(before: int, after: int) -> str:
+    return f"{after / before - 1:+.1%}" if before else "none before"
+
+
+def _yaml(value: object) -> str:
+    return escape(
+        yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True).removesuffix("\n...\n").strip()
+    )
+
+
 def size(count: int) -> str:
     """Bytes with a decimal unit."""
     number = float(count)
@@ -144,4 +245,4 @@ def _table(first: str, numbers: tuple[str, ...], last: str) -> Table:
 
 
 def _say(line: str) -> None:
-    console().print(escape(line), highlight=False)
+    console().print(escape(line), highlight=False, soft_wrap=True)

@@ -128,6 +128,15 @@ def derived_sql(groups: Iterable[str]) -> str:
     return "".join(f", {found.sql} AS {quoted(name)}" for name, found in registry.derived(columns).items())
 
 
+def input_sql(ledger: Ledger) -> str:
+    """The input's columns that were collected, with (file_no, row), as the struct `input`; empty where none were."""
+    parts = ledger.of(INPUT)
+    if not parts:
+        return ""
+    source = read_parquet((ledger.run / part.path).absolute() for part in parts)
+    return f"(SELECT {_input_struct(ledger.run / parts[0].path)} FROM {source})"
+
+
 def _input_struct(part: Path) -> str:
     """The columns of a part of group `input`, its values as one struct so that they cannot hide a signal."""
     names = pq.read_schema(part).names[2:]  # after file_no and row

@@ -1,0 +1,270 @@
+"""`what-if`: the verdicts of another recipe from the ledger alone, the same that a run would give."""
+
+import json
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import PROSE, SAMPLE, carry_out, command, digests, write_recipe, write_shard
+
+from curate.difference import what_if
+from curate.errors import RecipeError, RunError
+from curate.inspect import connect
+from curate.recipe import load_recipe
+from curate.whatif import ask, decided
+
+FOOTER = "All rights reserved by the owners of this page, whoever they may be."
+VERDICT = "doc_id, kept, stage, reason, n_tokens, duplicate_of"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """The packaged sample, in which every third document has lines that others have too, and an address."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for path in sorted(SAMPLE.glob("*.parquet")):
+        table = pq.read_table(path)
+        texts = [
+            f"{text}\n{FOOTER}\n{'Read more of this here.' if k % 2 else 'Sign in to say something.'}"
+            if k % 3 == 0
+            else text
+            for k, text in enumerate(table["text"].to_pylist())
+        ]
+        urls = [f"https://site{k % 4}.example.org/{k}" for k in range(len(table))]
+        table = table.set_column(table.schema.get_field_index("text"), "text", pa.array(texts))
+        table = table.set_column(table.schema.get_field_index("url"), "url", pa.array(urls))
+        pq.write_table(table, folder / path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(corpus, tmp_path_factory):
+    """A run that uses every stage; its recipe and directory."""
+    folder = tmp_path_factory.mktemp("what-if")
+    (folder / "words.txt").write_text("free\nmoney\n")
+    recipe, run = write_recipe(
+        folder,
+        corpus,
+        input={"paths": [str(corpus)], "id": "id", "strata": ["source"]},
+        tier1={
+            "rules": ["gopher", {"reason": "starts_low", "when": "input.url LIKE '%site3%' AND n_words < 60"}],
+            "language": {"keep": ["en"], "min_confidence": 0.4},
+            "perplexity": {"band": [2, 98], "min_documents": 50},
+            "pii": "redact",
+            "block": [{"reason": "spam_words", "words": str(folder / "words.txt"), "max": 3}],
+        },
+        dedup={"near": {}, "lines": {"max_repeats": 40, "max_cut": 0.5}},
+    )
+    carry_out(recipe)
+    return recipe, run
+
+
+def verdicts_asked(run, *changes, with_texts=True):
+    asked = ask(run, changes)
+    with decided(asked, 2, with_texts) as connection:
+        rows = connection.execute(f"SELECT {VERDICT} FROM after ORDER BY doc_id").fetchall()
+    return rows, asked.texts
+
+
+def verdicts_of(run):
+    with connect(run) as connection:
+        return connection.execute(f"SELECT {VERDICT} FROM decisions ORDER BY doc_id").fetchall()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["seed=5"],
+        ["tier1.thresholds={too_few_words: 20, too_few_stop_words: null, too_few_alpha_words: 0.5}"],
+        ["tier1.rules=[{reason: long, signal: n_words, max: 900, if: \"input.source <> 'x'\"}]", "tier1.block=[]"],
+        ["tier1.language.min_confidence=0.9", "input.max_document_bytes=4000"],
+        ["tier1.perplexity=null", "tier1.language=null"],
+        ["tier1.perplexity={band: [10, 70], by: [length_bucket], min_documents: 5}"],
+        ["tier1.length_penalty={low: 300, high: 1000}", "dedup.exact=false"],
+        ["dedup.near=null"],
+        ["dedup.near.threshold=0.6"],
+        ["dedup.near={threshold: 0.9, verify: signature}", "dedup.lines=null"],
+        ["dedup.near.verify=exact", "dedup.keep=longest"],
+        ["dedup.lines.max_repeats=10", "dedup.keep=first"],
+        ["dedup.lines.max_cut=0.1", "tier1.thresholds.too_few_words=5"],
+    ],
+    ids=", ".join,
+)
+def test_the_verdicts_are_those_of_a_run(run, tmp_path, changes):
+    recipe, directory = run
+    carry_out(recipe, *changes, f"output={tmp_path / 'other'}")
+    asked, _ = verdicts_asked(directory, *changes)
+    assert asked == verdicts_of(tmp_path / "other")
+
+
+def test_nothing_of_the_run_changes(run):
+    before = digests(run[1])
+    done = command("what-if", run[1], "--set", "dedup.near.threshold=0.7", "--set", "dedup.lines.max_repeats=5")
+    assert done.returncode == 0, done.stderr
+    assert digests(run[1]) == before
+
+
+def test_texts_are_read_only_of_documents_that_the_ledger_leaves_in_doubt(run):
+    _, texts = verdicts_asked(run[1], "tier1.perplexity.band=[5, 95]")
+    assert texts.read == 0
+    _, texts = verdicts_asked(run[1], "dedup.near.threshold=0.6")
+    assert 0 < texts.read < 300
+
+
+def test_without_texts_estimates_hold_and_are_told(run, corpus, tmp_path):
+    with_texts, _ = verdicts_asked(run[1], "dedup.near.threshold=0.6")
+    without, texts = verdicts_asked(run[1], "dedup.near.threshold=0.6", with_texts=False)
+    assert texts.read == 0 < texts.guessed
+    assert sum(a != b for a, b in zip(with_texts, without, strict=True)) < 60
+    done = command("what-if", run[1], "--set", "dedup.near.threshold=0.6", "--no-text")
+    assert f"{texts.guessed} documents in doubt, judged by estimates: no text was read" in done.stdout
+    moved = tmp_path / "moved"
+    corpus.rename(moved)
+    try:
+        done = command("what-if", run[1], "--set", "dedup.near.threshold=0.6", "--json")
+    finally:
+        moved.rename(corpus)
+    told = json.loads(done.stdout)["texts"]
+    assert told["read"] == 0 < told["estimated"]
+    assert "No such file or directory; it was there when the run measured it" in told["why"]
+
+
+def test_rules_need_no_input_and_no_index(run, corpus, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run[1], copy)
+    (copy / "run.duckdb").unlink()
+    changes = ("tier1.thresholds.too_few_words=20", "dedup.near=null", "dedup.lines=null")
+    expected, _ = verdicts_asked(run[1], *changes)
+    moved = tmp_path / "moved"
+    corpus.rename(moved)
+    try:
+        found, texts = verdicts_asked(copy, *changes)
+    finally:
+        moved.rename(corpus)
+    assert found == expected
+    assert texts.read == texts.guessed == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("tier1.pii=off", "tier1.pii: changes what is measured; only `curate run` can tell"),
+        ("tier1.rules=[c4]", "tier1.rules: changes what is measured; only `curate run` can tell"),
+        ("tier1.rules=[fineweb]", "tier1.rules: needs measurements of group repeated_lines, which the ledger lacks"),
+        ("dedup.near.shingle=3", "dedup.near: changes what is measured"),
+        ("tier1.perplexity.model={en: default}", "tier1.perplexity.model: changes what is measured"),
+        ("input.text=body", "input.text: changes what is measured"),
+        ("input.strata=[license]", "the ledger does not hold the input's column 'license'"),
+        ("tier1.thresholds.too_few_wrods=3", "no rule has the reason 'too_few_wrods'; did you mean 'too_few_words'?"),
+        ("tier1.block=[{reason: x, regex: a}]", "tier1.block: x: changes what is measured"),
+    ],
+)
+def test_what_only_a_run_can_tell_is_refused(run, change, problem):
+    with pytest.raises(RecipeError, match=problem.replace("?", r"\?")):
+        ask(run[1], [change])
+
+
+def test_a_folder_without_verdicts_is_refused(tmp_path):
+    with pytest.raises(RunError, match="no verdicts: not a run directory"):
+        ask(tmp_path, ["seed=1"])
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Twelve documents of 10 to 120 words, of which those under 50 are dropped."""
+    texts = [" ".join([PROSE.split()[(k * 7 + word) % 40] for word in range(10 * (k + 1))]) for k in range(12)]
+    ids, sources = [f"d{k}" for k in range(12)], ["a", "b"] * 6
+    write_shard(tmp_path / "in" / "a.parquet", texts, id=pa.array(ids), source=pa.array(sources))
+    rule = {"reason": "too_few_words", "signal": "n_words", "min": 50}
+    recipe, run = write_recipe(
+        tmp_path,
+        tmp_path / "in",
+        input={"paths": [str(tmp_path / "in")], "id": "id", "strata": ["source"]},
+        tier1={"rules": [rule]},
+    )
+    carry_out(recipe)
+    return recipe, run
+
+
+def test_gains_and_losses_are_told_by_reason_and_stratum(small):
+    told = what_if(ask(small[1], ["tier1.thresholds.too_few_words=20", "input.max_document_bytes=500"]), 2)
+    with connect(small[1]) as connection:
+        sizes = dict(connection.execute("SELECT doc_id, n_tokens FROM documents").fetchall())
+        large = [
+            doc_id for (doc_id,) in connection.execute("SELECT doc_id FROM documents WHERE n_bytes > 500").fetchall()
+        ]
+    assert told["changed"]["tier1.thresholds.too_few_words"] == {"before": 50, "after": 20}
+    gained = ["d1", "d2", "d3"]
+    assert told["totals"]["gained_documents"] == 3
+    assert told["totals"]["gained_tokens"] == sum(sizes[name] for name in gained)
+    assert told["totals"]["lost_documents"] == len(large) > 0
+    assert {row["doc_id"] for row in told["examples"]["gained"]} == set(gained)
+    [words] = [row for row in told["reasons"] if row["reason"] == "too_few_words"]
+    assert (words["documents_before"], words["documents_after"], words["documents_gained"]) == (4, 1, 3)
+    [size] = [row for row in told["reasons"] if row["reason"] == "too_large"]
+    assert (size["documents_before"], size["documents_after"], size["documents_lost"]) == (0, len(large), len(large))
+    assert size["tokens_lost"] == sum(sizes[name] for name in large)
+    by_source = {row["value"]: row for row in told["strata"]["input.source"]}
+    assert (by_source["a"]["gained"], by_source["b"]["gained"]) == (1, 2)
+
+
+def test_a_saved_recipe_makes_what_was_asked_so(small, tmp_path):
+    saved = tmp_path / "saved.yaml"
+    change = "tier1.thresholds.too_few_words=20"
+    done = command("what-if", small[1], "--set", change, "--save", saved)
+    assert done.returncode == 0, done.stderr
+    assert load_recipe(saved).resolved() == load_recipe(small[0], [change]).resolved()
+    expected, _ = verdicts_asked(small[1], change)
+    assert command("run", saved).returncode == 0
+    assert verdicts_of(small[1]) == expected
+    again = command("what-if", small[1], "--set", change, "--save", saved)
+    assert again.returncode == 1
+    assert again.stderr == f"Error: {saved}: is there already; choose another name\n"
+
+
+def test_a_run_that_kept_nothing_is_asked_what_would_be_kept(small):
+    failed = command("run", small[0], "--set", "tier1.thresholds.too_few_words=500")
+    assert failed.returncode == 1
+    told = what_if(ask(small[1], ["tier1.thresholds.too_few_words=60"]), 2)
+    assert (told["totals"]["kept_before_documents"], told["totals"]["kept_after_documents"]) == (0, 7)
+
+
+def test_every_document_that_differs_can_be_written(small, tmp_path):
+    for name in ("out.parquet", "out.csv", "out.jsonl", "out.json"):
+        done = command("what-if", small[1], "--set", "tier1.thresholds.too_few_words=20", "--output", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        with connect(small[1]) as connection:
+            rows = connection.execute(f"SELECT doc_id, kept_before, reason_before FROM '{tmp_path / name}'").fetchall()
+        assert rows == [(f"d{k}", False, "too_few_words") for k in (1, 2, 3)]
+    done = command("what-if", small[1], "--set", "seed=1", "--output", tmp_path / "out.txt")
+    assert "its name ends in none of .parquet, .csv, .jsonl, .json" in done.stderr
+
+
+def test_two_runs_are_compared_document_by_document(small, tmp_path):
+    other = tmp_path / "other"
+    carry_out(small[0], "tier1.thresholds.too_few_words=80", f"output={other}")
+    done = command("compare", small[1], other, "--json")
+    told = json.loads(done.stdout)
+    assert told["changed"] == {"tier1.thresholds.too_few_words": {"before": 50, "after": 80}}
+    assert {row["doc_id"] for row in told["examples"]["lost"]} == {"d4", "d5", "d6"}
+    assert told["in_both"] == 12
+    shown = command("compare", small[1], other).stdout
+    assert f"before: {small[1]}; after: {other}; 12 documents in both" in shown
+    same = command("compare", small[1], small[1]).stdout
+    assert "the recipes are the same" in same
+    assert "every verdict is the same: 8 documents kept" in same
+
+
+def test_runs_of_other_documents_are_not_compared_but_a_grown_corpus_is(small, tmp_path):
+    write_shard(tmp_path / "in" / "b.parquet", [PROSE * 3], id=pa.array(["new"]), source=pa.array(["a"]))
+    grown = tmp_path / "grown"
+    carry_out(small[0], f"output={grown}")
+    told = json.loads(command("compare", small[1], grown, "--json").stdout)
+    assert [row["doc_id"] for row in told["examples"]["gained"]] == ["new"]
+    assert told["in_both"] == 12
+    write_shard(tmp_path / "else" / "a.parquet", [PROSE], id=pa.array(["z"]), source=pa.array(["a"]))
+    elsewhere = tmp_path / "elsewhere"
+    carry_out(small[0], f"input.paths=[{tmp_path / 'else'}]", "tier1.rules=[]", f"output={elsewhere}")
+    done = command("compare", small[1], elsewhere)
+    assert done.returncode == 1
+    assert "have no doc_id in common; are they of one corpus, with one input.id?" in done.stderr
