@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ def main() -> None:
     """Turn a large pile of text into a small, clean, explained training set."""
 
 
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say where and how fast a run goes."""
     for option in (
@@ -82,15 +87,16 @@ def schema() -> None:
     """
     from curate.schema import recipe_schema
 
-    click.echo(json.dumps(recipe_schema(), ensure_ascii=False, indent=1))
+    _print_json(recipe_schema())
 
 
 @main.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--set", "changes", multiple=True, metavar="A.B=C", help="Change a field of the recipe.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that the run would have; default: one per core.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, as_json: bool) -> None:
+def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: bool, as_json: bool) -> None:
     """Tell what a run of RECIPE would read, reuse, drop and cost, by trying it on a sample; nothing is written.
 
     \b
@@ -108,9 +114,9 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, as_json: b
         from curate.show import print_plan
 
         spare_pandas()
-        forecast = estimate(found, engine, workers or available_cores())
+        forecast = estimate(found, engine, workers or available_cores(), quiet or as_json)
     if as_json:
-        click.echo(json.dumps(forecast, ensure_ascii=False, indent=1))
+        _print_json(forecast)
     else:
         print_plan(forecast)
 
@@ -162,7 +168,7 @@ def _run(recipe: Any, workers: int | None, quiet: bool, as_json: bool) -> None: 
         spare_pandas()
         summary = carry_out(recipe, engine, cores, quiet or as_json)
     if as_json:
-        click.echo(json.dumps(summary, ensure_ascii=False, indent=1))
+        _print_json(summary)
     else:
         print_summary(summary)
 
@@ -218,7 +224,7 @@ def what_if(
     if save is not None:
         save_recipe(asked, save)
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        _print_json(found)
     else:
         print_difference(found)
         if save is not None:
@@ -244,7 +250,7 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
 
     found = tell(run_a, run_b, examples, output)
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        _print_json(found)
     else:
         print_difference(found)
 
@@ -267,36 +273,48 @@ def sql(run: Path, query: str, form: str) -> None:
 
 @main.command()
 @click.argument("group", required=False)
-def signals(group: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def signals(group: str | None, as_json: bool) -> None:
     """List the signals that are measured, or those of one GROUP.
 
     \b
     Example:
         curate signals words
     """
-    from curate.inspect import print_signals
+    from curate.inspect import list_signals, print_signals
 
-    print_signals(group)
+    found = list_signals(group)
+    if as_json:
+        _print_json(found)
+    else:
+        print_signals(found)
 
 
 @main.command()
 @click.argument("name", required=False)
-def rules(name: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def rules(name: str | None, as_json: bool) -> None:
     """List the named rule sets, or what the set NAME drops and cuts.
 
     \b
     Example:
         curate rules gopher
     """
-    from curate.inspect import print_rules
+    from curate.inspect import list_rules, list_sets, print_rules
 
-    print_rules(name)
+    found = list_sets() if name is None else list_rules(name)
+    if as_json:
+        _print_json(found)
+    else:
+        print_rules(found)
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--inputs", is_flag=True, help="Read the inputs again too, and compare their text.")
-def verify(run: Path, inputs: bool) -> None:
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
+def verify(run: Path, inputs: bool, quiet: bool, as_json: bool) -> None:
     """Check every file of RUN against the hash it was written with, and the counts of its manifest.
 
     \b
@@ -304,15 +322,20 @@ def verify(run: Path, inputs: bool) -> None:
         curate verify runs/demo
     """
     from curate.manifests import verify as checks
+    from curate.progress import unwritten_log
 
-    problems = checks.verify(run, available_cores())
+    log = unwritten_log(quiet or as_json)
+    problems = checks.verify(run, available_cores(), log)
     if inputs:
-        problems += checks.verify_inputs(run, available_cores())
-    for problem in problems:
+        problems += checks.verify_inputs(run, available_cores(), log)
+    if as_json:
+        _print_json({"run": str(run), "problems": problems})
+    for problem in problems if not as_json else ():
         click.echo(problem)
     if problems:
         raise CurateError(f"{run}: {len(problems)} {'thing is' if len(problems) == 1 else 'things are'} not as written")
-    click.echo(f"{run}: all files are as they were written")
+    if not as_json:
+        click.echo(f"{run}: all files are as they were written")
 
 
 @main.command()
@@ -332,7 +355,7 @@ def gc(run: Path, dry_run: bool, everything: bool, as_json: bool) -> None:
 
     found = collect(run, everything, dry_run)
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        _print_json(found)
     else:
         print_garbage(found)
 
@@ -356,9 +379,10 @@ def lm() -> None:
 @click.option("--memory", default="4GB", show_default=True, help="What it may take; the rest goes to the disk.")
 @click.option("--threads", type=click.IntRange(1), help="Default: one per core.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was trained as JSON.")
 def lm_train(
     inputs: tuple[str, ...], output: Path, order: int, prune: str | None, form: str, text: str, memory: str,
-    threads: int | None, quiet: bool,
+    threads: int | None, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Train an n-gram model on Parquet or JSONL files, folders or globs, and write it for KenLM.
 
@@ -370,5 +394,9 @@ def lm_train(
     from curate.show import print_trained
 
     bounds, size = parse_prune(prune, order), parse_memory(memory)
-    training = Training(inputs, output, order, bounds, text, form, size, threads or available_cores(), quiet)
-    print_trained(training, train(training))
+    training = Training(inputs, output, order, bounds, text, form, size, threads or available_cores(), quiet or as_json)
+    trained = train(training)
+    if as_json:
+        _print_json({"output": str(output), **asdict(trained)})
+    else:
+        print_trained(training, trained)

@@ -1,7 +1,7 @@
 """Verdicts: rules and global decisions as DuckDB SQL over the ledger. No text is read here."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +40,11 @@ SURVIVOR_ORDER = {
 
 @dataclass(frozen=True)
 class Maps:
-    """The maps that decisions need between their steps."""
+    """The maps that decisions need between their steps, and who is told of these."""
 
     sets: CollectSets
     cuts: CutLines
+    tell: Callable[[str], None] = lambda step: None  # which step begins
 
 
 def decide(
@@ -59,6 +60,7 @@ def decide(
     Errors: InputError for ids that clash or are null; RecipeError for a condition that fails on the data.
     """
     more = settle(recipe, plan, ledger, maps, connection, digest)
+    maps.tell("verdicts")
 
     def decided() -> Iterator[pa.Table]:
         for place in _loaded(ledger, plan.groups, connection):
@@ -80,6 +82,7 @@ def settle(
     """
     groups = plan.groups
     strata = strata_of(recipe, plan.inputs.names)
+    maps.tell("rules")
     load_files(connection, ledger)
     excluded = [list(plan.excluded)]
     connection.execute("CREATE TEMP TABLE excluded AS SELECT DISTINCT unnest(?::VARCHAR[]) AS value", excluded)
@@ -103,11 +106,15 @@ def settle(
         with _conditions_on_data():
             for place in _loaded(ledger, groups, connection) if shown is None else ("true",):
                 connection.execute(f"INSERT INTO passing {passing_sql(columns, place)}")
+    maps.tell("exact duplicates")
     connection.execute(exact_sql(recipe))
+    maps.tell("near duplicates")
     more = [_near_part(recipe, plan, ledger, maps.sets, connection, digest)] if recipe.dedup.near else []
     connection.execute(duplicates_sql(recipe))
+    maps.tell("bands")
     more += find_bands(recipe, strata, ledger.run, connection, digest)
     if lines := recipe.dedup.lines:
+        maps.tell("repeated lines")
         hashes = ledger.of(LINE_HASHES, groups[LINE_HASHES])
         urls = ledger.of(INPUT, groups[INPUT]) if "url" in dict(plan.reading.input_columns) else []
         more += cut_repeated(lines, ledger.run, hashes, urls, maps.cuts, connection)

@@ -1,6 +1,5 @@
 """What a run will read, reuse, drop and cost, told before it starts. Nothing is written outside a temporary folder."""
 
-import io
 import math
 import tempfile
 from collections import Counter
@@ -17,7 +16,7 @@ from curate.index import SIGNALS_AS_TABLE
 from curate.ledger import Ledger, check_run_directory, read_ledger
 from curate.measure import APART, INPUT, Task, compile_kernels, plan_tasks
 from curate.plan import Plan, make_plan
-from curate.progress import Log
+from curate.progress import Steps, unwritten_log
 from curate.recipe import Recipe
 from curate.rehearsal import Rehearsal, peak_bytes, rehearse
 from curate.reuse import Before, Step, drop_stale_parts, missing_groups, steps
@@ -46,7 +45,7 @@ class Work:
         return any(step.made for step in self.steps if step.name == name)
 
 
-def estimate(recipe: Recipe, engine: Engine, workers: int) -> dict[str, Any]:
+def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) -> dict[str, Any]:
     """The forecast of a run of `recipe` with `workers` processes, as `curate plan --json` prints it.
 
     `engine` measures the sample. The run directory is only read, also while a run is at work there.
@@ -54,7 +53,7 @@ def estimate(recipe: Recipe, engine: Engine, workers: int) -> dict[str, Any]:
     Errors: those that the run would end with before it measures, or on the sample.
     """
     check_run_directory(recipe.run_directory)
-    log = Log(io.StringIO(), quiet=False)
+    log = unwritten_log(quiet)
     ledger = read_ledger(recipe.run_directory)
     before = Before.of(ledger)
     with tempfile.TemporaryDirectory(prefix="curate-plan-") as folder:
@@ -62,7 +61,10 @@ def estimate(recipe: Recipe, engine: Engine, workers: int) -> dict[str, Any]:
         compile_kernels(plan.groups, plan.reading.editors)
         work = what_is_left(recipe, plan, ledger, before)
         base = peak_bytes()
-        found = rehearse(recipe, plan, work.measured_bytes, engine, workers, Path(folder), log)
+        with Steps(log, "planning") as steps:
+            steps("a run on a sample")
+            hushed = unwritten_log(quiet=True)
+            found = rehearse(recipe, plan, work.measured_bytes, engine, workers, Path(folder), hushed)
     kept = _share_kept(found, "tokens_out", "tokens_in")
     return {
         "run": str(recipe.run_directory),

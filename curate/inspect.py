@@ -139,8 +139,8 @@ def _drift(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def print_signals(group: str | None) -> None:
-    """Signals with type and meaning.
+def list_signals(group: str | None) -> list[dict[str, str]]:
+    """Signals with group, name, type and meaning; all, or those of a group.
 
     Errors: CurateError for a group that is not known.
     """
@@ -149,48 +149,71 @@ def print_signals(group: str | None) -> None:
     groups = registry.groups()
     if group is not None and group not in groups:
         raise CurateError(f"signals: no group {group!r}{did_you_mean(group, groups)}")
+    found = [
+        {"group": name, "signal": column, "type": str(kind), "meaning": signal.about[column]}
+        for name, signals in groups.items() if group in (None, name)
+        for signal in signals for column, kind in signal.writes.items()
+    ]  # fmt: skip
+    derived = registry.DERIVED.items() if group is None else ()
+    return found + [
+        {"group": "(derived)", "signal": column, "type": str(one.type), "meaning": one.about} for column, one in derived
+    ]
+
+
+def print_signals(signals: Sequence[Mapping[str, str]]) -> None:
+    """Signals with type and meaning."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("group", "signal", "type", "meaning"):
         table.add_column(name, no_wrap=name != "meaning")
-    for name, signals in groups.items():
-        if group in (None, name):
-            for signal in signals:
-                for column, kind in signal.writes.items():
-                    table.add_row(name, column, str(kind), escape(signal.about[column]))
-    for column, found in registry.DERIVED.items() if group is None else ():
-        table.add_row("(derived)", column, str(found.type), escape(found.about))
+    for row in signals:
+        table.add_row(row["group"], row["signal"], row["type"], escape(row["meaning"]))
     console().print(table)
 
 
-def print_rules(name: str | None) -> None:
-    """Rule sets, or the rules of one.
+def list_sets() -> list[dict[str, Any]]:
+    """Rule sets with the number of their rules and cuts, and what they are; then the built-in reasons."""
+    from curate.filters import registry
+    from curate.rules import BUILT_IN, edits_of_set
+
+    found = [
+        {
+            "set": name,
+            "rules": len(known["rules"]),
+            "cuts": sum(len(edit.rules) for edit in edits_of_set(name)),
+            "about": " ".join(known["about"].split()),
+        }
+        for name, known in registry.rule_sets().items()
+    ]
+    about = "; ".join(f"{reason}: {meaning}" for reason, meaning in BUILT_IN.items())
+    return [*found, {"set": "(built in)", "rules": len(BUILT_IN), "cuts": 0, "about": about}]
+
+
+def list_rules(name: str) -> list[dict[str, str]]:
+    """What a rule set drops and cuts, with the sources.
 
     Errors: RecipeError for a set that is not known.
     """
-    from curate.filters import registry
-    from curate.rules import BUILT_IN, edits_of_set, named_set
+    from curate.rules import edits_of_set, named_set
 
+    found = [
+        {"reason": cut.reason, "acts_on": "text: cuts", "what": str(cut), "source": cut.source}
+        for edit in edits_of_set(name) for cut in edit.rules
+    ]  # fmt: skip
+    for rule in (resolved.rule for resolved in named_set(name)):
+        bound = f"{rule.signal} < {rule.min}" if rule.min is not None else f"{rule.signal} > {rule.max}"
+        what = rule.when or (f"{bound}, if {rule.if_}" if rule.if_ else bound)
+        found.append({"reason": rule.reason, "acts_on": "document: drops", "what": what, "source": rule.source})
+    return found
+
+
+def print_rules(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rule sets, or the rules of one."""
+    heads = {"acts_on": "acts on", "what": "what it drops or cuts"}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    if name is None:
-        for column in ("set", "rules", "cuts", "about"):
-            table.add_column(column)
-        for key, found in registry.rule_sets().items():
-            cuts = sum(len(edit.rules) for edit in edits_of_set(key))
-            table.add_row(key, str(len(found["rules"])), str(cuts), escape(" ".join(found["about"].split())))
-        table.add_row(
-            "(built in)", str(len(BUILT_IN)), "0", escape("; ".join(f"{k}: {v}" for k, v in BUILT_IN.items()))
-        )
-    else:
-        for column in ("reason", "acts on", "what it drops or cuts", "source"):
-            table.add_column(column)
-        for edit in edits_of_set(name):
-            for cut in edit.rules:
-                table.add_row(cut.reason, "text: cuts", escape(str(cut)), escape(cut.source))
-        for resolved in named_set(name):
-            rule = resolved.rule
-            bound = f"{rule.signal} < {rule.min}" if rule.min is not None else f"{rule.signal} > {rule.max}"
-            condition = rule.when or (f"{bound}, if {rule.if_}" if rule.if_ else bound)
-            table.add_row(rule.reason, "document: drops", escape(condition), escape(rule.source))
+    for name in rows[0]:
+        table.add_column(heads.get(name, name))
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row.values()))
     console().print(table)
 
 

@@ -1,6 +1,5 @@
 """`curate lm`: language models trained on inputs, beside the runs that use them."""
 
-import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from curate.filters.kenlm_binary import write_binary
 from curate.filters.ngram_lm import FALLBACK, Level, count, estimate, estimate_levels, write_arpa
 from curate.inputs import JSON_LINES, local_files
 from curate.kernels.lm_words import FORM
-from curate.progress import Log, Meter
+from curate.progress import Log, Meter, unwritten_log
 from curate.spool import json_tables
 from curate.storage import is_remote, one_line
 from curate.tables import database_in
@@ -104,7 +103,7 @@ def train(training: Training) -> Trained:
         raise CurateError(f"--output: {output}: a folder; name a file in it")
     files = _files(training.inputs)
     memory = int((training.memory - OWN_MEMORY) * DUCKDB_SHARE) // 1_000_000
-    log = Log(io.StringIO(), training.quiet)
+    log = unwritten_log(training.quiet)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with (

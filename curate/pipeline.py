@@ -28,7 +28,7 @@ from curate.ledger import Ledger, Part, is_whole, locked, read_ledger
 from curate.manifests.manifest import build_manifest
 from curate.measure import SIGNATURES, Task, compile_kernels, measure, plan_tasks
 from curate.plan import Plan, make_plan, without_root
-from curate.progress import Log, Meter, open_log
+from curate.progress import Log, Meter, Steps, open_log
 from curate.recipe import Recipe
 from curate.reuse import (
     decisions_digest,
@@ -65,16 +65,18 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
             with scratch_database(directory, threads) as database:
                 digest = decide_stage(recipe, plan, ledger, engine, database, log)
                 _write_run_facts(recipe, plan, threads)
-                counts = count(plan, ledger, database)
+                with Steps(log, "deciding") as steps:
+                    steps("counts")
+                    counts = count(plan, ledger, database)
                 if counts.stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
-                    build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, database)
+                    _index(recipe, plan, ledger, counts, database, log)
                     raise EmptyOutputError(_nothing_kept(directory, counts.stages))
                 shard_stage(recipe, plan, ledger, digest, engine, log)
                 if not recipe.dedup.keep_signatures:
                     ledger.put(SIGNATURES, [])
                     ledger.sweep()
                 remove_asides(directory)  # of workers that were killed
-                build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, database)
+                _index(recipe, plan, ledger, counts, database, log)
             manifest = build_manifest(
                 recipe,
                 ledger,
@@ -140,7 +142,8 @@ def decide_stage(
     if not is_decided(ledger, digest):
         decide.check_measured(plan.rules, ledger, plan.groups, database)
         _tell_of_languages(plan, ledger, database, log)
-        parts = decide.decide(recipe, plan, ledger, maps_of(plan, ledger, engine, log), database, digest)
+        with Steps(log, "deciding") as steps:
+            parts = decide.decide(recipe, plan, ledger, maps_of(plan, ledger, engine, log, steps), database, digest)
         _unfinish(ledger.run)
         used_up = (near.SHINGLES, lines.PENDING + lines.LINE_EDITS, lines.PENDING + lines.TRIMMED)
         ledger.put_all(
@@ -163,19 +166,22 @@ def _tell_of_languages(plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConn
         log.event("without_model", documents=dict(found))
 
 
-def maps_of(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> decide.Maps:
+def maps_of(plan: Plan, ledger: Ledger, engine: Engine, log: Log, steps: Steps) -> decide.Maps:
     """The maps over documents that are read again while a run decides."""
 
     def sets(documents: pa.Table) -> list[Path]:
+        steps("")
         tasks = near.plan_sets(ledger.run, documents, plan.units, plan.sources, plan.reading)
         parts = _again(near.collect_sets, tasks, "verifying", 1, plan, ledger, engine, log)
+        steps("near duplicates")
         return [ledger.run / part.path for part in parts]
 
     def cuts(documents: pa.Table) -> list[Part]:
+        steps("")
         tasks = lines.plan_cuts(ledger.run, documents, plan.units, plan.sources, plan.reading)
         return _again(lines.cut_lines, tasks, "cutting", 2, plan, ledger, engine, log)
 
-    return decide.Maps(sets, cuts)
+    return decide.Maps(sets, cuts, steps)
 
 
 def _again(
@@ -228,6 +234,14 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
     if tasks:
         meter.show(last=True)
     ledger.sweep()
+
+
+def _index(
+    recipe: Recipe, plan: Plan, ledger: Ledger, counts: Counts, database: duckdb.DuckDBPyConnection, log: Log
+) -> None:
+    with Steps(log, "indexing") as steps:
+        steps("run.duckdb")
+        build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, database)
 
 
 def _carry_out(

@@ -1,7 +1,9 @@
 """Progress of long work on stderr, and the run's log."""
 
+import io
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import TextIO
 from curate.errors import disk_error
 
 LINE_SECONDS = 10.0  # between lines where stderr is not a terminal
+TICK_SECONDS = 1.0  # where it is
 
 
 @dataclass
@@ -45,6 +48,11 @@ def open_log(run: Path, quiet: bool) -> Iterator[Log]:
         yield Log(file, quiet)
 
 
+def unwritten_log(quiet: bool) -> Log:
+    """A log for work that has no run.log: what it tells goes to the user alone."""
+    return Log(io.StringIO(), quiet)
+
+
 @dataclass
 class Meter:
     """Counts of a map in progress, shown as one line that a terminal rewrites."""
@@ -70,10 +78,12 @@ class Meter:
         """Title, share, documents/s, MB/s, time to go, kept so far."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         share = self.bytes / self.total_bytes if self.total_bytes else 1.0
-        text = f"{self.title}  {min(share, 1):4.0%}  {self.documents:,} documents"
+        text = f"{self.title}  {min(share, 1):4.0%}"
+        left = f"  {_clock(seconds * (1 - share) / share if share else 0)} left"
         if self.documents:
-            left = seconds * (1 - share) / share if share else 0
-            text += f"  {self.documents / seconds:,.0f}/s  {self.bytes / 1e6 / seconds:,.1f} MB/s  {_clock(left)} left"
+            text += f"  {self.documents:,} documents  {self.documents / seconds:,.0f}/s"
+            text += f"  {self.bytes / 1e6 / seconds:,.1f} MB/s"
+        text += left if self.bytes else ""
         if self.passing is not None and self.documents:
             text += f"  {self.passing / self.documents:.1%} pass the rules"
         return text
@@ -91,6 +101,56 @@ class Meter:
         elif last or now - max(self._shown, self._started) >= LINE_SECONDS:
             self._shown = now
             self.log.say(self.line())
+
+
+class Steps:
+    """Steps of work that counts nothing, such as queries: what is done and how long it has taken, as one line.
+
+    A terminal rewrites the line each second, elsewhere there is one every ten seconds; run.log has each step.
+    """
+
+    def __init__(self, log: Log, title: str) -> None:
+        self.log, self.title = log, title
+        self._step = ""
+        self._began = self._told = time.monotonic()
+        self._width = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> "Steps":
+        """Begin to tell."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the last step, and leave no line behind."""
+        self("")
+        self._ended.set()
+        self._thread.join()
+        if self._width:
+            sys.stderr.write("\r" + " " * self._width + "\r")
+            sys.stderr.flush()
+
+    def __call__(self, step: str) -> None:
+        """Begin a step; with no name, the work has a line of its own."""
+        now = time.monotonic()
+        if self._step:
+            self.log.event(self.title, step=self._step, took=round(now - self._began, 3))
+        self._step, self._began = step, now
+
+    def _tick(self) -> None:
+        while not self._ended.wait(TICK_SECONDS):
+            now = time.monotonic()
+            if self.log.quiet or not self._step:
+                continue
+            line = f"{self.title}  {self._step}  {_clock(now - self._began)}"
+            if sys.stderr.isatty():
+                self._width = max(self._width, len(line))
+                sys.stderr.write("\r" + line.ljust(self._width))
+                sys.stderr.flush()
+            elif now - self._told >= LINE_SECONDS:
+                self._told = now
+                self.log.say(line)
 
 
 def _clock(seconds: float) -> str:

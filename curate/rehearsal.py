@@ -22,7 +22,7 @@ from curate.lines import LINE_EDITS
 from curate.measure import Task, measure, plan_tasks
 from curate.pipeline import maps_of
 from curate.plan import Plan, make_plan
-from curate.progress import Log
+from curate.progress import Log, Steps
 from curate.recipe import Recipe
 from curate.reuse import edit_parts
 from curate.sampling import Sample, write_sample
@@ -96,7 +96,9 @@ def rehearse(
         sampled = make_plan(small, ledger, engine, log)
         _measure(found, sampled, ledger, sets, engine)
         with scratch_database(ledger.run, threads) as database:
-            _decide_and_write(found, small, sampled, ledger, maps_of(sampled, ledger, engine, log), database)
+            _decide_and_write(
+                found, small, sampled, ledger, maps_of(sampled, ledger, engine, log, Steps(log, "deciding")), database
+            )
     except InputError as error:
         raise InputError(str(error).replace(f"{found.sample.path.name} row", "a sample of the input: row")) from None
     return found

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 
 import duckdb
@@ -33,7 +32,7 @@ from curate.ledger import Ledger, Part, read_ledger, write_part
 from curate.measure import DOCUMENTS, INPUT, LINE_HASHES, SIGNATURES, Reading
 from curate.near import ROW_BITS, SHINGLES
 from curate.plan import Plan, groups_needed, input_columns, read_exclusions, signals_schema
-from curate.progress import Log, Meter
+from curate.progress import Steps, unwritten_log
 from curate.recipe import Recipe, load_recipe
 from curate.rules import check_conditions, columns_named, resolve, resolve_editors
 from curate.sql import quoted
@@ -94,10 +93,12 @@ def ask(run: Path, changes: Sequence[str], quiet: bool = False) -> Asked:
             raise RecipeError(f"the ledger does not hold the input's column {name!r}; {ONLY_RUN}")
     wanted = input_columns(after, named, excluded, columns)
     needed = groups_needed(after, signals, bool(editors) or _cuts(after), bool(wanted))
+    held = {part.group for part in ledger.parts}
     for group in needed:
-        if group not in groups:
+        if group not in groups or group not in held:
             where = FIELD_OF.get(group, "tier1.rules")
-            raise RecipeError(f"{where}: needs measurements of group {group}, which the ledger lacks; {ONLY_RUN}")
+            gone = " (dedup.keep_signatures is false)" if group in groups else ""
+            raise RecipeError(f"{where}: needs measurements of group {group}, which the ledger lacks{gone}; {ONLY_RUN}")
     near = after.dedup.near
     sizes = (near.permutations, near.shingle) if near else (0, 0)
     reading = Reading(after.input.column, after.input.id, wanted, editors, *sizes)
@@ -189,23 +190,28 @@ def _cuts(recipe: Recipe) -> bool:
 
 @contextmanager
 def decided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Decide all documents by the other recipe: a database whose table `after` has the verdicts.
+    """Decide all documents by the other recipe: a database whose view `after` has the verdicts.
 
     Without texts, or where they cannot be read, estimates hold; `asked.texts` tells of how many documents.
     """
-    with tempfile.TemporaryDirectory(prefix="curate-") as folder, scratch_database(Path(folder), threads) as database:
+    with (
+        Steps(unwritten_log(asked.quiet), "deciding") as steps,
+        tempfile.TemporaryDirectory(prefix="curate-") as folder,
+        scratch_database(Path(folder), threads) as database,
+    ):
         scratch = Path(folder)
         run = asked.ledger.run.absolute()
         # The same ledger, but what is written goes elsewhere.
         parts = [Part(**vars(part) | {"path": str(run / part.path)}) for part in asked.ledger.parts]
         ledger = Ledger(scratch, asked.ledger.files, parts)
         decide.check_measured(asked.plan.rules, ledger, asked.plan.groups, database)
-        maps = _maps(asked, scratch, with_texts)
+        maps = _maps(asked, scratch, with_texts, steps)
         index = _index_of(asked.ledger)
         decide.settle(asked.after, asked.plan, ledger, maps, database, "what-if", asked.strata, index)
+        steps("verdicts")
         named = "".join(f", {quoted(name)}" for name in asked.strata)
         database.execute(
-            f"CREATE TEMP TABLE after AS SELECT file_no, row, doc_id, {decide.TOKENS} AS n_tokens, "
+            f"CREATE TEMP VIEW after AS SELECT file_no, row, doc_id, {decide.TOKENS} AS n_tokens, "
             f"stage IS NULL AS kept, stage, reasons[1] AS reason, duplicate_of{named} "
             f"FROM ({decide.verdicts_sql(asked.after)})"
         )
@@ -225,7 +231,7 @@ def _index_of(ledger: Ledger) -> Path | None:
     return ledger.run.absolute() / INDEX if {digest for (digest,) in found} == digests else None
 
 
-def _maps(asked: Asked, scratch: Path, with_texts: bool) -> decide.Maps:
+def _maps(asked: Asked, scratch: Path, with_texts: bool, steps: Steps) -> decide.Maps:
     """What reads texts again while documents are decided: those of single documents, and only where it must."""
     texts = asked.texts
 
@@ -233,15 +239,13 @@ def _maps(asked: Asked, scratch: Path, with_texts: bool) -> decide.Maps:
         """Some documents at a time with their texts and edits; none where estimates are to hold."""
         if not with_texts:
             texts.why = "no text was read"
-        meter = Meter(Log(StringIO(), asked.quiet), "reading texts of documents in doubt", len(documents))
+        steps("texts of documents in doubt")
         try:
             for k in range(0, len(documents) if with_texts else 0, TEXTS_AT_ONCE):
                 some = documents.slice(k, TEXTS_AT_ONCE)
                 raw = read_texts(asked.ledger, asked.after.input.column, some)["text"].combine_chunks()
                 texts.read += len(some)
                 yield some, raw, _local_edits(asked.ledger, some)
-                meter.add(len(some), len(some))
-                meter.show()
         except InputError as error:
             texts.why = str(error)
 
@@ -266,7 +270,7 @@ def _maps(asked: Asked, scratch: Path, with_texts: bool) -> decide.Maps:
         texts.guessed += len(documents) - len(table)
         return [write_part(scratch, lines.TRIMMED, "cuts", "00000", table)]
 
-    return decide.Maps(sets, cuts)
+    return decide.Maps(sets, cuts, steps)
 
 
 def _local_edits(ledger: Ledger, documents: pa.Table) -> pa.Table:

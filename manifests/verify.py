@@ -1,6 +1,6 @@
 """Does a run directory still hold what its manifest and snapshot say?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,25 @@ from curate.files import sha256_of
 from curate.ledger import KnownFile, read_ledger
 from curate.manifests.reading import read_manifest
 from curate.measure import content_hash
+from curate.progress import Log, Meter
 from curate.storage import is_remote
 
 
-def verify(run: Path, threads: int) -> list[str]:
+def verify(run: Path, threads: int, log: Log) -> list[str]:
     """One line for each thing that is not as it was written: shards, ledger parts, counts. Empty: all is well."""
     manifest = read_manifest(run)
     expected = [(shard["path"], shard["sha256"], shard["documents"]) for shard in manifest["shards"]]
     known = {path for path, _, _ in expected}
     ledger = read_ledger(run)
     expected += [(part.path, part.sha256, part.rows) for part in ledger.parts if part.path not in known]
-    with ThreadPoolExecutor(threads) as pool:
-        problems = [line for line in pool.map(lambda file: _check(run, *file), expected) if line]
+    sizes = [_size(run / path) for path, _, _ in expected]
+    problems = _all(lambda file: _check(run, *file), expected, sizes, threads, Meter(log, "verifying", sum(sizes)))
     present = {path.relative_to(run).as_posix() for path in (run / "data").glob("*.parquet")}
     problems += [f"{path}: not in the manifest; remove it" for path in sorted(present - known)]
     return problems + list(_counts(manifest))
 
 
-def verify_inputs(run: Path, threads: int) -> list[str]:
+def verify_inputs(run: Path, threads: int, log: Log) -> list[str]:
     """One line for each unit of the inputs whose text is not the one that was measured. Reads all the text."""
     manifest = read_manifest(run)
     source = manifest["recipe"]["input"]
@@ -62,8 +63,26 @@ def verify_inputs(run: Path, threads: int) -> list[str]:
     rows = sum(unit.stop - unit.start for _, unit, _ in measured)
     if rows != manifest["totals"]["documents_in"]:
         return [f"manifest.json: is of other inputs than the ledger, which holds {rows} of its documents; run again"]
+    sizes = [unit.stop - unit.start for _, unit, _ in measured]
+    return _all(problem, measured, sizes, threads, Meter(log, "reading inputs", sum(sizes)))
+
+
+def _all(
+    check: Callable[[Any], str | None], things: Sequence[Any], sizes: Sequence[int], threads: int, meter: Meter
+) -> list[str]:
+    """What a check says of things, in their order; `sizes` are for the meter."""
+    problems = []
     with ThreadPoolExecutor(threads) as pool:
-        return [line for line in pool.map(problem, measured) if line]
+        for problem, size in zip(pool.map(check, things), sizes, strict=True):
+            problems += [problem] if problem else []
+            meter.add(0, size)
+            meter.show()
+    meter.show(last=True)
+    return problems
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _check(run: Path, path: str, sha256: str, rows: int) -> str | None:

@@ -1,4 +1,4 @@
-"""The transcripts of three pages of the docs are what a user sees."""
+"""The transcripts of some pages of the docs are what a user sees."""
 
 import re
 import shlex
@@ -58,3 +58,17 @@ def test_a_model_is_trained_and_used_as_the_docs_show(tmp_path):
     [(code, output)] = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == output
+
+
+def test_another_recipe_gains_and_loses_what_the_docs_show(tmp_path):
+    assert command("demo", "--quiet", cwd=tmp_path).returncode == 0
+    [(arguments, printed)] = steps("what-if.md")
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert shown(done.stdout) == shown(printed)
+    page = (DOCS / "what-if.md").read_text("utf-8")
+    [(other, compared)] = re.findall(r"^curate (demo .*)\ncurate (compare .*)$", page, re.MULTILINE)
+    assert command(*shlex.split(other), cwd=tmp_path).returncode == 0
+    done = command(*shlex.split(compared), cwd=tmp_path)
+    [told] = re.findall(r"^It ends with\n\n```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert done.stdout.endswith(told)
