@@ -15,7 +15,7 @@ from curate.recipe import Recipe, changed_fields
 from curate.rules import resolve, resolve_editors
 from curate.sql import first_line, literal, quoted, read_parquet
 from curate.tables import load_files, load_signals
-from curate.whatif import Asked, decided, held_columns, open_decided, strata_of_documents
+from curate.whatif import Asked, decided, held_columns, open_decided, readable, strata_of_documents
 
 MOST_VALUES = 20  # of a column that documents are told apart by
 FORMATS = {
@@ -58,7 +58,7 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
     check_output(output)
     opened = [open_decided(run) for run in (run_a, run_b)]
     recipes = [recipe for recipe, _, _ in opened]
-    with duckdb.connect() as connection:
+    with readable(run_b), readable(run_a), duckdb.connect() as connection:
         columns = [strata_of_documents(recipe, held_columns(ledger).names, groups) for recipe, ledger, groups in opened]
         common = [name for name in columns[0] if name in columns[1]]
         for side, (_, ledger, groups) in zip(("a", "b"), opened, strict=True):

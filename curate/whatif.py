@@ -35,7 +35,7 @@ from curate.plan import Plan, groups_needed, input_columns, read_exclusions, sig
 from curate.progress import Steps, unwritten_log
 from curate.recipe import Recipe, load_recipe
 from curate.rules import check_conditions, columns_named, resolve, resolve_editors
-from curate.sql import quoted
+from curate.sql import first_line, quoted
 from curate.tables import scratch_database
 from curate.texts import edits_of, read_texts
 
@@ -155,6 +155,22 @@ def open_decided(run: Path) -> tuple[Recipe, Ledger, dict[str, str]]:
     return load_recipe(run / RECIPE), ledger, groups
 
 
+@contextmanager
+def readable(run: Path) -> Iterator[None]:
+    """Tell of files of a ledger that are damaged, or go while they are read.
+
+    Errors: RunError.
+    """
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        # Of a broken footer DuckDB says with its plainest class that it does not know a type.
+        damage = (duckdb.IOException, duckdb.InvalidInputException, pa.ArrowException, OSError)
+        if not isinstance(error, damage) and type(error) is not duckdb.Error:
+            raise
+        raise RunError(f"{run}: its ledger cannot be read ({first_line(error)}); run again") from None
+
+
 def held_columns(ledger: Ledger) -> pa.Schema:
     """The input's columns that the ledger holds."""
     parts = ledger.of(INPUT)
@@ -195,6 +211,7 @@ def decided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[duc
     Without texts, or where they cannot be read, estimates hold; `asked.texts` tells of how many documents.
     """
     with (
+        readable(asked.ledger.run),
         Steps(unwritten_log(asked.quiet), "deciding") as steps,
         tempfile.TemporaryDirectory(prefix="curate-") as folder,
         scratch_database(Path(folder), threads) as database,

@@ -268,3 +268,20 @@ def test_runs_of_other_documents_are_not_compared_but_a_grown_corpus_is(small, t
     done = command("compare", small[1], elsewhere)
     assert done.returncode == 1
     assert "have no doc_id in common; are they of one corpus, with one input.id?" in done.stderr
+
+
+@pytest.mark.parametrize("group", ["words", "decisions"])
+def test_a_damaged_ledger_is_told_in_one_line(small, group):
+    [path] = [path for path in (small[1] / "ledger").rglob("*.parquet") if group in str(path)]
+    (small[1] / "run.duckdb").unlink()
+    raw = bytearray(path.read_bytes())
+    raw[4 : len(raw) // 2] = b"?" * (len(raw) // 2 - 4)
+    path.write_bytes(bytes(raw))
+    for arguments in (("what-if", small[1], "--set", "seed=3"), ("compare", small[1], small[1])):
+        done = command(*arguments)
+        assert done.returncode == 1, done.stderr[-300:]
+        assert done.stderr.startswith(f"Error: {small[1]}: its ledger cannot be read ("), done.stderr[-300:]
+        assert len(done.stderr.splitlines()) == 1
+    path.unlink()
+    done = command("what-if", small[1], "--set", "seed=3")
+    assert done.stderr == f"Error: {small[1]}/{path.relative_to(small[1])}: missing; run again\n"
