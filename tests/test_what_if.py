@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,6 +52,7 @@ def run(corpus, tmp_path_factory):
             "language": {"keep": ["en"], "min_confidence": 0.4},
             "perplexity": {"band": [2, 98], "min_documents": 50},
             "pii": "redact",
+            "decontaminate": {"against": [str(Path(__file__).with_name("gsm8k_excerpt.jsonl"))]},
             "block": [{"reason": "spam_words", "words": str(folder / "words.txt"), "max": 3}],
         },
         dedup={"near": {}, "lines": {"max_repeats": 40, "max_cut": 0.5}},
@@ -74,7 +76,7 @@ def verdicts_of(run):
 @pytest.mark.parametrize(
     "changes",
     [
-        ["seed=5"],
+        ["tier1.decontaminate=null"],
         ["tier1.thresholds={too_few_words: 20, too_few_stop_words: null, too_few_alpha_words: 0.5}"],
         ["tier1.rules=[{reason: long, signal: n_words, max: 900, if: \"input.source <> 'x'\"}]", "tier1.block=[]"],
         ["tier1.language.min_confidence=0.9", "input.max_document_bytes=4000"],
@@ -285,3 +287,25 @@ def test_a_damaged_ledger_is_told_in_one_line(small, group):
     path.unlink()
     done = command("what-if", small[1], "--set", "seed=3")
     assert done.stderr == f"Error: {small[1]}/{path.relative_to(small[1])}: missing; run again\n"
+
+
+def test_chats_and_earlier_runs_are_decided_as_a_run_does(tmp_path):
+    words = PROSE.split()
+
+    def chat(k):
+        said = " ".join(words[(k // 2 * 5 + place) % len(words)] + str(k // 2) for place in range(80)) + " x" * (k % 2)
+        return [{"role": "user", "content": said}, {"role": "assistant", "content": f"{PROSE} {k // 2}"}]
+
+    write_shard(tmp_path / "in" / "a.parquet", ["-"] * 60, messages=pa.array([chat(k) for k in range(60)]))
+    write_shard(tmp_path / "old" / "a.parquet", ["-"] * 12, messages=pa.array([chat(k) for k in range(12)]))
+    recipe, run = write_recipe(
+        tmp_path, tmp_path / "in", input={"paths": [str(tmp_path / "in")], "messages": "messages"}, dedup={"near": {}}
+    )
+    old = tmp_path / "old-run"
+    carry_out(recipe, "name=old", f"input.paths=[{tmp_path / 'old'}]", f"output={old}")
+    carry_out(recipe)
+    for k, changes in enumerate([[f"dedup.against=[{old}]"], ["dedup.near.threshold=0.99"], ["dedup.near=null"]]):
+        other = tmp_path / f"other-{k}"
+        carry_out(recipe, *changes, f"output={other}")
+        found, _ = verdicts_asked(run, *changes)
+        assert found == verdicts_of(other) != verdicts_of(run)
