@@ -192,6 +192,8 @@ def _measuring(before: Recipe, after: Recipe) -> Iterator[tuple[str, object, obj
     known = [entry.model_copy(update={"max": 0}) for entry in before.tier1.block]
     for entry in after.tier1.block:
         yield f"tier1.block: {entry.reason}", entry.model_copy(update={"max": 0}) in known, True
+    if after.exclude:  # by addresses too, which are collected only for recipes that exclude
+        yield "exclude", bool(before.exclude), True
     if (old := before.tier1.perplexity) and (new := after.tier1.perplexity):
         yield "tier1.perplexity.model", (old.model, old.form), (new.model, new.form)
     if (was := before.dedup.near) and (near := after.dedup.near):

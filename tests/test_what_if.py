@@ -155,6 +155,7 @@ def test_rules_need_no_input_and_no_index(run, corpus, tmp_path):
         ("tier1.rules=[fineweb]", "tier1.rules: needs measurements of group repeated_lines, which the ledger lacks"),
         ("dedup.near.shingle=3", "dedup.near: changes what is measured"),
         ("tier1.perplexity.model={en: default}", "tier1.perplexity.model: changes what is measured"),
+        ("exclude=[gone.txt]", "exclude: changes what is measured"),
         ("input.text=body", "input.text: changes what is measured"),
         ("input.strata=[license]", "the ledger does not hold the input's column 'license'"),
         ("tier1.thresholds.too_few_wrods=3", "no rule has the reason 'too_few_wrods'; did you mean 'too_few_words'?"),
