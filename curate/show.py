@@ -128,7 +128,7 @@ def print_difference(found: Mapping[str, Any]) -> None:
     for name, rows in found["strata"].items():
         if moved := [row for row in rows if row["gained"] or row["lost"]]:
             console().print(_strata_moved(name, moved))
-    for kind, title in (("gained", "kept now, for example"), ("lost", "no longer kept, for example")):
+    for kind, title in (("gained", "gained, for example"), ("lost", "lost, for example")):
         if rows := found["examples"][kind]:
             console().print(_examples(rows, title, "before" if kind == "gained" else "after"))
     for line in _closing(found):
@@ -143,8 +143,8 @@ def _moves(row: Mapping[str, Any]) -> bool:
 def _reasons_moved(rows: Sequence[Mapping[str, Any]], totals: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("stage", "reason"):
-        table.add_column(name)
-    for name in ("before", "after", "kept now", "tokens", "no longer kept", "tokens"):
+        table.add_column(name, no_wrap=True)
+    for name in ("before", "after", "gained", "tokens", "lost", "tokens"):
         table.add_column(name, justify="right")
     for row in rows:
         numbers = (row[name] for name in COUNTED)
@@ -160,8 +160,8 @@ COUNTED = ("documents_before", "documents_after", "documents_gained", "tokens_ga
 
 def _strata_moved(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(escape(name))
-    for column in ("documents", "kept before", "after", "tokens kept before", "after", "kept now", "no longer kept"):
+    table.add_column(escape(name), overflow="fold")
+    for column in ("documents", "kept before", "after", "tokens before", "after", "gained", "lost"):
         table.add_column(column, justify="right")
     for row in rows:
         value = "(others)" if row["others"] else "(none)" if row["value"] is None else shortened(row["value"])
@@ -210,9 +210,8 @@ def _change(before: int, after: int) -> str:
 
 
 def _yaml(value: object) -> str:
-    return escape(
-        yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True).removesuffix("\n...\n").strip()
-    )
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
+    return text.removesuffix("\n...\n").strip()
 
 
 def size(count: int) -> str:
