@@ -1,4 +1,4 @@
-"""Some documents that were kept and some that were dropped, with what was measured, and the beginning of their texts."""
+"""Some documents that were kept and some that were dropped, with what was measured, and how their texts begin."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
@@ -10,6 +10,8 @@ import pyarrow as pa
 from curate.bands import BANDS, REASONS
 from curate.decide import STAGES
 from curate.errors import InputError
+from curate.figures import PICTURES, shown
+from curate.groups import Inputs, columns_of_strata
 from curate.ledger import Ledger
 from curate.recipe import Recipe, Rule
 from curate.rules import BUILT_IN, ResolvedRule, columns_named
@@ -18,12 +20,10 @@ from curate.texts import masked, read_texts
 
 SHOWN = 30  # documents kept, and as many dropped
 EXCERPT = 600  # characters
+LINES = 14
 LARGEST = 5_000_000  # bytes of a text that is read to show its beginning
 
 Rows = list[dict[str, Any]]
-
-# What a program would not show, or take for a command: control characters as their pictures.
-PICTURES = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
 
 
 def drawn(connection: duckdb.DuckDBPyConnection, seed: int) -> tuple[Rows, Rows]:
@@ -44,30 +44,50 @@ def drawn(connection: duckdb.DuckDBPyConnection, seed: int) -> tuple[Rows, Rows]
 
 
 def with_measures(
-    rows: Rows, connection: duckdb.DuckDBPyConnection, recipe: Recipe, rules: Sequence[ResolvedRule]
+    rows: Rows,
+    connection: duckdb.DuckDBPyConnection,
+    recipe: Recipe,
+    rules: Sequence[ResolvedRule],
+    inputs: Inputs,
 ) -> Rows:
     """Rows with the file, the size, and for every reason what was measured against which bound."""
     rule_of = {found.reason: found for found in rules}
-    places = [[row[name] for row in rows] for name in ("file_no", "row")]
-    signals = connection.execute(
-        """SELECT s.*, file FROM signals s JOIN inputs USING (file_no)
-        SEMI JOIN (SELECT unnest(?::INTEGER[]) AS file_no, unnest(?::BIGINT[]) AS row) USING (file_no, row)""",
-        places,
-    )
-    names = [name for name, *_ in signals.description or ()]
-    measured = [dict(zip(names, values, strict=True)) for values in signals.fetchall()]
-    by_place = {(row["file_no"], row["row"]): row for row in measured}
+    measured = _measured(rows, connection, recipe, inputs)
     bands = _bands(connection)
     result = []
     for row in rows:
-        signal = by_place[row["file_no"], row["row"]]
-        why = [(reason, _why(reason, row, signal, rule_of.get(reason), recipe, bands)) for reason in row["reasons"] or ()]
-        result.append(row | {"file": signal["file"], "raw_n_bytes": signal["raw_n_bytes"], "why": why})
+        values = measured[row["file_no"], row["row"]]
+        why = [
+            (reason, _why(reason, row, values, rule_of.get(reason), recipe, bands)) for reason in row["reasons"] or ()
+        ]
+        result.append(row | {"file": values["file"], "raw_n_bytes": values["raw_n_bytes"], "why": why})
     return result
 
 
+def _measured(
+    rows: Rows, connection: duckdb.DuckDBPyConnection, recipe: Recipe, inputs: Inputs
+) -> dict[tuple[int, int], dict[str, Any]]:
+    """By place: the file, all signals, and the columns of strata, which bands are taken within."""
+    banded = any(row["stage"] == "bands" for row in rows)
+    columns = columns_of_strata(recipe, inputs) if banded else {}
+    own = "".join(f", {sql} AS {quoted(f'input.{name}')}" for name, sql in columns.items())
+    found = connection.execute(
+        f"""SELECT s.*, file{own} FROM signals s JOIN inputs USING (file_no){inputs.joined(list(columns))}
+        SEMI JOIN (SELECT unnest(?::INTEGER[]) AS file_no, unnest(?::BIGINT[]) AS row) USING (file_no, row)""",
+        [[row[name] for row in rows] for name in ("file_no", "row")],
+    )
+    names = [name for name, *_ in found.description or ()]
+    values = (dict(zip(names, row, strict=True)) for row in found.fetchall())
+    return {(row["file_no"], row["row"]): row for row in values}
+
+
 def _why(
-    reason: str, row: Mapping[str, Any], signals: Mapping[str, Any], found: ResolvedRule | None, recipe: Recipe, bands: Rows
+    reason: str,
+    row: Mapping[str, Any],
+    signals: Mapping[str, Any],
+    found: ResolvedRule | None,
+    recipe: Recipe,
+    bands: Rows,
 ) -> str:
     """What was measured of a document, and the bound that it breaks."""
     if found is not None:
@@ -86,7 +106,9 @@ def _why(
 def _against_rule(found: ResolvedRule, signals: Mapping[str, Any]) -> str:
     rule = found.rule
     if rule.signal is not None:
-        return f"{rule.signal} is {shown(signals.get(rule.signal))}, {bound_of(rule)}"
+        value, bound = signals.get(rule.signal), rule.min if rule.min is not None else rule.max
+        digits = 4 if shown(value) != shown(bound) else 9  # what is just beyond its bound
+        return f"{rule.signal} is {shown(value, digits)}, {bound_of(rule)}"
     values = [f"{name} is {shown(signals[name])}" for name in columns_named([found])[0] if name in signals]
     return "; ".join([*values, f"dropped when {rule.when}"])
 
@@ -106,27 +128,16 @@ def _bands(connection: duckdb.DuckDBPyConnection) -> Rows:
 
 
 def _against_band(signals: Mapping[str, Any], recipe: Recipe, bands: Rows) -> str:
-    """The perplexity and the band of its stratum; strata of input columns are not known here, and given by percentile."""
+    """The perplexity and the band of its stratum; by percentile, where columns of strata cannot be read."""
     value = f"perplexity is {shown(signals.get('perplexity'))}"
     section = recipe.tier1.perplexity
     names = [name for name in (bands[0] if bands else {}) if name not in ("depth", "documents", "low", "high")]
-    if section is not None and any(name.startswith("input.") for name in names):
+    if section is not None and not all(name in signals for name in names):
         return f"{value}, outside percentiles {shown(section.band[0])} to {shown(section.band[1])} of its stratum"
     for band in bands:
         if all(band[name] == signals.get(name) for name in names[: band["depth"]]):
             return f"{value}, the band of its stratum is {shown(band['low'])} to {shown(band['high'])}"
     return value
-
-
-def shown(value: object) -> str:
-    """A value as people read it: thousands apart, four digits of a fraction."""
-    if isinstance(value, bool) or value is None:
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 1e15):
-        return f"{int(value):,}"
-    if isinstance(value, float):
-        return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return str(value)
 
 
 def with_excerpts(rows: Rows, ledger: Ledger, column: str) -> tuple[Rows, str | None]:
@@ -150,4 +161,5 @@ def _beginnings(texts: pa.Array) -> Iterator[dict[str, Any]]:
         if whole is None:
             yield {"text": None}
         else:
-            yield {"text": whole[:EXCERPT].translate(PICTURES), "cut": len(whole) > EXCERPT}
+            begin = "\n".join(whole[:EXCERPT].split("\n")[:LINES])
+            yield {"text": begin.translate(PICTURES), "cut": len(whole) > len(begin)}

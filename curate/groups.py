@@ -16,7 +16,7 @@ from curate.sql import quoted, read_parquet
 from curate.storage import is_remote, status
 
 MOST_GROUPS = 20  # of one kind, the largest
-MOST_STRATA = 40
+MOST_STRATA = 30
 LEAST = 20  # documents of a group
 Z = 1.959963984540054  # of the normal distribution: 95 % lie within
 
@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Inputs:
-    """The input's own columns, read where they lie: files whose columns become the corpus's in the same way, by kind."""
+    """The input's own columns, read where they lie. Of each kind of files: these, and their columns."""
 
     kinds: tuple[tuple[tuple[KnownFile, ...], frozenset[str]], ...] = ()
 
@@ -36,9 +36,7 @@ class Inputs:
 
     def joined(self, names: Sequence[str]) -> str:
         """SQL that joins columns as `i."input.x"` to documents (file_no, row); '' for no columns."""
-        sources = [
-            source_sql(names, files, columns) for files, columns in self.kinds if not columns.isdisjoint(names)
-        ]
+        sources = [source_sql(names, files, columns) for files, columns in self.kinds if not columns.isdisjoint(names)]
         if not sources:
             return ""
         rows = " UNION ALL BY NAME ".join(sources)
@@ -111,7 +109,11 @@ def dimensions(signals: Sequence[str], inputs: Inputs) -> list[tuple[str, str, l
 
 
 def drop_rates(
-    connection: duckdb.DuckDBPyConnection, dimension: tuple[str, str, list[str]], inputs: Inputs, total: int, dropped: int
+    connection: duckdb.DuckDBPyConnection,
+    dimension: tuple[str, str, list[str]],
+    inputs: Inputs,
+    total: int,
+    dropped: int,
 ) -> dict[str, Any] | None:
     """The largest groups of one kind with their share of dropped documents, and all others summed.
 
@@ -134,7 +136,7 @@ def drop_rates(
     if not rows:
         return None
     overall = dropped / total
-    groups = [_rated(*row[:5], overall) for row in rows]
+    groups = [_rated(name, n, gone, reason, most, overall) for name, n, gone, reason, most, _ in rows]
     rest = total - sum(group["documents"] for group in groups)
     other = None
     if rest:
@@ -151,13 +153,18 @@ def _rated(
             "high": high, "reason": reason, "most": most, "above": low > overall}  # fmt: skip
 
 
+def columns_of_strata(recipe: Recipe, inputs: Inputs) -> dict[str, str]:
+    """The input's columns that the recipe takes strata of, as far as they can be read, and SQL for each."""
+    found = [inputs.named(name.removesuffix("?")) for name in recipe.input.strata]
+    return {name: f"i.{quoted(f'input.{name}')}::VARCHAR" for name in found if name is not None}
+
+
 def strata(
     connection: duckdb.DuckDBPyConnection, recipe: Recipe, signals: Sequence[str], inputs: Inputs
 ) -> dict[str, Any] | None:
     """Documents and tokens before and after in the largest strata; None where nothing tells documents apart."""
-    asked = [inputs.named(name.removesuffix("?")) for name in recipe.input.strata]
-    own = [name for name in asked if name is not None]
-    columns = {f"input.{name}": f"i.{quoted(f'input.{name}')}::VARCHAR" for name in own}
+    own = columns_of_strata(recipe, inputs)
+    columns = {f"input.{name}": sql for name, sql in own.items()}
     columns |= {name: f"s.{name}" for name in ("language", "length_bucket") if name in signals}
     if not columns:
         return None
@@ -167,7 +174,7 @@ def strata(
         f"""SELECT *, count(*) OVER () FROM (
             SELECT {named}, count(*), count_if(kept), sum(d.n_tokens + n_tokens_cut)::BIGINT,
                 coalesce(sum(d.n_tokens) FILTER (kept), 0)::BIGINT
-            FROM decisions d JOIN signals s USING (file_no, row){inputs.joined(own)} GROUP BY {order}
+            FROM decisions d JOIN signals s USING (file_no, row){inputs.joined(list(own))} GROUP BY {order}
         ) ORDER BY {len(columns) + 1} DESC, {order} LIMIT {MOST_STRATA}"""
     ).fetchall()
     width = len(columns)

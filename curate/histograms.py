@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import duckdb
 
+from curate.figures import shown
 from curate.scorecard import NO_SIGNALS
 from curate.sql import quoted
 
@@ -40,6 +42,14 @@ class Axis:
     def bounds(self) -> list[float]:
         """Upper bounds of all bins but the last, which has the rest."""
         return [*([0.0] if self.zero else []), *self.edges[1:-1]]
+
+    def names(self, whole: bool) -> list[str]:
+        """What each bin holds; a bin of fractions has its upper edge, but not its lower one."""
+        found = ["0"] if self.zero else []
+        for low, high in pairwise(self.edges):
+            first, last = (math.ceil(low), math.floor(high)) if whole else (low, high)
+            found.append(shown(first) if first == last else f"{shown(first)} to {shown(last)}")
+        return found
 
 
 def axis_of(spread: Spread, marks: Sequence[float]) -> Axis:
@@ -94,9 +104,7 @@ def histograms(
     }  # fmt: skip
     if not axes:
         return {}
-    columns = ", ".join(
-        f"histogram(s.{quoted(name)}::DOUBLE, {axis.bounds}::DOUBLE[])" for name, axis in axes.items()
-    )
+    columns = ", ".join(f"histogram(s.{quoted(name)}::DOUBLE, {axis.bounds}::DOUBLE[])" for name, axis in axes.items())
     rows = connection.execute(
         f"SELECT kept, count(*), {columns} FROM signals s JOIN decisions d USING (file_no, row) GROUP BY kept"
     ).fetchall()
@@ -104,8 +112,15 @@ def histograms(
     for k, (name, axis) in enumerate(axes.items()):
         dropped, kept = (_counts(axis, [row[k + 2] for row in rows if row[0] is verdict]) for verdict in (False, True))
         every = [a + b for a, b in zip(dropped, kept, strict=True)]
-        found[name] = {"scale": axis.scale, "edges": axis.edges, "zero": axis.zero, "all": every, "kept": kept,
-                       "nulls": sum(row[1] for row in rows) - sum(every)}  # fmt: skip
+        found[name] = {
+            "scale": axis.scale,
+            "edges": axis.edges,
+            "zero": axis.zero,
+            "names": axis.names(whole[name]),
+            "all": every,
+            "kept": kept,
+            "nulls": sum(row[1] for row in rows) - sum(every),
+        }
     return found
 
 

@@ -16,10 +16,11 @@ import curate
 from curate.bands import BANDS
 from curate.counts import STABLE, count_stages
 from curate.errors import CurateError, InputError
-from curate.excerpts import EXCERPT, PICTURES, bound_of, drawn, shown, with_excerpts, with_measures
+from curate.excerpts import EXCERPT, LINES, bound_of, drawn, with_excerpts, with_measures
+from curate.figures import brief, share, shown
 from curate.files import committed
 from curate.groups import LEAST, MOST_GROUPS, Inputs, dimensions, drop_rates, find_inputs, strata
-from curate.histograms import histograms
+from curate.histograms import histograms, signals_of
 from curate.inspect import connect
 from curate.ledger import Ledger, read_ledger
 from curate.recipe import Recipe, load_recipe
@@ -33,7 +34,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 LARGEST_CLUSTERS = 20
 MOST_FILES = 200  # of the input, that are listed
 MOST_BANDS = 100
-MOST_CHARACTERS = 300  # of a value
 MEASURES = ("mean", *(f"p{quantile * 100:.0f}" for quantile in QUANTILES))
 
 Row = dict[str, Any]
@@ -96,7 +96,7 @@ def sections(reading: Reading) -> Row:
         "strata": _strata(reading, inputs) if total else None,
         "clusters": _clusters(reading),
         "scorecard": scorecard,
-        "excerpts": _excerpts(reading) if total else None,
+        "excerpts": _excerpts(reading, inputs) if total else None,
         "dropped": _dropped(reading, inputs, total, total - kept) if total > kept else None,
         "unread": unread,
         "facts": _facts(reading),
@@ -187,25 +187,24 @@ def _signals(reading: Reading, scorecard: Sequence[Row]) -> Row | None:
 def _marks(reading: Reading) -> dict[str, list[Row]]:
     """Thresholds to be drawn, by signal: bounds of rules, and of all bands the one of all documents."""
     found: dict[str, list[Row]] = {}
+    whole = signals_of(reading.connection)
     for rule in (one.rule for one in reading.rules):
         if rule.signal is not None:
-            bound = rule.min if rule.min is not None else rule.max
-            found.setdefault(rule.signal, []).append({"at": bound, "label": rule.reason})
+            bound, beyond = (rule.min, -0.5) if rule.min is not None else (rule.max, 0.5)
+            assert bound is not None
+            line = bound + beyond if whole.get(rule.signal) else bound  # between what is kept and what is not
+            found.setdefault(rule.signal, []).append({"at": bound, "line": line})
     if BANDS in reading.tables:
         for row in reading.rows(f"SELECT low, high FROM {quoted(BANDS)} WHERE depth = 0"):
             for name in ("low", "high"):
                 if row[name] is not None:
-                    mark = {"at": row[name], "label": f"perplexity_too_{name}, all documents"}
-                    found.setdefault("perplexity", []).append(mark)
+                    found.setdefault("perplexity", []).append({"at": row[name], "line": row[name]})
     return found
 
 
 def _bins(counts: Mapping[str, Any]) -> list[Row]:
     """The bins of a histogram that have documents, for the table beside it."""
-    edges = counts["edges"]
-    names = [*(["0"] if counts["zero"] else []),
-             *(f"{shown(a)} to {shown(b)}" for a, b in zip(edges, edges[1:], strict=False))]  # fmt: skip
-    rows = zip(names, counts["all"], counts["kept"], strict=True)
+    rows = zip(counts["names"], counts["all"], counts["kept"], strict=True)
     return [{"name": name, "all": every, "kept": kept} for name, every, kept in rows if every]
 
 
@@ -246,10 +245,10 @@ def _clusters(reading: Reading) -> Row | None:
     return {"sizes": sizes, "largest": largest, "clusters": count, "documents": held}
 
 
-def _excerpts(reading: Reading) -> Row:
+def _excerpts(reading: Reading, inputs: Inputs) -> Row:
     """Documents kept and dropped; `problem` says why there are no texts."""
     kept, dropped = drawn(reading.connection, reading.recipe.seed)
-    rows = with_measures([*kept, *dropped], reading.connection, reading.recipe, reading.rules)
+    rows = with_measures([*kept, *dropped], reading.connection, reading.recipe, reading.rules, inputs)
     rows, problem = with_excerpts(rows, reading.ledger, reading.recipe.input.column)
     return {"kept": rows[: len(kept)], "dropped": rows[len(kept) :], "problem": problem}
 
@@ -286,8 +285,8 @@ def render(found: Mapping[str, Any]) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"n": lambda value: "" if value is None else shown(value), "brief": brief}
-    environment.globals |= {"share": share, "least": LEAST, "most_groups": MOST_GROUPS, "excerpt": EXCERPT,
-                            "measures": MEASURES}  # fmt: skip
+    environment.globals |= {"share": share, "least": LEAST, "most_groups": MOST_GROUPS, "excerpt": EXCERPT}
+    environment.globals |= {"lines": LINES, "measures": MEASURES}
     scripts = [get_plotlyjs(), (TEMPLATES / "report.js").read_text("utf-8")]
     return environment.get_template("report.html").render(
         **found,
@@ -301,7 +300,7 @@ def render(found: Mapping[str, Any]) -> str:
 def _charts(found: Mapping[str, Any]) -> Row:
     """The numbers that charts are drawn from."""
     signals = found["signals"] or {"first": [], "rest": []}
-    names = ("scale", "edges", "zero", "all", "kept", "marks")
+    names = ("scale", "edges", "zero", "names", "all", "kept", "marks")
     return {
         "flow": found["flow"],
         "reasons": found["reasons"],
@@ -312,16 +311,5 @@ def _charts(found: Mapping[str, Any]) -> Row:
     }
 
 
-def brief(value: object) -> str:
-    """A value of the data as it can stand in a line: not endless, and without control characters."""
-    text = str(value).translate(PICTURES)
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
-
-
 def _hash(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def share(part: float, whole: float) -> str:
-    """A share in percent, with one digit; of nothing, nothing."""
-    return f"{part / whole:.1%}".replace("%", "\u202f%") if whole else ""

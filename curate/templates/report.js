@@ -19,7 +19,9 @@
   const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
   const count = (value) => value.toLocaleString("en");
   const percent = (share) => (100 * share).toFixed(1) + " %";
-  const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+  const metric = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+  const compact = (value) => metric.format(value).replace("K", "k");
+  const size = (value) => (Math.abs(value) < 1e5 ? count(value) : compact(value));
   const dark = () => root.dataset.theme === "dark";
   const colour = (name) => getComputedStyle(root).getPropertyValue("--" + name).trim();
   const faded = (hex, alpha) => hex + Math.round(alpha * 255).toString(16).padStart(2, "0");
@@ -35,7 +37,8 @@
   }
   const axis = (more) => ({
     fixedrange: true, zeroline: false, gridcolor: colour("line"), linecolor: colour("line"), tickcolor: colour("line"),
-    tickfont: { color: colour("muted"), size: 11 }, title: { font: { color: colour("muted"), size: 11 } }, ...more,
+    tickfont: { color: colour("muted"), size: 11 }, ...more,
+    title: { font: { color: colour("muted"), size: 11 }, ...(more.title || {}) },
   });
   const labels = (names, width) => ({
     ...axis({ showgrid: false, automargin: true, autorange: "reversed", tickmode: "array" }),
@@ -45,39 +48,41 @@
 
   // One function a chart: from its width to traces, a layout and a height.
   function flow(width) {
-    const most = width < narrow ? 3 : 6; // reasons of a stage that have a branch of their own
+    const most = width < narrow ? 0 : 6; // reasons of a stage that have a branch of their own
     const nodes = [], links = { source: [], target: [], value: [], color: [], customdata: [] };
-    const node = (label, size, tone) =>
-      nodes.push({ label: `${plain(label)}<br>${compact.format(size)}`, full: `${plain(label)}: ${count(size)} ${unit}`, tone }) - 1;
+    const node = (label, value, tone) => nodes.push({
+      label: tone === "dropped" ? `${plain(label)}  ${most ? "" : "−"}${size(value)}` : `${plain(label)}<br>${size(value)}`, full: `${plain(label || "dropped")}: ${count(value)} ${unit}`, tone,
+    }) - 1;
     const link = (source, target, value, tone) => {
       if (!value) return;
       links.source.push(source); links.target.push(target); links.value.push(value);
       links.color.push(faded(colour(tone), dark() ? 0.4 : 0.3)); links.customdata.push(count(value));
     };
     let before = null;
-    data.flow.forEach((stage) => {
+    const bare = (stage) => !stage.cut && !Object.keys(stage.dropped).length;
+    data.flow.filter((stage) => most || !bare(stage)).forEach((stage) => {
       const here = node(stage.stage, stage[`${unit}_in`], "muted");
       if (before !== null) link(before, here, stage[`${unit}_in`], "kept");
       const gone = Object.entries(stage.dropped).map(([reason, sizes]) => [reason, sizes[unit]]);
       if (stage.cut && unit === "tokens") gone.push(["lines cut", stage.cut.tokens]);
-      const sorted = gone.filter(([, size]) => size).sort((a, b) => b[1] - a[1]);
-      const rest = sorted.length > most + 1 ? sorted.splice(most) : [];
-      if (rest.length) sorted.push([`${rest.length} more reasons`, rest.reduce((sum, [, size]) => sum + size, 0)]);
-      sorted.forEach(([reason, size]) => link(here, node(reason, size, "dropped"), size, "dropped"));
+      const sorted = gone.filter(([, value]) => value).sort((a, b) => b[1] - a[1]);
+      const rest = sorted.length > most + 1 || !most ? sorted.splice(most) : [];
+      if (rest.length) sorted.push([most ? `${rest.length} more reasons` : "", rest.reduce((sum, [, value]) => sum + value, 0)]);
+      sorted.forEach(([reason, value]) => link(here, node(reason, value, "dropped"), value, "dropped"));
       before = here;
     });
     const last = data.flow[data.flow.length - 1][`${unit}_out`];
+    if (before === null) before = node("input", data.flow[0][`${unit}_in`], "muted"); // nothing was dropped
     if (last) link(before, node("kept", last, "kept"), last, "kept");
-    const upright = width < narrow;
     return [[{
-      type: "sankey", orientation: upright ? "v" : "h", arrangement: "snap",
+      type: "sankey", arrangement: "snap",
       node: {
-        label: nodes.map((one) => one.label), color: nodes.map((one) => colour(one.tone)), pad: upright ? 26 : 22, align: "left",
+        label: nodes.map((one) => one.label), color: nodes.map((one) => colour(one.tone)), pad: 22, align: "left",
         thickness: 12, line: { width: 0 }, customdata: nodes.map((one) => one.full), hovertemplate: "%{customdata}<extra></extra>",
       },
       link: { ...links, hovertemplate: `%{customdata} ${unit}<extra></extra>` },
-      textfont: { color: colour("ink"), size: upright ? 10 : 12, shadow: "none" },
-    }], { margin: { l: 8, r: 8, t: 24, b: 24 } }, upright ? 900 : Math.max(380, 26 * Math.min(nodes.length, 24))];
+      textfont: { color: colour("ink"), size: most ? 12 : 10, shadow: "none" },
+    }], { margin: { l: 4, r: 4, t: 24, b: 24 } }, most ? Math.max(380, 26 * Math.min(nodes.length, 24)) : 320];
   }
 
   function reasons(width) {
@@ -85,7 +90,7 @@
     const total = data.flow[0][`${unit}_in`];
     return [[{
       type: "bar", orientation: "h", x: rows.map((row) => row[unit]), y: rows.map((_, k) => k),
-      marker: { color: colour("dropped") }, text: rows.map((row) => ` ${compact.format(row[unit])}`), textposition: "outside",
+      marker: { color: colour("dropped") }, text: rows.map((row) => ` ${size(row[unit])}`), textposition: "outside",
       cliponaxis: false, textfont: { color: colour("muted") },
       customdata: rows.map((row) => `${plain(row.reason)}: ${count(row[unit])} ${unit}, ${percent(row[unit] / (total || 1))} of the input`),
       hovertemplate: "%{customdata}<extra></extra>",
@@ -110,19 +115,19 @@
       yaxis: labels(told, width) }, 70 + 26 * rows.length];
   }
 
-  function clusters() {
+  function clusters(width) {
     const rows = data.clusters;
     return [[{
       type: "bar", x: rows.map((_, k) => k), y: rows.map((row) => row.clusters), marker: { color: colour("kept") },
       customdata: rows.map((row) => `${count(row.clusters)} clusters, ${count(row.documents)} documents`),
-      hovertemplate: "%{customdata}<extra></extra>", text: rows.map((row) => compact.format(row.clusters)),
+      hovertemplate: "%{customdata}<extra></extra>", text: rows.map((row) => size(row.clusters)),
       textposition: "outside", cliponaxis: false, textfont: { color: colour("muted") },
       width: 0.6,
     }], {
-      margin: { l: 8, r: 16, t: 24, b: 44 },
+      margin: { l: 8, r: 16, t: 24, b: 44 }, width: Math.min(width, 120 + 90 * rows.length),
       xaxis: axis({ title: { text: "documents in a cluster" }, tickvals: rows.map((_, k) => k), showgrid: false,
-        range: [-0.6, Math.max(rows.length, 8) - 0.4],
-        ticktext: rows.map((row) => (row.high > row.low ? `${compact.format(row.low)}–${compact.format(row.high)}` : count(row.low))) }),
+        range: [-0.6, rows.length - 0.4],
+        ticktext: rows.map((row) => (row.high > row.low ? `${compact(row.low)}–${compact(row.high)}` : count(row.low))) }),
       yaxis: axis({ title: { text: "clusters" }, type: "log", automargin: true, dtick: 1,
         range: [-0.3, Math.log10(Math.max(...rows.map((row) => row.clusters))) + 0.2] }) }, 260];
   }
@@ -130,24 +135,25 @@
   function dropped(width, place) {
     const found = data.dropped[place];
     const rows = [...found.groups].sort((a, b) => b.rate - a.rate);
-    const at = rows.map((row) => row.rate);
-    const tones = rows.map((row) => colour(row.above ? "dropped" : "kept"));
-    const whisker = (row, tone) => ({
-      type: "line", x0: row.low, x1: row.high, y0: rows.indexOf(row), y1: rows.indexOf(row), line: { color: tone, width: 2 }, layer: "below",
-    });
-    return [[{
-      type: "scatter", mode: "markers", x: at, y: rows.map((_, k) => k), marker: { color: tones, size: 9 }, cliponaxis: false,
-      customdata: rows.map((row) => `${plain(row.name)}: ${percent(row.rate)} of ${count(row.documents)} dropped<br>` +
-        `95 % interval ${percent(row.low)} to ${percent(row.high)}` + (row.reason ? `<br>most of it by ${plain(row.reason)}` : "")),
-      hovertemplate: "%{customdata}<extra></extra>",
-    }], {
+    const points = (above) => {
+      const some = rows.map((row, k) => [row, k]).filter(([row]) => row.above === above);
+      const tone = colour(above ? "dropped" : "kept");
+      return {
+        type: "scatter", mode: "markers", x: some.map(([row]) => row.rate), y: some.map(([, k]) => k), cliponaxis: false,
+        marker: { color: tone, size: 9, symbol: above ? "triangle-up" : "circle" },
+        error_x: { type: "data", symmetric: false, color: tone, thickness: 2, width: 3,
+          array: some.map(([row]) => row.high - row.rate), arrayminus: some.map(([row]) => row.rate - row.low) },
+        customdata: some.map(([row]) => `${plain(row.name)}: ${percent(row.rate)} of ${count(row.documents)} dropped<br>` +
+          `95 % interval ${percent(row.low)} to ${percent(row.high)}` + (row.reason ? `<br>most of it by ${plain(row.reason)}` : "")),
+        hovertemplate: "%{customdata}<extra></extra>",
+      };
+    };
+    return [[points(false), points(true)], {
       xaxis: axis({ range: [-0.01, 1.01], tickformat: ".0%", title: { text: "share of documents dropped" } }),
       yaxis: { ...labels(rows.map((row) => row.name), width), range: [rows.length - 0.5, -0.5], autorange: false, showgrid: true },
       margin: { l: 8, r: 16, t: 8, b: 44 },
-      shapes: [
-        { type: "line", x0: found.overall, x1: found.overall, yref: "paper", y0: 0, y1: 1, line: { color: colour("muted"), width: 1, dash: "dash" } },
-        ...rows.map((row, k) => whisker(row, tones[k])),
-      ],
+      shapes: [{ type: "line", x0: found.overall, x1: found.overall, yref: "paper", y0: 0, y1: 1, layer: "below",
+        line: { color: colour("muted"), width: 1, dash: "dash" } }],
     }, 70 + 24 * rows.length];
   }
 
@@ -165,27 +171,27 @@
     const place = (value) => (log ? Math.log10(value) : value);
     const edges = found.edges.map(place);
     const starts = edges.slice(0, -1), ends = edges.slice(1);
-    const told = starts.map((_, k) => `${number.format(found.edges[k])} to ${number.format(found.edges[k + 1])}`);
     const step = (edges[edges.length - 1] - edges[0]) / starts.length;
     if (found.zero) {
-      starts.unshift(edges[0] - 2.5 * step); ends.unshift(edges[0] - 1.0 * step); told.unshift("0");
+      starts.unshift(edges[0] - 2.5 * step); ends.unshift(edges[0] - step);
     }
     const low = starts[0], high = ends[ends.length - 1];
     const bar = (values, tone) => ({
       type: "bar", x: starts.map((start, k) => (start + ends[k]) / 2), width: starts.map((start, k) => (ends[k] - start) * 0.94), y: values,
       marker: { color: colour(tone) },
-      customdata: told.map((text, k) => `${text}<br>${count(found.all[k])} documents, ${count(found.kept[k])} kept`),
+      customdata: found.names.map((text, k) => `${text}<br>${count(found.all[k])} documents, ${count(found.kept[k])} kept`),
       hovertemplate: "%{customdata}<extra></extra>",
     });
     const ticks = log ? powers(found.edges[0], found.edges[found.edges.length - 1]) : null;
-    const marks = found.marks.map((mark) => ({ ...mark, x: log && mark.at <= 0 ? starts[0] : place(mark.at) }))
+    const marks = found.marks.map((mark) => ({ ...mark, x: log && mark.line <= 0 ? starts[0] : place(mark.line) }))
       .filter((mark) => mark.x >= low && mark.x <= high);
+    const clear = (tick) => !found.zero || place(tick) - ends[0] > (high - low) * 0.08;
     const most = Math.max(...found.all);
     return [[bar(found.all, "all"), bar(found.kept, "kept")], {
       margin: { l: 8, r: 10, t: 20, b: 26 },
-      xaxis: axis({ range: [low - (high - low) * 0.02, high + (high - low) * 0.02], showgrid: false, nticks: 6,
-        ...(ticks ? { tickvals: [...(found.zero ? [(starts[0] + ends[0]) / 2] : []), ...ticks.map(place)],
-          ticktext: [...(found.zero ? ["0"] : []), ...ticks.map((tick) => compact.format(tick))] } : {}) }),
+      xaxis: axis({ range: [low - (high - low) * 0.02, high + (high - low) * 0.02], showgrid: false, nticks: 6, tickangle: 0,
+        ...(ticks ? { tickvals: [...(found.zero ? [(starts[0] + ends[0]) / 2] : []), ...ticks.filter(clear).map(place)],
+          ticktext: [...(found.zero ? ["0"] : []), ...ticks.filter(clear).map((tick) => compact(tick))] } : {}) }),
       yaxis: axis({ automargin: true, nticks: 4, type: logCounts ? "log" : "linear", tickformat: "~s",
         ...(logCounts ? { dtick: Math.max(1, Math.ceil(Math.log10(most) / 4)) } : {}),
         range: logCounts ? [-0.3, Math.log10(most) + 0.2] : [0, most * 1.06] }),
@@ -202,6 +208,7 @@
     if (!width) return; // within closed details
     const [name, ...rest] = plot.dataset.chart.split(":");
     const [traces, layout, height] = charts[name](width, rest.join(":"));
+    if (name === "flow") Plotly.purge(plot); // it would move to its new place in half a second, and be printed on its way
     Plotly.react(plot, traces, { ...base(height), width, ...layout }, { displayModeBar: false, doubleClick: false });
     plot.classList.add("drawn");
     plot.dataset.width = width;
