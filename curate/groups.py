@@ -92,43 +92,49 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def dimensions(signals: Sequence[str], inputs: Inputs) -> list[tuple[str, str, list[str]]]:
-    """What documents are told apart by, as far as it is known of them: title, SQL, and the input columns in it."""
-    found: list[tuple[str, str, list[str]]] = []
-    if "language" in signals:
-        found.append(("language", "s.language", []))
-    for title in ("language", "source"):
-        if (name := inputs.named(title)) is not None:
-            found.append((f"input.{name}", f"i.{quoted(f'input.{name}')}::VARCHAR", [name]))
-    if (name := inputs.named("url")) is not None:
-        domain = f"regexp_extract(lower(i.{quoted(f'input.{name}')}::VARCHAR), '{HOST}', 1)"
-        found.append((f"domain of input.{name}", f"nullif({domain}, '')", [name]))
-    if "length_bucket" in signals:
-        found.append(("length_bucket", "s.length_bucket", []))
-    return found
+def gather(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, signals: Sequence[str], inputs: Inputs
+) -> tuple[list[str], list[str]]:
+    """Table `cells`: documents and tokens by all that tells documents apart, and by reason, in one pass.
+
+    Returned are the names of its columns: those that drop rates are told by, and those that make strata.
+    """
+    measured = {name: f"s.{name}" for name in ("language", "length_bucket") if name in signals}
+    own = {f"input.{name}": name for title in ("language", "source") if (name := inputs.named(title)) is not None}
+    strata = {f"input.{name}": name for name in columns_of_strata(recipe, inputs)}
+    columns = {title: f"i.{quoted(f'input.{name}')}::VARCHAR" for title, name in (own | strata).items()} | measured
+    read = {*own.values(), *strata.values()}
+    domain = []
+    if (url := inputs.named("url")) is not None:
+        read.add(url)
+        domain = [f"domain of input.{url}"]
+        address = f"lower(i.{quoted(f'input.{url}')}::VARCHAR)"
+        columns[domain[0]] = f"nullif(regexp_extract({address}, '{HOST}', 1), '')"
+    named = "".join(f"{sql} AS {quoted(title)}, " for title, sql in columns.items())
+    connection.execute(
+        f"""CREATE TEMP TABLE cells AS
+        SELECT {named}kept, reason, count(*) AS documents, sum(d.n_tokens + n_tokens_cut)::BIGINT AS tokens_in,
+            coalesce(sum(d.n_tokens) FILTER (kept), 0)::BIGINT AS tokens_out
+        FROM decisions d JOIN signals s USING (file_no, row){inputs.joined(sorted(read))} GROUP BY ALL"""
+    )
+    last = [name for name in ("length_bucket",) if name in measured]
+    return [*(measured.keys() - {*last}), *own, *domain, *last], [*strata, *measured]
 
 
-def drop_rates(
-    connection: duckdb.DuckDBPyConnection,
-    dimension: tuple[str, str, list[str]],
-    inputs: Inputs,
-    total: int,
-    dropped: int,
-) -> dict[str, Any] | None:
-    """The largest groups of one kind with their share of dropped documents, and all others summed.
+def drop_rates(connection: duckdb.DuckDBPyConnection, title: str, total: int, dropped: int) -> dict[str, Any] | None:
+    """The largest groups by a column of `cells` with their share of dropped documents, and all others summed.
 
     None where no group has enough documents.
     """
-    title, expression, names = dimension
     rows = connection.execute(
-        f"""WITH cells AS (
-            SELECT {expression} AS name, reason, count(*) AS documents
-            FROM decisions d JOIN signals s USING (file_no, row){inputs.joined(names)} GROUP BY ALL
-        ), named AS (
+        f"""WITH named AS (
             SELECT name, sum(documents)::BIGINT AS documents,
-                coalesce(sum(documents) FILTER (reason IS NOT NULL), 0)::BIGINT AS dropped,
-                arg_max({{r: reason, n: documents}}, (documents, reason)) FILTER (reason IS NOT NULL) AS most
-            FROM cells GROUP BY name
+                coalesce(sum(documents) FILTER (NOT kept), 0)::BIGINT AS dropped,
+                arg_max({{r: reason, n: documents}}, (documents, reason)) FILTER (NOT kept) AS most
+            FROM (
+                SELECT {quoted(title)} AS name, kept, reason, sum(documents)::BIGINT AS documents FROM cells
+                GROUP BY ALL
+            ) GROUP BY name
         )
         SELECT name, documents, dropped, most.r, most.n, count(*) OVER () FROM named
         QUALIFY documents >= {LEAST} ORDER BY documents DESC, name LIMIT {MOST_GROUPS}"""
@@ -159,23 +165,18 @@ def columns_of_strata(recipe: Recipe, inputs: Inputs) -> dict[str, str]:
     return {name: f"i.{quoted(f'input.{name}')}::VARCHAR" for name in found if name is not None}
 
 
-def strata(
-    connection: duckdb.DuckDBPyConnection, recipe: Recipe, signals: Sequence[str], inputs: Inputs
-) -> dict[str, Any] | None:
-    """Documents and tokens before and after in the largest strata; None where nothing tells documents apart."""
-    own = columns_of_strata(recipe, inputs)
-    columns = {f"input.{name}": sql for name, sql in own.items()}
-    columns |= {name: f"s.{name}" for name in ("language", "length_bucket") if name in signals}
+def strata(connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> dict[str, Any] | None:
+    """Documents and tokens before and after in the largest strata of `cells`; None where nothing makes strata."""
     if not columns:
         return None
-    named = ", ".join(f"{sql} AS stratum_{k}" for k, sql in enumerate(columns.values()))
-    order = ", ".join(f"stratum_{k}" for k in range(len(columns)))
+    named = ", ".join(map(quoted, columns))
     rows = connection.execute(
         f"""SELECT *, count(*) OVER () FROM (
-            SELECT {named}, count(*), count_if(kept), sum(d.n_tokens + n_tokens_cut)::BIGINT,
-                coalesce(sum(d.n_tokens) FILTER (kept), 0)::BIGINT
-            FROM decisions d JOIN signals s USING (file_no, row){inputs.joined(list(own))} GROUP BY {order}
-        ) ORDER BY {len(columns) + 1} DESC, {order} LIMIT {MOST_STRATA}"""
+            SELECT {named}, sum(documents)::BIGINT AS documents,
+                coalesce(sum(documents) FILTER (kept), 0)::BIGINT AS kept,
+                sum(tokens_in)::BIGINT AS tokens_in, sum(tokens_out)::BIGINT AS tokens_out
+            FROM cells GROUP BY {named}
+        ) ORDER BY documents DESC, {named} LIMIT {MOST_STRATA}"""
     ).fetchall()
     width = len(columns)
     fields = ("documents", "kept", "tokens_in", "tokens_out")

@@ -19,7 +19,7 @@ from curate.errors import CurateError, InputError
 from curate.excerpts import EXCERPT, LINES, bound_of, drawn, with_excerpts, with_measures
 from curate.figures import brief, share, shown
 from curate.files import committed
-from curate.groups import LEAST, MOST_GROUPS, Inputs, dimensions, drop_rates, find_inputs, strata
+from curate.groups import LEAST, MOST_GROUPS, Inputs, drop_rates, find_inputs, gather, strata
 from curate.histograms import histograms, signals_of
 from curate.inspect import connect
 from curate.ledger import Ledger, read_ledger
@@ -85,6 +85,7 @@ def sections(reading: Reading) -> Row:
     stages = count_stages(reading.connection)
     scorecard = reading.rows("FROM scorecard") if "scorecard" in reading.tables else []
     inputs, unread = _inputs(reading)
+    dimensions, columns = gather(reading.connection, reading.recipe, reading.signals, inputs)
     total, kept = stages[0]["documents_in"], stages[-1]["documents_out"]
     return {
         "name": reading.recipe.name,
@@ -93,11 +94,11 @@ def sections(reading: Reading) -> Row:
         "flow": _flow(reading, stages),
         "reasons": _reasons(reading, stages),
         "signals": _signals(reading, scorecard),
-        "strata": _strata(reading, inputs) if total else None,
+        "strata": _strata(reading, columns) if total else None,
         "clusters": _clusters(reading),
         "scorecard": scorecard,
         "excerpts": _excerpts(reading, inputs) if total else None,
-        "dropped": _dropped(reading, inputs, total, total - kept) if total > kept else None,
+        "dropped": _dropped(reading, dimensions, total, total - kept) if total > kept else None,
         "unread": unread,
         "facts": _facts(reading),
         "recipe": (reading.run / "recipe.yaml").read_text("utf-8"),
@@ -208,8 +209,8 @@ def _bins(counts: Mapping[str, Any]) -> list[Row]:
     return [{"name": name, "all": every, "kept": kept} for name, every, kept in rows if every]
 
 
-def _strata(reading: Reading, inputs: Inputs) -> Row | None:
-    found = strata(reading.connection, reading.recipe, reading.signals, inputs)
+def _strata(reading: Reading, columns: Sequence[str]) -> Row | None:
+    found = strata(reading.connection, columns)
     if found is None:
         return None
     found["bands"] = None
@@ -253,9 +254,8 @@ def _excerpts(reading: Reading, inputs: Inputs) -> Row:
     return {"kept": rows[: len(kept)], "dropped": rows[len(kept) :], "problem": problem}
 
 
-def _dropped(reading: Reading, inputs: Inputs, total: int, dropped: int) -> Row:
-    known = dimensions(reading.signals, inputs)
-    found = [drop_rates(reading.connection, dimension, inputs, total, dropped) for dimension in known]
+def _dropped(reading: Reading, dimensions: Sequence[str], total: int, dropped: int) -> Row:
+    found = [drop_rates(reading.connection, title, total, dropped) for title in dimensions]
     return {"overall": dropped / total, "dimensions": [one for one in found if one is not None]}
 
 
