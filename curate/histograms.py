@@ -65,15 +65,15 @@ def axis_of(spread: Spread, marks: Sequence[float]) -> Axis:
         return Axis("linear", tuple(k - 0.5 for k in range(math.floor(low), math.ceil(high) + 2)))
     p5, p95 = spread.middle or (low, high)
     far = high - low > WIDE * (p95 - p5) or (high > 1 and 0 < WIDE * p5 < p95)
-    if low < 0 or spread.smallest is None or not far:
+    if low < 0 or spread.smallest is None or 2 * spread.smallest > high or not far:
         step = (high - low) / BINS
         if spread.whole:  # as many whole numbers in each bin
             low, step = math.floor(low) - 0.5, math.ceil(step)
             return Axis("linear", tuple(low + k * step for k in range(math.ceil((high + 0.5 - low) / step) + 1)))
-        return Axis("linear", (*(low + k * step for k in range(BINS)), high))
+        return Axis("linear", tuple(sorted({*(low + k * step for k in range(BINS)), high})))
     first = max(min([spread.smallest, *(mark for mark in marks if mark > 0)]), high / FURTHEST)
     ratio = high / first
-    edges = [first * ratio ** (k / BINS) for k in range(BINS)] + [high]
+    edges = [first, *(first * ratio ** (k / BINS) for k in range(1, BINS)), high]
     if spread.whole:  # between whole numbers, so that no bin is without one
         edges = sorted({math.floor(edge) + 0.5 for edge in edges} | {first - 0.5})
         edges = [*edges[:-1], max(high + 0.5, edges[-1])]

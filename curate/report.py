@@ -84,8 +84,7 @@ def sections(reading: Reading) -> Row:
     """Everything that the page shows, by section; None for a section that has nothing to show."""
     stages = count_stages(reading.connection)
     scorecard = reading.rows("FROM scorecard") if "scorecard" in reading.tables else []
-    inputs, unread = _inputs(reading)
-    dimensions, columns = gather(reading.connection, reading.recipe, reading.signals, inputs)
+    inputs, unread, dimensions, columns = _groups(reading)
     total, kept = stages[0]["documents_in"], stages[-1]["documents_out"]
     return {
         "name": reading.recipe.name,
@@ -106,12 +105,16 @@ def sections(reading: Reading) -> Row:
     }
 
 
-def _inputs(reading: Reading) -> tuple[Inputs, str | None]:
-    """The input's own columns; why they cannot be read, where they cannot."""
+def _groups(reading: Reading) -> tuple[Inputs, str | None, list[str], list[str]]:
+    """The input's own columns, why they cannot be read where they cannot, and the names that `gather` returns."""
     try:
-        return find_inputs(reading.ledger, reading.connection), None
+        inputs = find_inputs(reading.ledger, reading.connection)
+        return inputs, None, *gather(reading.connection, reading.recipe, reading.signals, inputs)
     except InputError as error:
-        return Inputs(), str(error)
+        unread = str(error)
+    except duckdb.Error as error:
+        unread = first_line(error)
+    return Inputs(), unread, *gather(reading.connection, reading.recipe, reading.signals, Inputs())
 
 
 def _headline(reading: Reading, stages: Sequence[Row]) -> Row:
@@ -164,6 +167,7 @@ def _signals(reading: Reading, scorecard: Sequence[Row]) -> Row | None:
     from curate.filters import registry
 
     about = {name: text for group in registry.groups().values() for one in group for name, text in one.about.items()}
+    about |= {name: found.about for name, found in registry.DERIVED.items()}
     lines = _marks(reading)
     marks = {name: [mark["at"] for mark in found] for name, found in lines.items()}
     score = {row["signal"]: row for row in scorecard}

@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from conftest import PROSE, SAMPLE, carry_out, command, write_recipe, write_shard
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 from curate.errors import EmptyOutputError, RunError
 from curate.excerpts import drawn
@@ -187,6 +189,25 @@ def test_an_axis_has_bins_in_which_the_values_can_be_told_apart():
     assert all(int(a) < int(b) for a, b in zip(wide.edges, wide.edges[1:], strict=False))
     assert axis_of(Spread(False, -9, 50_000, 1, (-1, 1)), []).scale == "linear"
     assert axis_of(Spread(False, 0, 1, 0.1, (0.1, 0.9)), [1.2, 500]).edges[-1] == 1.2  # 500 would hide all else
+
+
+FLOATS = st.floats(-1e9, 1e9, width=32)
+
+
+@given(st.booleans(), st.lists(FLOATS, min_size=2, max_size=9, unique=True), st.lists(FLOATS, max_size=2))
+@example(False, [0.0, 1.0], [])
+@example(True, [0.0, 1e9, 2.0], [50])
+def test_whatever_the_values_an_axis_has_rising_bins_and_a_place_for_each(whole, values, marks):
+    values = sorted({float(int(value)) for value in values}) if whole else sorted(values)
+    assume(values[0] < values[-1])
+    above = [value for value in values if value > 0]
+    middle = (float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95)))
+    axis = axis_of(Spread(whole, values[0], values[-1], min(above, default=None), middle), marks)
+    assert list(axis.edges) == sorted(set(axis.edges))
+    assert axis.bounds == sorted(set(axis.bounds))
+    assert len(axis.names(whole)) == len(axis.bounds) + 1 <= BINS + 2
+    assert axis.zero or axis.edges[0] <= values[0] or axis.scale == "log"
+    assert values[-1] <= axis.edges[-1]
 
 
 def test_groups_have_their_drop_rate_and_the_rule_that_drops_most_of_them(demo, page_of_demo):
@@ -471,12 +492,15 @@ def test_page_and_charts_are_light_or_dark_as_the_reader_likes_and_can_be_switch
         assert page.get_attribute("#theme", "aria-pressed") == str(scheme == "light").lower()
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1320])
-def test_no_page_is_wider_than_its_window(browser, page_of_demo, hostile, width):
+def test_no_page_is_wider_than_its_window(browser, page_of_demo, hostile):
     for path in (page_of_demo, hostile):
-        with opened(browser, path, viewport={"width": width, "height": 844}) as page:
-            draw_everything(page)
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        with opened(browser, path) as page:
+            for width in (320, 390, 768, 1320):
+                page.set_viewport_size({"width": width, "height": 844})
+                draw_everything(page)
+                as_wide = "[...document.querySelectorAll('.plot')].every((one) => one.dataset.width == one.clientWidth)"
+                page.wait_for_function(as_wide)
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_everything_can_be_reached_by_the_keyboard(browser, page_of_demo):
