@@ -48,7 +48,7 @@
 
   // One function a chart: from its width to traces, a layout and a height.
   function flow(width) {
-    const most = width < narrow ? 0 : 6; // reasons of a stage that have a branch of their own
+    const most = width < 820 ? 0 : 6; // reasons of a stage that have a branch of their own
     const nodes = [], links = { source: [], target: [], value: [], color: [], customdata: [] };
     const node = (label, value, tone) => nodes.push({
       label: tone === "dropped" ? `${plain(label)}  ${most ? "" : "−"}${size(value)}` : `${plain(label)}<br>${size(value)}`, full: `${plain(label || "dropped")}: ${count(value)} ${unit}`, tone,
@@ -73,7 +73,15 @@
     });
     const last = data.flow[data.flow.length - 1][`${unit}_out`];
     if (before === null) before = node("input", data.flow[0][`${unit}_in`], "muted"); // nothing was dropped
-    if (last) link(before, node("kept", last, "kept"), last, "kept");
+    if (last) {
+      const kept = node("kept", last, "kept");
+      link(before, kept, last, "kept");
+      if (most) { // unseen: plotly.js writes the labels of the last column to its left, over what flows there
+        link(kept, node("kept", last, "kept"), last, "kept");
+        Object.assign(nodes[nodes.length - 1], { label: "", tone: "paper" });
+        links.color[links.color.length - 1] = "rgba(0,0,0,0)";
+      }
+    }
     return [[{
       type: "sankey", arrangement: "snap",
       node: {
