@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from conftest import PROSE, SAMPLE, carry_out, command, write_recipe, write_shard
 from hypothesis import assume, example, given
@@ -403,6 +404,29 @@ def test_an_input_that_was_changed_is_not_shown_as_what_was_measured(tmp_path):
     text = html.unescape(write_report(run).read_text("utf-8"))
     assert "a.parquet: is not the file that was measured; run again" in text
     assert "other 7" not in text
+
+
+def test_a_source_that_is_no_utf8_leaves_the_input_s_columns_out(tmp_path):
+    raw = pa.array([b"caf\xe9"] * 30)
+    source = pa.StringArray.from_buffers(30, *raw.buffers()[1:], raw.buffers()[0])
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE * k for k in range(1, 31)], source=source)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    text = html.unescape(write_report(run).read_text("utf-8"))
+    assert re.search(r"The input’s own columns are left out: Invalid Input Error: Invalid string encoding", text)
+
+
+def test_tokens_of_repeated_lines_are_taken_away_from_documents_that_stay(tmp_path):
+    texts = [f"{' '.join(f'{word}{k}' for word in PROSE.split())}\nhome menu about contact" for k in range(30)]
+    write_shard(tmp_path / "in" / "a.parquet", texts)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"lines": {"max_repeats": 20}})
+    carry_out(recipe)
+    tables, data = read(write_report(run))
+    [(cut,)] = rows_of(run, "SELECT sum(n_tokens_cut) FROM decisions")
+    stage, *cells = tables.found["Documents and tokens by stage"][-1]
+    assert stage == f"lines cut {cut} tokens out of 30 documents that stay"
+    assert (cells[1], cells[5]) == ("0", f"{cut}")
+    assert data["flow"][-1]["cut"] == {"documents": 30, "tokens": cut}
 
 
 def test_chats_json_lines_and_files_in_quarantine_are_reported(tmp_path):
