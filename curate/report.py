@@ -15,7 +15,7 @@ import duckdb
 import curate
 from curate.bands import BANDS
 from curate.counts import STABLE, count_stages
-from curate.errors import CurateError, InputError
+from curate.errors import InputError, RunError
 from curate.excerpts import EXCERPT, LINES, bound_of, drawn, with_excerpts, with_measures
 from curate.figures import brief, share, shown
 from curate.files import committed
@@ -30,6 +30,7 @@ from curate.sql import first_line, literal, quoted
 
 REPORT = "report.html"
 MEMORY = "2GB"  # that DuckDB may hold; the rest spills
+THREADS = 8  # at most, for that memory
 TEMPLATES = Path(__file__).parent / "templates"
 LARGEST_CLUSTERS = 20
 MOST_FILES = 200  # of the input, that are listed
@@ -65,19 +66,28 @@ def write_report(run: Path, output: Path | None = None) -> Path:
     """
     path = output or run / REPORT
     with connect(run) as connection, tempfile.TemporaryDirectory() as spool:
-        connection.execute(f"SET memory_limit = '{MEMORY}'; SET temp_directory = {literal(spool)}")
-        recipe = load_recipe(run / "recipe.yaml")
-        tables = frozenset(name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables() UNION ALL "
-                           "SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall())  # fmt: skip
-        signals = tuple(connection.sql("SELECT * FROM signals LIMIT 0").columns)
-        reading = Reading(run, connection, read_ledger(run), recipe, tuple(resolve(recipe.tier1)), tables, signals)
+        [(cores,)] = connection.execute("SELECT current_setting('threads')").fetchall()
+        connection.execute(
+            f"SET memory_limit = '{MEMORY}'; SET threads = {min(cores, THREADS)}; SET temp_directory = {literal(spool)}"
+        )
         try:
-            page = render(sections(reading))
-        except duckdb.Error as error:
-            raise CurateError(f"{run}: {first_line(error)}; run again to rebuild its index") from None
+            page = render(sections(open_run(run, connection)))
+        except duckdb.IOException as error:
+            raise RunError(f"{run}: {first_line(error)}; run again to rebuild what is missing") from None
     with committed(path) as aside:
         aside.write_text(page, "utf-8")
     return path
+
+
+def open_run(run: Path, connection: duckdb.DuckDBPyConnection) -> Reading:
+    """What is known of a run before anything is counted."""
+    recipe = load_recipe(run / "recipe.yaml")
+    named = connection.execute(
+        "SELECT table_name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views() WHERE NOT internal"
+    )
+    tables = frozenset(name for (name,) in named.fetchall())
+    signals = tuple(connection.sql("SELECT * FROM signals LIMIT 0").columns)
+    return Reading(run, connection, read_ledger(run), recipe, tuple(resolve(recipe.tier1)), tables, signals)
 
 
 def sections(reading: Reading) -> Row:
