@@ -272,6 +272,23 @@ def sql(run: Path, query: str, form: str) -> None:
 
 
 @main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="The file to write; default: report.html in RUN.")
+def report(run: Path, output: Path | None) -> None:
+    """Write a page on RUN: what was kept, what was dropped and why, in charts and tables that need no network.
+
+    \b
+    Example:
+        curate report runs/demo
+    """
+    from curate.kernels.arrow import spare_pandas
+    from curate.report import write_report
+
+    spare_pandas()
+    click.echo(write_report(run, output))
+
+
+@main.command()
 @click.argument("group", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def signals(group: str | None, as_json: bool) -> None:

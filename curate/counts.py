@@ -35,13 +35,13 @@ def count(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> 
         f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens, n_tokens_cut FROM {decisions}"
     )
     return Counts(
-        _stages(connection),
+        count_stages(connection),
         count_hits(plan.benchmarks, ledger, plan.groups, connection),
         scorecard(ledger, plan.groups, connection),
     )
 
 
-def _stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+def count_stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Documents and tokens in and out of each stage and dropped by reason, from table `decisions`.
 
     Stage `lines` also cuts tokens out of documents that stay.

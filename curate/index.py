@@ -1,7 +1,7 @@
 """run.duckdb: a disposable index over a run, rebuilt at will."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -185,7 +185,10 @@ def _corpus_sql(ledger: Ledger, inputs: pa.Schema, files: Mapping[int, InputFile
     for file in ledger.files:
         if file.error is None and file.rows:
             kinds.setdefault((file.renamed, file.added, is_spooled(file)), []).append(file)
-    sources = " UNION ALL BY NAME ".join(_source_sql(names, known, files) for known in kinds.values())
+    sources = " UNION ALL BY NAME ".join(
+        source_sql(names, known, {name for file in known for name in files[file.file_no].schema.names})
+        for known in kinds.values()
+    )
     fields = ", ".join(f"{quoted(name)} := source.{quoted(f'{INPUT}.{name}')}" for name in names)
     return f"""
         CREATE VIEW corpus AS
@@ -193,13 +196,15 @@ def _corpus_sql(ledger: Ledger, inputs: pa.Schema, files: Mapping[int, InputFile
         FROM documents JOIN ({sources}) source USING (file, row)"""
 
 
-def _source_sql(names: Sequence[str], known: Sequence[KnownFile], files: Mapping[int, InputFile]) -> str:
-    """Rows (file, row, `input.x` …) of files whose columns become the corpus's in the same way."""
+def source_sql(names: Sequence[str], known: Sequence[KnownFile], present: Collection[str]) -> str:
+    """Rows (file, row, `input.x` …) of files whose columns become the corpus's in the same way.
+
+    Of `names` those are read that are `present`: columns as the corpus names them, which some of the files have.
+    """
     own = {new: old for old, new in known[0].renamed}
     given = dict(known[0].added)
-    present = {name for file in known for name in files[file.file_no].schema.names}
     location = "location"
-    while location in (name.lower() for name in names):
+    while location in (name.lower() for name in (*names, *present)):
         location += "_"
     values = {
         name: literal(given[name]) if name in given else f"read.{quoted(own.get(name, name))}" for name in present
