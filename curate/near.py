@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
-from curate.corpus import Source, Unit, by_units, read_documents
+from curate.corpus import READ_BUFFER, Source, Unit, by_units, read_documents
 from curate.edits import apply_edits, find_edits
 from curate.filters import registry
 from curate.filters.duplicates import Bands, choose_bands
@@ -58,7 +58,7 @@ class Signatures:
         """Number of the file, row and signature of some documents at a time, those without one left out."""
         step = -1 if self.first_file_no < 0 else 1
         for part in self.parts:
-            for batch in pq.ParquetFile(self.run / part.path).iter_batches(BATCH_ROWS):
+            for batch in pq.ParquetFile(self.run / part.path, buffer_size=READ_BUFFER).iter_batches(BATCH_ROWS):
                 found = batch.filter(batch["minhash"].is_valid()) if batch["minhash"].null_count else batch
                 file_nos = self.first_file_no + step * found["file_no"].to_numpy().astype(np.int64)
                 yield file_nos, found["row"].to_numpy(), found["minhash"]

@@ -16,7 +16,7 @@ import curate
 from curate.bands import BANDS
 from curate.counts import STABLE, count_stages
 from curate.errors import InputError, RunError
-from curate.excerpts import EXCERPT, LINES, bound_of, drawn, with_excerpts, with_measures
+from curate.examples import EXCERPT, LINES, bound_of, drawn, with_excerpts, with_measures
 from curate.figures import brief, share, shown
 from curate.files import committed
 from curate.groups import LEAST, MOST_GROUPS, Inputs, drop_rates, find_inputs, gather, strata

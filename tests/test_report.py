@@ -13,7 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from curate.errors import EmptyOutputError, RunError
-from curate.excerpts import drawn
+from curate.examples import drawn
 from curate.groups import wilson
 from curate.histograms import BINS, Spread, axis_of
 from curate.inspect import connect
