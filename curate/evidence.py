@@ -1,0 +1,222 @@
+"""What fired on a document and why: each reason with the values that were measured and the bound they broke.
+
+All of it is told by the run's recipe and the document's row of the view `documents`; no text is read.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from curate.bands import REASONS as BAND_REASONS
+from curate.lines import TRIMMED
+from curate.look import Look, Row, in_stratum, stratum_value
+from curate.recipe import Recipe
+from curate.rules import BUILT_IN, ResolvedRule, columns_named, resolve
+from curate.sql import literal, quoted, read_parquet
+
+BUILT_IN_SET = "built in"
+MIN_STRATUM = 100  # documents from which on a percentile says something
+UNUSUAL = 1.0  # percent at either end
+LATER = ("p_bad", "quality", "weight", "synthetic")  # what later tiers write, where they ran
+NUMBERS = ("BIGINT", "INTEGER", "FLOAT", "DOUBLE")
+# What tells where a document is or what it is the same as, and so has no percentile that says anything.
+NOT_MEASURED = ("row", "shard", "similarity", "file_no", "position", *LATER)
+
+Rules = Mapping[str, ResolvedRule]
+
+
+@dataclass(frozen=True)
+class Fired:
+    """A reason that applied to a document in the stage that dropped it.
+
+    `values` holds the columns that it looked at as they were measured, the one with the bound first.
+    """
+
+    reason: str
+    stage: str
+    values: Mapping[str, Any]
+    rule_set: str = BUILT_IN_SET
+    source: str = ""
+    signal: str | None = None  # what has the bound
+    min: float | None = None
+    max: float | None = None
+    condition: str | None = None  # `when` of a rule without a bound, or its `if`
+
+    def __str__(self) -> str:
+        """The measured value against its bound, as in `n_words 12 < 50`, or the values that a condition named."""
+        others = {name: value for name, value in self.values.items() if name != self.signal}
+        told = [f"{name} {plain(value)}" for name, value in others.items()]
+        if self.signal is not None:
+            bound, mark = (self.min, "<") if self.min is not None else (self.max, ">")
+            value, limit = apart(self.values[self.signal], bound)
+            told.insert(0, f"{self.signal} {value} {mark} {limit}")
+        return ", ".join(told)
+
+
+def rules_by_reason(recipe: Recipe) -> dict[str, ResolvedRule]:
+    """The rules of a recipe, thresholds applied, by their reasons."""
+    return {found.reason: found for found in resolve(recipe.tier1)}
+
+
+def fired(recipe: Recipe, rules: Rules, row: Row, inputs: Row | None = None, band: "Band | None" = None) -> list[Fired]:
+    """What dropped a document, reason by reason in the order of the decision; nothing for a kept one.
+
+    `row` is the document's of the view `documents`. `inputs` has the values of input columns that conditions name;
+    `band` is that of its stratum. Without them these values are left out. Reasons of later stages, which never looked
+    at the document, are not made up.
+    """
+    known = row | {f"input.{name}": value for name, value in (inputs or {}).items()}
+    return [
+        _by_rule(rules[reason], row["stage"], known) if reason in rules else _built_in(recipe, reason, known, band)
+        for reason in row["reasons"]
+    ]
+
+
+def _by_rule(found: ResolvedRule, stage: str, known: Row) -> Fired:
+    rule = found.rule
+    signals, inputs = columns_named([found])
+    names = [*signals, *(f"input.{name}" for name in inputs)]
+    values = {name: known[name] for name in names if name in known}
+    bound = {"signal": rule.signal, "min": rule.min, "max": rule.max}
+    condition = rule.when or rule.if_
+    return Fired(rule.reason, stage, values, found.rule_set, rule.source, condition=condition, **bound)  # type: ignore[arg-type]
+
+
+def _built_in(recipe: Recipe, reason: str, row: Row, band: "Band | None") -> Fired:
+    """A reason that has no rule: what it goes by is settled by fields of the recipe."""
+    stage = row["stage"]
+    source = BUILT_IN.get(reason, "")
+    if reason == "too_large":
+        limit = recipe.input.max_document_bytes
+        return Fired(reason, stage, {"raw_n_bytes": row["raw_n_bytes"]}, source=source, signal="raw_n_bytes", max=limit)
+    if reason in BAND_REASONS:
+        values = {"perplexity": row["perplexity"]}
+        if band is None:
+            return Fired(reason, stage, values, source=source)
+        side = {"min": band.low} if reason == BAND_REASONS[0] else {"max": band.high}
+        return Fired(reason, stage, values, source=source, signal="perplexity", **side)  # type: ignore[arg-type]
+    if row["duplicate_of"] is not None:
+        near = recipe.dedup.near if stage == "near" else None
+        condition = f"similarity >= {near.threshold}" if near else None
+        return Fired(reason, stage, {"similarity": row["similarity"]}, source=source, condition=condition)
+    names = ["cut_share"] if reason == "too_much_boilerplate" else ["is_utf8", "raw_n_bytes", "n_words"]
+    values = {name: row[name] for name in names if row.get(name) is not None}
+    if "cut_share" in values and recipe.dedup.lines and values["cut_share"] > recipe.dedup.lines.max_cut:
+        return Fired(reason, stage, values, source=source, signal="cut_share", max=recipe.dedup.lines.max_cut)
+    return Fired(reason, stage, values if stage != "rules" else {}, source=source)
+
+
+def evidence_of(look: Look, rules: Rules, row: Row) -> list[Fired]:
+    """`fired`, with all that the run's ledger knows of the document beside its row."""
+    known = row | ({"cut_share": _cut_share(look, row)} if row["stage"] == "lines" else {})
+    return fired(look.recipe, rules, known, look.inputs_of(row), band_of(look, row))
+
+
+@dataclass(frozen=True)
+class Band:
+    """The band of perplexity that a document was held against."""
+
+    stratum: Mapping[str, str | None]  # the columns that count, with the document's values
+    documents: int
+    low: float
+    high: float
+
+
+def band_of(look: Look, row: Row) -> Band | None:
+    """The band that judged a document: that of its stratum, or of the wider one around it that has a band.
+
+    None where no band looked at it: without perplexity, or when an earlier stage dropped it.
+    """
+    judged = row["kept"] or row["stage"] in ("bands", "lines")
+    if "bands" not in look.views or row.get("perplexity") is None or not judged:
+        return None
+    own = {name: stratum_value(look, row, name) for name in look.strata}
+    for stratum in look.query("FROM bands ORDER BY depth DESC"):
+        counted = list(look.strata)[: stratum["depth"]]
+        if all(stratum[name] == own[name] for name in counted):
+            return Band({name: own[name] for name in counted}, stratum["documents"], stratum["low"], stratum["high"])
+    return None
+
+
+def _cut_share(look: Look, row: Row) -> float | None:
+    """The share of its bytes that a document lost as repeated lines."""
+    parts = look.ledger.of(TRIMMED)
+    if not parts:
+        return None
+    source = read_parquet((look.run / part.path).absolute() for part in parts)
+    place = [row["file_no"], row["row"]]
+    found = look.query(f"SELECT cut_share FROM {source} WHERE file_no = ? AND row = ?", place)
+    return found[0]["cut_share"] if found else None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A signal of a document, and where it stands among those of its stratum."""
+
+    signal: str
+    value: float
+    percentile: float  # of 100: those below it, and half of those equal to it
+
+    @property
+    def unusual(self) -> bool:
+        """Whether fewer than one in a hundred lie as far out."""
+        return not UNUSUAL <= self.percentile <= 100 - UNUSUAL
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A document's signals within a stratum."""
+
+    stratum: Mapping[str, str | None]
+    documents: int
+    signals: Sequence[Measured]
+
+
+def standing(look: Look, row: Row) -> Standing:
+    """Each number that was measured of a document with its percentile in its stratum, in one scan.
+
+    A stratum of fewer than a hundred documents says little: the wider one around it counts instead.
+    """
+    depths = [in_stratum(look, row, depth) for depth in range(len(look.strata) + 1)]
+    source = "(SELECT documents.*, file_no FROM documents JOIN inputs USING (file))" if len(depths) > 1 else "documents"
+    counts = ", ".join(f"count(*) FILTER ({sql}) AS depth_{k}" for k, sql in enumerate(depths))
+    [counted] = look.query(f"SELECT {counts} FROM {source}")
+    depth = max((k for k in range(len(depths)) if counted[f"depth_{k}"] >= MIN_STRATUM), default=0)
+    names = [name for name in _numbers(look) if row.get(name) is not None]
+    shares = ", ".join(
+        f"100 * (count(*) FILTER (d.{q} < me.{q}) + count(*) FILTER (d.{q} = me.{q}) / 2) / count(d.{q}) AS {q}"
+        for q in map(quoted, names)
+    )
+    me = f"(SELECT {', '.join(map(quoted, names))} FROM documents WHERE doc_id = {literal(row['doc_id'])})"
+    within = f"(FROM {source} WHERE {depths[depth]})"
+    [places] = look.query(f"SELECT {shares} FROM {within} d, {me} me") if names else [{}]
+    own = {name: stratum_value(look, row, name) for name in list(look.strata)[:depth]}
+    measured = [Measured(name, row[name], places[name]) for name in names]
+    return Standing(own, counted[f"depth_{depth}"], measured)
+
+
+def _numbers(look: Look) -> list[str]:
+    columns = look.query("SELECT column_name, column_type FROM (DESCRIBE documents)")
+    return [
+        column["column_name"]
+        for column in columns
+        if column["column_type"] in NUMBERS and column["column_name"] not in NOT_MEASURED
+    ]
+
+
+def plain(value: object) -> str:
+    """A value as it is shown: numbers in four digits, whole ones in full."""
+    if isinstance(value, float):
+        return re.sub(r"\.?0+$", "", f"{value:.4f}") if 0.001 <= abs(value) < 10_000 else f"{value:.4g}"
+    return "null" if value is None else str(value)
+
+
+def apart(value: float, bound: float | None) -> tuple[str, str]:
+    """A value and its bound with as many digits as it takes to tell them apart."""
+    assert bound is not None
+    for digits in (4, 6, 9, 17):
+        shown, limit = (plain(x) if digits == 4 else f"{x:.{digits}g}" for x in (value, bound))
+        if shown != limit or value == bound:
+            return shown, limit
+    return repr(value), repr(bound)
