@@ -1,6 +1,6 @@
-"""Parts of texts as they may be shown: personal data masked, control characters visible, marked places in context."""
+"""Parts of texts as they may be shown: personal data masked, marked places in context."""
 
-import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,26 +17,6 @@ BORDER = 24  # characters within which an excerpt is cut at white space
 Spans = Sequence[tuple[int, int]]
 Piece = tuple[Literal["text", "mark", "gap"], str]  # a gap tells how much is left out
 
-# What a terminal obeys or hides: control characters, marks of direction, tags, and spaces without a width.
-UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
-)
-
-
-def visible(text: str) -> str:
-    """`text` with a symbol for each character that could move a terminal's cursor, colour it or turn text around.
-
-    Line feeds and tabs stay. ESC is shown as ␛, U+202E as ⟨202E⟩.
-    """
-    return UNSAFE.sub(lambda match: _symbol(ord(match[0])), text)
-
-
-def _symbol(code: int) -> str:
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨{code:04X}⟩"
-
 
 @dataclass(frozen=True)
 class Marked:
@@ -46,33 +26,47 @@ class Marked:
     marks: Spans
 
 
-def marked(text: str, marks: Iterable[tuple[int, int]]) -> Marked:
-    """`text` masked, and `marks` (in characters) where they then are; one that touches a placeholder has all of it."""
-    joined = merged(marks)
+@dataclass(frozen=True)
+class Mask:
+    """A text without personal data, and where its places have gone."""
+
+    text: str
+    placeholders: Sequence[tuple[int, int, int, int]]  # of each: where it was, and where it is
+
+    def moved(self, start: int, end: int) -> tuple[int, int]:
+        """The place that was `start` to `end`; of a placeholder that it touches it has all."""
+        return self._moved(start, first=True), self._moved(end, first=False)
+
+    def _moved(self, place: int, first: bool) -> int:
+        k = bisect_right(self.placeholders, place, key=lambda bounds: bounds[0]) - 1
+        if k < 0:
+            return place
+        start, end, now_start, now_end = self.placeholders[k]
+        if place >= end:
+            return now_end + place - end
+        return now_start if first or place == start else now_end
+
+
+def mask(text: str) -> Mask:
+    """`text` with a placeholder for each e-mail address, number and key, as `curate.texts.masked` has it."""
     found = personal_spans(pa.array([text], pa.large_string()))
     starts, ends = (characters_of(text, found[name].to_pylist()) for name in ("start", "end"))
     pieces: list[str] = []
-    bounds: list[tuple[int, int, int, int]] = []  # of each placeholder: where it was, and where it is
+    placeholders: list[tuple[int, int, int, int]] = []
     position = length = 0
     for start, end, replacement in zip(starts, ends, found["replacement"].to_pylist(), strict=True):
         pieces += [text[position:start], replacement]
         length += start - position
-        bounds.append((start, end, length, length + len(replacement)))
+        placeholders.append((start, end, length, length + len(replacement)))
         length += len(replacement)
         position = end
-    moved = [(_moved(start, bounds, 2), _moved(end, bounds, 3)) for start, end in joined]
-    return Marked("".join([*pieces, text[position:]]), merged(moved))
+    return Mask("".join([*pieces, text[position:]]), placeholders)
 
 
-def _moved(place: int, bounds: Sequence[tuple[int, int, int, int]], side: int) -> int:
-    """Where a place of a text is once it was masked; within a placeholder, the side of that."""
-    k = int(np.searchsorted([start for start, *_ in bounds], place, "right")) - 1
-    if k < 0:
-        return place
-    start, end, *now = bounds[k]
-    if place < end and (place > start or side == 2):
-        return now[side - 2]
-    return now[0] if place == start else now[1] + place - end
+def marked(text: str, marks: Iterable[tuple[int, int]]) -> Marked:
+    """`text` masked, and `marks` (in characters) where they then are."""
+    masked = mask(text)
+    return Marked(masked.text, merged(masked.moved(start, end) for start, end in merged(marks)))
 
 
 def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -105,6 +99,17 @@ def excerpt(shown: Marked, limit: int | None = LIMIT) -> list[Piece]:
         places = f", {more:,} more marked place{'' if more == 1 else 's'}" if more else ""
         pieces.append(("gap", f"… {len(shown.text) - position:,} characters{places} …"))
     return [piece for piece in pieces if piece[1]]
+
+
+def flat(pieces: Sequence[Piece]) -> tuple[str, list[tuple[int, int]]]:
+    """The pieces of an excerpt as one text, and the marked places in it."""
+    written, spans = "", []
+    for kind, text in pieces:
+        text = f"[{text}]" if kind == "gap" else text
+        if kind == "mark":
+            spans.append((len(written), len(written) + len(text)))
+        written += text
+    return written, spans
 
 
 def _windows(shown: Marked, limit: int) -> list[tuple[int, int]]:

@@ -108,6 +108,11 @@ class Look:
         }
         return {name: rows[0]["value"] for name, rows in found.items() if rows}
 
+    def searched(self, text: Text) -> str:
+        """What of a text was searched for evaluation sets: where they are cut, the raw one."""
+        section = self.recipe.tier1.decontaminate
+        return text.raw if section is not None and section.action == "cut" else text.measured
+
     def file(self, file_no: int) -> KnownFile:
         """An input file by its number."""
         return next(file for file in self.ledger.files if file.file_no == file_no)
@@ -115,7 +120,7 @@ class Look:
     def edits_of(self, places: Sequence[Place]) -> dict[Place, list[Row]]:
         """The edits in force of some documents, in order."""
         found: dict[Place, list[Row]] = {place: [] for place in places}
-        if not self._has_edits:
+        if not self.has_edits:
             return found
         listed = ", ".join(f"({file_no}::INTEGER, {row}::BIGINT)" for file_no, row in places)
         sql = f"""SELECT file_no, row, start, "end", replacement, reason::VARCHAR AS reason, stage::VARCHAR AS stage
@@ -125,7 +130,7 @@ class Look:
         return found
 
     @cached_property
-    def _has_edits(self) -> bool:
+    def has_edits(self) -> bool:
         """Whether the run could cut anything."""
         return any(part.group in ("edits", "line_edits") for part in self.ledger.parts)
 

@@ -37,7 +37,7 @@ def read_texts(ledger: Ledger, column: str, documents: pa.Table) -> pa.Table:
     for file_no, rows in _stretches(documents):
         file = files[file_no]
         position, stop = int(rows[0]), int(rows[-1]) + 1
-        for batch in read_documents(_source(ledger.run, file), position, stop, [column]):
+        for batch in read_documents(source_of(ledger.run, file), position, stop, [column]):
             start, end = np.searchsorted(rows, (position, position + len(batch)))
             found = batch.column(column).take(pa.array(rows[start:end] - position))
             texts.append(texts_of(found).cast(pa.large_string()))
@@ -56,8 +56,11 @@ def _stretches(documents: pa.Table) -> Iterator[tuple[int, np.ndarray]]:
             yield int(file_nos[start]), rows[start:stop]
 
 
-def _source(run: Path, file: KnownFile) -> Source:
-    """Where a file lies now; its texts are known by their hashes, so that it may have been copied or touched."""
+def source_of(run: Path, file: KnownFile) -> Source:
+    """Where a file lies now; its texts are known by their hashes, so that it may have been copied or touched.
+
+    Errors: InputError where it is gone.
+    """
     location = str(run / file.location) if is_spooled(file) else file.location
     try:
         size, mtime_ns = status(location)

@@ -15,11 +15,12 @@ from test_repetition import LINED, PASSAGES, REPEATING
 import curate.sample
 from curate import kernels
 from curate.evidence import Fired
-from curate.excerpts import Marked, excerpt, marked, merged, visible
+from curate.excerpts import Marked, excerpt, marked, merged
 from curate.filters import pii, registry
 from curate.filters.block import BlockList
 from curate.filters.pii import personal_data_count
 from curate.spans import FINDERS, lines_of, listed, whole_lines_of, words_of
+from curate.terminal import visible
 
 SAMPLE = [
     text
@@ -129,9 +130,15 @@ def test_every_finder_is_of_a_signal_that_there_is():
 
 @pytest.mark.parametrize(
     ("mark", "shown"),
-    [("to jane", "Write «to <EMAIL>» now"), ("doe@gmail", "Write to «<EMAIL>» now"), ("com now", "Write to «<EMAIL> now»"),
-     ("now", "Write to <EMAIL> «now»"), ("Write", "«Write» to <EMAIL> now"), ("jane.doe@gmail.com", "Write to «<EMAIL>» now")],
-)  # fmt: skip
+    [
+        ("to jane", "Write «to <EMAIL>» now"),
+        ("doe@gmail", "Write to «<EMAIL>» now"),
+        ("com now", "Write to «<EMAIL> now»"),
+        ("now", "Write to <EMAIL> «now»"),
+        ("Write", "«Write» to <EMAIL> now"),
+        ("jane.doe@gmail.com", "Write to «<EMAIL>» now"),
+    ],
+)
 def test_a_mark_that_touches_personal_data_has_the_whole_placeholder(mark, shown):
     text = "Write to jane.doe@gmail.com now"
     start = text.index(mark)
