@@ -217,11 +217,14 @@ def why(run: Path, doc_id: str, whole: bool, as_json: bool) -> None:
     Example:
         curate why runs/demo qs-00660
     """
+    from curate.kernels.arrow import spare_pandas
+    from curate.terminal import json_text
     from curate.why import explain
 
+    spare_pandas()
     story = explain(run, doc_id)
     if as_json:
-        click.echo(json.dumps(story, ensure_ascii=False, indent=1, default=str))
+        click.echo(json_text(story))
         return
     from curate.tell import print_story
 
@@ -249,14 +252,17 @@ def sample(
         curate sample runs/demo --reason too_many_hashes -n 3
     """
     from curate.draw import Wanted, draw, without_pieces
+    from curate.kernels.arrow import spare_pandas
+    from curate.terminal import json_text
 
+    spare_pandas()
     found = draw(run, Wanted(reason, stage, kept, where, n, seed, full))
     if as_json:
-        click.echo(json.dumps([without_pieces(one) for one in found], ensure_ascii=False, indent=1, default=str))
+        click.echo(json_text([without_pieces(one) for one in found]))
         return
     from curate.tell import print_samples
 
-    print_samples(found)
+    print_samples(run, found)
 
 
 @main.command()

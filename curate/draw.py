@@ -1,5 +1,6 @@
 """`sample`: documents of a run, drawn by seed, and where in their texts stands what they were dropped for."""
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from curate.evidence import Fired, Rules, band_of, evidence_of, rules_by_reason
 from curate.excerpts import LIMIT, Spans, characters_of, excerpt, flat, marked
 from curate.filters.block import read_lists
 from curate.look import ROWS, Look, Row, Text, opened_run
-from curate.rules import DECONTAMINATE
+from curate.rules import BUILT_IN, DECONTAMINATE, resolve_editors
 from curate.spans import FINDERS, listed
 from curate.sql import first_line, literal, only_query
 
@@ -43,9 +44,8 @@ def draw(run: Path, wanted: Wanted) -> list[dict[str, Any]]:
     if wanted.kept and (wanted.reason or wanted.stage):
         raise CurateError("sample: kept documents have no reason and no stage; leave out --kept, or the other")
     with opened_run(run) as look:
+        _check(look, wanted)
         rows = _drawn(look, wanted)
-        if not rows:
-            _tell_of_nothing(look, wanted)
         texts, problem = look.texts(rows)
         rules = rules_by_reason(look.recipe)
         return [_shown(look, rules, row, texts.get((row["file_no"], row["row"])), problem, wanted) for row in rows]
@@ -66,7 +66,8 @@ def _drawn(look: Look, wanted: Wanted) -> list[Row]:
     query = f"""SELECT doc_id FROM documents WHERE {_condition(look, wanted)}
         ORDER BY md5({literal(f"{seed} ")} || doc_id), doc_id LIMIT {wanted.n}"""
     try:
-        only_query(query, "--where")
+        only_query(f"SELECT 1 WHERE (\n{wanted.where or True}\n)", "sample: --where")  # alone, so that errors are of it
+        only_query(query, "sample: --where")
         ids = [row["doc_id"] for row in look.query(query)]
     except duckdb.Error as error:
         raise CurateError(f"sample: --where {wanted.where}: {first_line(error)}") from None
@@ -94,21 +95,22 @@ def _condition(look: Look, wanted: Wanted) -> str:
     return " AND ".join(conditions)
 
 
-def _tell_of_nothing(look: Look, wanted: Wanted) -> None:
-    """Why nothing was drawn.
-
-    Errors: CurateError, always.
-    """
-    counts = _reasons(look)
-    if wanted.reason is not None and wanted.reason not in counts:
-        known = {f"{reason} ({count:,})": reason for reason, count in counts.items()}
-        meant = did_you_mean(wanted.reason, counts)
-        close = next((told for told, reason in known.items() if f"{reason!r}?" in meant), None)
-        more = f"; did you mean {close}?" if close else f" (known: {', '.join(known) or 'none'})"
-        raise CurateError(f"{look.run}: no document has the reason {wanted.reason!r}{more}")
+def _check(look: Look, wanted: Wanted) -> None:
+    """Refuse a stage that there is not, and a reason that neither a document nor a rule has."""
     if wanted.stage is not None and wanted.stage not in STAGES:
         raise CurateError(f"sample: no stage {wanted.stage!r}{did_you_mean(wanted.stage, STAGES)}")
-    raise CurateError(f"{look.run}: no document is like that")
+    if wanted.reason is None or wanted.reason in (counts := _reasons(look)) or wanted.reason in _possible(look):
+        return
+    close = difflib.get_close_matches(wanted.reason, counts, n=1)
+    known = ", ".join(f"{reason} ({count:,})" for reason, count in counts.items() if not close or reason in close)
+    more = f"; did you mean {known}?" if close else f" (known: {known or 'none'})"
+    raise CurateError(f"{look.run}: no document has the reason {wanted.reason!r}{more}")
+
+
+def _possible(look: Look) -> set[str]:
+    """The reasons that could have applied, whether or not one did."""
+    edits = {reason for editor in resolve_editors(look.recipe.tier1) for reason, _ in editor.bounds}
+    return {*BUILT_IN, *rules_by_reason(look.recipe), *edits}
 
 
 def _reasons(look: Look) -> dict[str, int]:

@@ -3,7 +3,6 @@
 All of it is told by the run's recipe and the document's row of the view `documents`; no text is read.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from curate.rules import BUILT_IN, ResolvedRule, columns_named, resolve
 from curate.sql import literal, quoted, read_parquet
 
 BUILT_IN_SET = "built in"
+EARLIER = "_of_earlier_run"  # ends the reasons of copies of what an earlier run kept
 MIN_STRATUM = 100  # documents from which on a percentile says something
 UNUSUAL = 1.0  # percent at either end
 LATER = ("p_bad", "quality", "weight", "synthetic")  # what later tiers write, where they ran
@@ -38,19 +38,18 @@ class Fired:
     values: Mapping[str, Any]
     rule_set: str = BUILT_IN_SET
     source: str = ""
-    signal: str | None = None  # what has the bound
-    min: float | None = None
-    max: float | None = None
+    signal: str | None = None  # what has a bound
+    mark: str | None = None  # on which side of the bound its value lies: "<" (a least value was not met), ">" or ">="
+    bound: float | None = None
     condition: str | None = None  # `when` of a rule without a bound, or its `if`
 
     def __str__(self) -> str:
         """The measured value against its bound, as in `n_words 12 < 50`, or the values that a condition named."""
         others = {name: value for name, value in self.values.items() if name != self.signal}
         told = [f"{name} {plain(value)}" for name, value in others.items()]
-        if self.signal is not None:
-            bound, mark = (self.min, "<") if self.min is not None else (self.max, ">")
-            value, limit = apart(self.values[self.signal], bound)
-            told.insert(0, f"{self.signal} {value} {mark} {limit}")
+        if self.signal is not None and self.bound is not None:
+            value, bound = apart(self.values[self.signal], self.bound)
+            told.insert(0, f"{self.signal} {value} {self.mark} {bound}")
         return ", ".join(told)
 
 
@@ -78,33 +77,38 @@ def _by_rule(found: ResolvedRule, stage: str, known: Row) -> Fired:
     signals, inputs = columns_named([found])
     names = [*signals, *(f"input.{name}" for name in inputs)]
     values = {name: known[name] for name in names if name in known}
-    bound = {"signal": rule.signal, "min": rule.min, "max": rule.max}
-    condition = rule.when or rule.if_
-    return Fired(rule.reason, stage, values, found.rule_set, rule.source, condition=condition, **bound)  # type: ignore[arg-type]
+    mark, bound = ("<", rule.min) if rule.min is not None else (">", rule.max)
+    return Fired(
+        rule.reason, stage, values, found.rule_set, rule.source, rule.signal, mark, bound, rule.when or rule.if_
+    )
 
 
 def _built_in(recipe: Recipe, reason: str, row: Row, band: "Band | None") -> Fired:
     """A reason that has no rule: what it goes by is settled by fields of the recipe."""
-    stage = row["stage"]
-    source = BUILT_IN.get(reason, "")
-    if reason == "too_large":
-        limit = recipe.input.max_document_bytes
-        return Fired(reason, stage, {"raw_n_bytes": row["raw_n_bytes"]}, source=source, signal="raw_n_bytes", max=limit)
-    if reason in BAND_REASONS:
-        values = {"perplexity": row["perplexity"]}
-        if band is None:
-            return Fired(reason, stage, values, source=source)
-        side = {"min": band.low} if reason == BAND_REASONS[0] else {"max": band.high}
-        return Fired(reason, stage, values, source=source, signal="perplexity", **side)  # type: ignore[arg-type]
-    if row["duplicate_of"] is not None:
-        near = recipe.dedup.near if stage == "near" else None
-        condition = f"similarity >= {near.threshold}" if near else None
-        return Fired(reason, stage, {"similarity": row["similarity"]}, source=source, condition=condition)
-    names = ["cut_share"] if reason == "too_much_boilerplate" else ["is_utf8", "raw_n_bytes", "n_words"]
+    names, mark, bound = _bound_of(recipe, reason, row, band)
     values = {name: row[name] for name in names if row.get(name) is not None}
-    if "cut_share" in values and recipe.dedup.lines and values["cut_share"] > recipe.dedup.lines.max_cut:
-        return Fired(reason, stage, values, source=source, signal="cut_share", max=recipe.dedup.lines.max_cut)
-    return Fired(reason, stage, values if stage != "rules" else {}, source=source)
+    about = BUILT_IN.get(reason.removesuffix(EARLIER), "")
+    if bound is None or not values:
+        return Fired(reason, row["stage"], values, source=about)
+    return Fired(reason, row["stage"], values, source=about, signal=names[0], mark=mark, bound=bound)
+
+
+def _bound_of(
+    recipe: Recipe, reason: str, row: Row, band: "Band | None"
+) -> tuple[tuple[str, ...], str | None, float | None]:
+    """The columns that a built-in reason looks at, and the bound of the first one with the side that was dropped."""
+    if reason == "too_large":
+        return ("raw_n_bytes",), ">", recipe.input.max_document_bytes
+    if reason in BAND_REASONS:
+        low = reason == BAND_REASONS[0]
+        return ("perplexity",), "<" if low else ">", (band.low if low else band.high) if band else None
+    if row["duplicate_of"] is not None:
+        near = recipe.dedup.near if row["stage"] == "near" else None
+        return ("similarity",), ">=", near.threshold if near else None
+    if reason == "too_much_boilerplate":
+        limit = recipe.dedup.lines.max_cut if recipe.dedup.lines else 1.0
+        return ("cut_share",), ">", limit if (row.get("cut_share") or 0) > limit else None
+    return ("is_utf8", "raw_n_bytes", "n_words") if row["stage"] == "input" else (), None, None
 
 
 def evidence_of(look: Look, rules: Rules, row: Row) -> list[Fired]:
@@ -208,15 +212,13 @@ def _numbers(look: Look) -> list[str]:
 def plain(value: object) -> str:
     """A value as it is shown: numbers in four digits, whole ones in full."""
     if isinstance(value, float):
-        return re.sub(r"\.?0+$", "", f"{value:.4f}") if 0.001 <= abs(value) < 10_000 else f"{value:.4g}"
+        return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     return "null" if value is None else str(value)
 
 
-def apart(value: float, bound: float | None) -> tuple[str, str]:
+def apart(value: float, bound: float) -> tuple[str, str]:
     """A value and its bound with as many digits as it takes to tell them apart."""
-    assert bound is not None
-    for digits in (4, 6, 9, 17):
-        shown, limit = (plain(x) if digits == 4 else f"{x:.{digits}g}" for x in (value, bound))
-        if shown != limit or value == bound:
-            return shown, limit
-    return repr(value), repr(bound)
+    told = [(plain(value), plain(bound)), *((f"{value:.{k}g}", f"{bound:.{k}g}") for k in (6, 9, 17))]
+    return next((pair for pair in told if pair[0] != pair[1]), told[0])

@@ -105,7 +105,7 @@ def flat(pieces: Sequence[Piece]) -> tuple[str, list[tuple[int, int]]]:
     """The pieces of an excerpt as one text, and the marked places in it."""
     written, spans = "", []
     for kind, text in pieces:
-        text = f"[{text}]" if kind == "gap" else text
+        text = f" [{text}] " if kind == "gap" else text
         if kind == "mark":
             spans.append((len(written), len(written) + len(text)))
         written += text

@@ -226,7 +226,7 @@ def _listed_words(values: Sequence[str], text: str) -> Spans:
 
 def longer_than_bound(word: str, fired: Fired) -> bool:
     """Whether a word, or line, has more characters than a rule allows on average or at most."""
-    return fired.max is not None and len(word) > fired.max
+    return fired.mark == ">" and fired.bound is not None and len(word) > fired.bound
 
 
 def without_letter(word: str, _: Fired) -> bool:

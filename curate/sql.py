@@ -32,6 +32,14 @@ def first_line(error: BaseException) -> str:
     return shortened(" ".join(str(error).split("\n\nLINE")[0].split()))
 
 
+def statements_in(text: str) -> list[str]:
+    """The statements of a text, one by one.
+
+    Errors: duckdb.Error for what is no SQL.
+    """
+    return [statement.query for statement in duckdb.extract_statements(text)]
+
+
 def only_query(text: str, where: str) -> str:
     """The one statement of `text`, which only reads: a SELECT or what is like it (FROM, DESCRIBE, SHOW), or EXPLAIN.
 

@@ -1,10 +1,11 @@
 """What `why` and `sample` print: told by colours in a terminal, and by signs where there are none."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -30,13 +31,11 @@ class Teller:
         self.colours = self.console.color_system is not None and not self.console.no_color
 
     def line(self, *parts: object, style: str = "", indent: int = 0) -> None:
-        """Print one paragraph: texts as they are, of which `Text` has its own style."""
+        """Print one paragraph of texts from data, of which `Text` has its own style, wrapped and indented."""
         whole = Text.assemble(*(part if isinstance(part, Text) else visible(str(part)) for part in parts), style=style)
-        self.show(whole, indent)
-
-    def show(self, what: RenderableType, indent: int = 0) -> None:
-        """Print something, indented; blanks at the end of lines are left out where no terminal needs them."""
-        self.console.print(Padding(what, (0, 0, 0, indent), expand=False), highlight=False)
+        for line in whole.wrap(self.console, max(20, self.console.width - indent - 1)):
+            line.rstrip()
+            self.console.print(Text(" " * indent).append_text(line) if line else "", highlight=False)
 
     def heading(self, title: str) -> None:
         """Print a heading with an empty line before it."""
@@ -55,18 +54,17 @@ class Teller:
         if style in SIGNS and not self.colours:
             half = len(SIGNS[style]) // 2
             return Text(f"{SIGNS[style][:half]}{text}{SIGNS[style][half:]}")
-        return Text(f"[{text}]" if style == DIM else text, style=style)
+        return Text(f" [{text}] " if style == DIM else text, style=style)
 
 
 def print_story(story: Mapping[str, Any], whole: bool) -> None:
     """All of `curate.why.explain`; of the signals those that are unusual, or with `whole` all."""
     tell = Teller()
     _tell_head(tell, story)
-    for one in story["fired"]:
-        _tell_fired(tell, one)
-    if story["band"] and story["kept"]:
-        band = story["band"]
-        tell.line(f"perplexity is within {_band(band)}", style=DIM, indent=2)
+    _tell_fired(tell, story["fired"])
+    if story["band"]:
+        where = "outside of" if story["stage"] == "bands" else "within"
+        tell.line(f"perplexity is {where} {_band(story['band'])}", style=DIM, indent=2)
     for part in (_tell_contamination, _tell_duplicate, _tell_copies, _tell_edits):
         part(tell, story)
     _tell_signals(tell, story["signals"], whole)
@@ -94,17 +92,17 @@ def _tell_head(tell: Teller, story: Mapping[str, Any]) -> None:
         tell.line(Text("dropped", style="bold red"), f" in stage {story['stage']}: {story['reason']}")
 
 
-def _tell_fired(tell: Teller, one: Mapping[str, Any]) -> None:
-    """A reason with its values, where it is from, and its condition."""
+def _tell_fired(tell: Teller, fired: Sequence[Mapping[str, Any]]) -> None:
+    """Each reason with its values against the bound, where it is from, and its condition."""
     table = Table.grid(padding=(0, 2))
-    told = one["told"]
-    if one["condition"] and one["signal"]:
-        told += f", if {one['condition']}"
-    elif one["condition"]:
-        told = f"{told}  when {one['condition']}" if told else f"when {one['condition']}"
-    source = visible(", ".join(filter(None, (one["rule_set"], one["source"]))))
-    table.add_row(Text(one["reason"], style="red"), Text(visible(told)), Text(source, style=DIM))
-    tell.show(table, indent=2)
+    for one in fired:
+        told = one["told"]
+        if one["condition"]:
+            told = f"{told}, {'if' if one['bound'] is not None else 'when'} {one['condition']}".removeprefix(", ")
+        source = ", ".join(filter(None, (one["rule_set"], one["source"])))
+        table.add_row(Text(one["reason"], style="red"), Text(visible(told)), Text(visible(source), style=DIM))
+    if fired:
+        tell.console.print(Padding(table, (0, 0, 0, 2), expand=False), highlight=False)
 
 
 def _band(band: Mapping[str, Any]) -> str:
@@ -126,7 +124,7 @@ def _tell_contamination(tell: Teller, story: Mapping[str, Any]) -> None:
         what = f"{one['benchmark']}, item {one['item']}: {_counted(one['n_ngrams'], 'n-gram')}"
         tell.line(what, indent=2)
         if "passage" in one:
-            tell.show(tell.piece(one["passage"], MARK), indent=4)
+            tell.line(tell.piece(one["passage"], MARK), indent=4)
 
 
 def _tell_duplicate(tell: Teller, story: Mapping[str, Any]) -> None:
@@ -145,7 +143,7 @@ def _tell_duplicate(tell: Teller, story: Mapping[str, Any]) -> None:
     elif found["diff"] is not None:
         legend = tell.piece("only in this one", CUT), ", ", tell.piece("only in the copy that stays", PUT)
         tell.line(*legend, ":", indent=2)
-        tell.show(tell.pieces(found["diff"]), indent=4)
+        tell.line(tell.pieces(found["diff"]), indent=4)
 
 
 def _tell_copies(tell: Teller, story: Mapping[str, Any]) -> None:
@@ -156,7 +154,7 @@ def _tell_copies(tell: Teller, story: Mapping[str, Any]) -> None:
     table = Table.grid(padding=(0, 2))
     for one in copies["documents"]:
         table.add_row(visible(one["doc_id"]), one["reason"], f"similarity {plain(one['similarity'])}")
-    tell.show(table, indent=2)
+    tell.console.print(Padding(table, (0, 0, 0, 2), expand=False))
     if copies["count"] > COPIES_SHOWN:
         tell.line(f"and {copies['count'] - COPIES_SHOWN:,} more", indent=2)
 
@@ -198,14 +196,16 @@ def _tell_signals(tell: Teller, signals: Mapping[str, Any], whole: bool) -> None
         place = f"{one['percentile']:.1f} %" + ("" if not (whole and one["unusual"]) else " !")
         style = "bold" if one["unusual"] and whole else ""
         table.add_row(one["signal"], plain(one["value"]), place, style=style)
-    tell.show(table, indent=1)
+    tell.console.print(Padding(table, (0, 0, 0, 1), expand=False))
     if not whole:
         tell.line("the other signals lie among the middle 98 %; --signals shows all", style=DIM, indent=2)
 
 
-def print_samples(samples: Sequence[Mapping[str, Any]]) -> None:
+def print_samples(run: Path, samples: Sequence[Mapping[str, Any]]) -> None:
     """Documents of `curate.draw.draw`, one after the other."""
     tell = Teller()
+    if not samples:
+        tell.line(f"{run}: no document is like that")
     for k, one in enumerate(samples, 1):
         tell.console.rule(Text(f"{k} of {len(samples)}"), style=DIM, characters="─")
         tell.line(
@@ -214,21 +214,20 @@ def print_samples(samples: Sequence[Mapping[str, Any]]) -> None:
         )
         if one["kept"]:
             tell.line(Text("kept", style="bold green"), indent=2)
-        for fired in one["fired"]:
-            _tell_fired(tell, fired)
+        _tell_fired(tell, one["fired"])
         if one["reason"] and one["reason"] not in one["reasons"]:
             tell.line(f"cut as {one['reason']}", indent=2)
         if others := [reason for reason in one["reasons"] if reason not in {f["reason"] for f in one["fired"]}]:
             tell.line(f"also {', '.join(others)}", style=DIM, indent=2)
         if one["band"]:
-            tell.line(f"perplexity outside of {_band(one['band'])}", style=DIM, indent=2)
+            tell.line(f"perplexity is outside of {_band(one['band'])}", style=DIM, indent=2)
         if one["duplicate_of"]:
             tell.line(f"a copy of {one['duplicate_of']}", indent=2)
         if one["problem"]:
             tell.line(one["problem"], indent=2)
         tell.console.print()
         if one["pieces"] is not None:
-            tell.show(tell.pieces(one["pieces"]), indent=2)
+            tell.line(tell.pieces(one["pieces"]), indent=2)
             tell.console.print()
 
 

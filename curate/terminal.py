@@ -1,5 +1,6 @@
 """Text from data, made fit for a terminal."""
 
+import json
 import re
 
 # What a terminal obeys or hides: control characters, marks of direction, tags, and spaces without a width.
@@ -21,3 +22,9 @@ def _symbol(code: int) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
     return "␡" if code == 0x7F else f"⟨{code:04X}⟩"
+
+
+def json_text(value: object) -> str:
+    """A value as JSON, in which all that `visible` replaces is escaped, so that it can be shown and read back."""
+    written = json.dumps(value, ensure_ascii=False, indent=1, default=str)
+    return UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], written)

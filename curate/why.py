@@ -9,7 +9,7 @@ import pyarrow as pa
 from curate.corpus import Source, read_documents
 from curate.diff import changes, collapsed
 from curate.errors import InputError
-from curate.evidence import LATER, band_of, evidence_of, rules_by_reason, standing
+from curate.evidence import EARLIER, LATER, band_of, evidence_of, rules_by_reason, standing
 from curate.excerpts import characters_of, mask
 from curate.look import Look, Row, Text, find_document, opened_run
 from curate.shards import DATA
@@ -20,7 +20,6 @@ LONGEST_CUT = 300  # characters of what was cut that are shown
 EDITS_SHOWN = 20
 COPIES_SHOWN = 20
 ORIGIN = ("url", "source", "license")  # input columns that tell where a document is from
-EARLIER = "_of_earlier_run"
 
 
 def explain(run: Path, address: str) -> dict[str, Any]:
