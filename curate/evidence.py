@@ -12,7 +12,7 @@ from curate.lines import TRIMMED
 from curate.look import Look, Row, in_stratum, stratum_value
 from curate.recipe import Recipe
 from curate.rules import BUILT_IN, ResolvedRule, columns_named, resolve
-from curate.sql import literal, quoted, read_parquet
+from curate.sql import quoted, read_parquet
 
 BUILT_IN_SET = "built in"
 EARLIER = "_of_earlier_run"  # ends the reasons of copies of what an earlier run kept
@@ -20,8 +20,7 @@ MIN_STRATUM = 100  # documents from which on a percentile says something
 UNUSUAL = 1.0  # percent at either end
 LATER = ("p_bad", "quality", "weight", "synthetic")  # what later tiers write, where they ran
 NUMBERS = ("BIGINT", "INTEGER", "FLOAT", "DOUBLE")
-# What tells where a document is or what it is the same as, and so has no percentile that says anything.
-NOT_MEASURED = ("row", "shard", "similarity", "file_no", "position", *LATER)
+NOT_MEASURED = ("row", "file_no")
 
 Rules = Mapping[str, ResolvedRule]
 
@@ -178,35 +177,41 @@ class Standing:
 
 
 def standing(look: Look, row: Row) -> Standing:
-    """Each number that was measured of a document with its percentile in its stratum, in one scan.
+    """Each number that was measured of a document with its percentile in its stratum, in one scan of the signals.
 
     A stratum of fewer than a hundred documents says little: the wider one around it counts instead.
     """
-    depths = [in_stratum(look, row, depth) for depth in range(len(look.strata) + 1)]
-    source = "(SELECT documents.*, file_no FROM documents JOIN inputs USING (file))" if len(depths) > 1 else "documents"
-    counts = ", ".join(f"count(*) FILTER ({sql}) AS depth_{k}" for k, sql in enumerate(depths))
-    [counted] = look.query(f"SELECT {counts} FROM {source}")
-    depth = max((k for k in range(len(depths)) if counted[f"depth_{k}"] >= MIN_STRATUM), default=0)
-    names = [name for name in _numbers(look) if row.get(name) is not None]
-    shares = ", ".join(
-        f"100 * (count(*) FILTER (d.{q} < me.{q}) + count(*) FILTER (d.{q} = me.{q}) / 2) / count(d.{q}) AS {q}"
-        for q in map(quoted, names)
-    )
-    me = f"(SELECT {', '.join(map(quoted, names))} FROM documents WHERE doc_id = {literal(row['doc_id'])})"
-    within = f"(FROM {source} WHERE {depths[depth]})"
-    [places] = look.query(f"SELECT {shares} FROM {within} d, {me} me") if names else [{}]
-    own = {name: stratum_value(look, row, name) for name in list(look.strata)[:depth]}
-    measured = [Measured(name, row[name], places[name]) for name in names]
-    return Standing(own, counted[f"depth_{depth}"], measured)
+    place = [row["file_no"], row["row"]]
+    [own] = look.query("SELECT * EXCLUDE (file_no, row) FROM signals WHERE file_no = ? AND row = ?", place)
+    kinds = {name: kind for name, kind in _numbers(look).items() if own.get(name) is not None}
+    shares = [_percentile_sql(name, kind, own[name]) for name, kind in kinds.items()]
+    for depth in range(len(look.strata), -1, -1):
+        within = in_stratum(look, row, depth)
+        [found] = look.query(f"SELECT {', '.join(['count(*) AS documents', *shares])} FROM signals WHERE {within}")
+        if found["documents"] >= MIN_STRATUM:
+            break
+    stratum = {name: stratum_value(look, row, name) for name in list(look.strata)[:depth]}
+    measured = [Measured(name, own[name], found[name]) for name in kinds]
+    return Standing(stratum, found["documents"], measured)
 
 
-def _numbers(look: Look) -> list[str]:
-    columns = look.query("SELECT column_name, column_type FROM (DESCRIBE documents)")
-    return [
-        column["column_name"]
+def _percentile_sql(name: str, kind: str, value: float) -> str:
+    """The percentile of a value in a column, where of equal ones half count as less.
+
+    `count_if` takes an eighth of the time of `count(*) FILTER`.
+    """
+    column, own = quoted(name), f"{value!r}::{kind}"
+    return f"50 * (count_if({column} < {own}) + count_if({column} <= {own})) / count({column}) AS {column}"
+
+
+def _numbers(look: Look) -> dict[str, str]:
+    """The signals that are numbers, with their types."""
+    columns = look.query("SELECT column_name, column_type FROM (DESCRIBE signals)")
+    return {
+        column["column_name"]: column["column_type"]
         for column in columns
         if column["column_type"] in NUMBERS and column["column_name"] not in NOT_MEASURED
-    ]
+    }
 
 
 def plain(value: object) -> str:

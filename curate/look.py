@@ -97,7 +97,7 @@ class Look:
     def input_sql(self, name: str) -> str:
         """A query of (file_no, row, value) for an input column that decisions needed, whichever parts hold it."""
         parts = read_parquet(self._held[name])
-        return f"SELECT DISTINCT file_no, row, {quoted(f'{INPUT}.{name}')} AS value FROM {parts}"
+        return f"SELECT file_no, row, {quoted(f'{INPUT}.{name}')} AS value FROM {parts}"
 
     def inputs_of(self, row: Row) -> Row:
         """The input columns that decisions needed, as the ledger has them, of one document."""

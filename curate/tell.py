@@ -136,6 +136,9 @@ def _tell_duplicate(tell: Teller, story: Mapping[str, Any]) -> None:
     tell.heading("the copy that stays")
     gone = "" if found.get("survivor_kept", True) else ", which is dropped in its turn"
     tell.line(f"{found['duplicate_of']}{where}{gone}; similarity {plain(found['similarity'])}, {how}", indent=2)
+    if "coarse_score" in found:
+        scores = f"{plain(found['coarse_score'])}, of the copy that stays {plain(found['survivor_coarse_score'])}"
+        tell.line(f"coarse_score {scores}", style=DIM, indent=2)
     if found.get("problem"):
         tell.line(found["problem"], indent=2)
     elif found["diff"] is not None and all(kind in ("same", "gap") for kind, _ in found["diff"]):

@@ -115,6 +115,7 @@ def _duplicate(look: Look, row: Row, text: Text | None) -> dict[str, Any] | None
     if row["reason"].endswith(EARLIER):
         return found | {"problem": "a document of an earlier run: its text is not read here"}
     other = find_document(look, survivor)
+    found |= {"coarse_score": row["coarse_score"], "survivor_coarse_score": other["coarse_score"]}
     found |= {"survivor_kept": other["kept"], "survivor_file": other["file"], "survivor_row": other["row"]}
     texts, problem = look.texts([other])
     if text is None or problem is not None:
@@ -126,11 +127,19 @@ def _duplicate(look: Look, row: Row, text: Text | None) -> dict[str, Any] | None
 
 
 def _copies(look: Look, row: Row) -> dict[str, Any]:
-    """The documents that were dropped for this one."""
-    sql = """FROM clusters WHERE survivor = ? AND doc_id <> survivor"""
-    [counted] = look.query(f"SELECT count(*) AS n {sql}", [row["doc_id"]])
-    shown = f"SELECT doc_id, reason, similarity {sql} ORDER BY similarity DESC, doc_id LIMIT {COPIES_SHOWN}"
-    return {"count": counted["n"], "documents": look.query(shown, [row["doc_id"]]) if counted["n"] else []}
+    """The documents that were dropped for this one; those for a copy of it stand under the copy that stays."""
+    if not (row["kept"] or row["stage"] in ("bands", "lines")):
+        return {"count": 0, "documents": []}
+    found = look.query(
+        f"""SELECT doc_id, reason, similarity, count(*) OVER () AS n FROM clusters
+        WHERE survivor = ? AND doc_id <> survivor ORDER BY similarity DESC, doc_id LIMIT {COPIES_SHOWN}""",
+        [row["doc_id"]],
+    )
+    return {"count": found[0]["n"] if found else 0, "documents": [_without(one, "n") for one in found]}
+
+
+def _without(row: Row, name: str) -> Row:
+    return {key: value for key, value in row.items() if key != name}
 
 
 def _edits(look: Look, row: Row, text: Text | None) -> list[Row]:
