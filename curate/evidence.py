@@ -200,7 +200,7 @@ def _percentile_sql(name: str, kind: str, value: float) -> str:
 
     `count_if` takes an eighth of the time of `count(*) FILTER`.
     """
-    column, own = quoted(name), f"{value!r}::{kind}"
+    column, own = quoted(name), f"'{value!r}'::{kind}"  # quoted, as inf is no number of SQL
     return f"50 * (count_if({column} < {own}) + count_if({column} <= {own})) / count({column}) AS {column}"
 
 
