@@ -76,9 +76,9 @@ def collapsed(found: Sequence[Change]) -> list[Change]:
         if kind != "same" or len(text) <= SHORT:
             shown.append((kind, text))
             continue
-        before = text[: text.rfind(" ", 0, AROUND) + 1 or AROUND] if k > 0 else ""
-        place = text.find(" ", len(text) - AROUND)
-        after = text[place if place > 0 else -AROUND :] if k < len(found) - 1 else ""
+        first, last = text.rfind(" ", 1, AROUND), text.find(" ", len(text) - AROUND) + 1
+        before = text[: first if first > 0 else AROUND] if k > 0 else ""
+        after = text[last or -AROUND :] if k < len(found) - 1 else ""
         left_out = len(text) - len(before) - len(after)
         shown += [("same", before), ("gap", f"… {left_out:,} equal characters …"), ("same", after)]
     return [change for change in shown if change[1]]

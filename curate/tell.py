@@ -44,7 +44,8 @@ class Teller:
 
     def pieces(self, pieces: Sequence[Piece | tuple[str, str]]) -> Text:
         """Pieces of a text, each in its style or with its signs."""
-        return Text.assemble(*(self.piece(text, KINDS.get(kind, "")) for kind, text in pieces))
+        whole = Text.assemble(*(self.piece(text, KINDS.get(kind, "")) for kind, text in pieces))
+        return whole[1:] if pieces and pieces[0][0] == "gap" else whole
 
     def piece(self, text: str, style: str) -> Text:
         """A piece of a text in a style, or with its signs; line feeds that were cut or put are shown."""
@@ -95,6 +96,9 @@ def _tell_head(tell: Teller, story: Mapping[str, Any]) -> None:
 def _tell_fired(tell: Teller, fired: Sequence[Mapping[str, Any]]) -> None:
     """Each reason with its values against the bound, where it is from, and its condition."""
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=not any(one["condition"] for one in fired))
+    table.add_column()
     for one in fired:
         told = one["told"]
         if one["condition"]:
@@ -142,7 +146,7 @@ def _tell_duplicate(tell: Teller, story: Mapping[str, Any]) -> None:
     if found.get("problem"):
         tell.line(found["problem"], indent=2)
     elif found["diff"] is not None and all(kind in ("same", "gap") for kind, _ in found["diff"]):
-        tell.line("both texts are equal", indent=2)
+        tell.line(f"both texts are equal{'' if found['equal'] else ' but for the personal data in them'}", indent=2)
     elif found["diff"] is not None:
         legend = tell.piece("only in this one", CUT), ", ", tell.piece("only in the copy that stays", PUT)
         tell.line(*legend, ":", indent=2)
@@ -210,7 +214,7 @@ def print_samples(run: Path, samples: Sequence[Mapping[str, Any]]) -> None:
     if not samples:
         tell.line(f"{run}: no document is like that")
     for k, one in enumerate(samples, 1):
-        tell.console.rule(Text(f"{k} of {len(samples)}"), style=DIM, characters="─")
+        tell.line(f"── {k} of {len(samples)} ".ljust(min(78, tell.console.width - 2), "─"), style=DIM)
         tell.line(
             Text(visible(one["doc_id"]), style=HEAD),
             f"  {one['file']} row {one['row']}, {_counted(one['n_tokens'], 'token')}",

@@ -120,10 +120,9 @@ def _duplicate(look: Look, row: Row, text: Text | None) -> dict[str, Any] | None
     texts, problem = look.texts([other])
     if text is None or problem is not None:
         return found | {"problem": problem}
-    ours, theirs = masked(
-        pa.array([text.measured, texts[other["file_no"], other["row"]].measured], pa.large_string())
-    ).to_pylist()
-    return found | {"diff": collapsed(changes(ours, theirs))}
+    both = [text.measured, texts[other["file_no"], other["row"]].measured]
+    ours, theirs = masked(pa.array(both, pa.large_string())).to_pylist()
+    return found | {"equal": both[0] == both[1], "diff": collapsed(changes(ours, theirs))}
 
 
 def _copies(look: Look, row: Row) -> dict[str, Any]:

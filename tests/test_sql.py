@@ -1,9 +1,11 @@
 """`curate sql` takes a query from the command line, a file or stdin, from anywhere, and changes nothing."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import PROSE, carry_out, command, write_recipe, write_shard
@@ -149,6 +151,18 @@ def test_a_table_shows_texts_literally_and_nothing_that_a_terminal_obeys(demo):
     done = command("sql", demo, "SELECT '[red]x' || chr(27) || '[2J' || chr(8238) AS \"[b]\"")
     assert "[b]" in done.stdout
     assert "[red]x␛[2J⟨202E⟩" in done.stdout
+
+
+def test_there_are_ten_tasks_or_more_in_the_docs_and_what_the_demo_lacks_answers_here(run):
+    page = (Path(__file__).parent.parent / "docs" / "queries.md").read_text("utf-8")
+    tasks = [section for section in page.split("\n## ")[1:] if "curate sql runs/" in section]
+    assert len(tasks) >= 10
+    others = re.findall(r'^curate sql runs/web "(.*)"$', page, re.MULTILINE)
+    assert len(others) == 2
+    for query in [*others, "SELECT reason, stage, count(*) FROM edits GROUP BY ALL"]:
+        done = command("sql", run, query, "--format", "json")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout)
 
 
 def test_what_is_no_run_is_told_before_anything_is_asked(tmp_path):

@@ -151,6 +151,11 @@ def test_an_equal_copy_says_so_and_one_in_other_case_shows_the_case(run):
     assert "The" in "".join(deleted).split()
 
 
+def test_copies_that_differ_in_personal_data_alone_are_not_called_equal(demo):
+    text = told(demo, "qs-01217")
+    assert "both texts are equal but for the personal data in them" in text
+
+
 def test_a_survivor_lists_the_copies_that_were_dropped_for_it(run):
     copies = explain(run, "survivor")["copies"]
     assert copies["count"] == 3
