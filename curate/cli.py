@@ -195,7 +195,7 @@ def sql(run: Path, query: str | None, file: Path | None, form: str) -> None:
         raise CurateError("sql: a query and --file are given; leave one out")
     if file is not None:
         query = read_query(file)
-    elif query is None and not sys.stdin.isatty():
+    elif query is None and not (sys.stdin.isatty() and sys.stdout.isatty()):
         query = sys.stdin.read()
     if query is not None:
         print_query(run, query, form)

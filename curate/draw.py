@@ -18,6 +18,7 @@ from curate.look import ROWS, Look, Row, Text, opened_run
 from curate.rules import BUILT_IN, DECONTAMINATE, resolve_editors
 from curate.spans import FINDERS, listed
 from curate.sql import first_line, literal, only_query
+from curate.texts import masked_values
 
 CUTS = ("cut_word_ratio", "cut_share")  # signals that say how much was cut: what was is in the edits
 BLOCK = "block_"  # begins the columns of the user's lists
@@ -134,7 +135,7 @@ def _shown(
         **{name: row[name] for name in ("doc_id", "file", "row", "kept", "stage", "reasons")},
         "reason": reason,
         "fired": [asdict(one) | {"told": str(one)} for one in (at or fired)],
-        "band": asdict(band) if band else None,
+        "band": asdict(band) | {"stratum": masked_values(band.stratum)} if band else None,
         **{name: row[name] for name in ("duplicate_of", "similarity", "n_tokens")},
     }
     if text is None:

@@ -13,6 +13,7 @@ from curate.look import Look, Row, in_stratum, stratum_value
 from curate.recipe import Recipe
 from curate.rules import BUILT_IN, ResolvedRule, columns_named, resolve
 from curate.sql import quoted, read_parquet
+from curate.texts import masked_values
 
 BUILT_IN_SET = "built in"
 EARLIER = "_of_earlier_run"  # ends the reasons of copies of what an earlier run kept
@@ -21,6 +22,8 @@ UNUSUAL = 1.0  # percent at either end
 LATER = ("p_bad", "quality", "weight", "synthetic")  # what later tiers write, where they ran
 NUMBERS = ("BIGINT", "INTEGER", "FLOAT", "DOUBLE")
 NOT_MEASURED = ("row", "file_no")
+
+MANY = 4  # values of a condition, of which those that are nothing are left out beyond
 
 Rules = Mapping[str, ResolvedRule]
 
@@ -45,6 +48,8 @@ class Fired:
     def __str__(self) -> str:
         """The measured value against its bound, as in `n_words 12 < 50`, or the values that a condition named."""
         others = {name: value for name, value in self.values.items() if name != self.signal}
+        if len(others) > MANY:
+            others = {name: value for name, value in others.items() if value}
         told = [f"{name} {plain(value)}" for name, value in others.items()]
         if self.signal is not None and self.bound is not None:
             value, bound = apart(self.values[self.signal], self.bound)
@@ -111,9 +116,9 @@ def _bound_of(
 
 
 def evidence_of(look: Look, rules: Rules, row: Row) -> list[Fired]:
-    """`fired`, with all that the run's ledger knows of the document beside its row."""
+    """`fired`, with all that the run's ledger knows of the document beside its row; no personal data."""
     known = row | ({"cut_share": _cut_share(look, row)} if row["stage"] == "lines" else {})
-    return fired(look.recipe, rules, known, look.inputs_of(row), band_of(look, row))
+    return fired(look.recipe, rules, known, masked_values(look.inputs_of(row)), band_of(look, row))
 
 
 @dataclass(frozen=True)

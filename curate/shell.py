@@ -143,7 +143,7 @@ def shell(run: Path, form: str) -> None:
         raise CurateError(f"sql: {form} is not for a terminal; give a query, and redirect it to a file")
     with connect(run) as connection:
         there = Shell(connection, form)
-        session = _session(connection, f"{run.name}> ")
+        session = _session(connection, f"{run.resolve().name}> ")
         click.echo(f"{run}: read only. End a query with ; — .help tells more")
         going = True
         while going:

@@ -20,6 +20,7 @@ MARK, CUT, PUT, DIM, HEAD = "bold black on yellow", "red strike", "green", "dim"
 # Where colours do not show, signs do: around a mark, what was deleted, and what was inserted.
 SIGNS = {MARK: "«»", CUT: "[--]", PUT: "{++}"}
 KINDS = {"deleted": CUT, "inserted": PUT, "mark": MARK, "gap": DIM}
+LONGEST_CONDITION = 160  # characters
 NAMES = ("signal", "value", "percentile")
 
 
@@ -101,8 +102,9 @@ def _tell_fired(tell: Teller, fired: Sequence[Mapping[str, Any]]) -> None:
     table.add_column()
     for one in fired:
         told = one["told"]
-        if one["condition"]:
-            told = f"{told}, {'if' if one['bound'] is not None else 'when'} {one['condition']}".removeprefix(", ")
+        if condition := one["condition"]:
+            condition = condition if len(condition) <= LONGEST_CONDITION else f"{condition[:LONGEST_CONDITION]}…"
+            told = f"{told}, {'if' if one['bound'] is not None else 'when'} {condition}".removeprefix(", ")
         source = ", ".join(filter(None, (one["rule_set"], one["source"])))
         table.add_row(Text(one["reason"], style="red"), Text(visible(told)), Text(visible(source), style=DIM))
     if fired:
@@ -111,7 +113,7 @@ def _tell_fired(tell: Teller, fired: Sequence[Mapping[str, Any]]) -> None:
 
 def _band(band: Mapping[str, Any]) -> str:
     return (
-        f"{plain(band['low'])} to {plain(band['high'])}, the band of {band['documents']:,} documents of "
+        f"{plain(band['low'])} to {plain(band['high'])}, the band of {_counted(band['documents'], 'document')} of "
         f"{stratum_named(band['stratum'])}"
     )
 
@@ -234,7 +236,7 @@ def print_samples(run: Path, samples: Sequence[Mapping[str, Any]]) -> None:
             tell.line(one["problem"], indent=2)
         tell.console.print()
         if one["pieces"] is not None:
-            tell.line(tell.pieces(one["pieces"]), indent=2)
+            tell.line(tell.pieces(one["pieces"]) if one["pieces"] else "(no text)", indent=2)
             tell.console.print()
 
 

@@ -1,7 +1,8 @@
 """Texts of single documents of a run, read where its inputs lie, and what may be shown of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -116,6 +117,13 @@ def masked(texts: pa.Array) -> pa.Array:
     What is shown of a corpus ends up in terminals, logs and chats.
     """
     return apply_edits(texts, personal_spans(texts))
+
+
+def masked_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of input columns, their texts `masked`."""
+    texts = {name: value for name, value in values.items() if isinstance(value, str)}
+    shown = masked(pa.array(list(texts.values()), pa.large_string())).to_pylist()
+    return {**values, **dict(zip(texts, shown, strict=True))}
 
 
 def personal_spans(texts: pa.Array) -> pa.Table:

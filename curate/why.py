@@ -13,7 +13,7 @@ from curate.evidence import EARLIER, LATER, band_of, evidence_of, rules_by_reaso
 from curate.excerpts import characters_of, mask
 from curate.look import Look, Row, Text, find_document, opened_run
 from curate.shards import DATA
-from curate.texts import masked, source_of
+from curate.texts import masked, masked_values, source_of
 
 BESIDE = 50  # characters before and behind an edit
 LONGEST_CUT = 300  # characters of what was cut that are shown
@@ -42,7 +42,7 @@ def explain(run: Path, address: str) -> dict[str, Any]:
             "reasons": row["reasons"],
             "origin": _origin(look, row),
             "fired": [asdict(one) | {"told": str(one)} for one in evidence_of(look, rules_by_reason(look.recipe), row)],
-            "band": asdict(band) if band else None,
+            "band": asdict(band) | {"stratum": masked_values(band.stratum)} if band else None,
             "contamination": _contamination(look, row, text),
             "signals": _signals(look, row),
             "later": {name: row[name] for name in LATER if row.get(name) is not None},
@@ -68,14 +68,8 @@ def _origin(look: Look, row: Row) -> dict[str, Any]:
             values |= {name: batch.column(name)[0].as_py() for name in named if name in batch.schema.names}
     except InputError:
         pass  # the story says so where it tells of the text
-    return {
-        name: value for name, value in (known | {k: _safe(values.get(k)) for k in named}).items() if value is not None
-    }
-
-
-def _safe(value: object) -> object:
-    """A value of the input without personal data."""
-    return masked(pa.array([value], pa.large_string()))[0].as_py() if isinstance(value, str) else value
+    named_apart = {f"input.{name}" if name in known else name: value for name, value in values.items()}
+    return {name: value for name, value in (known | masked_values(named_apart)).items() if value is not None}
 
 
 def _contamination(look: Look, row: Row, text: Text | None) -> list[Row]:
@@ -99,7 +93,7 @@ def _signals(look: Look, row: Row) -> dict[str, Any]:
         {"signal": one.signal, "value": one.value, "percentile": round(one.percentile, 2), "unusual": one.unusual}
         for one in found.signals
     ]
-    return {"stratum": dict(found.stratum), "documents": found.documents, "measured": signals}
+    return {"stratum": masked_values(found.stratum), "documents": found.documents, "measured": signals}
 
 
 def _duplicate(look: Look, row: Row, text: Text | None) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import carry_out, command, write_recipe, write_shard
+from conftest import PROSE, carry_out, command, write_recipe, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,6 +98,24 @@ def test_a_condition_is_told_with_the_values_that_it_names_also_of_the_input(run
     assert one["values"] == {"n_words": 61, "input.license": "proprietary"}
     assert (one["rule_set"], one["source"], one["condition"][:15]) == ("recipe", "our lawyers", "input.license =")
     assert "n_words 61, input.license proprietary, when input.license = 'proprietary'" in told(run, "proprietary")
+
+
+def test_values_of_the_input_are_told_without_personal_data(tmp_path):
+    rule = {"reason": "from_jane", "when": "input.author LIKE '%gmail%'"}
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE, PROSE + "b"], author=pa.array([MAIL, "nobody"]))
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]})
+    carry_out(recipe)
+    assert "input.author <EMAIL>, when input.author LIKE" in told(run, "a.parquet:0")
+    assert explain(run, "a.parquet:0")["fired"][0]["values"] == {"input.author": "<EMAIL>"}
+
+
+def test_of_many_values_those_that_are_nothing_are_left_out(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE, f"{PROSE} {MAIL}"])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"pii": "drop"})
+    carry_out(recipe)
+    text = told(run, "a.parquet:1")
+    assert re.search(r"personal_data +raw_n_emails 1, when raw_n_emails \+", text)
+    assert "raw_n_ssns 0" not in text
 
 
 def test_a_list_of_ones_own_is_told_with_what_was_counted(run):
