@@ -86,7 +86,7 @@ def _condition(look: Look, wanted: Wanted) -> str:
     if wanted.reason is not None:
         named = f"list_contains(reasons, {literal(wanted.reason)})"
         cut = f"doc_id IN (SELECT doc_id FROM edits WHERE reason = {literal(wanted.reason)})"
-        conditions.append(f"({named} OR {cut})" if look.has_edits else named)
+        conditions.append(f"({named} OR {cut})")
     if wanted.stage is not None:
         conditions.append(f"stage = {literal(wanted.stage)}")
     if wanted.where is not None:
@@ -116,9 +116,8 @@ def _possible(look: Look) -> set[str]:
 
 def _reasons(look: Look) -> dict[str, int]:
     """How many documents have each reason, those of edits included, most first."""
-    sql = "SELECT unnest(reasons) AS reason FROM decisions"
-    if look.has_edits:
-        sql += " UNION ALL SELECT reason FROM (SELECT DISTINCT reason::VARCHAR AS reason, doc_id FROM edits)"
+    sql = """SELECT unnest(reasons) AS reason FROM decisions
+        UNION ALL SELECT reason FROM (SELECT DISTINCT reason::VARCHAR AS reason, doc_id FROM edits)"""
     found = look.query(f"SELECT reason, count(*) AS n FROM ({sql}) GROUP BY reason ORDER BY n DESC, reason")
     return {row["reason"]: row["n"] for row in found}
 

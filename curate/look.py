@@ -20,7 +20,7 @@ from curate.ledger import KnownFile, Ledger, read_ledger
 from curate.measure import INPUT
 from curate.recipe import Recipe, load_recipe
 from curate.sql import literal, quoted, read_parquet
-from curate.texts import read_texts
+from curate.texts import PLACES, edits_of, read_texts
 
 MIN_PREFIX = 8  # characters of a hash that name a document
 ALIKE = 0.9  # Jaro-Winkler similarity from which an id may have been meant
@@ -120,19 +120,9 @@ class Look:
     def edits_of(self, places: Sequence[Place]) -> dict[Place, list[Row]]:
         """The edits in force of some documents, in order."""
         found: dict[Place, list[Row]] = {place: [] for place in places}
-        if not self.has_edits:
-            return found
-        listed = ", ".join(f"({file_no}::INTEGER, {row}::BIGINT)" for file_no, row in places)
-        sql = f"""SELECT file_no, row, start, "end", replacement, reason::VARCHAR AS reason, stage::VARCHAR AS stage
-            FROM edits WHERE (file_no, row) IN (VALUES {listed}) ORDER BY file_no, row, start, "end" DESC"""
-        for edit in self.query(sql):
+        for edit in edits_of(self.ledger, _table(places)).to_pylist():
             found[edit.pop("file_no"), edit.pop("row")].append(edit)
         return found
-
-    @cached_property
-    def has_edits(self) -> bool:
-        """Whether the run could cut anything."""
-        return any(part.group in ("edits", "line_edits") for part in self.ledger.parts)
 
     def texts(self, rows: Sequence[Row]) -> tuple[dict[Place, Text], str | None]:
         """The texts of documents by their places, and why those that are missing cannot be read.
@@ -145,14 +135,17 @@ class Look:
         problem = None
         for file_no in dict.fromkeys(file_no for file_no, _ in places):
             of_file = [place for place in places if place[0] == file_no]
-            table = pa.table({"file_no": [no for no, _ in of_file], "row": [row for _, row in of_file]})
             try:
-                texts = read_texts(self.ledger, self.recipe.input.column, table)["text"].to_pylist()
+                texts = read_texts(self.ledger, self.recipe.input.column, _table(of_file))["text"].to_pylist()
             except InputError as error:
                 problem = problem or str(error)
                 continue
             found |= {place: Text(text or "", edits[place]) for place, text in zip(of_file, texts, strict=True)}
         return found, problem
+
+
+def _table(places: Sequence[Place]) -> pa.Table:
+    return pa.table([[file_no for file_no, _ in places], [row for _, row in places]], schema=PLACES)
 
 
 @contextmanager
