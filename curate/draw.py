@@ -42,8 +42,8 @@ def draw(run: Path, wanted: Wanted) -> list[dict[str, Any]]:
 
     Errors: CurateError for a reason or stage that no document has, and for a condition that is none.
     """
-    if wanted.kept and (wanted.reason or wanted.stage):
-        raise CurateError("sample: kept documents have no reason and no stage; leave out --kept, or the other")
+    if wanted.kept and wanted.stage:
+        raise CurateError("sample: no stage has dropped what is kept; leave out --kept or --stage")
     with opened_run(run) as look:
         _check(look, wanted)
         rows = _drawn(look, wanted)

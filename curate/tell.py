@@ -41,7 +41,7 @@ class Teller:
     def heading(self, title: str) -> None:
         """Print a heading with an empty line before it."""
         self.console.print()
-        self.console.print(Text(title, style=HEAD))
+        self.console.print(Text(visible(title), style=HEAD))
 
     def pieces(self, pieces: Sequence[Piece | tuple[str, str]]) -> Text:
         """Pieces of a text, each in its style or with its signs."""
@@ -162,7 +162,7 @@ def _tell_copies(tell: Teller, story: Mapping[str, Any]) -> None:
     tell.heading(f"dropped for this one: {_counted(copies['count'], 'copy', 'copies')}")
     table = Table.grid(padding=(0, 2))
     for one in copies["documents"]:
-        table.add_row(visible(one["doc_id"]), one["reason"], f"similarity {plain(one['similarity'])}")
+        table.add_row(Text(visible(one["doc_id"])), one["reason"], f"similarity {plain(one['similarity'])}")
     tell.console.print(Padding(table, (0, 0, 0, 2), expand=False))
     if copies["count"] > COPIES_SHOWN:
         tell.line(f"and {copies['count'] - COPIES_SHOWN:,} more", indent=2)

@@ -104,6 +104,12 @@ def test_reason_stage_kept_and_a_condition_choose_what_is_drawn_from(demo):
     assert {one["kept"] for one in drawn(demo, where="input.label = 'pii'", n=99)} == {True, False}
 
 
+def test_kept_documents_may_be_drawn_by_what_was_cut_and_not_by_a_stage(run):
+    assert [one["doc_id"] for one in drawn(run, kept=True, reason="line_in_capitals")] == ["cut"]
+    with pytest.raises(CurateError, match="no stage has dropped what is kept"):
+        drawn(run, kept=True, stage="rules")
+
+
 def test_each_document_is_headed_by_its_place_its_reason_and_the_value_against_the_bound(run):
     text = told(run, "--where", "doc_id = 'bullets'", "--reason", "too_many_bullet_lines")
     assert re.search(r"^bullets  a\.parquet row 1, \d+ tokens$", text, re.MULTILINE)

@@ -340,6 +340,19 @@ def test_what_stands_in_texts_and_names_never_reaches_the_terminal_as_a_command(
     assert "\x1b[" in told(run, "near", FORCE_COLOR="1")
 
 
+def test_ids_and_strata_are_shown_literally(tmp_path):
+    names, sources = ["[red]a", "[b]\x1b[2J", "c"], ["[i]\x1b[3J"] * 3
+    write_shard(tmp_path / "in" / "a.parquet", [prose(1), prose(1), prose(2)], name=names, source=sources)
+    perplexity = {"band": [0, 100], "min_documents": 1}
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"perplexity": perplexity})
+    recipe.write_text(recipe.read_text().replace("input:\n", "input:\n  id: name\n  strata: [source]\n"))
+    carry_out(recipe)
+    text = told(run, "[red]a") + told(run, "[red]a", FORCE_COLOR="1")
+    assert text.count("input.source [i]␛[3J") == 2
+    assert "[b]␛[2J" in text
+    assert not re.search(r"\x1b\[\dJ", text)
+
+
 def test_what_was_deleted_and_inserted_is_told_by_colour_or_by_signs(run):
     coloured = told(run, "near", FORCE_COLOR="1", NO_COLOR="")
     assert "[-end -]" not in coloured
