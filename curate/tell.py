@@ -55,7 +55,9 @@ class Teller:
             text = text.replace("\n", "⏎" if text.strip("\n") == "" else "⏎\n")
         if style in SIGNS and not self.colours:
             half = len(SIGNS[style]) // 2
-            return Text(f"{SIGNS[style][:half]}{text}{SIGNS[style][half:]}")
+            inner = text.strip("\n") or text  # signs stand beside what they are about, not on the next line
+            before, _, behind = text.partition(inner)
+            return Text(f"{before}{SIGNS[style][:half]}{inner}{SIGNS[style][half:]}{behind}")
         return Text(f" [{text}] " if style == DIM else text, style=style)
 
 
@@ -181,7 +183,7 @@ def _tell_edits(tell: Teller, story: Mapping[str, Any]) -> None:
         )
         if "cut" in edit:
             put = tell.piece(edit["replacement"], PUT) if edit["replacement"] is not None else Text()
-            around = (_one_line(edit["before"]), tell.piece(edit["cut"], CUT), put, _one_line(edit["after"]))
+            around = (_one_line(edit["before"]), tell.piece(_one_line(edit["cut"]), CUT), put, _one_line(edit["after"]))
             tell.line(*around, indent=4)
     if len(edits) > EDITS_SHOWN:
         tell.line(f"and {len(edits) - EDITS_SHOWN:,} more", indent=2)
