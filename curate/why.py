@@ -146,9 +146,19 @@ def _edits(look: Look, row: Row, text: Text | None) -> list[Row]:
     shown = mask(text.raw)  # the whole text: a key that begins far ahead is masked too
     for edit in told[:EDITS_SHOWN]:
         start, end = shown.moved(*characters_of(text.raw, [edit["start"], edit["end"]]))
-        edit["before"], edit["after"] = shown.text[max(0, start - BESIDE) : start], shown.text[end : end + BESIDE]
+        edit["before"], edit["after"] = _beside(shown.text, start, end)
         edit["cut"] = _shortened(shown.text[start:end])
     return told
+
+
+def _beside(text: str, start: int, end: int) -> tuple[str, str]:
+    """Whole words before and behind a place."""
+    first, last = max(0, start - BESIDE), min(len(text), end + BESIDE)
+    while 0 < first < start and not text[first - 1].isspace():
+        first += 1
+    while end < last < len(text) and not text[last].isspace():
+        last -= 1
+    return text[first:start], text[end:last]
 
 
 def _shortened(text: str) -> str:
