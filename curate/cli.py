@@ -257,18 +257,92 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("query")
+@click.argument("query", required=False)
+@click.option("--file", type=click.Path(path_type=Path), help="Read the query from a file.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print.")
-def sql(run: Path, query: str, form: str) -> None:
+def sql(run: Path, query: str | None, file: Path | None, form: str) -> None:
     """Query RUN's documents, decisions and clusters in SQL; nothing can be changed.
+
+    Without a query: a shell, if this is a terminal; else the query is read from stdin.
 
     \b
     Example:
         curate sql runs/demo "SELECT reason, count(*) FROM dropped GROUP BY 1 ORDER BY 2 DESC"
     """
-    from curate.inspect import print_query
+    from curate.inspect import print_query, read_query
 
-    print_query(run, query, form)
+    if query is not None and file is not None:
+        raise CurateError("sql: a query and --file are given; leave one out")
+    if file is not None:
+        query = read_query(file)
+    elif query is None and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        query = sys.stdin.read()
+    if query is not None:
+        print_query(run, query, form)
+        return
+    from curate.shell import shell
+
+    shell(run, form)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("doc_id")
+@click.option("--signals", "whole", is_flag=True, help="Show all signals, not only the unusual ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def why(run: Path, doc_id: str, whole: bool, as_json: bool) -> None:
+    """Tell the whole story of a document of RUN: by its DOC_ID, the first 8 letters of a hash, or FILE:ROW.
+
+    \b
+    Example:
+        curate why runs/demo qs-00660
+    """
+    from curate.kernels.arrow import spare_pandas
+    from curate.terminal import json_text
+    from curate.why import explain
+
+    spare_pandas()
+    story = explain(run, doc_id)
+    if as_json:
+        click.echo(json_text(story))
+        return
+    from curate.tell import print_story
+
+    print_story(story, whole)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--reason", help="Those that were dropped, or lost something, for this reason.")
+@click.option("--stage", help="Those that this stage dropped.")
+@click.option("--kept", is_flag=True, help="Those that are kept.")
+@click.option("--where", metavar="SQL", help="Those of which a condition over `documents`, or input.x, is true.")
+@click.option("-n", "n", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--seed", type=int, help="Draws others; default: the recipe's.")
+@click.option("--full", is_flag=True, help="Whole texts, not excerpts.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def sample(
+    run: Path, reason: str | None, stage: str | None, kept: bool, where: str | None, n: int, seed: int | None,
+    full: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Show documents of RUN, drawn by seed, with what they were dropped for marked in their texts.
+
+    \b
+    Example:
+        curate sample runs/demo --reason too_many_hashes -n 3
+    """
+    from curate.draw import Wanted, draw, without_pieces
+    from curate.kernels.arrow import spare_pandas
+    from curate.terminal import json_text
+
+    spare_pandas()
+    found = draw(run, Wanted(reason, stage, kept, where, n, seed, full))
+    if as_json:
+        click.echo(json_text([without_pieces(one) for one in found]))
+        return
+    from curate.tell import print_samples
+
+    print_samples(run, found)
 
 
 @main.command()

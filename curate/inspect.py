@@ -12,10 +12,12 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from curate.errors import CurateError, RunError, did_you_mean
 from curate.index import INDEX
-from curate.sql import first_line, literal
+from curate.sql import first_line, literal, only_query
+from curate.terminal import visible
 
 MAX_ROWS = 1000  # that a table shows; other formats print all
 
@@ -36,6 +38,19 @@ def connect(run: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def read_query(path: Path) -> str:
+    """The query that stands in a file.
+
+    Errors: CurateError for a file that cannot be read.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise CurateError(f"sql: {path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except UnicodeDecodeError:
+        raise CurateError(f"sql: {path}: not UTF-8 text") from None
+
+
 def print_query(run: Path, query: str, form: str) -> None:
     """Print the result of a query as table, csv, json or parquet.
 
@@ -43,27 +58,34 @@ def print_query(run: Path, query: str, form: str) -> None:
     """
     with connect(run) as connection:
         try:
-            statements = duckdb.extract_statements(query)
-            kinds = [statement.type.name for statement in statements]
-            if kinds != ["SELECT"] and (kinds != ["EXPLAIN"] or form != "table"):
-                raise CurateError(f"sql: one query is expected, got {' and '.join(kinds) or 'nothing'}")
-            relation = connection.sql(query)
+            only = only_query(query, "sql")
             if form == "table":
-                _print_table(relation)
+                print_rows(*rows_to_show(connection, only))
             else:
-                _print_file(connection, statements[0].query, form)
+                _print_file(connection, only, form)
         except duckdb.Error as error:
             raise CurateError(f"sql: {first_line(error)}") from None
 
 
-def _print_table(relation: duckdb.DuckDBPyRelation) -> None:
-    rows = relation.limit(MAX_ROWS + 1).fetchall()
+def rows_to_show(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[tuple[str, str]], list[Any]]:
+    """Names and types of a query's columns, and as many of its rows as show that a table is cut."""
+    relation = connection.sql(query)
+    kinds = list(zip(relation.columns, map(str, relation.types), strict=True))
+    return kinds, relation.limit(MAX_ROWS + 1).fetchall()
+
+
+def print_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Any]) -> None:
+    """Print rows as a table, up to MAX_ROWS; an EXPLAIN's plan as it is drawn."""
+    if [name for name, _ in columns] == ["explain_key", "explain_value"]:
+        for _, value in rows:
+            console().print(Text(visible(value)), soft_wrap=True)
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, kind in zip(relation.columns, relation.types, strict=True):
-        number = str(kind) in ("BIGINT", "INTEGER", "DOUBLE", "FLOAT", "HUGEINT", "UBIGINT", "SMALLINT")
-        table.add_column(escape(name), justify="right" if number else "left", overflow="fold")
+    for name, kind in columns:
+        number = kind in ("BIGINT", "INTEGER", "DOUBLE", "FLOAT", "HUGEINT", "UBIGINT", "SMALLINT")
+        table.add_column(Text(visible(name)), justify="right" if number else "left", overflow="fold")
     for row in rows[:MAX_ROWS]:
-        table.add_row(*(escape(_shown(value)) for value in row))
+        table.add_row(*(Text(visible(_shown(value))) for value in row))
     console().print(table)
     if len(rows) > MAX_ROWS:
         console().print(f"first {MAX_ROWS:,} rows; --format csv prints all")

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from curate.errors import shortened
+import duckdb
+
+from curate.errors import CurateError, shortened
 
 
 def quoted(name: str) -> str:
@@ -28,3 +30,55 @@ def _without_globs(path: str) -> str:
 def first_line(error: BaseException) -> str:
     """What DuckDB says, without its picture of the query, and of the data it quotes the begin."""
     return shortened(" ".join(str(error).split("\n\nLINE")[0].split()))
+
+
+def statements_in(text: str) -> list[str]:
+    """The statements of a text, one by one.
+
+    Errors: duckdb.Error for what is no SQL.
+    """
+    return [statement.query for statement in duckdb.extract_statements(text)]
+
+
+def only_query(text: str, where: str) -> str:
+    """The one statement of `text`, which only reads: a SELECT or what is like it (FROM, DESCRIBE, SHOW), or EXPLAIN.
+
+    Errors: CurateError, that names `where` it stands, for anything else; duckdb.Error for what is no SQL.
+    """
+    statements = duckdb.extract_statements(text)
+    if len(statements) != 1:
+        raise CurateError(f"{where}: one query is expected, got {len(statements) or 'nothing'}")
+    query = statements[0].query
+    kind = statements[0].type.name
+    words = _words(query)
+    if kind == "EXPLAIN":  # of anything; with ANALYZE it is carried out too
+        query_in_it = _explained(query, words)
+        kind = next((statement.type.name for statement in duckdb.extract_statements(query_in_it)), "nothing")
+        words = _words(query_in_it)
+    if kind != "SELECT" and not (kind == "MULTI" and words[0][1] in PIVOTED):
+        name = words[0][1] if words else kind
+        raise CurateError(f"{where}: {name} is refused: a run is only read, by SELECT, FROM, DESCRIBE, SHOW or EXPLAIN")
+    return query
+
+
+PIVOTED = ("PIVOT", "FROM", "SELECT", "WITH", "(")  # with which a query begins that is made of several, for PIVOT
+
+
+def _words(query: str) -> list[tuple[int, str]]:
+    """Where each token of a query begins in its UTF-8, comments aside, and what it is."""
+    data = query.encode()
+    starts = [start for start, kind in duckdb.tokenize(query) if kind != duckdb.token_type.comment]
+    ends = [*starts[1:], len(data)]
+    return [(a, data[a:b].decode().split(maxsplit=1)[0].upper()) for a, b in zip(starts, ends, strict=True)]
+
+
+def _explained(query: str, words: list[tuple[int, str]]) -> str:
+    """What an EXPLAIN is of: behind the word, ANALYZE, and options in brackets."""
+    k = 1
+    if k < len(words) and words[k][1] == "ANALYZE":
+        k += 1
+    elif k < len(words) and words[k][1].startswith("("):
+        while k < len(words) and not words[k][1].endswith(")"):
+            k += 1
+        k += 1
+    return query.encode()[words[k][0] :].decode() if k < len(words) else ""

@@ -1,7 +1,8 @@
 """Texts of single documents of a run, read where its inputs lie, and what may be shown of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +38,7 @@ def read_texts(ledger: Ledger, column: str, documents: pa.Table) -> pa.Table:
     for file_no, rows in _stretches(documents):
         file = files[file_no]
         position, stop = int(rows[0]), int(rows[-1]) + 1
-        for batch in read_documents(_source(ledger.run, file), position, stop, [column]):
+        for batch in read_documents(source_of(ledger.run, file), position, stop, [column]):
             start, end = np.searchsorted(rows, (position, position + len(batch)))
             found = batch.column(column).take(pa.array(rows[start:end] - position))
             texts.append(texts_of(found).cast(pa.large_string()))
@@ -56,8 +57,11 @@ def _stretches(documents: pa.Table) -> Iterator[tuple[int, np.ndarray]]:
             yield int(file_nos[start]), rows[start:stop]
 
 
-def _source(run: Path, file: KnownFile) -> Source:
-    """Where a file lies now; its texts are known by their hashes, so that it may have been copied or touched."""
+def source_of(run: Path, file: KnownFile) -> Source:
+    """Where a file lies now; its texts are known by their hashes, so that it may have been copied or touched.
+
+    Errors: InputError where it is gone.
+    """
     location = str(run / file.location) if is_spooled(file) else file.location
     try:
         size, mtime_ns = status(location)
@@ -113,6 +117,13 @@ def masked(texts: pa.Array) -> pa.Array:
     What is shown of a corpus ends up in terminals, logs and chats.
     """
     return apply_edits(texts, personal_spans(texts))
+
+
+def masked_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of input columns, their texts `masked`."""
+    texts = {name: value for name, value in values.items() if isinstance(value, str)}
+    shown = masked(pa.array(list(texts.values()), pa.large_string())).to_pylist()
+    return {**values, **dict(zip(texts, shown, strict=True))}
 
 
 def personal_spans(texts: pa.Array) -> pa.Table:

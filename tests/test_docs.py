@@ -52,7 +52,8 @@ def shell_commands():
 def queries():
     """Every query that the docs show, in a block of SQL or as a command."""
     shown = [query for page in PAGES for query in blocks(page.read_text("utf-8"), "sql")]
-    return [*shown, *(arguments[2] for arguments in shell_commands() if arguments[0] == "sql")]
+    asked = [arguments[2] for arguments in shell_commands() if arguments[0] == "sql" and len(arguments) > 2]
+    return [*shown, *(query for query in asked if not query.startswith("--"))]
 
 
 def errors_shown():

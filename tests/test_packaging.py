@@ -62,7 +62,7 @@ def test_the_wheel_runs_outside_the_checkout(wheel, tmp_path):
 
 
 def test_help_answers_without_importing_anything_heavy():
-    heavy = {"numba", "pyarrow", "duckdb", "pydantic", "datasets"}
+    heavy = {"numba", "pyarrow", "duckdb", "pydantic", "datasets", "prompt_toolkit"}
     code = f"import sys, curate.cli; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

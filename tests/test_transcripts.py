@@ -48,6 +48,17 @@ def test_the_transcripts_are_what_is_printed(tmp_path):
         assert shown(command(*arguments, cwd=tmp_path).stdout) == shown(printed)
 
 
+def test_what_is_told_of_documents_is_what_the_docs_show(demo, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo").symlink_to(demo)
+    told = steps("look.md")
+    assert [arguments[0] for arguments, _ in told] == ["sample", "why", "why", "why"]
+    for arguments, printed in told:
+        done = command(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert shown(done.stdout) == shown(printed)
+
+
 def test_a_model_is_trained_and_used_as_the_docs_show(tmp_path):
     copy_sample(tmp_path / "data")
     [(arguments, printed)] = steps("language-models.md")

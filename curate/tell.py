@@ -1,0 +1,246 @@
+"""What `why` and `sample` print: told by colours in a terminal, and by signs where there are none."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from curate.evidence import plain
+from curate.excerpts import Piece
+from curate.inspect import console
+from curate.terminal import visible
+from curate.why import COPIES_SHOWN, EDITS_SHOWN
+
+MARK, CUT, PUT, DIM, HEAD = "bold black on yellow", "red strike", "green", "dim", "bold"
+# Where colours do not show, signs do: around a mark, what was deleted, and what was inserted.
+SIGNS = {MARK: "«»", CUT: "[--]", PUT: "{++}"}
+KINDS = {"deleted": CUT, "inserted": PUT, "mark": MARK, "gap": DIM}
+LONGEST_CONDITION = 160  # characters
+NAMES = ("signal", "value", "percentile")
+
+
+class Teller:
+    """A console, and whether it shows colours."""
+
+    def __init__(self) -> None:
+        self.console: Console = console()
+        self.colours = self.console.color_system is not None and not self.console.no_color
+
+    def line(self, *parts: object, style: str = "", indent: int = 0) -> None:
+        """Print one paragraph of texts from data, of which `Text` has its own style, wrapped and indented."""
+        whole = Text.assemble(*(part if isinstance(part, Text) else visible(str(part)) for part in parts), style=style)
+        for line in whole.wrap(self.console, max(20, self.console.width - indent - 1)):
+            line.rstrip()
+            self.console.print(Text(" " * indent).append_text(line) if line else "", highlight=False)
+
+    def heading(self, title: str) -> None:
+        """Print a heading with an empty line before it."""
+        self.console.print()
+        self.console.print(Text(visible(title), style=HEAD))
+
+    def pieces(self, pieces: Sequence[Piece | tuple[str, str]]) -> Text:
+        """Pieces of a text, each in its style or with its signs."""
+        whole = Text.assemble(*(self.piece(text, KINDS.get(kind, "")) for kind, text in pieces))
+        return whole[1:] if pieces and pieces[0][0] == "gap" else whole
+
+    def piece(self, text: str, style: str) -> Text:
+        """A piece of a text in a style, or with its signs; line feeds that were cut or put are shown."""
+        text = visible(text)
+        if style in (CUT, PUT):
+            text = text.replace("\n", "⏎" if text.strip("\n") == "" else "⏎\n")
+        if style in SIGNS and not self.colours:
+            half = len(SIGNS[style]) // 2
+            inner = text.strip("\n") or text  # signs stand beside what they are about, not on the next line
+            before, _, behind = text.partition(inner)
+            return Text(f"{before}{SIGNS[style][:half]}{inner}{SIGNS[style][half:]}{behind}")
+        return Text(f" [{text}] " if style == DIM else text, style=style)
+
+
+def print_story(story: Mapping[str, Any], whole: bool) -> None:
+    """All of `curate.why.explain`; of the signals those that are unusual, or with `whole` all."""
+    tell = Teller()
+    _tell_head(tell, story)
+    _tell_fired(tell, story["fired"])
+    if story["band"]:
+        where = "outside of" if story["stage"] == "bands" else "within"
+        tell.line(f"perplexity is {where} {_band(story['band'])}", style=DIM, indent=2)
+    for part in (_tell_contamination, _tell_duplicate, _tell_copies, _tell_edits):
+        part(tell, story)
+    _tell_signals(tell, story["signals"], whole)
+    if story["later"]:
+        tell.heading("later tiers")
+        tell.line(", ".join(f"{name} {plain(value)}" for name, value in story["later"].items()), indent=2)
+    if place := story["output"]:
+        tell.heading("in the output")
+        missing = "" if place["written"] else " (not written: the run did not finish)"
+        tell.line(f"{place['file']}, row {place['row']:,}{missing}", indent=2)
+    if story["text_problem"]:
+        tell.console.print()
+        tell.line("its text is not shown: ", story["text_problem"])
+
+
+def _tell_head(tell: Teller, story: Mapping[str, Any]) -> None:
+    origin = dict(story["origin"])
+    sizes = [f"{origin.pop(name):,} {name}" for name in ("bytes", "words", "tokens") if name in origin]
+    tell.line(Text(visible(story["doc_id"]), style=HEAD), f"  {story['file']} row {story['row']}")
+    tell.line(", ".join([*sizes, *(f"{name} {value}" for name, value in origin.items())]), indent=2)
+    tell.console.print()
+    if story["kept"]:
+        tell.line(Text("kept", style="bold green"))
+    else:
+        tell.line(Text("dropped", style="bold red"), f" in stage {story['stage']}: {story['reason']}")
+
+
+def _tell_fired(tell: Teller, fired: Sequence[Mapping[str, Any]]) -> None:
+    """Each reason with its values against the bound, where it is from, and its condition."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=not any(one["condition"] for one in fired))
+    table.add_column()
+    for one in fired:
+        told = one["told"]
+        if condition := one["condition"]:
+            condition = condition if len(condition) <= LONGEST_CONDITION else f"{condition[:LONGEST_CONDITION]}…"
+            told = f"{told}, {'if' if one['bound'] is not None else 'when'} {condition}".removeprefix(", ")
+        source = ", ".join(filter(None, (one["rule_set"], one["source"])))
+        table.add_row(Text(one["reason"], style="red"), Text(visible(told)), Text(visible(source), style=DIM))
+    if fired:
+        tell.console.print(Padding(table, (0, 0, 0, 2), expand=False), highlight=False)
+
+
+def _band(band: Mapping[str, Any]) -> str:
+    return (
+        f"{plain(band['low'])} to {plain(band['high'])}, the band of {_counted(band['documents'], 'document')} of "
+        f"{stratum_named(band['stratum'])}"
+    )
+
+
+def stratum_named(stratum: Mapping[str, Any]) -> str:
+    """A stratum in words, as in `language en, length_bucket 100-299`."""
+    return ", ".join(f"{name} {value}" for name, value in stratum.items()) or "the whole corpus"
+
+
+def _tell_contamination(tell: Teller, story: Mapping[str, Any]) -> None:
+    if story["contamination"]:
+        tell.heading("text of evaluation sets")
+    for one in story["contamination"]:
+        what = f"{one['benchmark']}, item {one['item']}: {_counted(one['n_ngrams'], 'n-gram')}"
+        tell.line(what, indent=2)
+        if "passage" in one:
+            tell.line(tell.piece(one["passage"], MARK), indent=4)
+
+
+def _tell_duplicate(tell: Teller, story: Mapping[str, Any]) -> None:
+    found = story["duplicate"]
+    if found is None:
+        return
+    how = "exact" if found["exact"] else "estimated by signatures"
+    where = f"  {found['survivor_file']} row {found['survivor_row']}" if "survivor_file" in found else ""
+    tell.heading("the copy that stays")
+    gone = "" if found.get("survivor_kept", True) else ", which is dropped in its turn"
+    tell.line(f"{found['duplicate_of']}{where}{gone}; similarity {plain(found['similarity'])}, {how}", indent=2)
+    if "coarse_score" in found:
+        scores = f"{plain(found['coarse_score'])}, of the copy that stays {plain(found['survivor_coarse_score'])}"
+        tell.line(f"coarse_score {scores}", style=DIM, indent=2)
+    if found.get("problem"):
+        tell.line(found["problem"], indent=2)
+    elif found["diff"] is not None and all(kind in ("same", "gap") for kind, _ in found["diff"]):
+        tell.line(f"both texts are equal{'' if found['equal'] else ' but for the personal data in them'}", indent=2)
+    elif found["diff"] is not None:
+        legend = tell.piece("only in this one", CUT), ", ", tell.piece("only in the copy that stays", PUT)
+        tell.line(*legend, ":", indent=2)
+        tell.line(tell.pieces(found["diff"]), indent=4)
+
+
+def _tell_copies(tell: Teller, story: Mapping[str, Any]) -> None:
+    copies = story["copies"]
+    if not copies["count"]:
+        return
+    tell.heading(f"dropped for this one: {_counted(copies['count'], 'copy', 'copies')}")
+    table = Table.grid(padding=(0, 2))
+    for one in copies["documents"]:
+        table.add_row(Text(visible(one["doc_id"])), one["reason"], f"similarity {plain(one['similarity'])}")
+    tell.console.print(Padding(table, (0, 0, 0, 2), expand=False))
+    if copies["count"] > COPIES_SHOWN:
+        tell.line(f"and {copies['count'] - COPIES_SHOWN:,} more", indent=2)
+
+
+def _tell_edits(tell: Teller, story: Mapping[str, Any]) -> None:
+    edits = story["edits"]
+    if not edits:
+        return
+    tell.heading(_counted(len(edits), "edit"))
+    for edit in edits[:EDITS_SHOWN]:
+        tell.line(
+            Text(edit["reason"], style="red"),
+            f"  stage {edit['stage']}, bytes {edit['start']} to {edit['end']}",
+            indent=2,
+        )
+        if "cut" in edit:
+            put = tell.piece(edit["replacement"], PUT) if edit["replacement"] is not None else Text()
+            around = (_one_line(edit["before"]), tell.piece(_one_line(edit["cut"]), CUT), put, _one_line(edit["after"]))
+            tell.line(*around, indent=4)
+    if len(edits) > EDITS_SHOWN:
+        tell.line(f"and {len(edits) - EDITS_SHOWN:,} more", indent=2)
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "⏎")
+
+
+def _tell_signals(tell: Teller, signals: Mapping[str, Any], whole: bool) -> None:
+    shown = [one for one in signals["measured"] if whole or one["unusual"]]
+    where = f"among {_counted(signals['documents'], 'document')} of {stratum_named(signals['stratum'])}"
+    tell.heading(f"{'signals' if whole else 'unusual signals'}, {where}")
+    if not shown:
+        tell.line("none: each lies among the middle 98 %; --signals shows all", indent=2)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in NAMES:
+        table.add_column(name, justify="left" if name == "signal" else "right")
+    for one in shown:
+        place = f"{one['percentile']:.1f} %" + ("" if not (whole and one["unusual"]) else " !")
+        style = "bold" if one["unusual"] and whole else ""
+        table.add_row(one["signal"], plain(one["value"]), place, style=style)
+    tell.console.print(Padding(table, (0, 0, 0, 1), expand=False))
+    if not whole:
+        tell.line("the other signals lie among the middle 98 %; --signals shows all", style=DIM, indent=2)
+
+
+def print_samples(run: Path, samples: Sequence[Mapping[str, Any]]) -> None:
+    """Documents of `curate.draw.draw`, one after the other."""
+    tell = Teller()
+    if not samples:
+        tell.line(f"{run}: no document is like that")
+    for k, one in enumerate(samples, 1):
+        tell.line(f"── {k} of {len(samples)} ".ljust(min(78, tell.console.width - 2), "─"), style=DIM)
+        tell.line(
+            Text(visible(one["doc_id"]), style=HEAD),
+            f"  {one['file']} row {one['row']}, {_counted(one['n_tokens'], 'token')}",
+        )
+        if one["kept"]:
+            tell.line(Text("kept", style="bold green"), indent=2)
+        _tell_fired(tell, one["fired"])
+        if one["reason"] and one["reason"] not in one["reasons"]:
+            tell.line(f"cut as {one['reason']}", indent=2)
+        if others := [reason for reason in one["reasons"] if reason not in {f["reason"] for f in one["fired"]}]:
+            tell.line(f"also {', '.join(others)}", style=DIM, indent=2)
+        if one["band"]:
+            tell.line(f"perplexity is outside of {_band(one['band'])}", style=DIM, indent=2)
+        if one["duplicate_of"]:
+            tell.line(f"a copy of {one['duplicate_of']}", indent=2)
+        if one["problem"]:
+            tell.line(one["problem"], indent=2)
+        tell.console.print()
+        if one["pieces"] is not None:
+            tell.line(tell.pieces(one["pieces"]) if one["pieces"] else "(no text)", indent=2)
+            tell.console.print()
+
+
+def _counted(count: int, what: str, many: str | None = None) -> str:
+    return f"{count:,} {what if count == 1 else many or what + 's'}"

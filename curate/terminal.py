@@ -1,0 +1,30 @@
+"""Text from data, made fit for a terminal."""
+
+import json
+import re
+
+# What a terminal obeys or hides: control characters, marks of direction, tags, and spaces without a width.
+UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """`text` with a symbol for each character that could move a terminal's cursor, colour it or turn text around.
+
+    Line feeds and tabs stay. ESC is shown as ␛, U+202E as ⟨202E⟩.
+    """
+    return UNSAFE.sub(lambda match: _symbol(ord(match[0])), text)
+
+
+def _symbol(code: int) -> str:
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"⟨{code:04X}⟩"
+
+
+def json_text(value: object) -> str:
+    """A value as JSON, in which all that `visible` replaces is escaped, so that it can be shown and read back."""
+    written = json.dumps(value, ensure_ascii=False, indent=1, default=str)
+    return UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], written)

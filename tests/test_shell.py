@@ -1,0 +1,182 @@
+"""The shell of `curate sql` in a terminal of its own: a real one, that a user could sit at."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+TAB, ENTER, UP, CTRL_C, CTRL_D = "\t", "\r", "\x1b[A", "\x03", "\x04"
+SLOW = "SELECT count(*) AS slow FROM range(100000000) a, range(100000) b WHERE (a.range * b.range) % 7 = 3;"
+
+
+class Terminal:
+    """A process on a pseudo-terminal of 100 columns."""
+
+    def __init__(self, run, home, *arguments):
+        self.master, inner = pty.openpty()
+        termios.tcsetwinsize(inner, (50, 100))
+        environment = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "CURATE_CACHE": str(home)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "curate", "sql", str(run), *arguments],
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal while a query runs
+        )
+        os.close(inner)
+        self.seen = ""
+
+    def write(self, text):
+        os.write(self.master, text.encode())
+
+    def read_until(self, pattern, seconds=60):
+        """What is printed up to a pattern, without the codes that move the cursor."""
+        end = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.seen)):
+            assert time.monotonic() < end, self.seen[-2000:]
+            if select.select([self.master], [], [], 0.2)[0]:
+                try:
+                    data = os.read(self.master, 65536).decode("utf-8", "replace")
+                except OSError:  # the process has ended
+                    data = ""
+                assert data, self.seen[-2000:]
+                self.seen += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]", "", data)
+        told, self.seen = self.seen[: found.end()], self.seen[found.end() :]
+        return told
+
+    def ask(self, text, answer):
+        """Write a line at the prompt and read up to the answer."""
+        self.write(text + ENTER)
+        return self.read_until(answer)
+
+    def complete(self, text, rest):
+        """Write the begin of a word, press Tab, and read the rest of it."""
+        self.write(text + TAB)
+        self.read_until(f"{re.escape(text.split()[-1])}{rest}|{rest}$")
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+@pytest.fixture
+def shell(demo, tmp_path):
+    terminal = Terminal(demo, tmp_path / "home")
+    terminal.read_until("run>")
+    yield terminal
+    terminal.close()
+
+
+def test_a_query_over_several_lines_is_carried_out_at_its_semicolon(shell):
+    shell.write("SELECT stage, count(*) AS n" + ENTER)
+    shell.write("FROM dropped -- a comment;" + ENTER)
+    told = shell.ask("GROUP BY stage ORDER BY n DESC LIMIT 1;", r"rules\s+433")
+    assert "Error" not in told
+
+
+def test_tab_shows_the_names_that_a_word_may_become(shell):
+    shell.write("SELECT dupl" + TAB)
+    told = shell.read_until("duplicate_line|duplicate_pairs")
+    assert "duplicate_of" in told
+
+
+def test_tab_completes_columns_of_the_input_tables_functions_and_keywords(shell):
+    shell.complete("SELECT max(input.lab", "el")
+    shell.complete(") AS top, list_distin", "ct")
+    shell.complete("([7, 7]) AS one FROM corp", "us")
+    shell.complete(" WHERE n_words BETWE", "EN")
+    shell.ask(" 1 AND 90;", r"[a-z_]+\s+\[7\]")
+
+
+def test_tab_completes_commands_and_what_they_are_about(shell):
+    shell.complete(".sch", "ema")
+    shell.complete(" clu", "sters")
+    shell.ask("", r"survivor\s+VARCHAR")
+
+
+def test_an_error_is_one_line_and_does_not_end_the_shell(shell):
+    told = shell.ask("SELECT nope FROM documents;", r"Error: Binder Error[^\n]*\n")
+    assert 'Referenced column "nope" not found' in told
+    shell.read_until("run>")
+    shell.ask(".schem documents", r"Error: no command \.schem; did you mean '\.schema'\?")
+    shell.read_until("run>")
+    shell.ask("SELECT 41 + 1 AS answer;", "42")
+
+
+@pytest.mark.parametrize(
+    ("statement", "word"),
+    [
+        ("COPY (SELECT 1) TO 'out.csv';", "COPY"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO 'out.csv';", "COPY"),
+        ("ATTACH 'other.duckdb';", "ATTACH"),
+        ("INSERT INTO inputs SELECT * FROM inputs;", "INSERT"),
+        ("SET threads = 1;", "SET"),
+        ("PRAGMA database_size;", "PRAGMA"),
+        ("INSTALL httpfs;", "INSTALL"),
+        ("LOAD httpfs;", "LOAD"),
+        ("CREATE TEMP TABLE x AS SELECT 1;", "CREATE"),
+    ],
+)
+def test_nothing_but_reading_is_carried_out(shell, statement, word):
+    told = shell.ask(statement, r"Error: [^\n]*\n")
+    assert f"sql: {word} is refused: a run is only read" in told.replace("\r\n", "")
+    shell.read_until("run>")
+    assert not Path("out.csv").exists()
+
+
+def test_ctrl_c_clears_what_is_written_and_stops_a_query_and_ends_nothing(shell):
+    shell.write("SELECT nonsense" + CTRL_C)
+    shell.read_until("run>")
+    shell.write(SLOW + ENTER)
+    time.sleep(2)
+    shell.write(CTRL_C)
+    shell.read_until("run>", 20)
+    told = shell.ask("SELECT 41 + 1 AS answer;", "42")
+    assert "nonsense" not in told
+
+
+def test_history_brings_back_what_an_earlier_shell_was_asked_and_lies_outside_of_the_run(demo, tmp_path):
+    before = sorted(path.name for path in demo.iterdir())
+    for keys in ("SELECT 40 + 2 AS answer;", UP):
+        terminal = Terminal(demo, tmp_path / "home")
+        terminal.read_until("run>")
+        terminal.ask(keys, "42")
+        terminal.read_until("run>")
+        terminal.write(CTRL_D)
+        assert terminal.process.wait(20) == 0
+        terminal.close()
+    assert sorted(path.name for path in demo.iterdir()) == before
+    assert (tmp_path / "home" / "curate" / "sql_history").read_text().count("40 + 2") == 1
+
+
+def test_commands_list_tables_columns_and_modes_and_read_files(shell, tmp_path):
+    shell.ask(".tables", r"duplicate_pairs\s+view")
+    shell.read_until("run>")
+    shell.ask(".schema clusters", r"survivor\s+VARCHAR")
+    shell.read_until("run>")
+    (tmp_path / "two.sql").write_text("SELECT 'first' AS a;\nSELECT 'second' AS b;")
+    shell.ask(f".read {tmp_path / 'two.sql'}", r"first(.|\n)*second")
+    shell.read_until("run>")
+    shell.ask(".mode json", "run>")
+    shell.ask("SELECT 1 AS one, [1, 2] AS two;", r'"one": 1,\s+"two": \[\s+1,\s+2')
+    shell.read_until("run>")
+    shell.ask(".mode csv", "run>")
+    shell.ask("SELECT 1 AS one, 'a,b' AS two;", 'one,two\r\n1,"a,b"')
+    shell.read_until("run>")
+    shell.ask(".mode xml", r"no mode 'xml' \(known: csv, json, table\)")
+    shell.read_until("run>")
+    shell.ask(".help", r"\.schema NAME")
+    shell.write(".quit" + ENTER)
+    assert shell.process.wait(20) == 0
