@@ -5,7 +5,7 @@ A bound on perplexity itself would drop code, science and rare languages as a wh
 middle to be best).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -29,6 +29,17 @@ def strata_of(recipe: Recipe, inputs: Collection[str]) -> dict[str, str]:
     names = [name.removesuffix("?") for name in recipe.input.strata]
     columns = {f"input.{name}": f"input.{quoted(name)}::VARCHAR" for name in names if name in inputs}
     return columns | {name: name for name in section.by}
+
+
+def strata_of_documents(recipe: Recipe, columns: Container[str], measured: Container[str]) -> dict[str, str]:
+    """What documents are told apart by with or without bands: columns of `input.strata`, language, length.
+
+    Each has its SQL over the signals. `columns` are the input's that the ledger holds, `measured` the signals or their
+    groups.
+    """
+    names = [name.removesuffix("?") for name in recipe.input.strata]
+    found = {f"input.{name}": f"input.{quoted(name)}::VARCHAR" for name in names if name in columns}
+    return found | ({"language": "language"} if "language" in measured else {}) | {"length_bucket": "length_bucket"}
 
 
 def banded_sql(section: Perplexity, strata: int) -> list[str]:

@@ -12,6 +12,7 @@ import click
 
 import curate
 from curate.errors import CurateError, Interrupted, did_you_mean
+from curate.terminal import visible
 
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -24,7 +25,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CurateError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {visible(str(error))}", err=True)
             ctx.exit(130 if isinstance(error, Interrupted) else 1)
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
@@ -47,7 +48,9 @@ def main() -> None:
 
 
 def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
+    from curate.terminal import json_text
+
+    click.echo(json_text(value))
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -298,13 +301,12 @@ def why(run: Path, doc_id: str, whole: bool, as_json: bool) -> None:
         curate why runs/demo qs-00660
     """
     from curate.kernels.arrow import spare_pandas
-    from curate.terminal import json_text
     from curate.why import explain
 
     spare_pandas()
     story = explain(run, doc_id)
     if as_json:
-        click.echo(json_text(story))
+        _print_json(story)
         return
     from curate.tell import print_story
 
@@ -333,12 +335,11 @@ def sample(
     """
     from curate.draw import Wanted, draw, without_pieces
     from curate.kernels.arrow import spare_pandas
-    from curate.terminal import json_text
 
     spare_pandas()
     found = draw(run, Wanted(reason, stage, kept, where, n, seed, full))
     if as_json:
-        click.echo(json_text([without_pieces(one) for one in found]))
+        _print_json([without_pieces(one) for one in found])
         return
     from curate.tell import print_samples
 

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from curate import decide
+from curate.bands import strata_of_documents
 from curate.errors import CurateError, RunError
 from curate.files import committed
 from curate.ledger import Ledger
@@ -15,7 +16,7 @@ from curate.recipe import Recipe, changed_fields
 from curate.rules import resolve, resolve_editors
 from curate.sql import first_line, literal, quoted, read_parquet
 from curate.tables import load_files, load_signals
-from curate.whatif import Asked, decided, held_columns, open_decided, readable, strata_of_documents
+from curate.whatif import Asked, decided, held_columns, open_decided, readable
 
 MOST_VALUES = 20  # of a column that documents are told apart by
 FORMATS = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.bands import REASONS as BAND_REASONS
+from curate.figures import shown
 from curate.lines import TRIMMED
 from curate.look import Look, Row, in_stratum, stratum_value
 from curate.recipe import Recipe
@@ -50,7 +51,7 @@ class Fired:
         others = {name: value for name, value in self.values.items() if name != self.signal}
         if len(others) > MANY:
             others = {name: value for name, value in others.items() if value}
-        told = [f"{name} {plain(value)}" for name, value in others.items()]
+        told = [f"{name} {shown(value)}" for name, value in others.items()]
         if self.signal is not None and self.bound is not None:
             value, bound = apart(self.values[self.signal], self.bound)
             told.insert(0, f"{self.signal} {value} {self.mark} {bound}")
@@ -219,16 +220,7 @@ def _numbers(look: Look) -> dict[str, str]:
     }
 
 
-def plain(value: object) -> str:
-    """A value as it is shown: numbers in four digits, whole ones in full."""
-    if isinstance(value, float):
-        return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return "null" if value is None else str(value)
-
-
 def apart(value: float, bound: float) -> tuple[str, str]:
     """A value and its bound with as many digits as it takes to tell them apart."""
-    told = [(plain(value), plain(bound)), *((f"{value:.{k}g}", f"{bound:.{k}g}") for k in (6, 9, 17))]
+    told = [(shown(value), shown(bound)), *((f"{value:.{k}g}", f"{bound:.{k}g}") for k in (6, 9, 17))]
     return next((pair for pair in told if pair[0] != pair[1]), told[0])

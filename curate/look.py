@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.bands import strata_of
+from curate.bands import strata_of, strata_of_documents
 from curate.edits import apply_edits
 from curate.errors import CurateError, InputError, shortened
 from curate.filters.registry import FOUND
@@ -75,8 +75,9 @@ class Look:
 
     @cached_property
     def strata(self) -> dict[str, str]:
-        """The columns that percentiles are taken within, the widest first, as `curate.bands` has them."""
-        return strata_of(self.recipe, self._held)
+        """The columns that percentiles are taken within, the widest first; where there are bands, theirs."""
+        measured = self.connection.sql("SELECT * FROM signals LIMIT 0").columns
+        return strata_of(self.recipe, self._held) or strata_of_documents(self.recipe, self._held, measured)
 
     @cached_property
     def _held(self) -> dict[str, list[str]]:

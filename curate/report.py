@@ -23,6 +23,7 @@ from curate.groups import LEAST, MOST_GROUPS, Inputs, drop_rates, find_inputs, g
 from curate.histograms import histograms, signals_of
 from curate.inspect import connect
 from curate.ledger import Ledger, read_ledger
+from curate.look import Look
 from curate.recipe import Recipe, load_recipe
 from curate.rules import BUILT_IN, ResolvedRule, columns_named, resolve
 from curate.scorecard import QUANTILES
@@ -94,7 +95,7 @@ def sections(reading: Reading) -> Row:
     """Everything that the page shows, by section; None for a section that has nothing to show."""
     stages = count_stages(reading.connection)
     scorecard = reading.rows("FROM scorecard") if "scorecard" in reading.tables else []
-    inputs, unread, dimensions, columns = _groups(reading)
+    unread, dimensions, columns = _groups(reading)
     total, kept = stages[0]["documents_in"], stages[-1]["documents_out"]
     return {
         "name": reading.recipe.name,
@@ -106,7 +107,7 @@ def sections(reading: Reading) -> Row:
         "strata": _strata(reading, columns) if total else None,
         "clusters": _clusters(reading),
         "scorecard": scorecard,
-        "excerpts": _excerpts(reading, inputs) if total else None,
+        "excerpts": _excerpts(reading) if total else None,
         "dropped": _dropped(reading, dimensions, total, total - kept) if total > kept else None,
         "unread": unread,
         "facts": _facts(reading),
@@ -115,16 +116,16 @@ def sections(reading: Reading) -> Row:
     }
 
 
-def _groups(reading: Reading) -> tuple[Inputs, str | None, list[str], list[str]]:
-    """The input's own columns, why they cannot be read where they cannot, and the names that `gather` returns."""
+def _groups(reading: Reading) -> tuple[str | None, list[str], list[str]]:
+    """Why the input's own columns cannot be read, where they cannot, and the names that `gather` returns."""
     try:
         inputs = find_inputs(reading.ledger, reading.connection)
-        return inputs, None, *gather(reading.connection, reading.recipe, reading.signals, inputs)
+        return None, *gather(reading.connection, reading.recipe, reading.signals, inputs)
     except InputError as error:
         unread = str(error)
     except duckdb.Error as error:
         unread = first_line(error)
-    return Inputs(), unread, *gather(reading.connection, reading.recipe, reading.signals, Inputs())
+    return unread, *gather(reading.connection, reading.recipe, reading.signals, Inputs())
 
 
 def _headline(reading: Reading, stages: Sequence[Row]) -> Row:
@@ -260,10 +261,11 @@ def _clusters(reading: Reading) -> Row | None:
     return {"sizes": sizes, "largest": largest, "clusters": count, "documents": held}
 
 
-def _excerpts(reading: Reading, inputs: Inputs) -> Row:
+def _excerpts(reading: Reading) -> Row:
     """Documents kept and dropped; `problem` says why there are no texts."""
     kept, dropped = drawn(reading.connection, reading.recipe.seed)
-    rows = with_measures([*kept, *dropped], reading.connection, reading.recipe, reading.rules, inputs)
+    look = Look(reading.run, reading.recipe, reading.ledger, reading.connection)
+    rows = with_measures([*kept, *dropped], look)
     rows, problem = with_excerpts(rows, reading.ledger, reading.recipe.input.column)
     return {"kept": rows[: len(kept)], "dropped": rows[len(kept) :], "problem": problem}
 

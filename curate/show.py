@@ -7,9 +7,11 @@ import yaml
 from rich import box
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from curate.errors import shortened
 from curate.inspect import console
+from curate.terminal import visible
 
 if TYPE_CHECKING:
     from curate.lm import Trained, Training
@@ -160,13 +162,13 @@ COUNTED = ("documents_before", "documents_after", "documents_gained", "tokens_ga
 
 def _strata_moved(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(escape(name), overflow="fold")
+    table.add_column(_cell(name), overflow="fold")
     for column in ("documents", "kept before", "after", "tokens before", "after", "gained", "lost"):
         table.add_column(column, justify="right")
     for row in rows:
         value = "(others)" if row["others"] else "(none)" if row["value"] is None else shortened(row["value"])
         names = ("documents", "documents_before", "documents_after", "tokens_before", "tokens_after", "gained", "lost")
-        table.add_row(escape(value), *(f"{row[column]:,}" for column in names))
+        table.add_row(_cell(value), *(f"{row[column]:,}" for column in names))
     return table
 
 
@@ -179,7 +181,7 @@ def _examples(rows: Sequence[Mapping[str, Any]], title: str, when: str) -> Table
         reason = row[f"reason_{when}"] or "in the other run alone"
         of = f" of {row['duplicate_of']}" if when == "after" and row["duplicate_of"] else ""
         tokens = row[f"tokens_{other}"]
-        table.add_row(escape(row["doc_id"]), escape(row["file"]), f"{row['row']:,}", f"{tokens:,}", escape(reason + of))
+        table.add_row(_cell(row["doc_id"]), _cell(row["file"]), f"{row['row']:,}", f"{tokens:,}", _cell(reason + of))
     return table
 
 
@@ -243,5 +245,10 @@ def _table(first: str, numbers: tuple[str, ...], last: str) -> Table:
     return table
 
 
+def _cell(value: str) -> Text:
+    """A value of the data, shown as it is."""
+    return Text(visible(value))
+
+
 def _say(line: str) -> None:
-    console().print(escape(line), highlight=False, soft_wrap=True)
+    console().print(Text(visible(line)), soft_wrap=True)

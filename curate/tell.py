@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from curate.evidence import plain
 from curate.excerpts import Piece
+from curate.figures import shown
 from curate.inspect import console
 from curate.terminal import visible
 from curate.why import COPIES_SHOWN, EDITS_SHOWN
@@ -74,7 +74,7 @@ def print_story(story: Mapping[str, Any], whole: bool) -> None:
     _tell_signals(tell, story["signals"], whole)
     if story["later"]:
         tell.heading("later tiers")
-        tell.line(", ".join(f"{name} {plain(value)}" for name, value in story["later"].items()), indent=2)
+        tell.line(", ".join(f"{name} {shown(value)}" for name, value in story["later"].items()), indent=2)
     if place := story["output"]:
         tell.heading("in the output")
         missing = "" if place["written"] else " (not written: the run did not finish)"
@@ -115,7 +115,7 @@ def _tell_fired(tell: Teller, fired: Sequence[Mapping[str, Any]]) -> None:
 
 def _band(band: Mapping[str, Any]) -> str:
     return (
-        f"{plain(band['low'])} to {plain(band['high'])}, the band of {_counted(band['documents'], 'document')} of "
+        f"{shown(band['low'])} to {shown(band['high'])}, the band of {_counted(band['documents'], 'document')} of "
         f"{stratum_named(band['stratum'])}"
     )
 
@@ -143,9 +143,9 @@ def _tell_duplicate(tell: Teller, story: Mapping[str, Any]) -> None:
     where = f"  {found['survivor_file']} row {found['survivor_row']}" if "survivor_file" in found else ""
     tell.heading("the copy that stays")
     gone = "" if found.get("survivor_kept", True) else ", which is dropped in its turn"
-    tell.line(f"{found['duplicate_of']}{where}{gone}; similarity {plain(found['similarity'])}, {how}", indent=2)
+    tell.line(f"{found['duplicate_of']}{where}{gone}; similarity {shown(found['similarity'])}, {how}", indent=2)
     if "coarse_score" in found:
-        scores = f"{plain(found['coarse_score'])}, of the copy that stays {plain(found['survivor_coarse_score'])}"
+        scores = f"{shown(found['coarse_score'])}, of the copy that stays {shown(found['survivor_coarse_score'])}"
         tell.line(f"coarse_score {scores}", style=DIM, indent=2)
     if found.get("problem"):
         tell.line(found["problem"], indent=2)
@@ -164,7 +164,7 @@ def _tell_copies(tell: Teller, story: Mapping[str, Any]) -> None:
     tell.heading(f"dropped for this one: {_counted(copies['count'], 'copy', 'copies')}")
     table = Table.grid(padding=(0, 2))
     for one in copies["documents"]:
-        table.add_row(Text(visible(one["doc_id"])), one["reason"], f"similarity {plain(one['similarity'])}")
+        table.add_row(Text(visible(one["doc_id"])), one["reason"], f"similarity {shown(one['similarity'])}")
     tell.console.print(Padding(table, (0, 0, 0, 2), expand=False))
     if copies["count"] > COPIES_SHOWN:
         tell.line(f"and {copies['count'] - COPIES_SHOWN:,} more", indent=2)
@@ -194,19 +194,19 @@ def _one_line(text: str) -> str:
 
 
 def _tell_signals(tell: Teller, signals: Mapping[str, Any], whole: bool) -> None:
-    shown = [one for one in signals["measured"] if whole or one["unusual"]]
+    chosen = [one for one in signals["measured"] if whole or one["unusual"]]
     where = f"among {_counted(signals['documents'], 'document')} of {stratum_named(signals['stratum'])}"
     tell.heading(f"{'signals' if whole else 'unusual signals'}, {where}")
-    if not shown:
+    if not chosen:
         tell.line("none: each lies among the middle 98 %; --signals shows all", indent=2)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in NAMES:
         table.add_column(name, justify="left" if name == "signal" else "right")
-    for one in shown:
+    for one in chosen:
         place = f"{one['percentile']:.1f} %" + ("" if not (whole and one["unusual"]) else " !")
         style = "bold" if one["unusual"] and whole else ""
-        table.add_row(one["signal"], plain(one["value"]), place, style=style)
+        table.add_row(one["signal"], shown(one["value"]), place, style=style)
     tell.console.print(Padding(table, (0, 0, 0, 1), expand=False))
     if not whole:
         tell.line("the other signals lie among the middle 98 %; --signals shows all", style=DIM, indent=2)

@@ -6,7 +6,7 @@ ledger knows comes first, and then texts of single documents are read, or estima
 
 import json
 import tempfile
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from curate import decide, lines
+from curate.bands import strata_of_documents
 from curate.earlier import open_earlier
 from curate.edits import apply_edits
 from curate.errors import InputError, RecipeError, RunError
@@ -122,16 +123,6 @@ def save_recipe(asked: Asked, path: Path) -> None:
     text = yaml.safe_dump(fields | {"output": str(asked.ledger.run)}, sort_keys=False, allow_unicode=True, width=100)
     with committed(path) as aside:
         aside.write_text(text, "utf-8")
-
-
-def strata_of_documents(recipe: Recipe, columns: Container[str], groups: Container[str]) -> dict[str, str]:
-    """What documents are told apart by, with SQL over the signals: columns of `input.strata`, language, length.
-
-    `columns` are the input's that the ledger holds, `groups` those that were measured.
-    """
-    names = [name.removesuffix("?") for name in recipe.input.strata]
-    found = {f"input.{name}": f"input.{quoted(name)}::VARCHAR" for name in names if name in columns}
-    return found | ({"language": "language"} if "language" in groups else {}) | {"length_bucket": "length_bucket"}
 
 
 def open_decided(run: Path) -> tuple[Recipe, Ledger, dict[str, str]]:

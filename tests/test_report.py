@@ -242,12 +242,12 @@ def test_documents_are_drawn_by_the_seed_and_spread_over_the_reasons(demo):
 
 def test_a_dropped_document_stands_with_what_was_measured_and_its_bound(page_of_demo):
     text = html.unescape(re.sub(r"<[^>]*>", "", page_of_demo.read_text("utf-8").split('id="documents"')[1]))
-    assert re.search(r"too_few_words n_words is \d+, at least 50", text)
-    assert re.search(r"words_too_long mean_word_length is 1\d\.\d+, at most 10, if coalesce", text)
-    assert re.search(r"perplexity_too_high perplexity is [\d,.]+, the band of its stratum is [\d,.]+ to [\d,.]+", text)
-    assert re.search(r"near_duplicate copy of qs-\d{5}, (1|0\.[89]\d*) similar, from 0\.8 on", text)
+    assert re.search(r"too_few_words n_words \d+ < 50", text)
+    assert re.search(r"words_too_long mean_word_length 1\d\.\d+ > 10, spaceless_ratio [\d.]+, if coalesce", text)
+    assert re.search(r"perplexity_too_high perplexity [\d,.]+ > [\d,.]+", text)
+    assert re.search(r"near_duplicate copy of qs-\d{5}, similarity (1|0\.[89]\d*) >= 0\.8", text)
     assert re.search(r"exact_duplicate copy of qs-\d{5}", text)
-    assert re.search(r"other_language language is \w+; dropped when language NOT IN \('en'\)", text)
+    assert re.search(r"other_language language \w+, dropped when language NOT IN \('en'\)", text)
 
 
 def test_the_band_of_a_stratum_of_an_input_column_is_shown_too(tmp_path):
@@ -255,7 +255,7 @@ def test_the_band_of_a_stratum_of_an_input_column_is_shown_too(tmp_path):
                                tier1={"perplexity": {"band": [20, 80], "min_documents": 40}})  # fmt: skip
     carry_out(recipe)
     text = html.unescape(write_report(run).read_text("utf-8"))
-    assert re.search(r"perplexity is [\d,.]+, the band of its stratum is [\d,.]+ to [\d,.]+", text)
+    assert re.search(r"perplexity [\d,.]+ [<>] [\d,.]+", text)
     tables, _ = read(run / "report.html")
     assert tables.found["Bands of perplexity, by stratum"][0][:3] == ["input.license", "language", "length_bucket"]
 
@@ -305,7 +305,7 @@ def test_a_run_that_kept_nothing_is_reported(tmp_path):
     assert not (run / "manifest.json").exists()
     text = write_report(run).read_text("utf-8")
     assert "This run kept no document." in text
-    assert "n_words is 2, at least 50" in text
+    assert "n_words 2 &lt; 50" in text
     assert numbers(read(run / "report.html")[0].found["What each reason takes away"][1])[0] == 30
 
 
