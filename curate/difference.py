@@ -9,13 +9,15 @@ import duckdb
 from curate import decide
 from curate.bands import strata_of_documents
 from curate.errors import CurateError, RunError
+from curate.evidence import fired, rules_by_reason
 from curate.files import committed
 from curate.ledger import Ledger
 from curate.measure import DOCUMENTS, INPUT
 from curate.recipe import Recipe, changed_fields
 from curate.rules import resolve, resolve_editors
 from curate.sql import first_line, literal, quoted, read_parquet
-from curate.tables import load_files, load_signals
+from curate.tables import input_sql, load_files, load_signals
+from curate.texts import masked_values
 from curate.whatif import Asked, decided, held_columns, open_decided, readable
 
 MOST_VALUES = 20  # of a column that documents are told apart by
@@ -47,8 +49,35 @@ def what_if(
             f"FROM {before} before JOIN after USING (file_no, row) JOIN files USING (file_no)"
         )
         found = _told(list(asked.strata), examples, asked.after.seed, output, connection)
+        _add_evidence(found["examples"], asked, connection)
     texts = {"read": asked.texts.read, "estimated": asked.texts.guessed, "why": asked.texts.why}
     return {"run": str(ledger.run), "changed": _changed(asked.before, asked.after), "texts": texts, **found}
+
+
+def _add_evidence(examples: Mapping[str, Rows], asked: Asked, connection: duckdb.DuckDBPyConnection) -> None:
+    """Add to each example what was measured against which bound, where the run's index has the signals at hand."""
+    if not connection.execute("FROM duckdb_databases() WHERE database_name = 'indexed'").fetchall():
+        return
+    inputs = input_sql(asked.ledger)
+    joined = f" LEFT JOIN {inputs} USING (file_no, row)" if inputs else ""
+    for kind, recipe in (("gained", asked.before), ("lost", asked.after)):
+        rules = rules_by_reason(recipe)
+        places = [[example[name] for example in examples[kind]] for name in ("file", "row")]
+        found = connection.execute(
+            f"""SELECT * FROM indexed.signals JOIN files USING (file_no)
+            SEMI JOIN (SELECT unnest(?::VARCHAR[]) AS file, unnest(?::BIGINT[]) AS row) USING (file, row){joined}""",
+            places,
+        )
+        names = [column[0] for column in found.description or ()]
+        signals = {
+            (row["file"], row["row"]): row for row in (dict(zip(names, r, strict=True)) for r in found.fetchall())
+        }
+        when = KINDS[kind][1]
+        for example in examples[kind]:
+            row = signals[example["file"], example["row"]]
+            verdict = {"stage": example[f"stage_{when}"], "reasons": [example[f"reason_{when}"]]}
+            [one] = fired(recipe, rules, row | verdict | {"duplicate_of": None}, masked_values(row.get("input") or {}))
+            example["evidence"] = str(one)
 
 
 def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = None) -> dict[str, Any]:

@@ -180,6 +180,7 @@ def _examples(rows: Sequence[Mapping[str, Any]], title: str, when: str) -> Table
     for row in rows:
         reason = row[f"reason_{when}"] or "in the other run alone"
         of = f" of {row['duplicate_of']}" if when == "after" and row["duplicate_of"] else ""
+        of += f"  {row['evidence']}" if row.get("evidence") else ""
         tokens = row[f"tokens_{other}"]
         table.add_row(_cell(row["doc_id"]), _cell(row["file"]), f"{row['row']:,}", f"{tokens:,}", _cell(reason + of))
     return table

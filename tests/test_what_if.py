@@ -201,7 +201,11 @@ def test_gains_and_losses_are_told_by_reason_and_stratum(small):
     assert told["totals"]["gained_documents"] == 3
     assert told["totals"]["gained_tokens"] == sum(sizes[name] for name in gained)
     assert told["totals"]["lost_documents"] == len(large) > 0
-    assert {row["doc_id"] for row in told["examples"]["gained"]} == set(gained)
+    assert {row["doc_id"]: row["evidence"] for row in told["examples"]["gained"]} == {
+        "d1": "n_words 20 < 50",
+        "d2": "n_words 30 < 50",
+        "d3": "n_words 40 < 50",
+    }
     [words] = [row for row in told["reasons"] if row["reason"] == "too_few_words"]
     assert (words["documents_before"], words["documents_after"], words["documents_gained"]) == (4, 1, 3)
     [size] = [row for row in told["reasons"] if row["reason"] == "too_large"]
