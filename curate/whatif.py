@@ -37,12 +37,13 @@ from curate.progress import Steps, unwritten_log
 from curate.recipe import Recipe, load_recipe
 from curate.rules import check_conditions, columns_named, resolve, resolve_editors
 from curate.sql import first_line, quoted
-from curate.tables import scratch_database
+from curate.tables import database_in
 from curate.texts import edits_of, read_texts
 
 RECIPE = "recipe.yaml"
 RUN_FACTS = "run.json"
 TEXTS_AT_ONCE = 1000
+THREAD_MB, MOST_MB = 1000, 4000  # what DuckDB may hold before it spills: with less it is slower by a sixth
 ONLY_RUN = "only `curate run` can tell"
 FIELD_OF = {  # what asks for a group that is not always measured
     "hashes": "dedup.exact",
@@ -207,7 +208,7 @@ def decided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[duc
         readable(asked.ledger.run),
         Steps(unwritten_log(asked.quiet), "deciding") as steps,
         tempfile.TemporaryDirectory(prefix="curate-") as folder,
-        scratch_database(Path(folder), threads) as database,
+        database_in(Path(folder) / "spool", threads, min(MOST_MB, THREAD_MB * threads)) as database,
     ):
         scratch = Path(folder)
         run = asked.ledger.run.absolute()
