@@ -220,8 +220,9 @@ def what_if(
     spare_pandas()
     from curate.difference import what_if as tell
     from curate.show import print_difference
-    from curate.whatif import ask, save_recipe
+    from curate.whatif import ask, check_save, save_recipe
 
+    check_save(save)
     asked = ask(run, changes, quiet or as_json)
     found = tell(asked, available_cores(), not no_text, examples, output)
     if save is not None:

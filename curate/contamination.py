@@ -66,16 +66,13 @@ def prepare(section: Decontaminate | None, folder: Path, preview: Path | None = 
     """
     if section is None:
         return Sets()
-    paths = list(dict.fromkeys(path for pattern in section.against for path in _files(pattern)))
+    paths, contents, name = _named(section)
     root = common_root(paths)
-    contents = [_content(path) for path in paths]
-    code = registry.code_of([prepare, ngram_keys, json_tables])
-    key = digest_of([code, pa.__version__, section.ngram, section.min_words, section.columns, contents])
-    facts = _known(folder / f"ngrams-{key[:16]}.json")
+    facts = _known(folder / name)
     if facts is None:
         folder = preview or folder
         facts = _build(section, paths, folder)
-        write_json(known := folder / f"ngrams-{key[:16]}.json", facts)
+        write_json(known := folder / name, facts)
         for old in set(folder.glob("ngrams-*")) - {known, folder / facts["table"]}:  # of other sets
             old.unlink()
     names = [path.relative_to(root).as_posix() for path in paths]
@@ -83,6 +80,24 @@ def prepare(section: Decontaminate | None, folder: Path, preview: Path | None = 
     table = str(folder / facts["table"])
     sought = Sought(table, facts["content"], tuple(facts["lengths"]), section.action == "cut")
     return Sets(sought, tuple(Benchmark(*one) for one in counts))
+
+
+def is_prepared(section: Decontaminate, folder: Path) -> bool:
+    """Whether a folder has the n-grams of evaluation sets as they are now.
+
+    Errors: InputError for a file that is missing or cannot be read.
+    """
+    _, _, name = _named(section)
+    return (folder / name).is_file()
+
+
+def _named(section: Decontaminate) -> tuple[list[Path], list[str], str]:
+    """The files of evaluation sets, the hashes of their contents, and the name of what notes their n-grams."""
+    paths = list(dict.fromkeys(path for pattern in section.against for path in _files(pattern)))
+    contents = [_content(path) for path in paths]
+    code = registry.code_of([prepare, ngram_keys, json_tables])
+    key = digest_of([code, pa.__version__, section.ngram, section.min_words, section.columns, contents])
+    return paths, contents, f"ngrams-{key[:16]}.json"
 
 
 def _known(path: Path) -> dict[str, Any] | None:

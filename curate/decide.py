@@ -1,6 +1,5 @@
 """Verdicts: rules and global decisions as DuckDB SQL over the ledger. No text is read here."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from curate.near import PAIRS, CollectSets, Signatures, find_near, pairs_part
 from curate.plan import Plan
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, condition
-from curate.sql import first_line, literal, quoted, read_parquet
+from curate.sql import literal, quoted, read_parquet, without_values
 from curate.tables import input_sql, load_files, load_signals, ranges, signal_types
 
 STAGES = ("input", "rules", "exact", "near", "bands", "lines")
@@ -360,7 +359,7 @@ def _conditions_on_data() -> Iterator[None]:
     try:
         yield
     except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
-        problem = re.sub(r"'.*'", "'…'", first_line(error))  # the value, which may be personal data
+        problem = without_values(error)
         raise RecipeError(f"tier1.rules: a condition fails on the data: {problem}; try_cast may help") from None
 
 

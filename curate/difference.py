@@ -8,6 +8,7 @@ import duckdb
 
 from curate import decide
 from curate.bands import strata_of_documents
+from curate.decided import Decided, open_decided, readable
 from curate.errors import CurateError, RunError
 from curate.evidence import fired, rules_by_reason
 from curate.files import committed
@@ -15,10 +16,10 @@ from curate.ledger import Ledger
 from curate.measure import DOCUMENTS, INPUT
 from curate.recipe import Recipe, changed_fields
 from curate.rules import resolve, resolve_editors
-from curate.sql import first_line, literal, quoted, read_parquet
+from curate.sql import first_line, literal, quoted, read_parquet, rows_of
 from curate.tables import input_sql, load_files, load_signals
 from curate.texts import masked_values
-from curate.whatif import Asked, decided, held_columns, open_decided, readable
+from curate.whatif import Asked, notes, redecided
 
 MOST_VALUES = 20  # of a column that documents are told apart by
 FORMATS = {
@@ -40,38 +41,46 @@ def what_if(
     Errors: RecipeError for a condition that fails on the data; CurateError for an output that cannot be written.
     """
     check_output(output)
-    ledger = asked.ledger
-    with decided(asked, threads, with_texts) as connection:
+    ledger = asked.of.ledger
+    with redecided(asked, threads, with_texts) as connection:
         before = _decisions(ledger)
         strata = "".join(f", after.{quoted(name)}" for name in asked.strata)
         connection.execute(
             f"CREATE TEMP TABLE joined AS SELECT file, row, after.doc_id{strata}, {_both('before', 'after')} "
             f"FROM {before} before JOIN after USING (file_no, row) JOIN files USING (file_no)"
         )
+        _check_complete(asked.of, connection)
         found = _told(list(asked.strata), examples, asked.after.seed, output, connection)
         _add_evidence(found["examples"], asked, connection)
     texts = {"read": asked.texts.read, "estimated": asked.texts.guessed, "why": asked.texts.why}
-    return {"run": str(ledger.run), "changed": _changed(asked.before, asked.after), "texts": texts, **found}
+    found["notes"] = notes(asked, found["totals"]["kept_after_documents"])
+    return {"run": str(ledger.run), "changed": _changed(asked.of.recipe, asked.after), "texts": texts, **found}
+
+
+def _check_complete(run: Decided, connection: duckdb.DuckDBPyConnection) -> None:
+    """Refuse to tell of fewer documents than were decided: a part of the ledger would be missing."""
+    [[told]] = connection.execute("SELECT count(*) FROM joined").fetchall()
+    decided = sum(part.rows for part in run.ledger.of(decide.DECISIONS))
+    if told != decided:
+        raise RunError(f"{run.run}: the ledger has measurements of {told:,} of {decided:,} documents; run again")
 
 
 def _add_evidence(examples: Mapping[str, Rows], asked: Asked, connection: duckdb.DuckDBPyConnection) -> None:
     """Add to each example what was measured against which bound, where the run's index has the signals at hand."""
     if not connection.execute("FROM duckdb_databases() WHERE database_name = 'indexed'").fetchall():
         return
-    inputs = input_sql(asked.ledger)
+    inputs = input_sql(asked.of.ledger)
     joined = f" LEFT JOIN {inputs} USING (file_no, row)" if inputs else ""
-    for kind, recipe in (("gained", asked.before), ("lost", asked.after)):
+    for kind, recipe in (("gained", asked.of.recipe), ("lost", asked.after)):
         rules = rules_by_reason(recipe)
         places = [[example[name] for example in examples[kind]] for name in ("file", "row")]
-        found = connection.execute(
+        rows = rows_of(
             f"""SELECT * FROM indexed.signals JOIN files USING (file_no)
             SEMI JOIN (SELECT unnest(?::VARCHAR[]) AS file, unnest(?::BIGINT[]) AS row) USING (file, row){joined}""",
+            connection,
             places,
         )
-        names = [column[0] for column in found.description or ()]
-        signals = {
-            (row["file"], row["row"]): row for row in (dict(zip(names, r, strict=True)) for r in found.fetchall())
-        }
+        signals = {(row["file"], row["row"]): row for row in rows}
         when = KINDS[kind][1]
         for example in examples[kind]:
             row = signals[example["file"], example["row"]]
@@ -87,12 +96,12 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
     """
     check_output(output)
     opened = [open_decided(run) for run in (run_a, run_b)]
-    recipes = [recipe for recipe, _, _ in opened]
+    recipes = [one.recipe for one in opened]
     with readable(run_b), readable(run_a), duckdb.connect() as connection:
-        columns = [strata_of_documents(recipe, held_columns(ledger).names, groups) for recipe, ledger, groups in opened]
+        columns = [strata_of_documents(one.recipe, one.columns.names, one.groups) for one in opened]
         common = [name for name in columns[0] if name in columns[1]]
-        for side, (_, ledger, groups) in zip(("a", "b"), opened, strict=True):
-            _load_side(side, ledger, groups, {name: columns[0][name] for name in common}, connection)
+        for side, one in zip(("a", "b"), opened, strict=True):
+            _load_side(side, one, {name: columns[0][name] for name in common}, connection)
         strata = "".join(f", coalesce(a.{quoted(name)}, b.{quoted(name)}) AS {quoted(name)}" for name in common)
         connection.execute(
             f"CREATE TEMP TABLE joined AS SELECT coalesce(b.file, a.file) AS file, coalesce(b.row, a.row) AS row, "
@@ -120,19 +129,16 @@ def _decisions(ledger: Ledger) -> str:
     return read_parquet((ledger.run / part.path).absolute() for part in ledger.of(decide.DECISIONS))
 
 
-def _load_side(
-    side: str, ledger: Ledger, groups: Mapping[str, str], strata: Mapping[str, str],
-    connection: duckdb.DuckDBPyConnection,
-) -> None:  # fmt: skip
+def _load_side(side: str, run: Decided, strata: Mapping[str, str], connection: duckdb.DuckDBPyConnection) -> None:
     """Table `a` or `b`: the verdicts of a run, with the name of each document's file and its strata."""
-    held = {group: digest for group, digest in groups.items() if group in (DOCUMENTS, "words", "language", INPUT)}
-    load_files(connection, ledger)
-    load_signals(connection, ledger, held)
+    groups = {group: run.groups[group] for group in (DOCUMENTS, "words", "language", INPUT) if group in run.groups}
+    load_files(connection, run.ledger)
+    load_signals(connection, run.ledger, groups)
     verdict = ", ".join(f"d.{name}" for name in VERDICT)
     columns = "".join(f", {sql} AS {quoted(name)}" for name, sql in strata.items())
     connection.execute(
         f"CREATE TEMP TABLE {side} AS SELECT d.doc_id, file, row, {verdict}{columns} "
-        f"FROM {_decisions(ledger)} d JOIN files USING (file_no) JOIN signals s USING (file_no, row)"
+        f"FROM {_decisions(run.ledger)} d JOIN files USING (file_no) JOIN signals s USING (file_no, row)"
     )
 
 
@@ -169,12 +175,6 @@ KINDS = {
 }
 
 
-def _rows(query: str, connection: duckdb.DuckDBPyConnection) -> Rows:
-    found = connection.execute(query)
-    names = [column[0] for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-
 def _totals(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Documents and tokens kept before and after, gained and lost."""
     sums = {f"kept_{when}": (f"kept_{when}", when) for when in ("before", "after")}
@@ -184,7 +184,7 @@ def _totals(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         f"coalesce(sum(n_tokens_{when}) FILTER ({condition}), 0)::BIGINT AS {name}_tokens"
         for name, (condition, when) in sums.items()
     )
-    [row] = _rows(f"SELECT {columns}, count(*) AS documents FROM joined", connection)
+    [row] = rows_of(f"SELECT {columns}, count(*) AS documents FROM joined", connection)
     [[changed]] = connection.execute("SELECT count(*) FROM changes").fetchall()
     return row | {"changed_documents": changed}
 
@@ -193,7 +193,7 @@ def _reasons(connection: duckdb.DuckDBPyConnection) -> Rows:
     """What each reason dropped before and drops after, what of it is kept now, and what it takes that was kept."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for when, other, moved in (("before", "after", "gained"), ("after", "before", "lost")):
-        for row in _rows(
+        for row in rows_of(
             f"""SELECT stage_{when} AS stage, reason_{when} AS reason, count(*) AS documents_{when},
                 sum(n_tokens_{when})::BIGINT AS tokens_{when}, count_if(kept_{other}) AS documents_{moved},
                 coalesce(sum(n_tokens_{other}) FILTER (kept_{other}), 0)::BIGINT AS tokens_{moved}
@@ -218,7 +218,7 @@ def _stratum(name: str, connection: duckdb.DuckDBPyConnection) -> Rows:
         for when in ("before", "after")
     )
     moved = ", ".join(f"count_if({condition}) AS {kind}" for kind, (condition, _) in KINDS.items())
-    return _rows(
+    rows = rows_of(
         f"""WITH common AS (
             SELECT {quoted(name)} AS value FROM joined GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {MOST_VALUES}
         )
@@ -229,12 +229,13 @@ def _stratum(name: str, connection: duckdb.DuckDBPyConnection) -> Rows:
         ORDER BY others, documents DESC, 1""",
         connection,
     )
+    return [masked_values(row) for row in rows]
 
 
 def _examples(kind: str, count: int, seed: int, connection: duckdb.DuckDBPyConnection) -> Rows:
     """Some documents, of all reasons in turn, drawn by their names."""
     condition, when = KINDS[kind]
-    return _rows(
+    return rows_of(
         f"""SELECT doc_id, file, row, n_tokens_before AS tokens_before, n_tokens_after AS tokens_after,
             stage_before, reason_before, stage_after, reason_after, duplicate_of_after AS duplicate_of
         FROM (

@@ -17,7 +17,7 @@ from curate.filters.block import read_lists
 from curate.look import ROWS, Look, Row, Text, opened_run
 from curate.rules import BUILT_IN, DECONTAMINATE, resolve_editors
 from curate.spans import FINDERS, listed
-from curate.sql import first_line, literal, only_query
+from curate.sql import first_line, literal, only_query, without_values
 from curate.texts import masked_values
 
 CUTS = ("cut_word_ratio", "cut_share")  # signals that say how much was cut: what was is in the edits
@@ -71,7 +71,9 @@ def _drawn(look: Look, wanted: Wanted) -> list[Row]:
         only_query(query, "sample: --where")
         ids = [row["doc_id"] for row in look.query(query)]
     except duckdb.Error as error:
-        raise CurateError(f"sample: --where {wanted.where}: {first_line(error)}") from None
+        on_data = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException)
+        problem = without_values(error) if isinstance(error, on_data) else first_line(error)
+        raise CurateError(f"sample: --where {wanted.where}: {problem}") from None
     rows = look.query(f"{ROWS} WHERE list_contains(?::VARCHAR[], doc_id)", [ids])
     return sorted(rows, key=lambda row: ids.index(row["doc_id"]))
 

@@ -14,6 +14,7 @@ from curate.lines import HOST
 from curate.recipe import Recipe
 from curate.sql import quoted, read_parquet
 from curate.storage import is_remote, status
+from curate.texts import masked_values
 
 MOST_GROUPS = 20  # of one kind, the largest
 MOST_STRATA = 30
@@ -142,7 +143,9 @@ def drop_rates(connection: duckdb.DuckDBPyConnection, title: str, total: int, dr
     if not rows:
         return None
     overall = dropped / total
-    groups = [_rated(name, n, gone, reason, most, overall) for name, n, gone, reason, most, _ in rows]
+    groups = [
+        _rated(masked_values({"": name})[""], n, gone, reason, most, overall) for name, n, gone, reason, most, _ in rows
+    ]
     rest = total - sum(group["documents"] for group in groups)
     other = None
     if rest:
@@ -159,10 +162,10 @@ def _rated(
             "high": high, "reason": reason, "most": most, "above": low > overall}  # fmt: skip
 
 
-def columns_of_strata(recipe: Recipe, inputs: Inputs) -> dict[str, str]:
-    """The input's columns that the recipe takes strata of, as far as they can be read, and SQL for each."""
+def columns_of_strata(recipe: Recipe, inputs: Inputs) -> list[str]:
+    """The input's columns that the recipe takes strata of, as far as they can be read."""
     found = [inputs.named(name.removesuffix("?")) for name in recipe.input.strata]
-    return {name: f"i.{quoted(f'input.{name}')}::VARCHAR" for name in found if name is not None}
+    return [name for name in found if name is not None]
 
 
 def strata(connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> dict[str, Any] | None:
@@ -180,5 +183,8 @@ def strata(connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> dic
     ).fetchall()
     width = len(columns)
     fields = ("documents", "kept", "tokens_in", "tokens_out")
-    found = [{"names": row[:width]} | dict(zip(fields, row[width:-1], strict=True)) for row in rows]
+    found = [
+        {"names": list(masked_values({"of": row[:width]})["of"])} | dict(zip(fields, row[width:-1], strict=True))
+        for row in rows
+    ]
     return {"columns": list(columns), "rows": found, "more": rows[0][-1] - len(rows)}

@@ -12,14 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.bands import strata_of, strata_of_documents
+from curate.decided import open_decided, readable
 from curate.edits import apply_edits
 from curate.errors import CurateError, InputError, shortened
 from curate.filters.registry import FOUND
 from curate.inspect import connect
-from curate.ledger import KnownFile, Ledger, read_ledger
+from curate.ledger import KnownFile, Ledger
 from curate.measure import INPUT
-from curate.recipe import Recipe, load_recipe
-from curate.sql import literal, quoted, read_parquet
+from curate.recipe import Recipe
+from curate.sql import literal, quoted, read_parquet, rows_of
 from curate.texts import PLACES, edits_of, read_texts
 
 MIN_PREFIX = 8  # characters of a hash that name a document
@@ -91,9 +92,7 @@ class Look:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """The rows of a query by the names of their columns."""
-        cursor = self.connection.execute(sql, list(parameters))
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+        return rows_of(sql, self.connection, parameters)
 
     def input_sql(self, name: str) -> str:
         """A query of (file_no, row, value) for an input column that decisions needed, whichever parts hold it."""
@@ -153,10 +152,11 @@ def _table(places: Sequence[Place]) -> pa.Table:
 def opened_run(run: Path) -> Iterator[Look]:
     """A run to look at; one that kept nothing too.
 
-    Errors: RunError where it has no index; RecipeError where its recipe.yaml is gone.
+    Errors: RunError where it has no index, or files of it are missing or damaged; RecipeError for its recipe.yaml.
     """
-    with connect(run) as connection:
-        yield Look(run, load_recipe(run / "recipe.yaml"), read_ledger(run), connection)
+    with readable(run), connect(run) as connection:
+        found = open_decided(run)
+        yield Look(run, found.recipe, found.ledger, connection)
 
 
 def find_document(look: Look, address: str) -> Row:

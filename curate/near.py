@@ -235,8 +235,12 @@ def _signatures_of(ranks: Numbers, signatures: Sequence[Signatures], connection:
     return values
 
 
+def place_keys(table: pa.Table) -> Numbers:
+    """File and row of documents (file_no, row) as one number."""
+    return _place_keys(table["file_no"].to_numpy(), table["row"].to_numpy())
+
+
 def _place_keys(file_nos: npt.NDArray[Any], rows: Numbers) -> Numbers:
-    """File and row as one number."""
     keys: Numbers = (file_nos.astype(np.int64) << ROW_BITS) + rows
     return keys
 

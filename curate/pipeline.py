@@ -300,6 +300,7 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
         _unfinish(run)
     write_json(run / "run.json", {
         "signal_groups": dict(sorted(plan.groups.items())),
+        "input_columns": plan.inputs.names,
         "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": platform.node(),
         "platform": platform.platform(),

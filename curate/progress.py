@@ -65,7 +65,6 @@ class Meter:
     passing: int | None = None
     _started: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
-    _width: int = 0
 
     def add(self, documents: int, size: int, passing: int | None = None) -> None:
         """Count finished work."""
@@ -88,19 +87,33 @@ class Meter:
             text += f"  {self.passing / self.documents:.1%} pass the rules"
         return text
 
+    def clear(self) -> None:
+        """Take the line away, for work that tells its result by itself."""
+        if not self.log.quiet and sys.stderr.isatty():
+            _rewrite("")
+
     def show(self, last: bool = False) -> None:
         """Rewrite the line on a terminal; elsewhere print one every ten seconds."""
         if self.log.quiet:
             return
         now = time.monotonic()
         if sys.stderr.isatty():
-            line = self.line()
-            self._width = max(self._width, len(line))
-            sys.stderr.write("\r" + line.ljust(self._width) + ("\n" if last else ""))
-            sys.stderr.flush()
+            _rewrite(self.line(), last)
         elif last or now - max(self._shown, self._started) >= LINE_SECONDS:
             self._shown = now
             self.log.say(self.line())
+
+
+_on_line = 0  # characters that stand on the line that is rewritten
+
+
+def _rewrite(line: str, last: bool = False) -> None:
+    """Show a line in the place of the one before, on a terminal; the last one stays."""
+    global _on_line
+    if _on_line or line:
+        sys.stderr.write("\r" + line.ljust(_on_line) + ("\n" if last else "\r" * (not line)))
+        sys.stderr.flush()
+    _on_line = 0 if last else len(line)
 
 
 class Steps:
@@ -113,7 +126,6 @@ class Steps:
         self.log, self.title = log, title
         self._step = ""
         self._began = self._told = time.monotonic()
-        self._width = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
@@ -124,12 +136,12 @@ class Steps:
 
     def __exit__(self, *error: object) -> None:
         """End the last step, and leave no line behind."""
-        self("")
-        self._ended.set()
-        self._thread.join()
-        if self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
+        try:
+            self("")
+        finally:
+            self._ended.set()
+            self._thread.join()
+            _rewrite("")
 
     def __call__(self, step: str) -> None:
         """Begin a step; with no name, the work has a line of its own."""
@@ -145,9 +157,7 @@ class Steps:
                 continue
             line = f"{self.title}  {self._step}  {_clock(now - self._began)}"
             if sys.stderr.isatty():
-                self._width = max(self._width, len(line))
-                sys.stderr.write("\r" + line.ljust(self._width))
-                sys.stderr.flush()
+                _rewrite(line)
             elif now - self._told >= LINE_SECONDS:
                 self._told = now
                 self.log.say(line)

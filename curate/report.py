@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -15,19 +14,20 @@ import duckdb
 import curate
 from curate.bands import BANDS
 from curate.counts import STABLE, count_stages
-from curate.errors import InputError, RunError
+from curate.decided import open_decided, read_facts, readable
+from curate.errors import InputError
 from curate.examples import EXCERPT, LINES, bound_of, drawn, with_excerpts, with_measures
 from curate.figures import brief, share, shown
 from curate.files import committed
 from curate.groups import LEAST, MOST_GROUPS, Inputs, drop_rates, find_inputs, gather, strata
 from curate.histograms import histograms, signals_of
 from curate.inspect import connect
-from curate.ledger import Ledger, read_ledger
+from curate.ledger import Ledger
 from curate.look import Look
-from curate.recipe import Recipe, load_recipe
+from curate.recipe import Recipe
 from curate.rules import BUILT_IN, ResolvedRule, columns_named, resolve
 from curate.scorecard import QUANTILES
-from curate.sql import first_line, literal, quoted
+from curate.sql import first_line, literal, quoted, rows_of
 
 REPORT = "report.html"
 MEMORY = "2GB"  # that DuckDB may hold; the rest spills
@@ -36,6 +36,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 LARGEST_CLUSTERS = 20
 MOST_FILES = 200  # of the input, that are listed
 MOST_BANDS = 100
+PLACES = ("corpus_root", "working_directory")
 MEASURES = ("mean", *(f"p{quantile * 100:.0f}" for quantile in QUANTILES))
 
 Row = dict[str, Any]
@@ -55,9 +56,7 @@ class Reading:
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
         """The rows of a query by the names of their columns."""
-        found = self.connection.execute(query, list(parameters))
-        names = [name for name, *_ in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        return rows_of(query, self.connection, parameters)
 
 
 def write_report(run: Path, output: Path | None = None) -> Path:
@@ -66,15 +65,12 @@ def write_report(run: Path, output: Path | None = None) -> Path:
     Errors: RunError where `run` is no run directory; RecipeError where its recipe is damaged or of another version.
     """
     path = output or run / REPORT
-    with connect(run) as connection, tempfile.TemporaryDirectory() as spool:
+    with readable(run), connect(run) as connection, tempfile.TemporaryDirectory() as spool:
         [(cores,)] = connection.execute("SELECT current_setting('threads')").fetchall()
         connection.execute(
             f"SET memory_limit = '{MEMORY}'; SET threads = {min(cores, THREADS)}; SET temp_directory = {literal(spool)}"
         )
-        try:
-            page = render(sections(open_run(run, connection)))
-        except duckdb.IOException as error:
-            raise RunError(f"{run}: {first_line(error)}; run again to rebuild what is missing") from None
+        page = render(sections(open_run(run, connection)))
     with committed(path) as aside:
         aside.write_text(page, "utf-8")
     return path
@@ -82,13 +78,13 @@ def write_report(run: Path, output: Path | None = None) -> Path:
 
 def open_run(run: Path, connection: duckdb.DuckDBPyConnection) -> Reading:
     """What is known of a run before anything is counted."""
-    recipe = load_recipe(run / "recipe.yaml")
+    found = open_decided(run)
     named = connection.execute(
         "SELECT table_name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views() WHERE NOT internal"
     )
     tables = frozenset(name for (name,) in named.fetchall())
     signals = tuple(connection.sql("SELECT * FROM signals LIMIT 0").columns)
-    return Reading(run, connection, read_ledger(run), recipe, tuple(resolve(recipe.tier1)), tables, signals)
+    return Reading(run, connection, found.ledger, found.recipe, tuple(resolve(found.recipe.tier1)), tables, signals)
 
 
 def sections(reading: Reading) -> Row:
@@ -277,15 +273,15 @@ def _dropped(reading: Reading, dimensions: Sequence[str], total: int, dropped: i
 
 def _facts(reading: Reading) -> Row:
     """What run.json says, and the input files, those in quarantine first."""
-    path = reading.run / "run.json"
-    facts: Row = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    facts = read_facts(reading.run)
     order = "ORDER BY error IS NULL, position"
     files = reading.rows(f"SELECT file, documents, bytes, error FROM inputs {order} LIMIT {MOST_FILES}")
     [totals] = reading.rows(
         """SELECT count(*) AS files, count(error) AS quarantined, coalesce(sum(bytes), 0)::BIGINT AS bytes,
             coalesce(sum(documents) FILTER (error IS NULL), 0)::BIGINT AS documents FROM inputs"""
     )
-    versions = facts.pop("versions", {})
+    versions = facts.get("versions", {})
+    facts = {name: value for name, value in facts.items() if name in ("at", "host", "platform", "threads", *PLACES)}
     return {"tokenizer": reading.recipe.tokenizer, "run": facts, "versions": versions, "files": files,
             "totals": totals}  # fmt: skip
 

@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -125,7 +125,9 @@ class Shell:
             try:
                 return future.result()
             except KeyboardInterrupt:
-                self.connection.interrupt()
+                while not future.done():  # a query that is only about to begin would not notice once
+                    self.connection.interrupt()
+                    wait([future], timeout=0.1)
                 raise
 
 
@@ -199,11 +201,11 @@ def is_whole(text: str) -> bool:
 
 def _history() -> History:
     """What was written before, in the user's folders; for this session alone where they cannot be written."""
-    home = os.environ.get("CURATE_CACHE") or os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     path = Path(home).expanduser() / "curate" / "sql_history"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("ab").close()
+        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))  # queries hold ids and addresses
     except OSError:
         return InMemoryHistory()
     return FileHistory(str(path))

@@ -197,6 +197,7 @@ def _closing(found: Mapping[str, Any]) -> Iterator[str]:
     if "texts" in found and found["texts"]["estimated"]:
         count = _counted(found["texts"]["estimated"], "document")
         yield f"{count} in doubt, judged by estimates: {found['texts']['why']}; a run may decide otherwise"
+    yield from found.get("notes", ())
     if not totals["changed_documents"]:
         yield f"every verdict is the same: {_counted(totals['kept_after_documents'], 'document')} kept"
         return

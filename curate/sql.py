@@ -1,6 +1,8 @@
 """Pieces of SQL text."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import duckdb
 
@@ -25,6 +27,11 @@ def read_parquet(paths: Iterable[object], options: str = "") -> str:
 
 def _without_globs(path: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)
+
+
+def without_values(error: BaseException) -> str:
+    """What DuckDB says, without the value of the data that it quotes, which may be personal."""
+    return re.sub(r"'.*'", "'…'", first_line(error))
 
 
 def first_line(error: BaseException) -> str:
@@ -82,3 +89,10 @@ def _explained(query: str, words: list[tuple[int, str]]) -> str:
             k += 1
         k += 1
     return query.encode()[words[k][0] :].decode() if k < len(words) else ""
+
+
+def rows_of(query: str, connection: duckdb.DuckDBPyConnection, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """The rows of a query by the names of their columns; for results that are small."""
+    found = connection.execute(query, list(parameters))
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

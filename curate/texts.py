@@ -120,10 +120,16 @@ def masked(texts: pa.Array) -> pa.Array:
 
 
 def masked_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of input columns, their texts `masked`."""
-    texts = {name: value for name, value in values.items() if isinstance(value, str)}
-    shown = masked(pa.array(list(texts.values()), pa.large_string())).to_pylist()
-    return {**values, **dict(zip(texts, shown, strict=True))}
+    """Values of input columns, all texts in them `masked`."""
+    return {name: _masked_value(value) for name, value in values.items()}
+
+
+def _masked_value(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
+    if isinstance(value, str):
+        return masked(pa.array([value], pa.large_string()))[0].as_py()
+    if isinstance(value, Mapping):
+        return masked_values(value)
+    return [_masked_value(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def personal_spans(texts: pa.Array) -> pa.Table:

@@ -4,7 +4,6 @@ The stages are those of a run; what they write goes to a scratch folder. Where a
 ledger knows comes first, and then texts of single documents are read, or estimates hold.
 """
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -21,27 +19,29 @@ import yaml
 
 from curate import decide, lines
 from curate.bands import strata_of_documents
+from curate.contamination import MODELS, is_prepared
+from curate.decided import RECIPE, Decided, open_decided, readable
 from curate.earlier import open_earlier
 from curate.edits import apply_edits
-from curate.errors import InputError, RecipeError, RunError
+from curate.errors import CurateError, InputError, RecipeError
 from curate.files import committed
 from curate.filters import block
+from curate.filters.contamination import GROUP as CONTAMINATION
 from curate.filters.perplexity import GROUP as PERPLEXITY
 from curate.index import INDEX
 from curate.kernels.minhash import shingle_sets
-from curate.ledger import Ledger, Part, read_ledger, write_part
-from curate.measure import DOCUMENTS, INPUT, LINE_HASHES, SIGNATURES, Reading
-from curate.near import ROW_BITS, SHINGLES
+from curate.language_models import open_models
+from curate.ledger import Ledger, Part, write_part
+from curate.measure import DOCUMENTS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES, Reading, group_digests
+from curate.near import SHINGLES, place_keys
 from curate.plan import Plan, groups_needed, input_columns, read_exclusions, signals_schema
 from curate.progress import Steps, unwritten_log
-from curate.recipe import Recipe, load_recipe
+from curate.recipe import DEFAULT_MODEL, Block, Recipe, load_recipe, parse_recipe
 from curate.rules import check_conditions, columns_named, resolve, resolve_editors
-from curate.sql import first_line, quoted
+from curate.sql import quoted
 from curate.tables import database_in
 from curate.texts import edits_of, read_texts
 
-RECIPE = "recipe.yaml"
-RUN_FACTS = "run.json"
 TEXTS_AT_ONCE = 1000
 THREAD_MB, MOST_MB = 1000, 4000  # what DuckDB may hold before it spills: with less it is slower by a sixth
 ONLY_RUN = "only `curate run` can tell"
@@ -66,10 +66,9 @@ class Texts:
 
 @dataclass
 class Asked:
-    """A run, its recipe and another one, and the plan of that one over what the run measured."""
+    """A run, another recipe, and the plan of that one over what the run measured."""
 
-    ledger: Ledger
-    before: Recipe
+    of: Decided
     after: Recipe
     plan: Plan
     strata: dict[str, str]  # columns that gains and losses are told by, with their SQL over the signals
@@ -82,93 +81,127 @@ def ask(run: Path, changes: Sequence[str], quiet: bool = False) -> Asked:
 
     Errors: RunError for a folder without verdicts; RecipeError for a recipe that needs other measurements.
     """
-    before, ledger, groups = open_decided(run)
+    found = open_decided(run)
     after = load_recipe(run / RECIPE, changes)
-    for name, old, new in _measuring(before, after):
+    for name, old, new in _measuring(found.recipe, after):
         if old != new:
             raise RecipeError(f"{name}: changes what is measured; {ONLY_RUN}")
-    rules, columns = resolve(after.tier1), held_columns(ledger)
-    editors, excluded = tuple(resolve_editors(after.tier1)), read_exclusions(after.exclude)
-    signals, named = columns_named(rules)
-    for name in [*named, *(name for name in after.input.strata if not name.endswith("?"))]:
-        if name not in columns.names:
-            raise RecipeError(f"the ledger does not hold the input's column {name!r}; {ONLY_RUN}")
-    wanted = input_columns(after, named, excluded, columns)
+    rules, editors = resolve(after.tier1), tuple(resolve_editors(after.tier1))
+    signals, _ = columns_named(rules)
+    excluded = read_exclusions([found.located(path) for path in after.exclude])
+    wanted = _wanted_columns(found, after, excluded)
     needed = groups_needed(after, signals, bool(editors) or _cuts(after), bool(wanted))
-    held = {part.group for part in ledger.parts}
-    for group in needed:
-        if group not in groups or group not in held:
-            where = FIELD_OF.get(group, "tier1.rules")
-            gone = " (dedup.keep_signatures is false)" if group in groups else ""
-            raise RecipeError(f"{where}: needs measurements of group {group}, which the ledger lacks{gone}; {ONLY_RUN}")
+    groups = {group: found.groups[group] for group in needed if _is_held(group, found)}
     near = after.dedup.near
     sizes = (near.permutations, near.shingle) if near else (0, 0)
     reading = Reading(after.input.column, after.input.id, wanted, editors, *sizes)
-    groups = {group: groups[group] for group in needed}
-    counts = [pa.field(found.column, pa.int64()) for found in block.read_lists(after.tier1.block)]
-    check_conditions(rules, pa.schema([*signals_schema(groups), *counts]), columns)
-    units = tuple(sorted(unit for part in ledger.of(DOCUMENTS) for unit in part.units))
+    counts = [pa.field(f"block_{entry.reason}", pa.int64()) for entry in after.tier1.block]
+    check_conditions(rules, pa.schema([*signals_schema(groups), *counts]), pa.schema(wanted))
+    units = tuple(sorted(unit for part in found.ledger.of(DOCUMENTS) for unit in part.units))
+    inputs = _input_schema(found)
     earlier = open_earlier(after)
-    plan = Plan(run, {}, units, columns, reading, groups, tuple(rules), excluded, False, earlier, ())
-    return Asked(ledger, before, after, plan, strata_of_documents(after, columns.names, groups), quiet)
+    plan = Plan(run, {}, units, inputs, reading, groups, tuple(rules), excluded, False, earlier, ())
+    return Asked(found, after, plan, strata_of_documents(after, found.columns.names, groups), quiet)
+
+
+def _input_schema(found: Decided) -> pa.Schema:
+    """The columns of the input; of those that the ledger does not hold only the name is known."""
+    held = {one.name: one.type for one in found.columns}
+    return pa.schema([(name, held.get(name, pa.string())) for name in found.input_names])
+
+
+def _wanted_columns(found: Decided, recipe: Recipe, excluded: Sequence[str]) -> tuple[tuple[str, pa.DataType], ...]:
+    """The input's columns that a recipe's decisions need.
+
+    Errors: RecipeError for one that the input has and the ledger has not.
+    """
+    _, named = columns_named(resolve(recipe.tier1))
+    wanted = input_columns(recipe, named, excluded, _input_schema(found))
+    for name, _ in wanted:
+        if name not in found.columns.names:
+            raise RecipeError(f"the ledger does not hold the input's column {name!r}; {ONLY_RUN}")
+    return wanted
+
+
+def _is_held(group: str, found: Decided) -> bool:
+    """Refuse a recipe that needs a group which the ledger does not hold.
+
+    Errors: RecipeError naming the field that asks for it.
+    """
+    if found.ledger.of(group):
+        return True
+    forgotten = group == SIGNATURES and group in found.groups and not found.recipe.dedup.keep_signatures
+    gone = " (dedup.keep_signatures is false)" if forgotten else ""
+    field_name = FIELD_OF.get(group, "tier1.rules")
+    raise RecipeError(f"{field_name}: needs measurements of group {group}, which the ledger lacks{gone}; {ONLY_RUN}")
+
+
+def notes(asked: Asked, kept: int) -> list[str]:
+    """What a run would do otherwise than decide: measure again what has changed since, or stop."""
+    found = [f"`curate run` would measure again: {what}" for what in _stale(asked.of)]
+    if asked.after.on_error == "stop":
+        found += [
+            f"`curate run` would stop at {file.path}: {file.error}" for file in asked.of.ledger.files if file.error
+        ][:1]
+    if not kept and not asked.after.allow_empty:
+        found.append("`curate run` would end with an error: nothing is kept, and allow_empty is false")
+    return found
+
+
+def _stale(found: Decided) -> list[str]:
+    """What has changed since the run measured: code, lists, evaluation sets, models."""
+    recipe = found.recipe
+    near, sets, perplexity = recipe.dedup.near, recipe.tier1.decontaminate, recipe.tier1.perplexity
+    try:
+        excluded = read_exclusions([found.located(path) for path in recipe.exclude])
+        reading = Reading(
+            recipe.input.column,
+            recipe.input.id,
+            _wanted_columns(found, recipe, excluded),
+            tuple(resolve_editors(recipe.tier1)),
+            *((near.permutations, near.shingle) if near else (0, 0)),
+            blocks=block.read_lists([_located(entry, found) for entry in recipe.tier1.block]),
+            # The packaged model changes with the code alone, and takes a while to be read.
+            models=open_models(perplexity) if perplexity and perplexity.model != DEFAULT_MODEL else (),
+        )
+        unseen = {CONTAMINATION, OVERLAPS} | (set() if reading.models else {PERPLEXITY})
+        names = [group for group in found.groups if group not in unseen]
+        digests = {} if _cuts(recipe) else group_digests(names, reading)
+        stale = [f"group {group}" for group, digest in digests.items() if digest != found.groups[group]]
+        if sets and not is_prepared(
+            sets.model_copy(update={"against": [found.located(path) for path in sets.against]}), found.run / MODELS
+        ):
+            stale.append("evaluation sets of tier1.decontaminate")
+    except CurateError as error:
+        return [str(error)]
+    return stale
+
+
+def _located(entry: Block, found: Decided) -> Block:
+    """An entry of `tier1.block` with its file where it lies."""
+    files = {name: path for name in ("words", "urls") if (path := getattr(entry, name)) is not None}
+    return entry.model_copy(update={name: found.located(path) for name, path in files.items()})
+
+
+def check_save(path: Path | None) -> None:
+    """Refuse a place for a recipe where there is something already.
+
+    Errors: RecipeError.
+    """
+    if path is not None and path.exists():
+        raise RecipeError(f"--save {path}: is there already; choose another name")
 
 
 def save_recipe(asked: Asked, path: Path) -> None:
-    """Write the other recipe to a new file, for the same run directory; defaults are left out.
-
-    Errors: RecipeError where the file is there already.
-    """
-    if path.exists():
-        raise RecipeError(f"{path}: is there already; choose another name")
-    fields = asked.after.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    text = yaml.safe_dump(fields | {"output": str(asked.ledger.run)}, sort_keys=False, allow_unicode=True, width=100)
+    """Write the other recipe to a new file, for the same run directory; defaults are left out."""
+    changed = asked.after.model_copy(update={"output": str(asked.of.run)})
+    short, whole = (changed.model_dump(mode="json", by_alias=True, exclude_defaults=brief) for brief in (True, False))
+    try:  # of a few sections what is left without the defaults is no recipe
+        fields = short if parse_recipe(short, str(path)) == changed else whole
+    except RecipeError:
+        fields = whole
     with committed(path) as aside:
-        aside.write_text(text, "utf-8")
-
-
-def open_decided(run: Path) -> tuple[Recipe, Ledger, dict[str, str]]:
-    """The recipe, the ledger and the signal groups (with digests) of a run whose documents are decided.
-
-    Errors: RunError where there are no verdicts, or files are missing.
-    """
-    ledger = read_ledger(run)
-    if not ledger.of(decide.DECISIONS):
-        what = "its run did not get far enough; run it again" if (run / "ledger").is_dir() else "not a run directory"
-        raise RunError(f"{run}: no verdicts: {what}")
-    try:
-        groups: dict[str, str] = json.loads((run / RUN_FACTS).read_text("utf-8"))["signal_groups"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(f"{run}/{RUN_FACTS}: missing or damaged; run again to rebuild it") from None
-    held = {*decide.TOGETHER, *groups}
-    lost = [part.path for part in ledger.parts if part.group in held and not (run / part.path).is_file()]
-    if lost:
-        raise RunError(f"{run}/{lost[0]}: missing; run again")
-    ledger.parts = [part for part in ledger.parts if groups.get(part.group, part.digest) == part.digest]
-    return load_recipe(run / RECIPE), ledger, groups
-
-
-@contextmanager
-def readable(run: Path) -> Iterator[None]:
-    """Tell of files of a ledger that are damaged, or go while they are read.
-
-    Errors: RunError.
-    """
-    try:
-        yield
-    except (duckdb.Error, pa.ArrowException, OSError) as error:
-        # Of a broken footer DuckDB says with its plainest class that it does not know a type.
-        damage = (duckdb.IOException, duckdb.InvalidInputException, pa.ArrowException, OSError)
-        if not isinstance(error, damage) and type(error) is not duckdb.Error:
-            raise
-        raise RunError(f"{run}: its ledger cannot be read ({first_line(error)}); run again") from None
-
-
-def held_columns(ledger: Ledger) -> pa.Schema:
-    """The input's columns that the ledger holds."""
-    parts = ledger.of(INPUT)
-    held = pq.read_schema(ledger.run / parts[0].path) if parts else pa.schema([])
-    prefix = f"{INPUT}."
-    return pa.schema([one.with_name(one.name.removeprefix(prefix)) for one in held if one.name.startswith(prefix)])
+        aside.write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100), "utf-8")
 
 
 def _measuring(before: Recipe, after: Recipe) -> Iterator[tuple[str, object, object]]:
@@ -184,8 +217,6 @@ def _measuring(before: Recipe, after: Recipe) -> Iterator[tuple[str, object, obj
     known = [entry.model_copy(update={"max": 0}) for entry in before.tier1.block]
     for entry in after.tier1.block:
         yield f"tier1.block: {entry.reason}", entry.model_copy(update={"max": 0}) in known, True
-    if after.exclude:  # by addresses too, which are collected only for recipes that exclude
-        yield "exclude", bool(before.exclude), True
     if (old := before.tier1.perplexity) and (new := after.tier1.perplexity):
         yield "tier1.perplexity.model", (old.model, old.form), (new.model, new.form)
     if (was := before.dedup.near) and (near := after.dedup.near):
@@ -199,25 +230,25 @@ def _cuts(recipe: Recipe) -> bool:
 
 
 @contextmanager
-def decided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+def redecided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
     """Decide all documents by the other recipe: a database whose view `after` has the verdicts.
 
     Without texts, or where they cannot be read, estimates hold; `asked.texts` tells of how many documents.
     """
     with (
-        readable(asked.ledger.run),
+        readable(asked.of.ledger.run),
         Steps(unwritten_log(asked.quiet), "deciding") as steps,
         tempfile.TemporaryDirectory(prefix="curate-") as folder,
         database_in(Path(folder) / "spool", threads, min(MOST_MB, THREAD_MB * threads)) as database,
     ):
         scratch = Path(folder)
-        run = asked.ledger.run.absolute()
+        run = asked.of.ledger.run.absolute()
         # The same ledger, but what is written goes elsewhere.
-        parts = [Part(**vars(part) | {"path": str(run / part.path)}) for part in asked.ledger.parts]
-        ledger = Ledger(scratch, asked.ledger.files, parts)
+        parts = [Part(**vars(part) | {"path": str(run / part.path)}) for part in asked.of.ledger.parts]
+        ledger = Ledger(scratch, asked.of.ledger.files, parts)
         decide.check_measured(asked.plan.rules, ledger, asked.plan.groups, database)
         maps = _maps(asked, scratch, with_texts, steps)
-        index = _index_of(asked.ledger)
+        index = _index_of(asked.of.ledger)
         decide.settle(asked.after, asked.plan, ledger, maps, database, "what-if", asked.strata, index)
         steps("verdicts")
         named = "".join(f", {quoted(name)}" for name in asked.strata)
@@ -254,9 +285,9 @@ def _maps(asked: Asked, scratch: Path, with_texts: bool, steps: Steps) -> decide
         try:
             for k in range(0, len(documents) if with_texts else 0, TEXTS_AT_ONCE):
                 some = documents.slice(k, TEXTS_AT_ONCE)
-                raw = read_texts(asked.ledger, asked.after.input.column, some)["text"].combine_chunks()
+                raw = read_texts(asked.of.ledger, asked.after.input.column, some)["text"].combine_chunks()
                 texts.read += len(some)
-                yield some, raw, _local_edits(asked.ledger, some)
+                yield some, raw, _local_edits(asked.of.ledger, some)
         except InputError as error:
             texts.why = str(error)
 
@@ -272,7 +303,7 @@ def _maps(asked: Asked, scratch: Path, with_texts: bool, steps: Steps) -> decide
         return paths if found else []
 
     def cuts(documents: pa.Table) -> list[Part]:
-        fresh, trimmed = _already_cut(documents, asked.ledger)
+        fresh, trimmed = _already_cut(documents, asked.of.ledger)
         tables = [trimmed]
         for some, raw, edits in read(fresh):
             _, left = lines.cut(raw, edits, some["lines"].combine_chunks())
@@ -288,9 +319,9 @@ def _local_edits(ledger: Ledger, documents: pa.Table) -> pa.Table:
     """The edits that were made before documents were measured, with the row among the documents."""
     found = edits_of(ledger, documents)
     found = found.filter(pc.equal(found["stage"], "input"))
-    keys = _keys(documents)
+    keys = place_keys(documents)
     order = np.argsort(keys)
-    places = order[np.searchsorted(keys[order], _keys(found))]
+    places = order[np.searchsorted(keys[order], place_keys(found))]
     return found.set_column(found.schema.get_field_index("row"), "row", pa.array(places, pa.int64()))
 
 
@@ -300,15 +331,9 @@ def _already_cut(documents: pa.Table, ledger: Ledger) -> tuple[pa.Table, pa.Tabl
     if not parts:
         return documents, lines.NOTHING_TRIMMED
     held = pa.concat_tables([pq.read_table(ledger.run / part.path) for part in parts])
-    keys, known = _keys(documents), _keys(held)
+    keys, known = place_keys(documents), place_keys(held)
     order = np.argsort(known)
     places = order[np.minimum(np.searchsorted(known[order], keys), len(known) - 1)]
     sums = lines.lines_sums(documents["lines"].combine_chunks())
     same = (known[places] == keys) & (held["lines_sum"].to_numpy()[places] == sums)
     return documents.filter(pa.array(~same)), held.take(pa.array(places[same]))
-
-
-def _keys(table: pa.Table) -> npt.NDArray[np.int64]:
-    """File and row as one number."""
-    keys: npt.NDArray[np.int64] = (table["file_no"].to_numpy().astype(np.int64) << ROW_BITS) + table["row"].to_numpy()
-    return keys

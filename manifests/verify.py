@@ -77,7 +77,7 @@ def _all(
             problems += [problem] if problem else []
             meter.add(0, size)
             meter.show()
-    meter.show(last=True)
+    meter.clear()
     return problems
 
 

@@ -7,7 +7,15 @@ import pyarrow as pa
 import pytest
 from conftest import PROSE, carry_out, documents, write_recipe, write_shard
 
-from curate.decide import decisions_sql, duplicates_sql, exact_sql, judged_sql, passing_sql, repeated_sql
+from curate.decide import (
+    decisions_sql,
+    duplicates_sql,
+    exact_sql,
+    judged_sql,
+    passing_columns,
+    passing_sql,
+    repeated_sql,
+)
 from curate.plan import signals_schema
 from curate.recipe import parse_recipe
 from curate.rules import condition, resolve
@@ -31,7 +39,7 @@ def test_the_sql_of_each_step_is_the_reviewed_one(name):
     sql = {
         "repeated": repeated_sql(RECIPE),
         "judged": judged_sql(RECIPE, resolve(RECIPE.tier1), types),
-        "passing": passing_sql(RECIPE, "position BETWEEN 3 AND 7", {}),
+        "passing": passing_sql(passing_columns(RECIPE, {}), "position BETWEEN 3 AND 7"),
         "exact": exact_sql(RECIPE),
         "duplicates": duplicates_sql(RECIPE),
         "decisions": decisions_sql(RECIPE, "position BETWEEN 3 AND 7"),

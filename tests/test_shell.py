@@ -23,7 +23,7 @@ class Terminal:
     def __init__(self, run, home, *arguments):
         self.master, inner = pty.openpty()
         termios.tcsetwinsize(inner, (50, 100))
-        environment = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "CURATE_CACHE": str(home)}
+        environment = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "XDG_STATE_HOME": str(home)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "curate", "sql", str(run), *arguments],
             stdin=inner,
@@ -158,7 +158,9 @@ def test_history_brings_back_what_an_earlier_shell_was_asked_and_lies_outside_of
         assert terminal.process.wait(20) == 0
         terminal.close()
     assert sorted(path.name for path in demo.iterdir()) == before
-    assert (tmp_path / "home" / "curate" / "sql_history").read_text().count("40 + 2") == 1
+    history = tmp_path / "home" / "curate" / "sql_history"
+    assert history.read_text().count("40 + 2") == 1
+    assert history.stat().st_mode & 0o077 == 0
 
 
 def test_commands_list_tables_columns_and_modes_and_read_files(shell, tmp_path):
