@@ -9,6 +9,7 @@ from typing import Any
 
 from curate.bands import REASONS as BAND_REASONS
 from curate.figures import shown
+from curate.histograms import NUMBERS
 from curate.lines import TRIMMED
 from curate.look import Look, Row, in_stratum, stratum_value
 from curate.recipe import Recipe
@@ -21,7 +22,6 @@ EARLIER = "_of_earlier_run"  # ends the reasons of copies of what an earlier run
 MIN_STRATUM = 100  # documents from which on a percentile says something
 UNUSUAL = 1.0  # percent at either end
 LATER = ("p_bad", "quality", "weight", "synthetic")  # what later tiers write, where they ran
-NUMBERS = ("BIGINT", "INTEGER", "FLOAT", "DOUBLE")
 NOT_MEASURED = ("row", "file_no")
 
 MANY = 4  # values of a condition, of which those that are nothing are left out beyond

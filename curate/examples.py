@@ -10,10 +10,11 @@ import pyarrow as pa
 from curate.decide import STAGES
 from curate.errors import InputError
 from curate.evidence import Fired, evidence_of, rules_by_reason
-from curate.figures import PICTURES, shown
+from curate.figures import shown
 from curate.ledger import Ledger
 from curate.look import ROWS, Look
 from curate.recipe import Rule
+from curate.terminal import visible
 from curate.texts import masked, read_texts
 
 SHOWN = 30  # documents kept, and as many dropped
@@ -97,4 +98,4 @@ def _beginnings(texts: pa.Array) -> Iterator[dict[str, Any]]:
             yield {"text": None}
         else:
             begin = "\n".join(whole[:EXCERPT].split("\n")[:LINES])
-            yield {"text": begin.translate(PICTURES), "cut": len(whole) > len(begin)}
+            yield {"text": visible(begin), "cut": len(whole) > len(begin)}

@@ -1,9 +1,8 @@
 """Numbers and values of the data as people read them."""
 
-MOST_CHARACTERS = 300  # of a value
+from curate.terminal import visible
 
-# What a program would not show, or take for a command: control characters as their pictures.
-PICTURES = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
+MOST_CHARACTERS = 300  # of a value
 
 
 def shown(value: object, digits: int = 4) -> str:
@@ -24,5 +23,10 @@ def share(part: float, whole: float) -> str:
 
 def brief(value: object) -> str:
     """A value as it can stand in a line: not endless, and without control characters."""
-    text = str(value).translate(PICTURES)
+    text = visible(str(value))
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
+
+
+def counted(count: int, what: str, many: str | None = None) -> str:
+    """So many of something, as in `1 document` and `2,000 documents`."""
+    return f"{count:,} {what if count == 1 else many or what + 's'}"

@@ -11,6 +11,7 @@ from curate.corpus import Unit
 from curate.earlier import load_earlier
 from curate.edits import apply_edits
 from curate.errors import RecipeError
+from curate.figures import counted
 from curate.filters import registry
 from curate.filters.coarse_score import coarse_score_sql
 from curate.filters.duplicates import choose_bands
@@ -132,7 +133,8 @@ def _why(group: str, lacking: Sequence[Unit], plan: Plan, before: Before) -> tup
     known, paths = {file.file_no for file in before.files}, {file.path for file in before.files}
     unknown = {unit.file_no for unit in lacking} - known
     changed = {no for no in unknown if plan.files[no].path in paths}
-    why = [_counted(len(unknown - changed), "new file"), _counted(len(changed), "changed file")]
+    files = {"new file": len(unknown - changed), "changed file": len(changed)}
+    why = [counted(count, what) for what, count in files.items() if count]
     parts = [part for part in before.parts if part.group == group]
     fitting = [part for part in parts if part.digest == plan.groups[group]]
     if old := {unit for unit in lacking if unit.file_no in known}:
@@ -144,7 +146,7 @@ def _why(group: str, lacking: Sequence[Unit], plan: Plan, before: Before) -> tup
             why.append("files of the ledger are gone")
         else:
             why.append("not finished")
-    return tuple(filter(None, why))
+    return tuple(why)
 
 
 def _global_steps(recipe: Recipe, plan: Plan, ledger: Ledger, before: Before, measuring: bool) -> list[Step]:
@@ -173,14 +175,10 @@ def _why_decided(recipe: Recipe, ledger: Ledger, before: Before, measuring: bool
     present = {file.path for file in ledger.files}  # a file that changed has another number
     gone = {file.file_no for file in before.files if file.path not in present} - {f.file_no for f in ledger.files}
     if gone:
-        why.append(f"{_counted(len(gone), 'file')} no longer in the input")
+        why.append(f"{counted(len(gone), 'file')} no longer in the input")
     places = {file.file_no: (k, file.path) for k, file in enumerate(before.files)}
     if not gone and any(
         places.get(file.file_no, (k, file.path)) != (k, file.path) for k, file in enumerate(ledger.files)
     ):
         why.append("files have other names or another order")
     return tuple(why) or ("code or lists changed",)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}" if count else ""

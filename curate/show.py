@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.errors import shortened
+from curate.figures import counted
 from curate.inspect import console
 from curate.terminal import visible
 
@@ -21,8 +22,8 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     """The forecast: the input, the work and why it is done, what rules would drop, and the costs."""
     given, sample = plan["input"], plan["sample"]
     _say(
-        f"input: {_counted(given['documents'], 'document')} in {_counted(given['files'], 'file')} "
-        f"({size(given['file_bytes'])}), {_counted(given['units'], 'unit')}; "
+        f"input: {counted(given['documents'], 'document')} in {counted(given['files'], 'file')} "
+        f"({size(given['file_bytes'])}), {counted(given['units'], 'unit')}; "
         f"about {size(given['text_bytes'])} of text, {rounded(given['tokens'])} tokens"
     )
     for path in given["quarantined"]:
@@ -31,7 +32,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         console().print(_steps(plan))
     else:
         _say("The ledger holds nothing yet: everything is measured.")
-    _say(f"of a sample of {_counted(sample['documents'], 'document')} ({size(sample['text_bytes'])} of text):")
+    _say(f"of a sample of {counted(sample['documents'], 'document')} ({size(sample['text_bytes'])} of text):")
     console().print(_dropped(plan))
     _say("Duplicates, bands and repeated lines are not estimated: they come after the rules, so less may be kept.")
     if plan["bands"]:
@@ -46,7 +47,7 @@ def _steps(plan: Mapping[str, Any]) -> Table:
         held, todo = (
             ("yes", "yes")
             if step["name"] in ("decisions", "output")
-            else (_counted(step["reused"], "unit"), _counted(step["made"], "unit"))
+            else (counted(step["reused"], "unit"), counted(step["made"], "unit"))
         )
         why = escape("; ".join(step["why"]))
         table.add_row(step["name"], held if step["reused"] else "", todo if step["made"] else "", why)
@@ -79,7 +80,7 @@ def _costs(plan: Mapping[str, Any]) -> Table:
     table.add_row(
         "time",
         f"{clock:,.0f} s" if clock < 120 else f"{plan['minutes']:,.0f} min",
-        f"with {_counted(workers, 'worker')} on this machine",
+        f"with {counted(workers, 'worker')} on this machine",
     )
     table.add_row("CPU", f"{sum(seconds.values()):,.0f} s", parts)
     shown = f"main process {size(memory['main'])} at most, each worker {size(memory['worker'])}"
@@ -100,7 +101,7 @@ def print_garbage(found: Mapping[str, Any]) -> None:
         console().print(table)
     done = "removed" if found["removed"] else "would remove"
     what = (
-        f"{done} {_counted(found['files'], 'file')}, {size(found['bytes'])}" if found["files"] else "nothing to remove"
+        f"{done} {counted(found['files'], 'file')}, {size(found['bytes'])}" if found["files"] else "nothing to remove"
     )
     _say(f"{found['run']}: {what}")
 
@@ -114,7 +115,7 @@ def print_trained(training: "Training", trained: "Trained") -> None:
         discounts = (f"{amount:.4f}" for amount in level.discounts)
         table.add_row(str(level.order), f"{level.seen:,}", f"{level.kept:,}", *discounts)
     console().print(table)
-    read = f"{_counted(trained.lines, 'line')}, {_counted(trained.tokens, 'token')}"
+    read = f"{counted(trained.lines, 'line')}, {counted(trained.tokens, 'token')}"
     _say(f"{training.output}: {read}, {size(training.output.stat().st_size)}")
 
 
@@ -190,16 +191,16 @@ def _closing(found: Mapping[str, Any]) -> Iterator[str]:
     totals = found["totals"]
     if "in_both" in found:
         a, b = found["runs"]
-        yield f"before: {a}; after: {b}; {_counted(found['in_both'], 'document')} in both"
+        yield f"before: {a}; after: {b}; {counted(found['in_both'], 'document')} in both"
     elif found["texts"]["read"]:
-        count = _counted(found["texts"]["read"], "document")
+        count = counted(found["texts"]["read"], "document")
         yield f"read the texts of {count} whose verdicts the ledger left in doubt"
     if "texts" in found and found["texts"]["estimated"]:
-        count = _counted(found["texts"]["estimated"], "document")
+        count = counted(found["texts"]["estimated"], "document")
         yield f"{count} in doubt, judged by estimates: {found['texts']['why']}; a run may decide otherwise"
     yield from found.get("notes", ())
     if not totals["changed_documents"]:
-        yield f"every verdict is the same: {_counted(totals['kept_after_documents'], 'document')} kept"
+        yield f"every verdict is the same: {counted(totals['kept_after_documents'], 'document')} kept"
         return
     kept = (
         f"{totals[f'kept_before_{what}']:,} → {totals[f'kept_after_{what}']:,} {what}"
@@ -232,10 +233,6 @@ def rounded(count: int) -> str:
     """An estimated count, in three digits."""
     digits = max(0, len(str(count)) - 3)
     return f"{round(count, -digits):,}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _table(first: str, numbers: tuple[str, ...], last: str) -> Table:

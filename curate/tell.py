@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.excerpts import Piece
-from curate.figures import shown
+from curate.figures import counted, shown
 from curate.inspect import console
 from curate.terminal import visible
 from curate.why import COPIES_SHOWN, EDITS_SHOWN
@@ -115,7 +115,7 @@ def _tell_fired(tell: Teller, fired: Sequence[Mapping[str, Any]]) -> None:
 
 def _band(band: Mapping[str, Any]) -> str:
     return (
-        f"{shown(band['low'])} to {shown(band['high'])}, the band of {_counted(band['documents'], 'document')} of "
+        f"{shown(band['low'])} to {shown(band['high'])}, the band of {counted(band['documents'], 'document')} of "
         f"{stratum_named(band['stratum'])}"
     )
 
@@ -129,7 +129,7 @@ def _tell_contamination(tell: Teller, story: Mapping[str, Any]) -> None:
     if story["contamination"]:
         tell.heading("text of evaluation sets")
     for one in story["contamination"]:
-        what = f"{one['benchmark']}, item {one['item']}: {_counted(one['n_ngrams'], 'n-gram')}"
+        what = f"{one['benchmark']}, item {one['item']}: {counted(one['n_ngrams'], 'n-gram')}"
         tell.line(what, indent=2)
         if "passage" in one:
             tell.line(tell.piece(one["passage"], MARK), indent=4)
@@ -161,7 +161,7 @@ def _tell_copies(tell: Teller, story: Mapping[str, Any]) -> None:
     copies = story["copies"]
     if not copies["count"]:
         return
-    tell.heading(f"dropped for this one: {_counted(copies['count'], 'copy', 'copies')}")
+    tell.heading(f"dropped for this one: {counted(copies['count'], 'copy', 'copies')}")
     table = Table.grid(padding=(0, 2))
     for one in copies["documents"]:
         table.add_row(Text(visible(one["doc_id"])), one["reason"], f"similarity {shown(one['similarity'])}")
@@ -174,7 +174,7 @@ def _tell_edits(tell: Teller, story: Mapping[str, Any]) -> None:
     edits = story["edits"]
     if not edits:
         return
-    tell.heading(_counted(len(edits), "edit"))
+    tell.heading(counted(len(edits), "edit"))
     for edit in edits[:EDITS_SHOWN]:
         tell.line(
             Text(edit["reason"], style="red"),
@@ -195,7 +195,7 @@ def _one_line(text: str) -> str:
 
 def _tell_signals(tell: Teller, signals: Mapping[str, Any], whole: bool) -> None:
     chosen = [one for one in signals["measured"] if whole or one["unusual"]]
-    where = f"among {_counted(signals['documents'], 'document')} of {stratum_named(signals['stratum'])}"
+    where = f"among {counted(signals['documents'], 'document')} of {stratum_named(signals['stratum'])}"
     tell.heading(f"{'signals' if whole else 'unusual signals'}, {where}")
     if not chosen:
         tell.line("none: each lies among the middle 98 %; --signals shows all", indent=2)
@@ -221,7 +221,7 @@ def print_samples(run: Path, samples: Sequence[Mapping[str, Any]]) -> None:
         tell.line(f"── {k} of {len(samples)} ".ljust(min(78, tell.console.width - 2), "─"), style=DIM)
         tell.line(
             Text(visible(one["doc_id"]), style=HEAD),
-            f"  {one['file']} row {one['row']}, {_counted(one['n_tokens'], 'token')}",
+            f"  {one['file']} row {one['row']}, {counted(one['n_tokens'], 'token')}",
         )
         if one["kept"]:
             tell.line(Text("kept", style="bold green"), indent=2)
@@ -240,7 +240,3 @@ def print_samples(run: Path, samples: Sequence[Mapping[str, Any]]) -> None:
         if one["pieces"] is not None:
             tell.line(tell.pieces(one["pieces"]) if one["pieces"] else "(no text)", indent=2)
             tell.console.print()
-
-
-def _counted(count: int, what: str, many: str | None = None) -> str:
-    return f"{count:,} {what if count == 1 else many or what + 's'}"
