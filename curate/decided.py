@@ -16,6 +16,7 @@ from curate.errors import RunError
 from curate.ledger import Ledger, read_ledger
 from curate.measure import INPUT
 from curate.recipe import Recipe, load_recipe
+from curate.shards import DATA
 from curate.sql import first_line
 
 RECIPE = "recipe.yaml"
@@ -55,9 +56,10 @@ def open_decided(run: Path) -> Decided:
         names, started = tuple(facts["input_columns"]), Path(facts["working_directory"])
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{run}/{RUN_FACTS}: missing or damaged; run again to rebuild it") from None
-    ledger.parts = [p for p in ledger.parts if p.group in decide.TOGETHER or groups.get(p.group) == p.digest]
+    made = (*decide.TOGETHER, DATA)
+    ledger.parts = [part for part in ledger.parts if part.group in made or groups.get(part.group) == part.digest]
     for part in ledger.parts:
-        if not (run / part.path).is_file():
+        if part.group != DATA and not (run / part.path).is_file():
             raise RunError(f"{run}/{part.path}: missing; run again")
     with readable(run):
         columns = _held_columns(ledger)

@@ -14,6 +14,7 @@ from curate.lines import TRIMMED
 from curate.look import Look, Row, in_stratum, stratum_value
 from curate.recipe import Recipe
 from curate.rules import BUILT_IN, ResolvedRule, columns_named, resolve
+from curate.scorecard import HASHES
 from curate.sql import quoted, read_parquet
 from curate.texts import masked_values
 
@@ -22,7 +23,7 @@ EARLIER = "_of_earlier_run"  # ends the reasons of copies of what an earlier run
 MIN_STRATUM = 100  # documents from which on a percentile says something
 UNUSUAL = 1.0  # percent at either end
 LATER = ("p_bad", "quality", "weight", "synthetic")  # what later tiers write, where they ran
-NOT_MEASURED = ("row", "file_no")
+NOT_MEASURED = ("row", "file_no", *HASHES)
 
 MANY = 4  # values of a condition, of which those that are nothing are left out beyond
 
