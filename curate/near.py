@@ -164,13 +164,18 @@ def _candidates(table: str, bands: Bands, known: Pairs, earlier: int, connection
     [[rows]] = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
     pieces = -(-rows // KEYS_AT_ONCE)
     edges = [_packed(np.zeros(0, np.int64), np.zeros(0, np.int64))]
-    for key in (f"key_{k}" for k in range(bands.count)):
-        for piece in range(pieces):
-            some = f"WHERE {key} % {pieces} = {piece}" if pieces > 1 else ""
-            found = connection.sql(f"SELECT rank, {key} FROM {table} {some}").to_arrow_table()
-            first, second = stars(found["rank"].to_numpy(), found[key].to_numpy())
-            edges.append(_packed(first, second))
-        edges = [_distinct(np.concatenate(edges))]
+
+    def keys_of_bands() -> Iterator[pa.Table]:
+        for key in (f"key_{k}" for k in range(bands.count)):
+            for piece in range(pieces):
+                some = f"WHERE {key} % {pieces} = {piece}" if pieces > 1 else ""
+                yield connection.sql(f"SELECT rank, {key} AS key FROM {table} {some}").to_arrow_table()
+
+    for k, found in enumerate(ahead(keys_of_bands()), 1):
+        first, second = stars(found["rank"].to_numpy(), found["key"].to_numpy())
+        edges.append(_packed(first, second))
+        if k % pieces == 0:
+            edges = [_distinct(np.concatenate(edges))]
     edges[0] = edges[0][edges[0] >> HALF >= np.uint64(earlier)]
     return edges[0][~np.isin(edges[0], _packed(known.first, known.second), assume_unique=True)]
 
@@ -225,7 +230,7 @@ def _signatures_of(ranks: Numbers, signatures: Sequence[Signatures], connection:
     order = np.argsort(keys)
     keys, places = keys[order], places[order]
     values = np.empty((len(ranks), 0), dtype=np.uint32)
-    for file_nos, rows, minhash in (batch for source in signatures for batch in source.batches()):
+    for file_nos, rows, minhash in ahead(batch for source in signatures for batch in source.batches()):
         here = values_of(minhash)
         if values.shape[1] != here.shape[1]:
             values = np.empty((len(ranks), here.shape[1]), dtype=np.uint32)
