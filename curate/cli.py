@@ -232,7 +232,7 @@ def what_if(
     else:
         print_difference(found)
         if save is not None:
-            click.echo(f"{save}: written; `curate run {save}` makes it so")
+            click.echo(f"{save}: written; `curate run {save}` decides {run} anew by it")
 
 
 @main.command()

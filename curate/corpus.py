@@ -299,8 +299,11 @@ def read_documents(
     check_unchanged(source)
     own = {new: old for old, new in source.renamed}
     added = dict(source.added)
-    with opened(source.location) as file:
-        present = pq.read_schema(file).names
+    try:
+        with opened(source.location) as file:
+            present = pq.read_schema(file).names
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{source.location}: cannot be read as Parquet: {one_line(error)}") from None
     names = [own.get(name, name) for name in columns] if columns is not None else present
     for batch in read_rows(source.location, start, stop, [name for name in names if name in present]):
         batch = batch.rename_columns([dict(source.renamed).get(name, name) for name in batch.schema.names])

@@ -319,7 +319,7 @@ def decisions_sql(recipe: Recipe, place: str) -> str:
         SELECT file_no, row, doc_id,
             if(stage IS NULL, coalesce(trimmed_bytes, n_bytes), n_bytes) AS n_bytes,
             {TOKENS} AS n_tokens,
-            if(stage IS NULL, coalesce(n_tokens - trimmed_tokens, 0), 0) AS n_tokens_cut,
+            {TOKENS_CUT} AS n_tokens_cut,
             coarse_score,
             stage IS NULL AS kept, stage,
             reasons[1] AS reason, reasons,
@@ -331,6 +331,7 @@ def decisions_sql(recipe: Recipe, place: str) -> str:
 
 
 TOKENS = "if(stage IS NULL, coalesce(trimmed_tokens, n_tokens), n_tokens)"
+TOKENS_CUT = "if(stage IS NULL, coalesce(n_tokens - trimmed_tokens, 0), 0)"
 
 
 def verdicts_sql(recipe: Recipe) -> str:

@@ -28,7 +28,7 @@ FORMATS = {
     ".jsonl": "FORMAT json",
     ".json": "FORMAT json, ARRAY true",
 }
-VERDICT = ("kept", "stage", "reason", "n_tokens", "duplicate_of")
+VERDICT = ("kept", "stage", "reason", "n_tokens", "n_tokens_cut", "duplicate_of")
 
 Rows = list[dict[str, Any]]
 
@@ -184,7 +184,10 @@ def _totals(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         f"coalesce(sum(n_tokens_{when}) FILTER ({condition}), 0)::BIGINT AS {name}_tokens"
         for name, (condition, when) in sums.items()
     )
-    [row] = rows_of(f"SELECT {columns}, count(*) AS documents FROM joined", connection)
+    cut = ", ".join(
+        f"coalesce(sum(n_tokens_cut_{when}), 0)::BIGINT AS cut_tokens_{when}" for when in ("before", "after")
+    )
+    [row] = rows_of(f"SELECT {columns}, {cut}, count(*) AS documents FROM joined", connection)
     [[changed]] = connection.execute("SELECT count(*) FROM changes").fetchall()
     return row | {"changed_documents": changed}
 
@@ -265,7 +268,8 @@ def _changed(before: Recipe, after: Recipe) -> dict[str, dict[str, Any]]:
         section, _, reason = name.rpartition(".")
         if section == "tier1.thresholds":
             values = (_bound(before, reason), _bound(after, reason))
-        found[name] = dict(zip(("before", "after"), values, strict=True))
+        if values[0] != values[1]:
+            found[name] = dict(zip(("before", "after"), values, strict=True))
     return found
 
 

@@ -42,6 +42,8 @@ def draw(run: Path, wanted: Wanted) -> list[dict[str, Any]]:
 
     Errors: CurateError for a reason or stage that no document has, and for a condition that is none.
     """
+    if wanted.where is not None and not wanted.where.strip():
+        raise CurateError("sample: --where is empty; write a condition, as in 'n_words < 30'")
     if wanted.kept and wanted.stage:
         raise CurateError("sample: no stage has dropped what is kept; leave out --kept or --stage")
     with opened_run(run) as look:

@@ -94,6 +94,8 @@ def _built_in(recipe: Recipe, reason: str, row: Row, band: "Band | None") -> Fir
     names, mark, bound = _bound_of(recipe, reason, row, band)
     values = {name: row[name] for name in names if row.get(name) is not None}
     about = BUILT_IN.get(reason.removesuffix(EARLIER), "")
+    if reason == "empty_text" and (row.get("n_bytes") or 0) < row["raw_n_bytes"] and row.get("is_utf8"):
+        about = "nothing is left of the text after its edits"
     if bound is None or not values:
         return Fired(reason, row["stage"], values, source=about)
     return Fired(reason, row["stage"], values, source=about, signal=names[0], mark=mark, bound=bound)
@@ -114,7 +116,8 @@ def _bound_of(
     if reason == "too_much_boilerplate":
         limit = recipe.dedup.lines.max_cut if recipe.dedup.lines else 1.0
         return ("cut_share",), ">", limit if (row.get("cut_share") or 0) > limit else None
-    return ("is_utf8", "raw_n_bytes", "n_words") if row["stage"] == "input" else (), None, None
+    names = {"empty_text": ("raw_n_bytes", "n_bytes"), "invalid_utf8": ("raw_n_bytes",)}
+    return names.get(reason, ()), None, None
 
 
 def evidence_of(look: Look, rules: Rules, row: Row) -> list[Fired]:

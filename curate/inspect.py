@@ -19,6 +19,8 @@ from curate.index import INDEX
 from curate.sql import first_line, literal, only_query
 from curate.terminal import visible
 
+MAX_RECORDS = 20  # rows with too many columns for a table
+LEAST_WIDTH = 8  # characters of a column, on average, that can be read
 MAX_ROWS = 1000  # that a table shows; other formats print all
 
 
@@ -80,6 +82,9 @@ def print_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Any]) -> None:
         for _, value in rows:
             console().print(Text(visible(value)), soft_wrap=True)
         return
+    if len(columns) * LEAST_WIDTH > console().width:
+        _print_records(columns, rows)
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, kind in columns:
         number = kind in ("BIGINT", "INTEGER", "DOUBLE", "FLOAT", "HUGEINT", "UBIGINT", "SMALLINT")
@@ -89,6 +94,19 @@ def print_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Any]) -> None:
     console().print(table)
     if len(rows) > MAX_ROWS:
         console().print(f"first {MAX_ROWS:,} rows; --format csv prints all")
+
+
+def _print_records(columns: Sequence[tuple[str, str]], rows: Sequence[Any]) -> None:
+    """Rows of more columns than fit side by side, each as a block of lines."""
+    for k, row in enumerate(rows[:MAX_RECORDS]):
+        table = Table(box=None, show_header=False, pad_edge=False, title=f"── {k}", title_justify="left")
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for (name, _), value in zip(columns, row, strict=True):
+            table.add_row(Text(visible(name)), Text(visible(_shown(value))))
+        console().print(table)
+    if len(rows) > MAX_RECORDS:
+        console().print(f"first {MAX_RECORDS} rows; name fewer columns for a table, or --format csv")
 
 
 def _shown(value: object) -> str:

@@ -15,7 +15,7 @@ import curate
 from curate.bands import BANDS
 from curate.counts import STABLE, count_stages
 from curate.decided import open_decided, read_facts, readable
-from curate.errors import InputError
+from curate.errors import InputError, RunError
 from curate.examples import EXCERPT, LINES, bound_of, drawn, with_excerpts, with_measures
 from curate.figures import brief, share, shown
 from curate.files import committed
@@ -65,6 +65,8 @@ def write_report(run: Path, output: Path | None = None) -> Path:
     Errors: RunError where `run` is no run directory; RecipeError where its recipe is damaged or of another version.
     """
     path = output or run / REPORT
+    if path.is_dir():
+        raise RunError(f"--output {path}: a folder; name a file in it")
     with readable(run), connect(run) as connection, tempfile.TemporaryDirectory() as spool:
         [(cores,)] = connection.execute("SELECT current_setting('threads')").fetchall()
         connection.execute(

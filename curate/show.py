@@ -199,6 +199,9 @@ def _closing(found: Mapping[str, Any]) -> Iterator[str]:
         count = counted(found["texts"]["estimated"], "document")
         yield f"{count} in doubt, judged by estimates: {found['texts']['why']}; a run may decide otherwise"
     yield from found.get("notes", ())
+    cut = [totals[f"cut_tokens_{when}"] for when in ("before", "after")]
+    if cut[0] != cut[1]:
+        yield f"repeated lines cut out of what is kept: {cut[0]:,} → {cut[1]:,} tokens"
     if not totals["changed_documents"]:
         yield f"every verdict is the same: {counted(totals['kept_after_documents'], 'document')} kept"
         return
@@ -215,6 +218,8 @@ def _change(before: int, after: int) -> str:
 
 
 def _yaml(value: object) -> str:
+    if isinstance(value, str):
+        return value
     text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
     return text.removesuffix("\n...\n").strip()
 

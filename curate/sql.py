@@ -58,6 +58,8 @@ def only_query(text: str, where: str) -> str:
     query = statements[0].query
     kind = statements[0].type.name
     words = _words(query)
+    if words and words[-1][1] == ";":  # behind which there may be comments
+        query = query.encode()[: words.pop()[0]].decode()
     if kind == "EXPLAIN":  # of anything; with ANALYZE it is carried out too
         query_in_it = _explained(query, words)
         kind = next((statement.type.name for statement in duckdb.extract_statements(query_in_it)), "nothing")

@@ -87,6 +87,8 @@ def print_story(story: Mapping[str, Any], whole: bool) -> None:
 def _tell_head(tell: Teller, story: Mapping[str, Any]) -> None:
     origin = dict(story["origin"])
     sizes = [f"{origin.pop(name):,} {name}" for name in ("bytes", "words", "tokens") if name in origin]
+    if "bytes_after_edits" in origin:
+        sizes[0] += f" ({origin.pop('bytes_after_edits'):,} after edits)"
     tell.line(Text(visible(story["doc_id"]), style=HEAD), f"  {story['file']} row {story['row']}")
     tell.line(", ".join([*sizes, *(f"{name} {value}" for name, value in origin.items())]), indent=2)
     tell.console.print()
@@ -141,18 +143,24 @@ def _tell_duplicate(tell: Teller, story: Mapping[str, Any]) -> None:
         return
     how = "exact" if found["exact"] else "estimated by signatures"
     where = f"  {found['survivor_file']} row {found['survivor_row']}" if "survivor_file" in found else ""
-    tell.heading("the copy that stays")
-    gone = "" if found.get("survivor_kept", True) else ", which is dropped in its turn"
-    tell.line(f"{found['duplicate_of']}{where}{gone}; similarity {shown(found['similarity'])}, {how}", indent=2)
+    stays = found.get("survivor_kept", True)
+    heading = "the copy that stays" if stays else "the copy that it was dropped for, itself dropped by a later stage"
+    other = "the copy that stays" if stays else "that copy"
+    tell.heading(heading)
+    tell.line(f"{found['duplicate_of']}{where}; similarity {shown(found['similarity'])}, {how}", indent=2)
     if "coarse_score" in found:
-        scores = f"{shown(found['coarse_score'])}, of the copy that stays {shown(found['survivor_coarse_score'])}"
+        scores = f"{shown(found['coarse_score'])}, of {other} {shown(found['survivor_coarse_score'])}"
         tell.line(f"coarse_score {scores}", style=DIM, indent=2)
     if found.get("problem"):
         tell.line(found["problem"], indent=2)
     elif found["diff"] is not None and all(kind in ("same", "gap") for kind, _ in found["diff"]):
         tell.line(f"both texts are equal{'' if found['equal'] else ' but for the personal data in them'}", indent=2)
     elif found["diff"] is not None:
-        legend = tell.piece("only in this one", CUT), ", ", tell.piece("only in the copy that stays", PUT)
+        legend = (
+            tell.piece("only in this one", CUT),
+            ", ",
+            tell.piece(f"only in {other}", PUT),
+        )
         tell.line(*legend, ":", indent=2)
         tell.line(tell.pieces(found["diff"]), indent=4)
 

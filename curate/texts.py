@@ -39,6 +39,8 @@ def read_texts(ledger: Ledger, column: str, documents: pa.Table) -> pa.Table:
         file = files[file_no]
         position, stop = int(rows[0]), int(rows[-1]) + 1
         for batch in read_documents(source_of(ledger.run, file), position, stop, [column]):
+            if column not in batch.schema.names:
+                raise InputError(f"{file.path}: has no column {column!r} now; run again")
             start, end = np.searchsorted(rows, (position, position + len(batch)))
             found = batch.column(column).take(pa.array(rows[start:end] - position))
             texts.append(texts_of(found).cast(pa.large_string()))

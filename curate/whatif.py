@@ -254,6 +254,7 @@ def redecided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[d
         named = "".join(f", {quoted(name)}" for name in asked.strata)
         database.execute(
             f"CREATE TEMP VIEW after AS SELECT file_no, row, doc_id, {decide.TOKENS} AS n_tokens, "
+            f"{decide.TOKENS_CUT} AS n_tokens_cut, "
             f"stage IS NULL AS kept, stage, reasons[1] AS reason, duplicate_of{named} "
             f"FROM ({decide.verdicts_sql(asked.after)})"
         )

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from curate.corpus import Source, read_documents
 from curate.diff import changes, collapsed
-from curate.errors import InputError
 from curate.evidence import EARLIER, LATER, band_of, evidence_of, rules_by_reason, standing
 from curate.excerpts import characters_of, mask
 from curate.look import Look, Row, Text, find_document, opened_run
@@ -40,7 +39,7 @@ def explain(run: Path, address: str) -> dict[str, Any]:
             "stage": row["stage"],
             "reason": row["reason"],
             "reasons": row["reasons"],
-            "origin": _origin(look, row),
+            "origin": _origin(look, row, as_measured=problem is None),
             "fired": [asdict(one) | {"told": str(one)} for one in evidence_of(look, rules_by_reason(look.recipe), row)],
             "band": asdict(band) | {"stratum": masked_values(band.stratum)} if band else None,
             "contamination": _contamination(look, row, text),
@@ -55,19 +54,22 @@ def explain(run: Path, address: str) -> dict[str, Any]:
     return story
 
 
-def _origin(look: Look, row: Row) -> dict[str, Any]:
-    """Size, language, and the columns of the input that tell where a document is from and that strata are made of."""
+def _origin(look: Look, row: Row, as_measured: bool) -> dict[str, Any]:
+    """Size, language, and the columns of the input that tell where a document is from and that strata are made of.
+
+    Of an input that is not as it was measured, only what the ledger holds: another document may stand there now.
+    """
     known = {"bytes": row["raw_n_bytes"], "tokens": row["n_tokens"], "words": row.get("n_words")}
+    if row.get("n_bytes") is not None and row["n_bytes"] != row["raw_n_bytes"]:
+        known["bytes_after_edits"] = row["n_bytes"]
     known["language"] = row.get("language")
     strata = [name.removesuffix("?") for name in look.recipe.input.strata]
     named = list(dict.fromkeys((*ORIGIN, *strata)))
     values = {name: value for name, value in look.inputs_of(row).items() if name in named}
-    try:
+    if as_measured:
         source: Source = source_of(look.run, look.file(row["file_no"]))
         for batch in read_documents(source, row["row"], row["row"] + 1, named):
             values |= {name: batch.column(name)[0].as_py() for name in named if name in batch.schema.names}
-    except InputError:
-        pass  # the story says so where it tells of the text
     named_apart = {f"input.{name}" if name in known else name: value for name, value in values.items()}
     return {name: value for name, value in (known | masked_values(named_apart)).items() if value is not None}
 

@@ -3,6 +3,7 @@
 import shutil
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from conftest import PROSE, carry_out, command, write_recipe, write_shard
@@ -95,3 +96,34 @@ def test_a_condition_that_fails_on_the_data_does_not_quote_it(tmp_path):
     assert done.returncode == 1
     assert "Could not convert string '…'" in done.stderr
     assert "jane.doe" not in done.stderr
+
+
+def test_an_input_that_was_broken_since_is_told_and_its_columns_are_not_shown(tmp_path):
+    texts = [f"{PROSE} {k}" for k in range(6)]
+    ids, urls = [f"d{k}" for k in range(6)], [f"https://example.com/{k}" for k in range(6)]
+    path = write_shard(tmp_path / "in" / "a.parquet", texts, id=pa.array(ids), url=pa.array(urls))
+    source = {"paths": [str(tmp_path / "in")], "id": "id"}
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", input=source, dedup={"near": {}})
+    carry_out(recipe)
+    assert "https://example.com/2" in command("why", run, "d2").stdout
+    shifted = {"id": pa.array(ids[1:] + ids[:1]), "url": pa.array(urls[1:] + urls[:1])}
+    for damage, problem in {
+        "shifted": "row 2: is not the text that was measured",
+        "no text": "a.parquet: has no column 'text' now; run again",
+        "no Parquet": "cannot be read as Parquet",
+        "empty": "cannot be read as Parquet",
+    }.items():
+        if damage == "shifted":
+            write_shard(path, texts[1:] + texts[:1], **shifted)
+        elif damage == "no text":
+            pq.write_table(pa.table({"id": ids}), path)
+        else:
+            path.write_bytes(b"garbage" if damage == "no Parquet" else b"")
+        done = command("why", run, "d2")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert problem in done.stdout
+        assert "example.com" not in done.stdout
+        for arguments in COMMANDS.values():
+            words = [{"RUN": str(run), "d1": "d2"}.get(word, word) for word in arguments]
+            done = CliRunner().invoke(main, words)
+            assert done.exit_code == 0, (arguments, done.stderr, done.exception)

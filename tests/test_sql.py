@@ -170,3 +170,20 @@ def test_what_is_no_run_is_told_before_anything_is_asked(tmp_path):
     assert done.stderr == f"Error: {tmp_path}: no run.duckdb: not a run directory\n"
     with pytest.raises(CurateError):
         only_query("SELECT 1; SELECT 2", "sql")
+
+
+def test_what_stands_behind_the_last_semicolon_does_no_harm(demo):
+    for query in ("SELECT 5 AS five; -- c", "SELECT 5 AS five -- tail\n; -- end", "SELECT 5 AS five /* ; */"):
+        for form in ("csv", "json"):
+            done = command("sql", demo, query, "--format", form)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert "5" in done.stdout
+
+
+def test_rows_of_more_columns_than_fit_are_blocks_of_lines(demo):
+    shown = command("sql", demo, "SELECT * FROM kept ORDER BY doc_id LIMIT 2").stdout
+    assert re.findall(r"^── \d+", shown, re.MULTILINE) == ["── 0", "── 1"]
+    [words] = [line.split() for line in shown.split("── 1")[0].splitlines() if line.startswith("n_words ")]
+    with connect(demo) as connection:
+        [[expected]] = connection.execute("SELECT n_words FROM kept ORDER BY doc_id LIMIT 1").fetchall()
+    assert words == ["n_words", str(expected)]

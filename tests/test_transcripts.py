@@ -78,8 +78,11 @@ def test_another_recipe_gains_and_loses_what_the_docs_show(tmp_path):
     assert done.returncode == 0, done.stderr
     assert shown(done.stdout) == shown(printed)
     page = (DOCS / "what-if.md").read_text("utf-8")
-    [(other, compared)] = re.findall(r"^curate (demo .*)\ncurate (compare .*)$", page, re.MULTILINE)
-    assert command(*shlex.split(other), cwd=tmp_path).returncode == 0
+    saved, run, compared = (
+        re.search(rf"^curate ({name} .*)$", page, re.MULTILINE)[1] for name in ("what-if", "run", "compare")
+    )
+    assert command(*shlex.split(saved), cwd=tmp_path).returncode == 0
+    assert command(*shlex.split(run), cwd=tmp_path).returncode == 0
     done = command(*shlex.split(compared), cwd=tmp_path)
     [told] = re.findall(r"^It ends with\n\n```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert done.stdout.endswith(told)
