@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import curate.sample
+
+# Where the tests run in a shell's background they inherit a Ctrl-C that is ignored, and commands would from them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAMPLE = Path(curate.sample.__path__[0])
 PROSE = (

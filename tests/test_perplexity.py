@@ -5,6 +5,7 @@ import math
 import random
 from collections import Counter
 
+import duckdb
 import kenlm
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from conftest import PROSE, SAMPLE, carry_out, command, documents, write_recipe,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.bands import banded_sql
 from curate.errors import RecipeError
 from curate.filters.forms import ccnet_normalised, lines_in_form
 from curate.filters.language_model import LanguageModel, form_of, identity_of, vocabulary_words
@@ -307,3 +309,29 @@ def test_a_rule_on_perplexity_needs_the_section(tmp_path):
     recipe, _ = write_recipe(tmp_path, tmp_path / "in.parquet", tier1={"rules": [rule]})
     with pytest.raises(RecipeError, match=r"a signal of group perplexity needs tier1.perplexity"):
         carry_out(recipe)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_bands_of_more_documents_than_memory_holds_are_the_same(seed):
+    draw = random.Random(seed)
+    low, high = draw.choice([0, 1, 2.5, 10]), draw.choice([50, 97.5, 99, 100])
+    section = Perplexity(band=[low, high], min_documents=draw.choice([1, 3, 20]))
+    count = draw.choice([0, 1, 2, 7, 100, 1000])
+    rows = [(k, draw.choice(["a", "b", None]), draw.choice("xy"), draw.random() * 1000) for k in range(count)]
+    found = []
+    for spilling in (False, True):
+        with duckdb.connect() as connection:
+            connection.execute(
+                "CREATE TABLE passing (file_no INT, row BIGINT, stratum_0 VARCHAR, stratum_1 VARCHAR, perplexity FLOAT)"
+            )
+            connection.execute("CREATE TABLE duplicates (file_no INT, row BIGINT)")
+            for row in rows:
+                connection.execute("INSERT INTO passing VALUES (0, ?, ?, ?, ?)", row)
+            for statement in banded_sql(section, 2, spilling):
+                connection.execute(statement)
+            strata = (
+                "SELECT depth, documents, stratum_0, stratum_1, round(low, 6), round(high, 6) FROM strata ORDER BY ALL"
+            )
+            banded = "FROM banded ORDER BY ALL"
+            found.append([connection.execute(query).fetchall() for query in (strata, banded)])
+    assert found[0] == found[1]
