@@ -250,9 +250,12 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
 
     spare_pandas()
     from curate.difference import compare as tell
+    from curate.progress import Steps, unwritten_log
     from curate.show import print_difference
 
-    found = tell(run_a, run_b, examples, output)
+    with Steps(unwritten_log(quiet or as_json), "comparing") as steps:
+        steps(f"{run_a}, {run_b}")
+        found = tell(run_a, run_b, examples, output)
     if as_json:
         _print_json(found)
     else:
@@ -350,7 +353,8 @@ def sample(
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="The file to write; default: report.html in RUN.")
-def report(run: Path, output: Path | None) -> None:
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def report(run: Path, output: Path | None, quiet: bool) -> None:
     """Write a page on RUN: what was kept, what was dropped and why, in charts and tables that need no network.
 
     \b
@@ -358,10 +362,14 @@ def report(run: Path, output: Path | None) -> None:
         curate report runs/demo
     """
     from curate.kernels.arrow import spare_pandas
+    from curate.progress import Steps, unwritten_log
     from curate.report import write_report
 
     spare_pandas()
-    click.echo(write_report(run, output))
+    with Steps(unwritten_log(quiet), "reporting") as steps:
+        steps(str(run))
+        path = write_report(run, output)
+    click.echo(path)
 
 
 @main.command()
