@@ -27,9 +27,7 @@ def strata_of(recipe: Recipe, inputs: Collection[str]) -> dict[str, str]:
     section = recipe.tier1.perplexity
     if section is None:
         return {}
-    names = [name.removesuffix("?") for name in recipe.input.strata]
-    columns = {f"input.{name}": f"input.{quoted(name)}::VARCHAR" for name in names if name in inputs}
-    return columns | {name: name for name in section.by}
+    return _input_strata(recipe, inputs) | {name: name for name in section.by}
 
 
 def strata_of_documents(recipe: Recipe, columns: Container[str], measured: Container[str]) -> dict[str, str]:
@@ -38,9 +36,17 @@ def strata_of_documents(recipe: Recipe, columns: Container[str], measured: Conta
     Each has its SQL over the signals. `columns` are the input's that the ledger holds, `measured` the signals or their
     groups.
     """
+    return (
+        _input_strata(recipe, columns)
+        | ({"language": "language"} if "language" in measured else {})
+        | {"length_bucket": "length_bucket"}
+    )
+
+
+def _input_strata(recipe: Recipe, columns: Container[str]) -> dict[str, str]:
+    """The columns of `input.strata` that there are, with SQL for each."""
     names = [name.removesuffix("?") for name in recipe.input.strata]
-    found = {f"input.{name}": f"input.{quoted(name)}::VARCHAR" for name in names if name in columns}
-    return found | ({"language": "language"} if "language" in measured else {}) | {"length_bucket": "length_bucket"}
+    return {f"input.{name}": f"input.{quoted(name)}::VARCHAR" for name in names if name in columns}
 
 
 def banded_sql(section: Perplexity, strata: int, spilling: bool) -> list[str]:
