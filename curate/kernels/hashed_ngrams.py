@@ -1,0 +1,166 @@
+r"""Words and pairs of words as numbers below 2^bits, for linear models over text.
+
+Words are those of shingles: a lower-cased `\w+`, letter by letter in scripts without spaces. The bucket of a word with
+the hash (xxh3_64) h is the highest bits of h SPREAD modulo 2^64, that of two words that follow each other those of
+(h BASE + h') SPREAD. What stands in a text twice counts once; different n-grams of equal bucket are one to the model
+(Weinberger et al. 2009, arXiv 0902.2206).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate.kernels.arrow import Bytes, Offsets, plain_text, text_views
+from curate.kernels.jit import inline, kernel
+from curate.kernels.minhash import GROWTH, IN_CONTEXT, Hashes, lowered, room, split_words
+from curate.kernels.overlap import BASE, SPREAD, split_places
+from curate.kernels.xxh3 import xxh3_64
+
+Buckets = npt.NDArray[np.int32]
+Reals = npt.NDArray[np.float64]
+TAGS = 255  # texts that bytes tell apart: a small table stays in the cache
+
+
+class Ngrams(NamedTuple):
+    """The distinct buckets of each text: those of text i are `buckets[offsets[i]:offsets[i + 1]]`, as first met."""
+
+    offsets: Offsets
+    buckets: Buckets
+    counts: Offsets  # one row a text: words, distinct words, pairs, distinct pairs (distinct by bucket)
+
+
+class Places(NamedTuple):
+    """Where the n-grams of one text stand."""
+
+    buckets: Buckets
+    starts: Offsets  # the first byte of each
+    ends: Offsets  # behind the last one
+
+
+def hashed_ngrams(texts: pa.Array, bits: int) -> Ngrams:
+    """Buckets of the words and pairs of words of each text.
+
+    In:     string or large_string, sliced or not, nulls allowed; 8 <= bits <= 30.
+    Out:    see Ngrams; no buckets for null and for texts without words.
+    Cost:   two passes over the bytes, a hash a word, a look at a table of 2^bits numbers for each n-gram.
+    Oracle: sets of `xxhash.xxh3_64_intdigest` (tests/test_hashed_ngrams.py).
+    """
+    texts = plain_text(texts)
+    offsets, buckets, counts = _ngrams(*text_views(texts), bits)
+    if len(counts) and counts[:, 0].min() == IN_CONTEXT:  # rare, so all texts are done again
+        offsets, buckets, counts = _ngrams(*text_views(lowered(texts, np.arange(len(texts)))), bits)
+    return Ngrams(offsets, buckets, counts)
+
+
+def text_hashes(texts: pa.Array) -> Hashes:
+    """The hash (xxh3_64) of each text's bytes; that of no bytes for null."""
+    return _text_hashes(*text_views(plain_text(texts)))
+
+
+@kernel
+def _text_hashes(offsets: Offsets, data: Bytes) -> Hashes:
+    hashes = np.empty(len(offsets) - 1, dtype=np.uint64)
+    for row in range(len(hashes)):
+        hashes[row] = xxh3_64(data.ctypes.data + offsets[row], offsets[row + 1] - offsets[row])
+    return hashes
+
+
+@inline
+def _bucket(h: int, bits: int) -> int:
+    return np.int64((h * SPREAD) >> np.uint64(64 - bits))
+
+
+@kernel
+def _ngrams(offsets: Offsets, data: Bytes, bits: int) -> tuple[Offsets, Buckets, Offsets]:
+    count = len(offsets) - 1
+    longest = room(offsets)
+    out = np.empty(GROWTH * longest + 8, dtype=np.uint8)
+    starts = np.empty(longest // 2 + 3, dtype=np.int64)
+    seen = np.zeros(1 << bits, dtype=np.uint8)
+    bounds = np.zeros(count + 1, dtype=np.int64)
+    counts = np.zeros((count, 4), dtype=np.int64)
+    buckets = np.empty(1024, dtype=np.int32)
+    size = np.int64(0)
+    for row in range(count):
+        n = split_words(data, offsets[row], offsets[row + 1], out, starts)
+        counts[row, 0] = n
+        if size + 2 * n > len(buckets):
+            wider = np.empty(2 * (size + 2 * n), dtype=np.int32)
+            wider[:size] = buckets[:size]
+            buckets = wider
+        tag = row % TAGS + 1
+        if tag == 1:
+            seen[:] = 0
+        size = _row(out, starts, n, tag, bits, seen, buckets, size, counts[row])
+        bounds[row + 1] = size
+    return bounds, buckets[:size].copy(), counts
+
+
+@kernel
+def _row(
+    out: Bytes, starts: Offsets, n: int, tag: int, bits: int, seen: Bytes, buckets: Buckets, size: int,
+    counts: Offsets,
+) -> int:  # fmt: skip
+    """Append the buckets of a text's n words to `size` others and return their number.
+
+    `seen` has the tag of the text that each bucket was last met in.
+    """
+    words = pairs = np.int64(0)
+    before = np.uint64(0)
+    for k in range(n):
+        h = xxh3_64(out.ctypes.data + starts[k], starts[k + 1] - 1 - starts[k])
+        bucket = _bucket(h, bits)
+        new = np.int64(seen[bucket] != tag)
+        seen[bucket] = tag
+        buckets[size] = bucket  # without a branch: the next one overwrites what is not new
+        size += new
+        words += new
+        if k > 0:
+            bucket = _bucket(before * BASE + h, bits)
+            new = np.int64(seen[bucket] != tag)
+            seen[bucket] = tag
+            buckets[size] = bucket
+            size += new
+            pairs += new
+        before = h
+    if n > 0:
+        counts[1], counts[2], counts[3] = words, n - 1, pairs
+    return size
+
+
+def ngram_places(text: str, bits: int) -> tuple[str, Places]:
+    """The words and pairs of a text, as often as they stand there, in order of their last word.
+
+    Returned is also the text that the places lie in: the same, or in lower case where a capital is lowered in context.
+    """
+    texts = pa.array([text], pa.large_string())
+    n, *places = _places(*text_views(texts), bits)
+    if n == IN_CONTEXT:
+        texts = lowered(texts, np.arange(1))
+        n, *places = _places(*text_views(texts), bits)
+    return texts[0].as_py(), Places(*places)
+
+
+@kernel
+def _places(offsets: Offsets, data: Bytes, bits: int) -> tuple[int, Buckets, Offsets, Offsets]:
+    longest = room(offsets)
+    out = np.empty(GROWTH * longest + 8, dtype=np.uint8)
+    starts = np.empty(longest // 2 + 3, dtype=np.int64)
+    words, finishes = np.empty_like(starts), np.empty_like(starts)
+    n = split_words(data, offsets[0], offsets[1], out, starts)
+    split_places(data, offsets[0], offsets[1], words, finishes)
+    buckets = np.empty(2 * max(n, 0), dtype=np.int32)
+    begins, ends = np.empty(len(buckets), dtype=np.int64), np.empty(len(buckets), dtype=np.int64)
+    size = np.int64(0)
+    before = np.uint64(0)
+    for k in range(n):
+        h = xxh3_64(out.ctypes.data + starts[k], starts[k + 1] - 1 - starts[k])
+        if k > 0:
+            buckets[size], begins[size], ends[size] = _bucket(before * BASE + h, bits), words[k - 1], finishes[k]
+            size += 1
+        buckets[size], begins[size], ends[size] = _bucket(h, bits), words[k], finishes[k]
+        size += 1
+        before = h
+    return n, buckets[:size], begins[:size], ends[:size]

@@ -1,0 +1,170 @@
+"""Linear models over hashed n-grams and a few columns, several at once: fitting and summing.
+
+LANES models are fitted in one pass over the rows, because fetching a row's weights costs more than all else: those of a
+bucket in all lanes lie side by side. A row counts in a lane as its cost there says, 0 for not at all.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.kernels.arrow import Offsets
+from curate.kernels.hashed_ngrams import Buckets, Reals
+from curate.kernels.jit import inline, kernel, part
+
+Weights = npt.NDArray[np.float32]
+LANES = 4
+STEPS = 30  # of Newton's method, which takes about five
+STILL = 1e-6  # of its cost, by which a row must move for its weights to be touched
+
+
+class Rows(NamedTuple):
+    """Texts as a linear model reads them: row i has `buckets[offsets[i]:offsets[i + 1]]`, together of length 1."""
+
+    offsets: Offsets
+    buckets: Buckets  # each counts 1 / √(their number)
+    columns: Weights  # shape (rows, columns)
+
+
+class Bounds(NamedTuple):
+    """What the weights may be."""
+
+    size: int  # buckets
+    least: Reals  # of each column's weight: 0, or minus infinity
+
+
+def fit(
+    rows: Rows, targets: Reals, costs: Reals, bounds: Bounds, logistic: bool, orders: Offsets
+) -> tuple[Weights, Weights]:
+    """Weights that minimise |w|² / 2 + Σ cost · loss(target, w · x) in each lane, no column's below its least one.
+
+    The loss is log(1 + exp(-target · w · x)) with targets 1 and -1, or (target - w · x)² / 2. By coordinate ascent on
+    the dual (Yu, Huang and Lin 2011, "Dual coordinate descent methods for logistic regression and maximum entropy
+    models", Machine Learning 85: 41-75): each step is the best one for its row, so there is no step size to choose. A
+    least weight of 0 cuts off what is below it where it is read (Shalev-Shwartz and Zhang 2013, arXiv 1309.2375).
+
+    In:     targets and costs of shape (rows, LANES); orders of shape (passes, rows), each a permutation of the rows.
+    Out:    weights of shape (LANES, size) and (LANES, columns).
+    Cost:   a pass over the rows for each order.
+    Oracle: scipy.optimize.minimize over the same loss (tests/test_hashed_ngrams.py).
+    """
+    weights = np.zeros((bounds.size, LANES), dtype=np.float32)
+    columns = np.zeros((rows.columns.shape[1], LANES), dtype=np.float64)
+    duals = np.zeros((len(rows.offsets) - 1, LANES), dtype=np.float64)
+    for order in orders:
+        _pass(*rows, targets, costs, logistic, order, weights, columns, duals, bounds.least)
+    columns = np.maximum(columns, bounds.least[:, None])
+    return np.ascontiguousarray(weights.T), np.ascontiguousarray(columns.T, dtype=np.float32)
+
+
+def sums(rows: Rows, lanes: Offsets, weights: Weights, columns: Weights) -> Reals:
+    """The sum w · x of each row in the lane that `lanes` names.
+
+    In:     weights of shape (lanes, size) and (lanes, columns).
+    Out:    float64; one row's sum does not depend on the others.
+    Oracle: NumPy over each row (tests/test_hashed_ngrams.py).
+    """
+    return _sums(*rows, lanes, weights, columns)
+
+
+@part
+def _logistic_dual(dual: float, margin: float, square: float, cost: float) -> float:
+    """The dual variable in (0, cost) that is best for one row, the others held.
+
+    It is cost · sigmoid(t) at the root of t + margin + (cost · sigmoid(t) - dual) · square, which rises with t.
+    """
+    low, high = -margin - (cost - dual) * square, -margin + dual * square
+    t = -margin
+    new = dual
+    for _ in range(STEPS):
+        share = 1.0 / (1.0 + np.exp(-t))
+        new = cost * share
+        value = t + margin + (new - dual) * square
+        if value > 0:
+            high = t
+        else:
+            low = t
+        step = value / (1.0 + new * (1.0 - share) * square)
+        if abs(step) < 1e-9:
+            break
+        t -= step
+        if t < low or t > high:
+            t = (low + high) / 2
+    return new
+
+
+@inline
+def _step(dual: float, margin: float, square: float, cost: float, target: float, logistic: bool) -> float:
+    """By how much the dual variable of one row moves; its sign is the target's."""
+    if cost <= 0:
+        return 0.0
+    if logistic:
+        return target * _logistic_dual(target * dual, target * margin, square, cost) - dual
+    return cost * (target - margin + dual * square) / (1.0 + cost * square) - dual
+
+
+@kernel
+def _pass(
+    offsets: Offsets, buckets: Buckets, dense: Weights, targets: Reals, costs: Reals, logistic: bool, order: Offsets,
+    weights: Weights, columns: Reals, duals: Reals, least: Reals,
+) -> None:  # fmt: skip
+    margins, steps = np.zeros(LANES, dtype=np.float64), np.zeros(LANES, dtype=np.float64)
+    for row in order:
+        begin, end = offsets[row], offsets[row + 1]
+        scale = 1.0 / np.sqrt(np.float64(max(end - begin, 1)))
+        square = np.float64(end > begin)
+        a = b = c = d = np.float64(0)  # a lane each: written out, they stay in registers
+        for i in range(begin, end):
+            bucket = buckets[i]
+            a += weights[bucket, 0]
+            b += weights[bucket, 1]
+            c += weights[bucket, 2]
+            d += weights[bucket, 3]
+        margins[0], margins[1], margins[2], margins[3] = a * scale, b * scale, c * scale, d * scale
+        for j in range(dense.shape[1]):
+            value = np.float64(dense[row, j])
+            square += value * value
+            for k in range(LANES):
+                margins[k] += value * max(least[j], columns[j, k])
+        moved = False
+        for k in range(LANES):
+            steps[k] = _step(duals[row, k], margins[k], square, costs[row, k], targets[row, k], logistic)
+            moved |= abs(steps[k]) > STILL * costs[row, k]
+        if moved:
+            for j in range(dense.shape[1]):
+                for k in range(LANES):
+                    columns[j, k] += steps[k] * dense[row, j]
+            for k in range(LANES):
+                duals[row, k] += steps[k]
+                steps[k] *= scale
+            _add(weights, buckets, begin, end, steps)
+
+
+@inline
+def _add(weights: Weights, buckets: Buckets, begin: int, end: int, steps: Reals) -> None:
+    a, b, c, d = np.float32(steps[0]), np.float32(steps[1]), np.float32(steps[2]), np.float32(steps[3])
+    for i in range(begin, end):
+        bucket = buckets[i]
+        weights[bucket, 0] += a
+        weights[bucket, 1] += b
+        weights[bucket, 2] += c
+        weights[bucket, 3] += d
+
+
+@kernel
+def _sums(
+    offsets: Offsets, buckets: Buckets, dense: Weights, lanes: Offsets, weights: Weights, columns: Weights
+) -> Reals:
+    found = np.zeros(len(offsets) - 1, dtype=np.float64)
+    for row in range(len(found)):
+        lane = lanes[row]
+        begin, end = offsets[row], offsets[row + 1]
+        total = np.float64(0)
+        for i in range(begin, end):
+            total += weights[lane, buckets[i]]
+        total /= np.sqrt(np.float64(max(end - begin, 1)))
+        for j in range(dense.shape[1]):
+            total += np.float64(dense[row, j]) * columns[lane, j]
+        found[row] = total
+    return found

@@ -1,0 +1,51 @@
+"""Where to cut so that few good documents fall: a bound that holds whatever the scores are worth.
+
+The scores of good documents that no model was trained on are laid in order, and the cut is at the k-th smallest of n,
+k = ⌈(n + 1)(1 - α)⌉. A further good document scores above it with a chance of at most α, if it comes from where those
+came from: in any order of n + 1 documents, the last is as likely as any other to be among the highest. That is
+conformal prediction (Vovk, Gammerman and Shafer 2005) and conformal risk control (Angelopoulos et al. 2022, arXiv
+2208.02814) with the loss "dropped although good". It bounds the mean over calibration sets; `interval` says how far one
+set may be off.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+COVERED = 0.95
+SLACK = 1e-9  # for products of numbers like 0.02 that are no binary fractions
+
+
+def least_documents(alpha: float) -> int:
+    """Good documents without which no cut keeps to α: 49 for 0.02."""
+    return math.ceil(1 / alpha - SLACK) - 1
+
+
+def _rank(n: int, alpha: float) -> int:
+    return math.ceil((n + 1) * (1 - alpha) - SLACK)
+
+
+def threshold(scores_of_good: npt.NDArray[np.floating], alpha: float) -> float | None:
+    """The score above which a document may be dropped; None with fewer than `least_documents`.
+
+    Documents without a score (nan) must be left out before.
+    """
+    n = len(scores_of_good)
+    if n < least_documents(alpha):
+        return None
+    return float(np.sort(scores_of_good)[_rank(n, alpha) - 1])
+
+
+def interval(n: int, alpha: float, covered: float = COVERED) -> tuple[float, float]:
+    """Within which the chance of a good document to be dropped lies for so much of all calibration sets of n documents.
+
+    Given the set, the chance is distributed as Beta(n + 1 - k, k) if no two scores are equal, and else no higher (Vovk
+    2012, "Conditional validity of inductive conformal predictors", arXiv 1209.2673).
+    """
+    from scipy.stats import beta
+
+    k = _rank(n, alpha)
+    tail = (1 - covered) / 2
+    low, high = beta.ppf([tail, 1 - tail], n + 1 - k, k)
+    return float(low), float(high)

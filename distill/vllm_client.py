@@ -1,0 +1,275 @@
+"""The teacher behind servers of vLLM: some requests under way at a time, spread over the servers that answer.
+
+A server that fails is left alone for a while, twice as long each time, and then tried with one request; others wait.
+When every server has failed too often without an answer in between, the work stops with one line.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from curate.distill.openai_api import Api, Body
+from curate.distill.teacher import Arrived, Question, Refusal
+from curate.errors import RecipeError, TeacherError, did_you_mean, shortened
+from curate.progress import Log
+from curate.teachers import Servers
+
+if TYPE_CHECKING:
+    import httpx2
+
+T = TypeVar("T")
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
+PROBE_SECONDS = 2.0  # until another request tries a server whose first has not come back
+GREETING_SECONDS = 10.0
+BUSY = (408, 425, 429)  # and everything from 500 on: worth another try
+FORBIDDEN = (401, 403)
+
+
+class Refused(Exception):
+    """A server says that it will never answer this question."""
+
+
+class Failed(Exception):
+    """A server did not answer, this time."""
+
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait = wait  # seconds that the server asked for
+
+
+@dataclass
+class Server:
+    """A server and how it has been doing."""
+
+    url: str
+    failures: int = 0  # in a row
+    failed_at: float = 0.0
+    ready_at: float = 0.0
+    under_way: int = 0
+    problem: str = ""
+
+    def succeed(self) -> None:
+        """It answered."""
+        self.failures, self.ready_at = 0, 0.0
+
+    def fail(self, began: float, failure: Failed) -> None:
+        """It did not answer a request; of several that were under way at once the first counts."""
+        now = time.monotonic()
+        self.problem = str(failure)
+        if self.failures and began < self.failed_at:
+            return
+        self.failures, self.failed_at = self.failures + 1, now
+        wait = min(FIRST_WAIT * 2 ** (self.failures - 1), LONGEST_WAIT) * random.uniform(0.5, 1.5)
+        self.ready_at = now + max(wait, min(failure.wait, 2 * LONGEST_WAIT))
+
+
+@dataclass
+class Client:
+    """The implementation: one window of requests over all servers."""
+
+    servers: list[Server]
+    model: str
+    facts: Mapping[str, Any]
+    section: Servers
+    log: Log
+    name: str = "vllm"
+    _http: "httpx2.AsyncClient | None" = field(default=None, repr=False)
+
+    def answer(self, questions: Sequence[Question], arrived: Arrived) -> None:
+        """Ask all, some at a time; answers arrive in any order."""
+        try:
+            asyncio.run(self._answer(questions, arrived))
+        except BaseExceptionGroup as group:  # the first of those that ended the work
+            raise group.exceptions[0] from None
+
+    async def _answer(self, questions: Sequence[Question], arrived: Arrived) -> None:
+        import httpx2
+
+        timeout = httpx2.Timeout(self.section.timeout_seconds, connect=GREETING_SECONDS, pool=None)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=self.section.concurrency)
+        queue = iter(enumerate(questions))
+        async with httpx2.AsyncClient(headers=_headers(self.section), timeout=timeout, limits=limits) as self._http:
+            api = Api(self.call, self.model, bool(self.facts["adapters"]), self.section.concurrency)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self.section.concurrency, len(questions))):
+                    group.create_task(_work(api, queue, arrived))
+
+    async def call(self, path: str, body: Body, read: Callable[[Any], T]) -> T:
+        """Send a request until a server answers it.
+
+        Errors: Refused where a server refuses it or none can answer it, TeacherError where none answers anything.
+        """
+        for _ in range(self.section.retries + 1):
+            server = await self._pick()
+            began = time.monotonic()
+            server.under_way += 1
+            try:
+                found = await self._send(server.url + path, body, read)
+            except Failed as failure:
+                server.fail(began, failure)
+                self.log.event("teacher failed", url=server.url, problem=str(failure), failures=server.failures)
+                self._stop_if_hopeless()
+                last = failure
+            except Refused:
+                server.succeed()
+                raise
+            else:
+                server.succeed()
+                return found
+            finally:
+                server.under_way -= 1
+        raise Refused(f"given up after {self.section.retries + 1} tries, the last: {last}")
+
+    async def _pick(self) -> Server:
+        """The server with the fewest requests under way, of those that answer; waits until there is one.
+
+        One that failed and whose wait is over comes first, with this one request to try it.
+        """
+        while True:
+            now = time.monotonic()
+            ready = [server for server in self.servers if server.ready_at <= now]
+            if ready:
+                server = min(ready, key=lambda one: (one.failures == 0, one.under_way))
+                if server.failures:
+                    server.ready_at = now + PROBE_SECONDS
+                return server
+            await asyncio.sleep(min(0.2, max(0.01, min(server.ready_at for server in self.servers) - now)))
+
+    async def _send(self, url: str, body: Body, read: Callable[[Any], T]) -> T:
+        """One try."""
+        import httpx2
+
+        assert self._http is not None
+        try:
+            response = await self._http.post(url, json=body)
+        except httpx2.TimeoutException:
+            raise Failed(f"no answer within {self.section.timeout_seconds:g} s") from None
+        except httpx2.TransportError as error:
+            raise Failed(str(error) or type(error).__name__) from None
+        _check(url, response)
+        try:
+            return read(response.json())
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            raise Failed(f"an answer that is none of vLLM's: {shortened(response.text)!r}") from None
+
+    def _stop_if_hopeless(self) -> None:
+        """End the work when every server has failed too often.
+
+        Errors: TeacherError.
+        """
+        if all(server.failures > self.section.retries for server in self.servers):
+            told = "; ".join(f"{server.url} ({server.problem})" for server in self.servers)
+            who = "the server does" if len(self.servers) == 1 else f"none of {len(self.servers)} servers does"
+            raise TeacherError(
+                f"teacher: {who} not answer, {self.servers[0].failures} times in a row: {told}; start it and run the "
+                "same command again: what was answered is kept"
+            )
+
+
+async def _work(api: Api, queue: Iterator[tuple[int, Question]], arrived: Arrived) -> None:
+    """Answer questions until there are no more."""
+    for position, question in queue:
+        try:
+            arrived(position, await api.answer(question))
+        except Refused as refusal:
+            arrived(position, Refusal(str(refusal)))
+
+
+def _check(url: str, response: "httpx2.Response") -> None:
+    """Tell by its status whether a response is an answer, a refusal, or worth another try.
+
+    Errors: Failed, Refused; TeacherError for what every question would meet.
+    """
+    status = response.status_code
+    if status == 200:
+        return
+    said = _message(response)
+    if status in BUSY or status >= 500:
+        raise Failed(f"{status}: {said}", _seconds(response.headers.get("retry-after", "")))
+    if status in FORBIDDEN:
+        raise TeacherError(f"teacher: {url}: {status}: {said}; name the key's variable in teacher.vllm.api_key_env")
+    if status == 404:
+        raise TeacherError(f"teacher: {url}: {status}: {said}")
+    raise Refused(f"{status}: {said}")
+
+
+def _message(response: "httpx2.Response") -> str:
+    """What a server says of an error."""
+    try:
+        return shortened(str(response.json()["error"]["message"]))
+    except (ValueError, KeyError, TypeError):
+        return shortened(" ".join(response.text.split()) or response.reason_phrase)
+
+
+def _seconds(text: str) -> float:
+    """Seconds to wait from a header; 0 where it is a date or missing."""
+    return float(text) if text.isdigit() else 0.0
+
+
+def _headers(section: Servers) -> dict[str, str]:
+    """The key, where the recipe names a variable that holds one."""
+    if section.api_key_env is None:
+        return {}
+    if not (key := os.environ.get(section.api_key_env)):
+        raise RecipeError(f"teacher.vllm.api_key_env: the environment has no variable {section.api_key_env!r}")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def connect(section: Servers, log: Log) -> Client:
+    """Greet the servers and find the model that they serve.
+
+    Errors: TeacherError where none answers, RecipeError where they do not serve the model.
+    """
+    import httpx2
+
+    servers = [Server(url.rstrip("/").removesuffix("/v1")) for url in section.urls]
+    listed: list[list[dict[str, Any]]] = []
+    with httpx2.Client(headers=_headers(section), timeout=GREETING_SECONDS) as http:
+        for server in servers:
+            url = f"{server.url}/v1/models"
+            try:
+                response = http.get(url)
+                _check(url, response)
+                listed.append([{**one, "id": str(one["id"])} for one in response.json()["data"]])
+            except (httpx2.TransportError, Failed, Refused) as error:
+                server.problem = str(error) or type(error).__name__
+                server.failures, server.ready_at = 1, time.monotonic() + FIRST_WAIT
+                log.say(f"teacher: {server.url} does not answer: {server.problem}")
+            except (ValueError, KeyError, TypeError):
+                raise TeacherError(f"teacher: {url}: this is no server of vLLM") from None
+    if not listed:
+        told = "; ".join(f"{server.url}: {server.problem}" for server in servers)
+        raise TeacherError(f"teacher: no server answers ({told}); start one with `curate serve MODEL`")
+    model = _served_model(section, listed)
+    return Client(servers, model["id"], _facts(section, model, listed[0]), section, log)
+
+
+def _served_model(section: Servers, listed: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """The model that is meant, which every server must have."""
+    bases = [one["id"] for one in listed[0] if not one.get("parent")]
+    if section.model is None and len(bases) != 1:
+        raise RecipeError(f"teacher.vllm.model: name one of {', '.join(bases) or 'none'}")
+    wanted = section.model or bases[0]
+    for models in listed:
+        names = [one["id"] for one in models]
+        if wanted not in names:
+            raise RecipeError(f"teacher.vllm.model: {wanted!r} is not served{did_you_mean(wanted, names)}")
+    return next(one for one in listed[0] if one["id"] == wanted)
+
+
+def _facts(section: Servers, model: dict[str, Any], models: list[dict[str, Any]]) -> dict[str, Any]:
+    """What identifies a model that is only known by its servers: its name, and what it was loaded from."""
+    adapters = {one["id"]: _origin(one) for one in models if one.get("parent")}
+    origin = {"root": _origin(model), "revision": section.revision}
+    return {"kind": "vllm", "model": model["id"], **origin, "adapters": adapters}
+
+
+def _origin(model: dict[str, Any]) -> str:
+    """A Hub name, or the name of a folder without the path to it, which may differ from machine to machine."""
+    root = str(model.get("root") or "")
+    return Path(root).name if root.startswith(("/", ".", "~")) else root
