@@ -96,9 +96,14 @@ def of_package(package: Path, pattern: str, folder: Path) -> list[str]:
     paths = sorted(folder.glob(pattern))
     if all(path.suffix == ".html" for path in paths):
         return [text for path in paths if (text := text_of_page(path.read_text("utf-8")))]
-    lines = [line.split(" | ", 1)[1] for path in paths for line in path.read_text().splitlines() if " | " in line]
-    glosses = [part.strip().strip('"') for line in lines for part in line.split(";")]
+    glosses = glosses_of(paths)
     return ["\n".join(glosses[k : k + 200]) for k in range(0, len(glosses), 200)]
+
+
+def glosses_of(paths: list[Path]) -> list[str]:
+    """The glosses and examples in files of WordNet."""
+    lines = [line.split(" | ", 1)[1] for path in paths for line in path.read_text().splitlines() if " | " in line]
+    return [part.strip().strip('"') for line in lines for part in line.split(";")]
 
 
 class _Page(HTMLParser):

@@ -1,0 +1,48 @@
+"""The command `evaluate`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from curate.commands import available_cores, print_json
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--heldout", multiple=True, metavar="FILE", help="Held-out text, in the place of the recipe's.")
+@click.option("--domain", metavar="COLUMN", help="Its column with the domain; default: the recipe's, or a file is one.")
+@click.option("--proxy", type=click.Choice(("ngram", "transformer")), help="The models; default: the recipe's.")
+@click.option("--draws", type=click.IntRange(1), help="Of random documents; default: the recipe's.")
+@click.option("--no-ablate", is_flag=True, help="Leave out the runs without each stage.")
+@click.option("--workers", type=click.IntRange(1), help="Processes and threads; default: one per core.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def evaluate(
+    run: Path, heldout: tuple[str, ...], domain: str | None, proxy: str | None, draws: int | None, no_ablate: bool,
+    workers: int | None, quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Tell how much quality RUN keeps, by models of its output, of all its input and of random documents.
+
+    What was measured before is not measured again.
+
+    \b
+    Example:
+        curate evaluate runs/web --heldout heldout/news.parquet --heldout heldout/law.parquet
+    """
+    from curate.engine import Processes
+
+    given: dict[str, Any] = {"heldout": list(heldout) or None, "domain": domain, "proxy": proxy, "draws": draws}
+    changes = {name: value for name, value in given.items() if value is not None}
+    cores = workers or available_cores()
+    with Processes(cores) as engine:
+        from curate.evaluate import evaluate as carry_out
+        from curate.kernels.arrow import spare_pandas
+        from curate.show_retention import print_evaluation
+
+        spare_pandas()
+        found = carry_out(run, changes | ({"ablate": False} if no_ablate else {}), engine, cores, quiet or as_json)
+    if as_json:
+        print_json(found)
+    else:
+        print_evaluation(found)

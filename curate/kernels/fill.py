@@ -1,0 +1,110 @@
+"""Fill a budget of tokens with documents, one after the other, that bring new shingles."""
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.kernels.jit import inline, kernel
+
+Integers = npt.NDArray[np.int64]
+Shingles = npt.NDArray[np.uint32]
+States = npt.NDArray[np.int8]
+
+OPEN, TAKEN, REDUNDANT = 0, 1, 2
+EMPTY = np.uint32(0)
+FULLEST = 0.5  # share of a table's places that are taken before a larger one is needed
+MIX = np.uint32(2654435769)
+LEAST_TABLE = 1 << 12
+
+
+class Seen:
+    """The shingles of the documents that were taken: a hash table with open addressing, which grows."""
+
+    def __init__(self) -> None:
+        self.table: Shingles = np.zeros(LEAST_TABLE, np.uint32)
+        self.count: Integers = np.zeros(1, np.int64)
+
+    def grow(self) -> None:
+        """Make the table twice as large."""
+        larger = np.zeros(2 * len(self.table), np.uint32)
+        _move(self.table, larger)
+        self.table = larger
+
+
+def fill(
+    order: Integers, tokens: Integers, strata: Integers, clusters: Integers, offsets: Integers, shingles: Shingles,
+    states: States, quotas: Integers, caps: Integers, budget: int, slack: float, novelty: float, seen: Seen,
+) -> int:  # fmt: skip
+    """Take documents in order while they fit, and return what is left of the budget.
+
+    In:     order (of the documents), tokens, strata and clusters of each; the shingles of document i are those from
+            offsets[i] to offsets[i + 1], distinct; states (OPEN, TAKEN, REDUNDANT), quotas and caps (tokens left for
+            each stratum, for each cluster) and `seen` are changed. Of the budget and of each quota the share `slack`
+            may stay unused, so that not whatever is small enough is taken in the end. A document is REDUNDANT where a
+            smaller share of its shingles than `novelty` is new.
+    Cost:   a look-up for each shingle of the documents that are tried.
+    Oracle: tests/test_select.py does the same with sets.
+    """
+    left, place = np.array([budget], np.int64), 0
+    enough = (slack * np.append(quotas, budget)).astype(np.int64)
+    while place < len(order):
+        place = _fill(
+            order, tokens, strata, clusters, offsets, shingles, states, quotas, caps, left, enough, novelty,
+            seen.table, seen.count, place,
+        )  # fmt: skip
+        if place < len(order):
+            seen.grow()
+    return int(left[0])
+
+
+@inline
+def _place(table: Shingles, shingle: int) -> int:
+    """Where a shingle stands in the table, or the empty place where it would."""
+    last = np.int64(len(table) - 1)
+    i = np.int64(np.uint32(np.uint32(shingle) * MIX)) & last
+    while table[i] != EMPTY and table[i] != shingle:
+        i = (i + 1) & last
+    return i
+
+
+@kernel
+def _move(table: Shingles, larger: Shingles) -> None:
+    for shingle in table:
+        if shingle != EMPTY:
+            larger[_place(larger, shingle)] = shingle
+
+
+@kernel
+def _fill(
+    order: Integers, tokens: Integers, strata: Integers, clusters: Integers, offsets: Integers, shingles: Shingles,
+    states: States, quotas: Integers, caps: Integers, left: Integers, enough: Integers, novelty: float, table: Shingles,
+    count: Integers, begin: int,
+) -> int:  # fmt: skip
+    """Go on from a place in the order; return where the table is too full to go on, or the end."""
+    for place in range(begin, len(order)):
+        i = order[place]
+        if left[0] <= enough[-1]:
+            return len(order)
+        if quotas[strata[i]] <= enough[strata[i]]:
+            continue
+        if states[i] != OPEN or tokens[i] > min(left[0], quotas[strata[i]], caps[clusters[i]]):
+            continue
+        first, last = offsets[i], offsets[i + 1]
+        if count[0] + last - first > FULLEST * len(table):
+            return place
+        known = 0
+        for k in range(first, last):
+            shingle = max(shingles[k], np.uint32(1))  # 0 is an empty place
+            known += table[_place(table, shingle)] == shingle
+        if last - first - known < novelty * (last - first):
+            states[i] = REDUNDANT
+            continue
+        for k in range(first, last):
+            shingle = max(shingles[k], np.uint32(1))
+            at = _place(table, shingle)
+            count[0] += table[at] == EMPTY
+            table[at] = shingle
+        states[i] = TAKEN
+        left[0] -= tokens[i]
+        quotas[strata[i]] -= tokens[i]
+        caps[clusters[i]] -= tokens[i]
+    return len(order)

@@ -1,0 +1,136 @@
+"""Hashed n-grams to short vectors and back, and which of several vectors one is nearest to.
+
+All sums run in one order, so that the same numbers come out on any number of threads; a matrix product by BLAS does not
+promise that.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.kernels.arrow import Offsets
+from curate.kernels.hashed_ngrams import Buckets
+from curate.kernels.jit import kernel
+
+Vectors = npt.NDArray[np.float32]
+Reals = npt.NDArray[np.float64]
+
+
+def project(offsets: Offsets, buckets: Buckets, places: Buckets, table: Vectors) -> Vectors:
+    """The sum of the vectors of each row's buckets, made of length 1; 0 where no bucket has one.
+
+    In:     places (the row of `table` that a bucket has, or -1), table of shape (vectors, dimensions).
+    Out:    shape (rows, dimensions); one row's vector does not depend on the others.
+    Cost:   an addition of vectors for each n-gram that has one.
+    Oracle: NumPy over each row (tests/test_vectors.py).
+    """
+    return _project(offsets, buckets, places, table)
+
+
+def gather(offsets: Offsets, buckets: Buckets, places: Buckets, weights: Vectors, vectors: Vectors) -> Vectors:
+    """The other way: for each place the sum of the vectors of the rows that have it.
+
+    Rows weigh as they do where `weights` (a number a place) are the coordinates of a row made of length 1.
+    """
+    return _gather(offsets, buckets, places, weights, vectors)
+
+
+def orthonormal(vectors: Vectors) -> Vectors:
+    """Columns of length 1 at right angles to each other, that span what the given ones do (modified Gram-Schmidt)."""
+    return _orthonormal(vectors.astype(np.float64)).astype(np.float32)
+
+
+def nearest(vectors: Vectors, centres: Vectors) -> tuple[Buckets, Vectors]:
+    """The number of the centre with the largest product with each vector, of equal ones the first, and the product."""
+    return _nearest(vectors, np.ascontiguousarray(centres.T))
+
+
+def add_by_centre(vectors: Vectors, centres: Buckets, count: int) -> Reals:
+    """The sum of the vectors of each of `count` centres, float64."""
+    return _add_by_centre(vectors, centres, count)
+
+
+@kernel
+def _project(offsets: Offsets, buckets: Buckets, places: Buckets, table: Vectors) -> Vectors:
+    found = np.zeros((len(offsets) - 1, table.shape[1]), dtype=np.float32)
+    for row in range(len(found)):
+        own = found[row]
+        for i in range(offsets[row], offsets[row + 1]):
+            place = places[buckets[i]]
+            if place >= 0:
+                for j in range(len(own)):
+                    own[j] += table[place, j]
+        square = np.float64(0)
+        for j in range(len(own)):
+            square += np.float64(own[j]) * np.float64(own[j])
+        if square > 0:
+            scale = np.float32(1.0 / np.sqrt(square))
+            for j in range(len(own)):
+                own[j] *= scale
+    return found
+
+
+@kernel
+def _gather(offsets: Offsets, buckets: Buckets, places: Buckets, weights: Vectors, vectors: Vectors) -> Vectors:
+    found = np.zeros((len(weights), vectors.shape[1]), dtype=np.float32)
+    for row in range(len(vectors)):
+        square = np.float64(0)
+        for i in range(offsets[row], offsets[row + 1]):
+            place = places[buckets[i]]
+            if place >= 0:
+                square += np.float64(weights[place]) * np.float64(weights[place])
+        if square == 0:
+            continue
+        scale = np.float32(1.0 / np.sqrt(square))
+        for i in range(offsets[row], offsets[row + 1]):
+            place = places[buckets[i]]
+            if place >= 0:
+                weight = weights[place] * scale
+                for j in range(vectors.shape[1]):
+                    found[place, j] += weight * vectors[row, j]
+    return found
+
+
+@kernel
+def _orthonormal(columns: Reals) -> Reals:
+    rows, count = columns.shape
+    products = np.zeros(count, dtype=np.float64)
+    for j in range(count):
+        square = np.float64(0)
+        for row in range(rows):
+            square += columns[row, j] * columns[row, j]
+        scale = 1.0 / np.sqrt(square) if square > 1e-20 else 0.0
+        products[:] = 0
+        for row in range(rows):
+            columns[row, j] *= scale
+            for k in range(j + 1, count):
+                products[k] += columns[row, j] * columns[row, k]
+        for row in range(rows):
+            for k in range(j + 1, count):
+                columns[row, k] -= products[k] * columns[row, j]
+    return columns
+
+
+@kernel
+def _nearest(vectors: Vectors, centres: Vectors) -> tuple[Buckets, Vectors]:
+    dimensions, count = centres.shape
+    best, products = np.zeros(len(vectors), dtype=np.int32), np.zeros(len(vectors), dtype=np.float32)
+    sums = np.zeros(count, dtype=np.float32)
+    for row in range(len(vectors)):
+        sums[:] = 0
+        for j in range(dimensions):
+            for k in range(count):
+                sums[k] += vectors[row, j] * centres[j, k]
+        for k in range(1, count):
+            if sums[k] > sums[best[row]]:
+                best[row] = k
+        products[row] = sums[best[row]]
+    return best, products
+
+
+@kernel
+def _add_by_centre(vectors: Vectors, centres: Buckets, count: int) -> Reals:
+    sums = np.zeros((count, vectors.shape[1]), dtype=np.float64)
+    for row in range(len(vectors)):
+        for j in range(vectors.shape[1]):
+            sums[centres[row], j] += vectors[row, j]
+    return sums

@@ -1,0 +1,119 @@
+"""What an evaluation left in a run directory: its tables, facts, and their place in the index and the manifest."""
+
+import json
+import os
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.files import ASIDE, SEAL, committed, sha256_of, sync, write_sealed
+from curate.sql import literal, quoted, read_parquet, rows_of
+
+FOLDER = Path("evaluation")
+RETENTION, TRACKING = "retention", "tracking"  # parts of an evaluation: of the whole run, and stage by stage
+TABLES = {RETENTION: ("evaluation", "retention"), TRACKING: ("tracking",)}  # the names of their tables
+DIGITS = 6
+
+
+def facts_of(run: Path, part: str, decisions: str) -> dict[str, Any] | None:
+    """What a finished part of an evaluation tells of itself; None where there is none of these decisions."""
+    try:
+        facts: dict[str, Any] = json.loads((run / FOLDER / f"{part}.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    facts.pop(SEAL, None)
+    there = all((run / FOLDER / f"{name}.parquet").is_file() for name in TABLES[part])
+    return facts if facts.get("decisions") == decisions and there else None
+
+
+def table_of(run: Path, name: str) -> pa.Table:
+    """A table of an evaluation."""
+    return pq.read_table(run / FOLDER / f"{name}.parquet")
+
+
+def remove_scratch(run: Path) -> None:
+    """Delete what killed processes left half done below the folder of evaluations; the run is locked."""
+    for path in [*(run / FOLDER).glob(f"{ASIDE}*"), *(run / FOLDER).glob(f"*/{ASIDE}*")]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def tracked_stages(run: Path, decisions: str) -> list[dict[str, Any]]:
+    """Quality after each stage, where it is known of these decisions."""
+    return table_of(run, TRACKING).to_pylist() if facts_of(run, TRACKING, decisions) else []
+
+
+def commit(run: Path, part: str, tables: Mapping[str, pa.Table], facts: Mapping[str, Any]) -> None:
+    """Write a part of an evaluation, its facts last with their hashes; figures have six digits behind the point."""
+    (run / FOLDER / f"{part}.json").unlink(missing_ok=True)
+    for name, table in tables.items():
+        with committed(run / FOLDER / f"{name}.parquet") as aside:
+            pq.write_table(_rounded(table), aside)
+    hashes = {name: sha256_of(run / FOLDER / f"{name}.parquet") for name in sorted(tables)}
+    write_sealed(run / FOLDER / f"{part}.json", {**facts, "tables": hashes})
+
+
+def _rounded(table: pa.Table) -> pa.Table:
+    for k, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type):
+            table = table.set_column(k, field, pc.round(table.column(k), DIGITS))
+    return table
+
+
+def load_evaluation(connection: duckdb.DuckDBPyConnection, run: Path, decisions: str) -> None:
+    """Tables `evaluation`, `retention` and `tracking` of the parts that are of these decisions, anew."""
+    for part, names in TABLES.items():
+        there = facts_of(run, part, decisions) is not None
+        for name in names:
+            connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+            if there:
+                path = (run / FOLDER / f"{name}.parquet").absolute()
+                connection.execute(f"CREATE TABLE {quoted(name)} AS FROM {read_parquet([path])}")
+
+
+def index_evaluation(run: Path, index: str, decisions: str) -> None:
+    """Put the tables into the index of a run, aside, and rename it over the old one."""
+    aside = run / f"{ASIDE}{os.getpid()}-{index}"
+    shutil.copyfile(run / index, aside)
+    with duckdb.connect() as connection:
+        connection.execute(f"SET file_search_path = {literal(str(run.resolve()))}")
+        connection.execute(f"ATTACH {literal(str(aside))} AS run (STORAGE_VERSION 'v1.0.0'); USE run")
+        load_evaluation(connection, run, decisions)
+        connection.execute("USE memory; DETACH run")
+    sync(aside)
+    os.replace(aside, run / index)
+    sync(run)
+
+
+def manifest_entry(run: Path, decisions: str) -> dict[str, Any] | None:
+    """What the manifest tells of retention: each arm with its control beside it, and quality stage by stage."""
+    facts = facts_of(run, RETENTION, decisions)
+    tracked = facts_of(run, TRACKING, decisions)
+    if facts is None and tracked is None:
+        return None
+    return {
+        "evaluation": {**facts, "arms": table_of(run, "retention").to_pylist()} if facts else None,
+        "tracking": {**tracked, "stages": tracked_stages(run, decisions)} if tracked else None,
+    }
+
+
+def quality_of(connection: duckdb.DuckDBPyConnection, tables: Collection[str]) -> dict[str, Any] | None:
+    """What the report shows of an evaluation: arms over all domains, those kept by domain, and stage by stage."""
+    if "retention" not in tables and "tracking" not in tables:
+        return None
+    found: dict[str, Any] = {"arms": [], "domains": [], "stages": []}
+    if "retention" in tables:
+        kind = "FROM retention SELECT *, arm LIKE 'random%' OR arm = 'full' AS by_chance"
+        found["arms"] = rows_of(f"{kind} WHERE domain IS NULL ORDER BY budget DESC, tokens", connection)
+        found["domains"] = rows_of("FROM retention WHERE domain IS NOT NULL AND arm = 'ours'", connection)
+    if "tracking" in tables:
+        found["stages"] = rows_of("FROM tracking", connection)
+    return found

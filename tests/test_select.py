@@ -1,0 +1,175 @@
+"""Filling budgets: as sets do it, nested, met, with quotas."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.distill.calibration import ranks
+from curate.distill.select import (
+    TOLERANCE,
+    Candidates,
+    gumbel_keys,
+    mean_rank,
+    quotas_of,
+    ranks_within,
+    repeats_of,
+    select,
+    shares_of,
+)
+
+
+def quotas_by(masses, available, budget, temperature, floor, targets):
+    return quotas_of(shares_of(masses, available, temperature, floor, targets), available, budget)
+
+
+def candidates_of(tokens, strata, sets, clusters=None):
+    offsets = np.cumsum([0, *map(len, sets)])
+    shingles = np.array([one for found in sets for one in sorted(found)], np.uint32)
+    clusters = np.zeros(len(tokens), np.int64) if clusters is None else np.array(clusters, np.int64)
+    whole = (np.array(column, np.int64) for column in (tokens, strata))
+    return Candidates(*whole, clusters, offsets.astype(np.int64), shingles)
+
+
+@st.composite
+def corpora(draw):
+    count = draw(st.integers(1, 40))
+    tokens = draw(st.lists(st.integers(1, 50), min_size=count, max_size=count))
+    strata = draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
+    sets = draw(st.lists(st.sets(st.integers(0, 60)), min_size=count, max_size=count))
+    clusters = draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
+    keys = np.array(draw(st.lists(st.integers(0, 5), min_size=count, max_size=count)), float)
+    return candidates_of(tokens, strata, sets, clusters), keys, sets
+
+
+def by_sets(candidates, keys, budgets, quotas, novelty, cap, sets):
+    """The same selection, slowly."""
+    order = sorted(range(len(keys)), key=lambda i: (-keys[i], i))
+    rung, redundant, seen = [-1] * len(keys), set(), set()
+    held, of_cluster = [0] * len(quotas[0]), [0] * 3
+    for k, budget in enumerate(budgets):
+        anywhere = [budget] * len(held)
+        own = [max(0, int(quota) - had) for quota, had in zip(quotas[k], held, strict=True)]
+        for allowed, last in ((own, False), (anywhere, False), (list(anywhere), True)):
+            left, needed = budget - sum(held), 0.0 if last else novelty
+            if last and left <= TOLERANCE * budget:
+                continue
+            enough = [int(TOLERANCE * tokens) for tokens in [*allowed, left]]
+            room = [budget if last else max(0, int(cap * budget) - had) for had in of_cluster]
+            room[0] = budget
+            for i in order:
+                s, c, size = candidates.strata[i], candidates.clusters[i], int(candidates.tokens[i])
+                if left <= enough[-1]:
+                    break
+                if allowed[s] <= enough[s]:
+                    continue
+                if rung[i] >= 0 or size > min(left, allowed[s], room[c]) or (not last and i in redundant):
+                    continue
+                own_set = {max(1, one) for one in sets[i]}
+                n = len(sets[i])
+                if sum(max(1, one) not in seen for one in sets[i]) < needed * n:
+                    redundant.add(i)
+                    continue
+                seen |= own_set
+                rung[i] = k
+                left -= size
+                allowed[s] -= size
+                room[c] -= size
+                of_cluster[c] += size
+                held[s] += size
+    return rung, {i for i in redundant if rung[i] < 0}
+
+
+@given(
+    corpora(), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.lists(st.floats(0.05, 0.9), min_size=1, max_size=3),
+    st.sampled_from([1.0, 0.5, 0.2]),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_a_budget_is_filled_as_sets_would(corpus, novelty, shares, cap):
+    candidates, keys, sets = corpus
+    total = int(candidates.tokens.sum())
+    available = np.bincount(candidates.strata, candidates.tokens, 4).astype(np.int64)
+    budgets = sorted(int(total * share) for share in shares)
+    quotas = [quotas_by(available, available, budget, 0.5, 0.0, {}) for budget in budgets]
+    found = select(candidates, keys, budgets, quotas, novelty, cap)
+    rung, redundant = by_sets(candidates, keys, budgets, quotas, novelty, cap, sets)
+    assert found.rung.tolist() == rung
+    assert set(np.flatnonzero(found.redundant).tolist()) == redundant
+    for k, budget in enumerate(budgets):
+        taken = candidates.tokens[(found.rung >= 0) & (found.rung <= k)].sum()
+        assert taken == found.taken[k].sum() <= budget
+        left_out = candidates.tokens[(found.rung < 0) | (found.rung > k)]
+        assert budget - taken <= TOLERANCE * budget or not (left_out <= budget - taken).any()
+
+
+def test_many_shingles_make_the_table_grow():
+    draw = np.random.default_rng(5)
+    sets = [set(draw.integers(0, 1 << 32, 300).tolist()) for _ in range(200)]
+    sets += [set(sorted(sets[i])[:200]) | set(draw.integers(0, 1 << 32, 20).tolist()) for i in range(50)]
+    candidates = candidates_of([10] * 250, [0] * 250, sets)
+    keys = np.r_[np.ones(200), np.zeros(50)]
+    found = select(candidates, keys, [2400], [np.array([2400])], 0.5)
+    assert (found.rung[:200] == 0).all()
+    assert found.redundant[200:].sum() + (found.rung[200:] == 0).sum() == 50
+    assert found.taken.sum() == 2400  # redundant ones fill what would be left
+    assert (found.rung[200:] == 0).sum() == 40
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=1, max_size=6), st.floats(0, 1.2), st.floats(0, 1), st.floats(0, 0.3))
+@settings(max_examples=300, deadline=None)
+def test_quotas_come_to_the_budget_and_no_stratum_to_more_than_it_has(available, share, temperature, floor):
+    available = np.array(available, np.int64)
+    budget = int(available.sum() * share)
+    quotas = quotas_by(available, available, budget, temperature, floor, {})
+    assert ((quotas >= 0) & (quotas <= available)).all()
+    assert quotas.sum() == min(budget, available.sum())
+
+
+def test_quotas_by_temperature_floor_and_targets():
+    available = np.array([90_000, 9_000, 1_000], np.int64)
+    assert quotas_by(available, available, 1_000, 1.0, 0.0, {}).tolist() == [900, 90, 10]
+    assert quotas_by(available, available, 900, 0.0, 0.0, {}).tolist() == [300, 300, 300]
+    shares = np.sqrt(available / available.sum())
+    assert np.abs(quotas_by(available, available, 10_000, 0.5, 0.0, {}) - 10_000 * shares / shares.sum()).max() <= 1000
+    assert quotas_by(available, available, 1_000, 1.0, 0.1, {}).tolist() == [800, 100, 100]
+    assert quotas_by(available, available, 1_000, 1.0, 0.0, {2: 0.5}).tolist() == [455, 45, 500]
+    assert quotas_by(available, available, 10_000, 1.0, 0.0, {0: 0.0, 1: 0.5}).tolist() == [0, 9_000, 1_000]
+
+
+def test_what_a_stratum_lacks_goes_to_the_others():
+    assert quotas_by(np.ones(3), np.array([50, 1_000, 1_000]), 900, 0.0, 0.0, {}).tolist() == [50, 425, 425]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9) | st.none(), st.integers(0, 2)), min_size=1, max_size=50))
+@settings(deadline=None)
+def test_ranks_within_strata(rows):
+    values = np.array([np.nan if value is None else float(value) for value, _ in rows])
+    strata = np.array([stratum for _, stratum in rows], np.int64)
+    found = ranks_within(values, strata)
+    for stratum in set(strata.tolist()):
+        own = (strata == stratum) & ~np.isnan(values)
+        if own.sum() > 1:
+            np.testing.assert_allclose(found[own], ranks(values[own]) / (own.sum() - 1))
+        else:
+            assert (found[own] == 0.5).all()
+    assert (found[np.isnan(values)] == 0.5).all()
+
+
+def test_the_mean_of_ranks_weighs_scores():
+    scores = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([3.0, 2.0, 1.0])}
+    found = mean_rank(scores, {"a": 3, "b": 1}, np.zeros(3, np.int64))
+    np.testing.assert_allclose(found, [0.25, 0.5, 0.75])
+
+
+def test_a_warm_draw_follows_its_probabilities_and_a_cold_one_the_order():
+    wanted = np.array([0.0, 0.1])
+    assert gumbel_keys(wanted, np.zeros(2, np.uint64), 0).tolist() == [0.0, 0.1]
+    draw = np.random.default_rng(3)
+    hashes = draw.integers(0, 1 << 64, (20_000, 2), dtype=np.uint64)
+    keys = np.stack([gumbel_keys(wanted, some, 0.1) for some in hashes])
+    share = (keys[:, 1] > keys[:, 0]).mean()
+    assert share == pytest.approx(np.e / (1 + np.e), abs=0.015)  # exp(1) against exp(0)
+
+
+def test_repeats_bring_thin_strata_to_their_quota():
+    assert repeats_of(np.array([60, 30, 10, 0]), np.array([0.3, 0.45, 0.2, 0.05])).tolist() == [1.0, 1.5, 2.0, 1.0]
