@@ -1,6 +1,8 @@
 """manifest.json: what a run took, decided and wrote, without clock or host."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -9,23 +11,31 @@ import curate
 from curate.counts import Counts
 from curate.earlier import Earlier
 from curate.edits import Finder
+from curate.files import sealed, write_json
 from curate.filters.language_model import LanguageModel
 from curate.ledger import Ledger
-from curate.manifests.reading import MANIFEST_VERSION
+from curate.manifests.composition import columns_of_mixture, licenses, mixture
+from curate.manifests.facts import decontamination, dedup, distil, language_identification, purify
+from curate.manifests.model import MANIFEST_VERSION, Manifest
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule
-from curate.shards import DATA, content_of, output_schema
+from curate.scorers import Scorers
+from curate.shards import DATA, content_of, our_columns, our_name, output_schema
+from curate.training import Learnt
 
 
 def build_manifest(
     recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule],
     editors: Sequence[Finder], models: Sequence[LanguageModel], inputs: pa.Schema, earlier: Sequence[Earlier],
-    counts: Counts,
+    counts: Counts, learnt: Learnt | None, scorers: Scorers | None,
+    retention: Mapping[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Everything of a finished run that does not depend on when and where it ran."""
     contents = content_of(ledger.of("documents", groups["documents"]))
+    parts = ledger.of(DATA)
+    tokens = our_name("n_tokens", inputs)
     names = ("path", "tokens", "bytes", "sha256")
-    shards = [{"documents": part.rows} | {name: getattr(part, name) for name in names} for part in ledger.of(DATA)]
+    shards = [{"documents": part.rows} | {name: getattr(part, name) for name in names} for part in parts]
     return {
         "manifest_version": MANIFEST_VERSION,
         "name": recipe.name,
@@ -34,6 +44,7 @@ def build_manifest(
         "recipe_digest": recipe.digest(),
         "inputs": [
             {"path": file.path, "bytes": file.size, "documents": file.rows}
+            | dict(zip(("documents_out", "tokens_out"), counts.kept.get(file.file_no, (0, 0)), strict=True))
             | dict(file.added)
             | ({"error": file.error} if file.error else {"content_xxh3_128": contents.get(file.file_no, "")})
             for file in ledger.files
@@ -48,7 +59,13 @@ def build_manifest(
         "models": [
             {"language": model.language, "form": model.form, "content_xxh3_128": model.content} for model in models
         ],
+        "language_identification": language_identification(groups),
+        "dedup": dedup(recipe),
+        "purify": purify(ledger, learnt),
+        "distil": distil(ledger, scorers),
+        "retention": retention,
         "benchmarks": [dict(one) for one in counts.benchmarks],
+        "decontamination": decontamination(recipe, counts),
         "stages": [dict(stage) for stage in counts.stages],
         "scorecard": [dict(signal) for signal in counts.scorecard],
         "tokenizer": recipe.tokenizer,
@@ -58,6 +75,25 @@ def build_manifest(
             "documents_out": counts.stages[-1]["documents_out"],
             "tokens_out": counts.stages[-1]["tokens_out"],
         },
-        "schema": [{"name": field.name, "type": str(field.type)} for field in output_schema(inputs)],
+        "mixture": {
+            **{name: [dict(row) for row in rows] for name, rows in counts.mixture.items()},
+            **mixture(ledger.run, parts, columns_of_mixture(recipe.input, inputs), tokens),
+        },
+        "licenses": licenses(ledger.run, parts, recipe.input, inputs, tokens),
+        "synthetic": {"documents": 0, "tokens": 0, "share": 0.0},  # no stage makes text yet
+        "schema": [described_column(field) for field in output_schema(inputs, our_columns(recipe))],
         "shards": shards,
     }
+
+
+def described_column(field: pa.Field) -> dict[str, Any]:
+    """A column of the output, with what it is nested of."""
+    inside = [described_column(field.type.field(k)) for k in range(field.type.num_fields)]
+    return {"name": field.name, "type": str(field.type)} | ({"fields": inside} if inside else {})
+
+
+def write_manifest(run: Path, fields: Mapping[str, Any]) -> None:
+    """Commit the manifest of a run, checked and sealed."""
+    manifest = sealed(fields)
+    Manifest.model_validate_json(json.dumps(manifest))
+    write_json(run / "manifest.json", manifest)

@@ -1,39 +1,63 @@
-"""Does a run directory still hold what its manifest and snapshot say?"""
+"""Does a run directory still hold what its manifest and snapshot say, and an export what its list says?"""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from xxhash import xxh3_128_hexdigest
 
 from curate.corpus import Unit, read_rows
-from curate.errors import InputError
-from curate.files import sha256_of
+from curate.errors import InputError, RunError
+from curate.files import SEAL, is_sealed, sha256_of
 from curate.ledger import KnownFile, read_ledger
 from curate.manifests.reading import read_manifest
 from curate.measure import content_hash
 from curate.progress import Log, Meter
+from curate.retained import FOLDER, TABLES
 from curate.storage import is_remote
+
+EXPORT = "export.json"
+MANIFEST = "manifest.json"
 
 
 def verify(run: Path, threads: int, log: Log) -> list[str]:
-    """One line for each thing that is not as it was written: shards, ledger parts, counts. Empty: all is well."""
+    """One line for each thing that is not as it was written. Empty: all is well.
+
+    Of a run: shards, ledger parts, models, tables of evaluations, counts, and the files that list these. Of an export:
+    the files of its list.
+
+    Errors: RunError where `run` is neither, or its list is no list.
+    """
+    if (run / EXPORT).is_file():
+        return _verify_export(run, threads, log)
     manifest = read_manifest(run)
     expected = [(shard["path"], shard["sha256"], shard["documents"]) for shard in manifest["shards"]]
     known = {path for path, _, _ in expected}
     ledger = read_ledger(run)
     expected += [(part.path, part.sha256, part.rows) for part in ledger.parts if part.path not in known]
-    sizes = [_size(run / path) for path, _, _ in expected]
-    problems = _all(lambda file: _check(run, *file), expected, sizes, threads, Meter(log, "verifying", sum(sizes)))
+    evaluations = (manifest["retention"] or {}).values()
+    tables = {name: sha256 for found in evaluations if found for name, sha256 in found["tables"].items()}
+    expected += [((FOLDER / f"{name}.parquet").as_posix(), sha256, None) for name, sha256 in tables.items()]
+    problems = _seals(run)
+    problems += _check_all(run, expected, threads, log)
+    problems += _ngrams(run)
     present = {path.relative_to(run).as_posix() for path in (run / "data").glob("*.parquet")}
     problems += [f"{path}: not in the manifest; remove it" for path in sorted(present - known)]
     return problems + list(_counts(manifest))
 
 
 def verify_inputs(run: Path, threads: int, log: Log) -> list[str]:
-    """One line for each unit of the inputs whose text is not the one that was measured. Reads all the text."""
+    """One line for each unit of the inputs whose text is not the one that was measured. Reads all the text.
+
+    Errors: RunError where `run` is no finished run.
+    """
+    if (run / EXPORT).is_file():
+        raise RunError(f"{run}: is an export, which knows no inputs; verify the run that it was made of")
     manifest = read_manifest(run)
     source = manifest["recipe"]["input"]
     column = source["messages"] or source["text"]
@@ -67,6 +91,63 @@ def verify_inputs(run: Path, threads: int, log: Log) -> list[str]:
     return _all(problem, measured, sizes, threads, Meter(log, "reading inputs", sum(sizes)))
 
 
+def _verify_export(folder: Path, threads: int, log: Log) -> list[str]:
+    """The files of an export against its list, and files that the list lacks."""
+    try:
+        listed = json.loads((folder / EXPORT).read_text("utf-8"))
+        expected = [(str(file["path"]), str(file["sha256"]), None) for file in listed["files"]]
+        sizes = [(str(file["path"]), int(file["bytes"])) for file in listed["files"]]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        raise RunError(f"{folder}/{EXPORT}: damaged: not a list of files; export again") from None
+    problems = [f"{EXPORT}: its bytes changed"] if SEAL in listed and not is_sealed(folder / EXPORT) else []
+    known = {path for path, _, _ in expected}
+    if outside := sorted(path for path in known if PurePosixPath(path).is_absolute() or ".." in Path(path).parts):
+        return [f"{EXPORT}: lists {outside[0]}, which is outside of the export"]
+    problems += _check_all(folder, expected, threads, log)
+    problems += [
+        f"{path}: has {_size(folder / path)} bytes, written as {size}"
+        for path, size in sizes if (folder / path).is_file() and _size(folder / path) != size
+    ]  # fmt: skip
+    if (folder / MANIFEST).is_file() and not is_sealed(folder / MANIFEST):
+        problems.append(f"{MANIFEST}: its bytes changed")
+    files = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    present = {path.as_posix() for path in files if not any(name.startswith(".") for name in path.parts)}
+    return problems + [f"{path}: not in {EXPORT}; remove it" for path in sorted(present - known - {EXPORT})]
+
+
+def _seals(run: Path) -> list[str]:
+    """The files that list others, or say what came of them: each has a hash of itself."""
+    evaluations = [path for part in TABLES if (path := run / FOLDER / f"{part}.json").is_file()]
+    facts = [*evaluations, *sorted((run / "models").glob("ngrams-*.json"))]
+    sealed = [run / MANIFEST, run / "ledger" / "snapshot.json", *facts]
+    return [
+        f"{path.relative_to(run).as_posix()}: {'its bytes changed' if path.is_file() else 'missing'}"
+        for path in sealed if not (path.is_file() and is_sealed(path))
+    ]  # fmt: skip
+
+
+def _ngrams(run: Path) -> Iterator[str]:
+    """The tables of evaluation sets, whose hashes stand beside them."""
+    for path in sorted((run / "models").glob("ngrams-*.json")):
+        try:
+            facts = json.loads(path.read_text("utf-8"))
+            table = path.with_name(facts["table"])
+            name, content = f"models/{table.name}", facts["content"]
+        except (ValueError, TypeError, KeyError):  # _seals tells of it
+            continue
+        try:
+            if xxh3_128_hexdigest(np.load(table, mmap_mode="r").data) != content:
+                yield f"{name}: its bytes changed"
+        except (OSError, ValueError, EOFError) as error:
+            yield f"{name}: cannot be read: {error}" if table.is_file() else f"{name}: missing"
+
+
+def _check_all(run: Path, expected: Sequence[tuple[str, str, int | None]], threads: int, log: Log) -> list[str]:
+    """What is wrong with files of which path, SHA-256 and rows are known, as far as there are rows."""
+    sizes = [_size(run / path) for path, _, _ in expected]
+    return _all(lambda file: _check(run, *file), expected, sizes, threads, Meter(log, "verifying", sum(sizes)))
+
+
 def _all(
     check: Callable[[Any], str | None], things: Sequence[Any], sizes: Sequence[int], threads: int, meter: Meter
 ) -> list[str]:
@@ -85,7 +166,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _check(run: Path, path: str, sha256: str, rows: int) -> str | None:
+def _check(run: Path, path: str, sha256: str, rows: int | None) -> str | None:
     full = run / path
     if not full.is_file():
         return f"{path}: missing"
@@ -93,7 +174,7 @@ def _check(run: Path, path: str, sha256: str, rows: int) -> str | None:
         found = sha256_of(full)
         if found != sha256:
             return f"{path}: its bytes changed (sha256 {found[:12]}…, written as {sha256[:12]}…)"
-        if (count := pq.read_metadata(full).num_rows) != rows:
+        if full.suffix == ".parquet" and rows is not None and (count := pq.read_metadata(full).num_rows) != rows:
             return f"{path}: holds {count} rows, written as {rows}"
     except (OSError, pa.ArrowException) as error:
         return f"{path}: cannot be read: {error}"
@@ -102,9 +183,17 @@ def _check(run: Path, path: str, sha256: str, rows: int) -> str | None:
 
 def _counts(manifest: dict[str, Any]) -> Iterator[str]:
     totals, shards = manifest["totals"], manifest["shards"]
+    whole = {
+        "shards": shards,
+        "licences": manifest["licenses"],
+        **{f"mixture by {name}": rows for name, rows in manifest["mixture"].items()},
+    }
     for unit in ("documents", "tokens"):
-        if (total := sum(shard[unit] for shard in shards)) != totals[f"{unit}_out"]:
-            yield f"manifest.json: shards hold {total} {unit}, totals say {totals[f'{unit}_out']}"
+        for name, rows in whole.items():
+            if (total := sum(row[unit] for row in rows)) != totals[f"{unit}_out"]:
+                yield f"manifest.json: {name} hold {total} {unit}, totals say {totals[f'{unit}_out']}"
+        if (total := sum(file[f"{unit}_out"] for file in manifest["inputs"])) != totals[f"{unit}_out"]:
+            yield f"manifest.json: {total} {unit} of the inputs are kept, totals say {totals[f'{unit}_out']}"
     for stage in manifest["stages"]:
         gone = sum(reason["documents"] for reason in stage["dropped"].values())
         if stage["documents_in"] - gone != stage["documents_out"]:

@@ -1,0 +1,72 @@
+"""The command `export`."""
+
+from pathlib import Path
+
+import click
+
+from curate.commands import available_cores, print_json
+
+
+def _listed(context: click.Context, parameter: click.Parameter, names: str) -> str:
+    """The formats that are asked for; of `list`, print which there are, and end."""
+    if names != "list":
+        return names
+    from curate.manifests.formats import all_formats
+    from curate.show_export import print_formats
+
+    print_formats(all_formats())
+    context.exit()
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "names",
+    required=True,
+    metavar="NAME[,NAME...]",
+    is_eager=True,
+    callback=_listed,
+    help="Formats; --to list tells of them.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A folder; each format has its own within.")
+@click.option("--validation", default="0", metavar="SHARE", help="Of the documents, by a hash of doc_id, such as 0.5%.")
+@click.option("--tokenizer", metavar="FILE|NAME", help="A tokenizer.json or a Hub name, for formats that hold tokens.")
+@click.option("--eos", metavar="TOKEN", help="Ends each document; default: the tokenizer's own.")
+@click.option("--overwrite", is_flag=True, help="Replace an export of something else that is there.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; default: one per core.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+def export(
+    run: Path, names: str, out: Path, validation: str, tokenizer: str | None, eos: str | None, overwrite: bool,
+    workers: int | None, quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Write what RUN kept in the form that a trainer reads. RUN is a run directory, or the YAML file of a mixture.
+
+    An export that was stopped goes on where it was. What each trainer needs next stands in docs/trainers.md.
+
+    \b
+    Examples:
+        curate export runs/web --to hf,jsonl --out exports --validation 0.5%
+        curate export runs/web --to dpo --out pairs
+        curate export mixture.yaml --to llama-factory --out exports
+        curate export --to list
+    """
+    from curate.engine import Processes
+    from curate.kernels.arrow import spare_pandas
+    from curate.manifests.export import export as write
+    from curate.manifests.formats import options_of
+    from curate.manifests.mixture import open_sources
+    from curate.progress import unwritten_log
+    from curate.show_export import print_exports
+
+    spare_pandas()
+    options = options_of(validation, tokenizer, eos)
+    wanted = [name.strip() for name in names.split(",")]
+    with Processes(workers or available_cores()) as engine:
+        log = unwritten_log(quiet or as_json)
+        found = write(open_sources(run), wanted, out, options, engine, log, overwrite, thorough=overwrite)
+    if as_json:
+        print_json(found)
+    else:
+        print_exports(found, out)

@@ -1,0 +1,314 @@
+"""The fields of manifest.json, typed: what is written, what is read, and the JSON schema that is published."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MANIFEST_VERSION = 1
+
+Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # 128 bits
+
+
+class Entry(BaseModel):
+    """Part of the manifest: no unknown fields, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Facts(Entry):
+    """Part of the manifest that tells more than these fields, of one tier alone."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Tool(Entry):
+    """What wrote it."""
+
+    name: str
+    version: str
+
+
+class InputEntry(Entry):
+    """A file of the input; one in quarantine has `error` in the place of its hash."""
+
+    path: str = Field(description="within the corpus")
+    bytes: Count
+    documents: Count
+    documents_out: Count = Field(description="of these, kept")
+    tokens_out: Count
+    content_xxh3_128: str | None = Field(default=None, description="of its documents' hashes")
+    source: str | None = Field(default=None, description="as the recipe says")
+    license: str | None = Field(default=None, description="as the recipe says")
+    error: str | None = Field(default=None, description="why it is in quarantine")
+
+
+class ResolvedRule(Entry):
+    """A rule as it was applied."""
+
+    set: str | None
+    reason: str
+    signal: str | None = None
+    min: float | int | None = None
+    max: float | int | None = None
+    if_: str | None = Field(default=None, alias="if")
+    when: str | None = None
+    source: str = ""
+
+
+class Edit(Entry):
+    """A kind of cut in texts, with its bounds by reason."""
+
+    name: str
+    bounds: dict[str, Any]
+
+
+class EarlierRun(Entry):
+    """A run whose documents were not kept again."""
+
+    name: str
+    manifest_sha256: Sha256
+
+
+class LanguageModelEntry(Entry):
+    """A language model that perplexity was measured with."""
+
+    language: str | None
+    form: str
+    content_xxh3_128: Hash
+
+
+class LanguageIdentification(Entry):
+    """The model that told languages."""
+
+    model: str
+    content_xxh3_128: Hash
+
+
+class BenchmarkEntry(Entry):
+    """A file of evaluation sets that was looked for."""
+
+    name: str
+    content_xxh3_128: Hash
+    items: Count
+    ngrams: Count
+    items_hit: Count
+    documents_hit: Count
+
+
+class Decontamination(Entry):
+    """How evaluation sets were looked for; `benchmarks` has the files."""
+
+    ngram: Count = Field(description="words in a row")
+    min_words: Count = Field(description="of shorter texts, which are looked for as a whole")
+    action: Literal["drop", "cut"]
+    columns: list[str] | None = Field(description="null: all columns of text")
+    benchmarks: Count = Field(description="files")
+    items: Count
+    items_hit: Count
+    documents_hit: Count = Field(description="pairs of a document and a file that it has text of")
+    documents_dropped: Count
+
+
+class Amount(Entry):
+    """Documents and tokens."""
+
+    documents: Count
+    tokens: Count
+
+
+class StageEntry(Entry):
+    """A stage with what went in and out, and what it dropped by reason."""
+
+    stage: str
+    documents_in: Count
+    tokens_in: Count
+    documents_out: Count
+    tokens_out: Count
+    dropped: dict[str, Amount]
+    cut: Amount | None = Field(default=None, description="documents that lost tokens and stayed, and these tokens")
+
+
+class Near(Entry):
+    """Near duplicates, by MinHash."""
+
+    algorithm: Literal["minhash"]
+    scheme: str = Field(description="what signatures are bit-identical to")
+    ngram: Count = Field(description="words of a shingle")
+    permutations: Count
+    bands: Count
+    rows: Count = Field(description="values of a band")
+    seed: int
+    threshold: float
+    verify: str
+
+
+class DedupEntry(Entry):
+    """How duplicates were found and which copy was kept."""
+
+    exact: bool
+    exact_hash: str = Field(description="what equal documents are told by")
+    near: Near | None
+    lines: dict[str, Any] | None
+    keep: str
+
+
+class Share(Amount):
+    """What of the output has one value; null where nothing is known."""
+
+    value: str | None
+
+
+class LicenseEntry(Amount):
+    """What of the output has one licence, by source where the documents have one."""
+
+    source: str | None
+    license: str = Field(description="as the input or the recipe says; unknown: neither does")
+
+
+class Synthetic(Amount):
+    """What of the output this run has made itself."""
+
+    share: float = Field(ge=0, le=1, description="of the output's tokens")
+
+
+class SchemaField(Entry):
+    """A column of the output, with those inside of it."""
+
+    name: str
+    type: str = Field(description="as Arrow writes it")
+    fields: "list[SchemaField] | None" = Field(default=None, description="of structs, lists and maps")
+
+
+class Shard(Entry):
+    """A file of the output."""
+
+    path: str = Field(description="within the run directory")
+    documents: Count
+    tokens: Count
+    bytes: Count
+    sha256: Sha256
+
+
+class Purify(Facts):
+    """The second tier: models by hash, how they were tested, bounds by stratum."""
+
+    models: dict[str, Sha256]
+    reference: list[dict[str, str]]
+    teacher: dict[str, Any]
+    prompts: dict[str, str]
+    rounds: list[dict[str, Any]]
+    thresholds: list[dict[str, Any]]
+
+
+class Distil(Facts):
+    """The budget: models by hash, what was kept by rung and stratum."""
+
+    models: dict[str, Sha256]
+    reference: list[dict[str, str]] | str
+    rungs: list[dict[str, Any]]
+    quotas: list[dict[str, Any]]
+
+
+class Arm(Facts):
+    """What models of one arm are worth on held-out text, beside those of as many random tokens."""
+
+    arm: str
+    domain: str | None
+    control: str | None
+    documents: Count
+    tokens: Count
+    bits_per_byte: float
+    retained: float | None
+    control_retained: float | None
+
+
+class Evaluation(Facts):
+    """What `curate evaluate` measured."""
+
+    proxy: str
+    tables: dict[str, Sha256] = Field(description="hashes of the tables below evaluation/")
+    arms: list[Arm]
+
+
+class Tracking(Facts):
+    """Quality stage by stage, measured on a sample while the run went."""
+
+    tables: dict[str, Sha256]
+    stages: list[dict[str, Any]]
+
+
+class Retention(Entry):
+    """How much quality is kept, always beside a random control."""
+
+    evaluation: Evaluation | None
+    tracking: Tracking | None
+
+
+class Totals(Entry):
+    """Of the input and of the output."""
+
+    documents_in: Count
+    tokens_in: Count
+    documents_out: Count
+    tokens_out: Count
+
+
+class RecipeInput(Facts):
+    """Of the recipe, which columns matter."""
+
+    text: str
+    messages: str | None
+
+
+class RecipeEntry(Facts):
+    """The recipe with all defaults; `curate schema` tells its fields."""
+
+    input: RecipeInput
+
+
+class Manifest(Entry):
+    """What a run took, decided and wrote. The same inputs, recipe and versions give the same bytes."""
+
+    manifest_version: Literal[1]
+    seal: Sha256 = Field(description="of this file without this field: sorted keys, indent 1, UTF-8, a last newline")
+    name: str
+    tool: Tool
+    recipe: RecipeEntry = Field(description="without places, such as input.paths and output")
+    recipe_digest: Hash = Field(description="of all that can change a kept document")
+    inputs: list[InputEntry]
+    signal_groups: Annotated[dict[str, str], Field(json_schema_extra={"required": ["documents"]})] = Field(
+        description="what was measured, each with a digest of code, parameters and models"
+    )
+    rules: list[ResolvedRule]
+    edits: list[Edit]
+    against: list[EarlierRun]
+    models: list[LanguageModelEntry]
+    language_identification: LanguageIdentification | None
+    dedup: DedupEntry
+    purify: Purify | None
+    distil: Distil | None
+    retention: Retention | None
+    benchmarks: list[BenchmarkEntry]
+    decontamination: Decontamination | None
+    stages: list[StageEntry]
+    scorecard: list[dict[str, Any]] = Field(description="every signal before and after")
+    tokenizer: str = Field(description="what all tokens are counted by; estimate: by bytes and script")
+    totals: Totals
+    mixture: dict[str, list[Share]] = Field(
+        description="what is kept by language, by domain, and by columns of the input (input.NAME)"
+    )
+    licenses: list[LicenseEntry]
+    synthetic: Synthetic
+    schema_: list[SchemaField] = Field(alias="schema", description="the columns of every shard")
+    shards: list[Shard]
+
+
+def manifest_schema() -> dict[str, Any]:
+    """The JSON schema of manifest.json."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Manifest.model_json_schema(by_alias=True),
+        "title": f"manifest.json of curate, version {MANIFEST_VERSION}",
+    }

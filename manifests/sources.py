@@ -1,0 +1,163 @@
+"""What is exported: the documents that a finished run kept, or those of several, each in its share."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from xxhash import xxh3_64_intdigest
+
+from curate.errors import InputError, RunError
+from curate.files import sha256_of
+from curate.manifests.reading import read_manifest
+from curate.shards import BUDGETED, OURS
+
+TRAIN, VALIDATION = "train", "validation"
+SPLIT_SEED, SHARE_SEED = 0x5EED_0001, 0x5EED_0002  # of the hashes of doc_id that part documents
+BATCH_ROWS = 1024
+TEXT, MESSAGES, DOC_ID, N_TOKENS, SOURCE = "text", "messages", "doc_id", "n_tokens", "source"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a run's output."""
+
+    path: str
+    documents: int
+    tokens: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run's output, and how much of it is taken."""
+
+    name: str
+    run: str
+    manifest_sha256: str
+    text: str | None  # the column with the text; None where documents are chats
+    messages: str | None
+    doc_id: str
+    n_tokens: str
+    shards: tuple[Shard, ...]
+    share: float = 1.0  # of the documents, drawn by a hash of doc_id: what lies below is taken
+    weight: float = 1.0  # its share of the mixture's tokens
+    epochs: float = 1.0  # how often a training on the mixture sees each of its documents
+    role: str = "source"  # or "replay"
+
+    @property
+    def column(self) -> str:
+        """The column that is learnt from."""
+        return self.messages or self.text or ""
+
+
+def open_source(run: Path, name: str | None = None) -> Source:
+    """The output of a finished run.
+
+    Errors: RunError where it did not finish, kept nothing, or lacks a shard.
+    """
+    manifest = read_manifest(run)
+    recipe, schema = manifest["recipe"], [column["name"] for column in manifest["schema"]]
+    ours = list(OURS | (BUDGETED if recipe.get("distill") else {}))
+    named = dict(zip(ours, schema[-len(ours) :], strict=True))  # prefixed where the input has such a name
+    shards = tuple(Shard(str(run / s["path"]), s["documents"], s["tokens"], s["sha256"]) for s in manifest["shards"])
+    if not shards:
+        raise RunError(f"{run}: kept no document, so there is nothing to export")
+    if gone := [shard.path for shard in shards if not Path(shard.path).is_file()]:
+        raise RunError(f"{gone[0]}: missing; run the recipe again to write it")
+    messages = recipe["input"]["messages"]
+    return Source(
+        name or str(manifest["name"]),
+        str(run),
+        hashlib.sha256((run / "manifest.json").read_bytes()).hexdigest(),
+        None if messages else recipe["input"]["text"],
+        messages,
+        named["doc_id"],
+        named["n_tokens"],
+        shards,
+    )
+
+
+def places(ids: pa.Array | pa.ChunkedArray, seed: int) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each id, which depends on nothing but the id and the seed."""
+    hashes = [xxh3_64_intdigest(one.encode(), seed) for one in ids.to_pylist()]
+    return np.array(hashes, np.uint64).astype(np.float64) / 2.0**64
+
+
+def taken(source: Source, ids: pa.Array | pa.ChunkedArray, split: str, validation: float) -> npt.NDArray[np.bool_]:
+    """Which documents belong to a split. Documents of equal id, also of other runs, are in the same one."""
+    held_out = places(ids, SPLIT_SEED) < validation
+    mask: npt.NDArray[np.bool_] = held_out if split == VALIDATION else ~held_out
+    return mask if source.share >= 1 else mask & (places(ids, SHARE_SEED) < source.share)
+
+
+def counts_by_split(source: Source, shard: Shard, validation: float) -> dict[str, tuple[int, int]]:
+    """Documents and tokens (as n_tokens counts them) that a shard gives to each split.
+
+    Errors: InputError where the shard is not the one that the run wrote.
+    """
+    if sha256_of(Path(shard.path)) != shard.sha256:
+        raise InputError(f"{shard.path}: its bytes changed since the run; run the recipe again to write it anew")
+    table = read_columns(shard.path, [source.doc_id, source.n_tokens])
+    tokens = table[source.n_tokens].to_numpy()
+    found = {}
+    for split in (TRAIN, VALIDATION):
+        mask = taken(source, table[source.doc_id], split, validation)
+        found[split] = int(mask.sum()), int(tokens[mask].sum())
+    return found
+
+
+def documents_of(source: Source, shard: str, split: str, validation: float) -> Iterator[pa.Table]:
+    """The documents that a shard gives to a split, in its order, with all its columns, some hundreds together.
+
+    Errors: InputError where the shard cannot be read.
+    """
+    file = _opened(shard)
+    try:
+        for batch in file.iter_batches(BATCH_ROWS):
+            table = pa.Table.from_batches([batch])
+            yield table.filter(pa.array(taken(source, table[source.doc_id], split, validation)))
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{shard}: cannot be read: {error}; curate verify tells what else is damaged") from None
+
+
+def read_columns(shard: str, names: list[str]) -> pa.Table:
+    """Some columns of a shard.
+
+    Errors: InputError where it cannot be read.
+    """
+    try:
+        return _opened(shard).read(columns=names)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{shard}: cannot be read: {error}; curate verify tells what else is damaged") from None
+
+
+def _opened(shard: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(shard)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{shard}: cannot be read: {error}; curate verify tells what else is damaged") from None
+
+
+def plain(table: pa.Table, source: Source) -> pa.Table:
+    """The columns that trainers read, under the names that they read: text or messages, doc_id, n_tokens, source."""
+    column = table[source.column]
+    names = [TEXT if source.messages is None else MESSAGES, DOC_ID, N_TOKENS, SOURCE]
+    values = [column, table[source.doc_id], table[source.n_tokens], pa.repeat(pa.scalar(source.name), len(table))]
+    return pa.Table.from_arrays([_large(value) for value in values], names=names)
+
+
+def _large(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Strings as plain `string`, whichever kind of string a run has: all files of an export have one schema."""
+    return values.cast(pa.string()) if pa.types.is_large_string(values.type) else values
+
+
+def digest_of_sources(sources: tuple[Source, ...]) -> str:
+    """What is exported, in hex: another run, share or weight gives another one; another path does not."""
+    told = [{"run": "", "shards": ()} | vars(replace(s, run="", shards=())) for s in sources]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,246 @@
+"""Exports of what a run kept: order, splits, going on after a stop, and what is refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import command
+
+ROWS = 3_000
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """A run of many small shards."""
+    folder = tmp_path_factory.mktemp("several")
+    texts = [f"Document {k} tells of {k * k} things. " * (k % 7 + 3) for k in range(ROWS)]
+    pq.write_table(pa.table({"text": texts, "number": range(ROWS), "share": [0.5, None, float("nan")] * (ROWS // 3)}),
+                   folder / "in.parquet")  # fmt: skip
+    return made(folder / "run", folder / "in.parquet", "several")
+
+
+def made(run, inputs, name, *more):
+    recipe = run.parent / f"{name}.yaml"
+    recipe.write_text(
+        "\n".join([f"name: {name}", f"output: {run}", f"input: {{paths: ['{inputs}']}}", "tier1: {rules: []}",
+                   "shard_size: 50kB", *more])
+    )  # fmt: skip
+    done = command("run", recipe, "--quiet")
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def kept(run):
+    return pq.read_table(sorted((run / "data").glob("*.parquet"))).to_pylist()
+
+
+def exported(run, out, *options):
+    done = command("export", run, "--out", out, "--quiet", *options)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_every_document_is_in_one_split_and_in_order(several, tmp_path):
+    exported(several, tmp_path, "--to", "hf,jsonl", "--validation", "10%")
+    wanted = kept(several)
+    loaded = datasets.load_dataset(str(tmp_path / "hf"), cache_dir=str(tmp_path / "cache"))
+    assert 0.07 < len(loaded["validation"]) / len(wanted) < 0.13
+    held_out = set(loaded["validation"]["doc_id"])
+    for split, rows in (
+        ("train", [row for row in wanted if row["doc_id"] not in held_out]),
+        ("validation", [row for row in wanted if row["doc_id"] in held_out]),
+    ):
+        assert len(rows) > 100
+        names = ("text", "doc_id", "number", "n_tokens")
+        assert [tuple(row[n] for n in names) for row in loaded[split]] == [tuple(r[n] for n in names) for r in rows]
+        lines = [line for path in sorted((tmp_path / "jsonl" / "data").glob(f"{split}-*"))
+                 for line in path.read_text("utf-8").splitlines()]  # fmt: skip
+        told = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+        assert [row["text"] for row in told] == [row["text"] for row in rows]
+        assert {row["share"] for row in told} == {0.5, None}
+    card = (tmp_path / "hf" / "README.md").read_text("utf-8")
+    assert f"{len(wanted):,} documents with" in card
+    assert "path: data/validation-*.parquet" in card
+    import mlcroissant
+
+    described = mlcroissant.Dataset(jsonld=tmp_path / "hf" / "croissant.json")
+    for split in ("train", "validation"):
+        ids = [row[f"{split}/doc_id"].decode() for row in described.records(record_set=split)]
+        assert ids == loaded[split]["doc_id"][:]
+    told = json.loads((tmp_path / "hf" / "export.json").read_text())
+    assert sum(split["documents"] for split in told["splits"].values()) == len(wanted)
+    assert sum(split["tokens"] for split in told["splits"].values()) == sum(row["n_tokens"] for row in wanted)
+
+
+def test_a_document_is_in_the_same_split_of_another_run(several, tmp_path):
+    fewer = tmp_path / "fewer.parquet"
+    pq.write_table(pq.read_table(several.parent / "in.parquet").slice(1000, 700), fewer)
+    other = made(tmp_path / "other", fewer, "other")
+    splits = []
+    for run, name in ((several, "a"), (other, "b")):
+        exported(run, tmp_path / name, "--to", "hf", "--validation", "10%")
+        rows = [pq.read_table(path)["text"].to_pylist() for path in (tmp_path / name / "hf/data").glob("validation-*")]
+        splits.append({text for some in rows for text in some})
+    assert splits[1] == splits[0] & {row["text"] for row in kept(other)}
+    assert splits[1]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_bytes_do_not_depend_on_the_workers(several, tmp_path, workers):
+    exported(several, tmp_path / "a", "--to", "hf,jsonl", "--workers", workers)
+    exported(several, tmp_path / "b", "--to", "hf,jsonl", "--workers", 2)
+    for name in ("hf", "jsonl"):
+        assert (tmp_path / "a" / name / "export.json").read_bytes() == (
+            tmp_path / "b" / name / "export.json"
+        ).read_bytes()
+
+
+def test_an_export_that_was_killed_goes_on(several, tmp_path):
+    words = [sys.executable, "-m", "curate", "export", several, "--to", "jsonl", "--out", tmp_path, "--workers", "1"]
+    for _ in range(20):  # until it is killed with some pieces written and others not
+        running = subprocess.Popen([*map(str, words), "--quiet"], start_new_session=True)
+        folder = tmp_path / "jsonl" / "data"
+        while running.poll() is None and len(list(folder.glob("*.jsonl"))) < 4:
+            time.sleep(0.001)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        if not (tmp_path / "jsonl" / "export.json").exists():
+            break
+        shutil.rmtree(tmp_path / "jsonl")
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.jsonl")}
+    told = [line for line in (tmp_path / "jsonl/pieces.ndjson").read_text().splitlines()[1:] if line.endswith("}")]
+    written = {json.loads(line)["files"][0]["path"].removeprefix("data/") for line in told}
+    done = command("export", several, "--to", "jsonl", "--out", tmp_path)
+    assert done.returncode == 0
+    assert f"{len(written)} of {len(list(folder.glob('*.jsonl')))} pieces are written already" in done.stderr
+    after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.jsonl")}
+    assert written
+    assert all(before[name] == after[name] for name in written)
+    exported(several, tmp_path / "whole", "--to", "jsonl")
+    assert (tmp_path / "whole/jsonl/export.json").read_bytes() == (tmp_path / "jsonl/export.json").read_bytes()
+    assert not list((tmp_path / "jsonl").rglob(".aside-*"))
+    assert not (tmp_path / "jsonl/pieces.ndjson").exists()
+
+
+def test_what_is_there_is_kept_and_nothing_else_is_overwritten(several, tmp_path):
+    exported(several, tmp_path, "--to", "jsonl")
+    done = command("export", several, "--to", "jsonl", "--out", tmp_path)
+    assert "is there already" in done.stderr
+    assert command("verify", tmp_path / "jsonl").returncode == 0
+    other = command("export", several, "--to", "jsonl", "--out", tmp_path, "--validation", "1%")
+    assert other.returncode == 1
+    assert (
+        other.stderr
+        == f"Error: {tmp_path}/jsonl: has an export of something else; choose another --out, or give --overwrite\n"
+    )
+    exported(several, tmp_path, "--to", "jsonl", "--validation", "1%", "--overwrite")
+    assert json.loads((tmp_path / "jsonl/export.json").read_text())["options"]["validation"] == 0.01
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "thesis.txt").write_text("years of work")
+    other = command("export", several, "--to", "hf", "--out", tmp_path, "--overwrite")
+    assert other.returncode == 1
+    assert "is no export" in other.stderr
+    assert (tmp_path / "hf" / "thesis.txt").read_text() == "years of work"
+    (tmp_path / "jsonl" / "mine.txt").write_text("years of work")
+    done = command("export", several, "--to", "jsonl", "--out", tmp_path, "--overwrite", "--validation", "99.9999999%")
+    assert "leaves no document to train on" in done.stderr
+    assert command("export", several, "--to", "jsonl", "--out", tmp_path, "--validation", "1%").returncode == 0
+    exported(several, tmp_path, "--to", "jsonl", "--validation", "2%", "--overwrite")
+    exported(several, tmp_path, "--to", "jsonl", "--validation", "1%", "--overwrite")
+    assert (tmp_path / "jsonl" / "mine.txt").read_text() == "years of work"
+    (tmp_path / "jsonl" / "mine.txt").unlink()
+    next((tmp_path / "jsonl/data").glob("train-*")).unlink()
+    exported(several, tmp_path, "--to", "jsonl", "--validation", "1%")
+    assert all((tmp_path / "jsonl" / file["path"]).exists()
+               for file in json.loads((tmp_path / "jsonl/export.json").read_text())["files"])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--to", "jsonll"], "Error: --to jsonll: no such format; did you mean 'jsonl'?\n"),
+        (["--to", "hf", "--validation", "150%"],
+         "Error: --validation 150%: is no share of the documents; write 0.5% or 0.005\n"),
+        (["--to", "hf", "--validation", "some"],
+         "Error: --validation some: is no share of the documents; write 0.5% or 0.005\n"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_exported_is_one_line(several, tmp_path, options, said):
+    done = command("export", several, "--out", tmp_path / "out", *options)
+    assert (done.returncode, done.stderr, done.stdout) == (1, said, "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_is_none_or_lacks_a_shard_is_one_line(several, tmp_path):
+    done = command("export", tmp_path, "--to", "hf", "--out", tmp_path / "out")
+    assert done.stderr == f"Error: {tmp_path}: no manifest.json: not a run directory\n"
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", several, copy], check=True)
+    shard = sorted((copy / "data").glob("*.parquet"))[3]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 1
+    shard.write_bytes(content)
+    done = command("export", copy, "--to", "hf", "--out", tmp_path / "out", "--quiet")
+    assert done.returncode == 1
+    said = "its bytes changed since the run; run the recipe again to write it anew"
+    assert done.stderr == f"Error: {shard}: {said}\n"
+    shard.unlink()
+    done = command("export", copy, "--to", "hf", "--out", tmp_path / "out", "--quiet")
+    assert done.stderr == f"Error: {shard}: missing; run the recipe again to write it\n"
+
+
+def test_what_is_damaged_is_written_anew_and_a_stop_at_any_moment_leaves_an_export_that_goes_on(several, tmp_path):
+    exported(several, tmp_path, "--to", "jsonl")
+    before = (tmp_path / "jsonl/export.json").read_bytes()
+    path = sorted((tmp_path / "jsonl/data").glob("*"))[2]
+    content = bytearray(path.read_bytes())
+    content[70] ^= 1
+    path.write_bytes(content)
+    assert command("verify", tmp_path / "jsonl").returncode == 1
+    exported(several, tmp_path, "--to", "jsonl", "--overwrite")
+    assert command("verify", tmp_path / "jsonl").returncode == 0
+    assert (tmp_path / "jsonl/export.json").read_bytes() == before
+    started = json.dumps({"digest": json.loads(before)["digest"]})
+    (tmp_path / "jsonl/pieces.ndjson").write_text(started + "\n")  # stopped between export.json and taking this away
+    exported(several, tmp_path, "--to", "jsonl")
+    assert command("verify", tmp_path / "jsonl").returncode == 0
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", several, copy], check=True)
+    shard = sorted((copy / "data").glob("*.parquet"))[1]
+    pq.write_table(pq.read_table(shard).slice(0, 3), shard)
+    sorted((tmp_path / "jsonl/data").glob("*"))[0].unlink()
+    done = command("export", copy, "--to", "jsonl", "--out", tmp_path, "--quiet")
+    said = "its bytes changed since the run; run the recipe again to write it anew"
+    assert (done.returncode, done.stderr) == (1, f"Error: {shard}: {said}\n")
+    exported(several, tmp_path, "--to", "jsonl")
+    assert (tmp_path / "jsonl/export.json").read_bytes() == before
+
+
+def test_a_recipe_names_its_exports(several, tmp_path):
+    inputs = several.parent / "in.parquet"
+    run = made(tmp_path / "run", inputs, "named", "export: [hf, jsonl]")
+    assert len(list((run / "export/jsonl/data").glob("*"))) == len(list((run / "data").glob("*")))
+    first = (run / "export/hf/export.json").read_bytes()
+    made(
+        tmp_path / "run",
+        inputs,
+        "named",
+        "export: [hf, jsonl]",
+        "seed: 2",
+        "distill: {keep_tokens: 50%}",
+        "reference: []",
+    )
+    assert (run / "export/hf/export.json").read_bytes() != first
+    recipe = tmp_path / "wrong.yaml"
+    recipe.write_text(f"name: wrong\noutput: {tmp_path}/wrong\ninput: {{paths: ['{inputs}']}}\nexport: [jsonll]\n")
+    done = command("run", recipe, "--quiet")
+    assert done.stderr == "Error: export: jsonll: no such format; did you mean 'jsonl'?\n"
+    assert not (tmp_path / "wrong" / "data").exists()

@@ -1,0 +1,199 @@
+"""Mixtures of runs: what is taken of each source, how often it is seen, and what is refused."""
+
+import hashlib
+import json
+from collections import Counter
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import command
+from test_export import exported, kept, made
+
+from curate.errors import CurateError
+from curate.manifests.mixture import open_sources, read_mixture
+from curate.manifests.seen import nearest_shards, passes
+
+ROWS = {"web": (300, 6), "code": (100, 60), "old": (400, 12)}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs of short, long and earlier documents."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, (rows, length) in ROWS.items():
+        texts = [f"{name} document {k} tells of {k * k} things. " * (k % 7 + length) for k in range(rows)]
+        pq.write_table(pa.table({"text": texts, f"of_{name}": range(rows)}), folder / f"{name}.parquet")
+        made(folder / name, folder / f"{name}.parquet", name)
+    return folder
+
+
+def mixed(runs, **fields):
+    """A mixture's file beside the runs."""
+    path = runs / "mixture.yaml"
+    sources = {"web": {"run": "web", "weight": 3}, "code": {"run": "code", "weight": 1}}
+    path.write_text(yaml.safe_dump({"name": "mix", "sources": sources, **fields}, sort_keys=False))
+    return path
+
+
+def tokens_of(runs, name):
+    return sum(row["n_tokens"] for row in kept(runs / name))
+
+
+def test_without_a_number_of_tokens_no_source_is_seen_twice_and_one_is_seen_whole(runs):
+    web, code = open_sources(mixed(runs))
+    assert (web.weight, code.weight) == (0.75, 0.25)
+    assert max(web.epochs, code.epochs) == pytest.approx(1)
+    assert web.epochs * tokens_of(runs, "web") == pytest.approx(3 * code.epochs * tokens_of(runs, "code"))
+
+
+def test_tokens_of_the_whole_training_or_of_each_source_make_the_epochs(runs):
+    whole = tokens_of(runs, "web") * 2
+    web, code = open_sources(mixed(runs, tokens=whole))
+    assert web.epochs == pytest.approx(1.5)
+    assert code.epochs == pytest.approx(whole / 4 / tokens_of(runs, "code"))
+    each = {"web": {"run": "web", "tokens": 3000}, "code": {"run": "code", "tokens": 1000}}
+    web, code = open_sources(mixed(runs, sources=each))
+    assert (web.weight, code.weight) == (0.75, 0.25)
+    assert code.epochs == pytest.approx(1000 / tokens_of(runs, "code"))
+
+
+def test_replay_is_a_share_of_all_tokens_drawn_by_hash_with_its_lineage(runs, tmp_path):
+    exported(mixed(runs, replay={"run": "old", "share": "10%"}), tmp_path, "--to", "hf")
+    told = json.loads((tmp_path / "hf" / "export.json").read_text())
+    web, code, replay = told["sources"]
+    assert [source["role"] for source in told["sources"]] == ["source", "source", "replay"]
+    manifest = (runs / "old" / "manifest.json").read_bytes()
+    assert replay["manifest_sha256"] == hashlib.sha256(manifest).hexdigest()
+    fresh = web["epochs"] * web["tokens"] + code["epochs"] * code["tokens"]
+    longest = max(row["n_tokens"] for row in kept(runs / "old"))
+    assert 0 <= replay["tokens"] - fresh / 9 <= longest
+    assert replay["weight"] == pytest.approx(0.1)
+    drawn = datasets.load_dataset(str(tmp_path / "hf"), "replay", split="train", cache_dir=str(tmp_path / "cache"))
+    rows = [row["doc_id"] for row in kept(runs / "old")]
+    places = [rows.index(doc_id) for doc_id in drawn["doc_id"]]
+    assert places == sorted(places)
+    assert max(places) > len(rows) / 2  # not the first ones
+
+
+def test_a_document_is_seen_as_often_as_the_mixture_says(runs, tmp_path):
+    """LLaMA-Factory's datasets, counted; the tokens of each source come out in its share."""
+    exported(mixed(runs, tokens=tokens_of(runs, "web") * 3), tmp_path, "--to", "llama-factory", "--validation", "5%")
+    folder = tmp_path / "llama-factory"
+    info, lines = (
+        json.loads((folder / "dataset_info.json").read_text()),
+        yaml.safe_load((folder / "train.yaml").read_text()),
+    )
+    rows = {name: len(pq.read_table(folder / info[name]["file_name"])) for name in lines["dataset"].split(",")}
+    told = {source["name"]: source for source in json.loads((folder / "mixture.json").read_text())["sources"]}
+    for name, source in told.items():
+        seen = [info[entry].get("num_samples", rows[entry]) for entry in rows if entry.split(".")[0] == name]
+        assert sum(seen) == pytest.approx(source["epochs"] * source["splits"]["train"]["documents"], abs=0.51)
+        assert set(rows[entry] for entry in rows if entry.split(".")[0] == name) == {source["documents"]}
+    assert lines["eval_dataset"] == "web_validation,code_validation"
+
+
+def test_mixture_json_tells_every_file_and_odds_of_documents_that_give_the_shares_of_tokens(runs, tmp_path):
+    exported(mixed(runs), tmp_path, "--to", "hf,jsonl", "--validation", "10%")
+    for name in ("hf", "jsonl"):
+        told = json.loads((tmp_path / name / "mixture.json").read_text())
+        files = [file for source in told["sources"] for split in source["splits"].values() for file in split["files"]]
+        assert sorted(files) == sorted(
+            p.relative_to(tmp_path / name).as_posix() for p in (tmp_path / name).rglob("*-of-*")
+        )
+        assert sum(source["document_weight"] for source in told["sources"]) == pytest.approx(1)
+        lengths = {source["name"]: source["tokens"] / source["documents"] for source in told["sources"]}
+        drawn = {source["name"]: source["document_weight"] * lengths[source["name"]] for source in told["sources"]}
+        assert drawn["web"] / sum(drawn.values()) == pytest.approx(0.75, abs=0.02)
+
+
+def test_the_code_of_the_card_makes_a_training_that_sees_each_source_as_often_as_it_was_asked_to(
+    runs, tmp_path, monkeypatch
+):
+    exported(mixed(runs, tokens=tokens_of(runs, "web") * 2), tmp_path, "--to", "hf,jsonl")
+    told = json.loads((tmp_path / "hf" / "mixture.json").read_text())
+    card = (tmp_path / "hf" / "README.md").read_text()
+    code = card.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path / "hf")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    found = {}
+    exec(code, found)
+    rows = found["train"].to_list()
+    tokens = {name: sum(row["n_tokens"] for row in rows if row["source"] == name) for name in ("web", "code")}
+    assert tokens["web"] / sum(tokens.values()) == pytest.approx(0.75, abs=0.03)
+    assert sum(tokens.values()) == pytest.approx(told["tokens"], rel=0.03)
+    times = Counter(row["doc_id"] for row in rows if row["source"] == "web")
+    assert set(times.values()) == {1, 2}  # 1.5 epochs
+    lines = datasets.load_dataset("json", data_files=str(tmp_path / "jsonl/data/**/train-*.jsonl"), split="train")
+    assert lines.column_names == ["text", "doc_id", "n_tokens", "source"]
+
+
+def test_the_closing_table_shows_weights_and_epochs(runs, tmp_path):
+    done = exported(mixed(runs, tokens=tokens_of(runs, "web") * 2), tmp_path, "--to", "hf")
+    [row] = [line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["web"]]
+    assert row[-2:] == ["75.0%", "1.5"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"tokens": "1M"}, "mix: web would be seen "),
+        ({"tokens": 1000, "max_epochs": 0.01}, "mix: web would be seen "),
+        ({"replay": {"run": "web", "share": "150%"}}, "replay.share"),
+        ({"sources": {}}, "sources"),
+        ({"sources": {"web": {"run": "web"}}}, "sources.web: has a weight or tokens, one of the two"),
+        ({"sources": {"web": {"run": "web", "weight": -1}}}, "sources.web.weight"),
+        ({"sources": {"web": {"run": "web", "wieght": 1}}}, "did you mean 'weight'?"),
+        ({"sources": {"web": {"run": "nowhere", "weight": 1}}}, "nowhere: no manifest.json: not a run directory"),
+        ({"sources": {"a": {"run": "web", "weight": 1}, "b": {"run": "web", "tokens": 5}}}, "all of them a weight"),
+        ({"sources": {"a": {"run": "web", "weight": 1}, "A": {"run": "web", "weight": 1}}}, "differ in case alone"),
+        ({"sources": {"a b": {"run": "web", "weight": 1}}}, "sources"),
+        ({"sources": {"a": {"run": "web", "weight": 1}, "A_validation": {"run": "code", "weight": 1}}},
+         "sources: A_validation is what trainers call a second split; choose another name"),
+        ({"sources": {"a": {"run": "web", "weight": 1}, "b": {"run": "web", "weight": 1}}},
+         "mix: a and b are one run; name it once, with more weight"),
+        ({"sources": {"replay": {"run": "web", "weight": 1}}, "replay": {"run": "old", "share": "5%"}},
+         "sources: replay is what the replayed run is called; choose another name"),
+        ({"tokens": 5000, "sources": {"web": {"run": "web", "tokens": 5}}}, "tokens: is the sum of the sources"),
+    ],
+)  # fmt: skip
+def test_a_mixture_that_cannot_be_is_one_line_that_says_why(runs, fields, said):
+    with pytest.raises(CurateError) as told:
+        open_sources(mixed(runs, **fields))
+    assert said in str(told.value)
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_a_mixture_is_refused_before_anything_is_written(runs, tmp_path):
+    done = command("export", mixed(runs, tokens="1M"), "--to", "hf", "--out", tmp_path / "out", "--quiet")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: mix: web would be seen ")
+    assert "max_epochs is 4; ask for fewer tokens, give it less weight, or raise max_epochs\n" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_schema_of_a_mixture_names_its_fields(runs):
+    done = command("schema", "--mixture")
+    assert set(json.loads(done.stdout)["properties"]) == {"name", "tokens", "max_epochs", "sources", "replay"}
+    assert read_mixture(mixed(runs)).max_epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("epochs", "wanted"), [(1.0, (1, 0)), (0.9999999, (1, 0)), (2.25, (2, 0.25)), (0.3, (0, 0.3)), (3.0000001, (3, 0))]
+)
+def test_epochs_are_whole_passes_and_a_part(epochs, wanted):
+    assert passes(epochs) == wanted
+
+
+@pytest.mark.parametrize(("part", "wanted"), [(0.25, (1, 4)), (0.0, (0, 1)), (0.99, (1, 1)), (0.7, (7, 10))])
+def test_a_part_is_some_of_few_shards(part, wanted):
+    assert nearest_shards(part, 20) == wanted
+
+
+def test_the_formats_are_listed():
+    done = command("export", "--to", "list")
+    assert done.returncode == 0
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert {"hf", "jsonl", "trl", "llama-factory", "axolotl", "torchtitan", "dpo"} <= {row[0] for row in rows if row}
