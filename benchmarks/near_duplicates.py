@@ -26,7 +26,7 @@ from curate.kernels.minhash import binary_rows, minhash
 from curate.ledger import Part, write_part
 from curate.measure import SIGNATURES
 from curate.near import Signatures, find_near
-from curate.recipe import Near
+from curate.sections import Near
 from curate.tables import scratch_database
 
 DOCUMENT_BYTES = 2_700  # as the peers' corpus has them

@@ -29,8 +29,8 @@ from curate.filters.language import language
 from curate.filters.perplexity import GROUP, measure
 from curate.language_models import open_models
 from curate.models.make_english import PERMISSIVE, is_held_back
-from curate.recipe import Perplexity
 from curate.rules import named_set
+from curate.sections import Perplexity
 from curate.sql import literal
 
 Values = npt.NDArray[np.float64]

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from export import export_table
 from timing import batches_in, least_of_five
 
 import curate.sample
@@ -40,8 +41,9 @@ from curate.kernels.minhash import minhash
 from curate.kernels.overlap import find_overlaps, ngram_keys, ngram_table
 from curate.language_models import open_models
 from curate.plan import groups_needed
-from curate.recipe import Perplexity, parse_recipe
+from curate.recipe import parse_recipe
 from curate.rules import columns_named, resolve, resolve_editors
+from curate.sections import Perplexity
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BASE_MB = 150
@@ -61,6 +63,8 @@ def main(places: Sequence[Path]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         lines += run_table(texts, Path(scratch))
         lines += start_table(Path(scratch))
+        (Path(scratch) / "export").mkdir()
+        lines += export_table(Path(scratch) / "export")
     lines.append(PEERS)
     page = "\n".join(lines) + "\n"
     PAGE.write_text(page, "utf-8")

@@ -11,7 +11,8 @@ from pathlib import Path
 import duckdb
 
 from curate.ledger import Ledger, Part, write_part
-from curate.recipe import Perplexity, Recipe
+from curate.recipe import Recipe
+from curate.sections import Perplexity
 from curate.sql import quoted, read_parquet
 
 BANDS = "bands"

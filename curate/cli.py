@@ -1,56 +1,28 @@
 """The command line: parse, call one function, print."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 import curate
-from curate.errors import CurateError, Interrupted, did_you_mean
-from curate.terminal import visible
+from curate.cli_evaluate import evaluate
+from curate.cli_export import export
+from curate.cli_manifest import card, verify
+from curate.cli_models import lm, serve
+from curate.commands import Commands, available_cores, print_json
+from curate.errors import CurateError
 
 FORMATS = ("table", "csv", "json", "parquet")
-
-
-class Commands(click.Group):
-    """Prints an error that the user can act on as one line; anything else keeps its traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except CurateError as error:
-            click.echo(f"Error: {visible(str(error))}", err=True)
-            ctx.exit(130 if isinstance(error, Interrupted) else 1)
-        except KeyboardInterrupt:
-            click.echo("stopped", err=True)
-            ctx.exit(130)
-        except BrokenPipeError:  # the reader of our output has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:  # noqa: ANN401
-        """Find a command, or say which one may have been meant."""
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
-        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(curate.__version__, prog_name="curate")
 def main() -> None:
     """Turn a large pile of text into a small, clean, explained training set."""
-
-
-def _print_json(value: object) -> None:
-    from curate.terminal import json_text
-
-    click.echo(json_text(value))
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -81,16 +53,24 @@ def init(path: Path) -> None:
 
 
 @main.command()
-def schema() -> None:
+@click.option("--manifest", is_flag=True, help="The schema of manifest.json instead.")
+@click.option("--mixture", is_flag=True, help="The schema of a mixture's file, for `curate export`, instead.")
+def schema(manifest: bool, mixture: bool) -> None:
     """Print the recipe's JSON schema, for editors that complete and check YAML.
 
     \b
-    Example:
+    Examples:
         curate schema > recipe.schema.json
+        curate schema --mixture > mixture.schema.json
     """
-    from curate.schema import recipe_schema
+    if manifest:
+        from curate.manifests.model import manifest_schema
 
-    _print_json(recipe_schema())
+        print_json(manifest_schema())
+        return
+    from curate.schema import mixture_schema, recipe_schema
+
+    print_json(mixture_schema() if mixture else recipe_schema())
 
 
 @main.command()
@@ -119,7 +99,7 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
         spare_pandas()
         forecast = estimate(found, engine, workers or available_cores(), quiet or as_json)
     if as_json:
-        _print_json(forecast)
+        print_json(forecast)
     else:
         print_plan(forecast)
 
@@ -171,17 +151,9 @@ def _run(recipe: Any, workers: int | None, quiet: bool, as_json: bool) -> None: 
         spare_pandas()
         summary = carry_out(recipe, engine, cores, quiet or as_json)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         print_summary(summary)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
 
 
 def _difference_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -228,7 +200,7 @@ def what_if(
     if save is not None:
         save_recipe(asked, save)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print_difference(found)
         if save is not None:
@@ -257,7 +229,7 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
         steps(f"{run_a}, {run_b}")
         found = tell(run_a, run_b, examples, output)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print_difference(found)
 
@@ -310,7 +282,7 @@ def why(run: Path, doc_id: str, whole: bool, as_json: bool) -> None:
     spare_pandas()
     story = explain(run, doc_id)
     if as_json:
-        _print_json(story)
+        print_json(story)
         return
     from curate.tell import print_story
 
@@ -343,7 +315,7 @@ def sample(
     spare_pandas()
     found = draw(run, Wanted(reason, stage, kept, where, n, seed, full))
     if as_json:
-        _print_json([without_pieces(one) for one in found])
+        print_json([without_pieces(one) for one in found])
         return
     from curate.tell import print_samples
 
@@ -386,7 +358,7 @@ def signals(group: str | None, as_json: bool) -> None:
 
     found = list_signals(group)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print_signals(found)
 
@@ -405,38 +377,9 @@ def rules(name: str | None, as_json: bool) -> None:
 
     found = list_sets() if name is None else list_rules(name)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print_rules(found)
-
-
-@main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--inputs", is_flag=True, help="Read the inputs again too, and compare their text.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
-@click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
-def verify(run: Path, inputs: bool, quiet: bool, as_json: bool) -> None:
-    """Check every file of RUN against the hash it was written with, and the counts of its manifest.
-
-    \b
-    Example:
-        curate verify runs/demo
-    """
-    from curate.manifests import verify as checks
-    from curate.progress import unwritten_log
-
-    log = unwritten_log(quiet or as_json)
-    problems = checks.verify(run, available_cores(), log)
-    if inputs:
-        problems += checks.verify_inputs(run, available_cores(), log)
-    if as_json:
-        _print_json({"run": str(run), "problems": problems})
-    for problem in problems if not as_json else ():
-        click.echo(problem)
-    if problems:
-        raise CurateError(f"{run}: {len(problems)} {'thing is' if len(problems) == 1 else 'things are'} not as written")
-    if not as_json:
-        click.echo(f"{run}: all files are as they were written")
 
 
 @main.command()
@@ -456,48 +399,14 @@ def gc(run: Path, dry_run: bool, everything: bool, as_json: bool) -> None:
 
     found = collect(run, everything, dry_run)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print_garbage(found)
 
 
-@main.group(cls=Commands)
-def lm() -> None:
-    """Language models of words, by which text is told from other text."""
-
-
-@lm.command("train")
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
-@click.option(
-    "--output", type=click.Path(path_type=Path), required=True, help="The model: a new .arpa or .binary file."
-)
-@click.option("--order", type=click.IntRange(2, 6), default=5, show_default=True, help="Words of the longest n-grams.")
-@click.option(
-    "--prune", metavar="N,N,...", help="Leave out n-grams that stand there up to N times, by order; default: 0,0,1,1,1."
-)
-@click.option("--form", type=click.Choice(["words"]), default="words", show_default=True, help="What is a token.")
-@click.option("--text", default="text", show_default=True, help="The column that holds the texts.")
-@click.option("--memory", default="4GB", show_default=True, help="What it may take; the rest goes to the disk.")
-@click.option("--threads", type=click.IntRange(1), help="Default: one per core.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was trained as JSON.")
-def lm_train(
-    inputs: tuple[str, ...], output: Path, order: int, prune: str | None, form: str, text: str, memory: str,
-    threads: int | None, quiet: bool, as_json: bool,
-) -> None:  # fmt: skip
-    """Train an n-gram model on Parquet or JSONL files, folders or globs, and write it for KenLM.
-
-    \b
-    Example:
-        curate lm train reference/*.parquet --output models/reference.arpa
-    """
-    from curate.lm import Training, parse_memory, parse_prune, train
-    from curate.show import print_trained
-
-    bounds, size = parse_prune(prune, order), parse_memory(memory)
-    training = Training(inputs, output, order, bounds, text, form, size, threads or available_cores(), quiet or as_json)
-    trained = train(training)
-    if as_json:
-        _print_json({"output": str(output), **asdict(trained)})
-    else:
-        print_trained(training, trained)
+main.add_command(card)
+main.add_command(evaluate)
+main.add_command(export)
+main.add_command(lm)
+main.add_command(serve)
+main.add_command(verify)

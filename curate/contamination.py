@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import starmap
 from pathlib import Path
 from typing import Any
@@ -13,28 +12,26 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from xxhash import xxh3_128, xxh3_128_hexdigest
+from xxhash import xxh3_128_hexdigest
 
 from curate.corpus import is_text
 from curate.errors import InputError, RecipeError, did_you_mean
-from curate.files import committed, write_json
+from curate.files import committed, write_sealed
 from curate.filters import registry
 from curate.filters.contamination import PLACE_BITS, Sought
-from curate.inputs import JSON_LINES, common_root, local_files
+from curate.inputs import common_root
 from curate.kernels.arrow import plain_text
 from curate.kernels.overlap import ngram_keys, ngram_table
 from curate.ledger import Ledger
 from curate.measure import OVERLAPS
-from curate.recipe import Decontaminate, digest_of
+from curate.recipe import digest_of
+from curate.sections import Decontaminate
+from curate.side_files import content_of, side_files, tables_of
 from curate.spool import json_tables
 from curate.sql import read_parquet
-from curate.storage import is_remote, one_line
 
 MODELS = "models"  # of the run directory
 FIELD = "tier1.decontaminate.against"
-READ_BYTES = 1 << 20
-BATCH_ROWS = 1024
 
 Numbers = npt.NDArray[np.int64]
 
@@ -72,7 +69,7 @@ def prepare(section: Decontaminate | None, folder: Path, preview: Path | None = 
     if facts is None:
         folder = preview or folder
         facts = _build(section, paths, folder)
-        write_json(known := folder / name, facts)
+        write_sealed(known := folder / name, facts)
         for old in set(folder.glob("ngrams-*")) - {known, folder / facts["table"]}:  # of other sets
             old.unlink()
     names = [path.relative_to(root).as_posix() for path in paths]
@@ -93,8 +90,8 @@ def is_prepared(section: Decontaminate, folder: Path) -> bool:
 
 def _named(section: Decontaminate) -> tuple[list[Path], list[str], str]:
     """The files of evaluation sets, the hashes of their contents, and the name of what notes their n-grams."""
-    paths = list(dict.fromkeys(path for pattern in section.against for path in _files(pattern)))
-    contents = [_content(path) for path in paths]
+    paths = side_files(section.against, FIELD, "evaluation sets")
+    contents = [content_of([path], FIELD) for path in paths]
     code = registry.code_of([prepare, ngram_keys, json_tables])
     key = digest_of([code, pa.__version__, section.ngram, section.min_words, section.columns, contents])
     return paths, contents, f"ngrams-{key[:16]}.json"
@@ -110,24 +107,6 @@ def _known(path: Path) -> dict[str, Any] | None:
     return facts if xxh3_128_hexdigest(packed.data) == facts["content"] else None
 
 
-def _files(pattern: str) -> list[Path]:
-    if is_remote(pattern):
-        raise InputError(f"{FIELD}: {pattern}: evaluation sets are read from local files only; copy it")
-    return local_files(pattern, FIELD)
-
-
-def _content(path: Path) -> str:
-    """Hash of a file's bytes."""
-    content = xxh3_128()
-    try:
-        with path.open("rb") as file:
-            for block in iter(partial(file.read, READ_BYTES), b""):
-                content.update(block)
-    except OSError as error:
-        raise InputError(f"{FIELD}: {path}: cannot be read: {error.strerror}") from None
-    return str(content.hexdigest())
-
-
 def _build(section: Decontaminate, paths: Sequence[Path], folder: Path) -> dict[str, Any]:
     """Commit the table of all n-grams, and return what is to be known of it."""
     _check_columns(section.columns, paths)
@@ -136,7 +115,7 @@ def _build(section: Decontaminate, paths: Sequence[Path], folder: Path) -> dict[
     lengths: set[int] = set()
     for number, path in enumerate(paths):
         rows = size = 0
-        for piece in _tables(path):
+        for piece in tables_of(path, FIELD):
             for owners, texts in starmap(in_both_forms, texts_of_table(piece, section.columns)):
                 found, text, words = ngram_keys(texts, section.ngram, section.min_words)
                 keys.append(found)
@@ -162,7 +141,7 @@ def _check_columns(columns: Sequence[str] | None, paths: Sequence[Path]) -> None
     """Refuse a column that no file has, and a file that has none of the columns."""
     if columns is None:
         return
-    names = {path: {name for table in _tables(path) for name in table.schema.names} for path in paths}
+    names = {path: {name for table in tables_of(path, FIELD) for name in table.schema.names} for path in paths}
     present = set().union(*names.values())
     for name in columns:
         if name not in present:
@@ -170,18 +149,6 @@ def _check_columns(columns: Sequence[str] | None, paths: Sequence[Path]) -> None
     for path, own in names.items():
         if own.isdisjoint(columns):
             raise RecipeError(f"tier1.decontaminate.columns: {path} has none of them (has: {', '.join(sorted(own))})")
-
-
-def _tables(path: Path) -> Iterator[pa.Table]:
-    """The rows of a Parquet or JSON lines file, some at a time."""
-    try:
-        if path.name.endswith(JSON_LINES):
-            yield from (table for table, _ in json_tables(str(path), share=1.0))
-            return
-        with pq.ParquetFile(path) as file:
-            yield from (pa.Table.from_batches([batch]) for batch in file.iter_batches(BATCH_ROWS))
-    except (OSError, pa.ArrowException, EOFError) as error:
-        raise InputError(f"{FIELD}: {path}: cannot be read: {one_line(error)}") from None
 
 
 def texts_of_table(table: pa.Table, columns: Sequence[str] | None) -> Iterator[tuple[Numbers, pa.Array]]:

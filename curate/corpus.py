@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
-from curate import recipe
+from curate import sections
 from curate.errors import InputError
 from curate.recipe import digest_of
 from curate.storage import REMOTE_BUFFER, is_remote, one_line, opened, status
@@ -67,7 +67,7 @@ class Unit:
 
 
 def open_footer(
-    name: str, where: str, location: str, entry: recipe.Source, source: recipe.Input,
+    name: str, where: str, location: str, entry: sections.Source, source: sections.Input,
     spooled: tuple[int, str] | None = None, share: float = 1.0,
 ) -> InputFile:  # fmt: skip
     """What the footer of a Parquet file tells; `spooled` has size and identity of what the file was made from.
@@ -136,7 +136,7 @@ def _as_in_corpus(
     return pa.schema([*fields, *(pa.field(column, pa.string()) for column, _ in added)])
 
 
-def _check_columns(where: str, schema: pa.Schema, text: str, source: recipe.Input) -> None:
+def _check_columns(where: str, schema: pa.Schema, text: str, source: sections.Input) -> None:
     """Refuse a schema without the text or id column, or with one of the wrong type."""
     columns = schema.names
     if twice := next((name for name in columns if columns.count(name) > 1), None):

@@ -8,12 +8,14 @@ import duckdb
 
 from curate.contamination import count_hits
 from curate.decide import DECISIONS, STAGES
+from curate.distil import RUNGS
 from curate.ledger import Ledger
 from curate.plan import Plan
 from curate.scorecard import scorecard
-from curate.sql import read_parquet
+from curate.sql import read_parquet, rows_of
 
 DRIFTED = 5  # signals at most
+LANGUAGE = "language"  # the signal group and its signal
 STABLE = 0.1  # a stability index up to which nothing is said to have moved
 
 Rows = Sequence[Mapping[str, Any]]
@@ -26,19 +28,49 @@ class Counts:
     stages: Rows = ()
     benchmarks: Rows = ()
     scorecard: Rows = field(default=(), repr=False)
+    kept: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # documents and tokens by file_no
+    mixture: Mapping[str, Rows] = field(default_factory=dict)  # of what is kept, by language and domain
 
 
 def count(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Counts:
     """Count the decisions in force."""
     decisions = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens, n_tokens_cut FROM {decisions}"
+        f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens, n_tokens_cut, "
+        f"file_no, row, domain FROM {decisions}"
     )
     return Counts(
         count_stages(connection),
         count_hits(plan.benchmarks, ledger, plan.groups, connection),
         scorecard(ledger, plan.groups, connection),
+        _kept_by_file(connection),
+        _mixture(plan, ledger, connection),
     )
+
+
+def _kept_by_file(connection: duckdb.DuckDBPyConnection) -> dict[int, tuple[int, int]]:
+    rows = connection.execute(
+        "SELECT file_no, count(*), sum(n_tokens)::BIGINT FROM decisions WHERE kept GROUP BY file_no"
+    ).fetchall()
+    return {file_no: (documents, tokens) for file_no, documents, tokens in rows}
+
+
+def _mixture(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> dict[str, Rows]:
+    """What is kept by language and by domain of the reference, as far as either was told; most tokens first."""
+    sources = {}
+    if LANGUAGE in plan.groups:
+        parts = read_parquet(ledger.run / part.path for part in ledger.of(LANGUAGE, plan.groups[LANGUAGE]))
+        sources["language"] = f"decisions JOIN {parts} USING (file_no, row)"
+    if ledger.of(RUNGS):
+        sources["domain"] = "decisions"
+    return {
+        name: rows_of(
+            f"SELECT {name}::VARCHAR AS value, count(*) AS documents, sum(n_tokens)::BIGINT AS tokens FROM {source} "
+            "WHERE kept GROUP BY 1 ORDER BY 3 DESC, 1 NULLS LAST",
+            connection,
+        )
+        for name, source in sources.items()
+    }
 
 
 def count_stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

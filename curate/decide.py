@@ -1,8 +1,9 @@
 """Verdicts: rules and global decisions as DuckDB SQL over the ledger. No text is read here."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -10,24 +11,53 @@ import numpy as np
 import pyarrow as pa
 
 from curate.bands import BANDS, find_bands, strata_of
+from curate.checks import check_ids
+from curate.distil import (
+    NOTHING_DISTILLED,
+    QUOTAS,
+    RUNGS,
+    Distil,
+    distil_documents,
+    own_scores,
+    sampled_documents,
+    strata_of_distil,
+)
 from curate.earlier import load_earlier
-from curate.errors import InputError, RecipeError, shortened
-from curate.filters import registry
+from curate.errors import RecipeError
 from curate.filters.coarse_score import coarse_score_sql
-from curate.ledger import Ledger, Part, write_part
+from curate.ledger import Ledger, Part, rebuffered, write_part
 from curate.lines import LINE_EDITS, TRIMMED, CutLines, cut_repeated, empty_trimmed
 from curate.measure import DOCUMENTS, INPUT, LINE_HASHES, SIGNATURES
+from curate.mining import mined_documents
 from curate.near import PAIRS, CollectSets, Signatures, find_near, pairs_part
 from curate.plan import Plan
+from curate.purify import NOTHING_PURIFIED, P_BAD, THRESHOLDS, Purify, purify_documents, strata_of_purify
+from curate.purify import REASON as P_BAD_REASON
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, condition
+from curate.scorers import DOMAIN, LEARNT, SCORES
 from curate.sql import literal, quoted, read_parquet, without_values
 from curate.tables import input_sql, load_files, load_signals, ranges, signal_types
+from curate.training import TRAINED
 
-STAGES = ("input", "rules", "exact", "near", "bands", "lines")
+STAGES = ("input", "rules", "exact", "near", "bands", "lines", "purify", "distil")
 DECISIONS = "decisions"
-TOGETHER = (DECISIONS, PAIRS, BANDS, LINE_EDITS, TRIMMED)  # groups that are of one decision, and in force together
+TOGETHER = (
+    DECISIONS,
+    PAIRS,
+    BANDS,
+    LINE_EDITS,
+    TRIMMED,
+    P_BAD,
+    THRESHOLDS,
+    *TRAINED,
+    SCORES,
+    RUNGS,
+    QUOTAS,
+    *LEARNT,
+)  # groups that are of one decision, and in force together
 DECISION_ROWS = 1 << 17  # rows of one part
+
 
 # Which copy comes first; the place in the input settles every tie.
 SURVIVOR_ORDER = {
@@ -43,6 +73,8 @@ class Maps:
 
     sets: CollectSets
     cuts: CutLines
+    purify: Purify
+    distil: Distil
     tell: Callable[[str], None] = lambda step: None  # which step begins
 
 
@@ -82,29 +114,15 @@ def settle(
     groups = plan.groups
     strata = strata_of(recipe, plan.inputs.names)
     maps.tell("rules")
-    load_files(connection, ledger)
-    excluded = [list(plan.excluded)]
-    connection.execute("CREATE TEMP TABLE excluded AS SELECT DISTINCT unnest(?::VARCHAR[]) AS value", excluded)
-    texts = read_parquet(ledger.run / part.path for part in ledger.of(DOCUMENTS, groups[DOCUMENTS]))
-    connection.execute(f"CREATE TEMP VIEW texts AS FROM {texts} SEMI JOIN files USING (file_no)")
-    if recipe.input.id is not None and shown is None:
-        _check_ids(recipe.input.id, connection)
-    connection.execute(repeated_sql(recipe))
-    load_signals(connection, ledger, groups)
-    connection.execute(judged_sql(recipe, plan.rules, signal_types(connection)))
-    columns = passing_columns(recipe, strata)
+    _load_documents(recipe, plan, ledger, connection, checked=shown is None)
+    columns = passing_columns(recipe, strata, plan.inputs.names)
     if shown is not None:
         wanted = {name: name for name in JUDGED} | {name: sql for name, (_, sql) in columns.items()} | dict(shown)
         _materialise(wanted, ledger, groups, index, connection)
         columns = {name: (kind, quoted(name)) for name, (kind, _) in columns.items()}
     load_earlier(plan.earlier, recipe.dedup.exact, connection)
-    if recipe.dedup.exact or recipe.dedup.near or recipe.dedup.lines or recipe.tier1.perplexity:
-        declared = ", ".join(f"{name} {kind}" for name, (kind, _) in columns.items())
-        connection.execute(f"CREATE TEMP TABLE passing ({declared})")
-        connection.execute(f"INSERT INTO passing BY NAME SELECT {EARLIER_PASSING} FROM earlier")
-        with _conditions_on_data():
-            for place in _loaded(ledger, groups, connection) if shown is None else ("true",):
-                connection.execute(f"INSERT INTO passing {passing_sql(columns, place)}")
+    if recipe.dedup.exact or recipe.dedup.near or recipe.dedup.lines or recipe.tier1.perplexity or _has_maps(recipe):
+        _load_passing(columns, _loaded(ledger, groups, connection) if shown is None else ("true",), connection)
     maps.tell("exact duplicates")
     connection.execute(exact_sql(recipe))
     maps.tell("near duplicates")
@@ -119,7 +137,74 @@ def settle(
         more += cut_repeated(lines, ledger.run, hashes, urls, maps.cuts, connection)
     else:
         connection.execute(empty_trimmed())
+    cuts = [part for part in more if part.group == LINE_EDITS]
+    more += _purified(recipe, plan, ledger, maps, cuts, connection, digest)
+    more += _distilled(recipe, plan, ledger, maps, cuts, connection, digest)
     return more
+
+
+def _has_maps(recipe: Recipe) -> bool:
+    """Whether a stage scores the texts of what those before it leave."""
+    return bool(recipe.tier2 or recipe.distill)
+
+
+def _load_documents(
+    recipe: Recipe, plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection, checked: bool
+) -> None:
+    """What a document is named and judged by: tables `files`, `excluded`, `repeated`, and view `judged`."""
+    load_files(connection, ledger)
+    excluded = [list(plan.excluded)]
+    connection.execute("CREATE TEMP TABLE excluded AS SELECT DISTINCT unnest(?::VARCHAR[]) AS value", excluded)
+    texts = read_parquet(ledger.run / part.path for part in ledger.of(DOCUMENTS, plan.groups[DOCUMENTS]))
+    connection.execute(f"CREATE TEMP VIEW texts AS FROM {texts} SEMI JOIN files USING (file_no)")
+    if recipe.input.id is not None and checked:
+        check_ids(recipe.input.id, connection)
+    connection.execute(repeated_sql(recipe))
+    load_signals(connection, ledger, plan.groups)
+    connection.execute(judged_sql(recipe, plan.rules, signal_types(connection)))
+
+
+def _load_passing(
+    columns: Mapping[str, tuple[str, str]], places: Iterable[str], connection: duckdb.DuckDBPyConnection
+) -> None:
+    """Table `passing`, and `input_size` with the tokens of all documents."""
+    declared = ", ".join(f"{name} {kind}" for name, (kind, _) in columns.items())
+    connection.execute(f"CREATE TEMP TABLE passing ({declared}); CREATE TEMP TABLE input_size (tokens HUGEINT)")
+    connection.execute(f"INSERT INTO passing BY NAME SELECT {EARLIER_PASSING} FROM earlier")
+    with _conditions_on_data():
+        for place in places:
+            connection.execute(f"INSERT INTO passing {passing_sql(columns, place)}")
+            connection.execute(f"INSERT INTO input_size SELECT sum(n_tokens) FROM judged WHERE {place}")
+
+
+def _purified(
+    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, cuts: Sequence[Part],
+    connection: duckdb.DuckDBPyConnection, digest: str,
+) -> list[Part]:  # fmt: skip
+    """Table `purified`, and its parts."""
+    if recipe.tier2 is None:
+        connection.execute(NOTHING_PURIFIED)
+        return []
+    maps.tell("purify")
+    places = _loaded(ledger, plan.groups, connection)  # of which nothing is loaded before it is asked for
+    mined = partial(mined_documents, recipe.tier2, recipe.seed, places, connection)
+    strata = list(strata_of_purify(recipe, plan.inputs.names))
+    return purify_documents(recipe.tier2, strata, ledger.run, maps.purify, mined, cuts, connection, digest)
+
+
+def _distilled(
+    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, cuts: Sequence[Part],
+    connection: duckdb.DuckDBPyConnection, digest: str,
+) -> list[Part]:  # fmt: skip
+    """Table `distilled`, and its parts."""
+    if recipe.distill is None:
+        connection.execute(NOTHING_DISTILLED)
+        return []
+    maps.tell("distil")
+    sampled = partial(sampled_documents, recipe.distill, recipe.seed, connection)
+    strata = list(strata_of_distil(recipe, plan.inputs.names))
+    [[tokens]] = connection.execute("SELECT coalesce(sum(tokens), 0)::BIGINT FROM input_size").fetchall()
+    return distil_documents(recipe, strata, ledger.run, maps.distil, sampled, cuts, tokens, connection, digest)
 
 
 def _near_part(
@@ -217,17 +302,23 @@ JUDGED = (
 )
 EARLIER_PASSING = "* EXCLUDE (doc_id), (-2147483648 - file_no)::INTEGER AS position"  # before all others, run by run
 PASSING = {"file_no": "INTEGER", "position": "INTEGER", "row": "BIGINT", "n_bytes": "BIGINT", "coarse_score": "FLOAT"}
+DISTIL = {"n_tokens": "BIGINT", "raw_hash_low": "UBIGINT"}
 HASHES = {f"{text}_hash_{half}": "UBIGINT" for text in ("text", "normal") for half in ("high", "low")}
 
 
-def passing_columns(recipe: Recipe, strata: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Columns of table `passing`, with their types and SQL: what the search for duplicates and bands need."""
-    kinds = PASSING | (HASHES if recipe.dedup.exact else {})
+def passing_columns(recipe: Recipe, strata: Mapping[str, str], inputs: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Columns of table `passing`, with their types and SQL: what the stages behind the rules need.
+
+    `strata` are those of bands, `inputs` the input's columns.
+    """
+    kinds = PASSING | (HASHES if recipe.dedup.exact else {}) | (DISTIL if recipe.distill else {})
     columns = {name: (kind, name) for name, kind in kinds.items()}
     if recipe.tier1.perplexity:
         columns["perplexity"] = ("FLOAT", "perplexity")
         columns |= {f"stratum_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata.values())}
-    return columns
+    columns |= {f"purify_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata_of_purify(recipe, inputs).values())}
+    columns |= {f"distil_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata_of_distil(recipe, inputs).values())}
+    return columns | {f"score_{k}": ("DOUBLE", sql) for k, sql in enumerate(own_scores(recipe).values())}
 
 
 def passing_sql(columns: Mapping[str, tuple[str, str]], place: str) -> str:
@@ -323,7 +414,9 @@ def decisions_sql(recipe: Recipe, place: str) -> str:
             coarse_score,
             stage IS NULL AS kept, stage,
             reasons[1] AS reason, reasons,
-            duplicate_of, similarity
+            duplicate_of, similarity,
+            p_bad, coalesce(own_grade, grade) AS grade, attack, evidence,
+            likeness, importance, {DOMAIN}, cluster, quality, rung, weight
         FROM ({verdicts_sql(recipe)}
             WHERE {place}
         )
@@ -343,15 +436,20 @@ def verdicts_sql(recipe: Recipe) -> str:
                      WHEN len(rule_reasons) > 0 THEN 'rules'
                      WHEN duplicate_stage IS NOT NULL THEN duplicate_stage
                      WHEN band_reason IS NOT NULL THEN 'bands'
-                     WHEN cut_share > {max_cut}::FLOAT OR trimmed_tokens = 0 THEN 'lines' END AS stage,
+                     WHEN cut_share > {max_cut}::FLOAT OR trimmed_tokens = 0 THEN 'lines'
+                     WHEN p_bad > p_bad_bound THEN 'purify'
+                     WHEN distil_reason IS NOT NULL THEN 'distil' END AS stage,
                 CASE WHEN len(input_reasons) > 0 THEN input_reasons
                      WHEN len(rule_reasons) > 0 THEN rule_reasons
                      WHEN duplicate_reason IS NOT NULL THEN [duplicate_reason]
                      WHEN band_reason IS NOT NULL THEN [band_reason]
                      WHEN cut_share > {max_cut}::FLOAT OR trimmed_tokens = 0 THEN ['too_much_boilerplate']
+                     WHEN p_bad > p_bad_bound THEN ['{P_BAD_REASON}']
+                     WHEN distil_reason IS NOT NULL THEN [distil_reason]
                      ELSE [] END AS reasons
             FROM judged LEFT JOIN duplicates USING (file_no, row) LEFT JOIN banded USING (file_no, row)
-                LEFT JOIN trimmed USING (file_no, row)"""
+                LEFT JOIN trimmed USING (file_no, row) LEFT JOIN purified USING (file_no, row)
+                LEFT JOIN distilled USING (file_no, row)"""
 
 
 @contextmanager
@@ -386,77 +484,6 @@ def _write_decisions(recipe: Recipe, ledger: Ledger, tables: Iterable[pa.Table],
         shard = int(shards[-1]) if len(shards) else shard
         table = table.append_column("shard", pa.array(shards.astype(np.int32), mask=~kept))
         yield write_part(ledger.run, DECISIONS, digest, f"{k:05d}", table)
-
-
-def rebuffered(tables: Iterable[pa.Table | pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The same rows as tables of `rows` rows each (the last may be shorter): bytes must not depend on batch sizes."""
-    held: list[pa.Table] = []
-    count = 0
-    for batch in tables:
-        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
-        while count + len(table) >= rows:
-            yield pa.concat_tables([*held, table.slice(0, rows - count)])
-            table = table.slice(rows - count)
-            held, count = [], 0
-        if len(table):
-            held.append(table)
-            count += len(table)
-    if held:
-        yield pa.concat_tables(held)
-
-
-def _check_ids(column: str, connection: duckdb.DuckDBPyConnection) -> None:
-    """Refuse ids that are null or that two documents share."""
-    row = connection.execute(
-        "SELECT file, row FROM texts JOIN files USING (file_no) WHERE id IS NULL ORDER BY position, row LIMIT 1"
-    ).fetchone()
-    if row:
-        raise InputError(
-            f"{row[0]} row {row[1]}: column {column!r} (input.id) is null; give it a value, or leave input.id out"
-        )
-    row = connection.execute(
-        """SELECT id, count(*), min({'position': position, 'row': row, 'file': file}),
-            max({'position': position, 'row': row, 'file': file})
-        FROM texts JOIN files USING (file_no) WHERE id IN (SELECT id FROM texts GROUP BY id HAVING count(*) > 1)
-        GROUP BY id ORDER BY min((position, row)) LIMIT 1"""
-    ).fetchone()
-    if row:
-        doc_id, times, first, last = row
-        raise InputError(
-            f"{last['file']} row {last['row']}: id {shortened(doc_id)!r} stands {times} times, first in "
-            f"{first['file']} row {first['row']}; ids must differ: make them unique, or leave input.id out"
-        )
-
-
-def check_measured(
-    rules: Sequence[ResolvedRule], ledger: Ledger, groups: Mapping[str, str], connection: duckdb.DuckDBPyConnection
-) -> None:
-    """Refuse a rule whose signal is null for every readable document: it could never drop anything.
-
-    Errors: RecipeError naming the rule.
-    """
-    named = {
-        rule.rule.signal: rule.reason
-        for rule in rules
-        if rule.rule.signal is not None and rule.rule.signal not in registry.DERIVED
-    }
-    readable = ", ".join(str(file.file_no) for file in ledger.files if file.error is None)
-    measured: dict[str, int] = {}
-    for group in groups:
-        names = {name for signal in registry.groups().get(group, []) for name in signal.writes}
-        if wanted := sorted(names & ({*named, "n_words"})):
-            counts = ", ".join(
-                f"count({quoted(name)})" if name != "n_words" else "count_if(n_words > 0)" for name in wanted
-            )
-            source = read_parquet(ledger.run / part.path for part in ledger.of(group, groups[group]))
-            row = connection.execute(f"SELECT {counts} FROM {source} WHERE file_no IN ({readable})").fetchone()
-            assert row is not None
-            measured |= dict(zip(wanted, row, strict=True))
-    for name, reason in named.items():
-        if measured["n_words"] and not measured[name]:
-            raise RecipeError(
-                f"rule {reason}: signal {name!r} is null for all {measured['n_words']} documents; remove the rule"
-            )
 
 
 def count_passing(

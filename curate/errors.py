@@ -38,6 +38,10 @@ class WorkerError(CurateError):
     """A worker process died, or the machine could not do what was asked (disk full, no permission)."""
 
 
+class TeacherError(CurateError):
+    """A language model cannot be asked: no server answers, or it does not do what is needed."""
+
+
 class Interrupted(CurateError):
     """The user pressed Ctrl-C; what was finished is kept."""
 

@@ -73,6 +73,8 @@ def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) 
         "steps": [vars(step) | {"why": list(step.why)} for step in work.steps],
         "dropped": _dropped(found, work.documents),
         "passing": _passing(found, work.documents),
+        "tier2": recipe.tier2 is not None,
+        "keep_tokens": recipe.distill.keep_tokens if recipe.distill else None,
         "bands": str(choose_bands(near.threshold, near.permutations)) if (near := recipe.dedup.near) else None,
         "cpu_seconds": (seconds := _seconds(work, found, kept, workers)),
         "minutes": _minutes(seconds, work, found.sample.corpus_text_bytes * kept, recipe, workers),

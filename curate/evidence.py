@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.bands import REASONS as BAND_REASONS
+from curate.distil import STAGE
 from curate.figures import shown
 from curate.histograms import NUMBERS
+from curate.judged import bound_on
 from curate.lines import TRIMMED
 from curate.look import Look, Row, in_stratum, stratum_value
+from curate.purify import REASON as P_BAD_REASON
 from curate.recipe import Recipe
 from curate.rules import BUILT_IN, ResolvedRule, columns_named, resolve
 from curate.scorecard import HASHES
@@ -22,7 +25,9 @@ BUILT_IN_SET = "built in"
 EARLIER = "_of_earlier_run"  # ends the reasons of copies of what an earlier run kept
 MIN_STRATUM = 100  # documents from which on a percentile says something
 UNUSUAL = 1.0  # percent at either end
-LATER = ("p_bad", "quality", "weight", "synthetic")  # what later tiers write, where they ran
+LATER = (
+    "p_bad", "grade", "quality", "rung", "weight", "domain", "likeness", "importance", "cluster", "synthetic",
+)  # fmt: skip  # what later tiers write, where they ran
 NOT_MEASURED = ("row", "file_no", *HASHES)
 
 MANY = 4  # values of a condition, of which those that are nothing are left out beyond
@@ -116,6 +121,10 @@ def _bound_of(
     if reason == "too_much_boilerplate":
         limit = recipe.dedup.lines.max_cut if recipe.dedup.lines else 1.0
         return ("cut_share",), ">", limit if (row.get("cut_share") or 0) > limit else None
+    if reason == P_BAD_REASON:
+        return ("p_bad",), ">", row.get("p_bad_bound")
+    if row["stage"] == STAGE:
+        return ("quality",), None, None
     names = {"empty_text": ("raw_n_bytes", "n_bytes"), "invalid_utf8": ("raw_n_bytes",)}
     return names.get(reason, ()), None, None
 
@@ -123,6 +132,8 @@ def _bound_of(
 def evidence_of(look: Look, rules: Rules, row: Row) -> list[Fired]:
     """`fired`, with all that the run's ledger knows of the document beside its row; no personal data."""
     known = row | ({"cut_share": _cut_share(look, row)} if row["stage"] == "lines" else {})
+    if row["stage"] == "purify" and (bound := bound_on(look, row)):
+        known["p_bad_bound"] = bound.bound
     return fired(look.recipe, rules, known, masked_values(look.inputs_of(row)), band_of(look, row))
 
 
@@ -141,7 +152,7 @@ def band_of(look: Look, row: Row) -> Band | None:
 
     None where no band looked at it: without perplexity, or when an earlier stage dropped it.
     """
-    judged = row["kept"] or row["stage"] in ("bands", "lines")
+    judged = row["kept"] or row["stage"] in ("bands", "lines", "purify", "distil")
     if "bands" not in look.views or row.get("perplexity") is None or not judged:
         return None
     own = {name: stratum_value(look, row, name) for name in look.strata}

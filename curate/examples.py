@@ -13,7 +13,7 @@ from curate.evidence import Fired, evidence_of, rules_by_reason
 from curate.figures import shown
 from curate.ledger import Ledger
 from curate.look import ROWS, Look
-from curate.recipe import Rule
+from curate.sections import Rule
 from curate.terminal import visible
 from curate.texts import masked, read_texts
 

@@ -1,11 +1,13 @@
 """Values of the recipe that may be written in more than one way."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+Filled = TypeVar("Filled", list[Any], dict[str, Any])
 SIZE = r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*"
+TOKENS = r"\s*(\d+(?:\.\d+)?)\s*([kMB]?)\s*"
 SHARE = r"\s*\d+(\.\d+)?\s*%\s*"
 
 
@@ -27,8 +29,8 @@ def parse_share(value: object) -> object:
     return value
 
 
-def not_empty(value: list[Any]) -> list[Any]:
-    """Refuse an empty list."""
+def not_empty(value: Filled) -> Filled:
+    """Refuse an empty list or mapping."""
     if not value:
         raise ValueError("is empty; name at least one")
     return value
@@ -51,6 +53,51 @@ Share = Annotated[
     BeforeValidator(parse_share),
     Field(ge=0),
     _or_text({"type": "number", "minimum": 0}, SHARE, "15%"),
+]
+
+
+def parse_tokens(value: object) -> object:
+    """A budget: a share like 15% as a fraction, or a number of tokens like 2M or 20B; numbers stay what they are."""
+    if isinstance(value, str) and (match := re.fullmatch(TOKENS, value)):
+        return int(float(match[1]) * 1000 ** "_kMB".index(match[2] or "_"))
+    return parse_share(value)
+
+
+def is_budget(value: float) -> float:
+    """Refuse what is neither a share nor a number of tokens."""
+    if value > 1 and value != int(value):
+        raise ValueError("is neither a share nor a whole number of tokens; write 15% or 2000000")
+    return value
+
+
+def shown_budget(value: float) -> str:
+    """A budget as a recipe would have it."""
+    return f"{value:,.0f} tokens" if value > 1 else f"{value * 100:.6g}%"
+
+
+Budget = Annotated[
+    float | int,
+    BeforeValidator(parse_tokens),
+    Field(gt=0),
+    AfterValidator(is_budget),
+    _or_text({"type": "number", "exclusiveMinimum": 0}, f"({SHARE}|{TOKENS})", "15% or 20M"),
+]
+
+
+Tokens = Annotated[
+    float | int,
+    BeforeValidator(parse_tokens),
+    Field(ge=1),
+    AfterValidator(is_budget),
+    _or_text({"type": "number", "minimum": 1}, TOKENS, "20M or 10B"),
+]
+
+
+FalseDrop = Annotated[
+    float,
+    BeforeValidator(parse_share),
+    Field(gt=0, lt=0.5),
+    _or_text({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.5}, r"\s*[0-4]?\d(\.\d+)?\s*%\s*", "2%"),
 ]
 
 

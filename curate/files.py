@@ -3,13 +3,17 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from curate.errors import disk_error
 
 ASIDE = ".aside-"
+SEAL = "seal"
 
 
 @contextmanager
@@ -33,10 +37,60 @@ def committed(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def committed_files(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write files to; when the block ends well, each of them is committed to `folder`.
+
+    Errors: WorkerError naming `folder` where the disk is full or the folder not writable.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=ASIDE, dir=folder) as aside:
+            yield Path(aside)
+            for path in sorted(Path(aside).iterdir()):
+                with committed(folder / path.name) as place:
+                    os.replace(path, place)
+    except OSError as error:
+        raise disk_error(error, str(folder)) from error
+
+
 def write_json(path: Path, value: object) -> None:
     """Commit `value` as JSON with sorted keys."""
     with committed(path) as aside:
-        aside.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+        aside.write_text(_json(value), "utf-8")
+
+
+def write_sealed(path: Path, fields: Mapping[str, Any]) -> None:
+    """Commit a mapping as JSON with its seal."""
+    write_json(path, sealed(fields))
+
+
+def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with a `seal`: the hash of their JSON file without it, by which one flipped bit is found."""
+    unsealed = {name: value for name, value in fields.items() if name != SEAL}
+    return unsealed | {SEAL: _seal_of(unsealed)}
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file is, bit for bit, one that `write_sealed` wrote.
+
+    Errors: OSError where it cannot be read.
+    """
+    found = path.read_bytes()
+    try:
+        fields = json.loads(found)
+        seal = fields.pop(SEAL)
+        return bool(seal == _seal_of(fields) and found == _json(fields | {SEAL: seal}).encode())
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return False
+
+
+def _seal_of(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_json(fields).encode()).hexdigest()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def sync(path: Path) -> None:
@@ -58,6 +112,15 @@ def remove_asides(run: Path) -> None:
     """Delete what killed processes left half written in a run directory."""
     folders = (run, run / "data", run / "inputs", run / "models")
     places = [folder.glob(f"{ASIDE}*") for folder in folders] + [(run / "ledger").rglob(f"{ASIDE}*")]
-    for path in (path for place in places for path in place):
+    _unlink(path for place in places for path in place)
+
+
+def remove_asides_below(folder: Path) -> None:
+    """Delete what killed processes left half written anywhere below a folder."""
+    _unlink(folder.rglob(f"{ASIDE}*"))
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in list(paths):
         with suppress(OSError):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

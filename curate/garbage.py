@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from curate.contamination import MODELS
-from curate.decide import DECISIONS
+from curate.decide import TOGETHER
 from curate.errors import RunError, disk_error
 from curate.files import ASIDE
 from curate.inputs import FOLDER
 from curate.ledger import Ledger, Part, locked, read_ledger
-from curate.lines import LINE_EDITS, TRIMMED
 from curate.manifests.reading import read_manifest
 from curate.measure import DOCUMENTS
-from curate.near import PAIRS
 from curate.shards import DATA
 
 OURS = re.compile(r"[0-9a-f]{8}-[^/]+\.parquet")  # what `write_part` names files
@@ -72,7 +70,7 @@ def collect(run: Path, everything: bool, dry: bool) -> dict[str, Any]:
 
 def _unused(ledger: Ledger) -> list[Part]:
     """Parts in force of groups that the finished run did not use."""
-    used = {*read_manifest(ledger.run)["signal_groups"], DOCUMENTS, DECISIONS, PAIRS, LINE_EDITS, TRIMMED, DATA}
+    used = {*read_manifest(ledger.run)["signal_groups"], DOCUMENTS, *TOGETHER, DATA}
     return [part for part in ledger.parts if part.group not in used]
 
 

@@ -11,16 +11,20 @@ from curate.bands import BANDS
 from curate.corpus import InputFile
 from curate.counts import Counts
 from curate.decide import DECISIONS
+from curate.distil import QUOTAS, RUNGS
 from curate.files import ASIDE, sync
 from curate.ledger import KnownFile, Ledger, is_spooled
 from curate.lines import LINE_EDITS
 from curate.measure import APART, EDITS, INPUT, OVERLAPS
 from curate.near import PAIRS
+from curate.purify import THRESHOLDS
 from curate.recipe import Recipe
+from curate.retained import load_evaluation
 from curate.scorecard import SCORECARD
 from curate.sql import literal, quoted, read_parquet
 from curate.storage import is_remote
 from curate.tables import derived_sql, load_signals, ranges
+from curate.training import ATTACKS, GRADES, ROUNDS
 
 INDEX = "run.duckdb"
 SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the ledger
@@ -28,8 +32,19 @@ SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the 
 DOCUMENTS_SQL = """
     CREATE VIEW documents AS
     SELECT d.doc_id, i.file, d.row, d.n_tokens, d.kept, d.stage, d.reason, d.reasons, d.duplicate_of, d.similarity,
-        d.coarse_score, d.shard, s.* EXCLUDE (file_no, row, n_tokens, raw_hash_high, raw_hash_low, is_null)
+        d.coarse_score, d.p_bad, d.grade, d.attack, d.evidence,
+        d.quality, d.rung, d.weight, d.likeness, d.importance, d.domain, d.cluster, d.shard,
+        s.* EXCLUDE (file_no, row, n_tokens, raw_hash_high, raw_hash_low, is_null)
     FROM decisions d JOIN inputs i USING (file_no) JOIN signals s USING (file_no, row)"""
+
+# Spans count bytes. What stands before the first one is the same in both texts.
+PREFERENCE_SQL = """
+    CREATE VIEW preference_pairs AS
+    SELECT doc_id, attack, family, "by", round,
+        decode(encode(original)[1:spans[1].original_start]) AS prompt,
+        decode(encode(original)[spans[1].original_start + 1:]) AS chosen,
+        decode(encode(text)[spans[1].start + 1:]) AS rejected
+    FROM attacks WHERE bad"""
 
 NO_EDITS = """(SELECT 0::INTEGER AS file_no, 0::BIGINT AS row, 0::INTEGER AS start, 0::INTEGER AS "end",
         '' AS replacement, '' AS reason, '' AS stage WHERE false)"""
@@ -42,7 +57,7 @@ VIEWS = {
         FROM (
             SELECT coalesce(s.duplicate_of, d.duplicate_of, d.doc_id) AS survivor, d.doc_id, d.reason, d.similarity
             FROM decisions d LEFT JOIN decisions s ON s.doc_id = d.duplicate_of
-            WHERE d.kept OR d.duplicate_of IS NOT NULL OR d.stage IN ('bands', 'lines')
+            WHERE d.kept OR d.duplicate_of IS NOT NULL OR d.stage IN ('bands', 'lines', 'purify', 'distil')
         )
         WHERE survivor IN (SELECT coalesce(s.duplicate_of, d.duplicate_of)
             FROM decisions d LEFT JOIN decisions s ON s.doc_id = d.duplicate_of)""",
@@ -79,8 +94,14 @@ def build_index(
         connection.execute(
             f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)"
         )
-        if bands := ledger.of(BANDS):
-            connection.execute(f"CREATE TABLE bands AS FROM {read_parquet(part.path for part in bands)}")
+        for group in (BANDS, THRESHOLDS, ROUNDS, RUNGS, QUOTAS):
+            if parts := ledger.of(group):
+                connection.execute(f"CREATE TABLE {group} AS FROM {read_parquet(part.path for part in parts)}")
+        for group in (ATTACKS, GRADES):
+            if parts := ledger.of(group):
+                connection.execute(f"CREATE VIEW {group} AS FROM {read_parquet(part.path for part in parts)}")
+        if ledger.of(ATTACKS):
+            connection.execute(PREFERENCE_SQL)
         if OVERLAPS in groups:
             _load_benchmarks(connection, counts.benchmarks)
             connection.execute(
@@ -88,6 +109,7 @@ def build_index(
                 f"FROM {_parts(ledger, OVERLAPS, groups)} o JOIN decisions USING (file_no, row) "
                 "JOIN benchmarks b ON b.number = o.benchmark"
             )
+        load_evaluation(connection, run, digest)
         connection.execute("USE scratch; DETACH run")
     sync(aside)
     os.replace(aside, run / INDEX)

@@ -15,7 +15,8 @@ from curate.corpus import InputFile, open_footer
 from curate.engine import Engine
 from curate.errors import InputError, shortened
 from curate.progress import Log, Meter
-from curate.recipe import Input, Source, digest_of
+from curate.recipe import digest_of
+from curate.sections import Input, Source
 from curate.spool import CODECS, SPOOL_VERSION, SpoolTask, spool
 from curate.storage import expand, is_remote, one_line, opened, status
 

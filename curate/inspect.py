@@ -155,6 +155,10 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     console().print(table)
     if summary["drift"]:
         console().print(_drift(summary["drift"]))
+    if summary["tracking"]:
+        from curate.show_retention import tracked_table
+
+        console().print(tracked_table(summary["tracking"]))
     for path in summary["quarantined"]:
         console().print(f"quarantined: {escape(path)} (why: view `inputs`)")
     run = summary["run"]

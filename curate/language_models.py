@@ -1,11 +1,9 @@
 """The language models of a recipe: where they lie, what they are for, and whether they can be read."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-from xxhash import xxh3_128
 
 import curate.models
 from curate.errors import RecipeError, did_you_mean
@@ -13,12 +11,12 @@ from curate.filters.forms import CCNET, FORMS, lines_in_form, pieces_beside
 from curate.filters.language import known_languages, like_a_code
 from curate.filters.language_model import LanguageModel, check, form_of, identity_of
 from curate.filters.packed_model import unpacked
-from curate.recipe import DEFAULT_MODEL, Perplexity
+from curate.sections import DEFAULT_MODEL, Perplexity
+from curate.side_files import content_of
 
 FIELD = "tier1.perplexity.model"
 
 PACKAGED = Path(curate.models.__path__[0]) / "english.parquet"
-READ_BYTES = 1 << 20
 
 
 def open_models(section: Perplexity) -> tuple[LanguageModel, ...]:
@@ -68,17 +66,4 @@ def _opened(section: Perplexity, language: str | None, name: str) -> LanguageMod
     if form == CCNET:
         files.append(pieces_beside(str(path)))
         lines_in_form(pa.array(["a"]), form, str(path))  # so that pieces that cannot be read are told of now
-    return LanguageModel(str(path), _content(files), form, identity_of(str(path)), language)
-
-
-def _content(files: Sequence[Path]) -> str:
-    """Hash of the bytes of a model's files."""
-    content = xxh3_128()
-    for file in files:
-        try:
-            with file.open("rb") as opened:
-                for block in iter(partial(opened.read, READ_BYTES), b""):
-                    content.update(block)
-        except OSError as error:
-            raise RecipeError(f"{FIELD}: {file}: cannot be read: {error.strerror or error}") from None
-    return str(content.hexdigest())
+    return LanguageModel(str(path), content_of(files, FIELD), form, identity_of(str(path)), language)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from curate.corpus import InputFile, Unit
 from curate.errors import RunError, shortened
-from curate.files import committed, sha256_of, sync, write_json
+from curate.files import committed, sha256_of, sync, write_sealed
 from curate.storage import is_remote
 
 LEDGER_VERSION = 2
@@ -127,7 +127,7 @@ class Ledger:
 
     def commit(self) -> None:
         """Replace snapshot.json atomically."""
-        write_json(
+        write_sealed(
             self.path,
             {
                 "ledger_version": LEDGER_VERSION,
@@ -215,6 +215,23 @@ def write_part(run: Path, group: str, digest: str, name: str, table: pa.Table, *
     return finished_part(run, group, digest, path, len(table), **more)
 
 
+def rebuffered(tables: Iterable[pa.Table | pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """The same rows as tables of `rows` rows each (the last may be shorter): bytes must not depend on batch sizes."""
+    held: list[pa.Table] = []
+    count = 0
+    for batch in tables:
+        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+        while count + len(table) >= rows:
+            yield pa.concat_tables([*held, table.slice(0, rows - count)])
+            table = table.slice(rows - count)
+            held, count = [], 0
+        if len(table):
+            held.append(table)
+            count += len(table)
+    if held:
+        yield pa.concat_tables(held)
+
+
 def finished_part(run: Path, group: str, digest: str, path: Path, rows: int, **more: Any) -> Part:  # noqa: ANN401
     """A committed file as a part, with its size and hash."""
     full = run / path
@@ -257,18 +274,28 @@ def locked(run: Path) -> Iterator[None]:
     Errors: RunError where another process holds it (naming it), or where the folder cannot be a run directory.
     """
     check_run_directory(run)
+    with held(run):
+        yield
+
+
+@contextmanager
+def held(folder: Path, name: str = "lock") -> Iterator[None]:
+    """Hold a folder, or something in it, for this process, by a file of that name in it.
+
+    Errors: RunError where another process holds it (naming it), or where the folder cannot be written.
+    """
     try:
-        run.mkdir(parents=True, exist_ok=True)
-        lock = (run / "lock").open("a+")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / name).open("a+")
     except OSError as error:
-        raise RunError(f"{run}: cannot be written: {error.strerror}; choose another output") from None
+        raise RunError(f"{folder}: cannot be written: {error.strerror}; choose another output") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
             owner = lock.read().strip() or "another process"
-            raise RunError(f"{run}: in use by {owner}; wait for it, or choose another output") from None
+            raise RunError(f"{folder}: in use by {owner}; wait for it, or choose another output") from None
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()

@@ -5,7 +5,7 @@ map then reads the documents with such lines again and cuts them; what is cut ar
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -13,17 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from xxhash import xxh3_128
 
-from curate.corpus import Source, Unit, by_units, read_documents
+from curate.again import Again, keyed, plan_again, texts_again, write_again
+from curate.corpus import Source, Unit
 from curate.edits import PART, apply_edits, find_edits
-from curate.filters import registry
 from curate.filters.registry import REASONS
 from curate.filters.text import character_shape
 from curate.kernels.corpus_lines import raw_places, repeated_line_cuts
-from curate.ledger import Part, write_part
-from curate.measure import INPUT, Reading, texts_of
-from curate.recipe import Lines, digest_of
+from curate.ledger import Part
+from curate.measure import INPUT, Reading
+from curate.sections import Lines
 from curate.sql import read_parquet
 
 LINE_EDITS = "line_edits"
@@ -75,7 +74,7 @@ def cut_repeated(
     trimmed = [run / part.path for part in parts if part.group == TRIMMED]
     connection.execute(empty_trimmed())
     if trimmed:
-        connection.execute(f"INSERT INTO trimmed BY NAME SELECT * EXCLUDE (lines_sum) FROM {read_parquet(trimmed)}")
+        connection.execute(f"INSERT INTO trimmed BY NAME FROM {read_parquet(trimmed)}")
     return parts
 
 
@@ -83,7 +82,7 @@ def empty_trimmed() -> str:
     """Table `trimmed` of a run that cuts no lines."""
     return (
         "CREATE TEMP TABLE trimmed "
-        "(file_no INTEGER, row BIGINT, trimmed_bytes BIGINT, trimmed_tokens BIGINT, cut_share FLOAT)"
+        "(file_no INTEGER, row BIGINT, trimmed_bytes BIGINT, trimmed_tokens BIGINT, cut_share FLOAT, lines_sum UBIGINT)"
     )
 
 
@@ -94,58 +93,22 @@ def _urls(run: Path, inputs: Sequence[Part]) -> str:
     return f' JOIN (SELECT file_no, row, "{INPUT}.url" AS url FROM {source}) USING (file_no, row)'
 
 
-@dataclass(frozen=True, eq=False)
-class CutTask:
-    """Some documents of a unit, and the lines that are cut out of each."""
-
-    run: str
-    unit: Unit
-    documents: pa.Table  # row, lines
-    source: Source
-    reading: Reading
-    digest: str
-
-    def __str__(self) -> str:
-        """Where the task works, for messages."""
-        return f"{self.source.location} rows {self.unit.start} to {self.unit.stop}"
-
-
 def plan_cuts(
     run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading
-) -> list[CutTask]:
+) -> list[Again]:
     """A task for each unit that holds some of the documents (file_no, row, lines), which are sorted."""
-    file_nos, rows = documents["file_no"].to_numpy(), documents["row"].to_numpy()
-    lists = documents["lines"].combine_chunks()
-    content = xxh3_128()
-    for column in (file_nos, rows, pc.list_value_length(lists).to_numpy(), lists.flatten().to_numpy()):
-        content.update(np.ascontiguousarray(column).tobytes())
-    digest = digest_of([registry.code_of([cut_lines, character_shape.measure]), str(reading), content.hexdigest()])
-    return [
-        CutTask(str(run), unit, held.select(["row", "lines"]), sources[unit.file_no], reading, digest)
-        for unit, held in by_units(documents, units)
-    ]
+    return plan_again(run, documents, units, sources, reading, [cut_lines, character_shape.measure])
 
 
-def cut_lines(task: CutTask) -> list[Part]:
+def cut_lines(task: Again) -> list[Part]:
     """The edits that cut a task's lines, in places of the raw text, and what is left of its documents."""
-    wanted = task.documents["row"].to_numpy()
-    lists = task.documents["lines"].combine_chunks().cast(pa.large_list(pa.uint64()))
     tables: list[tuple[pa.Table, pa.Table]] = []
-    position = task.unit.start
-    for batch in read_documents(task.source, task.unit.start, task.unit.stop, [task.reading.text]):
-        start, stop = np.searchsorted(wanted, (position, position + len(batch)))
-        here = wanted[start:stop]
-        texts = texts_of(batch.column(task.reading.text).take(pa.array(here - position)))
-        edits, trimmed = cut(texts, find_edits(texts, task.reading.editors), lists.slice(start, stop - start))
-        tables.append((keyed(edits, here, task.unit.file_no), keyed(trimmed, here, task.unit.file_no)))
-        position += len(batch)
-    name = f"{task.unit.file_no:05d}-{task.unit.start:010d}"
-    edits, trimmed = (pa.concat_tables([pair[k] for pair in tables]) for k in (0, 1))
-    written = [
-        write_part(Path(task.run), group, task.digest, name, table, units=(task.unit,))
-        for group, table in ((LINE_EDITS, edits.cast(PART)), (TRIMMED, trimmed))
-    ]
-    return [replace(part, group=PENDING + part.group) for part in written]
+    for documents, texts in texts_again(task):
+        rows, lists = documents["row"].to_numpy(), documents["lines"].combine_chunks().cast(pa.large_list(pa.uint64()))
+        edits, trimmed = cut(texts, find_edits(texts, task.reading.editors), lists)
+        tables.append((keyed(edits, rows, task.unit.file_no).cast(PART), keyed(trimmed, rows, task.unit.file_no)))
+    parts = [write_again(task, group, [pair[k] for pair in tables]) for k, group in enumerate((LINE_EDITS, TRIMMED))]
+    return [replace(part, group=PENDING + part.group) for part in parts]
 
 
 def cut(texts: pa.Array, edits: pa.Table, repeated: pa.Array) -> tuple[pa.Table, pa.Table]:
@@ -188,11 +151,3 @@ def _as_edits(rows: pa.Array, starts: np.ndarray, ends: np.ndarray) -> pa.Table:
         "reason": pa.array([REASON] * count, REASONS),
         "stage": pa.array(["lines"] * count, REASONS),
     })  # fmt: skip
-
-
-def keyed(table: pa.Table, rows: np.ndarray, file_no: int | np.ndarray) -> pa.Table:
-    """A table with rows among some documents as one with rows of their file, or of the file of each."""
-    places = table["row"].to_numpy()
-    file_nos = np.broadcast_to(file_no, len(rows)).astype(np.int32)
-    table = table.set_column(0, "row", pa.array(rows[places], pa.int64()))
-    return table.add_column(0, "file_no", pa.array(file_nos[places]))

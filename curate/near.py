@@ -17,17 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from xxhash import xxh3_128_hexdigest
 
-from curate.corpus import READ_BUFFER, Source, Unit, by_units, read_documents
+from curate.again import Again, plan_again, texts_again, write_again
+from curate.corpus import READ_BUFFER, Source, Unit
 from curate.edits import apply_edits, find_edits
-from curate.filters import registry
 from curate.filters.duplicates import Bands, choose_bands
 from curate.kernels.minhash import Values, band_keys, estimates, jaccard, shingle_sets, values_of
 from curate.kernels.survivors import stars, survivors
 from curate.ledger import Part, write_part
-from curate.measure import Reading, texts_of
-from curate.recipe import Near, digest_of
+from curate.measure import Reading
+from curate.sections import Near
 from curate.sql import read_parquet
 
 PAIRS = "pairs"
@@ -328,49 +327,19 @@ def pairs_part(pairs: Pairs, run: Path, digest: str, measured: str, connection: 
     return write_part(run, PAIRS, digest, "00000", pa.concat_tables(tables), contents=(measured,))
 
 
-@dataclass(frozen=True)
-class SetsTask:
-    """Some documents of a unit, whose shingles are collected."""
-
-    run: str
-    unit: Unit
-    rows: tuple[int, ...]
-    source: Source
-    reading: Reading
-    digest: str
-
-    def __str__(self) -> str:
-        """Where the task works, for messages."""
-        return f"{self.source.location} rows {self.unit.start} to {self.unit.stop}"
-
-
 def plan_sets(
     run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading
-) -> list[SetsTask]:
+) -> list[Again]:
     """A task for each unit that holds some of the documents (file_no, row), which are sorted."""
-    file_nos, rows = documents["file_no"].to_numpy(), documents["row"].to_numpy()
-    digest = digest_of(
-        [registry.code_of([collect_sets]), str(reading), xxh3_128_hexdigest(rows), xxh3_128_hexdigest(file_nos)]
-    )
-    return [
-        SetsTask(str(run), unit, tuple(held["row"].to_pylist()), sources[unit.file_no], reading, digest)
-        for unit, held in by_units(documents, units)
-    ]
+    return plan_again(run, documents, units, sources, reading, [collect_sets])
 
 
-def collect_sets(task: SetsTask) -> list[Part]:
+def collect_sets(task: Again) -> list[Part]:
     """The shingles of a task's documents, edited as they were when they were measured."""
-    wanted = np.array(task.rows)
     tables = []
-    position = task.unit.start
-    for batch in read_documents(task.source, task.unit.start, task.unit.stop, [task.reading.text]):
-        start, stop = np.searchsorted(wanted, (position, position + len(batch)))
-        here = wanted[start:stop]
-        texts = texts_of(batch.column(task.reading.text).take(pa.array(here - position)))
-        texts = apply_edits(texts, find_edits(texts, task.reading.editors))
-        file_nos = np.full(len(here), task.unit.file_no, np.int32)
+    for documents, raw in texts_again(task):
+        texts = apply_edits(raw, find_edits(raw, task.reading.editors))
+        file_nos = np.full(len(documents), task.unit.file_no, np.int32)
         shingles = shingle_sets(texts, task.reading.shingle)
-        tables.append(pa.table({"file_no": file_nos, "row": here, SHINGLES: shingles}))
-        position += len(batch)
-    name = f"{task.unit.file_no:05d}-{task.unit.start:010d}"
-    return [write_part(Path(task.run), SHINGLES, task.digest, name, pa.concat_tables(tables), units=(task.unit,))]
+        tables.append(pa.table({"file_no": file_nos, "row": documents["row"], SHINGLES: shingles}))
+    return [write_again(task, SHINGLES, tables)]

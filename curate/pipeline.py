@@ -1,10 +1,10 @@
 """The order of stages of a run; one short function a stage."""
 
+import json
 import os
 import platform
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,18 +18,25 @@ import yaml
 import curate
 from curate import decide, lines, near, shards
 from curate.bands import without_model
+from curate.checks import check_measured
 from curate.corpus import unit_bytes
 from curate.counts import Counts, count, most_drifted
 from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
 from curate.files import committed, remove_asides, sync, write_json
-from curate.index import build_index
-from curate.ledger import Ledger, Part, is_whole, locked, read_ledger
-from curate.manifests.manifest import build_manifest
+from curate.index import INDEX, build_index
+from curate.ledger import Ledger, is_whole, locked, read_ledger
+from curate.manifests.export import check_named, export
+from curate.manifests.formats import Options
+from curate.manifests.manifest import build_manifest, write_manifest
+from curate.manifests.sources import open_source
+from curate.maps import carry_out, maps_of
 from curate.measure import SIGNATURES, Task, compile_kernels, measure, plan_tasks
 from curate.plan import Plan, make_plan, without_root
 from curate.progress import Log, Meter, Steps, open_log
+from curate.purify import P_BAD
 from curate.recipe import Recipe
+from curate.retained import index_evaluation, manifest_entry, tracked_stages
 from curate.reuse import (
     decisions_digest,
     drop_stale_parts,
@@ -38,8 +45,12 @@ from curate.reuse import (
     missing_groups,
     shards_digest,
 )
+from curate.scorers import LEARNT, SCORES, scorers_of
 from curate.tables import scratch_database
+from curate.tracking import check_heldout, track
+from curate.training import MINED, TRAINED, learnt_of
 
+EXPORTS = "export"
 LANGUAGES_TOLD = 5
 
 
@@ -52,19 +63,21 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
 
     Errors: any CurateError; what was finished stays.
     """
-    started = time.monotonic()
+    started, began = time.monotonic(), _now()
     directory = recipe.run_directory
     with locked(directory), open_log(directory, quiet) as log:
         remove_asides(directory)
         ledger = read_ledger(directory)
         try:
+            check_heldout(recipe)
+            check_named(recipe)
             plan = make_plan(recipe, ledger, engine, log)
             measure_stage(plan, ledger, engine, log)
             if all(file.error for file in ledger.files):
                 raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")
             with scratch_database(directory, threads) as database:
                 digest = decide_stage(recipe, plan, ledger, engine, database, log)
-                _write_run_facts(recipe, plan, threads)
+                _write_run_facts(recipe, plan, threads, began)
                 with Steps(log, "deciding") as steps:
                     steps("counts")
                     counts = count(plan, ledger, database)
@@ -77,6 +90,8 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
                     ledger.sweep()
                 remove_asides(directory)  # of workers that were killed
                 _index(recipe, plan, ledger, counts, database, log)
+            if track(recipe, directory, digest, counts.stages, threads, log):
+                index_evaluation(directory, INDEX, digest)
             manifest = build_manifest(
                 recipe,
                 ledger,
@@ -87,8 +102,15 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
                 plan.inputs,
                 plan.earlier,
                 counts,
+                learnt_of(directory, [part for part in ledger.parts if part.group in TRAINED]),
+                scorers_of(directory, [part for part in ledger.parts if part.group in LEARNT]),
+                manifest_entry(directory, digest),
             )
-            write_json(directory / "manifest.json", manifest)
+            write_manifest(directory, manifest)
+            if recipe.export:
+                source = open_source(directory)
+                export((source,), recipe.export, directory / EXPORTS, Options(), engine, log, overwrite=True)
+            _write_end(directory)
         except (KeyboardInterrupt, duckdb.InterruptException) as error:
             log.event("interrupted")
             raise Interrupted("stopped; what was finished is kept: run the same command to go on") from error
@@ -97,7 +119,8 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
         except CurateError as error:
             log.event("failed", error=str(error))
             raise
-        summary = _summary(directory, ledger, counts, time.monotonic() - started)
+        tracked = tracked_stages(directory, digest)
+        summary = _summary(directory, ledger, counts, time.monotonic() - started) | {"tracking": tracked}
         log.event("finished", **{name: value for name, value in summary.items() if name.endswith(("_in", "_out"))})
     return summary
 
@@ -121,7 +144,7 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
     queue = list(tasks)
     while queue:
         again: list[Task] = []
-        with closing(_carry_out(measure, queue, ledger, engine, log, "measured")) as results:
+        with closing(carry_out(measure, queue, ledger, engine, log, "measured")) as results:
             for task, result in results:
                 if isinstance(result, CurateError):
                     again += _quarantine(plan, ledger, task, result, log)
@@ -140,12 +163,15 @@ def decide_stage(
     """Decide every document in SQL, unless the decisions in force are these; return their digest."""
     digest = decisions_digest(recipe, plan, ledger)
     if not is_decided(ledger, digest):
-        decide.check_measured(plan.rules, ledger, plan.groups, database)
+        check_measured(plan.rules, ledger, plan.groups, database)
         _tell_of_languages(plan, ledger, database, log)
         with Steps(log, "deciding") as steps:
-            parts = decide.decide(recipe, plan, ledger, maps_of(plan, ledger, engine, log, steps), database, digest)
+            parts = decide.decide(
+                recipe, plan, ledger, maps_of(recipe, plan, ledger, engine, log, steps), database, digest
+            )
         _unfinish(ledger.run)
-        used_up = (near.SHINGLES, lines.PENDING + lines.LINE_EDITS, lines.PENDING + lines.TRIMMED)
+        pending = (lines.LINE_EDITS, lines.TRIMMED, P_BAD, *TRAINED, SCORES, *LEARNT)
+        used_up = (near.SHINGLES, MINED, *(lines.PENDING + group for group in pending))
         ledger.put_all(
             {group: [part for part in parts if part.group == group] for group in (*decide.TOGETHER, *used_up)}
         )
@@ -166,49 +192,6 @@ def _tell_of_languages(plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConn
         log.event("without_model", documents=dict(found))
 
 
-def maps_of(plan: Plan, ledger: Ledger, engine: Engine, log: Log, steps: Steps) -> decide.Maps:
-    """The maps over documents that are read again while a run decides."""
-
-    def sets(documents: pa.Table) -> list[Path]:
-        steps("")
-        tasks = near.plan_sets(ledger.run, documents, plan.units, plan.sources, plan.reading)
-        parts = _again(near.collect_sets, tasks, "verifying", 1, plan, ledger, engine, log)
-        steps("near duplicates")
-        return [ledger.run / part.path for part in parts]
-
-    def cuts(documents: pa.Table) -> list[Part]:
-        steps("")
-        tasks = lines.plan_cuts(ledger.run, documents, plan.units, plan.sources, plan.reading)
-        return _again(lines.cut_lines, tasks, "cutting", 2, plan, ledger, engine, log)
-
-    return decide.Maps(sets, cuts, steps)
-
-
-def _again(
-    function: Callable[[Any], list[Part]], tasks: Sequence[Any], title: str, parts_each: int, plan: Plan,
-    ledger: Ledger, engine: Engine, log: Log,
-) -> list[Part]:  # fmt: skip
-    """The parts of tasks of one digest, of which those are carried out that the ledger has not all parts of.
-
-    The journal may have been cut off between the parts of a task.
-    """
-    digest = tasks[0].digest
-    held = Counter(unit for path, unit in {(p.path, u) for p in ledger.parts if p.digest == digest for u in p.units})
-    done = {unit for unit, count in held.items() if count >= parts_each}
-    sizes = {unit: unit_bytes(unit, plan.files[unit.file_no]) for unit in (task.unit for task in tasks)}
-    todo = [task for task in tasks if task.unit not in done]
-    meter = Meter(log, title, sum(sizes[task.unit] for task in todo))
-    with closing(_carry_out(function, todo, ledger, engine, log, title)) as results:
-        for task, result in results:
-            if isinstance(result, CurateError):
-                raise result
-            if task is not None:
-                meter.add(result[-1].rows, sizes[task.unit])
-            meter.show()
-    meter.show(last=True)
-    return list({part.path: part for part in ledger.parts if part.digest == digest}.values())
-
-
 def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engine: Engine, log: Log) -> None:
     """The last map: write the shards that are missing, and remove those of earlier decisions."""
     edits = edit_parts(plan, ledger)
@@ -219,12 +202,14 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
         _unfinish(ledger.run)
         ledger.put(shards.DATA, whole)
     done = {part.path for part in whole}
-    tasks = shards.plan_shards(ledger, digest, plan.sources, recipe.input.column, schema, edits)
+    tasks = shards.plan_shards(
+        ledger, digest, plan.sources, recipe.input.column, schema, shards.our_columns(recipe), edits
+    )
     tasks = [task for task in tasks if str(task) not in done]
     if tasks:
         _unfinish(ledger.run)
     meter = Meter(log, "writing", sum(task.bytes for task in tasks))
-    with closing(_carry_out(shards.write_shard, tasks, ledger, engine, log, "wrote")) as results:
+    with closing(carry_out(shards.write_shard, tasks, ledger, engine, log, "wrote")) as results:
         for task, result in results:
             if isinstance(result, CurateError):
                 raise result
@@ -242,20 +227,6 @@ def _index(
     with Steps(log, "indexing") as steps:
         steps("run.duckdb")
         build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, database)
-
-
-def _carry_out(
-    function: Callable[[Any], list[Part]], tasks: Sequence[Any], ledger: Ledger, engine: Engine, log: Log, event: str
-) -> Generator[tuple[Any, Any]]:
-    """Run tasks and put their parts in force one by one; yield what `Engine.map` yields."""
-    try:
-        for task, result in engine.map(function, tasks):
-            if isinstance(result, list):
-                ledger.add(result)
-                log.event(event, task=str(task), documents=result[0].rows, parts=len(result))
-            yield task, result
-    finally:
-        ledger.commit()
 
 
 def _quarantine(plan: Plan, ledger: Ledger, task: Task, error: CurateError, log: Log) -> list[Task]:
@@ -288,7 +259,7 @@ def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
+def _write_run_facts(recipe: Recipe, plan: Plan, threads: int, began: str) -> None:
     """recipe.yaml as resolved, and run.json with what the manifest must not hold: clock, host, places.
 
     They belong to the decisions in force: a run that fails before it decides leaves those of the run before it.
@@ -301,7 +272,8 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
     write_json(run / "run.json", {
         "signal_groups": dict(sorted(plan.groups.items())),
         "input_columns": plan.inputs.names,
-        "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": began,
+        "at": _now(),
         "host": platform.node(),
         "platform": platform.platform(),
         "threads": threads,
@@ -312,6 +284,16 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int) -> None:
     })  # fmt: skip
     with committed(run / "recipe.yaml") as aside:
         aside.write_text(text, "utf-8")
+
+
+def _write_end(run: Path) -> None:
+    """When the run came to its end, into run.json."""
+    facts = json.loads((run / "run.json").read_text("utf-8"))
+    write_json(run / "run.json", facts | {"finished": _now()})
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _summary(run: Path, ledger: Ledger, counts: Counts, seconds: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from curate.contamination import MODELS, Benchmark, prepare
 from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
+from curate.distil import check_columns, check_distill, check_pinned_scores, scores_of
 from curate.earlier import Earlier, open_earlier
 from curate.engine import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
@@ -19,11 +20,16 @@ from curate.filters.perplexity import GROUP as PERPLEXITY
 from curate.inputs import Named, find_inputs, open_all
 from curate.language_models import open_models
 from curate.ledger import KnownFile, Ledger
+from curate.manifests.composition import check_license
 from curate.measure import BLOCK, DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES, Reading, group_digests
 from curate.progress import Log
+from curate.purify import check_strata, strata_of_purify
 from curate.recipe import Recipe
+from curate.reference import ReferenceFile, open_reference
 from curate.rules import ResolvedRule, check_conditions, columns_named, edits_of_set, resolve, resolve_editors
+from curate.scorers import Scorers, open_pinned_scorers
 from curate.storage import status
+from curate.training import Learnt, check_tier2, open_pinned
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,9 @@ class Plan:
     quarantine: bool  # or stop at a file that cannot be read
     earlier: tuple[Earlier, ...]  # runs that have kept documents already
     benchmarks: tuple[Benchmark, ...]
+    reference: tuple[ReferenceFile, ...] = ()
+    pinned: Learnt | None = None  # models of another run: of its second tier
+    pinned_scorers: Scorers | None = None  # and of its budget
 
     @property
     def sources(self) -> dict[int, Source]:
@@ -62,8 +71,21 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     if recipe.input.messages is not None:
         _refuse_edits(recipe, editors)
     earlier = open_earlier(recipe)
+    check_tier2(recipe)
+    check_distill(recipe)
+    pinned = open_pinned(recipe.models.pin) if recipe.tier2 else None
+    pinned_scorers = open_pinned_scorers(recipe.models.pin) if recipe.distill else None
+    check_pinned_scores(recipe, pinned_scorers)
+    learns = (recipe.tier2 or recipe.distill) and recipe.models.pin is None
+    reference = open_reference(recipe) if learns else ()
     root, files = open_inputs(recipe, ledger, engine, log, preview)
     inputs = unified_schema(list(files.values()))
+    if recipe.models.pin and recipe.reference:
+        log.say("models.pin: reference and what else models are trained with are those of the pinned run")
+    if pinned is not None:
+        check_strata(pinned.calibration, list(strata_of_purify(recipe, inputs.names)))
+    check_columns(recipe, inputs)
+    check_license(recipe.input, inputs)
     signals, named = columns_named(rules)
     columns = input_columns(recipe, named, excluded, inputs)
     if recipe.dedup.lines and "url" in inputs.names and "url" not in dict(columns):
@@ -85,7 +107,20 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
     quarantine = recipe.on_error == "quarantine"
     return Plan(
-        root, files, units, inputs, reading, groups, tuple(rules), excluded, quarantine, earlier, sets.benchmarks
+        root,
+        files,
+        units,
+        inputs,
+        reading,
+        groups,
+        tuple(rules),
+        excluded,
+        quarantine,
+        earlier,
+        sets.benchmarks,
+        reference,
+        pinned,
+        pinned_scorers,
     )
 
 
@@ -154,6 +189,9 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], editing: bool, columns
         raise RecipeError("tier1.rules: a signal of group perplexity needs tier1.perplexity")
     if section := recipe.tier1.perplexity:
         named |= {PERPLEXITY} | ({"language"} if "language" in section.by or section.by_language else set())
+    named |= {"language"} if recipe.tier2 and "language" in recipe.tier2.by else set()
+    quotas = recipe.distill.quotas if recipe.distill else None
+    named |= {"language"} if quotas and "language" in quotas.by else set()
     needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
     needed += [INPUT] * columns + [EDITS] * editing
     needed += [BLOCK] * bool(recipe.tier1.block) + [OVERLAPS] * bool(sets)
@@ -194,8 +232,10 @@ def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
 def input_columns(
     recipe: Recipe, named: Sequence[str], excluded: Sequence[str], inputs: pa.Schema
 ) -> tuple[tuple[str, pa.DataType], ...]:
-    """Input columns that decisions need: those in conditions, the strata, `url` for exclusions and repeated lines."""
+    """Input columns that decisions need: in conditions, strata, scores, and `url` for exclusions and repeated lines."""
     wanted = dict.fromkeys(named)
+    scores = scores_of(recipe) if recipe.distill else {}
+    wanted |= dict.fromkeys(name.removeprefix("input.") for name in scores if name.startswith("input."))
     for stratum in recipe.input.strata:
         name = stratum.removesuffix("?")
         if name in inputs.names or not stratum.endswith("?"):

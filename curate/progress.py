@@ -104,6 +104,54 @@ class Meter:
             self.log.say(self.line())
 
 
+@dataclass
+class Replies:
+    """Answers of a language model as they come in, shown as one line that a terminal rewrites."""
+
+    log: Log
+    title: str
+    total: int
+    done: int = 0
+    tokens: int = 0
+    _started: float = field(default_factory=time.monotonic)
+    _shown: float = 0.0
+
+    def add(self, tokens: int) -> None:
+        """Count one answer, and show the line where it is time to."""
+        self.done += 1
+        self.tokens += tokens
+        self.show()
+
+    def line(self) -> str:
+        """Title, share, answers, answers/s, tokens/s, time to go."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        text = f"{self.title}  {self.done / self.total:4.0%}  {self.done:,} of {self.total:,}"
+        if self.done:
+            text += f"  {self.done / seconds:,.1f}/s"
+            text += f"  {self.tokens / seconds:,.0f} tokens/s" if self.tokens else ""
+            text += f"  {_clock(seconds * (self.total - self.done) / self.done)} left"
+        return text
+
+    def show(self) -> None:
+        """Rewrite the line on a terminal, a few times a second; elsewhere print one every ten seconds."""
+        now = time.monotonic()
+        terminal = sys.stderr.isatty()
+        if self.log.quiet or now - (self._shown or (0 if terminal else self._started)) < (
+            TICK_SECONDS / 5 if terminal else LINE_SECONDS
+        ):
+            return
+        self._shown = now
+        if terminal:
+            _rewrite(self.line())
+        else:
+            self.log.say(self.line())
+
+    def end(self) -> None:
+        """Take the line of a terminal away."""
+        if not self.log.quiet and sys.stderr.isatty():
+            _rewrite("")
+
+
 _on_line = 0  # characters that stand on the line that is rewritten
 
 

@@ -19,8 +19,8 @@ from curate.errors import CurateError, InputError
 from curate.index import build_index
 from curate.ledger import Ledger, Part
 from curate.lines import LINE_EDITS
+from curate.maps import maps_of
 from curate.measure import Task, measure, plan_tasks
-from curate.pipeline import maps_of
 from curate.plan import Plan, make_plan
 from curate.progress import Log, Steps
 from curate.recipe import Recipe
@@ -90,14 +90,20 @@ def rehearse(
     """
     found = Rehearsal(write_sample(plan, folder))
     source = recipe.input.model_copy(update={"paths": [str(found.sample.path)]})
-    small = recipe.model_copy(update={"input": source, "output": str(folder / "run")})
+    small = recipe.model_copy(update={"input": source, "output": str(folder / "run"), "evaluate": None})
+    decided = small.model_copy(update={"tier2": None, "distill": None})  # a forecast trains nothing
     ledger = Ledger(folder / "run")
     try:
         sampled = make_plan(small, ledger, engine, log)
         _measure(found, sampled, ledger, sets, engine)
         with scratch_database(ledger.run, threads) as database:
             _decide_and_write(
-                found, small, sampled, ledger, maps_of(sampled, ledger, engine, log, Steps(log, "deciding")), database
+                found,
+                decided,
+                sampled,
+                ledger,
+                maps_of(decided, sampled, ledger, engine, log, Steps(log, "deciding")),
+                database,
             )
     except InputError as error:
         raise InputError(str(error).replace(f"{found.sample.path.name} row", "a sample of the input: row")) from None
@@ -169,7 +175,9 @@ def _decide_and_write(
     counts = count(plan, ledger, database)
     found.stages = list(counts.stages)
     edits = edit_parts(plan, ledger)
-    tasks = shards.plan_shards(ledger, "sample", plan.sources, recipe.input.column, plan.inputs, edits)
+    tasks = shards.plan_shards(
+        ledger, "sample", plan.sources, recipe.input.column, plan.inputs, shards.our_columns(recipe), edits
+    )
     written, found.seconds["write"] = least_seconds(lambda: [p for task in tasks for p in shards.write_shard(task)])
     with found.timed("index"):
         build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, database)

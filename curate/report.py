@@ -15,6 +15,7 @@ import curate
 from curate.bands import BANDS
 from curate.counts import STABLE, count_stages
 from curate.decided import open_decided, read_facts, readable
+from curate.distil import QUOTAS, RUNGS
 from curate.errors import InputError, RunError
 from curate.examples import EXCERPT, LINES, bound_of, drawn, with_excerpts, with_measures
 from curate.figures import brief, share, shown
@@ -24,7 +25,9 @@ from curate.histograms import histograms, signals_of
 from curate.inspect import connect
 from curate.ledger import Ledger
 from curate.look import Look
+from curate.purify import THRESHOLDS
 from curate.recipe import Recipe
+from curate.retained import quality_of
 from curate.rules import BUILT_IN, ResolvedRule, columns_named, resolve
 from curate.scorecard import QUANTILES
 from curate.sql import first_line, literal, quoted, rows_of
@@ -103,6 +106,9 @@ def sections(reading: Reading) -> Row:
         "reasons": _reasons(reading, stages),
         "signals": _signals(reading, scorecard),
         "strata": _strata(reading, columns) if total else None,
+        "purify": _purify(reading),
+        "budget": _budget(reading),
+        "quality": quality_of(reading.connection, reading.tables),
         "clusters": _clusters(reading),
         "scorecard": scorecard,
         "excerpts": _excerpts(reading) if total else None,
@@ -145,6 +151,8 @@ def _flow(reading: Reading, stages: Sequence[Row]) -> list[Row]:
         "near": dedup.near,
         "bands": tier1.perplexity,
         "lines": dedup.lines,
+        "purify": reading.recipe.tier2,
+        "distil": reading.recipe.distill,
     }
     return [stage for stage in stages if asked.get(stage["stage"]) or stage["dropped"] or "cut" in stage]
 
@@ -230,11 +238,53 @@ def _strata(reading: Reading, columns: Sequence[str]) -> Row | None:
     if BANDS in reading.tables:
         bands = reading.rows(f"FROM {quoted(BANDS)} ORDER BY depth, documents DESC LIMIT {MOST_BANDS}")
         names = [name for name in bands[0] if name not in ("depth", "documents", "low", "high")] if bands else []
-        rows = [
-            {"names": [row[name] if k < row["depth"] else "all" for k, name in enumerate(names)]} | row for row in bands
-        ]
-        found["bands"] = {"columns": names, "rows": rows}
+        found["bands"] = {"columns": names, "rows": [_named(row, names) for row in bands]}
     return found
+
+
+def _purify(reading: Reading) -> Row | None:
+    """The bounds on p_bad by stratum with what lies beyond, and each family of attacks before and after the rounds."""
+    if THRESHOLDS not in reading.tables:
+        return None
+    bounds = reading.rows(f"FROM {quoted(THRESHOLDS)} ORDER BY depth, documents DESC LIMIT {MOST_BANDS}")
+    names = [name for name in bounds[0] if name not in ("depth", "documents", "bound", "drop_low", "drop_high")]
+    families = reading.rows(
+        """SELECT family, any_value(bad) AS bad, bool_or(held_out) AS held_out, last(trained ORDER BY round) AS trained,
+            sum(made) AS made, last(fool_rate ORDER BY round) AS fool_rate, first(auc ORDER BY round) AS auc_before,
+            last(auc ORDER BY round) AS auc_after, first(caught ORDER BY round) AS caught_before,
+            last(caught ORDER BY round) AS caught_after
+        FROM rounds GROUP BY family ORDER BY bad DESC, family"""
+    )
+    resembled = reading.rows(
+        """SELECT attack, count(*) AS documents FROM decisions WHERE stage = 'purify' AND attack IS NOT NULL
+        GROUP BY attack ORDER BY documents DESC, attack"""
+    )
+    assert reading.recipe.tier2 is not None
+    return {
+        "columns": names,
+        "bounds": [_named(row, names) for row in bounds],
+        "families": families,
+        "resembled": resembled,
+        "max_false_drop": reading.recipe.tier2.max_false_drop,
+    }
+
+
+def _budget(reading: Reading) -> Row | None:
+    """The rungs of the budget, and what it keeps of each stratum, the largest first."""
+    if RUNGS not in reading.tables:
+        return None
+    return {
+        "rungs": reading.rows(f"FROM {RUNGS} ORDER BY rung"),
+        "strata": reading.rows(
+            f"""SELECT * FROM {QUOTAS} WHERE rung = (SELECT max(rung) FROM {RUNGS})
+            ORDER BY available DESC, stratum LIMIT {MOST_BANDS}"""
+        ),
+    }
+
+
+def _named(row: Row, names: Sequence[str]) -> Row:
+    """A row of bounds or bands by strata, with the values of its columns in order; those that do not count are all."""
+    return {"names": [row[name] if k < row["depth"] else "all" for k, name in enumerate(names)]} | row
 
 
 def _clusters(reading: Reading) -> Row | None:
@@ -322,6 +372,7 @@ def _charts(found: Mapping[str, Any]) -> Row:
         "strata": found["strata"],
         "clusters": found["clusters"]["sizes"] if found["clusters"] else [],
         "dropped": found["dropped"]["dimensions"] if found["dropped"] else [],
+        "quality": found["quality"]["arms"] if found["quality"] else [],
     }
 
 

@@ -8,6 +8,8 @@ import pyarrow as pa
 from curate import decide, shards
 from curate.bands import find_bands
 from curate.corpus import Unit
+from curate.distil import distil_documents
+from curate.distill.select import select
 from curate.earlier import load_earlier
 from curate.edits import apply_edits
 from curate.errors import RecipeError
@@ -16,12 +18,18 @@ from curate.filters import registry
 from curate.filters.coarse_score import coarse_score_sql
 from curate.filters.duplicates import choose_bands
 from curate.ledger import KnownFile, Ledger, Part, is_whole
-from curate.lines import LINE_EDITS, cut_repeated
+from curate.lines import LINE_EDITS, PENDING, cut_repeated
 from curate.measure import EDITS
+from curate.mining import mined_documents
 from curate.near import find_near
 from curate.plan import Plan
+from curate.purify import purify_documents
 from curate.recipe import Recipe, changed_fields, digest_of, load_recipe
+from curate.rescored import scores_of_table
 from curate.rules import resolve
+from curate.scorers import GRADES_FIELD, LEARNT
+from curate.side_files import content_of, side_files
+from curate.training import TRAINED, code_of_models, digest_of_rubric
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     return digest_of([
         registry.code_of([
             decide.decide, coarse_score_sql, find_near, find_bands, cut_repeated, load_earlier, choose_bands, resolve,
+            purify_documents, mined_documents, distil_documents, select, scores_of_table,
         ]),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],
@@ -59,7 +68,17 @@ def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
         [(file.file_no, file.path, file.error is None) for file in ledger.files],
         plan.excluded,
         [(run.name, run.manifest) for run in plan.earlier],
+        [file.content_xxh3_128 for file in plan.reference],
+        [code_of_models(), digest_of_rubric(recipe)] if recipe.tier2 or recipe.distill else None,
+        [part.sha256 for learnt in (plan.pinned, plan.pinned_scorers) if learnt for part in learnt.parts],
+        _graded(recipe),
     ])  # fmt: skip
+
+
+def _graded(recipe: Recipe) -> str | None:
+    """The hash of the file of grades that a budget learns from."""
+    pattern = recipe.distill.grades if recipe.distill else None
+    return content_of(side_files([pattern], GRADES_FIELD, "graded texts"), GRADES_FIELD) if pattern else None
 
 
 def is_decided(ledger: Ledger, digest: str) -> bool:
@@ -105,6 +124,8 @@ def drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
             return True
         if part.group in decide.TOGETHER:
             return decided
+        if part.group.removeprefix(PENDING) in (*TRAINED, *LEARNT):
+            return is_whole(ledger.run, part)
         current = [unit for unit in part.units if unit.file_no in numbers]
         # A group that this recipe does not use is kept: another one may use it again.
         fits = plan.groups.get(part.group, part.digest) == part.digest and current and units.issuperset(current)

@@ -17,7 +17,7 @@ from curate.errors import RecipeError, did_you_mean
 from curate.filters import pii, registry
 from curate.filters.contamination import REASON as CONTAMINATED
 from curate.filters.language import known_languages, like_a_code
-from curate.recipe import MIN_CONFIDENCE, Language, Rule, Tier1
+from curate.sections import MIN_CONFIDENCE, Language, Rule, Tier1
 from curate.sql import first_line, literal, quoted
 
 PERSONAL_DATA = "personal_data"  # the edit that redacts, and the reason for dropping
@@ -33,6 +33,9 @@ BUILT_IN = {
     "near_duplicate": "the text nearly equals that of a document that is kept",
     "perplexity_too_low": "the perplexity lies below the band of the document's stratum",
     "perplexity_too_high": "the perplexity lies above the band of the document's stratum",
+    "p_bad_too_high": "the discriminator of tier2 holds the text for bad beyond the bound of its stratum",
+    "over_budget": "distill.keep_tokens was filled by documents of its stratum that are wanted more",
+    "redundant": "too little of the text is new to what distill keeps",
     "too_much_boilerplate": "dedup.lines cut a larger share of the document than its max_cut",
     CONTAMINATED: "the text holds words of an evaluation set that tier1.decontaminate names",
 }

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from curate.filters import registry
+from curate.manifests.mixture import Mixture
 from curate.recipe import NOT_BUILT, Recipe
 from curate.rules import edits_of_set, named_set
 
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
 # The two forms of a rule; a field that a form lacks may stand there as null.
 NULL = {"type": "null"}
 RULE_FORMS = [
@@ -44,6 +46,11 @@ ENTRY_FORMS = [
 ]  # fmt: skip
 
 
+def mixture_schema() -> dict[str, Any]:
+    """JSON schema of a mixture's file."""
+    return {"$schema": DRAFT, **Mixture.model_json_schema(by_alias=True)}
+
+
 def recipe_schema() -> dict[str, Any]:
     """JSON schema of a recipe that a run accepts: with what is built, the rule sets and the signals there are."""
     schema = Recipe.model_json_schema(by_alias=True)
@@ -65,7 +72,7 @@ def recipe_schema() -> dict[str, Any]:
     rules["thresholds"]["properties"] = _thresholds(rules["thresholds"]["additionalProperties"])
     used = _used(schema, sections)
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": DRAFT,
         **schema,
         "$defs": {name: section for name, section in sections.items() if name in used},
     }

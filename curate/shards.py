@@ -11,17 +11,19 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
 from curate.corpus import Source, Unit, read_documents
-from curate.decide import DECISIONS, rebuffered
+from curate.decide import DECISIONS
 from curate.edits import apply_edits, sorted_edits
 from curate.errors import InputError
 from curate.files import committed
-from curate.ledger import Ledger, Part, finished_part
+from curate.ledger import Ledger, Part, finished_part, rebuffered
+from curate.recipe import Recipe
 
 DATA = "data"
 ROW_GROUP_BYTES = 32 << 20
 ROW_GROUP_ROWS = 1 << 14
 ROW_GROUP_STEP = 16
 OURS = {"doc_id": pa.string(), "n_tokens": pa.int64()}
+BUDGETED = {"quality": pa.float32(), "rung": pa.int16(), "weight": pa.float32()}  # where a budget chose
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,21 @@ class ShardTask:
     sources: Mapping[int, Source]
     text: str
     schema: pa.Schema  # of the input columns
+    ours: Mapping[str, pa.DataType]  # columns of the decisions that are added
 
     def __str__(self) -> str:
         """Where the task works, for messages."""
         return f"{DATA}/{self.name}"
 
 
-def output_schema(inputs: pa.Schema) -> pa.Schema:
+def our_columns(recipe: Recipe) -> dict[str, pa.DataType]:
+    """The columns of the decisions that stand in the output."""
+    return OURS | (BUDGETED if recipe.distill else {})
+
+
+def output_schema(inputs: pa.Schema, ours: Mapping[str, pa.DataType]) -> pa.Schema:
     """The frozen schema: input columns as they came, then ours, prefixed where the input has such a name."""
-    return pa.schema([*inputs, *(pa.field(our_name(name, inputs), kind) for name, kind in OURS.items())])
+    return pa.schema([*inputs, *(pa.field(our_name(name, inputs), kind) for name, kind in ours.items())])
 
 
 def our_name(name: str, inputs: pa.Schema) -> str:
@@ -57,8 +65,9 @@ def our_name(name: str, inputs: pa.Schema) -> str:
 
 
 def plan_shards(
-    ledger: Ledger, digest: str, sources: Mapping[int, Source], text: str, inputs: pa.Schema, edits: Sequence[Part]
-) -> list[ShardTask]:
+    ledger: Ledger, digest: str, sources: Mapping[int, Source], text: str, inputs: pa.Schema,
+    ours: Mapping[str, pa.DataType], edits: Sequence[Part],
+) -> list[ShardTask]:  # fmt: skip
     """One task for each shard that the decisions name."""
     holding: dict[int, list[str]] = {}
     sizes: dict[int, int] = {}
@@ -72,7 +81,17 @@ def plan_shards(
         name = f"train-{shard:05d}-of-{len(sizes):05d}.parquet"
         tasks.append(
             ShardTask(
-                str(ledger.run), shard, name, sizes[shard], digest, tuple(holding[shard]), edited, sources, text, inputs
+                str(ledger.run),
+                shard,
+                name,
+                sizes[shard],
+                digest,
+                tuple(holding[shard]),
+                edited,
+                sources,
+                text,
+                inputs,
+                ours,
             )
         )
     return tasks
@@ -92,16 +111,16 @@ def write_shard(task: ShardTask) -> list[Part]:
     Row groups are cut by the sizes of values alone, so that the bytes do not depend on how inputs were read.
     """
     run = Path(task.run)
-    columns = ["file_no", "row", "doc_id", "n_bytes", "n_tokens"]
+    columns = ["file_no", "row", "n_bytes", *task.ours]
     kept = pa.concat_tables(
         [pq.read_table(run / path, columns=columns, filters=[("shard", "=", task.shard)]) for path in task.decisions]
     )
-    schema = output_schema(task.schema)
+    schema = output_schema(task.schema, task.ours)
     path = Path(DATA) / task.name
     with committed(run / path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
         position = 0
         for table in _row_groups(_documents(task, kept)):
-            group = _with_ours(table, kept.slice(position, len(table)), task.schema).combine_chunks()
+            group = _with_ours(table, kept.slice(position, len(table)), task).combine_chunks()
             writer.write_table(group, row_group_size=len(table))
             position += len(table)
     tokens = int(kept["n_tokens"].to_numpy().sum())
@@ -203,9 +222,9 @@ def _edited(table: pa.Table, rows: np.ndarray, edits: pa.Table | None, column: s
     return table.set_column(k, table.schema.field(k), text)
 
 
-def _with_ours(table: pa.Table, kept: pa.Table, inputs: pa.Schema) -> pa.Table:
-    for name, kind in OURS.items():
-        table = table.append_column(pa.field(our_name(name, inputs), kind), kept[name].cast(kind))
+def _with_ours(table: pa.Table, kept: pa.Table, task: ShardTask) -> pa.Table:
+    for name, kind in task.ours.items():
+        table = table.append_column(pa.field(our_name(name, task.schema), kind), kept[name].cast(kind))
     return table
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.errors import shortened
+from curate.fields import shown_budget
 from curate.figures import counted
 from curate.inspect import console
 from curate.terminal import visible
@@ -35,6 +36,12 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     _say(f"of a sample of {counted(sample['documents'], 'document')} ({size(sample['text_bytes'])} of text):")
     console().print(_dropped(plan))
     _say("Duplicates, bands and repeated lines are not estimated: they come after the rules, so less may be kept.")
+    if plan["tier2"]:
+        _say("Nor is the second tier: what it drops and costs is not part of this forecast.")
+    if plan["keep_tokens"]:
+        budget = shown_budget(plan["keep_tokens"])
+        of_input = " of the input's tokens" if plan["keep_tokens"] <= 1 else ""
+        _say(f"Of what is left, distill keeps {budget}{of_input}; what that costs is not part of this forecast.")
     if plan["bands"]:
         _say(f"near duplicates: {plan['bands']}")
     console().print(_costs(plan))

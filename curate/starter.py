@@ -113,6 +113,8 @@ def recipe_lines(path: Path, name: str, inputs: Inputs) -> Iterator[str]:
         "input.text": inputs.text,
         "tier1.rules": ["gopher"],
         "tier1.decontaminate.against": ["benchmarks"],
+        "evaluate.heldout": ["heldout"],
+        "distill.keep_tokens": 0.15,
     }
     yield from _section_lines(Recipe, "", chosen, "")
 

@@ -69,6 +69,8 @@ def print_story(story: Mapping[str, Any], whole: bool) -> None:
     if story["band"]:
         where = "outside of" if story["stage"] == "bands" else "within"
         tell.line(f"perplexity is {where} {_band(story['band'])}", style=DIM, indent=2)
+    if story["purify"]:
+        _tell_purify(tell, story["purify"])
     for part in (_tell_contamination, _tell_duplicate, _tell_copies, _tell_edits):
         part(tell, story)
     _tell_signals(tell, story["signals"], whole)
@@ -113,6 +115,21 @@ def _tell_fired(tell: Teller, fired: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(Text(one["reason"], style="red"), Text(visible(told)), Text(visible(source), style=DIM))
     if fired:
         tell.console.print(Padding(table, (0, 0, 0, 2), expand=False), highlight=False)
+
+
+def _tell_purify(tell: Teller, found: Mapping[str, Any]) -> None:
+    """p_bad against its bound, and what speaks for and against the text."""
+    side = "above" if found["p_bad"] > found["bound"] else "within"
+    tell.line(
+        f"p_bad {shown(found['p_bad'])} is {side} the bound of {stratum_named(found['stratum'])}, "
+        f"{shown(found['bound'])}, set by {counted(found['documents'], 'good document')}",
+        style=DIM, indent=2,
+    )  # fmt: skip
+    if found["attack"]:
+        tell.line(f"it resembles {found['attack']} most", style=DIM, indent=2)
+    if found["reasons"]:
+        told = ", ".join(f"{visible(one['what'])} {one['log_odds']:+.2f}" for one in found["reasons"])
+        tell.line(f"for and against, in log-odds: {told}", style=DIM, indent=2)
 
 
 def _band(band: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Texts of single documents of a run, read where its inputs lie, and what may be shown of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,9 @@ def _check_hashes(ledger: Ledger, files: dict[int, KnownFile], found: pa.Table) 
                 raise InputError(f"{files[file_no].path} row {row}: is not the text that was measured; run again")
 
 
-def edits_of(ledger: Ledger, documents: pa.Table) -> pa.Table:
+def edits_of(ledger: Ledger, documents: pa.Table, groups: Sequence[str] = (EDITS, LINE_EDITS)) -> pa.Table:
     """The edits in force of documents (file_no, row), as `curate.edits.PART`, sorted by place."""
-    parts = [*ledger.of(EDITS), *ledger.of(LINE_EDITS)]
+    parts = [part for group in groups for part in ledger.of(group)]
     tables = [_rows_of(ledger.run, part, documents, PART.names).cast(PART) for part in parts]
     found = pa.concat_tables([PART.empty_table(), *tables]).unify_dictionaries()
     return found.sort_by([(name, "ascending") for name in ("file_no", "row", "start", "end")])

@@ -11,38 +11,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 
-from curate import decide, lines
+from curate import decide
 from curate.bands import strata_of_documents
+from curate.by_ledger import Texts, maps_by_ledger
+from curate.checks import check_measured
 from curate.contamination import MODELS, is_prepared
 from curate.decided import RECIPE, Decided, open_decided, readable
+from curate.distil import check_distill
 from curate.earlier import open_earlier
-from curate.edits import apply_edits
-from curate.errors import CurateError, InputError, RecipeError
+from curate.errors import CurateError, RecipeError
 from curate.files import committed
 from curate.filters import block
 from curate.filters.contamination import GROUP as CONTAMINATION
 from curate.filters.perplexity import GROUP as PERPLEXITY
 from curate.index import INDEX
-from curate.kernels.minhash import shingle_sets
 from curate.language_models import open_models
-from curate.ledger import Ledger, Part, write_part
+from curate.ledger import Ledger, Part
 from curate.measure import DOCUMENTS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES, Reading, group_digests
-from curate.near import SHINGLES, place_keys
 from curate.plan import Plan, groups_needed, input_columns, read_exclusions, signals_schema
 from curate.progress import Steps, unwritten_log
-from curate.recipe import DEFAULT_MODEL, Block, Recipe, load_recipe, parse_recipe
+from curate.recipe import Recipe, load_recipe, parse_recipe
+from curate.reference import open_reference
 from curate.rules import check_conditions, columns_named, resolve, resolve_editors
+from curate.scorers import LEARNT_WITH, scorers_of
+from curate.sections import DEFAULT_MODEL, Block
 from curate.sql import quoted
 from curate.tables import database_in
-from curate.texts import edits_of, read_texts
+from curate.training import NOT_TRAINED_WITH, learnt_of
 
-TEXTS_AT_ONCE = 1000
 THREAD_MB, MOST_MB = 1000, 4000  # what DuckDB may hold before it spills: with less it is slower by a sixth
 ONLY_RUN = "only `curate run` can tell"
 FIELD_OF = {  # what asks for a group that is not always measured
@@ -50,18 +49,9 @@ FIELD_OF = {  # what asks for a group that is not always measured
     SIGNATURES: "dedup.near",
     LINE_HASHES: "dedup.lines",
     PERPLEXITY: "tier1.perplexity",
-    "language": "tier1.language or tier1.perplexity.by",
+    "language": "tier1.language, tier1.perplexity.by, tier2.by or distill.quotas.by",
     INPUT: "input.strata or tier1.rules",
 }
-
-
-@dataclass
-class Texts:
-    """What became of the documents whose texts a run would read again."""
-
-    read: int = 0
-    guessed: int = 0  # judged by estimates instead
-    why: str = ""  # these were
 
 
 @dataclass
@@ -86,6 +76,7 @@ def ask(run: Path, changes: Sequence[str], quiet: bool = False) -> Asked:
     for name, old, new in _measuring(found.recipe, after):
         if old != new:
             raise RecipeError(f"{name}: changes what is measured; {ONLY_RUN}")
+    check_distill(after)
     rules, editors = resolve(after.tier1), tuple(resolve_editors(after.tier1))
     signals, _ = columns_named(rules)
     excluded = read_exclusions([found.located(path) for path in after.exclude])
@@ -172,9 +163,21 @@ def _stale(found: Decided) -> list[str]:
             sets.model_copy(update={"against": [found.located(path) for path in sets.against]}), found.run / MODELS
         ):
             stale.append("evaluation sets of tier1.decontaminate")
+        stale += _stale_reference(found)
     except CurateError as error:
         return [str(error)]
     return stale
+
+
+def _stale_reference(found: Decided) -> list[str]:
+    """Whether the texts of the reference are others than those that models were trained on."""
+    recipe, parts = found.recipe, found.ledger.parts
+    learnt = learnt_of(found.run, parts) if recipe.tier2 else scorers_of(found.run, parts)
+    if learnt is None or recipe.models.pin or not recipe.reference:
+        return []
+    located = recipe.model_copy(update={"reference": [found.located(path) for path in recipe.reference]})
+    now = [file.content_xxh3_128 for file in open_reference(located)]
+    return ["the reference"] if now != [file["content_xxh3_128"] for file in learnt.facts["reference"]] else []
 
 
 def _located(entry: Block, found: Decided) -> Block:
@@ -212,6 +215,26 @@ def _measuring(before: Recipe, after: Recipe) -> Iterator[tuple[str, object, obj
     redacting = [recipe.tier1.pii if recipe.tier1.pii.action == "redact" else None for recipe in (before, after)]
     yield "tier1.pii", redacting[0], redacting[1]
     yield "tier1.rules", resolve_editors(before.tier1), resolve_editors(after.tier1)
+    if after.tier2:
+        yield "tier2", before.tier2 is None, False
+        for name in ("seed", "reference", "teacher", "models"):
+            yield name, getattr(before, name), getattr(after, name)
+        # which documents may be mined hangs on these
+        yield "exclude", before.exclude, after.exclude
+        yield "input.max_document_bytes", before.input.max_document_bytes, after.input.max_document_bytes
+        # coarse_score, by which texts to train on are chosen, hangs on these
+        yield "tier1.length_penalty", before.tier1.length_penalty, after.tier1.length_penalty
+        yield "tier1.perplexity", before.tier1.perplexity is None, after.tier1.perplexity is None
+        trained = [recipe.tier2.model_dump(exclude=NOT_TRAINED_WITH) for recipe in (before, after) if recipe.tier2]
+        for name in trained[0]:
+            yield f"tier2.{name}", trained[0][name], trained[-1][name]
+    if after.distill:
+        yield "distill", before.distill is None, False
+        for name in ("seed", "reference", "models"):
+            yield name, getattr(before, name), getattr(after, name)
+        learnt = [recipe.distill.model_dump(include=LEARNT_WITH) for recipe in (before, after) if recipe.distill]
+        for name in learnt[0]:
+            yield f"distill.{name}", learnt[0][name], learnt[-1][name]
     if _cuts(before) or after.tier1.decontaminate:
         yield "tier1.decontaminate", before.tier1.decontaminate, after.tier1.decontaminate
     known = [entry.model_copy(update={"max": 0}) for entry in before.tier1.block]
@@ -246,8 +269,8 @@ def redecided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[d
         # The same ledger, but what is written goes elsewhere.
         parts = [Part(**vars(part) | {"path": str(run / part.path)}) for part in asked.of.ledger.parts]
         ledger = Ledger(scratch, asked.of.ledger.files, parts)
-        decide.check_measured(asked.plan.rules, ledger, asked.plan.groups, database)
-        maps = _maps(asked, scratch, with_texts, steps)
+        check_measured(asked.plan.rules, ledger, asked.plan.groups, database)
+        maps = maps_by_ledger(asked.of, asked.after, asked.texts, scratch, with_texts, steps)
         index = _index_of(asked.of.ledger)
         decide.settle(asked.after, asked.plan, ledger, maps, database, "what-if", asked.strata, index)
         steps("verdicts")
@@ -272,69 +295,3 @@ def _index_of(ledger: Ledger) -> Path | None:
     except duckdb.Error:  # none, or one of another version
         return None
     return ledger.run.absolute() / INDEX if {digest for (digest,) in found} == digests else None
-
-
-def _maps(asked: Asked, scratch: Path, with_texts: bool, steps: Steps) -> decide.Maps:
-    """What reads texts again while documents are decided: those of single documents, and only where it must."""
-    texts = asked.texts
-
-    def read(documents: pa.Table) -> Iterator[tuple[pa.Table, pa.Array, pa.Table]]:
-        """Some documents at a time with their texts and edits; none where estimates are to hold."""
-        if not with_texts:
-            texts.why = "no text was read"
-        steps("texts of documents in doubt")
-        try:
-            for k in range(0, len(documents) if with_texts else 0, TEXTS_AT_ONCE):
-                some = documents.slice(k, TEXTS_AT_ONCE)
-                raw = read_texts(asked.of.ledger, asked.after.input.column, some)["text"].combine_chunks()
-                texts.read += len(some)
-                yield some, raw, _local_edits(asked.of.ledger, some)
-        except InputError as error:
-            texts.why = str(error)
-
-    def sets(documents: pa.Table) -> list[Path]:
-        assert asked.after.dedup.near is not None
-        paths = []
-        for some, raw, edits in read(documents):
-            shingles = shingle_sets(apply_edits(raw, edits), asked.after.dedup.near.shingle)
-            table = some.append_column(SHINGLES, shingles)
-            paths.append(scratch / write_part(scratch, SHINGLES, "sets", f"{texts.read:010d}", table).path)
-        found = sum(pq.read_metadata(path).num_rows for path in paths) == len(documents)
-        texts.guessed += 0 if found else len(documents)
-        return paths if found else []
-
-    def cuts(documents: pa.Table) -> list[Part]:
-        fresh, trimmed = _already_cut(documents, asked.of.ledger)
-        tables = [trimmed]
-        for some, raw, edits in read(fresh):
-            _, left = lines.cut(raw, edits, some["lines"].combine_chunks())
-            tables.append(lines.keyed(left, some["row"].to_numpy(), some["file_no"].to_numpy()))
-        table = pa.concat_tables(tables)
-        texts.guessed += len(documents) - len(table)
-        return [write_part(scratch, lines.TRIMMED, "cuts", "00000", table)]
-
-    return decide.Maps(sets, cuts, steps)
-
-
-def _local_edits(ledger: Ledger, documents: pa.Table) -> pa.Table:
-    """The edits that were made before documents were measured, with the row among the documents."""
-    found = edits_of(ledger, documents)
-    found = found.filter(pc.equal(found["stage"], "input"))
-    keys = place_keys(documents)
-    order = np.argsort(keys)
-    places = order[np.searchsorted(keys[order], place_keys(found))]
-    return found.set_column(found.schema.get_field_index("row"), "row", pa.array(places, pa.int64()))
-
-
-def _already_cut(documents: pa.Table, ledger: Ledger) -> tuple[pa.Table, pa.Table]:
-    """Documents (file_no, row, lines) that would lose other lines than they did, and what is left of the others."""
-    parts = ledger.of(lines.TRIMMED)
-    if not parts:
-        return documents, lines.NOTHING_TRIMMED
-    held = pa.concat_tables([pq.read_table(ledger.run / part.path) for part in parts])
-    keys, known = place_keys(documents), place_keys(held)
-    order = np.argsort(known)
-    places = order[np.minimum(np.searchsorted(known[order], keys), len(known) - 1)]
-    sums = lines.lines_sums(documents["lines"].combine_chunks())
-    same = (known[places] == keys) & (held["lines_sum"].to_numpy()[places] == sums)
-    return documents.filter(pa.array(~same)), held.take(pa.array(places[same]))

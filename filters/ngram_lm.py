@@ -53,9 +53,15 @@ class Counted:
 def count(connection: duckdb.DuckDBPyConnection, texts: Iterable[pa.Array], order: int) -> Counted:
     """Tables `counts_1` to `counts_<order>` over the lines of all texts; there may be none."""
     counted = Counted(Vocabulary())
+    count_numbers(connection, _numbers(texts, counted), order)
+    return counted
+
+
+def count_numbers(connection: duckdb.DuckDBPyConnection, lines: Iterable[Numbers], order: int) -> None:
+    """The same tables over lines whose words are numbers already: each from BEGIN to END, some lines at a time."""
     failed: list[BaseException] = []
     schema = pa.schema([(name, pa.int32()) for name in _words(order)])
-    reader = pa.RecordBatchReader.from_batches(schema, _ngrams(texts, schema, counted, failed))
+    reader = pa.RecordBatchReader.from_batches(schema, _ngrams(lines, schema, failed))
     columns = ", ".join(_words(order))
     try:
         connection.register("found", reader).execute(
@@ -67,19 +73,22 @@ def count(connection: duckdb.DuckDBPyConnection, texts: Iterable[pa.Array], orde
         raise
     connection.unregister("found")
     _count_shorter(connection, order)
-    return counted
 
 
-def _ngrams(
-    texts: Iterable[pa.Array], schema: pa.Schema, counted: Counted, failed: list[BaseException]
-) -> Iterator[pa.RecordBatch]:
-    """The n-grams of all lines, one batch a piece of text; what goes wrong is put aside, because DuckDB wraps it."""
+def _numbers(texts: Iterable[pa.Array], counted: Counted) -> Iterator[Numbers]:
+    """The lines of texts as numbers of words."""
+    for some in texts:
+        lines = lm_lines(some).lines
+        numbers = counted.vocabulary.number(lines)
+        counted.lines += len(lines)
+        counted.tokens += len(numbers) - 2 * len(lines)
+        yield numbers
+
+
+def _ngrams(lines: Iterable[Numbers], schema: pa.Schema, failed: list[BaseException]) -> Iterator[pa.RecordBatch]:
+    """The n-grams of all lines, batch by batch; what goes wrong is put aside, because DuckDB wraps it."""
     try:
-        for some in texts:
-            lines = lm_lines(some).lines
-            numbers = counted.vocabulary.number(lines)
-            counted.lines += len(lines)
-            counted.tokens += len(numbers) - 2 * len(lines)
+        for numbers in lines:
             yield pa.record_batch(ngram_columns(numbers, len(schema)), schema=schema)
     except BaseException as error:
         failed.append(error)
@@ -102,15 +111,19 @@ def _count_shorter(connection: duckdb.DuckDBPyConnection, order: int) -> None:
         connection.execute(f"CREATE VIEW all_{k} AS FROM counts_{k} WHERE c{k} > 0")
 
 
-def estimate_levels(connection: duckdb.DuckDBPyConnection, prune: Sequence[int]) -> list[Level]:
-    """Numbers of n-grams and discounts per order, with a bound for pruning each."""
+def estimate_levels(connection: duckdb.DuckDBPyConnection, prune: Sequence[int], words: int = 0) -> list[Level]:
+    """Numbers of n-grams and discounts per order, with a bound for pruning each.
+
+    `words` is how many the vocabulary has, those that mark unknown words and the ends of lines too, where it also has
+    words that stand nowhere in the text: these get the probability of an unknown word each.
+    """
     levels = []
     for k, bound in enumerate(prune, 1):
         counts = ", ".join(f"count(*) FILTER (adjusted = {n})" for n in (1, 2, 3, 4))
         row = connection.execute(f"SELECT count(*), count(*) FILTER (raw > {bound}), {counts} FROM all_{k}").fetchone()
         assert row is not None
         found = discounts_of(row[2:])
-        extra = 2 if k == 1 else 0  # <unk> and <s>
+        extra = max(2, words - row[0]) if k == 1 else 0  # <unk> and <s>, and words that were not met
         levels.append(Level(k, bound, row[0] + extra, row[1] + extra, found or FALLBACK, found is None))
     return levels
 
@@ -200,7 +213,9 @@ def _estimate_level(connection: duckdb.DuckDBPyConnection, level: Level) -> None
             WITH sums AS (SELECT {_sums(level)} FROM all_1)
             SELECT c1, {share} + gamma / {level.seen - 1} AS p FROM all_1, sums
             UNION ALL SELECT 0, gamma / {level.seen - 1} FROM sums
-            UNION ALL SELECT 1, 1"""
+            UNION ALL SELECT 1, 1
+            UNION ALL SELECT c1, gamma / {level.seen - 1}
+            FROM sums, (SELECT range::INTEGER AS c1 FROM range(2, {level.seen})) ANTI JOIN all_1 USING (c1)"""
         )
         return
     behind = " AND ".join(f"n.c{j + 1} = x.c{j}" for j in range(1, k))

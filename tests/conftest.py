@@ -1,6 +1,7 @@
 """What tests share: small corpora on disk, the command as a user starts it, and one finished demo."""
 
 import hashlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from llm_server import server as server
 
 import curate.sample
 
@@ -24,6 +26,15 @@ PROSE = (
 )
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that need an environment of their own skip elsewhere."""
+    for module, marker in (("vllm", "llm"), ("streaming", "trainers")):
+        if importlib.util.find_spec(module) is None:
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=f"needs the environment of `make test-{marker}`"))
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """The run directory of a finished demo."""
@@ -31,6 +42,64 @@ def demo(tmp_path_factory):
     done = command("demo", "--set", f"output={run}", "--quiet")
     assert done.returncode == 0, done.stderr
     return run
+
+
+DISTILL = {"keep_tokens": "15%", "ladder": ["5%", "10%"]}
+TIER2 = {"attacks": 12, "rounds": 2, "max_false_drop": 0.05, "held_out": "repetition"}
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """The sample as a corpus, and half of its good documents as a reference, which the corpus then lacks."""
+    folder = tmp_path_factory.mktemp("corpus")
+    table = pa.concat_tables([pq.read_table(path) for path in sorted(SAMPLE.glob("*.parquet"))])
+    good = [label == "good" and k % 3 > 0 for k, label in enumerate(table["label"].to_pylist())]
+    pq.write_table(table.filter(pa.array(good)), folder / "reference.parquet")
+    pq.write_table(table.filter(pa.array([not one for one in good])), folder / "corpus.parquet")
+    return folder
+
+
+def purifying(corpus, folder, **fields):
+    """A recipe with a second tier over such a corpus, and its run directory."""
+    folder.mkdir(exist_ok=True)
+    changes = {"tier2": TIER2, "reference": [str(corpus / "reference.parquet")], "seed": 3, **fields}
+    import yaml
+
+    path, run = write_recipe(folder, corpus / "corpus.parquet", **changes)
+    recipe = yaml.safe_load(path.read_text())
+    recipe["input"]["id"] = "id"
+    path.write_text(yaml.safe_dump(recipe))
+    return path, run
+
+
+@pytest.fixture(scope="session")
+def purified(corpus, tmp_path_factory):
+    """A finished run with rules, lines and a second tier."""
+    path, run = purifying(
+        corpus, tmp_path_factory.mktemp("purified"), tier1={"rules": ["gopher"]}, dedup={"lines": {"max_repeats": 5}}
+    )
+    carry_out(path)
+    return path, run
+
+
+def distilling(corpus, folder, distill=DISTILL, **fields):
+    """A recipe with a budget over such a corpus, and its run directory."""
+    import yaml
+
+    changes = {"reference": [str(corpus / "reference.parquet")], "seed": 3, **fields}
+    path, run = write_recipe(folder, corpus / "corpus.parquet", distill=distill, **changes)
+    recipe = yaml.safe_load(path.read_text())
+    recipe["input"] |= {"id": "id", "strata": ["source"]}
+    path.write_text(yaml.safe_dump(recipe))
+    return path, run
+
+
+@pytest.fixture(scope="session")
+def distilled(corpus, tmp_path_factory):
+    """A finished run with a budget."""
+    path, run = distilling(corpus, tmp_path_factory.mktemp("distilled"))
+    carry_out(path)
+    return path, run
 
 
 def command(*arguments, cwd=None, timeout=240, **environment):

@@ -39,7 +39,7 @@ def test_the_sql_of_each_step_is_the_reviewed_one(name):
     sql = {
         "repeated": repeated_sql(RECIPE),
         "judged": judged_sql(RECIPE, resolve(RECIPE.tier1), types),
-        "passing": passing_sql(passing_columns(RECIPE, {}), "position BETWEEN 3 AND 7"),
+        "passing": passing_sql(passing_columns(RECIPE, {}, {}), "position BETWEEN 3 AND 7"),
         "exact": exact_sql(RECIPE),
         "duplicates": duplicates_sql(RECIPE),
         "decisions": decisions_sql(RECIPE, "position BETWEEN 3 AND 7"),
@@ -63,7 +63,7 @@ def test_the_sql_of_each_step_is_the_reviewed_one(name):
     ],
 )
 def test_a_rule_becomes_a_condition_that_is_never_null(fields, kind, sql):
-    from curate.recipe import Rule
+    from curate.sections import Rule
 
     assert condition(Rule.model_validate({"reason": "r", **fields}), {"n": kind}) == sql
 
@@ -119,7 +119,7 @@ def test_decisions_do_not_depend_on_how_many_documents_are_joined_at_a_time(tmp_
 
 def test_all_named_sets_can_stand_in_one_recipe_and_a_rule_that_two_share_counts_once():
     from curate.filters import registry
-    from curate.recipe import Tier1
+    from curate.sections import Tier1
 
     settled = {"line_too_short": 4}  # on which c4 and datatrove_c4 are not of one mind
     reasons = [found.reason for found in resolve(Tier1(rules=list(registry.rule_sets()), thresholds=settled))]

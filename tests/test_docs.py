@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import click
@@ -10,6 +11,8 @@ import pytest
 import yaml
 from conftest import PROSE, carry_out, command, write_shard
 from pydantic import BaseModel
+from test_evaluate import planted as planted
+from test_evaluate import selected as selected
 
 from curate import cli, kernels
 from curate.errors import CurateError
@@ -17,8 +20,12 @@ from curate.fields import parse_size
 from curate.filters import registry
 from curate.inspect import connect
 from curate.kernels.lm_words import lm_lines
-from curate.recipe import NOT_BUILT, Block, Recipe, Rule, Source, parse_recipe
+from curate.manifests.formats import MODULES
+from curate.manifests.mixture import Mixture
+from curate.manifests.model import Manifest
+from curate.recipe import NOT_BUILT, Recipe, parse_recipe
 from curate.rules import BUILT_IN, edits_of_set, named_set, resolve
+from curate.sections import Block, Rule, Source
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,6 +61,21 @@ def queries():
     shown = [query for page in PAGES for query in blocks(page.read_text("utf-8"), "sql")]
     asked = [arguments[2] for arguments in shell_commands() if arguments[0] == "sql" and len(arguments) > 2]
     return [*shown, *(query for query in asked if not query.startswith("--"))]
+
+
+def test_every_format_of_an_export_stands_in_the_docs():
+    named = " ".join(row[1] for row in table_rows(text_of("trainers.md")).values() if len(row) == 3)
+    assert {name for name in MODULES if f"`{name}`" not in named} == set()
+
+
+def test_every_field_of_a_mixture_stands_in_the_docs_with_its_default():
+    rows = table_rows(text_of("trainers.md").split("## Mixtures")[1])
+    for name, field in Mixture.model_fields.items():
+        assert rows[name][1].strip("`") == (
+            "required" if field.is_required() else str(field.default).replace("None", "null")
+        )
+    [example] = [yaml.safe_load(block) for block in blocks(text_of("trainers.md"), "yaml") if "sources:" in block]
+    assert Mixture(**example).tokens == 10**10
 
 
 def errors_shown():
@@ -97,7 +119,6 @@ def reserved_by(place):
 
 
 WORKING = [(place, field) for place, field, section in fields_of(Recipe) if not section and reserved_by(place) is None]
-WITHOUT_EFFECT = {"reference"}  # the docs say so in a sentence
 
 
 def commands_in(group, path=""):
@@ -205,9 +226,6 @@ def test_every_built_in_reason_stands_in_the_docs_with_its_meaning():
 
 @pytest.mark.parametrize(("place", "field"), WORKING, ids=[place for place, _ in WORKING])
 def test_every_field_that_works_stands_in_the_docs_with_its_default(place, field):
-    if place in WITHOUT_EFFECT:
-        assert f"`{place}`" in text_of("recipe.md")
-        return
     shown = table_rows(text_of("recipe.md"))[place][2]
     if field.is_required():
         assert shown == "required"
@@ -249,6 +267,23 @@ def test_every_error_in_the_docs_is_what_a_user_is_told(changes, error, tmp_path
     assert str(told.value).replace(str(tmp_path), "/home/me") == error
 
 
+def test_every_field_of_the_manifest_stands_in_the_docs_and_no_other():
+    section = text_of("manifest.md").split("## What is in it")[1].split("### The mixture")[0]
+    named = {name for row in table_rows(section).values() for name in re.findall(r"`(\w+)`", row[0])}
+    assert named == {field.alias or name for name, field in Manifest.model_fields.items()}
+
+
+def test_the_programs_that_the_page_of_the_manifest_shows_run(demo, tmp_path, monkeypatch, capsys):
+    shutil.copytree(demo, tmp_path / "runs" / "demo")
+    monkeypatch.chdir(tmp_path)
+    Path("runs/demo/croissant.json").write_text(command("card", "runs/demo", "--format", "croissant").stdout)
+    programs = blocks(text_of("manifest.md"), "python")
+    assert len(programs) == 3
+    for program in programs:
+        exec(compile(program, "manifest.md", "exec"), {})
+    assert "en 682 500508" in capsys.readouterr().out
+
+
 def test_every_view_and_table_of_a_run_stands_in_the_docs_with_its_columns(demo):
     cells = {
         name: row[2]
@@ -271,8 +306,12 @@ def test_every_view_and_table_of_a_run_stands_in_the_docs_with_its_columns(demo)
 
 
 @pytest.mark.parametrize("query", queries(), ids=lambda query: " ".join(query.split())[:80])
-def test_every_query_in_the_docs_runs_on_a_demo(query, demo):
-    done = command("sql", demo, query)
+def test_every_query_in_the_docs_runs_on_a_run_with_what_it_asks_about(query, demo, purified, distilled, selected):
+    second = re.search(r"FROM (thresholds|rounds|attacks|grades|preference_pairs)", query)
+    budget = re.search(r"FROM (rungs|quotas)|'distil'", query)
+    quality = re.search(r"FROM retention", query)
+    run = purified[1] if second else distilled[1] if budget else selected[1] if quality else demo
+    done = command("sql", run, query)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()
 

@@ -15,8 +15,8 @@ from curate.filters import registry
 from curate.kernels.c4 import POLICY_PHRASES
 from curate.kernels.refinedweb import ANYWHERE, AT_BEGINNING, AT_END, COUNTED
 from curate.kernels.unicode import CLASS_BLOCKS, CLASS_INDEX, SPACELESS
-from curate.recipe import Tier1
 from curate.rules import resolve, resolve_editors
+from curate.sections import Tier1
 
 MARK = r"\[(?:[0-9]*|edit|citation needed)\]"
 PIECES = [

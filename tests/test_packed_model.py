@@ -13,7 +13,7 @@ from curate.filters.packed_model import pack, unpack, unpacked
 from curate.filters.perplexity import measure
 from curate.language_models import PACKAGED, open_models
 from curate.lm import Training, train
-from curate.recipe import Perplexity
+from curate.sections import Perplexity
 
 GIBBERISH = "xqzt vbrr lkjh qwpo zzxc mnbv trew yuio hgfd sazx " * 6
 

@@ -24,7 +24,7 @@ from curate.inspect import connect
 from curate.kernels.priors import count_priors, vocabulary_of
 from curate.language_models import open_models
 from curate.lm import Training, train
-from curate.recipe import Perplexity
+from curate.sections import Perplexity
 
 WORDS = sorted({word.strip(".,").lower() for word in PROSE.split()})
 GERMAN = "Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung aller Gewalt. " * 3

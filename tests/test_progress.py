@@ -11,7 +11,7 @@ import pytest
 from conftest import PROSE, carry_out, command, write_recipe, write_shard
 
 import curate.progress
-from curate.progress import Meter, Steps, open_log, unwritten_log
+from curate.progress import Meter, Replies, Steps, open_log, unwritten_log
 
 
 @pytest.fixture
@@ -59,6 +59,12 @@ def test_a_meter_tells_the_share_and_the_time_to_go(capsys):
     meter.add(0, 50)
     meter.show(last=True)
     assert capsys.readouterr().err == "verifying   25%  0:00 left\n"
+
+
+def test_answers_are_told_with_their_number_speed_and_the_time_to_go(often, capsys):
+    progress = Replies(unwritten_log(quiet=False), "asking the teacher", total=4, _started=time.monotonic() - 10)
+    progress.add(25)
+    assert capsys.readouterr().err == "asking the teacher   25%  1 of 4  0.1/s  2 tokens/s  0:30 left\n"
 
 
 def test_a_run_logs_every_step_as_json_lines(tmp_path):

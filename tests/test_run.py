@@ -17,6 +17,9 @@ def labels(run, label):
         return connection.execute(query, [label]).fetchall()
 
 
+STAGES = ["input", "rules", "exact", "near", "bands", "lines", "purify", "distil"]
+
+
 def test_every_input_document_stands_once_in_the_documents_view(demo):
     expected = pq.read_table(SAMPLE / "part-00000.parquet", columns=["id"])["id"].to_pylist()
     rows = documents(demo, "doc_id", "file = 'part-00000.parquet'")
@@ -65,7 +68,7 @@ def test_the_output_holds_the_kept_documents_in_input_order_with_the_input_colum
 
 def test_stages_reasons_and_totals_of_the_manifest_add_up(demo):
     manifest = json.loads((demo / "manifest.json").read_text())
-    assert [stage["stage"] for stage in manifest["stages"]] == ["input", "rules", "exact", "near", "bands", "lines"]
+    assert [stage["stage"] for stage in manifest["stages"]] == STAGES
     counted = {}
     for (reason,) in documents(demo, "reason", "NOT kept"):
         counted[reason] = counted.get(reason, 0) + 1
@@ -236,7 +239,7 @@ def test_columns_of_views_are_carried_through_as_what_they_view(tmp_path):
 
 def test_a_text_column_with_a_dot_in_its_name_has_a_size(tmp_path):
     from curate.corpus import open_footer
-    from curate.recipe import Input, Source
+    from curate.sections import Input, Source
 
     path = str(tmp_path / "a.parquet")
     pq.write_table(pa.table({"a.b": [PROSE], "a": [{"b": "x"}]}), path)

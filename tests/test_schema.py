@@ -17,6 +17,7 @@ from curate.starter import look_around, recipe_lines
 SCHEMA = recipe_schema()
 RULE = {"reason": "own", "signal": "n_words", "min": 3}
 GOOD = [
+    {"export": ["hf", "trl"]},
     {},
     {"seed": 3, "output": "runs/x", "on_error": "quarantine", "allow_empty": True, "exclude": ["gone.txt"]},
     {"input": {"paths": ["a", "b/*.parquet"], "text": "t", "id": None, "strata": ["source", "domain?"]}},
@@ -44,6 +45,9 @@ GOOD = [
     {"tier1": {"pii": False}},  # YAML's `off`
     {"tier1": {"pii": {"action": "drop", "kinds": ["email"], "keep_reserved": True}}},
     {"tokenizer": "estimate", "tier2": None, "reference": [], "models": {"pin": None}},
+    {"tier2": {}, "reference": ["good.parquet"]},
+    {"tier2": {"max_false_drop": "2%", "judge": {}, "held_out": None, "families": ["seo_fluff"]}},
+    {"tier2": {"max_false_drop": 0.1, "by": []}, "models": {"pin": "runs/web"}},
 ]
 BAD = [
     {"name": None},
@@ -94,9 +98,14 @@ BAD = [
     {"dedup": {"near": {"threshold": 1.5}}},
     {"dedup": {"lines": {"max_repeats": 0}}},
     {"tokenizer": "gpt2"},
-    {"tier2": {}},
-    {"distill": {"keep_tokens": "15%"}},
-    {"export": ["hf"]},
+    {"tier2": {"rounds": 0}},
+    {"tier2": {"max_false_drop": 0.5}},
+    {"tier2": {"judge": {"documents": 3}}},
+    {"distill": {"keep_tokens": "15 percent"}},
+    {"distill": {"keep_tokens": 0}},
+    {"distill": {"scores": {"discriminator": 0}}},
+    {"distill": {"quotas": {"temperature": 2}}},
+    {"export": "hf"},
 ]
 
 

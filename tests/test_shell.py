@@ -143,8 +143,8 @@ def test_ctrl_c_clears_what_is_written_and_stops_a_query_and_ends_nothing(shell)
     time.sleep(2)
     shell.write(CTRL_C)
     shell.read_until("run>", 20)
-    told = shell.ask("SELECT 41 + 1 AS answer;", "42")
-    assert "nonsense" not in told
+    told = shell.ask("SELECT 41 + 1 AS answer;", r"\b42\b")
+    assert "Error" not in told  # as there would be of nonsense with a query behind it
 
 
 def test_history_brings_back_what_an_earlier_shell_was_asked_and_lies_outside_of_the_run(demo, tmp_path):

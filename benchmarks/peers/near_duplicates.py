@@ -36,7 +36,7 @@ from curate.kernels.minhash import minhash, shingle_sets
 from curate.ledger import Part, write_part
 from curate.measure import SIGNATURES
 from curate.near import SHINGLES, Signatures, find_near
-from curate.recipe import Near
+from curate.sections import Near
 from curate.tables import scratch_database
 
 TOOLS = ("daft", "rensa", "datasketch")

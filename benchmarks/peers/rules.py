@@ -36,8 +36,8 @@ from common import FILTER_OF, PYTHON, THEIRS, curate_run, known_sets, make_envir
 
 import curate.sample
 from curate.filters import registry
-from curate.recipe import Tier1
 from curate.rules import columns_named, condition, resolve
+from curate.sections import Tier1
 
 REPEATS = 3
 OUR_MB = 100

@@ -248,7 +248,7 @@ def _find(
         if found > first:
             counts[row, 1] = spans[first:found, 3].sum()
             counts[row, 2] = _covered(spans[first:found], n)
-            _split_places(data, offsets[row], offsets[row + 1], starts, ends)
+            split_places(data, offsets[row], offsets[row + 1], starts, ends)
             for k in range(first, found):
                 spans[k, 1], spans[k, 2] = starts[spans[k, 1]], ends[spans[k, 2] - 1]
     return counts, spans[:found].copy()
@@ -264,7 +264,7 @@ def _covered(spans: Counts, n: int) -> int:
 
 
 @kernel
-def _split_places(data: Bytes, begin: int, end: int, starts: Offsets, ends: Offsets) -> None:
+def split_places(data: Bytes, begin: int, end: int, starts: Offsets, ends: Offsets) -> None:
     """Write where the words of data[begin:end] start and end, counted from `begin`; the words of `split_words`."""
     n, i = np.int64(0), begin
     inside = False

@@ -210,7 +210,34 @@
     }, 200];
   }
 
-  const charts = { flow, reasons, strata, clusters, dropped, signal };
+  function quality(width) {
+    const budget = data.quality[0].budget;
+    const rows = data.quality.filter((row) => row.budget === budget);
+    const points = (chance) => {
+      const some = rows.filter((row) => row.by_chance === chance).sort((a, b) => a.tokens - b.tokens);
+      const tone = colour(chance ? "muted" : "kept");
+      return {
+        type: "scatter", mode: chance ? "lines+markers" : "markers+text", x: some.map((row) => row.tokens), y: some.map((row) => row.retained),
+        line: { color: tone, width: 1.5, dash: "dot" }, marker: { color: tone, size: chance ? 6 : 9 }, cliponaxis: false,
+        error_y: { type: "data", symmetric: false, color: tone, thickness: 1, width: 3,
+          array: some.map((row) => row.retained_high - row.retained), arrayminus: some.map((row) => row.retained - row.retained_low) },
+        text: some.map((row) => (row.arm === "ours" || row.arm.startsWith("rung") ? plain(row.arm) : "")),
+        textposition: "middle left", textfont: { color: colour("ink") },
+        customdata: some.map((row) => `${plain(row.arm)}: ${row.retained.toFixed(3)} (${row.retained_low.toFixed(3)} to ${row.retained_high.toFixed(3)}) with ${count(row.tokens)} tokens`),
+        hovertemplate: "%{customdata}<extra></extra>",
+      };
+    };
+    const ticks = powers(Math.min(...rows.map((row) => row.tokens)), Math.max(...rows.map((row) => row.tokens)));
+    return [[points(true), points(false)], {
+      margin: { l: 8, r: 24, t: 8, b: 44 },
+      xaxis: axis({ type: "log", title: { text: `tokens (dotted: random documents; matched ${budget})` }, tickvals: ticks,
+        ticktext: ticks.map((tick) => compact(tick)) }),
+      yaxis: axis({ title: { text: "retained" }, automargin: true }),
+      shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, layer: "below", line: { color: colour("muted"), width: 1, dash: "dash" } }],
+    }, 320];
+  }
+
+  const charts = { flow, reasons, strata, clusters, dropped, signal, quality };
 
   function draw(plot, width = plot.clientWidth) {
     if (!width) return; // within closed details

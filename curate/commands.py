@@ -1,0 +1,49 @@
+"""What all commands share: how their errors are told, how JSON is printed, how many cores there are."""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from curate.errors import CurateError, Interrupted, did_you_mean
+from curate.terminal import visible
+
+
+class Commands(click.Group):
+    """Prints an error that the user can act on as one line; anything else keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except CurateError as error:
+            click.echo(f"Error: {visible(str(error))}", err=True)
+            ctx.exit(130 if isinstance(error, Interrupted) else 1)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            ctx.exit(130)
+        except BrokenPipeError:  # the reader of our output has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:  # noqa: ANN401
+        """Find a command, or say which one may have been meant."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON that is safe for terminals."""
+    from curate.terminal import json_text
+
+    click.echo(json_text(value))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
