@@ -34,13 +34,14 @@ def without(recipe: Recipe) -> dict[str, Recipe]:
         "bands": (bool(tier1.perplexity), {"tier1": {"perplexity": None}}),
         "lines": (bool(dedup.lines), {"dedup": {"lines": None}}),
         "purify": (bool(recipe.tier2), {"tier2": None}),
+        "augment": (bool(recipe.tier3), {}),
     }  # fmt: skip
     return {f"without {name}": _changed(recipe, changes) for name, (there, changes) in none.items() if there}
 
 
 def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """A recipe with other fields, which is not evaluated itself."""
-    fields = recipe.model_dump(mode="json", by_alias=True) | {"evaluate": None, "export": []}
+    """A recipe with other fields, which is not evaluated itself, and has nothing written."""
+    fields = recipe.model_dump(mode="json", by_alias=True) | {"evaluate": None, "export": [], "tier3": None}
     for name, value in changes.items():
         fields[name] = fields[name] | value if isinstance(value, dict) else value
     return parse_recipe(fields, "evaluate.ablate")

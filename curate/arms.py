@@ -5,7 +5,8 @@
     rung 1 …             the smaller budgets of distill.ladder
     rules only           random documents that pass the rules
     perplexity, lowest   those with the lowest perplexity; `perplexity, middle`: those nearest to its median
-    without X            the run decided anew without stage X
+    without X            the run decided anew without stage X, and without written documents
+    up-sampled, base model   see `curate.arms_written`
 
 All but `full` and the rungs have the tokens of `ours`, or as many as there are. A curve of random documents, one draw
 each, stands beside the controls.
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.arms_written import ACCEPTED, WrittenTexts, domains_of_sample, written_arms, written_texts
 from curate.decide import STAGES
 from curate.decided import Decided
 from curate.distill.draws import Keys, mixed
@@ -49,7 +51,12 @@ class Sample:
 
     documents: pa.Table  # file_no, row, doc_id, kept, stage, rung, perplexity
     keys: Keys  # of each document, by its doc_id
-    whole: bool  # whether these are all documents
+    share: float  # of all documents
+
+    @property
+    def whole(self) -> bool:
+        """Whether these are all documents."""
+        return self.share == 1
 
     def after(self, stage: str) -> Mask:
         """Which documents are left after a stage."""
@@ -75,7 +82,7 @@ def draw_sample(run: Path, seed: int, most_bytes: int) -> Sample:
     order = np.argsort(mixed(keys, seed, PURPOSE), kind="stable")
     sizes = np.cumsum(np.asarray(pc.fill_null(found["n_bytes"], 0), np.int64)[order])
     chosen = np.sort(order[: max(1, int(np.searchsorted(sizes, most_bytes, "right")))])
-    return Sample(found.take(pa.array(chosen)).drop_columns("n_bytes"), keys[chosen], len(chosen) == len(found))
+    return Sample(found.take(pa.array(chosen)).drop_columns("n_bytes"), keys[chosen], len(chosen) / max(1, len(found)))
 
 
 def measured_texts(of: Decided, documents: pa.Table) -> pa.Array:
@@ -131,6 +138,7 @@ class Pool:
 
     texts: pa.Array
     outputs: Mapping[str, Output]
+    written: Mapping[str, WrittenTexts]  # the last of the texts, in this order
 
 
 def pool_of(of: Decided, sample: Sample, outputs: Mapping[str, Path]) -> Pool:
@@ -138,8 +146,8 @@ def pool_of(of: Decided, sample: Sample, outputs: Mapping[str, Path]) -> Pool:
     texts = [measured_texts(of, sample.documents)]
     size = len(sample.documents)
     made: dict[str, Output] = {}
+    inputs = pa.schema([(column, pa.null()) for column in of.input_names])
     for name, run in outputs.items():
-        inputs = pa.schema([(column, pa.null()) for column in of.input_names])
         shards = sorted(path.relative_to(run).as_posix() for path in (run / DATA).glob("*.parquet"))
         found = output_texts(run, shards, sample, of.recipe.input.column, inputs)
         own = found["place"].to_numpy().astype(np.int64)
@@ -150,17 +158,19 @@ def pool_of(of: Decided, sample: Sample, outputs: Mapping[str, Path]) -> Pool:
         made[name] = Output(own, places)
         size += len(changed)
         texts.append(changed)
-    return Pool(pa.concat_arrays(texts), made)
+    written = written_texts(of.run, of.recipe.input.column, inputs, sample.share, of.recipe.seed)
+    return Pool(pa.concat_arrays([*texts, *(one.texts for one in written.values())]), made, written)
 
 
 def arms_of(
-    sample: Sample, pool: Encoded, outputs: Mapping[str, Output], draws: int, seed: int
+    of: Decided, sample: Sample, pool: Encoded, texts: Pool, draws: int, seed: int
 ) -> dict[str, Sequence[Integers]]:
     """The draws of all arms that a run has, but for the full one and the controls."""
-    ours = outputs[OURS].texts
+    outputs = texts.outputs
+    ours, more = _with_written(of, sample, pool, texts, seed)
     keys = np.concatenate([sample.keys, np.arange(len(pool) - len(sample.keys), dtype=np.uint64)])
     tokens = int(pool.n_tokens[ours].sum())
-    arms: dict[str, Sequence[Integers]] = {OURS: [ours]}
+    arms: dict[str, Sequence[Integers]] = {OURS: [ours], **{name: [places] for name, places in more.items()}}
     for name, (_, places) in outputs.items():
         if name == OURS:
             continue
@@ -183,6 +193,25 @@ def arms_of(
     for number in range(1, int(np.nanmax(rung, initial=0))):
         arms[f"rung {number}"] = [np.flatnonzero(rung <= number)]
     return arms
+
+
+def _with_written(
+    of: Decided, sample: Sample, pool: Encoded, texts: Pool, seed: int
+) -> tuple[Integers, dict[str, Integers]]:
+    """What the output has of a pool, and the arms that tell what its written documents are worth."""
+    documents, real = texts.outputs[OURS]
+    if not texts.written:
+        return real, {}
+    sizes = np.cumsum([0, *(len(one.texts) for one in texts.written.values())])
+    first = len(pool) - int(sizes[-1])
+    places = {
+        name: np.arange(first + a, first + b)
+        for name, a, b in zip(texts.written, sizes[:-1], sizes[1:], strict=True)
+    }  # fmt: skip
+    names = sample.documents["doc_id"].combine_chunks().take(pa.array(documents))
+    domains = {name: one.domains for name, one in texts.written.items()}
+    arms = written_arms(real, pool, domains_of_sample(of.run, names), places, domains, seed)
+    return np.concatenate([real, places[ACCEPTED]]), arms
 
 
 def curve_of(sample: Sample, pool: Encoded, seed: int) -> dict[str, Sequence[Integers]]:

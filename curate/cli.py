@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import curate
+from curate.cli_domains import domains
 from curate.cli_evaluate import evaluate
 from curate.cli_export import export
 from curate.cli_manifest import card, verify
@@ -405,6 +406,7 @@ def gc(run: Path, dry_run: bool, everything: bool, as_json: bool) -> None:
 
 
 main.add_command(card)
+main.add_command(domains)
 main.add_command(evaluate)
 main.add_command(export)
 main.add_command(lm)

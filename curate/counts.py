@@ -1,11 +1,12 @@
 """What is counted of decided documents, for the index, the manifest and the closing table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
 
+from curate.augmented import STAGE, Augmented
 from curate.contamination import count_hits
 from curate.decide import DECISIONS, STAGES
 from curate.distil import RUNGS
@@ -99,6 +100,30 @@ def count_stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
             entry["cut"] = {"documents": trimmed, "tokens": cut}
         counts.append(entry | {"documents_out": documents, "tokens_out": tokens, "dropped": dropped[stage]})
     return counts
+
+
+def with_written(counts: Counts, made: Augmented | None) -> Counts:
+    """The same with a stage behind the others, in which written documents come to those that are kept."""
+    if made is None:
+        return counts
+    last, more = counts.stages[-1], made.facts["accepted"]
+    documents, tokens = last["documents_out"], last["tokens_out"]
+    stage = {
+        "stage": STAGE, "documents_in": documents, "tokens_in": tokens,
+        "documents_out": documents + more["documents"], "tokens_out": tokens + more["tokens"], "dropped": {},
+        "written": {"documents": more["documents"], "tokens": more["tokens"]},
+    }  # fmt: skip
+    mixture = {name: _with(rows, made.by(name)) for name, rows in counts.mixture.items()}
+    return replace(counts, stages=[*counts.stages, stage], mixture=mixture)
+
+
+def _with(rows: Rows, more: Rows) -> Rows:
+    """Rows of value, documents and tokens with further ones, those with most tokens first."""
+    found = {row["value"]: dict(row) for row in rows}
+    for row in more:
+        known = found.setdefault(row["value"], {"value": row["value"], "documents": 0, "tokens": 0})
+        known |= {unit: known[unit] + row[unit] for unit in ("documents", "tokens")}
+    return sorted(found.values(), key=lambda row: (-row["tokens"], row["value"] is None, row["value"] or ""))
 
 
 def most_drifted(scorecard: Rows) -> Rows:

@@ -204,7 +204,8 @@ def _distilled(
     sampled = partial(sampled_documents, recipe.distill, recipe.seed, connection)
     strata = list(strata_of_distil(recipe, plan.inputs.names))
     [[tokens]] = connection.execute("SELECT coalesce(sum(tokens), 0)::BIGINT FROM input_size").fetchall()
-    return distil_documents(recipe, strata, ledger.run, maps.distil, sampled, cuts, tokens, connection, digest)
+    size = (tokens, plan.reserved)
+    return distil_documents(recipe, strata, ledger.run, maps.distil, sampled, cuts, size, connection, digest)
 
 
 def _near_part(

@@ -171,9 +171,11 @@ def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyCo
 
 def distil_documents(
     recipe: Recipe, strata: Sequence[str], run: Path, maps: Distil, sampled: Callable[[], pa.Table],
-    cuts: Sequence[Part], input_tokens: int, connection: duckdb.DuckDBPyConnection, digest: str,
+    cuts: Sequence[Part], size: tuple[int, int], connection: duckdb.DuckDBPyConnection, digest: str,
 ) -> list[Part]:  # fmt: skip
     """Table `distilled` of the documents of `passing` that the stages before leave, and the parts of the stage.
+
+    `size` is the tokens of the input, and those of the largest budget that written documents have.
 
     Errors: InputError where models cannot be learnt, or a target's stratum has no document.
     """
@@ -187,7 +189,7 @@ def distil_documents(
     )  # fmt: skip
     connection.execute(NOTHING_DISTILLED)
     table = _candidates(connection, [run / part.path for part in parts])
-    found = chosen(recipe, table, strata, input_tokens, scorers.shares)
+    found = chosen(recipe, table, strata, size, scorers.shares)
     connection.register("chosen", found.documents)
     connection.execute("INSERT INTO distilled BY NAME FROM chosen")
     connection.unregister("chosen")
@@ -248,9 +250,11 @@ class Chosen:
 
 
 def chosen(
-    recipe: Recipe, table: pa.Table, strata: Sequence[str], input_tokens: int, shares: Mapping[str, float]
+    recipe: Recipe, table: pa.Table, strata: Sequence[str], size: tuple[int, int], shares: Mapping[str, float]
 ) -> Chosen:
     """Fill the budgets of a recipe with candidates, which are in input order; `shares` are those of domains.
+
+    `size` is the tokens of the input, and those of the largest budget that are not to be filled.
 
     Errors: RecipeError for a target of a stratum that there is none of.
     """
@@ -260,7 +264,7 @@ def chosen(
     tokens = table["n_tokens"].to_numpy().astype(np.int64)
     quality = quality_of(recipe, table, places)
     wanted = _with_diversity(section, quality, table, tokens, places)
-    budgets = _budgets(section, input_tokens)
+    budgets = _budgets(section, *size)
     available = np.bincount(places, tokens, len(names)).astype(np.int64)
     wanted_shares = _shares(section, names, available, shares)
     quotas = [quotas_of(wanted_shares, available, budget) for budget, _ in budgets]
@@ -334,16 +338,17 @@ def _clusters(table: pa.Table) -> npt.NDArray[np.int64]:
     return np.asarray(pc.fill_null(table["cluster"], -1).to_numpy(), np.int64) + 1
 
 
-def _budgets(section: Distill, input_tokens: int) -> list[tuple[int, float]]:
-    """Tokens of each rung, the least first, and the share of the input that they are."""
+def _budgets(section: Distill, input_tokens: int, reserved: int) -> list[tuple[int, float]]:
+    """Tokens of each rung, the least first, and the share of the input that they are; the largest less `reserved`."""
     given = [*section.ladder, section.keep_tokens]
     counts = [int(value * input_tokens) if value <= 1 else int(value) for value in given]
     if max(counts) > counts[-1]:
         raise RecipeError(
             f"distill.ladder: a rung of {max(counts):,} tokens is more than keep_tokens, {counts[-1]:,}; leave it out"
         )
-    tokens = set(counts)
-    return [(count, count / max(1, input_tokens)) for count in sorted(tokens)]
+    budgets = [(count, count / max(1, input_tokens)) for count in sorted(set(counts))]
+    largest, share = budgets.pop()
+    return [*budgets, (max(largest - reserved, *(count for count, _ in budgets), 0), share)]
 
 
 def _masses(

@@ -1,11 +1,15 @@
 """The third tier of a recipe: the domains that the corpus has too little of, and how a model writes more of them."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from curate.errors import RecipeError
 from curate.fields import Share, Tokens, not_empty
 from curate.sections import Section
+
+if TYPE_CHECKING:
+    from curate.recipe import Recipe
 
 
 class Domain(Section):
@@ -77,3 +81,19 @@ class Tier3(Section):
         if self.compare and self.adapter is None:
             raise ValueError("compare: there is no adapter to compare with; add one, or leave it out")
         return self
+
+
+def check_tier3(recipe: "Recipe") -> None:
+    """Refuse a recipe whose third tier cannot be.
+
+    Errors: RecipeError.
+    """
+    section = recipe.tier3
+    if section is None:
+        return
+    if recipe.input.messages is not None:
+        raise RecipeError("tier3: writes plain text, and input.messages names chats; remove one of them")
+    if section.adapter is None and section.faithful is not None and recipe.teacher == "rules":
+        raise RecipeError("tier3.faithful: asks the teacher, and rules have no model; set teacher, or leave it out")
+    if section.adapter is not None and section.adapter.base is None and recipe.teacher == "rules":
+        raise RecipeError("tier3.adapter.base: names no model, and teacher is rules; set one of them")

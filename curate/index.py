@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from curate.augmented import DOMAINS, SYNTHETIC, read_augmented
 from curate.bands import BANDS
 from curate.corpus import InputFile
 from curate.counts import Counts
@@ -16,6 +18,7 @@ from curate.files import ASIDE, sync
 from curate.ledger import KnownFile, Ledger, is_spooled
 from curate.lines import LINE_EDITS
 from curate.measure import APART, EDITS, INPUT, OVERLAPS
+from curate.members import MEMBERS
 from curate.near import PAIRS
 from curate.purify import THRESHOLDS
 from curate.recipe import Recipe
@@ -48,6 +51,8 @@ PREFERENCE_SQL = """
 
 NO_EDITS = """(SELECT 0::INTEGER AS file_no, 0::BIGINT AS row, 0::INTEGER AS start, 0::INTEGER AS "end",
         '' AS replacement, '' AS reason, '' AS stage WHERE false)"""
+
+NO_MEMBERS = """(SELECT 0::INTEGER AS file_no, 0::BIGINT AS row, '' AS domain, 0::FLOAT AS importance WHERE false)"""
 
 VIEWS = {
     "kept": "SELECT * FROM documents WHERE kept",
@@ -109,11 +114,26 @@ def build_index(
                 f"FROM {_parts(ledger, OVERLAPS, groups)} o JOIN decisions USING (file_no, row) "
                 "JOIN benchmarks b ON b.number = o.benchmark"
             )
+        _load_written(connection, ledger, run)
         load_evaluation(connection, run, digest)
         connection.execute("USE scratch; DETACH run")
     sync(aside)
     os.replace(aside, run / INDEX)
     sync(run)
+
+
+def _load_written(connection: duckdb.DuckDBPyConnection, ledger: Ledger, run: Path) -> None:
+    """Tables `domains` and `synthetic` of the third tier, and the view of the documents that are of each domain."""
+    made = read_augmented(run)
+    if made is None:
+        return
+    for name, file in (("domains", DOMAINS), ("synthetic", SYNTHETIC)):
+        connection.execute(f"CREATE TABLE {name} AS FROM {read_parquet([(made.folder / file).absolute()])}")
+    told = read_parquet(part.path for part in ledger.of(MEMBERS)) if ledger.of(MEMBERS) else NO_MEMBERS
+    connection.execute(
+        f"""CREATE VIEW domain_documents AS SELECT doc_id, d.domain, importance FROM {told} d
+        JOIN domains t USING (domain) JOIN decisions USING (file_no, row) WHERE importance >= least_importance"""
+    )
 
 
 def _pairs_sql(ledger: Ledger) -> str:

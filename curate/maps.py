@@ -30,7 +30,7 @@ def maps_of(recipe: Recipe, plan: Plan, ledger: Ledger, engine: Engine, log: Log
 
     def again(function: Callable[[Any], list[Part]], tasks: Sequence[Any], title: str, parts_each: int) -> list[Part]:
         steps("")
-        return _again(function, tasks, title, parts_each, plan, ledger, engine, log)
+        return read_again(function, tasks, title, parts_each, plan, ledger, engine, log)
 
     def sets(documents: pa.Table) -> list[Path]:
         parts = again(near.collect_sets, near.plan_sets(where[0], documents, *where[1:]), "verifying", 1)
@@ -84,7 +84,7 @@ def _distil(
     return Distil(learnt, known, scored, log.say)
 
 
-def _again(
+def read_again(
     function: Callable[[Any], list[Part]], tasks: Sequence[Any], title: str, parts_each: int, plan: Plan,
     ledger: Ledger, engine: Engine, log: Log,
 ) -> list[Part]:  # fmt: skip

@@ -17,10 +17,12 @@ import yaml
 
 import curate
 from curate import decide, lines, near, shards
+from curate.augment import augment, augment_key, caps_by_kept, recipe_before
+from curate.augmented import Augmented, read_augmented, with_caps
 from curate.bands import without_model
 from curate.checks import check_measured
 from curate.corpus import unit_bytes
-from curate.counts import Counts, count, most_drifted
+from curate.counts import Counts, count, most_drifted, with_written
 from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
 from curate.files import committed, remove_asides, sync, write_json
@@ -32,7 +34,8 @@ from curate.manifests.manifest import build_manifest, write_manifest
 from curate.manifests.sources import open_source
 from curate.maps import carry_out, maps_of
 from curate.measure import SIGNATURES, Task, compile_kernels, measure, plan_tasks
-from curate.plan import Plan, make_plan, without_root
+from curate.members import MEMBERS
+from curate.plan import Given, Plan, make_plan, without_root
 from curate.progress import Log, Meter, Steps, open_log
 from curate.purify import P_BAD
 from curate.recipe import Recipe
@@ -49,15 +52,18 @@ from curate.scorers import LEARNT, SCORES, scorers_of
 from curate.tables import scratch_database
 from curate.tracking import check_heldout, track
 from curate.training import MINED, TRAINED, learnt_of
+from curate.written_shards import write_written
 
 EXPORTS = "export"
 LANGUAGES_TOLD = 5
 
 
-def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> dict[str, Any]:
+def run(
+    recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, given: Given | None = None
+) -> dict[str, Any]:
     """Carry out a recipe and return the summary that the closing table shows.
 
-    `engine` runs the maps; `threads` is what DuckDB may use.
+    `engine` runs the maps; `threads` is what DuckDB may use; `given` is for a run within another one.
 
     A run directory that holds finished work is gone on with: only what is missing is done.
 
@@ -71,12 +77,13 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
         try:
             check_heldout(recipe)
             check_named(recipe)
-            plan = make_plan(recipe, ledger, engine, log)
+            plan = make_plan(recipe, ledger, engine, log, given=given)
             measure_stage(plan, ledger, engine, log)
             if all(file.error for file in ledger.files):
                 raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")
+            made = augment_stage(recipe, plan, ledger, engine, threads, log)
+            digest, plan, made = decide_with_written(recipe, plan, ledger, made, engine, threads, log)
             with scratch_database(directory, threads) as database:
-                digest = decide_stage(recipe, plan, ledger, engine, database, log)
                 _write_run_facts(recipe, plan, threads, began)
                 with Steps(log, "deciding") as steps:
                     steps("counts")
@@ -84,13 +91,15 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
                 if counts.stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
                     _index(recipe, plan, ledger, counts, database, log)
                     raise EmptyOutputError(_nothing_kept(directory, counts.stages))
-                shard_stage(recipe, plan, ledger, digest, engine, log)
+                shard_stage(recipe, plan, ledger, digest, made, engine, log)
                 if not recipe.dedup.keep_signatures:
                     ledger.put(SIGNATURES, [])
                     ledger.sweep()
                 remove_asides(directory)  # of workers that were killed
+                tracked = counts.stages
+                counts = with_written(counts, made)
                 _index(recipe, plan, ledger, counts, database, log)
-            if track(recipe, directory, digest, counts.stages, threads, log):
+            if track(recipe, directory, digest, tracked, threads, log):
                 index_evaluation(directory, INDEX, digest)
             manifest = build_manifest(
                 recipe,
@@ -105,6 +114,7 @@ def run(recipe: Recipe, engine: Engine, threads: int, quiet: bool = False) -> di
                 learnt_of(directory, [part for part in ledger.parts if part.group in TRAINED]),
                 scorers_of(directory, [part for part in ledger.parts if part.group in LEARNT]),
                 manifest_entry(directory, digest),
+                made,
             )
             write_manifest(directory, manifest)
             if recipe.export:
@@ -179,6 +189,47 @@ def decide_stage(
     return digest
 
 
+def augment_stage(
+    recipe: Recipe, plan: Plan, ledger: Ledger, engine: Engine, threads: int, log: Log
+) -> Augmented | None:
+    """Have documents of thin domains written, by the decisions of the stages before, unless that is done."""
+    if recipe.tier3 is None:
+        return None
+    earlier, plan = recipe_before(recipe), replace(plan, written=None, reserved=0)
+    before = decisions_digest(earlier, plan, ledger)
+    key = augment_key(recipe, before)
+    made = read_augmented(ledger.run)
+    members = ledger.of(MEMBERS)
+    if made is not None and made.facts["key"] == key and all(is_whole(ledger.run, part) for part in members):
+        return made
+    with scratch_database(ledger.run, threads) as database:
+        decide_stage(earlier, plan, ledger, engine, database, log)
+
+    def judge(of: Recipe, given: Given) -> object:
+        return run(of, engine, threads, quiet=True, given=given)
+
+    return augment(recipe, plan, ledger, before, key, engine, log, judge)
+
+
+def decide_with_written(
+    recipe: Recipe, plan: Plan, ledger: Ledger, made: Augmented | None, engine: Engine, threads: int, log: Log
+) -> tuple[str, Plan, Augmented | None]:
+    """Decide every document, with the budget that written ones leave; the digest of the decisions.
+
+    A budget may keep less of a domain than was written of it. The less is then accepted, and its tokens are given back:
+    with more to fill, a budget keeps at least what it did, so that this ends.
+    """
+    while True:
+        if made is not None:
+            plan = replace(plan, written=made.digest, reserved=made.tokens)
+        with scratch_database(ledger.run, threads) as database:
+            digest = decide_stage(recipe, plan, ledger, engine, database, log)
+            fitting = with_caps(made, caps_by_kept(recipe, ledger, made, database)) if made else None
+        if fitting == made:
+            return digest, plan, made
+        made = fitting
+
+
 def _tell_of_languages(plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConnection, log: Log) -> None:
     """Say which documents no language model is for: they pass every band."""
     models = {model.language for model in plan.reading.models if model.language}
@@ -192,10 +243,13 @@ def _tell_of_languages(plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConn
         log.event("without_model", documents=dict(found))
 
 
-def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engine: Engine, log: Log) -> None:
+def shard_stage(
+    recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, made: Augmented | None, engine: Engine, log: Log
+) -> None:
     """The last map: write the shards that are missing, and remove those of earlier decisions."""
     edits = edit_parts(plan, ledger)
     schema = plan.inputs
+    written = made.shards if made and made.tokens else []
     digest = shards_digest(plan, ledger, decisions)
     whole = [part for part in ledger.of(shards.DATA, digest) if is_whole(ledger.run, part)]
     if whole != ledger.of(shards.DATA):
@@ -203,8 +257,9 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
         ledger.put(shards.DATA, whole)
     done = {part.path for part in whole}
     tasks = shards.plan_shards(
-        ledger, digest, plan.sources, recipe.input.column, schema, shards.our_columns(recipe), edits
+        ledger, digest, plan.sources, recipe.input.column, schema, shards.our_columns(recipe), edits, len(written)
     )
+    last = [shards.shard_name(len(tasks) + k, len(tasks) + len(written)) for k in range(len(written))]
     tasks = [task for task in tasks if str(task) not in done]
     if tasks:
         _unfinish(ledger.run)
@@ -218,6 +273,8 @@ def shard_stage(recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, engi
             meter.show()
     if tasks:
         meter.show(last=True)
+    if made and written and not {f"{shards.DATA}/{name}" for name in last} <= done:
+        ledger.add(write_written(recipe, ledger.run, made, schema, dict(zip(written, last, strict=True)), digest))
     ledger.sweep()
 
 

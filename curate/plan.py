@@ -7,9 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.augmented import read_augmented
 from curate.contamination import MODELS, Benchmark, prepare
 from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
 from curate.distil import check_columns, check_distill, check_pinned_scores, scores_of
+from curate.domains import check_tier3
 from curate.earlier import Earlier, open_earlier
 from curate.engine import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
@@ -33,6 +35,14 @@ from curate.training import Learnt, check_tier2, open_pinned
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a run within another one is given by that: documents that are not to be had again, and models."""
+
+    earlier: tuple[Earlier, ...] = ()
+    pinned: Learnt | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run will read and measure."""
 
@@ -50,6 +60,8 @@ class Plan:
     reference: tuple[ReferenceFile, ...] = ()
     pinned: Learnt | None = None  # models of another run: of its second tier
     pinned_scorers: Scorers | None = None  # and of its budget
+    written: str | None = None  # the digest of what the third tier has written
+    reserved: int = 0  # and how many tokens of the budget that takes
 
     @property
     def sources(self) -> dict[int, Source]:
@@ -57,7 +69,9 @@ class Plan:
         return {no: file.source for no, file in self.files.items()}
 
 
-def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview: Path | None = None) -> Plan:
+def make_plan(
+    recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview: Path | None = None, given: Given | None = None
+) -> Plan:
     """Settle the rules, open every footer, check columns and conditions, cut the units.
 
     No document is read, but for those inputs that are first written as Parquet: into the run, or for a forecast their
@@ -70,10 +84,11 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     excluded = read_exclusions(recipe.exclude)
     if recipe.input.messages is not None:
         _refuse_edits(recipe, editors)
-    earlier = open_earlier(recipe)
+    earlier = given.earlier if given else open_earlier(recipe)
     check_tier2(recipe)
     check_distill(recipe)
-    pinned = open_pinned(recipe.models.pin) if recipe.tier2 else None
+    check_tier3(recipe)
+    pinned = given.pinned if given else open_pinned(recipe.models.pin) if recipe.tier2 else None
     pinned_scorers = open_pinned_scorers(recipe.models.pin) if recipe.distill else None
     check_pinned_scores(recipe, pinned_scorers)
     learns = (recipe.tier2 or recipe.distill) and recipe.models.pin is None
@@ -106,6 +121,7 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
     log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
     quarantine = recipe.on_error == "quarantine"
+    made = read_augmented(ledger.run) if recipe.tier3 else None
     return Plan(
         root,
         files,
@@ -121,6 +137,7 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
         reference,
         pinned,
         pinned_scorers,
+        *((made.digest, made.tokens) if made else ()),
     )
 
 

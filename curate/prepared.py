@@ -15,6 +15,7 @@ from curate.heldout import HeldoutTexts, heldout_content, read_heldout, referenc
 from curate.recipe import digest_of
 from curate.reference import open_reference
 from curate.sections import Evaluate
+from curate.side_files import side_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ def digest_of_evaluation(of: Decided, section: Evaluate, decisions: str) -> str:
 def _code() -> list[Path]:
     own = Path(__file__).parent
     names = ("encoded", "evaluate", "leaks", "proxy_ngram", "proxy_transformer", "retention")
-    return [*(own / f"{name}.py" for name in ("arms", "ablate", "evaluate", "heldout")),
+    return [*(own / f"{name}.py" for name in ("arms", "arms_written", "ablate", "evaluate", "heldout")),
             *(own / "distill" / f"{name}.py" for name in names)]  # fmt: skip
 
 
@@ -54,13 +55,15 @@ def prepare(of: Decided, section: Evaluate, outputs: Mapping[str, Path], most_by
     measured = texts.texts.slice(0, size)
     heldout = read_heldout(section, of.recipe.input.column, of.recipe.seed)
     paths = [file.path for file in open_reference(of.recipe)]
+    seeds = [pattern for domain in of.recipe.tier3.domains for pattern in domain.seeds] if of.recipe.tier3 else []
+    paths += side_files([of.located(pattern) for pattern in seeds], "tier3.domains", "seeds")
     left = without_leaks(
         heldout, reference_texts(paths, of.recipe.input.column), measured,
         sample.documents["doc_id"].to_pylist(), section,
     )  # fmt: skip
     tokenizer = tokenizer_of(measured, sample.keys, section.vocabulary, of.recipe.seed, folder)
     pool, asked = encode(tokenizer, texts.texts), encode(tokenizer, left.table["text"])
-    arms = arms_of(sample, pool, texts.outputs, section.draws, of.recipe.seed)
+    arms = arms_of(of, sample, pool, texts, section.draws, of.recipe.seed)
     chosen = with_controls(pool, sample.keys, np.arange(size), arms, section.draws, of.recipe.seed)
     curve = {name: draw for name, draw in curve_of(sample, pool, of.recipe.seed).items() if len(draw[0])}
     chosen = Arms({**chosen.draws, **curve}, {**chosen.controls, **{name: name for name in curve}})

@@ -72,6 +72,7 @@ def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
         [code_of_models(), digest_of_rubric(recipe)] if recipe.tier2 or recipe.distill else None,
         [part.sha256 for learnt in (plan.pinned, plan.pinned_scorers) if learnt for part in learnt.parts],
         _graded(recipe),
+        plan.written,
     ])  # fmt: skip
 
 

@@ -24,6 +24,7 @@ ROW_GROUP_ROWS = 1 << 14
 ROW_GROUP_STEP = 16
 OURS = {"doc_id": pa.string(), "n_tokens": pa.int64()}
 BUDGETED = {"quality": pa.float32(), "rung": pa.int16(), "weight": pa.float32()}  # where a budget chose
+WRITTEN = {"synthetic": pa.bool_(), "source_doc_id": pa.string()}  # where a third tier may write documents
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ShardTask:
 
 def our_columns(recipe: Recipe) -> dict[str, pa.DataType]:
     """The columns of the decisions that stand in the output."""
-    return OURS | (BUDGETED if recipe.distill else {})
+    return OURS | (BUDGETED if recipe.distill else {}) | (WRITTEN if recipe.tier3 else {})
 
 
 def output_schema(inputs: pa.Schema, ours: Mapping[str, pa.DataType]) -> pa.Schema:
@@ -66,9 +67,9 @@ def our_name(name: str, inputs: pa.Schema) -> str:
 
 def plan_shards(
     ledger: Ledger, digest: str, sources: Mapping[int, Source], text: str, inputs: pa.Schema,
-    ours: Mapping[str, pa.DataType], edits: Sequence[Part],
+    ours: Mapping[str, pa.DataType], edits: Sequence[Part], more: int = 0,
 ) -> list[ShardTask]:  # fmt: skip
-    """One task for each shard that the decisions name."""
+    """One task for each shard that the decisions name; `more` shards come after these."""
     holding: dict[int, list[str]] = {}
     sizes: dict[int, int] = {}
     for part in ledger.of(DECISIONS):
@@ -78,7 +79,7 @@ def plan_shards(
     edited = tuple((part.path, part.units) for part in edits)
     tasks = []
     for shard in sorted(sizes):
-        name = f"train-{shard:05d}-of-{len(sizes):05d}.parquet"
+        name = shard_name(shard, len(sizes) + more)
         tasks.append(
             ShardTask(
                 str(ledger.run),
@@ -97,6 +98,11 @@ def plan_shards(
     return tasks
 
 
+def shard_name(shard: int, shards: int) -> str:
+    """The file of a shard."""
+    return f"train-{shard:05d}-of-{shards:05d}.parquet"
+
+
 def _shard_sizes(path: Path) -> dict[int, int]:
     """Bytes of text that a part of the decisions gives to each shard."""
     table = pq.read_table(path, columns=["shard", "n_bytes"], filters=[("shard", ">=", 0)])
@@ -111,7 +117,7 @@ def write_shard(task: ShardTask) -> list[Part]:
     Row groups are cut by the sizes of values alone, so that the bytes do not depend on how inputs were read.
     """
     run = Path(task.run)
-    columns = ["file_no", "row", "n_bytes", *task.ours]
+    columns = ["file_no", "row", "n_bytes", *(name for name in task.ours if name not in WRITTEN)]
     kept = pa.concat_tables(
         [pq.read_table(run / path, columns=columns, filters=[("shard", "=", task.shard)]) for path in task.decisions]
     )
@@ -119,7 +125,7 @@ def write_shard(task: ShardTask) -> list[Part]:
     path = Path(DATA) / task.name
     with committed(run / path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
         position = 0
-        for table in _row_groups(_documents(task, kept)):
+        for table in row_groups(_documents(task, kept)):
             group = _with_ours(table, kept.slice(position, len(table)), task).combine_chunks()
             writer.write_table(group, row_group_size=len(table))
             position += len(table)
@@ -127,7 +133,7 @@ def write_shard(task: ShardTask) -> list[Part]:
     return [finished_part(run, DATA, task.digest, path, len(kept), tokens=tokens)]
 
 
-def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """The same rows as row groups of at most 16,384 rows or, in steps of sixteen rows, about 32 MB of values."""
     held: list[pa.Table] = []
     rows = size = 0
@@ -223,8 +229,10 @@ def _edited(table: pa.Table, rows: np.ndarray, edits: pa.Table | None, column: s
 
 
 def _with_ours(table: pa.Table, kept: pa.Table, task: ShardTask) -> pa.Table:
+    real = {"synthetic": pa.repeat(pa.scalar(False), len(kept)), "source_doc_id": pa.nulls(len(kept), pa.string())}
     for name, kind in task.ours.items():
-        table = table.append_column(pa.field(our_name(name, task.schema), kind), kept[name].cast(kind))
+        values = real[name] if name in WRITTEN else kept[name].cast(kind)
+        table = table.append_column(pa.field(our_name(name, task.schema), kind), values)
     return table
 
 

@@ -7,7 +7,7 @@ ledger knows comes first, and then texts of single documents are read, or estima
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -15,6 +15,7 @@ import pyarrow as pa
 import yaml
 
 from curate import decide
+from curate.augmented import read_augmented
 from curate.bands import strata_of_documents
 from curate.by_ledger import Texts, maps_by_ledger
 from curate.checks import check_measured
@@ -92,6 +93,8 @@ def ask(run: Path, changes: Sequence[str], quiet: bool = False) -> Asked:
     inputs = _input_schema(found)
     earlier = open_earlier(after)
     plan = Plan(run, {}, units, inputs, reading, groups, tuple(rules), excluded, False, earlier, ())
+    if after.tier3 and (made := read_augmented(run)):
+        plan = replace(plan, written=made.digest, reserved=made.tokens)
     return Asked(found, after, plan, strata_of_documents(after, found.columns.names, groups), quiet)
 
 
@@ -235,6 +238,8 @@ def _measuring(before: Recipe, after: Recipe) -> Iterator[tuple[str, object, obj
         learnt = [recipe.distill.model_dump(include=LEARNT_WITH) for recipe in (before, after) if recipe.distill]
         for name in learnt[0]:
             yield f"distill.{name}", learnt[0][name], learnt[-1][name]
+    if after.tier3:
+        yield "tier3", before.tier3, after.tier3
     if _cuts(before) or after.tier1.decontaminate:
         yield "tier1.decontaminate", before.tier1.decontaminate, after.tier1.decontaminate
     known = [entry.model_copy(update={"max": 0}) for entry in before.tier1.block]

@@ -6,8 +6,10 @@ from typing import Any
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
+from curate.augmented import DOMAINS, SYNTHETIC, Augmented
 from curate.counts import LANGUAGE, Counts
 from curate.distil import QUOTAS, RUNGS
+from curate.files import sha256_of
 from curate.filters.contamination import REASON
 from curate.filters.duplicates import choose_bands
 from curate.filters.language import model_path
@@ -91,3 +93,17 @@ def distil(ledger: Ledger, scorers: Scorers | None) -> dict[str, Any] | None:
         **scorers.facts,
         **{name: table.to_pylist() for name, table in tables.items()},
     }
+
+
+def synthetic(made: Augmented | None, tokens: int) -> dict[str, Any]:
+    """What of the output's tokens the run has made itself, by which models, adapters and prompts."""
+    if made is None:
+        return {"documents": 0, "tokens": 0, "share": 0.0, "written": None}
+    own = made.facts["accepted"]
+    domains = pq.read_table(made.folder / DOMAINS).to_pylist()
+    files = {name: sha256_of(made.folder / name) for name in (DOMAINS, SYNTHETIC)}
+    about = {name: made.facts.get(name) for name in ("teacher", "adapters", "prompts", "questions")}
+    return {
+        "documents": own["documents"], "tokens": own["tokens"], "share": own["tokens"] / max(1, tokens),
+        "written": {**about, "candidates": made.facts["asked"], "domains": domains, "tables": files},
+    }  # fmt: skip

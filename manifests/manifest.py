@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 import curate
+from curate.augmented import Augmented
 from curate.counts import Counts
 from curate.earlier import Earlier
 from curate.edits import Finder
@@ -15,7 +16,7 @@ from curate.files import sealed, write_json
 from curate.filters.language_model import LanguageModel
 from curate.ledger import Ledger
 from curate.manifests.composition import columns_of_mixture, licenses, mixture
-from curate.manifests.facts import decontamination, dedup, distil, language_identification, purify
+from curate.manifests.facts import decontamination, dedup, distil, language_identification, purify, synthetic
 from curate.manifests.model import MANIFEST_VERSION, Manifest
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule
@@ -28,7 +29,7 @@ def build_manifest(
     recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule],
     editors: Sequence[Finder], models: Sequence[LanguageModel], inputs: pa.Schema, earlier: Sequence[Earlier],
     counts: Counts, learnt: Learnt | None, scorers: Scorers | None,
-    retention: Mapping[str, Any] | None,
+    retention: Mapping[str, Any] | None, made: Augmented | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Everything of a finished run that does not depend on when and where it ran."""
     contents = content_of(ledger.of("documents", groups["documents"]))
@@ -80,7 +81,7 @@ def build_manifest(
             **mixture(ledger.run, parts, columns_of_mixture(recipe.input, inputs), tokens),
         },
         "licenses": licenses(ledger.run, parts, recipe.input, inputs, tokens),
-        "synthetic": {"documents": 0, "tokens": 0, "share": 0.0},  # no stage makes text yet
+        "synthetic": synthetic(made, counts.stages[-1]["tokens_out"]),
         "schema": [described_column(field) for field in output_schema(inputs, our_columns(recipe))],
         "shards": shards,
     }

@@ -128,6 +128,7 @@ class StageEntry(Entry):
     tokens_out: Count
     dropped: dict[str, Amount]
     cut: Amount | None = Field(default=None, description="documents that lost tokens and stayed, and these tokens")
+    written: Amount | None = Field(default=None, description="documents that a model wrote, and that were accepted")
 
 
 class Near(Entry):
@@ -167,10 +168,41 @@ class LicenseEntry(Amount):
     license: str = Field(description="as the input or the recipe says; unknown: neither does")
 
 
+class DomainEntry(Entry):
+    """A domain that documents were written for, as table `domains` tells of it."""
+
+    domain: str
+    seeds: Count
+    least_importance: float
+    distance: float
+    documents: Count
+    tokens: Count
+    share: float
+    mean_importance: float
+    dropped_for_form: Count
+    dropped_tokens: Count
+    target_tokens: Count
+    wanting: Count
+    cap: Count
+
+
+class WrittenEntry(Entry):
+    """How documents were written for domains."""
+
+    teacher: dict[str, Any] | None
+    adapters: dict[str, Any] | None = Field(description="by domain: what each was trained on, and its hash")
+    prompts: dict[str, str] | None = Field(description="hashes by name")
+    questions: dict[str, int] | None
+    candidates: Count
+    domains: list[DomainEntry]
+    tables: dict[str, Sha256] = Field(description="files below synthetic/")
+
+
 class Synthetic(Amount):
     """What of the output this run has made itself."""
 
     share: float = Field(ge=0, le=1, description="of the output's tokens")
+    written: WrittenEntry | None = Field(description="null: the recipe has no tier3")
 
 
 class SchemaField(Entry):

@@ -192,12 +192,13 @@ def _counts(manifest: dict[str, Any]) -> Iterator[str]:
         for name, rows in whole.items():
             if (total := sum(row[unit] for row in rows)) != totals[f"{unit}_out"]:
                 yield f"manifest.json: {name} hold {total} {unit}, totals say {totals[f'{unit}_out']}"
-        if (total := sum(file[f"{unit}_out"] for file in manifest["inputs"])) != totals[f"{unit}_out"]:
-            yield f"manifest.json: {total} {unit} of the inputs are kept, totals say {totals[f'{unit}_out']}"
+        real = totals[f"{unit}_out"] - manifest["synthetic"][unit]
+        if (total := sum(file[f"{unit}_out"] for file in manifest["inputs"])) != real:
+            yield f"manifest.json: {total} {unit} of the inputs are kept, totals say {real}"
     for stage in manifest["stages"]:
         gone = sum(reason["documents"] for reason in stage["dropped"].values())
-        if stage["documents_in"] - gone != stage["documents_out"]:
-            left = stage["documents_in"] - gone
+        made = (stage.get("written") or {"documents": 0})["documents"]
+        if (left := stage["documents_in"] - gone + made) != stage["documents_out"]:
             yield f"manifest.json: stage {stage['stage']}: {left} documents are left, it says {stage['documents_out']}"
     if (rows := sum(file["documents"] for file in manifest["inputs"] if "error" not in file)) != totals["documents_in"]:
         yield f"manifest.json: inputs hold {rows} documents, totals say {totals['documents_in']}"
