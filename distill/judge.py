@@ -98,10 +98,14 @@ def rubric_of(section: Judge) -> Prompt:
 def _row(answer: Mapping[str, float], values: Mapping[str, float]) -> dict[str, Any]:
     """A grade from the log-probabilities of labels."""
     label = max(answer, key=lambda name: (answer[name], name))
+    total = sum(math.exp(chance) for chance in answer.values())
+    return {"grade": expected(answer, values), "label": label, "probability": math.exp(answer[label]) / total}
+
+
+def expected(answer: Mapping[str, float], values: Mapping[str, float]) -> float:
+    """The expected value over labels with log-probabilities, which need not sum to 1."""
     chances = {name: math.exp(chance) for name, chance in answer.items()}
-    total = sum(chances.values())
-    value = sum(chance * values[name] for name, chance in chances.items()) / total
-    return {"grade": value, "label": label, "probability": chances[label] / total}
+    return sum(chance * values[name] for name, chance in chances.items()) / sum(chances.values())
 
 
 def agreement(grades: np.ndarray, distilled: np.ndarray) -> dict[str, float]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curate.distill.teacher import Sampling
+from curate.domains import Form
 from curate.errors import RecipeError, did_you_mean
 
 FOLDER = Path(__file__).parent / "prompts"
@@ -43,6 +44,7 @@ class Prompt(BaseModel):
     sampling: Drawn
     family: str | None = None  # of an attack
     kind: Literal["negative", "positive"] | None = None  # of an attack: what its replies are
+    form: Form | None = None  # of an augmentation: what it makes of a text
     digest: str = ""  # hash of the file
 
     @property
