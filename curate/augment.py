@@ -103,9 +103,9 @@ def augment(
         documents = documents.append_column("text", originals[plan.reading.text].cast(pa.large_string()))
     else:
         originals, documents = plan.inputs.empty_table(), documents.slice(0, 0)
-    written, plain = write_candidates(recipe, documents, ledger.run, log)
-    asked = partial(judge_candidates, recipe, plan, ledger, before, documents, originals, judge)
     caps = dict(zip(table["domain"].to_pylist(), table["cap"].to_pylist(), strict=True))
+    written, plain = write_candidates(recipe, documents, caps, ledger.run, log)
+    asked = partial(judge_candidates, recipe, plan, ledger, before, documents, originals, judge)
     facts: dict[str, Any] = {"key": key, "caps": caps, "least_importance": dict(domains.least), **written.facts}
     if plain is not None:
         judged, _ = asked(plain.rows, folder / COMPARISON)
@@ -124,7 +124,7 @@ def caps_by_kept(
     """
     section = recipe.tier3
     assert section is not None
-    decisions = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
+    decisions = decisions_sql(ledger)
     members = of_domain_sql(found.facts["least_importance"], ledger, ledger.of(MEMBERS))
     kept = f"{members} JOIN {decisions} USING (file_no, row) WHERE kept"
     real = dict(connection.execute(f"SELECT domain, sum(n_tokens)::BIGINT FROM {kept} GROUP BY 1").fetchall())
@@ -177,9 +177,9 @@ def _members(
 ) -> list[Part]:
     """The domains of all documents that are left, and of those that were dropped for their form."""
     reasons = form_reasons(plan)
-    decisions = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
+    decisions = decisions_sql(ledger)
     with duckdb.connect() as connection:
-        documents = connection.execute(
+        documents = connection.sql(
             f"""SELECT file_no, row FROM {decisions}
             WHERE n_bytes >= {MIN_BYTES} AND (kept OR {_for_form(reasons)}) ORDER BY file_no, row"""
         ).to_arrow_table()
@@ -204,7 +204,7 @@ def _for_form(reasons: Sequence[str]) -> str:
 
 def domain_rows(section: Tier3, domains: Domains, ledger: Ledger, members: Sequence[Part]) -> pa.Table:
     """Table `domains`: seeds, what is left of each domain in the corpus, how far it is from it, and what is wanting."""
-    decisions = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
+    decisions = decisions_sql(ledger)
     with duckdb.connect() as connection:
         [[whole]] = connection.execute(
             f"SELECT coalesce(sum(n_tokens), 0)::BIGINT FROM {decisions} WHERE kept"
@@ -233,6 +233,12 @@ def domain_rows(section: Tier3, domains: Domains, ledger: Ledger, members: Seque
     return pa.Table.from_pylist(rows)
 
 
+def decisions_sql(ledger: Ledger) -> str:
+    """SQL for the decisions, without what the budget knows of domains."""
+    parts = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
+    return f"(SELECT file_no, row, doc_id, kept, stage, reasons, n_bytes, n_tokens FROM {parts})"
+
+
 def of_domain_sql(least: Mapping[str, float], ledger: Ledger, members: Sequence[Part]) -> str:
     """SQL for the documents that are of a domain: file_no, row, domain, importance."""
     if not members:
@@ -250,9 +256,9 @@ def _sources(
     Those dropped for their form come first, each kind in an order drawn by seed; of each domain as many as may be
     needed, at one token asked for a token of the document in each form.
     """
-    decisions = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
+    decisions = decisions_sql(ledger)
     with duckdb.connect() as connection:
-        found = connection.execute(
+        found = connection.sql(
             f"""SELECT file_no, row, doc_id, domain, kept, n_tokens
             FROM {of_domain_sql(domains.least, ledger, members)} JOIN {decisions} USING (file_no, row)
             ORDER BY file_no, row"""

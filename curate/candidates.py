@@ -5,8 +5,11 @@ for `p_bad`, and what it keeps as documents that are not to be had again. What m
 original stands in columns `written_…` of the input, and in further rules.
 """
 
+import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,13 @@ import pyarrow.parquet as pq
 
 from curate.adapters import base_of, domain_named, domain_texts, folder_of
 from curate.bands import BANDS, REASONS
+from curate.distill.adapter_files import Facts
 from curate.distill.adapters import train_adapter
-from curate.distill.augment import CANDIDATES, grade_faithful, write
+from curate.distill.augment import CANDIDATES, faithful, write
 from curate.distill.chunks import chunks_of
 from curate.distill.teacher import Teacher as Asked
 from curate.distill.teacher import open_teacher
-from curate.domains import Tier3
+from curate.domains import Adapter, Tier3
 from curate.earlier import Earlier
 from curate.files import committed
 from curate.filters.language import language
@@ -68,8 +72,10 @@ def with_adapters(teacher: Teacher, adapters: Mapping[str, str]) -> Teacher:
     return teacher.model_copy(update={kind: section.model_copy(update={"lora": {**section.lora, **adapters}})})
 
 
-def write_candidates(recipe: Recipe, documents: pa.Table, run: Path, log: Log) -> tuple[Written, Written | None]:
-    """Have the documents (doc_id, domain, kept, text) of each domain written anew, in the order of their turn.
+def write_candidates(
+    recipe: Recipe, documents: pa.Table, caps: Mapping[str, int], run: Path, log: Log
+) -> tuple[Written, Written | None]:
+    """Have the documents (doc_id, domain, kept, n_tokens, text) of each domain written anew, up to its cap of tokens.
 
     The second is what the model writes without adapter, where that is to be compared.
 
@@ -79,20 +85,11 @@ def write_candidates(recipe: Recipe, documents: pa.Table, run: Path, log: Log) -
     assert section is not None
     if teacher is None or not len(documents):
         return Written(CANDIDATES.empty_table()), None
-    trained = {}
-    for name in dict.fromkeys(documents["domain"].to_pylist()) if section.adapter else ():
-        own = documents.filter(pc.and_(pc.equal(documents["domain"], name), documents["kept"]))
-        texts = domain_texts(
-            recipe, domain_named(recipe, name), section.adapter.documents, own["text"].combine_chunks()
-        )
-        where = folder_of(run, name)
-        trained[name] = train_adapter(
-            texts.training, texts.heldout, section.adapter, base_of(recipe), where, recipe.seed, log
-        )
+    trained = _trained(recipe, section.adapter, documents, run, log) if section.adapter else {}
     adapters = {name: str(folder_of(run, name)) for name in trained}
     with open_teacher(with_adapters(teacher, adapters), run / "teacher", log) as opened:
-        found = _written(opened, documents, section, adapters, recipe.seed)
-        plain = _written(opened, documents, section, {}, recipe.seed) if section.compare else None
+        asked = partial(_written, opened, documents, caps, section, recipe.seed)
+        found, plain = asked(adapters), asked({}) if section.compare else None
         about = {
             "teacher": dict(opened.facts),
             "adapters": {name: {one: getattr(facts, one) for one in TOLD} for name, facts in trained.items()},
@@ -102,17 +99,42 @@ def write_candidates(recipe: Recipe, documents: pa.Table, run: Path, log: Log) -
     return Written(found.rows, {**found.facts, **about}), plain
 
 
-def _written(teacher: Asked, documents: pa.Table, section: Tier3, adapters: Mapping[str, str], seed: int) -> Written:
+def _trained(recipe: Recipe, section: Adapter, documents: pa.Table, run: Path, log: Log) -> dict[str, Facts]:
+    """An adapter for each domain of the documents, trained on its seeds and on the documents that are kept."""
+    found = {}
+    for name in dict.fromkeys(documents["domain"].to_pylist()):
+        own = documents.filter(pc.and_(pc.equal(documents["domain"], name), documents["kept"]))
+        texts = domain_texts(recipe, domain_named(recipe, name), section.documents, own["text"].combine_chunks())
+        folder = folder_of(run, name)
+        found[name] = train_adapter(texts.training, texts.heldout, section, base_of(recipe), folder, recipe.seed, log)
+    return found
+
+
+def _written(
+    teacher: Asked, documents: pa.Table, caps: Mapping[str, int], section: Tier3, seed: int, adapters: Mapping[str, str]
+) -> Written:
     tables, counts = [CANDIDATES.empty_table()], {}
     for name in dict.fromkeys(documents["domain"].to_pylist()):
         own = documents.filter(pc.equal(documents["domain"], name))
         chunks = chunks_of(own.select(["doc_id", "text"]), section.chunk)
-        found, counted = write(teacher, chunks, name, section.forms, name if name in adapters else None, seed)
+        each = pc.sum(own["n_tokens"]).as_py() / max(1, len(chunks))  # tokens that a reply has, more or less
+        most = math.ceil(caps[name] * section.oversample / max(1.0, each))
+        found, counted = write(teacher, chunks, name, section.forms, name if name in adapters else None, seed, most)
         if section.faithful is not None:
-            found = grade_faithful(teacher, found, chunks)
+            found = _with_grades(teacher, found, chunks, seed)
         tables.append(found)
         counts[name] = dict(counted)
     return Written(pa.concat_tables(tables), {"written": counts})
+
+
+def _with_grades(teacher: Asked, found: pa.Table, chunks: pa.Table, seed: int) -> pa.Table:
+    """Candidates with a grade of how faithful each is to its original."""
+    keys = list(zip(chunks["doc_id"].to_pylist(), chunks["chunk"].to_pylist(), strict=True))
+    texts = dict(zip(keys, chunks["text"].to_pylist(), strict=True))
+    of = zip(found["source_doc_id"].to_pylist(), found["chunk"].to_pylist(), strict=True)
+    original = pa.array([texts[one] for one in of], pa.large_string())
+    grades = faithful(teacher, original, found["text"].combine_chunks(), seed)
+    return found.set_column(found.schema.get_field_index("faithful"), "faithful", grades)
 
 
 def judge_candidates(
@@ -129,7 +151,8 @@ def judge_candidates(
     with committed(folder / "candidates.parquet") as aside:
         pq.write_table(_as_corpus(recipe.input.text, written, documents, originals), aside)
     run = folder / "judged"
-    earlier = Earlier(0, recipe.name, ledger, dict(plan.groups), before)
+    known = hashlib.sha256(before.encode()).hexdigest()  # the run has no manifest yet
+    earlier = Earlier(0, recipe.name, ledger, dict(plan.groups), known)
     pinned = learnt_of(ledger.run, [part for part in ledger.parts if part.group in TRAINED]) if recipe.tier2 else None
     judge(_recipe_of(recipe, ledger, folder / "candidates.parquet", run), Given((earlier,), pinned))
     return _verdicts(written, run), sorted((run / "data").glob("*.parquet"))

@@ -131,8 +131,8 @@ def _load_written(connection: duckdb.DuckDBPyConnection, ledger: Ledger, run: Pa
         connection.execute(f"CREATE TABLE {name} AS FROM {read_parquet([(made.folder / file).absolute()])}")
     told = read_parquet(part.path for part in ledger.of(MEMBERS)) if ledger.of(MEMBERS) else NO_MEMBERS
     connection.execute(
-        f"""CREATE VIEW domain_documents AS SELECT doc_id, d.domain, importance FROM {told} d
-        JOIN domains t USING (domain) JOIN decisions USING (file_no, row) WHERE importance >= least_importance"""
+        f"""CREATE VIEW domain_documents AS SELECT doc_id, m.domain, m.importance FROM {told} m
+        JOIN domains t USING (domain) JOIN decisions USING (file_no, row) WHERE m.importance >= least_importance"""
     )
 
 
