@@ -9,10 +9,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from click.testing import CliRunner
 from conftest import SAMPLE, command, write_shard
 from llm_server import ON_CPU
 from make_llm import random_adapter, smollm2, tiny_llama
 
+from curate.cli import main
 from curate.distill.adapter_files import CHECKPOINT, CONFIG, FACTS, WEIGHTS, load_checkpoint
 from curate.distill.adapters import train_adapter
 from curate.distill.teacher import Request, Sampling, open_teacher
@@ -173,7 +175,7 @@ def test_a_base_that_is_not_there_and_a_folder_that_is_taken_are_one_line(tiny, 
         trained(tiny, tmp_path / "other")
 
 
-def test_the_command_trains_in_the_run_directory_and_tells_what_it_gained(tiny, tmp_path):
+def test_the_command_trains_in_the_run_directory_and_tells_what_it_gained(tiny, tmp_path, monkeypatch):
     write_shard(tmp_path / "seeds" / "a.parquet", TEXTS)
     domain = {"name": "finance", "seeds": ["seeds"], "target_tokens": 1000}
     adapter = SMALL.model_dump(mode="json") | {"documents": 30}
@@ -182,8 +184,8 @@ def test_the_command_trains_in_the_run_directory_and_tells_what_it_gained(tiny, 
     done = command("adapter", "train", "r.yaml", "--domain", "finance", "--quiet", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("runs/web/models/adapters/finance: the adapter\n")
-    again = command("adapter", "train", "r.yaml", "--domain", "finance", "--json", cwd=tmp_path)
-    told = json.loads(again.stdout)
+    monkeypatch.chdir(tmp_path)
+    told = json.loads(CliRunner().invoke(main, ["adapter", "train", "r.yaml", "--domain", "finance", "--json"]).stdout)
     assert (told["folder"], told["texts"], told["steps"]) == ("runs/web/models/adapters/finance", 30, 12)
     assert json.loads((tmp_path / told["folder"] / FACTS).read_text()).items() <= told.items()
 
