@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import curate
+from curate.cli_adapter import adapter
 from curate.cli_domains import domains
 from curate.cli_evaluate import evaluate
 from curate.cli_export import export
@@ -405,6 +406,7 @@ def gc(run: Path, dry_run: bool, everything: bool, as_json: bool) -> None:
         print_garbage(found)
 
 
+main.add_command(adapter)
 main.add_command(card)
 main.add_command(domains)
 main.add_command(evaluate)

@@ -42,7 +42,7 @@ def digest_of_evaluation(of: Decided, section: Evaluate, decisions: str) -> str:
 
 def _code() -> list[Path]:
     own = Path(__file__).parent
-    names = ("encoded", "evaluate", "leaks", "proxy_ngram", "proxy_transformer", "retention")
+    names = ("encoded", "evaluate", "leaks", "proxy_ngram", "proxy_transformer", "retention", "schedule")
     return [*(own / f"{name}.py" for name in ("arms", "arms_written", "ablate", "evaluate", "heldout")),
             *(own / "distill" / f"{name}.py" for name in names)]  # fmt: skip
 

@@ -106,15 +106,20 @@ class Meter:
 
 @dataclass
 class Replies:
-    """Answers of a language model as they come in, shown as one line that a terminal rewrites."""
+    """Answers or steps of a language model as they come in, shown as one line that a terminal rewrites."""
 
     log: Log
     title: str
     total: int
     done: int = 0
     tokens: int = 0
+    note: str = ""  # what is to be told besides
+    _before: int = field(init=False)  # of those done: what an earlier process did, which tells nothing of the speed
     _started: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._before = self.done
 
     def add(self, tokens: int) -> None:
         """Count one answer, and show the line where it is time to."""
@@ -126,11 +131,11 @@ class Replies:
         """Title, share, answers, answers/s, tokens/s, time to go."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         text = f"{self.title}  {self.done / self.total:4.0%}  {self.done:,} of {self.total:,}"
-        if self.done:
-            text += f"  {self.done / seconds:,.1f}/s"
+        if done := self.done - self._before:
+            text += f"  {done / seconds:,.1f}/s"
             text += f"  {self.tokens / seconds:,.0f} tokens/s" if self.tokens else ""
-            text += f"  {_clock(seconds * (self.total - self.done) / self.done)} left"
-        return text
+            text += f"  {_clock(seconds * (self.total - self.done) / done)} left"
+        return text + (f"  {self.note}" if self.note else "")
 
     def show(self) -> None:
         """Rewrite the line on a terminal, a few times a second; elsewhere print one every ten seconds."""

@@ -18,7 +18,6 @@ from curate.teachers import HOW_ASKED, AnyTeacher, Teacher
 # Sections and fields whose type stands but whose work is not built yet: set to anything but this, they are refused.
 NOT_BUILT: dict[str, Any] = {
     "tokenizer": "estimate",
-    "tier3": None,
 }
 
 

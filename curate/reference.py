@@ -79,7 +79,7 @@ def read_good(
             }
             new = pa.table(columns)
             usable = pc.and_(pc.fill_null(is_utf8(texts), False), pc.greater_equal(_payload(texts), MIN_BYTES))
-            held = _least(pa.concat_tables([held, new.filter(usable)], promote_options="default"), limit)
+            held = least_keys(pa.concat_tables([held, new.filter(usable)], promote_options="default"), limit)
     if not len(held):
         raise InputError(f"{FIELD}: no text of {MIN_BYTES} bytes or more in {len(files)} file(s)")
     raw = held["raw"].combine_chunks()
@@ -134,7 +134,7 @@ def _input(table: pa.Table, name: str, kind: pa.DataType, file: ReferenceFile) -
         raise InputError(f"{FIELD}: {file.path}: column {name!r} holds {holds}, and {kind} in the corpus") from None
 
 
-def _least(table: pa.Table, limit: int) -> pa.Table:
+def least_keys(table: pa.Table, limit: int) -> pa.Table:
     """The rows with the least keys, of equal texts one."""
     keys = table["key"].to_numpy()
     _, first = np.unique(keys, return_index=True)

@@ -1,6 +1,7 @@
-"""What `plan`, `gc`, `lm train`, `what-if` and `compare` print."""
+"""What `plan`, `gc`, `lm train`, `adapter train`, `what-if` and `compare` print."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -16,6 +17,7 @@ from curate.inspect import console
 from curate.terminal import visible
 
 if TYPE_CHECKING:
+    from curate.distill.adapter_files import Facts
     from curate.lm import Trained, Training
 
 
@@ -124,6 +126,18 @@ def print_trained(training: "Training", trained: "Trained") -> None:
     console().print(table)
     read = f"{counted(trained.lines, 'line')}, {counted(trained.tokens, 'token')}"
     _say(f"{training.output}: {read}, {size(training.output.stat().st_size)}")
+
+
+def print_adapter(domain: str, folder: Path, facts: "Facts") -> None:
+    """A trained adapter: steps, tokens, what it gains in held-out texts, where it lies."""
+    table = _table("domain", ("steps", "best", "tokens", "bits/byte before", "after"), "change")
+    before, after = facts.bits_per_byte_before, facts.bits_per_byte_after
+    shown = [f"{facts.steps:,}", f"{facts.best_step:,}", f"{facts.tokens:,}", f"{before:.4f}", f"{after:.4f}"]
+    table.add_row(domain, *shown, f"{after / before - 1:+.1%}" if before else "")
+    console().print(table)
+    if not facts.best_step:
+        _say("no check was better than the model itself, so this adapter changes nothing: try other texts or settings")
+    _say(f"{folder}: the adapter")
 
 
 def print_difference(found: Mapping[str, Any]) -> None:

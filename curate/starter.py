@@ -114,6 +114,7 @@ def recipe_lines(path: Path, name: str, inputs: Inputs) -> Iterator[str]:
         "tier1.rules": ["gopher"],
         "tier1.decontaminate.against": ["benchmarks"],
         "evaluate.heldout": ["heldout"],
+        "tier3.domains": [{"name": "law", "seeds": ["seeds/law"], "target_tokens": "2M"}],
         "distill.keep_tokens": 0.15,
     }
     yield from _section_lines(Recipe, "", chosen, "")

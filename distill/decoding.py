@@ -139,7 +139,7 @@ def _compiler(tokenizer: Torch, network: Torch, ends: set[int]) -> Torch:
     """The compiler of grammars for a tokenizer, which keeps what it has compiled; made once."""
     from curate.distill.local_model import need
 
-    need("xgrammar")
+    need("teacher.transformers", "transformers", "xgrammar")
     import xgrammar
 
     if not hasattr(tokenizer, "_curate_grammars"):

@@ -99,7 +99,9 @@ def open_local_model(section: LocalModel, log: Log) -> Local:
 
     Errors: TeacherError where a library is missing, RecipeError where the model cannot be loaded.
     """
-    need("torch", "transformers", *(["peft"] if section.lora else []))
+    if section.lora:
+        need(FIELD, "lora", "torch", "transformers", "peft")
+    need(FIELD, "transformers", "torch", "transformers")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -124,15 +126,14 @@ def open_local_model(section: LocalModel, log: Log) -> Local:
     return Local(section.model, facts, section, Encoder(tokenizer, section.model, limit), network)
 
 
-def need(*modules: str) -> None:
+def need(field: str, extra: str, *modules: str) -> None:
     """Tell what to install.
 
-    Errors: TeacherError.
+    Errors: TeacherError naming the field that asks for it.
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        extra = "lora" if "peft" in missing else "transformers"
-        raise TeacherError(f"{FIELD}: {missing[0]} is not installed; pip install 'curate-lm[{extra}]'")
+        raise TeacherError(f"{field}: {missing[0]} is not installed; pip install 'curate-lm[{extra}]'")
 
 
 def check_adapter(adapter: str | None, lora: Mapping[str, str], field: str) -> None:

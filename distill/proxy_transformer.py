@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.distill.encoded import Encoded, Integers
+from curate.distill.schedule import rate, window_starts
 from curate.errors import RecipeError
 
 LIBRARIES = ("torch",)
 SPREAD = 0.5  # of weights at first, times the root of d_model: with less a small model takes long to begin
-WARM_UP = 0.05  # of the steps
-LEAST_RATE = 0.1  # of the learning rate, at the end of the cosine
 WEIGHT_DECAY = 0.1
 BETAS = (0.9, 0.95)
 MOST_GRADIENT = 1.0
@@ -143,19 +142,6 @@ def _stream(texts: Encoded, end: int) -> npt.NDArray[np.int64]:
     return out
 
 
-def _windows(tokens: int, proxy: TransformerProxy, steps: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Where the windows of each step begin: all of the stream in another order each time, cut elsewhere each time."""
-    rng = np.random.default_rng([seed, 2])
-    held = np.zeros(0, np.int64)
-    last = max(0, tokens - 1 - proxy.context)
-    for _ in range(steps):
-        while len(held) < proxy.batch:
-            starts = np.minimum(np.arange(0, last + 1, proxy.context) + rng.integers(0, proxy.context), last)
-            held = np.concatenate([held, rng.permutation(starts)])
-        yield held[: proxy.batch]
-        held = held[proxy.batch :]
-
-
 def _train(
     model: Any, stream: npt.NDArray[np.int64], proxy: TransformerProxy, steps: int, seed: int, device: str  # noqa: ANN401
 ) -> None:  # fmt: skip
@@ -170,9 +156,9 @@ def _train(
     size = min(proxy.context, len(stream) - 1)
     data = torch.from_numpy(stream)
     model.train()
-    for step, starts in enumerate(_windows(len(stream), proxy, steps, seed)):
+    for step, starts in enumerate(window_starts(len(stream), proxy.context, proxy.batch, steps, seed)):
         for group in optimizer.param_groups:
-            group["lr"] = proxy.learning_rate * _rate(step, steps)
+            group["lr"] = proxy.learning_rate * rate(step, steps)
         places = torch.from_numpy(starts[:, None] + np.arange(size + 1))
         window = data[places].to(device)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
@@ -181,15 +167,6 @@ def _train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), MOST_GRADIENT)
         optimizer.step()
-
-
-def _rate(step: int, steps: int) -> float:
-    """The share of the learning rate at a step."""
-    warm = max(1, round(WARM_UP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    done = (step - warm) / max(1, steps - warm)
-    return float(LEAST_RATE + (1 - LEAST_RATE) * (1 + np.cos(np.pi * done)) / 2)
 
 
 def _asked(

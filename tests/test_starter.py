@@ -17,9 +17,9 @@ from curate.starter import look_around, write_recipe
 
 def opened(text):
     """A recipe with the sections that are off taken out of their comments."""
-    text = re.sub(r"^#   # (  )?(?=judge:|transformer:|\w+: )", r"#   \1", text, flags=re.MULTILINE)
+    text = re.sub(r"^#   # (  )?(?=judge:|transformer:|adapter:|\w+: )", r"#   \1", text, flags=re.MULTILINE)
     text = re.sub(
-        r"^# (tier2:|distill:|evaluate:|(?:  )+(?:judge:|weights:|quotas:|transformer:|\w+: ))",
+        r"^# (tier2:|tier3:|distill:|evaluate:|(?:  )+(?:judge:|adapter:|weights:|quotas:|transformer:|\w+: ))",
         r"\1",
         text,
         flags=re.MULTILINE,
@@ -55,6 +55,7 @@ def test_every_field_that_is_built_stands_there_with_its_default_and_no_other(tm
         "tier1.decontaminate.against",
         "evaluate.heldout",
         "distill.keep_tokens",
+        "tier3.domains",
     }
     for place, field, is_section in fields_of(Recipe):
         if place.startswith("teacher."):  # it stands there as one word, rules
