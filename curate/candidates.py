@@ -185,7 +185,7 @@ def _recipe_of(recipe: Recipe, ledger: Ledger, candidates: Path, output: Path) -
         "keep": "first",
         "against": [],
     }
-    fields["tier1"]["rules"] += gates(section) + band_rules(ledger)
+    fields["tier1"]["rules"] = gates(section) + band_rules(ledger) + fields["tier1"]["rules"]
     if fields["tier1"]["perplexity"]:
         fields["tier1"]["perplexity"]["band"] = [0, 100]  # those of this run hold instead
     return parse_recipe(fields, "tier3")

@@ -108,7 +108,7 @@ def learn_domains(seeds: pa.Table, corpus: pa.Array, folder: Path, key: str) -> 
     places = {name: np.array([n == name for n in named]) for name in contrast.domains}
     if lost := [name for name, mask in places.items() if not (mask & own).any()]:
         raise InputError(f"{FIELD}: {lost[0]}: all of its seeds read like those of other domains; give others")
-    least = {name: max(0.0, float(np.quantile(values[mask & own], UNLIKE))) for name, mask in places.items()}
+    least = {name: float(np.quantile(values[mask & own], UNLIKE)) for name, mask in places.items()}
     distances = dict(zip(contrast.domains, _distances(contrast, target), strict=True))
     return Domains(folder, key, contrast.domains, least, distances, {n: int(m.sum()) for n, m in places.items()})
 

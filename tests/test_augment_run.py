@@ -15,7 +15,7 @@ from stand_in import StandIn, running
 from curate.errors import RecipeError, TeacherError
 from curate.inspect import connect
 
-TARGET = 60_000
+TARGET = 130_000
 TEXT = re.compile(r"=+\n(.*)\n=+", re.DOTALL)
 
 
@@ -26,9 +26,8 @@ def told(text):
 
 
 def rewritten(text):
-    """The text with a word put in after every sixth: its facts are the same, its runs of five words are half as many."""
-    words = text.split(" ")
-    return " ".join(word + " indeed" if k % 6 == 5 else word for k, word in enumerate(words))
+    """The sentences in the other order: the facts are the same, and most runs of words too."""
+    return " ".join(reversed(re.split(r"(?<=[.?!])\s+", text)))
 
 
 def writing(n, body):
@@ -59,7 +58,11 @@ def augmenting(finance, folder, url=None, **fields):
     teacher = {"vllm": {"urls": [url]}} if url else "rules"
     changes = {
         "seed": 3, "teacher": teacher, "tier1": {"rules": ["gopher"], "perplexity": {}, "pii": "redact"},
-        "dedup": {"near": {}}, "tier3": {"domains": [domain], "forms": ["rewrite", "questions"], **fields.pop("tier3", {})},
+        "dedup": {"near": {}},
+        "tier3": {
+            "domains": [domain], "forms": ["rewrite", "questions"], "copy_band": ["5%", "95%"], "chunk": 1200,
+            **fields.pop("tier3", {}),
+        },
         **fields,
     }  # fmt: skip
     path, run = write_recipe(folder, finance / "corpus.parquet", **changes)
@@ -117,7 +120,6 @@ def test_written_documents_are_in_the_output_beside_what_they_were_written_from(
     originals = rows(run, f"SELECT doc_id, input.source, input.license FROM corpus WHERE doc_id IN {tuple(sources)}")
     licenses = {row["doc_id"]: row["license"] for row in originals}
     assert [licenses[one] for one in written["source_doc_id"].to_pylist()] == written["license"].to_pylist()
-    assert all("indeed" in text for text in written["text"].to_pylist())
     real = table.filter(pc.invert(table["synthetic"]))
     assert set(real["source_doc_id"].to_pylist()) == {None}
     assert summary["documents_out"] == len(table)
@@ -134,7 +136,8 @@ def test_gates_drop_what_is_copied_and_what_adds_facts(augmented):
         if fifth < 2:
             assert not row["accepted"]
         if row["accepted"]:
-            assert row["n_new_facts"] == 0 and row["copy_share"] <= 0.8 and row["reason"] is None
+            assert (row["n_new_facts"], row["reason"]) == (0, None)
+            assert row["copy_share"] <= 0.95
 
 
 def test_no_more_is_written_of_a_domain_than_is_wanting_or_real(augmented):
@@ -192,7 +195,11 @@ def test_a_server_that_dies_ends_the_run_and_leaves_no_manifest(finance, tmp_pat
 def test_a_budget_counts_what_is_written(finance, tmp_path):
     with running(StandIn(writing)) as url:
         path, run = augmenting(
-            finance, tmp_path / "budget", url, reference=[str(finance / "seeds.parquet")], distill={"keep_tokens": "15%"}
+            finance,
+            tmp_path / "budget",
+            url,
+            reference=[str(finance / "seeds.parquet")],
+            distill={"keep_tokens": "15%"},
         )
         carry_out(path)
     table = pa.concat_tables([pq.read_table(one) for one in sorted((run / "data").glob("*.parquet"))])
