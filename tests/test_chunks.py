@@ -19,8 +19,8 @@ def documents(*texts):
 
 
 PIECES = (
-    "One word. ", "a", " ", "\n", "\n\n", "Words without an end ", "日本語です。", "é", "e\u0301", "👩\u200d🔬", "x" * 30,
-    "\n- item", "\u3000", "กำลัง",
+    "One word. ", "a", " ", "\n", "\n\n", "Words without an end ", "日本語です。", "é", "e\u0301", "👩\u200d🔬",
+    "x" * 30, "\n- item", "\u3000", "กำลัง",
 )  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=60).map("".join)
 
