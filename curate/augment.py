@@ -51,6 +51,7 @@ from curate.reference import MIN_BYTES
 from curate.sql import literal, read_parquet
 from curate.training import code_of_models
 
+MARGIN = 4  # times the tokens that are to be asked for
 FIXED = 1_000_000  # steps of a number that is summed: sums of doubles depend on their order
 SAMPLE = 20_000  # documents that the corpus is learnt from
 DRAWN = pa.schema([("file_no", pa.int32()), ("row", pa.int64()), ("key", pa.uint64())])
@@ -253,8 +254,8 @@ def _sources(
 ) -> pa.Table:
     """The documents that candidates are written from: file_no, row, doc_id, domain, kept, in the order of their turn.
 
-    Those dropped for their form come first, each kind in an order drawn by seed; of each domain as many as may be
-    needed, at one token asked for a token of the document in each form.
+    Those dropped for their form come first, each kind in an order drawn by seed; of each domain several times as many
+    as may be needed, at one token asked for a token of the document in each form: some have no sentences.
     """
     decisions = decisions_sql(ledger)
     with duckdb.connect() as connection:
@@ -270,7 +271,7 @@ def _sources(
     for row in table.to_pylist():
         own = found.filter(pc.equal(found["domain"], row["domain"]))
         given = np.cumsum(own["n_tokens"].to_numpy()) * len(section.forms)
-        enough = int(np.searchsorted(given, row["cap"] * section.oversample)) + 1
+        enough = int(np.searchsorted(given, MARGIN * row["cap"] * section.oversample)) + 1
         chosen.append(own.slice(0, enough if row["cap"] else 0))
     return pa.concat_tables(chosen)
 

@@ -7,6 +7,7 @@ original stands in columns `written_…` of the input, and in further rules.
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +24,7 @@ from curate.distill.adapter_files import Facts
 from curate.distill.adapters import train_adapter
 from curate.distill.augment import CANDIDATES, faithful, write
 from curate.distill.chunks import chunks_of
+from curate.distill.passages import claims, in_latin
 from curate.distill.teacher import Teacher as Asked
 from curate.distill.teacher import open_teacher
 from curate.domains import Adapter, Tier3
@@ -40,6 +42,8 @@ from curate.training import TRAINED, learnt_of
 
 PREFIX = "written_"
 LENGTHS = (0.2, 3.0)  # of a written text to its original
+TOKEN_BYTES = 4  # of a token, more or less: how much is asked for hangs on it, and nothing else
+LEAST_CLAIMS = 3  # sentences of a chunk
 SURE = 0.5  # confidence of a language
 PROMPT = ["prompt", "prompt_sha256"]
 TOLD = ("base", "texts", "texts_xxh3_128", "seed", "settings", "steps", "bits_per_byte_before", "bits_per_byte_after",
@@ -115,16 +119,32 @@ def _written(
 ) -> Written:
     tables, counts = [CANDIDATES.empty_table()], {}
     for name in dict.fromkeys(documents["domain"].to_pylist()):
-        own = documents.filter(pc.equal(documents["domain"], name))
-        chunks = chunks_of(own.select(["doc_id", "text"]), section.chunk)
-        each = pc.sum(own["n_tokens"]).as_py() / max(1, len(chunks))  # tokens that a reply has, more or less
-        most = math.ceil(caps[name] * section.oversample / max(1.0, each))
-        found, counted = write(teacher, chunks, name, section.forms, name if name in adapters else None, seed, most)
-        if section.faithful is not None:
-            found = _with_grades(teacher, found, chunks, seed)
-        tables.append(found)
-        counts[name] = dict(counted)
-    return Written(pa.concat_tables(tables), {"written": counts})
+        counts[name] = Counter[str]()
+        left = caps[name] * section.oversample  # tokens to ask for
+        for kept in (False, True):  # first those that were dropped for their form
+            own = documents.filter(pc.and_(pc.equal(documents["domain"], name), pc.equal(documents["kept"], kept)))
+            chunks = _worth_asking(chunks_of(own.select(["doc_id", "text"]), section.chunk))
+            each = (pc.sum(pc.binary_length(chunks["text"])).as_py() or 0) / TOKEN_BYTES / max(1, len(chunks))
+            most = min(math.ceil(left / max(1.0, each)), len(chunks) * len(section.forms)) if left > 0 else 0
+            if not most:
+                continue
+            left -= most * each
+            found, counted = write(teacher, chunks, name, section.forms, name if name in adapters else None, seed, most)
+            if section.faithful is not None:
+                found = _with_grades(teacher, found, chunks, seed)
+            tables.append(found)
+            counts[name].update(counted)
+    return Written(pa.concat_tables(tables), {"written": {name: dict(one) for name, one in counts.items()}})
+
+
+def _worth_asking(chunks: pa.Table) -> pa.Table:
+    """The chunks that have sentences to write anew."""
+    return chunks.filter(pa.array([says_something(text) for text in chunks["text"].to_pylist()], pa.bool_()))
+
+
+def says_something(text: str) -> bool:
+    """Whether a text has sentences to write anew, as menus and tables have not; other scripts than Latin go unasked."""
+    return not in_latin(text) or len(claims(text)) >= LEAST_CLAIMS
 
 
 def _with_grades(teacher: Asked, found: pa.Table, chunks: pa.Table, seed: int) -> pa.Table:
