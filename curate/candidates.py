@@ -46,6 +46,10 @@ TOKEN_BYTES = 4  # of a token, more or less: how much is asked for hangs on it, 
 LEAST_CLAIMS = 3  # sentences of a chunk
 SURE = 0.5  # confidence of a language
 PROMPT = ["prompt", "prompt_sha256"]
+VERDICT = {
+    "n_tokens": pa.int64(), "language": pa.string(), "perplexity": pa.float32(), "p_bad": pa.float32(),
+    "stage": pa.string(), "reason": pa.string(), "reasons": pa.list_(pa.string()),
+}  # fmt: skip
 TOLD = ("base", "texts", "texts_xxh3_128", "seed", "settings", "steps", "bits_per_byte_before", "bits_per_byte_after",
         "weights_xxh3_128")  # fmt: skip
 FACTS = [name for name in CANDIDATES.names if name not in ("doc_id", "text")]
@@ -258,9 +262,7 @@ def _verdicts(written: pa.Table, run: Path | None) -> pa.Table:
     """The candidates without their texts, with n_tokens, perplexity, p_bad, stage, reason and reasons of each."""
     facts = written.drop_columns(["text"])
     if run is None:
-        kinds = {"n_tokens": pa.int64(), "language": pa.string(), "perplexity": pa.float32(), "p_bad": pa.float32(), "stage": pa.string(),
-                 "reason": pa.string(), "reasons": pa.list_(pa.string())}  # fmt: skip
-        for name, kind in kinds.items():
+        for name, kind in VERDICT.items():
             facts = facts.append_column(name, pa.nulls(0, kind))
         return facts
     with connect(run) as connection:
@@ -268,6 +270,6 @@ def _verdicts(written: pa.Table, run: Path | None) -> pa.Table:
         perplexity = "perplexity" if "perplexity" in names else "NULL"
         connection.register("facts", facts)
         return connection.sql(
-            f"""SELECT facts.*, d.n_tokens, d.language, {perplexity}::FLOAT AS perplexity, d.p_bad, d.stage, d.reason, d.reasons
+            f"""SELECT facts.*, n_tokens, d.language, {perplexity}::FLOAT AS perplexity, p_bad, stage, reason, reasons
             FROM facts JOIN documents d USING (doc_id) ORDER BY d.row"""
         ).to_arrow_table()

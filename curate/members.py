@@ -38,7 +38,7 @@ FIELD = "tier3.domains"
 LEAST_SEEDS = 20
 MOST_SEEDS = 20_000  # texts of a domain
 KEY = ("curate:file_no", "curate:row")  # names that no column of an input has
-UNLIKE = 0.1  # share of its own seeds that a domain does not hold for its own
+UNLIKE = 0.2  # share of its own seeds that a domain does not hold for its own
 TARGET, CORPUS = "domain_target.npz", "domain_corpus.npz"
 
 MEMBER = pa.schema([

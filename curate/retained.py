@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ FOLDER = Path("evaluation")
 RETENTION, TRACKING = "retention", "tracking"  # parts of an evaluation: of the whole run, and stage by stage
 TABLES = {RETENTION: ("evaluation", "retention"), TRACKING: ("tracking",)}  # the names of their tables
 DIGITS = 6
+INSTEAD = {"up-sampled": "up-sampling", "base model": "the base model"}  # arms with other documents than written ones
 
 
 def facts_of(run: Path, part: str, decisions: str) -> dict[str, Any] | None:
@@ -105,14 +106,30 @@ def manifest_entry(run: Path, decisions: str) -> dict[str, Any] | None:
     }
 
 
+def augmentation_claims(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What may be said of written documents, beside real ones in their place and beside those of the base model."""
+    lines = []
+    for budget in dict.fromkeys(row["budget"] for row in arms):
+        bits = {(r["arm"], r["domain"]): r["bits_per_byte"] for r in arms if r["budget"] == budget}
+        for arm, what in INSTEAD.items():
+            places = [domain for other, domain in bits if other == arm]
+            for domain in places:
+                ours, theirs = bits["ours", domain], bits[arm, domain]
+                verdict = "beats" if ours < theirs else "does not beat"
+                where = "all held-out texts" if domain is None else f"held-out texts of {domain}"
+                lines.append(f"Augmentation {verdict} {what} on {where}: {ours:.4f} against {theirs:.4f} bits per byte")
+    return lines
+
+
 def quality_of(connection: duckdb.DuckDBPyConnection, tables: Collection[str]) -> dict[str, Any] | None:
     """What the report shows of an evaluation: arms over all domains, those kept by domain, and stage by stage."""
     if "retention" not in tables and "tracking" not in tables:
         return None
-    found: dict[str, Any] = {"arms": [], "domains": [], "stages": []}
+    found: dict[str, Any] = {"arms": [], "domains": [], "stages": [], "augmentation": []}
     if "retention" in tables:
         kind = "FROM retention SELECT *, arm LIKE 'random%' OR arm = 'full' AS by_chance"
         found["arms"] = rows_of(f"{kind} WHERE domain IS NULL ORDER BY budget DESC, tokens", connection)
+        found["augmentation"] = augmentation_claims(rows_of("FROM retention", connection))
         found["domains"] = rows_of("FROM retention WHERE domain IS NOT NULL AND arm = 'ours'", connection)
     if "tracking" in tables:
         found["stages"] = rows_of("FROM tracking", connection)

@@ -66,8 +66,8 @@ def _tokens(domain: str, written: Sequence[Row]) -> int:
 
 
 def _domains(rows: Sequence[Row], written: Sequence[Row]) -> Table:
-    table = _table("domain", "seeds", "documents", "tokens", "share", "mean importance", "distance", "target", "wanting",
-                   "written")  # fmt: skip
+    names = ("seeds", "documents", "tokens", "share", "mean importance", "distance", "target", "wanting", "written")
+    table = _table("domain", *names)
     for row in rows:
         table.add_row(
             escape(row["domain"]), f"{row['seeds']:,}", f"{row['documents']:,}", f"{row['tokens']:,}",

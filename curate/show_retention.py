@@ -10,6 +10,7 @@ from rich.table import Table
 from curate.arms import CURVE
 from curate.figures import counted
 from curate.inspect import console
+from curate.retained import augmentation_claims
 
 Row = Mapping[str, Any]
 
@@ -23,7 +24,7 @@ def print_evaluation(found: Mapping[str, Any]) -> None:
             console().print(f"matched {budget}:", highlight=False)
         console().print(_arms([row for row in rows if row["domain"] is None]))
         console().print(_domains([row for row in rows if row["arm"] == "ours" and row["domain"] is not None]))
-    for line in (*claims(found), scope(found)):
+    for line in (*claims(found), *augmentation_claims(found["arms"]), scope(found)):
         console().print(escape(line), highlight=False, soft_wrap=True)
 
 

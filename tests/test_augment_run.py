@@ -4,6 +4,7 @@ import json
 import re
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -41,14 +42,15 @@ def writing(n, body):
 
 @pytest.fixture(scope="module")
 def finance(tmp_path_factory):
-    """The sample without half of its good speeches on finance, and these as seeds."""
+    """The sample without half of its good speeches on finance, which are seeds, and a quarter, which is held out."""
     folder = tmp_path_factory.mktemp("finance")
     table = pa.concat_tables([pq.read_table(path) for path in sorted(SAMPLE.glob("*.parquet"))])
     speech = pc.and_(pc.equal(table["source"], "federalreserve_speech"), pc.equal(table["label"], "good"))
-    number = pc.cumulative_sum(speech.cast(pa.int32()).combine_chunks())
-    seed = pc.and_(speech, pc.equal(pc.bit_wise_and(number, 1), 0))
-    pq.write_table(table.filter(seed), folder / "seeds.parquet")
-    pq.write_table(table.filter(pc.invert(seed)), folder / "corpus.parquet")
+    speech = speech.to_numpy()
+    number = np.cumsum(speech) % 4
+    parts = {"corpus": ~speech | (number == 0), "seeds": speech & (number % 2 == 1), "heldout": speech & (number == 2)}
+    for name, mask in parts.items():
+        pq.write_table(table.filter(pa.array(mask)), folder / f"{name}.parquet")
     return folder
 
 
@@ -66,6 +68,7 @@ def augmenting(finance, folder, url=None, **fields):
         },
         **fields,
     }  # fmt: skip
+    changes["evaluate"] = {"heldout": [str(finance / "heldout.parquet")], "least": 5, "track": False, "ablate": False}
     path, run = write_recipe(folder, finance / "corpus.parquet", **changes)
     recipe = yaml.safe_load(path.read_text())
     recipe["input"] |= {"id": "id", "strata": ["source"]}
@@ -212,6 +215,19 @@ def test_a_budget_counts_what_is_written(finance, tmp_path):
     names = set(row["doc_id"] for row in rows(run, "FROM domain_documents JOIN decisions USING (doc_id) WHERE kept"))
     real = table.filter(pc.is_in(table["doc_id"], pa.array(sorted(names))))
     assert pc.sum(written["n_tokens"]).as_py() <= pc.sum(real["n_tokens"]).as_py()
+
+
+def test_evaluate_holds_written_documents_against_real_ones_seen_more_often(augmented):
+    _, run, _, _ = augmented
+    done = command("evaluate", run, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    arms = {row["arm"]: row for row in found["arms"] if row["domain"] is None}
+    assert arms["up-sampled"]["tokens"] == pytest.approx(arms["ours"]["tokens"], rel=0.01)
+    assert arms["up-sampled"]["documents"] != arms["ours"]["documents"]
+    shown = command("evaluate", run).stdout
+    beaten = arms["ours"]["bits_per_byte"] < arms["up-sampled"]["bits_per_byte"]
+    assert ("Augmentation beats up-sampling" if beaten else "Augmentation does not beat up-sampling") in shown
 
 
 def test_without_a_model_domains_are_measured_and_nothing_is_written(finance, tmp_path):
