@@ -19,7 +19,7 @@ CHUNKS = pa.schema(
     ]
 )
 LEAST = 4  # a chunk has at least this part of `most`, where its neighbours have room for more
-SPACE = re.compile(r"\s+")
+SPACE, VISIBLE = re.compile(r"\s+"), re.compile(r"\S")
 JOINED = "\u200d\ufe0e\ufe0f"  # between the parts of one sign, and behind one
 
 
@@ -71,7 +71,7 @@ def _cut(text: str, most: int) -> Iterator[Place]:
         end = next((place for some in (*ends, spaces) if (place := _last(some, low, last))), 0)
         end = end or _between_signs(text, start, last)
         yield stripped(text, start, end)
-        start, _ = stripped(text, end, stop)
+        start = visible.start() if (visible := VISIBLE.search(text, end)) else stop
     if stop > start:
         yield start, stop
 

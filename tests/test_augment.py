@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -225,6 +226,14 @@ def test_faithfulness_is_an_expected_grade():
     assert refused is missing is None
     assert len(teacher.asked) == 3
     assert "Original:\n==========\nThe Elbe rose.\n" in teacher.asked[0].prompt[-1][1]
+
+
+def test_every_column_and_count_stands_in_the_docs():
+    page = (Path(__file__).parent.parent / "docs" / "augment.md").read_text("utf-8")
+    rows = " ".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    named = {*CANDIDATES.names, "refused", "cut_off", "empty", "no_text"} - {"copy_share", "length_ratio", "faithful"}
+    assert {name for name in named if f"`{name}`" not in rows} == set()
+    assert all(f"`{name}`" in page for name in CANDIDATES.names)
 
 
 def test_without_a_model_nothing_is_written():
