@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from curate.contamination import MODELS, Benchmark, prepare
 from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
 from curate.distil import check_columns, check_distill, check_pinned_scores, scores_of
+from curate.distill.static_vectors import StaticVectors, open_static
 from curate.earlier import Earlier, open_earlier
 from curate.engine import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
@@ -50,6 +51,7 @@ class Plan:
     reference: tuple[ReferenceFile, ...] = ()
     pinned: Learnt | None = None  # models of another run: of its second tier
     pinned_scorers: Scorers | None = None  # and of its budget
+    static: StaticVectors | None = None  # what texts are clustered by, if not by their words
 
     @property
     def sources(self) -> dict[int, Source]:
@@ -78,6 +80,7 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
     check_pinned_scores(recipe, pinned_scorers)
     learns = (recipe.tier2 or recipe.distill) and recipe.models.pin is None
     reference = open_reference(recipe) if learns else ()
+    static = _open_static(recipe) if learns else None
     root, files = open_inputs(recipe, ledger, engine, log, preview)
     inputs = unified_schema(list(files.values()))
     if recipe.models.pin and recipe.reference:
@@ -121,7 +124,13 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview:
         reference,
         pinned,
         pinned_scorers,
+        static,
     )
+
+
+def _open_static(recipe: Recipe) -> StaticVectors | None:
+    section = recipe.distill.vectors if recipe.distill else "hashed"
+    return None if section == "hashed" else open_static(section.static, section.revision)
 
 
 def _refuse_edits(recipe: Recipe, editors: Sequence[registry.Editor]) -> None:
