@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 VERSION = {"format": 1, "kind": "static vectors"}
 FIELD = "distill.vectors.static"
-FILES = ["config.json", "config_sentence_transformers.json", "model.safetensors", "tokenizer.json"]
+FILES = ["config.json", "config_sentence_transformers.json", "model.safetensors", "modules.json", "tokenizer.json"]
 BATCH = 256  # texts that are tokens at a time
 
 

@@ -241,6 +241,21 @@ def test_a_name_that_the_hub_does_not_give_is_one_line(corpus, folder, tmp_path,
     assert "leave revision out" in refused(corpus, tmp_path, {"static": str(folder), "revision": "main"})
 
 
+def test_a_name_on_the_hub_is_looked_up_in_the_cache_and_told_by_that_name(folder, tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    place = tmp_path / "models--somebody--small"
+    shutil.copytree(folder, place / "snapshots" / "0123456789abcdef0123456789abcdef01234567")
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("0123456789abcdef0123456789abcdef01234567")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    opened, of_folder = open_static("somebody/small", None), open_static(str(folder), None)
+    assert opened.facts["model"] == "somebody/small"
+    assert np.array_equal(opened.table, of_folder.table)
+    assert open_static("somebody/small", "0123456789abcdef0123456789abcdef01234567").facts == opened.facts
+
+
 def test_a_missing_extra_is_told_of_with_what_to_install(corpus, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "model2vec", None)
     assert "pip install 'curate-lm[static]', or take hashed" in refused(corpus, tmp_path, {"static": str(folder)})
