@@ -44,9 +44,11 @@ from curate.retained import FOLDER
 from curate.shards import DATA
 from curate.sql import literal
 
+CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 SHARE = "15%"
-DEFAULT = "a reference"
-RECIPES: dict[str, dict[str, Any]] = {  # beside the input, exact duplicates and the budget
+Recipes = Mapping[str, Mapping[str, Any]]
+DEFAULT = "a reference"  # the first of any recipes
+RECIPES: Recipes = {  # beside the input, exact duplicates and the budget
     DEFAULT: {},
     "the same, one budget for all kinds": {"distill": {"quotas": None}},
     "the same, without novelty": {"distill": {"novelty": 0}},
@@ -81,15 +83,18 @@ def main(corpora: Path, folder: Path, proxy: str, seed: int) -> None:
         tell("Grades of web documents by a model of half of them", grade_rows(corpora))
 
 
-def measured(place: Path, output: Path, proxy: str, seed: int) -> list[dict[str, Any]]:
+def measured(place: Path, output: Path, proxy: str, seed: int, recipes: Recipes = RECIPES) -> list[dict[str, Any]]:
     """The rows of table `retention` of all recipes over a pool, with budget and CPU seconds of the run beside."""
     told = output / "measured.json"
     if told.exists():  # a second call goes on from there
         kept: list[dict[str, Any]] = json.loads(told.read_text("utf-8"))
         return kept
-    asked = ASKED.get(proxy, tuple(RECIPES))
-    done = {title: carry_out(recipe_of(place, output, title, proxy, seed), output, title) for title in asked}
-    first = recipe_of(place, output, DEFAULT, proxy, seed)
+    asked = ASKED.get(proxy, tuple(recipes))
+    done = {
+        title: carry_out(recipe_of(place, output, recipes[title], proxy, seed), output / str(k))
+        for k, title in enumerate(asked)
+    }
+    first = recipe_of(place, output, recipes[DEFAULT], proxy, seed)
     section = first.evaluate
     assert section is not None
     outputs = {OURS if title == DEFAULT else title: output / str(k) for k, title in enumerate(done)}
@@ -108,10 +113,10 @@ def measured(place: Path, output: Path, proxy: str, seed: int) -> list[dict[str,
     return rows
 
 
-def recipe_of(place: Path, output: Path, title: str, proxy: str, seed: int) -> Recipe:
+def recipe_of(place: Path, output: Path, fields: Mapping[str, Any], proxy: str, seed: int) -> Recipe:
     """A recipe over a pool. All have one run directory, so that what they share is made once."""
     output.mkdir(parents=True, exist_ok=True)
-    path, fields = output / "recipe.yaml", RECIPES[title]
+    path = output / "recipe.yaml"
     budget = {"distill": {"keep_tokens": SHARE, **fields.get("distill", {})}}
     heldout = [str(path) for path in sorted((place / "heldout").glob("*.parquet"))]
     section = {"heldout": heldout, "ablate": False, "track": False, "proxy": proxy, **PROXIES[proxy]}
@@ -125,12 +130,12 @@ def recipe_of(place: Path, output: Path, title: str, proxy: str, seed: int) -> R
     return load_recipe(path)
 
 
-def carry_out(recipe: Recipe, output: Path, title: str) -> float:
-    """Run a recipe, lay aside what it keeps, and return its CPU seconds: those of the first one for measuring too."""
+def carry_out(recipe: Recipe, aside: Path) -> float:
+    """Run a recipe, lay what it keeps aside, and return its CPU seconds: those of the first one for measuring too."""
     started = time.process_time()
     run(recipe, InProcess(), threads=1, quiet=True)
     seconds = time.process_time() - started
-    shutil.copytree(output / "run" / DATA, output / str(list(RECIPES).index(title)) / DATA, dirs_exist_ok=True)
+    shutil.copytree(recipe.run_directory / DATA, aside / DATA, dirs_exist_ok=True)
     return seconds
 
 
@@ -143,15 +148,15 @@ def about(place: Path) -> str:
     return f"{documents:,} documents, {size / 1e6:.0f} MB, of which {planted / size:.1%} are planted good texts"
 
 
-def arm_rows(found: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[object]]:
+def arm_rows(found: Sequence[Mapping[str, Any]], recipes: Recipes = RECIPES) -> Iterable[Sequence[object]]:
     """All tokens, random ones, and each recipe."""
     yield ("trained on", "budget", "documents", "tokens", "bits per byte", "retained R", "95 %", "gap closed G", "95 %",
            "CPU s of the run")  # fmt: skip
-    names = {"full": "all tokens", "random": "random tokens, mean of draws", **{title: title for title in RECIPES}}
+    names = {"full": "all tokens", "random": "random tokens, mean of draws", **{title: title for title in recipes}}
     for arm, title in names.items():
         for row in (row for row in found if row["domain"] is None and row["arm"] == arm):
-            gap = ("", "") if arm not in RECIPES else (f"{row['gap_closed']:.3f}", interval(row, "gap"))
-            seconds = f"{row['cpu']:.0f}" if arm in RECIPES else ""
+            gap = ("", "") if arm not in recipes else (f"{row['gap_closed']:.3f}", interval(row, "gap"))
+            seconds = f"{row['cpu']:.0f}" if arm in recipes else ""
             yield (title, row["budget"], f"{row['documents']:,}", f"{row['tokens']:,}", f"{row['bits_per_byte']:.4f}",
                    f"{row['retained']:.3f}", interval(row, "retained"), *gap, seconds)  # fmt: skip
 
@@ -193,7 +198,9 @@ def grade_rows(corpora: Path) -> Iterable[Sequence[object]]:
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    place = Path(given[0]) if given else Path(__file__).parents[2] / "shared" / "corpora"
+    place = Path(given[0]) if given else CORPORA
+    if not (place / "reference").is_dir():
+        sys.exit(f"{place}: no corpora there; name their folder: python benchmarks/retention.py CORPORA")
     with tempfile.TemporaryDirectory() as aside:
         main(
             place, Path(given[1]) if len(given) > 1 else Path(aside), given[2] if len(given) > 2 else "ngram",

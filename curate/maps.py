@@ -71,7 +71,7 @@ def _distil(
     def learnt(sample: Callable[[], pa.Table]) -> Scorers:
         if plan.pinned_scorers is not None:
             return copy_scorers(plan.pinned_scorers, ledger.run)
-        return learn_scorers(recipe, plan.reading, plan.reference, ledger, sample(), collected, log, steps)
+        return learn_scorers(recipe, plan.reading, plan.reference, ledger, sample(), collected, log, steps, plan.static)
 
     def known(found: Scorers) -> tuple[str, list[Path]]:
         key = scoring_key(found)

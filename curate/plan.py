@@ -11,6 +11,7 @@ from curate.augmented import read_augmented
 from curate.contamination import MODELS, Benchmark, prepare
 from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
 from curate.distil import check_columns, check_distill, check_pinned_scores, scores_of
+from curate.distill.static_vectors import StaticVectors, open_static
 from curate.domains import check_tier3
 from curate.earlier import Earlier, open_earlier
 from curate.engine import Engine
@@ -60,6 +61,7 @@ class Plan:
     reference: tuple[ReferenceFile, ...] = ()
     pinned: Learnt | None = None  # models of another run: of its second tier
     pinned_scorers: Scorers | None = None  # and of its budget
+    static: StaticVectors | None = None  # what texts are clustered by, if not by their words
     written: str | None = None  # the digest of what the third tier has written
     reserved: int = 0  # and how many tokens of the budget that takes
 
@@ -93,6 +95,7 @@ def make_plan(
     check_pinned_scores(recipe, pinned_scorers)
     learns = (recipe.tier2 or recipe.distill) and recipe.models.pin is None
     reference = open_reference(recipe) if learns else ()
+    static = _open_static(recipe) if learns else None
     root, files = open_inputs(recipe, ledger, engine, log, preview)
     inputs = unified_schema(list(files.values()))
     if recipe.models.pin and recipe.reference:
@@ -137,8 +140,14 @@ def make_plan(
         reference,
         pinned,
         pinned_scorers,
+        static,
         *((made.digest, made.tokens) if made else ()),
     )
+
+
+def _open_static(recipe: Recipe) -> StaticVectors | None:
+    section = recipe.distill.vectors if recipe.distill else "hashed"
+    return None if section == "hashed" else open_static(section.static, section.revision)
 
 
 def _refuse_edits(recipe: Recipe, editors: Sequence[registry.Editor]) -> None:

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 
 from curate.again import Again, edits_in, plan_again, texts_again, write_again
 from curate.corpus import Source, Unit
-from curate.distill import clusters, importance, vectors
+from curate.distill import clusters, importance, static_vectors, vectors
 from curate.distill.discriminator import groups_of
 from curate.distill.grades import GRADES, score_grades, train_grades
 from curate.distill.importance import Contrast, contrast_of, distribution_of
 from curate.distill.likeness import Space, judge_texts, train_likeness
 from curate.distill.linear_model import Hashes, Model, Settings, load, save
+from curate.distill.static_vectors import StaticVectors
 from curate.edits import apply_edits, find_edits
 from curate.errors import InputError, RunError
 from curate.files import committed
@@ -37,11 +38,11 @@ from curate.side_files import content_of, side_files, tables_of
 from curate.training import code_of_models
 
 LIKENESS, TARGET, RAW = "likeness_model", "importance_target", "importance_corpus"
-PROJECTION, CLUSTERS = "projection", "cluster_centres"
+PROJECTION, STATIC, CLUSTERS = "projection", "static_vectors", "cluster_centres"
 OWN_GRADES, FACTS = "distil_grade_model", "distil_facts"
-LEARNT = (LIKENESS, TARGET, RAW, PROJECTION, CLUSTERS, OWN_GRADES, FACTS)
+LEARNT = (LIKENESS, TARGET, RAW, PROJECTION, STATIC, CLUSTERS, OWN_GRADES, FACTS)
 SCORES = "distil_scores"
-LEARNT_WITH = {"good", "sample", "grades"}  # fields of distill that models depend on
+LEARNT_WITH = {"good", "sample", "grades", "vectors"}  # fields of distill that models depend on
 DOMAIN = "domain"
 GRADES_FIELD = "distill.grades"
 SHINGLE, ONE_IN = 5, 8  # words of a shingle, and how many of these stand for all
@@ -110,9 +111,16 @@ def open_models(paths: Mapping[str, str]) -> Models:
     return Models(
         load(found[LIKENESS]) if LIKENESS in found else None,
         contrast_of(importance.load(found[TARGET]), importance.load(found[RAW])),
-        Space(vectors.load(found[PROJECTION]), clusters.load(found[CLUSTERS])) if CLUSTERS in found else None,
+        _space(found),
         load(found[OWN_GRADES]) if OWN_GRADES in found else None,
     )
+
+
+def _space(found: Mapping[str, Path]) -> Space | None:
+    if CLUSTERS not in found:
+        return None
+    made_by = static_vectors.load_once(found[STATIC]) if STATIC in found else vectors.load(found[PROJECTION])
+    return Space(made_by, clusters.load(found[CLUSTERS]))
 
 
 def paths_of(scorers: Scorers) -> dict[str, str]:
@@ -150,6 +158,7 @@ def copy_scorers(pinned: Scorers, run: Path) -> Scorers:
 def learn_scorers(
     recipe: Recipe, reading: Reading, reference: Sequence[ReferenceFile], ledger: Ledger, sample: pa.Table,
     collect: Callable[[pa.Table], Sequence[Part]], log: Log, tell: Callable[[str], None],
+    static: StaticVectors | None = None,
 ) -> Scorers:  # fmt: skip
     """Learn what the recipe's budget scores with, unless the ledger holds it.
 
@@ -160,7 +169,7 @@ def learn_scorers(
     section = recipe.distill
     assert section is not None
     graded = _graded_files(section.grades)
-    digest = _digest(recipe, reading, reference, sample, graded)
+    digest = _digest(recipe, reading, reference, sample, graded, static)
     if found := scorers_of(ledger.run, [part for part in ledger.parts if part.digest == digest]):
         return found
     tell("reading texts to learn from")
@@ -174,7 +183,7 @@ def learn_scorers(
         )
     good = read_good(recipe, reference, reading, {}, section.good) if reference else None
     tell("learning what is wanted")
-    made = _learn(good, corpus, reference, graded, recipe.seed)
+    made = _learn(good, corpus, reference, graded, recipe.seed, static)
     written = [_put(ledger.run, group, digest, write) for group, write in made.items()]
     ledger.add([replace(part, group=PENDING + part.group) for part in written])
     wanted = "the packaged texts of good prose" if good is None else f"{len(good):,} texts of the reference"
@@ -190,7 +199,12 @@ def learn_scorers(
 
 
 def _learn(
-    good: pa.Table | None, corpus: pa.Array, reference: Sequence[ReferenceFile], graded: Sequence[Path], seed: int
+    good: pa.Table | None,
+    corpus: pa.Array,
+    reference: Sequence[ReferenceFile],
+    graded: Sequence[Path],
+    seed: int,
+    static: StaticVectors | None,
 ) -> dict[str, Callable[[Path], object]]:
     """What writes each model that was learnt, and the facts, by group."""
     facts: dict[str, Any] = {
@@ -212,8 +226,12 @@ def _learn(
     made[TARGET] = partial(importance.save, target)
     made[RAW] = partial(importance.save, importance.corpus_of(corpus, own, target.settings))
     facts["domains"] = dict(zip(target.domains, target.shares, strict=True))
-    if (space := _learn_space(corpus, seed)) is not None:
-        made[PROJECTION] = partial(vectors.save, space.projection)
+    if (space := _learn_space(corpus, seed, static)) is not None:
+        if isinstance(space.vectors, StaticVectors):
+            made[STATIC] = partial(static_vectors.save, space.vectors)
+            facts["vectors"] = space.vectors.facts
+        else:
+            made[PROJECTION] = partial(vectors.save, space.vectors)
         made[CLUSTERS] = partial(clusters.save, space.clusters)
         facts["clusters"] = len(space.clusters.centres)
     if graded:
@@ -224,14 +242,16 @@ def _learn(
     return made
 
 
-def _learn_space(corpus: pa.Array, seed: int) -> Space | None:
-    """Where documents lie; None where they have too few words in common for that."""
+def _learn_space(corpus: pa.Array, seed: int, static: StaticVectors | None) -> Space | None:
+    """Where documents lie; None where they have too few words in common for that, or none that a model knows."""
+    count = max(2, len(corpus) // CLUSTER_TEXTS)
     try:
+        if static is not None:
+            return Space(static, clusters.clusters_of(static_vectors.vectors_of(static, corpus), count, seed))
         projection = vectors.projection_of(corpus, vectors.Settings(), seed)
     except InputError:
         return None
-    found = vectors.vectors_of(projection, corpus)
-    return Space(projection, clusters.clusters_of(found, max(2, len(corpus) // CLUSTER_TEXTS), seed))
+    return Space(projection, clusters.clusters_of(vectors.vectors_of(projection, corpus), count, seed))
 
 
 def _put(run: Path, group: str, digest: str, write: Callable[[Path], object]) -> Part:
@@ -276,7 +296,12 @@ def _train_graded(files: Sequence[Path], seed: int) -> Model:
 
 
 def _digest(
-    recipe: Recipe, reading: Reading, reference: Sequence[ReferenceFile], sample: pa.Table, graded: Sequence[Path]
+    recipe: Recipe,
+    reading: Reading,
+    reference: Sequence[ReferenceFile],
+    sample: pa.Table,
+    graded: Sequence[Path],
+    static: StaticVectors | None,
 ) -> str:
     """The digest of all that learning depends on."""
     section = recipe.distill
@@ -284,7 +309,7 @@ def _digest(
     return digest_of([
         code_of_models(), recipe.seed, section.good, [file.content_xxh3_128 for file in reference], reading.text,
         edits_in(reading), [sample[name].to_pylist() for name in sample.schema.names],
-        content_of(graded, GRADES_FIELD) if graded else None,
+        content_of(graded, GRADES_FIELD) if graded else None, static.facts if static else None,
     ])  # fmt: skip
 
 

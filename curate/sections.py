@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from curate.fields import (
     Budget,
@@ -355,6 +355,28 @@ class Weights(Section):
         return self
 
 
+class StaticVectors(Section):
+    """Vectors of texts from a static embedding model."""
+
+    static: str = Field(min_length=1, description="a model of model2vec: a folder, or a name on the Hugging Face Hub")
+    revision: str | None = Field(default=None, description="commit, tag or branch on the Hub")
+
+
+def _vectors_kind(value: object) -> str | None:
+    """Which of the two forms vectors are written in."""
+    if value == "hashed":
+        return "hashed"
+    return "StaticVectors" if isinstance(value, dict | StaticVectors) else None
+
+
+Vectors = Annotated[
+    Annotated[Literal["hashed"], Tag("hashed")] | Annotated[StaticVectors, Tag("StaticVectors")],
+    Discriminator(
+        _vectors_kind, custom_error_type="vectors_form", custom_error_message="is hashed, or {static: MODEL}"
+    ),
+]
+
+
 class Distill(Section):
     """The token budget: which documents are worth it."""
 
@@ -374,6 +396,9 @@ class Distill(Section):
     )
     cluster_cap: Annotated[Share, Field(gt=0, le=1)] = Field(
         default=1.0, description="the largest share of the budget that texts of one cluster may have"
+    )
+    vectors: Vectors = Field(
+        default="hashed", description="what texts are clustered by: their words and pairs, or {static: MODEL}"
     )
     quotas: Quotas | None = Field(default=Quotas(), description="how the budget is parted; with null it is not")
     grades: str | None = Field(default=None, description="file with columns text and score, for the score grades")

@@ -26,9 +26,11 @@ from curate.distill.linear_model import (
     raw_scores,
     read_texts,
 )
+from curate.distill.static_vectors import StaticVectors, vectors_of
 from curate.distill.vectors import Projection, projected
 from curate.kernels.arrow import plain_text
 from curate.kernels.hashed_ngrams import Ngrams, hashed_ngrams
+from curate.kernels.projection import Vectors
 
 CORPUS = "corpus"
 MIXTURE = 0.5  # a domain of the good texts weighs its number of texts to this power: 0 for all alike, 1 by size
@@ -76,7 +78,7 @@ def likeness(model: Model, texts: pa.Array, groups: Hashes | None = None) -> pa.
 class Space:
     """Where documents lie by what they are about."""
 
-    projection: Projection
+    vectors: Projection | StaticVectors  # what makes them
     clusters: Clusters
 
 
@@ -115,6 +117,11 @@ def _judge_some(
     if contrast is not None:
         columns |= judged(contrast, ngrams.offsets, ngrams.buckets, groups)
     if space is not None:
-        vectors = projected(space.projection, ngrams.offsets, ngrams.buckets)
-        columns["cluster"] = assign(space.clusters, vectors)["cluster"]
+        columns["cluster"] = assign(space.clusters, _vectors(space, texts, ngrams))["cluster"]
     return columns
+
+
+def _vectors(space: Space, texts: pa.Array, ngrams: Texts | Ngrams) -> Vectors:
+    if isinstance(space.vectors, StaticVectors):
+        return vectors_of(space.vectors, texts)
+    return projected(space.vectors, ngrams.offsets, ngrams.buckets)
