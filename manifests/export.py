@@ -8,7 +8,7 @@ last of all export.json, with the hash of every file.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,16 @@ from curate.files import committed, remove_asides_below, sealed, sha256_of, writ
 from curate.ledger import held
 from curate.manifests.formats import Exported, Format, Options, Piece, find_format
 from curate.manifests.seen import MIXTURE, mixture
-from curate.manifests.sources import TRAIN, VALIDATION, Shard, Source, counts_by_split, digest_of_sources
+from curate.manifests.sources import (
+    TRAIN,
+    VALIDATION,
+    Shard,
+    Source,
+    check_bytes,
+    counts_by_split,
+    digest_of_sources,
+    mapped,
+)
 from curate.manifests.tokens import open_vocabulary
 from curate.progress import Log, Meter
 from curate.recipe import Recipe
@@ -160,7 +169,7 @@ def _planned(found: Format, sources: tuple[Source, ...], folder: Path, options: 
     asked = [
         (k, n, alone[k], shard, options.validation) for k, s in enumerate(sources) for n, shard in enumerate(s.shards)
     ]
-    counts = {task[:2]: result for task, result in _results(engine.map(_counted, asked))}
+    counts = {task[:2]: result for task, result in mapped(engine, _counted, asked)}
     pieces = []
     for split in (TRAIN, VALIDATION):
         for k, source in enumerate(sources):
@@ -179,16 +188,8 @@ def _planned(found: Format, sources: tuple[Source, ...], folder: Path, options: 
 
 def _counted(task: tuple[int, int, Source, Shard, float]) -> dict[str, tuple[int, int]]:
     """What a shard gives to each split."""
+    check_bytes(task[3])
     return counts_by_split(*task[2:])
-
-
-def _results(found: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-    """Tasks with their results. Errors: that of the first task that fails."""
-    for task, result in found:
-        if isinstance(result, CurateError):
-            raise result
-        if task is not None:
-            yield task, result
 
 
 def _written(
@@ -209,7 +210,7 @@ def _written(
     (folder / EXPORT).unlink(missing_ok=True)
     with (folder / DONE).open("a", encoding="utf-8") as file:
         tasks = [(found.name, piece) for piece in missing]
-        for (_, piece), record in _results(engine.map(_carried_out, tasks)):
+        for (_, piece), record in mapped(engine, _carried_out, tasks):
             print(json.dumps(record), file=file, flush=True)
             done[piece.stem] = record
             meter.add(piece.documents, piece.tokens)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import yaml
 
 from curate.files import committed, write_json
@@ -14,6 +13,7 @@ from curate.manifests.formats import Exported, Format, Piece, Written
 from curate.manifests.reading import read_manifest
 from curate.manifests.seen import MIXTURE, seen
 from curate.manifests.sources import TRAIN
+from curate.shards import write_tables
 
 README, CROISSANT, MANIFEST = "README.md", "croissant.json", "manifest.json"
 
@@ -25,19 +25,8 @@ def write(piece: Piece) -> Written:
 
 def write_parquet(piece: Piece, plain: bool = True) -> Written:
     """One Parquet file, with the columns that trainers read or all of the run's."""
-    path, count = piece.path(".parquet"), 0
-    writer: pq.ParquetWriter | None = None
-    with committed(path) as aside:
-        try:
-            for table in piece.plain() if plain else piece.whole():
-                writer = writer or pq.ParquetWriter(aside, table.schema, compression="zstd")
-                if len(table):
-                    writer.write_table(table)
-                count += len(table)
-        finally:
-            if writer:
-                writer.close()
-    return Written((path,), count)
+    path = piece.path(".parquet")
+    return Written((path,), write_tables(path, piece.plain() if plain else piece.whole()))
 
 
 def finish(exported: Exported) -> list[Path]:
