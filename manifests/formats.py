@@ -63,8 +63,10 @@ class Options:
 def options_of(validation: str, tokenizer: str | None, eos: str | None) -> Options:
     """Options as a user writes them.
 
-    Errors: CurateError for a share that is none.
+    Errors: CurateError for a share that is none, or an end without a tokenizer.
     """
+    if eos is not None and tokenizer is None:
+        raise CurateError(f"--eos {eos}: ends documents of tokens; give --tokenizer too")
     try:
         share = float(str(parse_share(validation)))
     except ValueError:

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from curate.files import committed, write_json
 from curate.manifests.card import card
 from curate.manifests.croissant import croissant
 from curate.manifests.described import DataFile
 from curate.manifests.formats import Exported, Format, Piece, Written
+from curate.manifests.mixture_card import mixture_card
 from curate.manifests.reading import read_manifest
 from curate.manifests.seen import MIXTURE, seen
 from curate.manifests.sources import TRAIN
@@ -44,13 +43,10 @@ def finish(exported: Exported) -> list[Path]:
 
 
 def _card(exported: Exported) -> str:
-    """The run's own card over these files; of a mixture, what `datasets` reads, and how it is drawn from."""
-    if len(exported.sources) == 1:
-        manifest = read_manifest(Path(exported.sources[0].run))
-        return card(manifest, _described(exported), configs(exported))
-    front = yaml.safe_dump({"configs": configs(exported)}, sort_keys=False)
-    code = f"```python\n{mixed_code(exported)}\n```"
-    return f"---\n{front}---\n\nThe sources in their shares (`mixture.json`):\n\n{code}\n"
+    """The run's own card over these files; of a mixture, one that tells of its sources and how they are drawn from."""
+    if len(exported.sources) > 1:
+        return mixture_card(exported, configs(exported), mixed_code(exported))
+    return card(read_manifest(Path(exported.sources[0].run)), _described(exported), configs(exported))
 
 
 def _described(exported: Exported) -> list[DataFile]:

@@ -21,6 +21,7 @@ from curate.manifests.mixture import open_sources, read_mixture
 from curate.manifests.seen import nearest_shards, passes
 from curate.manifests.sources import SPLIT_SEED, places
 
+LICENSES = {"web": "CC0-1.0", "code": "MIT", "old": "My own"}
 ROWS = {"web": (300, 6), "code": (100, 60), "old": (400, 12)}
 
 
@@ -30,7 +31,8 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for name, (rows, length) in ROWS.items():
         texts = [f"{name} document {k} tells of {k * k} things. " * (k % 7 + length) for k in range(rows)]
-        pq.write_table(pa.table({"text": texts, f"of_{name}": range(rows)}), folder / f"{name}.parquet")
+        table = {"text": texts, f"of_{name}": range(rows), "license": [LICENSES[name]] * rows}
+        pq.write_table(pa.table(table), folder / f"{name}.parquet")
         made(folder / name, folder / f"{name}.parquet", name)
     return folder
 
@@ -190,6 +192,34 @@ def test_the_code_of_the_card_makes_a_training_that_sees_each_source_as_often_as
     assert set(times.values()) == {1, 2}  # 1.5 epochs
     lines = datasets.load_dataset("json", data_files=str(tmp_path / "jsonl/data/**/train-*.jsonl"), split="train")
     assert lines.column_names == ["text", "doc_id", "n_tokens", "source"]
+
+
+def test_the_card_of_a_mixture_tells_sizes_licences_and_columns_of_each_source(runs, tmp_path):
+    path = mixed(runs, replay={"run": "old", "share": "10%"})
+    exported(path, tmp_path, "--to", "hf", "--validation", "10%")
+    _, front, text = (tmp_path / "hf/README.md").read_text().split("---\n", 2)
+    fields = yaml.safe_load(front)
+    assert (fields["license"], fields["size_categories"]) == (["cc0-1.0", "mit", "other"], ["n<1K"])
+    assert [one["config_name"] for one in fields["configs"]] == ["web", "code", "replay"]
+    columns = [{"name": "text", "dtype": "string"}, {"name": "doc_id", "dtype": "string"},
+               {"name": "n_tokens", "dtype": "int64"}, {"name": "source", "dtype": "string"}]  # fmt: skip
+    assert fields["dataset_info"] == [{"config_name": name, "features": columns} for name in ("web", "code", "replay")]
+    told = json.loads((tmp_path / "hf/mixture.json").read_text())
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    for source, (name, license) in zip(told["sources"], LICENSES.items(), strict=True):
+        for split, counts in source["splits"].items():
+            size = sum((tmp_path / "hf" / path).stat().st_size for path in counts["files"])
+            numbers = (len(counts["files"]), counts["documents"], counts["tokens"], size)
+            assert [source["name"], split, *(f"{number:,}" for number in numbers)] in cells
+        rows, tokens = f"{ROWS[name][0]:,}", f"{tokens_of(runs, name):,}"
+        assert [source["name"], "(none)", license, rows, tokens, "100.0 %"] in cells
+        seen = [f"{100 * source['weight']:.1f} %", f"{source['epochs']:.4g}"]
+        assert [source["name"], source["role"], *seen] in [row[:4] for row in cells]
+    assert "Of replay a part is here" in text
+    data = datasets.load_dataset(str(tmp_path / "hf"), "code", cache_dir=str(tmp_path / "cache"))
+    assert [data[split].num_rows for split in ("train", "validation")] == [
+        told["sources"][1]["splits"][split]["documents"] for split in ("train", "validation")
+    ]
 
 
 def test_the_closing_table_shows_weights_and_epochs(runs, tmp_path):
