@@ -14,10 +14,10 @@ test: $(VENV)/ready $(VENV)-s3/ready  ## set everything up and pass all tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-llm: $(VENV)-llm/ready        ## set up vLLM for CPUs and a small model, and pass the tests that ask one
-	$(LLM)/bin/python -m pytest -m llm
+	$(LLM)/bin/python -m pytest -m llm $$(grep -l 'mark\.llm' tests/test_*.py)
 
 test-trainers: $(TRAINERS)/ready   ## set up the trainers' own readers, and pass the tests that load exports with them
-	$(TRAINERS)/bin/python -m pytest -m trainers tests/test_export_trainers_*.py
+	$(TRAINERS)/bin/python -m pytest -m trainers $$(grep -l 'mark\.trainers' tests/test_*.py)
 
 check: $(VENV)/ready               ## style, types, docs
 	$(BIN)/ruff check .

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from curate.domains import Tier3
 from curate.errors import RecipeError, did_you_mean
 from curate.fields import Size
-from curate.sections import Dedup, Distill, Evaluate, Input, Models, Section, Tier1, Tier2, Tier3
+from curate.sections import Dedup, Distill, Evaluate, Input, Models, Section, Tier1, Tier2
 from curate.teachers import HOW_ASKED, AnyTeacher, Teacher
 
 # Sections and fields whose type stands but whose work is not built yet: set to anything but this, they are refused.

@@ -316,30 +316,6 @@ class Tier2(Section):
     judge: Judge | None = Field(default=None, description="grades by the teacher; {} has defaults")
 
 
-class Domain(Section):
-    """A domain to augment, named by seed documents."""
-
-    name: str
-    seeds: list[str]
-    target_tokens: int
-
-
-class Adapter(Section):
-    """The LoRA adapter trained per domain."""
-
-    base: str
-    rank: int = 16
-    alpha: int = 32
-    target_modules: list[str] = ["q_proj", "v_proj"]
-
-
-class Tier3(Section):
-    """LoRA domain augmentation."""
-
-    domains: list[Domain]
-    adapter: Adapter
-
-
 class Quotas(Section):
     """How the budget is spread over strata: what one of them lacks goes to the others."""
 
