@@ -36,7 +36,10 @@ def seen(exported: Exported) -> list[Seen]:
     """
     counts = {source.name: _counts(exported.of(TRAIN, source.name)) for source in exported.sources}
     whole = sum(source.epochs * counts[source.name]["tokens"] for source in exported.sources)
-    epochs = {s.name: round(s.weight * whole / counts[s.name]["tokens"], 9) for s in exported.sources}
+    epochs = {
+        s.name: round(s.weight * whole / tokens, 9) if (tokens := counts[s.name]["tokens"]) else s.epochs
+        for s in exported.sources
+    }
     drawn = sum(epochs[name] * counts[name]["documents"] for name in epochs)
     return [
         Seen(s.name, s.role, s.weight, epochs[s.name] * counts[s.name]["documents"] / drawn, epochs[s.name],
