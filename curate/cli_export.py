@@ -65,7 +65,8 @@ def export(
     wanted = [name.strip() for name in names.split(",")]
     with Processes(workers or available_cores()) as engine:
         log = unwritten_log(quiet or as_json)
-        found = write(open_sources(run), wanted, out, options, engine, log, overwrite, thorough=overwrite)
+        sources = open_sources(run, options.validation, engine)
+        found = write(sources, wanted, out, options, engine, log, overwrite, thorough=overwrite)
     if as_json:
         print_json(found)
     else:

@@ -9,6 +9,7 @@ Filled = TypeVar("Filled", list[Any], dict[str, Any])
 SIZE = r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*"
 TOKENS = r"\s*(\d+(?:\.\d+)?)\s*([kMB]?)\s*"
 SHARE = r"\s*\d+(\.\d+)?\s*%\s*"
+PROPER_SHARE = r"\s*(?=[\d.]*[1-9])\d{1,2}(\.\d+)?\s*%\s*"  # more than 0, less than 100 %
 
 
 def parse_size(value: object) -> object:
@@ -54,13 +55,28 @@ Share = Annotated[
     Field(ge=0),
     _or_text({"type": "number", "minimum": 0}, SHARE, "15%"),
 ]
+ProperShare = Annotated[
+    float,
+    BeforeValidator(parse_share),
+    Field(gt=0, lt=1),
+    _or_text({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, PROPER_SHARE, "5%"),
+]
 
 
 def parse_tokens(value: object) -> object:
+    """A number of tokens from text like 700k or 20B; numbers stay what they are."""
+    if not isinstance(value, str):
+        return value
+    if (match := re.fullmatch(TOKENS, value)) is None:
+        raise ValueError(f"{value!r} is no number of tokens; write one such as 700k, 20M or 10B")
+    return int(float(match[1]) * 1000 ** "_kMB".index(match[2] or "_"))
+
+
+def parse_budget(value: object) -> object:
     """A budget: a share like 15% as a fraction, or a number of tokens like 2M or 20B; numbers stay what they are."""
-    if isinstance(value, str) and (match := re.fullmatch(TOKENS, value)):
-        return int(float(match[1]) * 1000 ** "_kMB".index(match[2] or "_"))
-    return parse_share(value)
+    if isinstance(value, str) and not re.fullmatch(f"{SHARE}|{TOKENS}", value):
+        raise ValueError(f"{value!r} is neither a share nor a number of tokens; write 15%, 700k, 20M or 10B")
+    return parse_share(value) if isinstance(value, str) and "%" in value else parse_tokens(value)
 
 
 def is_budget(value: float) -> float:
@@ -77,7 +93,7 @@ def shown_budget(value: float) -> str:
 
 Budget = Annotated[
     float | int,
-    BeforeValidator(parse_tokens),
+    BeforeValidator(parse_budget),
     Field(gt=0),
     AfterValidator(is_budget),
     _or_text({"type": "number", "exclusiveMinimum": 0}, f"({SHARE}|{TOKENS})", "15% or 20M"),

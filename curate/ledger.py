@@ -5,10 +5,10 @@ import json
 import os
 import socket
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -279,25 +279,46 @@ def locked(run: Path) -> Iterator[None]:
 
 
 @contextmanager
-def held(folder: Path, name: str = "lock") -> Iterator[None]:
+def held(folder: Path, name: str = "lock", keep: bool = True) -> Iterator[None]:
     """Hold a folder, or something in it, for this process, by a file of that name in it.
+
+    Unless it is to be kept, the file is gone afterwards.
 
     Errors: RunError where another process holds it (naming it), or where the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / name).open("a+")
+        lock = _locked_file(folder / name)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror}; choose another output") from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            owner = lock.read().strip() or "another process"
-            raise RunError(f"{folder}: in use by {owner}; wait for it, or choose another output") from None
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()
-        yield
+        try:
+            yield
+        finally:
+            if not keep:  # while it is locked: see below
+                (folder / name).unlink(missing_ok=True)
         lock.truncate(0)
+
+
+def _locked_file(path: Path) -> TextIO:
+    """A file, open and locked by this process.
+
+    Who held it may have removed it between our opening and our locking, and another process may hold a new file of that
+    name: so what is locked must be what has the name now.
+    """
+    while True:
+        lock = path.open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            with lock:
+                lock.seek(0)
+                owner = lock.read().strip() or "another process"
+            raise RunError(f"{path.parent}: in use by {owner}; wait for it, or choose another output") from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        lock.close()

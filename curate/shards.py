@@ -1,6 +1,6 @@
 """The last map: kept rows, with their edits made, as output shards of one frozen schema."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,7 +133,24 @@ def write_shard(task: ShardTask) -> list[Part]:
     return [finished_part(run, DATA, task.digest, path, len(kept), tokens=tokens)]
 
 
-def row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def write_tables(path: Path, tables: Iterable[pa.Table]) -> int:
+    """Commit tables of one schema as a Parquet file and return its rows; without a row no file is written.
+
+    The bytes depend on the rows alone, not on how they were cut into tables. Memory is that of one row group.
+    """
+    groups = row_groups(tables)
+    if (group := next(groups, None)) is None:
+        return 0
+    rows = 0
+    with committed(path) as aside, pq.ParquetWriter(aside, group.schema, compression="zstd") as writer:
+        while group is not None:
+            writer.write_table(group.combine_chunks(), row_group_size=len(group))
+            rows += len(group)
+            group = next(groups, None)
+    return rows
+
+
+def row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows as row groups of at most 16,384 rows or, in steps of sixteen rows, about 32 MB of values."""
     held: list[pa.Table] = []
     rows = size = 0

@@ -38,10 +38,7 @@ def print_formats(formats: Sequence[Format]) -> None:
     for name in ("format", "for", "holds"):
         table.add_column(name, no_wrap=True)
     for found in formats:
-        holds = (
-            "pairs" if not found.of_shards else "tokens" if found.tokens else "text, chats" if found.chats else "text"
-        )
-        table.add_row(found.name, escape(found.title), holds)
+        table.add_row(found.name, escape(found.title), found.holds)
     console().print(table)
 
 

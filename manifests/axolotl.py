@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import yaml
@@ -94,7 +95,7 @@ def _dumped(lines: dict[str, Any]) -> str:
 
 def load(folder: Path) -> str:
     """How it is read."""
-    return f"cd {folder} && axolotl train your.yaml  # with the lines of axolotl.yaml"
+    return f"cd {quote(str(folder))} && axolotl train your.yaml  # with the lines of axolotl.yaml"
 
 
 FORMAT = Format("axolotl", "Axolotl", write, finish, load, chats=True)

@@ -40,7 +40,7 @@ def card(
     `configs` are those of the front matter; None: one, `default`, with a split for each kind of file.
     """
     files = files_of(manifest) if files is None else files
-    front = _yaml(_front(manifest, files, configs))
+    front = as_yaml(_front(manifest, files, configs))
     parts = (
         _summary(manifest, files), _mixture(manifest), _drops(manifest), _quality(manifest), _licenses(manifest),
         _limits(manifest), _columns(manifest), _reproduce(manifest),
@@ -52,20 +52,7 @@ def _front(
     manifest: Mapping[str, Any], files: Sequence[DataFile], configs: Sequence[Mapping[str, Any]] | None
 ) -> dict[str, Any]:
     """What the Hub reads."""
-    licenses = list(dict.fromkeys(map(_hub_license, licenses_of(manifest)))) or [UNKNOWN]
-    tokens = manifest["totals"]["tokens_out"]
-    languages = [
-        row["value"] for row in manifest["mixture"].get("language", ())
-        if row["value"] is not None and row["tokens"] >= LEAST_LANGUAGE * tokens
-    ]  # fmt: skip
-    documents = sum(file.documents for file in files)
-    front: dict[str, Any] = {
-        "pretty_name": manifest["name"],
-        "license": licenses[0] if len(licenses) == 1 else licenses,
-        **({"language": languages} if languages else {}),
-        "size_categories": [next((name for below, name in SIZES if documents < below), "n>1T")],
-        "tags": ["curate"],
-    }
+    front = front_matter(manifest["name"], [manifest], sum(file.documents for file in files))
     if configs is None and files:
         data_files = [
             {"split": split, "path": globs[0] if len(globs) == 1 else globs}
@@ -79,6 +66,24 @@ def _front(
     return front
 
 
+def front_matter(name: str, manifests: Sequence[Mapping[str, Any]], documents: int) -> dict[str, Any]:
+    """What the Hub shows of data that was made of some runs: name, licences, languages, size."""
+    licenses = list(dict.fromkeys(_hub_license(one) for manifest in manifests for one in licenses_of(manifest)))
+    total = sum(manifest["totals"]["tokens_out"] for manifest in manifests)
+    tokens: dict[str, int] = {}
+    for row in (row for manifest in manifests for row in manifest["mixture"].get("language", ())):
+        if row["value"] is not None:
+            tokens[row["value"]] = tokens.get(row["value"], 0) + row["tokens"]
+    languages = [language for language, count in tokens.items() if count >= LEAST_LANGUAGE * total]
+    return {
+        "pretty_name": name,
+        "license": licenses[0] if len(licenses) == 1 else licenses or UNKNOWN,
+        **({"language": languages} if languages else {}),
+        "size_categories": [next((name for below, name in SIZES if documents < below), "n>1T")],
+        "tags": ["curate"],
+    }
+
+
 def _hub_license(name: str) -> str:
     """A licence as the Hub names it; `other` where it does not know it by this name."""
     known = re.sub(r"[\s_]+", "-", name.strip().lower())
@@ -90,18 +95,18 @@ def _summary(manifest: Mapping[str, Any], files: Sequence[DataFile]) -> str:
     documents = counted(totals["documents_out"], "document")
     whole = counted(totals["documents_in"], "document")
     lines = [
-        f"# {_text(manifest['name'])}",
+        f"# {in_line(manifest['name'])}",
         "",
         f"{documents} with {totals['tokens_out']:,} tokens, kept of {whole} with {totals['tokens_in']:,} tokens "
         f"({share(totals['tokens_out'], totals['tokens_in']) or 'none'}) by {tool['name']} {tool['version']}. Tokens "
-        f"are counted by: {_text(manifest['tokenizer'])}.",
+        f"are counted by: {in_line(manifest['tokenizer'])}.",
     ]
     if files:
         rows = [
             [split, ", ".join(globs), len(own), sum(file.documents for file in own), sum(file.bytes for file in own)]
             for split, (globs, own) in splits_of(files).items()
         ]
-        lines += ["", *_table(["split", "files", "number", "documents", "bytes"], rows)]
+        lines += ["", *table(["split", "files", "number", "documents", "bytes"], rows)]
     return "\n".join(lines)
 
 
@@ -111,8 +116,8 @@ def _mixture(manifest: Mapping[str, Any]) -> str:
     total = manifest["totals"]["tokens_out"]
     told = sorted(manifest["mixture"].items(), key=lambda one: one[0].startswith("input."))
     for name, rows in told:
-        shown = [[_value(row["value"]), *_amount(row, total)] for row in rows[:MOST_ROWS]]
-        lines += ["", f"By {_text(name)}:", "", *_table([name, "documents", "tokens", "of tokens"], shown)]
+        shown = [[value_of(row["value"]), *amount(row, total)] for row in rows[:MOST_ROWS]]
+        lines += ["", f"By {in_line(name)}:", "", *table([name, "documents", "tokens", "of tokens"], shown)]
         if len(rows) > MOST_ROWS:
             lines += ["", f"And {counted(len(rows) - MOST_ROWS, 'more value')}, which `manifest.json` lists."]
     if not manifest["mixture"]:
@@ -128,12 +133,12 @@ def _drops(manifest: Mapping[str, Any]) -> str:
     """What was dropped at which stage, and why."""
     total = manifest["totals"]["tokens_in"]
     rows = [
-        [stage["stage"], reason, *_amount(gone, total)]
+        [stage["stage"], reason, *amount(gone, total)]
         for stage in manifest["stages"] for reason, gone in stage["dropped"].items()
     ]  # fmt: skip
     out = {"documents": manifest["totals"]["documents_out"], "tokens": manifest["totals"]["tokens_out"]}
-    lines = ["## What was dropped", "", *_table(
-        ["stage", "reason", "documents", "tokens", "of the input's tokens"], [*rows, ["", "kept", *_amount(out, total)]]
+    lines = ["## What was dropped", "", *table(
+        ["stage", "reason", "documents", "tokens", "of the input's tokens"], [*rows, ["", "kept", *amount(out, total)]]
     )]  # fmt: skip
     for stage in manifest["stages"]:
         if cut := stage.get("cut"):
@@ -158,7 +163,7 @@ def _quality(manifest: Mapping[str, Any]) -> str:
         "is as good as all of it. *Gap closed* is 0 for data as good as random, 1 for as good as all. Intervals hold "
         "95 % of the replicates of a bootstrap.",
         "",
-        *_table(
+        *table(
             ["budget", "tokens", "retained", "random control retains", "gap closed"],
             [
                 [arm.get("budget", ""), arm["tokens"], _interval(arm, "retained", "retained"),
@@ -173,9 +178,9 @@ def _quality(manifest: Mapping[str, Any]) -> str:
 def _licenses(manifest: Mapping[str, Any]) -> str:
     total = manifest["totals"]["tokens_out"]
     rows = manifest["licenses"]
-    shown = [[_value(row["source"]), row["license"], *_amount(row, total)] for row in rows[:MOST_ROWS]]
+    shown = [[value_of(row["source"]), row["license"], *amount(row, total)] for row in rows[:MOST_ROWS]]
     lines = ["## Licences", "", "As the input or the recipe says, nothing guessed:", "",
-             *_table(["source", "licence", "documents", "tokens", "of tokens"], shown)]  # fmt: skip
+             *table(["source", "licence", "documents", "tokens", "of tokens"], shown)]  # fmt: skip
     if len(rows) > MOST_ROWS:
         lines += ["", f"And {counted(len(rows) - MOST_ROWS, 'more row')}, which `manifest.json` lists."]
     unknown = sum(row["tokens"] for row in rows if row["license"] == UNKNOWN)
@@ -225,21 +230,21 @@ def _limits(manifest: Mapping[str, Any]) -> str:
 
 def _columns(manifest: Mapping[str, Any]) -> str:
     rows = [[column["name"], column["type"]] for column in manifest["schema"]]
-    return "\n".join(["## Columns", "", *_table(["column", "type"], rows)])
+    return "\n".join(["## Columns", "", *table(["column", "type"], rows)])
 
 
 def _reproduce(manifest: Mapping[str, Any]) -> str:
     """What it takes to make the same bytes again."""
-    recipe = _yaml(manifest["recipe"])
+    recipe = as_yaml(manifest["recipe"])
     fence = "`" * max([2, *map(len, re.findall("`+", recipe))]) + "`"
     inputs = [file for file in manifest["inputs"] if "error" not in file]
     return "\n".join([
         "## How to make it again",
         "",
-        f"`curate run` with {_text(manifest['tool']['name'])} {_text(manifest['tool']['version'])}, the recipe below "
-        f"(digest `{manifest['recipe_digest']}`), and {counted(len(inputs), 'input file')}, whose paths and hashes "
-        f"stand in `manifest.json` (seal `{manifest['seal']}`). `input.paths` and other places are left out of the "
-        "recipe.",
+        f"`curate run` with {in_line(manifest['tool']['name'])} {in_line(manifest['tool']['version'])}, the recipe "
+        f"below (digest `{manifest['recipe_digest']}`), and {counted(len(inputs), 'input file')}, whose paths and "
+        f"hashes stand in `manifest.json` (seal `{manifest['seal']}`). `input.paths` and other places are left out of "
+        "the recipe.",
         "",
         f"{fence}yaml",
         recipe.rstrip("\n"),
@@ -247,7 +252,7 @@ def _reproduce(manifest: Mapping[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def _yaml(value: object) -> str:
+def as_yaml(value: object) -> str:
     """YAML; characters that could turn text around or hide are written as escapes."""
     text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
     return text if visible(text) == text else str(yaml.safe_dump(value, sort_keys=False, width=100))
@@ -264,15 +269,17 @@ def _figure(value: float | None) -> str:
     return "not known" if value is None else f"{value:.4f}"
 
 
-def _amount(row: Mapping[str, Any], total: int) -> list[Any]:
+def amount(row: Mapping[str, Any], total: int) -> list[Any]:
+    """Documents, tokens and share of all tokens, as cells."""
     return [row["documents"], row["tokens"], share(row["tokens"], total)]
 
 
-def _value(value: str | None) -> str:
+def value_of(value: str | None) -> str:
+    """A value of a column, as a cell."""
     return "(none)" if value is None else value
 
 
-def _table(names: Iterable[object], rows: Iterable[Iterable[object]]) -> list[str]:
+def table(names: Iterable[object], rows: Iterable[Iterable[object]]) -> list[str]:
     """A table of Markdown; numbers with thousands apart."""
     cells = [list(map(_cell, row)) for row in rows]
     head = list(map(_cell, names))
@@ -284,9 +291,9 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _cell(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else _text(str(value))
+    return f"{value:,}" if isinstance(value, int) else in_line(str(value))
 
 
-def _text(value: str) -> str:
+def in_line(value: str) -> str:
     """Any text as text: in one line, and without what Markdown or HTML would make more of."""
     return SPECIAL.sub(r"\\\g<0>", " ".join(brief(value).split()))

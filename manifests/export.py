@@ -8,7 +8,7 @@ last of all export.json, with the hash of every file.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,23 @@ from curate.files import committed, remove_asides_below, sealed, sha256_of, writ
 from curate.ledger import held
 from curate.manifests.formats import Exported, Format, Options, Piece, find_format
 from curate.manifests.seen import MIXTURE, mixture
-from curate.manifests.sources import TRAIN, VALIDATION, Shard, Source, counts_by_split, digest_of_sources
+from curate.manifests.sources import (
+    TRAIN,
+    VALIDATION,
+    Shard,
+    Source,
+    check_bytes,
+    counts_by_split,
+    digest_of_sources,
+    mapped,
+)
 from curate.manifests.tokens import open_vocabulary
 from curate.progress import Log, Meter
 from curate.recipe import Recipe
 
 EXPORT, DONE = "export.json", "pieces.ndjson"
 EXPORT_VERSION = 1
+OF_RUNS = ("data", "evaluation", "inputs", "ledger", "models", "synthetic", "teacher")  # folders of a run directory
 
 
 def export(
@@ -41,6 +51,7 @@ def export(
     Errors: CurateError for a format that there is not or that cannot hold these documents, before anything is written;
     for a folder that has something else already; RunError where a run lacks what a format holds.
     """
+    _check_place(out)
     formats = [find_format(name) for name in dict.fromkeys(names)]
     for found in formats:
         _check(found, sources, options)
@@ -49,7 +60,8 @@ def export(
     if options.tokenizer is not None and as_tokens:
         options = replace(options, vocabulary=open_vocabulary(options.tokenizer, options.eos))
     if options.tokenizer is not None and (texts := [one.name for one in formats if one.name not in as_tokens]):
-        log.say(f"{', '.join(texts)}: holds text, so --tokenizer is not used for it")
+        given = "--tokenizer is" if options.eos is None else "--tokenizer and --eos are"
+        log.say(f"{', '.join(texts)}: holds text, so {given} not used for it")
     try:
         return [
             _exported(one, sources, out / one.name, given, engine, log, overwrite, thorough)
@@ -86,13 +98,22 @@ def _check(found: Format, sources: tuple[Source, ...], options: Options) -> None
         raise CurateError(f"--to {found.name}: holds tokens; give --tokenizer, a tokenizer.json or a Hub name")
 
 
+def _check_place(out: Path) -> None:
+    """Refuse a place among what a run itself keeps."""
+    place = out.resolve()
+    for run in place.parents:
+        own = place.relative_to(run).parts[0]
+        if own in OF_RUNS and (run / "ledger" / "snapshot.json").is_file():
+            raise CurateError(f"--out {out}: lies in {own}/ of a run, where that keeps its own files; choose another")
+
+
 def _exported(
     found: Format, sources: tuple[Source, ...], folder: Path, options: Options, engine: Engine, log: Log,
     overwrite: bool, thorough: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Write one format, or go on writing it."""
     digest = _digest(found, sources, options)
-    with held(folder.parent, f".{folder.name}.lock"):
+    with held(folder.parent, f".{folder.name}.lock", keep=False):
         there = _digest_there(folder)
         if there not in (None, digest) and not (overwrite and there):
             what = "an export of something else; choose another --out, or give --overwrite"
@@ -110,6 +131,9 @@ def _exported(
         records = _written(found, pieces, folder, digest, thorough, engine, log)
         exported = Exported(folder, sources, options, tuple(records))
         about = found.finish(exported)
+        if options.validation and VALIDATION not in (*exported.splits(), *(path.stem for path in about)):
+            what = "document" if found.of_shards else "preference pair"
+            log.say(f"{folder}: no {what} falls in --validation {options.validation:.6g}, so there is no such split")
         if len(sources) > 1 and pieces:
             write_json(folder / MIXTURE, mixture(exported))
             about = [*about, folder / MIXTURE]
@@ -160,7 +184,7 @@ def _planned(found: Format, sources: tuple[Source, ...], folder: Path, options: 
     asked = [
         (k, n, alone[k], shard, options.validation) for k, s in enumerate(sources) for n, shard in enumerate(s.shards)
     ]
-    counts = {task[:2]: result for task, result in _results(engine.map(_counted, asked))}
+    counts = {task[:2]: result for task, result in mapped(engine, _counted, asked)}
     pieces = []
     for split in (TRAIN, VALIDATION):
         for k, source in enumerate(sources):
@@ -179,16 +203,8 @@ def _planned(found: Format, sources: tuple[Source, ...], folder: Path, options: 
 
 def _counted(task: tuple[int, int, Source, Shard, float]) -> dict[str, tuple[int, int]]:
     """What a shard gives to each split."""
+    check_bytes(task[3])
     return counts_by_split(*task[2:])
-
-
-def _results(found: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-    """Tasks with their results. Errors: that of the first task that fails."""
-    for task, result in found:
-        if isinstance(result, CurateError):
-            raise result
-        if task is not None:
-            yield task, result
 
 
 def _written(
@@ -209,7 +225,7 @@ def _written(
     (folder / EXPORT).unlink(missing_ok=True)
     with (folder / DONE).open("a", encoding="utf-8") as file:
         tasks = [(found.name, piece) for piece in missing]
-        for (_, piece), record in _results(engine.map(_carried_out, tasks)):
+        for (_, piece), record in mapped(engine, _carried_out, tasks):
             print(json.dumps(record), file=file, flush=True)
             done[piece.stem] = record
             meter.add(piece.documents, piece.tokens)

@@ -63,8 +63,10 @@ class Options:
 def options_of(validation: str, tokenizer: str | None, eos: str | None) -> Options:
     """Options as a user writes them.
 
-    Errors: CurateError for a share that is none.
+    Errors: CurateError for a share that is none, or an end without a tokenizer.
     """
+    if eos is not None and tokenizer is None:
+        raise CurateError(f"--eos {eos}: ends documents of tokens; give --tokenizer too")
     try:
         share = float(str(parse_share(validation)))
     except ValueError:
@@ -163,7 +165,19 @@ class Format:
     tokens: bool = False  # holds tokens, and so needs a tokenizer
     tokens_if_asked: bool = False  # holds tokens where a tokenizer is given, and text where none is
     chats: bool = False  # can hold chats
+    pairs: bool = False  # holds the preference pairs of runs that have them
     needs: Mapping[str, str] = field(default_factory=dict)  # modules, and the extra that brings each
+
+    @property
+    def holds(self) -> str:
+        """What it can hold, for people."""
+        there = {
+            "text": self.of_shards and not self.tokens,
+            "chats": self.of_shards and self.chats,
+            "tokens": self.tokens or self.tokens_if_asked,
+            "preference pairs": self.pairs,
+        }
+        return ", ".join(what for what, held in there.items() if held)
 
 
 def find_format(name: str, where: str = "--to") -> Format:

@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-import yaml
-
 from curate.files import committed, write_json
 from curate.manifests.card import card
 from curate.manifests.croissant import croissant
 from curate.manifests.described import DataFile
 from curate.manifests.formats import Exported, Format, Piece, Written
+from curate.manifests.mixture_card import mixture_card
 from curate.manifests.reading import read_manifest
 from curate.manifests.seen import MIXTURE, seen
 from curate.manifests.sources import TRAIN
+from curate.shards import write_tables
 
 README, CROISSANT, MANIFEST = "README.md", "croissant.json", "manifest.json"
 
@@ -25,19 +24,8 @@ def write(piece: Piece) -> Written:
 
 def write_parquet(piece: Piece, plain: bool = True) -> Written:
     """One Parquet file, with the columns that trainers read or all of the run's."""
-    path, count = piece.path(".parquet"), 0
-    writer: pq.ParquetWriter | None = None
-    with committed(path) as aside:
-        try:
-            for table in piece.plain() if plain else piece.whole():
-                writer = writer or pq.ParquetWriter(aside, table.schema, compression="zstd")
-                if len(table):
-                    writer.write_table(table)
-                count += len(table)
-        finally:
-            if writer:
-                writer.close()
-    return Written((path,), count)
+    path = piece.path(".parquet")
+    return Written((path,), write_tables(path, piece.plain() if plain else piece.whole()))
 
 
 def finish(exported: Exported) -> list[Path]:
@@ -55,13 +43,10 @@ def finish(exported: Exported) -> list[Path]:
 
 
 def _card(exported: Exported) -> str:
-    """The run's own card over these files; of a mixture, what `datasets` reads, and how it is drawn from."""
-    if len(exported.sources) == 1:
-        manifest = read_manifest(Path(exported.sources[0].run))
-        return card(manifest, _described(exported), configs(exported))
-    front = yaml.safe_dump({"configs": configs(exported)}, sort_keys=False)
-    code = f"```python\n{mixed_code(exported)}\n```"
-    return f"---\n{front}---\n\nThe sources in their shares (`mixture.json`):\n\n{code}\n"
+    """The run's own card over these files; of a mixture, one that tells of its sources and how they are drawn from."""
+    if len(exported.sources) > 1:
+        return mixture_card(exported, configs(exported), mixed_code(exported))
+    return card(read_manifest(Path(exported.sources[0].run)), _described(exported), configs(exported))
 
 
 def _described(exported: Exported) -> list[DataFile]:

@@ -6,10 +6,11 @@ folder of its own.
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from curate.files import committed, write_json
-from curate.manifests.dpo import runs_with_pairs, write_pairs
+from curate.manifests.dpo import write_pairs
 from curate.manifests.formats import Exported, Format, Piece, Written
 from curate.manifests.hf import write_parquet
 from curate.manifests.seen import Seen, passes, seen
@@ -48,13 +49,12 @@ def finish(exported: Exported) -> list[Path]:
         datasets[f"{name}_validation"] = {"file_name": _folder(exported, VALIDATION, name), **form}
     with committed(train) as aside:
         aside.write_text(_lines(exported, held_out), "utf-8")
-    files = [info, train]
-    if runs := runs_with_pairs(exported):
-        files.append(exported.folder / "dpo" / "train.parquet")
-        write_pairs(runs, files[-1])
-        datasets[PAIRS] = {"file_name": "dpo", **RANKED}
+    pairs = write_pairs(exported, exported.folder / "dpo")
+    for split, path in pairs.items():
+        name = PAIRS if split == TRAIN else f"{PAIRS}_{split}"
+        datasets[name] = {"file_name": path.relative_to(exported.folder).as_posix(), **RANKED}
     write_json(info, datasets)
-    return files
+    return [info, train, *pairs.values()]
 
 
 def _folder(exported: Exported, split: str, source: str) -> str:
@@ -102,7 +102,7 @@ def _lines(exported: Exported, held_out: list[str]) -> str:
 
 def load(folder: Path) -> str:
     """How it is read."""
-    return f"cd {folder} && llamafactory-cli train your.yaml  # with the lines of train.yaml"
+    return f"cd {quote(str(folder))} && llamafactory-cli train your.yaml  # with the lines of train.yaml"
 
 
-FORMAT = Format("llama-factory", "LLaMA-Factory", write, finish, load, chats=True)
+FORMAT = Format("llama-factory", "LLaMA-Factory", write, finish, load, chats=True, pairs=True)

@@ -19,6 +19,7 @@ import yaml
 
 from curate.files import committed
 from curate.manifests.formats import Exported, Format, Piece, Written
+from curate.manifests.seen import seen, tokens_seen
 from curate.manifests.sources import TRAIN
 from curate.manifests.tokens import copied_tokenizer, dtype_of, tokens_of, told_vocabulary
 
@@ -74,27 +75,19 @@ def _mix(exported: Exported) -> str:
 
 
 def _source_mixture(exported: Exported) -> str:
-    """The sources, each with its share and as many repetitions as a training on the whole mixture needs.
-
-    Weights are of n_tokens, and here tokens are counted as they are; so shares hold, and repetitions follow from them.
-    """
-    tokens = {
-        source.name: sum(piece["tokens"] for piece in exported.of(TRAIN, source.name)) for source in exported.sources
-    }
-    there = [source for source in exported.sources if tokens[source.name]]
-    whole = sum(source.weight for source in there)
-    shares = {source.name: source.weight / whole for source in there}
-    most = sum(source.epochs * tokens[source.name] for source in there)
+    """The sources, each with its share and as many repetitions as a training on the whole mixture needs."""
+    sources = seen(exported)
     listed = [
         {
-            "source_name": name,
-            "target_ratio": float(f"{share:.12g}"),
-            "paths": [f"{piece['stem']}.npy" for piece in exported.of(TRAIN, name)],
-            "max_repetition_ratio": max(1.0, math.ceil(share * most / tokens[name] * 1e4) / 1e4),
+            "source_name": source.name,
+            "target_ratio": float(f"{source.weight:.12g}"),
+            "paths": [f"{piece['stem']}.npy" for piece in exported.of(TRAIN, source.name)],
+            "max_repetition_ratio": max(1.0, math.ceil(source.epochs * 1e4) / 1e4),
         }
-        for name, share in shares.items()
+        for source in sources
     ]
-    return f"# requested_tokens: at most {int(most)}\n" + yaml.safe_dump({"sources": listed}, sort_keys=False)
+    text = yaml.safe_dump({"sources": listed}, sort_keys=False)
+    return f"# requested_tokens: at most {tokens_seen(sources)}\n" + text
 
 
 def load(folder: Path) -> str:

@@ -23,20 +23,29 @@ class Seen:
     role: str
     weight: float  # share of the tokens that a training sees
     document_weight: float  # share of the documents that a training sees
-    epochs: float
+    epochs: float  # how often a training sees each document
     documents: int
     tokens: int
 
 
 def seen(exported: Exported) -> list[Seen]:
-    """The sources that have documents to train on, in order."""
-    counts = {s.name: _counts(exported.of(TRAIN, s.name)) for s in exported.sources}
-    sources = [source for source in exported.sources if counts[source.name]["documents"]]
-    drawn = sum(source.epochs * counts[source.name]["documents"] for source in sources)
+    """The sources as they are in the training split, in order; an export has documents of each there.
+
+    Epochs are those that the weights make of the tokens of this export: where a tokenizer has counted them, they differ
+    a little from those by n_tokens, which the mixture was made with.
+    """
+    counts = {source.name: _counts(exported.of(TRAIN, source.name)) for source in exported.sources}
+    whole = sum(source.epochs * counts[source.name]["tokens"] for source in exported.sources)
+    epochs = {
+        s.name: round(s.weight * whole / tokens, 9) if (tokens := counts[s.name]["tokens"]) else s.epochs
+        for s in exported.sources
+    }
+    drawn = sum(epochs[name] * counts[name]["documents"] for name in epochs)
     return [
-        Seen(s.name, s.role, s.weight, s.epochs * counts[s.name]["documents"] / drawn, s.epochs, **counts[s.name])
-        for s in sources
-    ]
+        Seen(s.name, s.role, s.weight, epochs[s.name] * counts[s.name]["documents"] / drawn, epochs[s.name],
+             **counts[s.name])
+        for s in exported.sources
+    ]  # fmt: skip
 
 
 def passes(epochs: float) -> tuple[int, float]:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_64_intdigest
 
-from curate.errors import InputError, RunError
+from curate.corpus import read_rows
+from curate.engine import Engine
+from curate.errors import CurateError, InputError, RunError
 from curate.files import sha256_of
 from curate.manifests.reading import read_manifest
 from curate.shards import BUDGETED, OURS
 
 TRAIN, VALIDATION = "train", "validation"
 SPLIT_SEED, SHARE_SEED = 0x5EED_0001, 0x5EED_0002  # of the hashes of doc_id that part documents
-BATCH_ROWS = 1024
+HASHED_ROWS = 1 << 13  # ids that stand in memory as Python's strings
 TEXT, MESSAGES, DOC_ID, N_TOKENS, SOURCE = "text", "messages", "doc_id", "n_tokens", "source"
 
 
@@ -49,6 +52,7 @@ class Source:
     weight: float = 1.0  # its share of the mixture's tokens
     epochs: float = 1.0  # how often a training on the mixture sees each of its documents
     role: str = "source"  # or "replay"
+    chats: pa.DataType | None = None  # what messages become, where the runs of a mixture have other ones
 
     @property
     def column(self) -> str:
@@ -85,8 +89,11 @@ def open_source(run: Path, name: str | None = None) -> Source:
 
 def places(ids: pa.Array | pa.ChunkedArray, seed: int) -> npt.NDArray[np.float64]:
     """A number in [0, 1) for each id, which depends on nothing but the id and the seed."""
-    hashes = [xxh3_64_intdigest(one.encode(), seed) for one in ids.to_pylist()]
-    return np.array(hashes, np.uint64).astype(np.float64) / 2.0**64
+    hashes = np.empty(len(ids), np.uint64)
+    for start in range(0, len(ids), HASHED_ROWS):
+        some = ids.slice(start, HASHED_ROWS).to_pylist()
+        hashes[start : start + len(some)] = [xxh3_64_intdigest(one.encode(), seed) for one in some]
+    return hashes.astype(np.float64) / 2.0**64
 
 
 def taken(source: Source, ids: pa.Array | pa.ChunkedArray, split: str, validation: float) -> npt.NDArray[np.bool_]:
@@ -99,10 +106,8 @@ def taken(source: Source, ids: pa.Array | pa.ChunkedArray, split: str, validatio
 def counts_by_split(source: Source, shard: Shard, validation: float) -> dict[str, tuple[int, int]]:
     """Documents and tokens (as n_tokens counts them) that a shard gives to each split.
 
-    Errors: InputError where the shard is not the one that the run wrote.
+    Errors: InputError where the shard cannot be read.
     """
-    if sha256_of(Path(shard.path)) != shard.sha256:
-        raise InputError(f"{shard.path}: its bytes changed since the run; run the recipe again to write it anew")
     table = read_columns(shard.path, [source.doc_id, source.n_tokens])
     tokens = table[source.n_tokens].to_numpy()
     found = {}
@@ -112,18 +117,37 @@ def counts_by_split(source: Source, shard: Shard, validation: float) -> dict[str
     return found
 
 
+def check_bytes(shard: Shard) -> None:
+    """Refuse a shard that is not the one that the run wrote.
+
+    Errors: InputError.
+    """
+    if sha256_of(Path(shard.path)) != shard.sha256:
+        raise InputError(f"{shard.path}: its bytes changed since the run; run the recipe again to write it anew")
+
+
+def mapped(engine: Engine, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Tasks with their results, in any order. Errors: that of the first task that fails."""
+    for task, result in engine.map(function, tasks):
+        if isinstance(result, CurateError):
+            raise result
+        if task is not None:
+            yield task, result
+
+
 def documents_of(source: Source, shard: str, split: str, validation: float) -> Iterator[pa.Table]:
-    """The documents that a shard gives to a split, in its order, with all its columns, some hundreds together.
+    """The documents that a shard gives to a split, in its order, with all its columns, about 4 MB together.
 
     Errors: InputError where the shard cannot be read.
     """
     file = _opened(shard)
-    try:
-        for batch in file.iter_batches(BATCH_ROWS):
+    names, start = file.schema_arrow.names, 0
+    for k in range(file.metadata.num_row_groups):  # each by itself: the sizes of documents differ between them
+        stop = start + file.metadata.row_group(k).num_rows
+        for batch in read_rows(shard, start, stop, names):
             table = pa.Table.from_batches([batch])
             yield table.filter(pa.array(taken(source, table[source.doc_id], split, validation)))
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{shard}: cannot be read: {error}; curate verify tells what else is damaged") from None
+        start = stop
 
 
 def read_columns(shard: str, names: list[str]) -> pa.Table:
@@ -145,19 +169,23 @@ def _opened(shard: str) -> pq.ParquetFile:
 
 
 def plain(table: pa.Table, source: Source) -> pa.Table:
-    """The columns that trainers read, under the names that they read: text or messages, doc_id, n_tokens, source."""
+    """The columns that trainers read, under the names that they read: text or messages, doc_id, n_tokens, source.
+
+    They have the same types for all sources of an export: text is `string`, whichever kind of string a run has.
+    """
     column = table[source.column]
-    names = [TEXT if source.messages is None else MESSAGES, DOC_ID, N_TOKENS, SOURCE]
-    values = [column, table[source.doc_id], table[source.n_tokens], pa.repeat(pa.scalar(source.name), len(table))]
-    return pa.Table.from_arrays([_large(value) for value in values], names=names)
-
-
-def _large(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Strings as plain `string`, whichever kind of string a run has: all files of an export have one schema."""
-    return values.cast(pa.string()) if pa.types.is_large_string(values.type) else values
+    if kind := source.chats if source.messages else pa.string():
+        column = column.cast(kind)
+    columns = {
+        TEXT if source.messages is None else MESSAGES: column,
+        DOC_ID: table[source.doc_id],
+        N_TOKENS: table[source.n_tokens],
+        SOURCE: pa.repeat(pa.scalar(source.name), len(table)),
+    }
+    return pa.table(columns)
 
 
 def digest_of_sources(sources: tuple[Source, ...]) -> str:
     """What is exported, in hex: another run, share or weight gives another one; another path does not."""
     told = [{"run": "", "shards": ()} | vars(replace(s, run="", shards=())) for s in sources]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()

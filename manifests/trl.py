@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from curate.files import committed
-from curate.manifests.dpo import runs_with_pairs, write_pairs
+from curate.manifests.dpo import write_pairs
 from curate.manifests.formats import Exported, Format, Piece, Written
 from curate.manifests.hf import mixed_code, write_parquet
-from curate.manifests.seen import MIXTURE, seen
+from curate.manifests.seen import MIXTURE
 
 
 def write(piece: Piece) -> Written:
@@ -15,26 +15,23 @@ def write(piece: Piece) -> Written:
 
 
 def finish(exported: Exported) -> list[Path]:
-    """A README of a few lines, and dpo/train.parquet."""
-    files = [exported.folder / "README.md"]
-    runs = runs_with_pairs(exported)
-    if runs:
-        files.append(exported.folder / "dpo" / "train.parquet")
-        write_pairs(runs, files[-1])
-    with committed(files[0]) as aside:
-        aside.write_text(_readme(exported, bool(runs)), "utf-8")
-    return files
+    """A README of a few lines, and the preference pairs by split."""
+    readme, pairs = exported.folder / "README.md", write_pairs(exported, exported.folder / "dpo")
+    with committed(readme) as aside:
+        aside.write_text(_readme(exported, list(pairs)), "utf-8")
+    return [readme, *pairs.values()]
 
 
-def _readme(exported: Exported, pairs: bool) -> str:
-    """How each part is read, from this folder."""
-    if len(seen(exported)) > 1:
+def _readme(exported: Exported, pairs: list[str]) -> str:
+    """How each part is read, from this folder; `pairs` are the splits that have preference pairs."""
+    if len(exported.sources) > 1:
         code = mixed_code(exported)
     else:
         code = 'from datasets import load_dataset\n\ntrain = load_dataset("parquet", data_files="data/train-*.parquet", split="train")'  # noqa: E501
     lines = ["For `SFTTrainer(train_dataset=train)` of TRL, started in this folder:", "", "```python", code, "```"]
     if pairs:
-        lines += ["", 'For `DPOTrainer`: `load_dataset("parquet", data_files="dpo/train.parquet", split="train")`']
+        lines += ["", "For `DPOTrainer`:", ""]
+        lines += [f'- `load_dataset("parquet", data_files="dpo/{split}.parquet", split="train")`' for split in pairs]
     return "\n".join(lines) + "\n"
 
 
@@ -45,4 +42,4 @@ def load(folder: Path) -> str:
     return f'datasets.load_dataset("parquet", data_files="{folder}/data/train-*.parquet", split="train")'
 
 
-FORMAT = Format("trl", "TRL's SFTTrainer and DPOTrainer", write, finish, load, chats=True)
+FORMAT = Format("trl", "TRL's SFTTrainer and DPOTrainer", write, finish, load, chats=True, pairs=True)

@@ -21,20 +21,22 @@ from curate.progress import Log, Meter
 from curate.retained import FOLDER, TABLES
 from curate.storage import is_remote
 
-EXPORT = "export.json"
+EXPORT, UNFINISHED, EXPORTS = "export.json", "pieces.ndjson", "export"
 MANIFEST = "manifest.json"
 
 
 def verify(run: Path, threads: int, log: Log) -> list[str]:
     """One line for each thing that is not as it was written. Empty: all is well.
 
-    Of a run: shards, ledger parts, models, tables of evaluations, counts, and the files that list these. Of an export:
-    the files of its list.
+    Of a run: shards, ledger parts, models, tables of evaluations, counts, the files that list these, and the exports in
+    its directory. Of an export: the files of its list.
 
     Errors: RunError where `run` is neither, or its list is no list.
     """
     if (run / EXPORT).is_file():
         return _verify_export(run, threads, log)
+    if (run / UNFINISHED).is_file():
+        raise RunError(f"{run}: an export that is not finished; give the command that began it again, and it goes on")
     manifest = read_manifest(run)
     expected = [(shard["path"], shard["sha256"], shard["documents"]) for shard in manifest["shards"]]
     known = {path for path, _, _ in expected}
@@ -48,7 +50,21 @@ def verify(run: Path, threads: int, log: Log) -> list[str]:
     problems += _ngrams(run)
     present = {path.relative_to(run).as_posix() for path in (run / "data").glob("*.parquet")}
     problems += [f"{path}: not in the manifest; remove it" for path in sorted(present - known)]
+    problems += _exports(run, threads, log)
     return problems + list(_counts(manifest))
+
+
+def _exports(run: Path, threads: int, log: Log) -> Iterator[str]:
+    """The exports in a run directory, which its recipe names."""
+    for folder in sorted((run / EXPORTS).glob("*")):
+        name = folder.relative_to(run).as_posix()
+        if (folder / EXPORT).is_file():
+            try:
+                yield from (f"{name}/{problem}" for problem in _verify_export(folder, threads, log))
+            except RunError as error:
+                yield str(error)
+        elif (folder / UNFINISHED).is_file():
+            yield f"{name}: an export that is not finished; run again, and it goes on"
 
 
 def verify_inputs(run: Path, threads: int, log: Log) -> list[str]:

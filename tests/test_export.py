@@ -1,7 +1,9 @@
 """Exports of what a run kept: order, splits, going on after a stop, and what is refused."""
 
+import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +14,17 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import command
+from conftest import carry_out, command, write_recipe, write_shard
+
+from curate import corpus
+from curate.engine import InProcess
+from curate.errors import RunError
+from curate.ledger import held
+from curate.manifests.export import export
+from curate.manifests.formats import Options
+from curate.manifests.mixture import open_sources
+from curate.manifests.sources import documents_of
+from curate.progress import unwritten_log
 
 ROWS = 3_000
 
@@ -103,31 +115,83 @@ def test_the_bytes_do_not_depend_on_the_workers(several, tmp_path, workers):
         ).read_bytes()
 
 
-def test_an_export_that_was_killed_goes_on(several, tmp_path):
-    words = [sys.executable, "-m", "curate", "export", several, "--to", "jsonl", "--out", tmp_path, "--workers", "1"]
-    for _ in range(20):  # until it is killed with some pieces written and others not
-        running = subprocess.Popen([*map(str, words), "--quiet"], start_new_session=True)
-        folder = tmp_path / "jsonl" / "data"
-        while running.poll() is None and len(list(folder.glob("*.jsonl"))) < 4:
+def killed_and_gone_on(out, name, *words):
+    """Kill an export with some pieces written and others not, give the command again, and compare with a whole one."""
+    command_ = ["export", *words, "--to", name, "--workers", 1, "--out"]
+    folder = out / name
+    for _ in range(20):
+        program = [sys.executable, "-m", "curate", *map(str, command_), str(out), "--quiet"]
+        running = subprocess.Popen(program, start_new_session=True)
+        while running.poll() is None and len(recorded(folder)) < 3:
             time.sleep(0.001)
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
-        if not (tmp_path / "jsonl" / "export.json").exists():
+        if not (folder / "export.json").exists():
             break
-        shutil.rmtree(tmp_path / "jsonl")
-    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.jsonl")}
-    told = [line for line in (tmp_path / "jsonl/pieces.ndjson").read_text().splitlines()[1:] if line.endswith("}")]
-    written = {json.loads(line)["files"][0]["path"].removeprefix("data/") for line in told}
-    done = command("export", several, "--to", "jsonl", "--out", tmp_path)
+        shutil.rmtree(folder)
+    before = {path: (folder / path).stat().st_mtime_ns for files in recorded(folder).values() for path in files}
+    assert before
+    done = command("verify", folder)
+    told = "an export that is not finished; give the command that began it again, and it goes on"
+    assert (done.returncode, done.stderr) == (1, f"Error: {folder}: {told}\n")
+    pieces = len(recorded(folder))
+    done = command(*command_, out)
     assert done.returncode == 0
-    assert f"{len(written)} of {len(list(folder.glob('*.jsonl')))} pieces are written already" in done.stderr
-    after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.jsonl")}
-    assert written
-    assert all(before[name] == after[name] for name in written)
-    exported(several, tmp_path / "whole", "--to", "jsonl")
-    assert (tmp_path / "whole/jsonl/export.json").read_bytes() == (tmp_path / "jsonl/export.json").read_bytes()
-    assert not list((tmp_path / "jsonl").rglob(".aside-*"))
-    assert not (tmp_path / "jsonl/pieces.ndjson").exists()
+    told = json.loads((folder / "export.json").read_text())
+    assert f"{folder}: {pieces} of " in done.stderr
+    assert all((folder / path).stat().st_mtime_ns == when for path, when in before.items())
+    assert command(*command_, out / "whole", "--quiet").returncode == 0
+    for path in ("export.json", *(file["path"] for file in told["files"])):
+        assert (out / "whole" / name / path).read_bytes() == (folder / path).read_bytes()
+    assert command("verify", folder).returncode == 0
+    assert not [path for path in out.rglob(".*")]
+    assert not (folder / "pieces.ndjson").exists()
+
+
+def recorded(folder):
+    """The files of each piece that an export which is not finished has told of."""
+    path = folder / "pieces.ndjson"
+    lines = path.read_text().splitlines(keepends=True)[1:] if path.exists() else []
+    told = [json.loads(line) for line in lines if line.endswith("\n")]
+    return {one["stem"]: [file["path"] for file in one["files"]] for one in told}
+
+
+def test_an_export_that_was_killed_goes_on(several, tmp_path):
+    killed_and_gone_on(tmp_path, "jsonl", several)
+
+
+def test_of_two_exports_to_one_folder_one_is_refused(tmp_path):
+    """The file by which a folder is held is gone afterwards, and whoever waited at it is not fooled by that."""
+    with held(tmp_path, ".x.lock", keep=False):
+        with pytest.raises(RunError, match=r"in use by process \d+ on "), held(tmp_path, ".x.lock", keep=False):
+            pass
+        waiting = (tmp_path / ".x.lock").open("a+")  # opened in vain
+    assert not list(tmp_path.iterdir())
+    fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with held(tmp_path, ".x.lock", keep=False):
+        assert os.fstat(waiting.fileno()).st_ino != (tmp_path / ".x.lock").stat().st_ino
+    waiting.close()
+
+
+def test_memory_is_that_of_few_megabytes_and_bytes_do_not_depend_on_batches(tmp_path, monkeypatch):
+    texts = [f"Document {k} is {'rather ' * 9_000}long." for k in range(600)]
+    texts += [f"Document {k} is short." for k in range(600)]
+    write_shard(tmp_path / "in.parquet", texts)
+    path, run = write_recipe(tmp_path, tmp_path / "in.parquet", tier1={"rules": []}, dedup={"exact": False})
+    carry_out(path)
+    [source] = open_sources(run)
+    [shard] = source.shards
+    tables = list(documents_of(source, shard.path, "train", 0.0))
+    assert sum(map(len, tables)) == 1200
+    assert max(table.nbytes for table in tables) < 3 * corpus.BATCH_BYTES
+    told = []
+    for name, size in (("a", corpus.BATCH_BYTES), ("b", 1 << 16)):
+        monkeypatch.setattr(corpus, "BATCH_BYTES", size)
+        told.append(export((source,), ["hf"], tmp_path / name, Options(0.1), InProcess(), unwritten_log(True)))
+    assert told[0][0]["files"] == told[1][0]["files"]
+    assert len(told[0][0]["files"]) > 2
+    groups = pq.read_metadata(next((tmp_path / "a/hf/data").glob("validation-*")))
+    assert groups.num_row_groups == 1  # not one for each batch that was read
 
 
 def test_what_is_there_is_kept_and_nothing_else_is_overwritten(several, tmp_path):
@@ -169,6 +233,7 @@ def test_what_is_there_is_kept_and_nothing_else_is_overwritten(several, tmp_path
         (["--to", "jsonll"], "Error: --to jsonll: no such format; did you mean 'jsonl'?\n"),
         (["--to", "hf", "--validation", "150%"],
          "Error: --validation 150%: is no share of the documents; write 0.5% or 0.005\n"),
+        (["--to", "hf", "--eos", "</s>"], "Error: --eos </s>: ends documents of tokens; give --tokenizer too\n"),
         (["--to", "hf", "--validation", "some"],
          "Error: --validation some: is no share of the documents; write 0.5% or 0.005\n"),
     ],
@@ -177,6 +242,29 @@ def test_what_cannot_be_exported_is_one_line(several, tmp_path, options, said):
     done = command("export", several, "--out", tmp_path / "out", *options)
     assert (done.returncode, done.stderr, done.stdout) == (1, said, "")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_split_that_no_document_falls_in_is_told_of(several, tmp_path):
+    done = command("export", several, "--to", "jsonl", "--out", tmp_path, "--validation", "1e-9")
+    told = "no document falls in --validation 1e-09, so there is no such split"
+    assert (done.returncode, done.stderr) == (0, f"{tmp_path}/jsonl: {told}\n")
+
+
+@pytest.mark.parametrize("place", ["data", "ledger/more"])
+def test_an_export_among_what_a_run_keeps_is_refused(several, place):
+    before = sorted(several.rglob("*"))
+    done = command("export", several, "--to", "jsonl", "--out", several / place)
+    told = f"lies in {place.split('/')[0]}/ of a run, where that keeps its own files; choose another"
+    assert (done.returncode, done.stderr) == (1, f"Error: --out {several / place}: {told}\n")
+    assert sorted(several.rglob("*")) == before
+
+
+def test_lines_for_a_shell_hold_for_folders_with_spaces(several, tmp_path):
+    done = exported(several, tmp_path / "my exports", "--to", "axolotl,llama-factory")
+    lines = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if ": cd " in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert subprocess.run(["sh", "-c", line.split(" && ")[0]], check=False).returncode == 0
 
 
 def test_a_run_that_is_none_or_lacks_a_shard_is_one_line(several, tmp_path):
@@ -239,6 +327,12 @@ def test_a_recipe_names_its_exports(several, tmp_path):
         "reference: []",
     )
     assert (run / "export/hf/export.json").read_bytes() != first
+    assert command("verify", run).returncode == 0
+    next((run / "export/jsonl/data").glob("*")).unlink()
+    (run / "export/hf/export.json").rename(run / "export/hf/pieces.ndjson")
+    done = command("verify", run)
+    assert done.stdout.splitlines()[0] == "export/hf: an export that is not finished; run again, and it goes on"
+    assert re.fullmatch(r"export/jsonl/data/train-\d+-of-\d+\.jsonl: missing", done.stdout.splitlines()[1])
     recipe = tmp_path / "wrong.yaml"
     recipe.write_text(f"name: wrong\noutput: {tmp_path}/wrong\ninput: {{paths: ['{inputs}']}}\nexport: [jsonll]\n")
     done = command("run", recipe, "--quiet")

@@ -3,13 +3,8 @@
 import csv
 import gzip
 import json
-import os
 import shutil
-import signal
 import struct
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from conftest import carry_out, command
+from test_export import killed_and_gone_on
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from curate.cli import main
@@ -219,29 +215,7 @@ def test_the_bytes_do_not_depend_on_the_workers(run, tokenizers, tmp_path):
 
 
 def test_an_export_that_was_killed_goes_on(run, tokenizers, tmp_path):
-    words = ["export", run, "--to", "megatron", "--tokenizer", tokenizers[False], "--out", tmp_path, "--workers", "1"]
-    folder = tmp_path / "megatron" / "data"
-    for _ in range(20):  # until it is killed with some pieces written and others not
-        running = subprocess.Popen(
-            [sys.executable, "-m", "curate", *map(str, words), "--quiet"], start_new_session=True
-        )
-        while running.poll() is None and len(list(folder.glob("*.idx"))) < 3:
-            time.sleep(0.001)
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
-        if not (tmp_path / "megatron" / "export.json").exists():
-            break
-        shutil.rmtree(tmp_path / "megatron")
-    told = (tmp_path / "megatron/pieces.ndjson").read_text().splitlines()[1:]
-    before = {stem: (tmp_path / f"megatron/{stem}.bin").stat().st_mtime_ns
-              for stem in [json.loads(line)["stem"] for line in told if line.endswith("}")]}  # fmt: skip
-    done = command(*words)
-    assert f"{len(before)} of " in done.stderr
-    assert before
-    assert all((tmp_path / f"megatron/{stem}.bin").stat().st_mtime_ns == when for stem, when in before.items())
-    [told] = written(run, tmp_path / "whole", ["megatron"], tokenizers[False])
-    for name in ("export.json", *(file["path"] for file in told["files"])):
-        assert (tmp_path / "whole/megatron" / name).read_bytes() == (tmp_path / "megatron" / name).read_bytes()
+    killed_and_gone_on(tmp_path, "megatron", run, "--tokenizer", tokenizers[False])
 
 
 def test_a_changed_tokenizer_is_noticed_and_a_moved_one_is_the_same(run, tokenizers, tmp_path):

@@ -2,20 +2,26 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
+from pathlib import Path
 
 import datasets
+import jsonschema
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import command
+from conftest import carry_out, command
 from test_export import exported, kept, made
 
 from curate.errors import CurateError
+from curate.manifests.formats import all_formats
 from curate.manifests.mixture import open_sources, read_mixture
 from curate.manifests.seen import nearest_shards, passes
+from curate.manifests.sources import SPLIT_SEED, places
 
+LICENSES = {"web": "CC0-1.0", "code": "MIT", "old": "My own"}
 ROWS = {"web": (300, 6), "code": (100, 60), "old": (400, 12)}
 
 
@@ -25,7 +31,8 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for name, (rows, length) in ROWS.items():
         texts = [f"{name} document {k} tells of {k * k} things. " * (k % 7 + length) for k in range(rows)]
-        pq.write_table(pa.table({"text": texts, f"of_{name}": range(rows)}), folder / f"{name}.parquet")
+        table = {"text": texts, f"of_{name}": range(rows), "license": [LICENSES[name]] * rows}
+        pq.write_table(pa.table(table), folder / f"{name}.parquet")
         made(folder / name, folder / f"{name}.parquet", name)
     return folder
 
@@ -58,6 +65,69 @@ def test_tokens_of_the_whole_training_or_of_each_source_make_the_epochs(runs):
     web, code = open_sources(mixed(runs, sources=each))
     assert (web.weight, code.weight) == (0.75, 0.25)
     assert code.epochs == pytest.approx(1000 / tokens_of(runs, "code"))
+
+
+def to_train_on(runs, name, validation):
+    """The oracle: documents and tokens of a run that are not held out."""
+    rows = kept(runs / name)
+    held_out = places(pa.array([row["doc_id"] for row in rows]), SPLIT_SEED) < validation
+    tokens = [row["n_tokens"] for row, out in zip(rows, held_out, strict=True) if not out]
+    return len(tokens), sum(tokens)
+
+
+def test_epochs_weights_and_tokens_are_of_the_documents_that_are_trained_on(runs, tmp_path):
+    there = {name: to_train_on(runs, name, 0.3) for name in ROWS}
+    assert there["web"][1] < 0.8 * tokens_of(runs, "web")
+    whole = there["web"][1] * 2
+    path = mixed(runs, tokens=whole, replay={"run": "old", "share": "10%"})
+    exported(path, tmp_path, "--to", "jsonl", "--validation", "30%", "--workers", 2)
+    told = json.loads((tmp_path / "jsonl" / "mixture.json").read_text())
+    web, code, replay = told["sources"]
+    assert [(s["documents"], s["tokens"]) for s in (web, code)] == [there["web"], there["code"]]
+    assert replay["tokens"] < there["old"][1]
+    assert told["tokens"] == pytest.approx(whole, abs=1)
+    for source, weight in ((web, 0.675), (code, 0.225), (replay, 0.1)):
+        assert source["weight"] == pytest.approx(weight)
+        assert source["epochs"] * source["tokens"] == pytest.approx(weight * whole)
+    fewest = mixed(runs, max_epochs=1)  # as many tokens as there are without repeating
+    assert max(source.epochs for source in open_sources(fewest, 0.3)) == pytest.approx(1)
+    whole = tokens_of(runs, "web") * 5  # web is seen 3.75 times: more than 4 times what is left of it
+    assert open_sources(mixed(runs, tokens=whole))
+    with pytest.raises(CurateError, match=r"^mix: web would be seen 5\.\d* times, max_epochs is 4"):
+        open_sources(mixed(runs, tokens=whole), 0.3)
+    with pytest.raises(CurateError, match=r"^mix: --validation 0\.999999 leaves nothing of web to train on"):
+        open_sources(mixed(runs), 0.999999)
+
+
+def test_chats_with_unlike_fields_are_one_column(runs, tmp_path, monkeypatch):
+    kinds = {"short": {"role": "user", "content": "What?"}, "named": {"name": "Ann", "content": "It.", "role": "user"},
+             "numbered": {"role": "user", "content": "Who?", "name": 3}}  # fmt: skip
+    for name, message in kinds.items():
+        chats = [[message | {"name": f"Ann {k}"} if name == "named" else message] for k in range(9)]
+        pq.write_table(pa.table({"messages": chats, "id": [f"{name} {k}" for k in range(9)]}), runs / f"{name}.parquet")
+        recipe = {"name": name, "output": str(runs / name), "tier1": {"rules": []}, "dedup": {"exact": False},
+                  "input": {"paths": [str(runs / f"{name}.parquet")], "messages": "messages", "id": "id"}}  # fmt: skip
+        (runs / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+        carry_out(runs / f"{name}.yaml")
+    sources = {name: {"run": name, "weight": 1} for name in ("short", "named")}
+    exported(mixed(runs, sources=sources), tmp_path, "--to", "hf")
+    found = train_of_card(tmp_path / "hf", monkeypatch, tmp_path)
+    assert sorted(str(row["messages"][0]["name"]) for row in found) == [*(f"Ann {k}" for k in range(9)), *["None"] * 9]
+    sources = {name: {"run": name, "weight": 1} for name in ("named", "numbered")}
+    done = command("export", mixed(runs, sources=sources), "--to", "hf", "--out", tmp_path / "out", "--quiet")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("Error: mix: the chats of named, numbered are of unlike kinds: ")
+    assert not (tmp_path / "out").exists()
+
+
+def train_of_card(folder, monkeypatch, cache):
+    """What the code of the card of an export makes, as rows."""
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache / "cache")
+    found = {}
+    exec(code, found)
+    return found["train"].to_list()
 
 
 def test_replay_is_a_share_of_all_tokens_drawn_by_hash_with_its_lineage(runs, tmp_path):
@@ -114,13 +184,7 @@ def test_the_code_of_the_card_makes_a_training_that_sees_each_source_as_often_as
 ):
     exported(mixed(runs, tokens=tokens_of(runs, "web") * 2), tmp_path, "--to", "hf,jsonl")
     told = json.loads((tmp_path / "hf" / "mixture.json").read_text())
-    card = (tmp_path / "hf" / "README.md").read_text()
-    code = card.split("```python\n")[1].split("```")[0]
-    monkeypatch.chdir(tmp_path / "hf")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    found = {}
-    exec(code, found)
-    rows = found["train"].to_list()
+    rows = train_of_card(tmp_path / "hf", monkeypatch, tmp_path)
     tokens = {name: sum(row["n_tokens"] for row in rows if row["source"] == name) for name in ("web", "code")}
     assert tokens["web"] / sum(tokens.values()) == pytest.approx(0.75, abs=0.03)
     assert sum(tokens.values()) == pytest.approx(told["tokens"], rel=0.03)
@@ -128,6 +192,34 @@ def test_the_code_of_the_card_makes_a_training_that_sees_each_source_as_often_as
     assert set(times.values()) == {1, 2}  # 1.5 epochs
     lines = datasets.load_dataset("json", data_files=str(tmp_path / "jsonl/data/**/train-*.jsonl"), split="train")
     assert lines.column_names == ["text", "doc_id", "n_tokens", "source"]
+
+
+def test_the_card_of_a_mixture_tells_sizes_licences_and_columns_of_each_source(runs, tmp_path):
+    path = mixed(runs, replay={"run": "old", "share": "10%"})
+    exported(path, tmp_path, "--to", "hf", "--validation", "10%")
+    _, front, text = (tmp_path / "hf/README.md").read_text().split("---\n", 2)
+    fields = yaml.safe_load(front)
+    assert (fields["license"], fields["size_categories"]) == (["cc0-1.0", "mit", "other"], ["n<1K"])
+    assert [one["config_name"] for one in fields["configs"]] == ["web", "code", "replay"]
+    columns = [{"name": "text", "dtype": "string"}, {"name": "doc_id", "dtype": "string"},
+               {"name": "n_tokens", "dtype": "int64"}, {"name": "source", "dtype": "string"}]  # fmt: skip
+    assert fields["dataset_info"] == [{"config_name": name, "features": columns} for name in ("web", "code", "replay")]
+    told = json.loads((tmp_path / "hf/mixture.json").read_text())
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    for source, (name, license) in zip(told["sources"], LICENSES.items(), strict=True):
+        for split, counts in source["splits"].items():
+            size = sum((tmp_path / "hf" / path).stat().st_size for path in counts["files"])
+            numbers = (len(counts["files"]), counts["documents"], counts["tokens"], size)
+            assert [source["name"], split, *(f"{number:,}" for number in numbers)] in cells
+        rows, tokens = f"{ROWS[name][0]:,}", f"{tokens_of(runs, name):,}"
+        assert [source["name"], "(none)", license, rows, tokens, "100.0 %"] in cells
+        seen = [f"{100 * source['weight']:.1f} %", f"{source['epochs']:.4g}"]
+        assert [source["name"], source["role"], *seen] in [row[:4] for row in cells]
+    assert "Of replay a part is here" in text
+    data = datasets.load_dataset(str(tmp_path / "hf"), "code", cache_dir=str(tmp_path / "cache"))
+    assert [data[split].num_rows for split in ("train", "validation")] == [
+        told["sources"][1]["splits"][split]["documents"] for split in ("train", "validation")
+    ]
 
 
 def test_the_closing_table_shows_weights_and_epochs(runs, tmp_path):
@@ -142,6 +234,7 @@ def test_the_closing_table_shows_weights_and_epochs(runs, tmp_path):
         ({"tokens": "1M"}, "mix: web would be seen "),
         ({"tokens": 1000, "max_epochs": 0.01}, "mix: web would be seen "),
         ({"replay": {"run": "web", "share": "150%"}}, "replay.share"),
+        ({"tokens": "700K"}, "tokens: '700K' is no number of tokens; write one such as 700k, 20M or 10B"),
         ({"sources": {}}, "sources"),
         ({"sources": {"web": {"run": "web"}}}, "sources.web: has a weight or tokens, one of the two"),
         ({"sources": {"web": {"run": "web", "weight": -1}}}, "sources.web.weight"),
@@ -178,6 +271,16 @@ def test_the_schema_of_a_mixture_names_its_fields(runs):
     done = command("schema", "--mixture")
     assert set(json.loads(done.stdout)["properties"]) == {"name", "tokens", "max_epochs", "sources", "replay"}
     assert read_mixture(mixed(runs)).max_epochs == 4
+    schema = jsonschema.Draft202012Validator(json.loads(done.stdout))
+    for share, good in ((0.05, True), ("5%", True), ("0.5 %", True), (0, False), (1, False), ("100%", False),
+                        ("0%", False), ("0.00%", False), ("1.5", False)):  # fmt: skip
+        path = mixed(runs, replay={"run": "old", "share": share})
+        assert schema.is_valid(yaml.safe_load(path.read_text())) == good
+        if good:
+            assert read_mixture(path).replay.share < 0.1
+        else:
+            with pytest.raises(CurateError):
+                read_mixture(path)
 
 
 @pytest.mark.parametrize(
@@ -195,5 +298,13 @@ def test_a_part_is_some_of_few_shards(part, wanted):
 def test_the_formats_are_listed():
     done = command("export", "--to", "list")
     assert done.returncode == 0
-    rows = [line.split() for line in done.stdout.splitlines()]
-    assert {"hf", "jsonl", "trl", "llama-factory", "axolotl", "torchtitan", "dpo"} <= {row[0] for row in rows if row}
+    page = (Path(__file__).parent.parent / "docs" / "trainers.md").read_text("utf-8")
+    of_docs = {}
+    for names, holds in re.findall(r"^\| .* \| (`.*`) \| (.*) \|$", page.split("## Options")[0], re.MULTILINE):
+        for name in names.split(", "):
+            of_docs[name.strip("`")] = holds
+    del of_docs["--to"]  # the head of the table
+    of_docs |= {"trl": "text, chats, preference pairs", "dpo": "preference pairs"}  # of which the page tells together
+    assert {found.name: found.holds for found in all_formats()} == of_docs
+    rows = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()]
+    assert of_docs.items() <= {row[0]: row[-1] for row in rows}.items()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from conftest import PROSE, TIER2, carry_out, command, digests, documents, purif
 from curate.distill.purify import Material
 from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.inspect import connect
+from curate.manifests.mixture import open_sources
+from curate.manifests.sources import SHARE_SEED, SPLIT_SEED, places
 from curate.measure import Reading
 from curate.purify import bounds_of
 from curate.recipe import parse_recipe
@@ -80,15 +83,54 @@ def test_pairs_are_the_original_and_the_attack_parted_at_the_first_change(purifi
     assert set(pairs) == {(True, True, True)}
 
 
-def test_pairs_are_exported_for_preference_training(purified, tmp_path):
-    _, run = purified
-    done = command("export", run, "--to", "dpo", "--out", tmp_path / "pairs")
+PAIR = "doc_id, prompt, chosen, rejected"
+
+
+def pairs_in(path):
+    """The pairs of a file, sorted."""
+    return sorted(tuple(row.values()) for row in pq.read_table(path, columns=PAIR.split(", ")).to_pylist())
+
+
+def test_pairs_are_exported_from_the_ledger_alone_in_the_splits_of_their_documents(purified, tmp_path):
+    whole = table(purified[1], f"SELECT {PAIR} FROM preference_pairs")
+    run = tmp_path / "copy"
+    shutil.copytree(purified[1], run, ignore=shutil.ignore_patterns("run.duckdb"))
+    done = command("export", run, "--to", "dpo,trl,llama-factory", "--out", tmp_path, "--validation", "30%", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
-    found = pq.read_table(tmp_path / "pairs" / "dpo" / "train.parquet")
-    assert found.schema.names[:3] == ["prompt", "chosen", "rejected"]
-    assert len(found) == table(run, "SELECT count(*) FROM attacks WHERE bad")[0][0]
-    again = command("export", run, "--to", "dpo", "--out", tmp_path / "pairs")
-    assert (again.returncode, again.stderr) == (0, f"{tmp_path}/pairs/dpo: is there already\n")
+    held_out = places(pa.array([pair[0] for pair in whole]), SPLIT_SEED) < 0.3
+    for split, wanted in (("train", ~held_out), ("validation", held_out)):
+        pairs = sorted(pair for pair, one in zip(whole, wanted, strict=True) if one)
+        assert len(pairs) > 10
+        assert pq.read_schema(tmp_path / "dpo" / f"{split}.parquet").names[:3] == ["prompt", "chosen", "rejected"]
+        for folder in ("dpo", "trl/dpo", "llama-factory/dpo"):
+            assert pairs_in(tmp_path / folder / f"{split}.parquet") == pairs
+        assert f"dpo/{split}.parquet" in (tmp_path / "trl/README.md").read_text()
+    datasets = json.loads((tmp_path / "llama-factory/dataset_info.json").read_text())
+    assert datasets["dpo.pairs"]["file_name"] == "dpo/train.parquet"
+    assert datasets["dpo.pairs_validation"]["file_name"] == "dpo/validation.parquet"
+    again = command("export", run, "--to", "dpo", "--out", tmp_path, "--validation", "30%")
+    assert (again.returncode, again.stderr) == (0, f"{tmp_path}/dpo: is there already\n")
+    next((run / "ledger" / "signals" / "attacks").glob("*")).unlink()
+    done = command("export", run, "--to", "dpo", "--out", tmp_path / "lacking", "--quiet")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert ".parquet: missing; run the recipe again to write it anew" in done.stderr
+
+
+def test_of_a_run_that_is_taken_in_part_the_pairs_of_what_is_taken_are_exported(demo, purified, tmp_path):
+    mixture = tmp_path / "mixture.yaml"
+    mixture.write_text(
+        f"name: mix\nsources: {{new: {{run: '{demo}', weight: 1}}}}\nreplay: {{run: '{purified[1]}', share: 15%}}\n"
+    )
+    share = open_sources(mixture)[1].share
+    assert 0.1 < share < 0.9
+    done = command("export", mixture, "--to", "trl", "--out", tmp_path, "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    whole = table(purified[1], f"SELECT {PAIR} FROM preference_pairs")
+    there = places(pa.array([pair[0] for pair in whole]), SHARE_SEED) < share
+    assert pairs_in(tmp_path / "trl/dpo/train.parquet") == sorted(
+        pair for pair, one in zip(whole, there, strict=True) if one
+    )
+    assert 0 < there.sum() < len(whole)
 
 
 def test_a_run_without_a_second_tier_has_no_pairs_to_export(demo, tmp_path):
