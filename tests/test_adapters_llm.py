@@ -20,6 +20,7 @@ from curate.distill.adapters import train_adapter
 from curate.distill.teacher import Request, Sampling, open_teacher
 from curate.domains import Adapter
 from curate.errors import RecipeError
+from curate.files import ASIDE
 from curate.progress import unwritten_log
 from curate.teachers import Teacher
 
@@ -156,10 +157,11 @@ def test_computing_layers_again_to_save_memory_changes_no_byte(tiny, tmp_path):
     assert all(torch.equal(one, other) for one, other in zip(*kept, strict=True))
 
 
-def test_a_damaged_or_foreign_checkpoint_is_passed_over(tiny, tmp_path):
+def test_a_damaged_checkpoint_is_passed_over_and_what_is_half_written_removed(tiny, tmp_path):
     assert load_checkpoint(tmp_path, "key") is None
     (tmp_path / CHECKPOINT).write_bytes(b"\xff" * 40)
     assert load_checkpoint(tmp_path, "key") is None
+    (tmp_path / f"{ASIDE}99-{CHECKPOINT}").write_bytes(b"half")
     trained(tiny, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [CONFIG, WEIGHTS, FACTS]
 
