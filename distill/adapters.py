@@ -68,7 +68,7 @@ def train_adapter(
     with repeatable():
         loaded = load(base, facts["model"], section, seed, stream, asked)
         state = train(loaded, section, seed, partial(save_checkpoint, folder, key), load_checkpoint(folder, key), log)
-        weights, config = saved(loaded, section, state.best, facts)
+        weights, config = saved(loaded, state.best, facts)
         done = Facts(
             key=key, **decisive, texts=len(texts), heldout_texts=len(heldout), versions=_versions(),
             device=loaded.device, steps=state.step, best_step=int(best_of(state.history)["step"]),

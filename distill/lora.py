@@ -271,7 +271,7 @@ def _bits_per_byte(loaded: Loaded) -> float:
     return round(nats / log(2) / loaded.heldout.n_bytes, 6)
 
 
-def saved(loaded: Loaded, section: Adapter, best: Tensors, facts: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
+def saved(loaded: Loaded, best: Tensors, facts: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
     """Weights and configuration as PEFT writes them, but that sets are sorted and the base is named without a path."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save
