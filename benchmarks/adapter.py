@@ -3,7 +3,7 @@
 Run it in the environment of `make test-llm`:
 
     .venv-llm/bin/python benchmarks/adapter.py   # SmolLM2-135M-Instruct, ../shared/corpora
-    .venv-llm/bin/python benchmarks/adapter.py CORPORA --steps 40 --set learning_rate=0.001
+    .venv-llm/bin/python benchmarks/adapter.py CORPORA --steps 100 --set rank=32
 
 Of each domain a tenth of the texts tests, and neither trains the adapter nor tells it when to stop.
 """
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("corpora", nargs="?", default=str(Path(__file__).parents[2] / "shared" / "corpora"))
     parser.add_argument("--model", default=None)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of tier3.adapter")
     given = parser.parse_args()
     model = given.model or str(smollm2())

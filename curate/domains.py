@@ -37,7 +37,7 @@ class Adapter(Section):
     steps: int = Field(default=200, ge=1, description="of training, at most")
     check_every: int = Field(default=20, ge=1, description="steps between checkpoints, with a look at held-out text")
     patience: int = Field(default=3, ge=1, description="checks without a gain, after which training stops")
-    learning_rate: float = Field(default=2e-4, gt=0, description="the highest; it rises, and falls by a cosine")
+    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="the highest; it rises, and falls by a cosine")
     dtype: Literal["float32", "bfloat16"] = Field(default="bfloat16", description="type of the frozen weights")
 
 

@@ -132,7 +132,7 @@ class Replies:
         seconds = max(time.monotonic() - self._started, 1e-9)
         text = f"{self.title}  {self.done / self.total:4.0%}  {self.done:,} of {self.total:,}"
         if done := self.done - self._before:
-            text += f"  {done / seconds:,.1f}/s"
+            text += f"  {done / seconds:,.1f}/s" if done >= seconds / 20 else f"  {seconds / done:,.0f} s each"
             text += f"  {self.tokens / seconds:,.0f} tokens/s" if self.tokens else ""
             text += f"  {_clock(seconds * (self.total - self.done) / done)} left"
         return text + (f"  {self.note}" if self.note else "")

@@ -19,6 +19,7 @@ from curate.distill.lora import FIELD, Heldout, Integers, best_of, load, loading
 from curate.distill.weights import model_facts
 from curate.domains import Adapter
 from curate.errors import RecipeError
+from curate.files import remove_asides_below
 from curate.progress import Log
 from curate.recipe import digest_of
 
@@ -45,6 +46,7 @@ def train_adapter(
     """
     need(FIELD, "lora", "torch", "transformers", "peft")
     check_folder(folder)
+    remove_asides_below(folder)
     tokenizer, limit, facts = _opened(base)
     if limit and section.context > limit:
         raise RecipeError(f"{FIELD}.context: {section.context} tokens are more than the {limit} of {facts['model']}")
@@ -66,7 +68,7 @@ def train_adapter(
     with repeatable():
         loaded = load(base, facts["model"], section, seed, stream, asked)
         state = train(loaded, section, seed, partial(save_checkpoint, folder, key), load_checkpoint(folder, key), log)
-        weights, config = saved(loaded, section, state.best, facts)
+        weights, config = saved(loaded, state.best, facts)
         done = Facts(
             key=key, **decisive, texts=len(texts), heldout_texts=len(heldout), versions=_versions(),
             device=loaded.device, steps=state.step, best_step=int(best_of(state.history)["step"]),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from math import log
+from math import isfinite, log
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +151,10 @@ def _drawn(seed: int, purpose: str) -> int:
     return xxh3_64_intdigest(f"{seed} {purpose}".encode()) >> 1
 
 
-def train(loaded: Loaded, section: Adapter, seed: int, save: Save, begun: State | None, log_: Log) -> State:
+def train(loaded: Loaded, section: Adapter, seed: int, save: Save, begun: State | None, told: Log) -> State:
     """Steps until the last, or until `patience` checks brought no gain; `save` keeps each check.
 
-    Errors: Interrupted by Ctrl-C, RecipeError where a step does not fit a GPU.
+    Errors: Interrupted by Ctrl-C, RecipeError where a step does not fit a GPU or goes too far.
     """
     state = begun or State()
     if begun is None:
@@ -162,7 +162,7 @@ def train(loaded: Loaded, section: Adapter, seed: int, save: Save, begun: State 
         state.best = _copied(loaded.parameters)
     else:
         _restore(loaded, state)
-    shown = Replies(log_, "adapter", section.steps, state.step)
+    shown = Replies(told, "adapter", section.steps, state.step)
     lost: list[float] = []
     starts = window_starts(len(loaded.stream), section.context, section.batch, section.steps, seed)
     try:
@@ -177,8 +177,7 @@ def train(loaded: Loaded, section: Adapter, seed: int, save: Save, begun: State 
                 _check(loaded, state, float(np.mean(lost)), save)
                 lost.clear()
     except KeyboardInterrupt:
-        kept = int(state.history[-1]["step"])
-        raise Interrupted(f"stopped; {kept} steps are kept: run the same command to go on") from None
+        raise Interrupted("stopped; the last checkpoint is kept: run the same command to go on") from None
     finally:
         shown.end()
     return state
@@ -223,7 +222,7 @@ def _restore(loaded: Loaded, state: State) -> None:
 def _step(loaded: Loaded, starts: Integers, section: Adapter, step: int, seed: int) -> float:
     """One step; the loss in nats per token.
 
-    Errors: RecipeError where it does not fit a GPU.
+    Errors: RecipeError where it does not fit a GPU, and where the loss is no number any more.
     """
     import torch
 
@@ -237,6 +236,9 @@ def _step(loaded: Loaded, starts: Integers, section: Adapter, step: int, seed: i
         try:
             loss = _nats(loaded.network, windows, "mean")
             loss.backward()
+            if not isfinite(loss.detach()):
+                at = f"{section.learning_rate}, the loss is no number any more at step {step + 1}"
+                raise RecipeError(f"{FIELD}.learning_rate: with {at}; lower it")
             break
         except torch.cuda.OutOfMemoryError:
             if loaded.network.is_gradient_checkpointing:
@@ -269,7 +271,7 @@ def _bits_per_byte(loaded: Loaded) -> float:
     return round(nats / log(2) / loaded.heldout.n_bytes, 6)
 
 
-def saved(loaded: Loaded, section: Adapter, best: Tensors, facts: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
+def saved(loaded: Loaded, best: Tensors, facts: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
     """Weights and configuration as PEFT writes them, but that sets are sorted and the base is named without a path."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save

@@ -20,6 +20,7 @@ from curate.distill.adapters import train_adapter
 from curate.distill.teacher import Request, Sampling, open_teacher
 from curate.domains import Adapter
 from curate.errors import RecipeError
+from curate.files import ASIDE
 from curate.progress import unwritten_log
 from curate.teachers import Teacher
 
@@ -80,8 +81,13 @@ def test_a_training_that_was_killed_ends_with_the_same_bytes_as_one_that_was_not
     assert killed == whole
 
 
+def sorted_list(value):
+    return sorted(value) if isinstance(value, list) else value
+
+
 def test_what_is_written_names_no_place_and_is_loaded_by_peft(tiny, tmp_path):
     from peft import PeftModel
+    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
     facts = trained(tiny, tmp_path / "adapter")
@@ -94,6 +100,13 @@ def test_what_is_written_names_no_place_and_is_loaded_by_peft(tiny, tmp_path):
         assert str(tmp_path).encode() not in (tmp_path / "adapter" / name).read_bytes()
         assert str(tiny.parent).encode() not in (tmp_path / "adapter" / name).read_bytes()
     network = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny), tmp_path / "adapter")
+    network.save_pretrained(tmp_path / "again")
+    config, again = (json.loads((tmp_path / name / CONFIG).read_text()) for name in ("adapter", "again"))
+    assert {name for name in again if sorted_list(again[name]) != config[name]} <= {"base_model_name_or_path"}
+    theirs = load_file(tmp_path / "again" / WEIGHTS)
+    ours = load_file(tmp_path / "adapter" / WEIGHTS)
+    assert set(theirs) == set(ours)
+    assert all(theirs[name].equal(ours[name]) for name in ours)
     changed = [bool(value.any()) for name, value in network.named_parameters() if "lora_B" in name]
     assert len(changed) == 4
     assert all(changed)
@@ -144,10 +157,11 @@ def test_computing_layers_again_to_save_memory_changes_no_byte(tiny, tmp_path):
     assert all(torch.equal(one, other) for one, other in zip(*kept, strict=True))
 
 
-def test_a_damaged_or_foreign_checkpoint_is_passed_over(tiny, tmp_path):
+def test_a_damaged_checkpoint_is_passed_over_and_what_is_half_written_removed(tiny, tmp_path):
     assert load_checkpoint(tmp_path, "key") is None
     (tmp_path / CHECKPOINT).write_bytes(b"\xff" * 40)
     assert load_checkpoint(tmp_path, "key") is None
+    (tmp_path / f"{ASIDE}99-{CHECKPOINT}").write_bytes(b"half")
     trained(tiny, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [CONFIG, WEIGHTS, FACTS]
 
@@ -156,6 +170,7 @@ def test_a_damaged_or_foreign_checkpoint_is_passed_over(tiny, tmp_path):
     ("change", "said"),
     [({"target_modules": ["q_proj", "v_prj"]},
       r"target_modules: tiny has no layer 'v_prj' \(has: down_proj, gate_proj, k_proj, o_proj, q_proj, up_pr"),
+     ({"learning_rate": 3e37}, r"learning_rate: with 3e\+37, the loss is no number any more at step 2; lower it"),
      ({"context": 600}, "context: 600 tokens are more than the 512 of tiny"),
      ({"batch": 400, "context": 500}, r" 40 texts of [\d,]+ tokens are too few: one step reads 200,000, which")],
 )  # fmt: skip

@@ -67,6 +67,13 @@ def test_answers_are_told_with_their_number_speed_and_the_time_to_go(often, caps
     assert capsys.readouterr().err == "asking the teacher   25%  1 of 4  0.1/s  2 tokens/s  0:30 left\n"
 
 
+def test_steps_that_an_earlier_process_made_tell_nothing_of_the_speed(often, capsys):
+    progress = Replies(unwritten_log(quiet=False), "adapter", 10, done=6, _started=time.monotonic() - 40)
+    progress.note = "loss 2.50"
+    progress.add(800)
+    assert capsys.readouterr().err == "adapter   70%  7 of 10  40 s each  20 tokens/s  2:00 left  loss 2.50\n"
+
+
 def test_a_run_logs_every_step_as_json_lines(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} {k}" for k in range(200)])
     recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"near": {}, "lines": {"max_repeats": 2}})
