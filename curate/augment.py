@@ -228,8 +228,8 @@ def domain_rows(section: Tier3, domains: Domains, ledger: Ledger, members: Seque
             "domain": domain.name, "seeds": domains.seeds[domain.name], "least_importance": domains.least[domain.name],
             "distance": domains.distance[domain.name], "documents": documents, "tokens": tokens,
             "share": tokens / max(1, whole), "mean_importance": total / FIXED / max(1, documents),
-            "dropped_for_form": dropped, "dropped_tokens": dropped_tokens, "target_tokens": int(domain.target_tokens), "wanting": wanting,
-            "cap": min(wanting, tokens),
+            "dropped_for_form": dropped, "dropped_tokens": dropped_tokens,
+            "target_tokens": int(domain.target_tokens), "wanting": wanting, "cap": min(wanting, tokens),
         })  # fmt: skip
     return pa.Table.from_pylist(rows)
 
