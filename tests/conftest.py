@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from llm_server import server as server
+from thin_domain import augmented as augmented
+from thin_domain import finance as finance
 
 import curate.sample
 

@@ -285,7 +285,7 @@ def test_the_programs_that_the_page_of_the_manifest_shows_run(demo, tmp_path, mo
     assert "en 682 500508" in capsys.readouterr().out
 
 
-def test_every_view_and_table_of_a_run_stands_in_the_docs_with_its_columns(demo):
+def test_every_view_and_table_of_a_run_stands_in_the_docs_with_its_columns(demo, augmented):
     cells = {
         name: row[2]
         for name, row in table_rows(text_of("ledger.md").split("### Views and tables")[1]).items()
@@ -299,19 +299,25 @@ def test_every_view_and_table_of_a_run_stands_in_the_docs_with_its_columns(demo)
         found |= named("documents") if "as `documents`" in cells[table] else set()
         return found | signals if "every signal" in cells[table].replace("[", "") else found
 
-    with connect(demo) as connection:
-        query = "SELECT table_name, list(column_name) FROM information_schema.columns GROUP BY 1"
-        shown = {table: set(columns) for table, columns in connection.execute(query).fetchall()}
+    query = "SELECT table_name, list(column_name) FROM information_schema.columns GROUP BY 1"
+    shown = {}
+    for run in (augmented[1], demo):
+        with connect(run) as connection:
+            shown |= {table: set(columns) for table, columns in connection.execute(query).fetchall()}
     assert len(shown) >= 10
     assert {table: columns - named(table) for table, columns in shown.items() if columns - named(table)} == {}
 
 
 @pytest.mark.parametrize("query", queries(), ids=lambda query: " ".join(query.split())[:80])
-def test_every_query_in_the_docs_runs_on_a_run_with_what_it_asks_about(query, demo, purified, distilled, selected):
+def test_every_query_in_the_docs_runs_on_a_run_with_what_it_asks_about(
+    query, demo, purified, distilled, selected, augmented
+):
     second = re.search(r"FROM (thresholds|rounds|attacks|grades|preference_pairs)", query)
     budget = re.search(r"FROM (rungs|quotas)|'distil'", query)
     quality = re.search(r"FROM retention", query)
+    third = re.search(r"FROM (synthetic|domains|domain_documents)", query)
     run = purified[1] if second else distilled[1] if budget else selected[1] if quality else demo
+    run = augmented[1] if third else run
     done = command("sql", run, query)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()
