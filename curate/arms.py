@@ -158,7 +158,8 @@ def pool_of(of: Decided, sample: Sample, outputs: Mapping[str, Path]) -> Pool:
         made[name] = Output(own, places)
         size += len(changed)
         texts.append(changed)
-    written = written_texts(of.run, of.recipe.input.column, inputs, sample.share, of.recipe.seed)
+    asked = (of.run, of.recipe.input.column, inputs, sample.share, of.recipe.seed)
+    written = written_texts(*asked) if of.recipe.tier3 else {}
     return Pool(pa.concat_arrays([*texts, *(one.texts for one in written.values())]), made, written)
 
 

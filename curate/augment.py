@@ -11,6 +11,7 @@ It stands between what the other stages leave and the budget. What it makes is k
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -104,16 +105,28 @@ def augment(
         documents = documents.append_column("text", originals[plan.reading.text].cast(pa.large_string()))
     else:
         originals, documents = plan.inputs.empty_table(), documents.slice(0, 0)
-    caps = dict(zip(table["domain"].to_pylist(), table["cap"].to_pylist(), strict=True))
+    caps = caps_of(folder)
     written, plain = write_candidates(recipe, documents, caps, ledger.run, log)
     asked = partial(judge_candidates, recipe, plan, ledger, before, documents, originals, judge)
-    facts: dict[str, Any] = {"key": key, "caps": caps, "least_importance": dict(domains.least), **written.facts}
+    facts: dict[str, Any] = {
+        "key": key,
+        "caps": caps,
+        "recipe": recipe.digest(),
+        "least_importance": dict(domains.least),
+        **written.facts,
+    }
     if plain is not None:
         judged, _ = asked(plain.rows, folder / COMPARISON)
         commit(folder / f"{COMPARISON}.parquet", within_caps(judged, caps))
     judged, shards = asked(written.rows, folder)
     facts["judged"] = [path.relative_to(folder).as_posix() for path in shards]
     return finished(folder, facts, judged)
+
+
+def caps_of(folder: Path) -> dict[str, int]:
+    """What may be written of each domain before a budget is filled, as table `domains` has it."""
+    table = pq.read_table(folder / DOMAINS, columns=["domain", "cap"])
+    return dict(zip(table["domain"].to_pylist(), table["cap"].to_pylist(), strict=True))
 
 
 def caps_by_kept(

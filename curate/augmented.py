@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from xxhash import xxh3_128_hexdigest
 
-from curate.files import committed, is_sealed, write_sealed
+from curate.files import committed, is_sealed, sha256_of, write_sealed
 from curate.recipe import digest_of
 
 FOLDER, COMPARISON = "synthetic", "comparison"
@@ -52,12 +53,7 @@ class Augmented:
     @property
     def digest(self) -> str:
         """The digest of what was accepted, and of all that it follows from."""
-        return digest_of([self.facts[name] for name in ("key", "accepted", "caps")])
-
-    @property
-    def shards(self) -> list[Path]:
-        """The files with the accepted documents, of which `accepted` tells."""
-        return [self.folder / path for path in self.facts["judged"]]
+        return digest_of([self.facts["key"], self.facts["accepted"]])
 
 
 def read_augmented(run: Path) -> Augmented | None:
@@ -67,16 +63,19 @@ def read_augmented(run: Path) -> Augmented | None:
         facts = json.loads((folder / STATE).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    there = all((folder / name).is_file() for name in (DOMAINS, SYNTHETIC, *facts.get("judged", ())))
-    return Augmented(folder, facts) if is_sealed(folder / STATE) and there else None
+    if not is_sealed(folder / STATE) or not all((folder / name).is_file() for name in (DOMAINS, *facts["judged"])):
+        return None
+    whole = (folder / SYNTHETIC).is_file() and sha256_of(folder / SYNTHETIC) == facts["synthetic_sha256"]
+    return Augmented(folder, facts) if whole else None
 
 
-def with_caps(found: Augmented, caps: Mapping[str, int]) -> Augmented:
-    """The same with other caps; as it is, where these leave no other documents out."""
+def with_caps(found: Augmented, caps: Mapping[str, int], recipe: str) -> Augmented:
+    """The same with other caps, which hold for a recipe by its digest; as it is, where nothing else is left out."""
     table = pq.read_table(found.folder / SYNTHETIC)
-    if within_caps(table, caps)["accepted"].equals(table["accepted"]):
+    same = within_caps(table, caps)["accepted"].equals(table["accepted"])
+    if same and found.facts["recipe"] == recipe:
         return found
-    return finished(found.folder, {**found.facts, "caps": dict(caps)}, table)
+    return finished(found.folder, {**found.facts, "caps": dict(caps), "recipe": recipe}, table)
 
 
 def finished(folder: Path, facts: Mapping[str, Any], judged: pa.Table) -> Augmented:
@@ -89,10 +88,11 @@ def finished(folder: Path, facts: Mapping[str, Any], judged: pa.Table) -> Augmen
         "documents": len(kept),
         "tokens": int(kept["n_tokens"].to_numpy().sum()),
         "domains": dict(zip(tokens["domain"].to_pylist(), tokens["n_tokens_sum"].to_pylist(), strict=True)),
+        "doc_ids_xxh3_128": xxh3_128_hexdigest("\n".join(kept["doc_id"].to_pylist()).encode()),
     }
-    facts = {**facts, "accepted": accepted, "asked": len(table)}
-    write_sealed(folder / STATE, facts)
-    return Augmented(folder, facts)
+    hashes = {"synthetic_sha256": sha256_of(folder / SYNTHETIC)}
+    write_sealed(folder / STATE, {**facts, "accepted": accepted, "asked": len(table), **hashes})
+    return Augmented(folder, json.loads((folder / STATE).read_text("utf-8")))
 
 
 def within_caps(judged: pa.Table, caps: Mapping[str, int]) -> pa.Table:

@@ -29,6 +29,7 @@ from curate.distill.teacher import Teacher as Asked
 from curate.distill.teacher import open_teacher
 from curate.domains import Adapter, Tier3
 from curate.earlier import Earlier
+from curate.errors import InputError
 from curate.files import committed
 from curate.filters.language import language
 from curate.inspect import connect
@@ -189,6 +190,8 @@ def _as_corpus(text: str, written: pa.Table, documents: pa.Table, originals: pa.
     k = table.schema.get_field_index(text)
     table = table.set_column(k, table.schema.field(k), written["text"].cast(table.schema.field(k).type))
     for name in ("doc_id", *FACTS):
+        if PREFIX + name in table.schema.names:
+            raise InputError(f"the input has a column {PREFIX + name!r}, which the third tier has too; rename it")
         table = table.append_column(PREFIX + name, written[name])
     told = language(documents["text"].combine_chunks())["language"]
     return table.append_column(f"{PREFIX}language", told.take(places))

@@ -114,7 +114,8 @@ def build_index(
                 f"FROM {_parts(ledger, OVERLAPS, groups)} o JOIN decisions USING (file_no, row) "
                 "JOIN benchmarks b ON b.number = o.benchmark"
             )
-        _load_written(connection, ledger, run)
+        if recipe.tier3:
+            _load_written(connection, ledger, run)
         load_evaluation(connection, run, digest)
         connection.execute("USE scratch; DETACH run")
     sync(aside)

@@ -17,7 +17,7 @@ import yaml
 
 import curate
 from curate import decide, lines, near, shards
-from curate.augment import augment, augment_key, caps_by_kept, recipe_before
+from curate.augment import augment, augment_key, caps_by_kept, caps_of, recipe_before
 from curate.augmented import Augmented, read_augmented, with_caps
 from curate.bands import without_model
 from curate.checks import check_measured
@@ -52,7 +52,7 @@ from curate.scorers import LEARNT, SCORES, scorers_of
 from curate.tables import scratch_database
 from curate.tracking import check_heldout, track
 from curate.training import MINED, TRAINED, learnt_of
-from curate.written_shards import write_written
+from curate.written_shards import shards_with, write_written
 
 EXPORTS = "export"
 LANGUAGES_TOLD = 5
@@ -219,12 +219,15 @@ def decide_with_written(
     A budget may keep less of a domain than was written of it. The less is then accepted, and its tokens are given back:
     with more to fill, a budget keeps at least what it did, so that this ends.
     """
+    key = recipe.digest()
+    if made is not None and made.facts["recipe"] != key:  # another budget may have room again
+        made = with_caps(made, caps_of(made.folder), key)
     while True:
         if made is not None:
             plan = replace(plan, written=made.digest, reserved=made.tokens)
         with scratch_database(ledger.run, threads) as database:
             digest = decide_stage(recipe, plan, ledger, engine, database, log)
-            fitting = with_caps(made, caps_by_kept(recipe, ledger, made, database)) if made else None
+            fitting = with_caps(made, caps_by_kept(recipe, ledger, made, database), key) if made else None
         if fitting == made:
             return digest, plan, made
         made = fitting
@@ -249,7 +252,7 @@ def shard_stage(
     """The last map: write the shards that are missing, and remove those of earlier decisions."""
     edits = edit_parts(plan, ledger)
     schema = plan.inputs
-    written = made.shards if made and made.tokens else []
+    written = shards_with(made, schema) if made else []
     digest = shards_digest(plan, ledger, decisions)
     whole = [part for part in ledger.of(shards.DATA, digest) if is_whole(ledger.run, part)]
     if whole != ledger.of(shards.DATA):

@@ -24,9 +24,20 @@ def write_written(
 
     Columns of the input are those of the document that each was written from, but for the text, and for an id.
     """
-    table = pq.read_table(made.folder / SYNTHETIC, columns=["doc_id", "accepted"])
-    accepted = table.filter(table["accepted"])["doc_id"].combine_chunks()
+    accepted = _accepted_ids(made)
     return [_written(recipe, run, shard, name, accepted, inputs, digest) for shard, name in names.items()]
+
+
+def shards_with(made: Augmented, inputs: pa.Schema) -> list[Path]:
+    """The shards of the run that judged, of which some documents are accepted."""
+    accepted, doc_id = _accepted_ids(made), our_name("doc_id", inputs)
+    shards = [made.folder / path for path in made.facts["judged"]]
+    return [one for one in shards if pc.any(pc.is_in(pq.read_table(one, columns=[doc_id])[doc_id], accepted)).as_py()]
+
+
+def _accepted_ids(made: Augmented) -> pa.Array:
+    table = pq.read_table(made.folder / SYNTHETIC, columns=["doc_id", "accepted"])
+    return table.filter(table["accepted"])["doc_id"].combine_chunks()
 
 
 def _written(

@@ -147,6 +147,21 @@ def test_a_budget_counts_what_is_written(finance, tmp_path):
     assert pc.sum(written["n_tokens"]).as_py() <= pc.sum(real["n_tokens"]).as_py()
 
 
+def test_another_budget_asks_nothing_and_has_as_much_as_it_may(finance, tmp_path):
+    with running(StandIn(writing)) as url:
+        reference = [str(finance / "seeds.parquet")]
+        path, run = augmenting(finance, tmp_path / "first", url, reference=reference, distill={"keep_tokens": "5%"})
+        carry_out(path)
+    [few] = rows(run, "SELECT sum(n_tokens) AS n FROM synthetic WHERE accepted")
+    carry_out(path, "distill.keep_tokens=40%")  # whose server is gone
+    [many] = rows(run, "SELECT sum(n_tokens) AS n FROM synthetic WHERE accepted")
+    assert (few["n"] or 0) < many["n"]
+    before = digests(run)
+    carry_out(path, "distill.keep_tokens=40%")
+    assert digests(run) == before
+    assert command("verify", run).returncode == 0
+
+
 def test_evaluate_holds_written_documents_against_real_ones_seen_more_often(augmented):
     _, run, _, _ = augmented
     done = command("evaluate", run, "--json")
