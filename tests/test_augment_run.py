@@ -15,6 +15,8 @@ from thin_domain import TARGET, augmenting, writing
 from curate.errors import RecipeError, TeacherError
 from curate.inspect import connect
 
+COLUMNS = ["doc_id", "synthetic", "text"]
+
 
 def rows(run, query):
     with connect(run) as connection:
@@ -160,6 +162,19 @@ def test_another_budget_asks_nothing_and_has_as_much_as_it_may(finance, tmp_path
     carry_out(path, "distill.keep_tokens=40%")
     assert digests(run) == before
     assert command("verify", run).returncode == 0
+
+
+def test_an_export_has_written_documents_too(augmented, tmp_path):
+    _, run, _, _ = augmented
+    done = command("export", run, "--to", "hf", "--out", tmp_path, "--validation", "0")
+    assert done.returncode == 0, done.stderr
+    data, exported = (
+        pa.concat_tables(
+            [pq.read_table(path, columns=["doc_id", "synthetic"]) for path in sorted(folder.rglob("*.parquet"))]
+        )
+        for folder in (run / "data", tmp_path)
+    )
+    assert exported.sort_by("doc_id").equals(data.sort_by("doc_id"))
 
 
 def test_evaluate_holds_written_documents_against_real_ones_seen_more_often(augmented):
