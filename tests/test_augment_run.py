@@ -1,8 +1,8 @@
 """The third tier in whole runs: a server that writes documents anew, the gates, the budget, and what the run tells."""
 
 import json
+from importlib.util import find_spec
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -211,10 +211,16 @@ def test_a_run_without_domains_is_told_so(demo):
     assert "names no domains; add tier3.domains to its recipe" in done.stderr
 
 
+SERVER = {"vllm": {"urls": ["http://127.0.0.1:9"]}}
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"tier3": {"adapter": {}}}, "tier3.adapter.base"),
+        ({"tier3": {"adapter": {}}}, "tier3.adapter.base: is null, and teacher is rules"),
+        ({"tier3": {"adapter": {}}, "teacher": SERVER}, "tier3.adapter.base: is null, and servers do not tell"),
+        ({"tier3": {"adapter": {"base": "/no/where"}}}, "tier3.adapter.base: /no/where: no such folder"),
+        ({"teacher": {"vllm": {"urls": ["http://127.0.0.1:9"], "lora": {"a": "/no"}}}}, "lora.a: /no: no folder"),
         ({"tier3": {"faithful": 3.0}}, "tier3.faithful"),
         ({"tier3": {"compare": True}}, "compare"),
         ({"tier3": {"copy_band": ["80%", "5%"]}}, "copy_band"),
@@ -224,4 +230,21 @@ def test_what_cannot_be_is_refused_before_anything_is_read(finance, tmp_path, fi
     path, run = augmenting(finance, tmp_path / "bad", **fields)
     with pytest.raises(RecipeError, match=said):
         carry_out(path)
-    assert not (run / "ledger" / "snapshot.json").exists() or not duckdb.sql(f"FROM glob('{run}/data/*')").fetchall()
+    assert not (run / "ledger" / "snapshot.json").exists()
+
+
+@pytest.mark.skipif(bool(find_spec("torch")), reason="torch is installed here")
+@pytest.mark.parametrize(
+    ("fields", "extra"),
+    [
+        ({"tier3": {"adapter": {"base": "a/name"}}}, "lora"),
+        ({"teacher": {"transformers": "a/name"}}, "transformers"),
+        ({"teacher": {"vllm": {"serve": "a/name"}}}, "vllm"),
+        ({"teacher": {"vllm_engine": "a/name"}}, "vllm"),
+    ],
+)
+def test_what_is_not_installed_is_told_before_anything_is_read(finance, tmp_path, fields, extra):
+    path, run = augmenting(finance, tmp_path / "bad", **fields)
+    with pytest.raises(TeacherError, match=rf"pip install 'curate-lm\[{extra}\]'"):
+        carry_out(path)
+    assert not (run / "ledger" / "snapshot.json").exists()
