@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from llm_server import ON_CPU
+from make_llm import random_adapter, smollm2
 from stand_in import StandIn, running, teach, texts_of  # noqa: F401 - a fixture
 
 from curate.distill.teacher import Request, Sampling
@@ -78,3 +80,22 @@ def test_a_server_that_loads_no_adapter_is_one_line_that_says_how_it_must_be_sta
         teach(server, lora=adapter(tmp_path / "a", b"first"))
     with running(server) as url, pytest.raises(TeacherError, match=f"{url}: loads no adapters; {how}$"):
         check_loads(Servers(urls=[url]), 12)
+
+
+@pytest.mark.llm
+def test_vllm_loads_adapters_and_tells_what_it_cannot_load(server, teach, tmp_path, monkeypatch):
+    for name, value in ON_CPU.items():
+        monkeypatch.setenv(name, value)
+    check_loads(Servers(urls=[server]), 16)
+    lora = {"finance": str(random_adapter(smollm2(), tmp_path / "a"))}
+    teacher = teach(server, lora=lora)
+    first = asked(teacher)
+    assert teacher.source.runs_lora
+    assert asked(teach(server, lora=lora)) == first
+    random_adapter(smollm2(), tmp_path / "a", seed=1)
+    second = asked(teach(server, lora=lora))
+    [plain] = texts_of(teacher.generate([Request("once", Sampling(9))]))
+    assert len({first, second, plain}) == 3
+    assert teach(server).facts["adapters"] == {}
+    with pytest.raises(TeacherError, match=r"loads no adapter \(\d+: .*\); start it with VLLM_ALLOW"):
+        teach(server, lora=adapter(tmp_path / "bad", b"no weights"))
