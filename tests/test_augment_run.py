@@ -103,7 +103,8 @@ def test_again_nothing_is_asked_and_the_bytes_are_the_same(augmented, finance, t
     assert digests(run) == before
     with running(StandIn(writing)) as url:
         other, own = augmenting(finance, tmp_path / "other", url)
-        carry_out(other)
+        done = command("run", other, "--workers", 2, "--quiet")
+    assert done.returncode == 0, done.stderr
     assert digests(own) == before
     assert len(server.bodies) == asked
 
