@@ -56,6 +56,11 @@ def test_written_documents_are_in_the_output_beside_what_they_were_written_from(
     assert [licenses[one] for one in written["source_doc_id"].to_pylist()] == written["license"].to_pylist()
     real = table.filter(pc.invert(table["synthetic"]))
     assert set(real["source_doc_id"].to_pylist()) == {None}
+    assert real["written"].null_count == len(real)
+    made = {one["doc_id"]: one for one in accepted}
+    for doc_id, by in zip(written["doc_id"].to_pylist(), written["written"].to_pylist(), strict=True):
+        assert by == {name: made[doc_id][name] for name in by}
+        assert len(by["prompt_sha256"]) == 64
     assert summary["documents_out"] == len(table)
     assert summary["tokens_out"] == pc.sum(table["n_tokens"]).as_py()
 
