@@ -103,7 +103,6 @@ def write_candidates(
         about = {
             "teacher": dict(opened.facts),
             "adapters": {name: {one: getattr(facts, one) for one in TOLD} for name, facts in trained.items()},
-            "questions": dict(opened.counts),
             "prompts": {one["prompt"]: one["prompt_sha256"] for one in found.rows.select(PROMPT).to_pylist()},
         }
     return Written(found.rows, {**found.facts, **about}), plain

@@ -98,7 +98,7 @@ def test_manifest_and_verify_know_of_it(augmented):
     assert manifest["stages"][-1]["written"]["documents"] == made["documents"]
     done = command("verify", run)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(server.bodies) == made["written"]["questions"]["questions"]
+    assert len(server.bodies) == made["written"]["questions"]["finance"]["asked"]
 
 
 def test_again_nothing_is_asked_and_the_bytes_are_the_same(augmented, finance, tmp_path):
@@ -129,7 +129,11 @@ def test_a_server_that_dies_ends_the_run_and_leaves_no_manifest(finance, tmp_pat
     with running(going_on, port):
         carry_out(path)
     made = json.loads((run / "manifest.json").read_text())["synthetic"]["written"]
-    assert len(going_on.bodies) == made["questions"]["questions"] - 5
+    assert len(going_on.bodies) == made["questions"]["finance"]["asked"] - 5
+    with running(StandIn(writing)) as url:
+        whole, own = augmenting(finance, tmp_path / "whole", url)
+        carry_out(whole)
+    assert digests(own) == digests(run)
 
 
 def test_a_budget_counts_what_is_written(finance, tmp_path):
