@@ -10,8 +10,8 @@ TRAINERS := $(VENV)-trainers
 demo: $(VENV)/ready                ## set everything up and run the main job on the packaged sample
 	$(BIN)/curate demo
 
-test: $(VENV)/ready $(VENV)-s3/ready  ## set everything up and pass all tests
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+test: $(VENV)/ready $(VENV)-s3/ready  ## set everything up and pass all tests but those of the docs, which `check` runs
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/test_docs.py
 
 test-llm: $(VENV)-llm/ready        ## set up vLLM for CPUs and a small model, and pass the tests that ask one
 	$(LLM)/bin/python -m pytest -m llm $$(grep -l 'mark\.llm' tests/test_*.py)
@@ -23,13 +23,15 @@ check: $(VENV)/ready               ## style, types, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_docs.py
+	$(BIN)/python -m pytest --numprocesses auto tests/test_docs.py
 
 bench: $(VENV)/ready               ## measure speed and write docs/benchmarks.md
 	$(BIN)/python benchmarks/speed.py
 
 bench-quality: $(VENV)/ready       ## measure what a budget retains, on the corpora beside this project
 	$(BIN)/python benchmarks/retention.py
+	@if [ -e $(LLM)/ready ]; then $(LLM)/bin/python benchmarks/retention.py ../shared/corpora runs/retention transformer; \
+	    else echo "no torch: 'make .venv-llm/ready' first measures decoders too"; fi
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

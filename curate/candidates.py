@@ -54,7 +54,8 @@ VERDICT = {
 }  # fmt: skip
 TOLD = ("base", "texts", "texts_xxh3_128", "seed", "settings", "steps", "bits_per_byte_before", "bits_per_byte_after",
         "weights_xxh3_128")  # fmt: skip
-FACTS = [name for name in CANDIDATES.names if name not in ("doc_id", "text")]
+HASHES = ("model_hash", "adapter_hash")  # of weights, or a commit on the Hub; null where a server does not tell
+FACTS = [*(name for name in CANDIDATES.names if name not in ("doc_id", "text")), *HASHES]
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def write_candidates(
     section, teacher = recipe.tier3, writer_of(recipe)
     assert section is not None
     if teacher is None or not len(documents):
-        return Written(CANDIDATES.empty_table()), None
+        return Written(_with_hashes(CANDIDATES.empty_table(), {})), None
     if section.adapter and teacher.vllm and teacher.vllm.urls:
         check_loads(teacher.vllm, section.adapter.rank)  # training takes a while
     trained = _trained(recipe, section.adapter, documents, run, log) if section.adapter else {}
@@ -105,7 +106,6 @@ def write_candidates(
         about = {
             "teacher": dict(opened.facts),
             "adapters": {name: {one: getattr(facts, one) for one in TOLD} for name, facts in trained.items()},
-            "questions": dict(opened.counts),
             "prompts": {one["prompt"]: one["prompt_sha256"] for one in found.rows.select(PROMPT).to_pylist()},
         }
     return Written(found.rows, {**found.facts, **about}), plain
@@ -142,7 +142,18 @@ def _written(
                 found = _with_grades(teacher, found, chunks, seed)
             tables.append(found)
             counts[name].update(counted)
-    return Written(pa.concat_tables(tables), {"written": {name: dict(one) for name, one in counts.items()}})
+    rows = _with_hashes(pa.concat_tables(tables), teacher.facts)
+    return Written(rows, {"written": {name: dict(one) for name, one in counts.items()}})
+
+
+def _with_hashes(found: pa.Table, facts: Mapping[str, Any]) -> pa.Table:
+    """Candidates with what the model and the adapter are known by."""
+    own = facts.get("content_xxh3_128") or facts.get("revision")
+    adapters = dict(facts.get("adapters") or {})
+    of = {"model_hash": [own] * len(found), "adapter_hash": [adapters.get(one) for one in found["adapter"].to_pylist()]}
+    for name in HASHES:
+        found = found.append_column(name, pa.array(of[name], pa.string()))
+    return found
 
 
 def _worth_asking(chunks: pa.Table) -> pa.Table:

@@ -24,7 +24,13 @@ ROW_GROUP_ROWS = 1 << 14
 ROW_GROUP_STEP = 16
 OURS = {"doc_id": pa.string(), "n_tokens": pa.int64()}
 BUDGETED = {"quality": pa.float32(), "rung": pa.int16(), "weight": pa.float32()}  # where a budget chose
-WRITTEN = {"synthetic": pa.bool_(), "source_doc_id": pa.string()}  # where a third tier may write documents
+MADE = {  # how a document was written: struct `written`, null for real ones
+    "form": pa.string(), "prompt": pa.string(), "prompt_sha256": pa.string(), "model": pa.string(),
+    "model_hash": pa.string(), "adapter": pa.string(), "adapter_hash": pa.string(), "seed": pa.int64(),
+}  # fmt: skip
+WRITTEN = {  # where a third tier may write documents
+    "synthetic": pa.bool_(), "source_doc_id": pa.string(), "written": pa.struct(list(MADE.items())),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -246,9 +252,9 @@ def _edited(table: pa.Table, rows: np.ndarray, edits: pa.Table | None, column: s
 
 
 def _with_ours(table: pa.Table, kept: pa.Table, task: ShardTask) -> pa.Table:
-    real = {"synthetic": pa.repeat(pa.scalar(False), len(kept)), "source_doc_id": pa.nulls(len(kept), pa.string())}
+    real = {"synthetic": pa.repeat(pa.scalar(False), len(kept))}
     for name, kind in task.ours.items():
-        values = real[name] if name in WRITTEN else kept[name].cast(kind)
+        values = real.get(name, pa.nulls(len(kept), kind)) if name in WRITTEN else kept[name].cast(kind)
         table = table.append_column(pa.field(our_name(name, task.schema), kind), values)
     return table
 

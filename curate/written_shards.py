@@ -12,7 +12,7 @@ from curate.candidates import PREFIX
 from curate.files import committed
 from curate.ledger import Part, finished_part
 from curate.recipe import Recipe
-from curate.shards import DATA, fitted, our_columns, our_name, output_schema, row_groups
+from curate.shards import DATA, MADE, fitted, our_columns, our_name, output_schema, row_groups
 
 READ_ROWS = 1024
 
@@ -77,6 +77,9 @@ def _as_output(table: pa.Table, recipe: Recipe, inputs: pa.Schema, path: str) ->
     known = {
         "doc_id": ids, "n_tokens": table[our_name("n_tokens", inputs)],
         "synthetic": pa.repeat(pa.scalar(True), len(table)), "source_doc_id": table[f"{PREFIX}source_doc_id"],
+        "written": pa.StructArray.from_arrays(
+            [table[PREFIX + name].combine_chunks().cast(kind) for name, kind in MADE.items()], list(MADE)
+        ),
     }  # fmt: skip
     for name, kind in our_columns(recipe).items():
         values = known[name].cast(kind) if name in known else pa.nulls(len(table), kind)

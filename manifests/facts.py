@@ -102,7 +102,8 @@ def synthetic(made: Augmented | None, tokens: int) -> dict[str, Any]:
     own = made.facts["accepted"]
     domains = pq.read_table(made.folder / DOMAINS).to_pylist()
     files = {name: sha256_of(made.folder / name) for name in (DOMAINS, SYNTHETIC)}
-    about = {name: made.facts.get(name) for name in ("teacher", "adapters", "prompts", "questions")}
+    about = {name: made.facts.get(name) for name in ("teacher", "adapters", "prompts")}
+    about["questions"] = made.facts.get("written")
     return {
         "documents": own["documents"], "tokens": own["tokens"], "share": own["tokens"] / max(1, tokens),
         "written": {**about, "candidates": made.facts["asked"], "domains": domains, "tables": files},

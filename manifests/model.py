@@ -192,7 +192,7 @@ class WrittenEntry(Entry):
     teacher: dict[str, Any] | None
     adapters: dict[str, Any] | None = Field(description="by domain: what each was trained on, and its hash")
     prompts: dict[str, str] | None = Field(description="hashes by name")
-    questions: dict[str, int] | None
+    questions: dict[str, dict[str, int]] | None = Field(description="by domain: asked for, and what came of it")
     candidates: Count
     domains: list[DomainEntry]
     tables: dict[str, Sha256] = Field(description="files below synthetic/")

@@ -58,6 +58,11 @@ def test_written_documents_are_in_the_output_beside_what_they_were_written_from(
     assert [licenses[one] for one in written["source_doc_id"].to_pylist()] == written["license"].to_pylist()
     real = table.filter(pc.invert(table["synthetic"]))
     assert set(real["source_doc_id"].to_pylist()) == {None}
+    assert real["written"].null_count == len(real)
+    made = {one["doc_id"]: one for one in accepted}
+    for doc_id, by in zip(written["doc_id"].to_pylist(), written["written"].to_pylist(), strict=True):
+        assert by == {name: made[doc_id][name] for name in by}
+        assert len(by["prompt_sha256"]) == 64
     assert summary["documents_out"] == len(table)
     assert summary["tokens_out"] == pc.sum(table["n_tokens"]).as_py()
 
@@ -95,7 +100,7 @@ def test_manifest_and_verify_know_of_it(augmented):
     assert manifest["stages"][-1]["written"]["documents"] == made["documents"]
     done = command("verify", run)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(server.bodies) == made["written"]["questions"]["questions"]
+    assert len(server.bodies) == made["written"]["questions"]["finance"]["asked"]
 
 
 def test_again_nothing_is_asked_and_the_bytes_are_the_same(augmented, finance, tmp_path):
@@ -105,7 +110,8 @@ def test_again_nothing_is_asked_and_the_bytes_are_the_same(augmented, finance, t
     assert digests(run) == before
     with running(StandIn(writing)) as url:
         other, own = augmenting(finance, tmp_path / "other", url)
-        carry_out(other)
+        done = command("run", other, "--workers", 2, "--quiet")
+    assert done.returncode == 0, done.stderr
     assert digests(own) == before
     assert len(server.bodies) == asked
 
@@ -125,7 +131,11 @@ def test_a_server_that_dies_ends_the_run_and_leaves_no_manifest(finance, tmp_pat
     with running(going_on, port):
         carry_out(path)
     made = json.loads((run / "manifest.json").read_text())["synthetic"]["written"]
-    assert len(going_on.bodies) == made["questions"]["questions"] - 5
+    assert len(going_on.bodies) == made["questions"]["finance"]["asked"] - 5
+    with running(StandIn(writing)) as url:
+        whole, own = augmenting(finance, tmp_path / "whole", url)
+        carry_out(whole)
+    assert digests(own) == digests(run)
 
 
 def test_a_budget_counts_what_is_written(finance, tmp_path):

@@ -47,6 +47,11 @@ def finance(tmp_path_factory):
     parts = {"corpus": ~speech | (number == 0), "seeds": speech & (number % 2 == 1), "heldout": speech & (number == 2)}
     for name, mask in parts.items():
         pq.write_table(table.filter(pa.array(mask)), folder / f"{name}.parquet")
+    corpus = pq.read_table(folder / "corpus.parquet")
+    (folder / "corpus").mkdir()
+    for k, start in enumerate((0, 500)):  # two files, which two workers can read
+        pq.write_table(corpus.slice(start, 500 if k == 0 else None), folder / "corpus" / f"{k}.parquet")
+    (folder / "corpus.parquet").unlink()
     return folder
 
 
@@ -67,7 +72,7 @@ def augmenting(finance, folder, url=None, **fields):
         **fields,
     }  # fmt: skip
     changes["evaluate"] = {"heldout": [str(finance / "heldout.parquet")], "least": 5, "track": False, "ablate": False}
-    path, run = write_recipe(folder, finance / "corpus.parquet", **changes)
+    path, run = write_recipe(folder, finance / "corpus", **changes)
     recipe = yaml.safe_load(path.read_text())
     recipe["input"] |= {"id": "id", "strata": ["source"]}
     path.write_text(yaml.safe_dump(recipe))
