@@ -12,6 +12,8 @@ from curate.distill.adapters import train_adapter
 from curate.distill.leaks import LEAK, leaks
 from curate.distill.local_model import need
 from curate.distill.lora import FIELD
+from curate.distill.teacher import check_teacher
+from curate.distill.weights import find_model
 from curate.domains import Adapter, Domain
 from curate.edits import apply_edits, find_edits
 from curate.errors import InputError, RecipeError, did_you_mean
@@ -28,6 +30,7 @@ from curate.teachers import Teacher
 FOLDER = Path("models") / "adapters"
 HELDOUT_SHARE = 10  # one in so many texts is held out
 MOST_HELDOUT = 200
+NEEDED = ("lora", "torch", "transformers", "peft")  # the extra that has the libraries, and these
 EMPTY = pa.table({"key": pa.array([], pa.uint64()), "text": pa.array([], pa.large_string())})
 
 
@@ -39,13 +42,26 @@ class DomainTexts:
     heldout: tuple[str, ...]
 
 
+def check_models(recipe: Recipe) -> None:
+    """Refuse a third tier whose models cannot be had here, as far as libraries and folders tell.
+
+    Errors: RecipeError, TeacherError.
+    """
+    if recipe.tier3 is None:
+        return
+    if recipe.tier3.adapter is not None:
+        find_model(*base_of(recipe), f"{FIELD}.base")
+        need(FIELD, *NEEDED)
+    check_teacher(recipe.teacher)
+
+
 def train_domain(recipe: Recipe, name: str, out: Path | None, log: Log) -> tuple[Path, Facts]:
     """Train the adapter of a domain on its seeds; the folder, by default in the run directory, and what is known of it.
 
     Errors: any CurateError.
     """
     domain, section, base = domain_named(recipe, name), adapter_of(recipe), base_of(recipe)
-    need(FIELD, "lora", "torch", "transformers", "peft")
+    need(FIELD, *NEEDED)
     folder = out or folder_of(recipe.run_directory, name)
     with locked(recipe.run_directory) if out is None else held(folder):
         texts = domain_texts(recipe, domain, section.documents)

@@ -267,8 +267,9 @@ def _sources(
 ) -> pa.Table:
     """The documents that candidates are written from: file_no, row, doc_id, domain, kept, in the order of their turn.
 
-    Those dropped for their form come first, each kind in an order drawn by seed; of each domain several times as many
-    as may be needed, at one token asked for a token of the document in each form: some have no sentences.
+    Those dropped for their form come first, each kind in an order drawn by seed; of each domain and kind several times
+    as many as may be needed, at one token asked for a token of the document in each form: some have no sentences, and
+    of those dropped for their form perhaps none has.
     """
     decisions = decisions_sql(ledger)
     with duckdb.connect() as connection:
@@ -282,10 +283,11 @@ def _sources(
     found = found.take(pa.array(order))
     chosen = []
     for row in table.to_pylist():
-        own = found.filter(pc.equal(found["domain"], row["domain"]))
-        given = np.cumsum(own["n_tokens"].to_numpy()) * len(section.forms)
-        enough = int(np.searchsorted(given, MARGIN * row["cap"] * section.oversample)) + 1
-        chosen.append(own.slice(0, enough if row["cap"] else 0))
+        for kept in (False, True):
+            own = found.filter(pc.and_(pc.equal(found["domain"], row["domain"]), pc.equal(found["kept"], kept)))
+            given = np.cumsum(own["n_tokens"].to_numpy()) * len(section.forms)
+            enough = int(np.searchsorted(given, MARGIN * row["cap"] * section.oversample)) + 1
+            chosen.append(own.slice(0, enough if row["cap"] else 0))
     return pa.concat_tables(chosen)
 
 

@@ -27,6 +27,7 @@ from curate.distill.chunks import chunks_of
 from curate.distill.passages import claims, in_latin
 from curate.distill.teacher import Teacher as Asked
 from curate.distill.teacher import open_teacher
+from curate.distill.vllm_client import check_loads
 from curate.domains import Adapter, Tier3
 from curate.earlier import Earlier
 from curate.errors import InputError
@@ -95,6 +96,8 @@ def write_candidates(
     assert section is not None
     if teacher is None or not len(documents):
         return Written(_with_hashes(CANDIDATES.empty_table(), {})), None
+    if section.adapter and teacher.vllm and teacher.vllm.urls:
+        check_loads(teacher.vllm, section.adapter.rank)  # training takes a while
     trained = _trained(recipe, section.adapter, documents, run, log) if section.adapter else {}
     adapters = {name: str(folder_of(run, name)) for name in trained}
     with open_teacher(with_adapters(teacher, adapters), run / "teacher", log) as opened:

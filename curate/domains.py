@@ -95,5 +95,3 @@ def check_tier3(recipe: "Recipe") -> None:
         raise RecipeError("tier3: writes plain text, and input.messages names chats; remove one of them")
     if section.adapter is None and section.faithful is not None and recipe.teacher == "rules":
         raise RecipeError("tier3.faithful: asks the teacher, and rules have no model; set teacher, or leave it out")
-    if section.adapter is not None and section.adapter.base is None and recipe.teacher == "rules":
-        raise RecipeError("tier3.adapter.base: names no model, and teacher is rules; set one of them")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.adapters import check_models
 from curate.augmented import read_augmented
 from curate.contamination import MODELS, Benchmark, prepare
 from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
@@ -90,6 +91,7 @@ def make_plan(
     check_tier2(recipe)
     check_distill(recipe)
     check_tier3(recipe)
+    check_models(recipe)
     pinned = given.pinned if given else open_pinned(recipe.models.pin) if recipe.tier2 else None
     pinned_scorers = open_pinned_scorers(recipe.models.pin) if recipe.distill else None
     check_pinned_scores(recipe, pinned_scorers)

@@ -14,7 +14,7 @@ HOW_ASKED: dict[str, Any] = {
     "vllm": {"urls", "concurrency", "timeout_seconds", "retries", "api_key_env", "tensor_parallel"},
     "vllm_engine": {"tensor_parallel"},
 }
-SERVED_ONLY = ("lora", "dtype", "quantization", "tensor_parallel", "max_model_len")
+SERVED_ONLY = ("dtype", "quantization", "tensor_parallel", "max_model_len")
 FORMS = "rules, {transformers: MODEL}, {vllm: {urls: [URL]}}, {vllm: {serve: MODEL}} or {vllm_engine: MODEL}"
 
 
@@ -58,7 +58,7 @@ class Servers(Section):
     serve: str | None = Field(default=None, description="a model to start a server for: a folder or a Hub name")
     model: str | None = Field(default=None, description="the name it is served under; default: the only one there is")
     revision: str | None = Field(default=None, description="commit, tag or branch on the Hub")
-    lora: dict[str, str] = Field(default={}, description="with serve: LoRA adapters, folders by name")
+    lora: dict[str, str] = Field(default={}, description="LoRA adapters, folders by name; servers with urls load them")
     dtype: Dtype = Field(default="auto", description="with serve: type of the weights; auto: as they were saved")
     quantization: str | None = Field(default=None, description="with serve: as vLLM names it")
     tensor_parallel: int = Field(default=1, ge=1, description="with serve: GPUs that share the model")

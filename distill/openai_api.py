@@ -34,6 +34,7 @@ class Api:
     model: str
     has_adapters: bool
     window: int  # requests under way at most
+    names: Mapping[str, str] = field(default_factory=dict)  # that adapters are served under, where these are others
     _labels: dict[tuple[str | None, str, tuple[str, ...]], Labels] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -44,7 +45,7 @@ class Api:
 
     async def answer(self, question: Question) -> Answer:
         """Answer one question."""
-        model = question.adapter or self.model
+        model = self.names.get(question.adapter, question.adapter) if question.adapter else self.model
         if question.method == "generate" and question.sampling is not None:
             path, body = _prompted(question.prompt)
             limits = _limits(question.sampling)

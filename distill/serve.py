@@ -3,7 +3,6 @@
 import ctypes
 import importlib.metadata
 import importlib.util
-import json
 import os
 import re
 import signal
@@ -16,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curate.distill.vllm_client import Client, connect
-from curate.distill.weights import adapter_contents, model_facts
+from curate.distill.weights import adapter_contents, lora_rank, model_facts
 from curate.errors import Interrupted, TeacherError, disk_error, shortened
 from curate.progress import Log, Steps, unwritten_log
 from curate.teachers import Servers
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 20.0
-LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for
 TELLING = re.compile(r"(?:^|[\s)\]])((?:\w+\.)*\w*(?:Error|Exception|error): .+)")
 HOLLOW = "See root cause above"
 PR_SET_PDEATHSIG = 1
@@ -85,18 +83,6 @@ def need_vllm(what: str) -> None:
         raise TeacherError(f"{what}: vLLM is not installed here; pip install 'curate-lm[vllm]' (Linux with a GPU)")
 
 
-def lora_rank(lora: Mapping[str, str]) -> int:
-    """The room that adapters need: the highest of their ranks, as vLLM counts them.
-
-    Errors: TeacherError for a rank that vLLM cannot serve.
-    """
-    ranks = [int(json.loads((Path(path) / "adapter_config.json").read_text("utf-8"))["r"]) for path in lora.values()]
-    fitting = [rank for rank in LORA_RANKS if rank >= max(ranks)]
-    if not fitting:
-        raise TeacherError(f"teacher: an adapter has rank {max(ranks)}, and vLLM serves up to {LORA_RANKS[-1]}")
-    return fitting[0]
-
-
 @contextmanager
 def served(section: Servers, log_file: Path, log: Log) -> Iterator[Client]:
     """The client of a server that is started for it.
@@ -113,7 +99,13 @@ def served(section: Servers, log_file: Path, log: Log) -> Iterator[Client]:
     serving = Serving(model, name, free_port(), **{one: getattr(section, one) for one in chosen})
     with started(serving, log_file, log) as process:
         process.check()
-        client = connect(section.model_copy(update={"urls": [serving.url], "serve": None, "model": name}), log)
+        there: dict[str, Any] = {
+            "urls": [serving.url],
+            "serve": None,
+            "model": name,
+            "lora": {},
+        }  # it was started with these
+        client = connect(section.model_copy(update=there), log)
         facts = {"kind": "vllm", "dtype": section.dtype, "quantization": section.quantization, "adapters": adapters}
         yield replace(client, facts=facts | model_facts(section.serve, section.revision, "teacher.vllm.serve"))
 

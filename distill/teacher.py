@@ -164,6 +164,30 @@ def _no_model(what: str) -> RecipeError:
     )
 
 
+def check_teacher(section: Literal["rules"] | Section) -> None:
+    """Refuse a teacher that cannot be had here, as far as libraries and folders tell: nothing is loaded or asked.
+
+    Errors: TeacherError for a library that is missing, RecipeError for a folder that holds no model.
+    """
+    from curate.distill.local_model import need
+    from curate.distill.serve import need_vllm
+    from curate.distill.weights import check_adapters, find_model
+
+    if section == "rules":
+        return
+    if here := section.transformers:
+        need("teacher.transformers", "transformers", "torch", "transformers")
+        find_model(here.model, here.revision, "teacher.transformers.model")
+    elif engine := section.vllm_engine:
+        need_vllm("teacher.vllm_engine")
+        find_model(engine.model, engine.revision, "teacher.vllm_engine.model")
+    elif section.vllm and section.vllm.serve:
+        need_vllm("teacher.vllm.serve")
+        find_model(section.vllm.serve, section.vllm.revision, "teacher.vllm.serve")
+    for kind in ("transformers", "vllm_engine", "vllm"):
+        check_adapters(getattr(getattr(section, kind), "lora", {}), f"teacher.{kind}")
+
+
 @contextmanager
 def open_teacher(section: Literal["rules"] | Section, cache_folder: Path, log: Log) -> Iterator[Teacher]:
     """The teacher that a recipe names, with its request cache in `cache_folder`; on leaving, what it started is ended.

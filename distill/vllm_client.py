@@ -2,6 +2,9 @@
 
 A server that fails is left alone for a while, twice as long each time, and then tried with one request; others wait.
 When every server has failed too often without an answer in between, the work stops with one line.
+
+Adapters in folders are loaded into the servers under names with the hash of their weights, so that one that was trained
+anew is another one.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from curate.distill.openai_api import Api, Body
 from curate.distill.teacher import Arrived, Question, Refusal
+from curate.distill.weights import adapter_contents, lora_rank, room_for
 from curate.errors import RecipeError, TeacherError, did_you_mean, shortened
 from curate.progress import Log
 from curate.teachers import Servers
@@ -28,6 +32,9 @@ PROBE_SECONDS = 2.0  # until another request tries a server whose first has not 
 GREETING_SECONDS = 10.0
 BUSY = (408, 425, 429)  # and everything from 500 on: worth another try
 FORBIDDEN = (401, 403)
+LOAD = "/v1/load_lora_adapter"
+LOADED = "curate-"  # what the names of adapters begin with that are loaded here
+LORA_METRIC = "vllm:lora_requests_info"  # that only servers with --enable-lora have
 
 
 class Refused(Exception):
@@ -77,6 +84,8 @@ class Client:
     facts: Mapping[str, Any]
     section: Servers
     log: Log
+    adapters: Mapping[str, str] = field(default_factory=dict)  # of those that are loaded here: what they are served as
+    runs_lora: bool = False  # then prompts are scored one by one
     name: str = "vllm"
     _http: "httpx2.AsyncClient | None" = field(default=None, repr=False)
 
@@ -94,7 +103,7 @@ class Client:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=self.section.concurrency)
         queue = iter(enumerate(questions))
         async with httpx2.AsyncClient(headers=_headers(self.section), timeout=timeout, limits=limits) as self._http:
-            api = Api(self.call, self.model, bool(self.facts["adapters"]), self.section.concurrency)
+            api = Api(self.call, self.model, self.runs_lora, self.section.concurrency, self.adapters)
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self.section.concurrency, len(questions))):
                     group.create_task(_work(api, queue, arrived))
@@ -109,7 +118,7 @@ class Client:
             began = time.monotonic()
             server.under_way += 1
             try:
-                found = await self._send(server.url + path, body, read)
+                found = await self._send(server.url, path, body, read)
             except Failed as failure:
                 server.fail(began, failure)
                 self.log.event("teacher failed", url=server.url, problem=str(failure), failures=server.failures)
@@ -140,13 +149,20 @@ class Client:
                 return server
             await asyncio.sleep(min(0.2, max(0.01, min(server.ready_at for server in self.servers) - now)))
 
-    async def _send(self, url: str, body: Body, read: Callable[[Any], T]) -> T:
-        """One try."""
+    async def _send(self, server: str, path: str, body: Body, read: Callable[[Any], T]) -> T:
+        """One try; a server that was started anew gets the adapter again."""
         import httpx2
 
         assert self._http is not None
+        url = server + path
         try:
             response = await self._http.post(url, json=body)
+            if response.status_code == 404 and (name := self._loaded_as(body["model"])):
+                loading = await self._http.post(
+                    server + LOAD, json=_load_request(self.section.lora[name], body["model"])
+                )
+                _check_loading(server, loading, self.section.lora)
+                response = await self._http.post(url, json=body)
         except httpx2.TimeoutException:
             raise Failed(f"no answer within {self.section.timeout_seconds:g} s") from None
         except httpx2.TransportError as error:
@@ -156,6 +172,10 @@ class Client:
             return read(response.json())
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             raise Failed(f"an answer that is none of vLLM's: {shortened(response.text)!r}") from None
+
+    def _loaded_as(self, served: str) -> str | None:
+        """The name of an adapter that is loaded here."""
+        return next((name for name, one in self.adapters.items() if one == served), None)
 
     def _stop_if_hopeless(self) -> None:
         """End the work when every server has failed too often.
@@ -178,6 +198,57 @@ async def _work(api: Api, queue: Iterator[tuple[int, Question]], arrived: Arrive
             arrived(position, await api.answer(question))
         except Refused as refusal:
             arrived(position, Refusal(str(refusal)))
+
+
+def _load_request(folder: str, served: str) -> Body:
+    return {"lora_name": served, "lora_path": str(Path(folder).resolve())}
+
+
+def _check_loading(server: str, response: "httpx2.Response", lora: Mapping[str, str]) -> None:
+    """Tell how a server must be started that does not load an adapter.
+
+    Errors: TeacherError.
+    """
+    if response.status_code == 200 or "already been loaded" in response.text:
+        return
+    said = f"{response.status_code}: {_message(response)}"
+    raise TeacherError(
+        f"teacher: {server}: loads no adapter ({said}); start it with {_options(lora_rank(lora))}, where it can read "
+        f"{', '.join(lora.values())}"
+    )
+
+
+def _options(rank: int) -> str:
+    """How a server is started that loads adapters."""
+    return f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora --max-lora-rank {rank}"
+
+
+def check_loads(section: Servers, rank: int) -> None:
+    """Refuse servers that cannot load adapters of a rank; one that does not answer is not asked.
+
+    Errors: TeacherError.
+    """
+    import httpx2
+
+    with httpx2.Client(headers=_headers(section), timeout=GREETING_SECONDS) as http:
+        for url in map(_base, section.urls):
+            try:
+                can = http.post(url + LOAD, json={"lora_name": "", "lora_path": ""}).status_code != 404
+                can = can and _runs_lora(http, url)
+            except httpx2.TransportError:
+                continue
+            if not can:
+                raise TeacherError(f"teacher: {url}: loads no adapters; start it with {_options(room_for(rank))}")
+
+
+def _base(url: str) -> str:
+    """A server's URL, however much of it was written."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def _runs_lora(http: "httpx2.Client", server: str) -> bool:
+    """Whether a server was started with --enable-lora, even if it has no adapter yet."""
+    return LORA_METRIC in http.get(f"{server}/metrics").text
 
 
 def _check(url: str, response: "httpx2.Response") -> None:
@@ -221,21 +292,27 @@ def _headers(section: Servers) -> dict[str, str]:
 
 
 def connect(section: Servers, log: Log) -> Client:
-    """Greet the servers and find the model that they serve.
+    """Greet the servers, find the model that they serve, and have them load the adapters that are named.
 
-    Errors: TeacherError where none answers, RecipeError where they do not serve the model.
+    Errors: TeacherError where none answers or an adapter is not loaded, RecipeError where they do not serve the model.
     """
     import httpx2
 
-    servers = [Server(url.rstrip("/").removesuffix("/v1")) for url in section.urls]
+    servers = [Server(_base(url)) for url in section.urls]
+    contents = adapter_contents(section.lora, "teacher.vllm")
+    adapters = {name: f"{LOADED}{name}-{content}" for name, content in contents.items()}
     listed: list[list[dict[str, Any]]] = []
+    runs_lora = False
     with httpx2.Client(headers=_headers(section), timeout=GREETING_SECONDS) as http:
         for server in servers:
             url = f"{server.url}/v1/models"
             try:
                 response = http.get(url)
                 _check(url, response)
-                listed.append([{**one, "id": str(one["id"])} for one in response.json()["data"]])
+                models = [{**one, "id": str(one["id"])} for one in response.json()["data"]]
+                runs_lora |= _runs_lora(http, server.url) or any(one.get("parent") for one in models)
+                _load(http, server.url, section, adapters, [one["id"] for one in models])
+                listed.append(models)
             except (httpx2.TransportError, Failed, Refused) as error:
                 server.problem = str(error) or type(error).__name__
                 server.failures, server.ready_at = 1, time.monotonic() + FIRST_WAIT
@@ -246,7 +323,22 @@ def connect(section: Servers, log: Log) -> Client:
         told = "; ".join(f"{server.url}: {server.problem}" for server in servers)
         raise TeacherError(f"teacher: no server answers ({told}); start one with `curate serve MODEL`")
     model = _served_model(section, listed)
-    return Client(servers, model["id"], _facts(section, model, listed[0]), section, log)
+    facts = _facts(section, model, listed[0], contents)
+    return Client(servers, model["id"], facts, section, log, adapters, runs_lora)
+
+
+def _load(
+    http: "httpx2.Client", server: str, section: Servers, adapters: Mapping[str, str], there: Sequence[str]
+) -> None:
+    """Have a server load the adapters that it lacks.
+
+    Errors: TeacherError.
+    """
+    for name, served in adapters.items():
+        if served not in there:
+            request = _load_request(section.lora[name], served)
+            response = http.post(server + LOAD, json=request, timeout=section.timeout_seconds)
+            _check_loading(server, response, section.lora)
 
 
 def _served_model(section: Servers, listed: list[list[dict[str, Any]]]) -> dict[str, Any]:
@@ -262,11 +354,16 @@ def _served_model(section: Servers, listed: list[list[dict[str, Any]]]) -> dict[
     return next(one for one in listed[0] if one["id"] == wanted)
 
 
-def _facts(section: Servers, model: dict[str, Any], models: list[dict[str, Any]]) -> dict[str, Any]:
-    """What identifies a model that is only known by its servers: its name, and what it was loaded from."""
-    adapters = {one["id"]: _origin(one) for one in models if one.get("parent")}
+def _facts(
+    section: Servers, model: dict[str, Any], models: list[dict[str, Any]], contents: Mapping[str, str]
+) -> dict[str, Any]:
+    """What identifies a model that is only known by its servers: its name, and what it was loaded from.
+
+    Of adapters that are loaded here that is their hash; those that other runs have loaded are none of its own.
+    """
+    theirs = {one["id"]: _origin(one) for one in models if one.get("parent") and not one["id"].startswith(LOADED)}
     origin = {"root": _origin(model), "revision": section.revision}
-    return {"kind": "vllm", "model": model["id"], **origin, "adapters": adapters}
+    return {"kind": "vllm", "model": model["id"], **origin, "adapters": theirs | dict(contents)}
 
 
 def _origin(model: dict[str, Any]) -> str:

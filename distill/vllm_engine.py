@@ -12,9 +12,9 @@ from curate.distill.encoding import Encoder
 from curate.distill.labels import Labels
 from curate.distill.local_model import check_adapter
 from curate.distill.openai_api import MAX_LABEL_TOKENS, SEEDS
-from curate.distill.serve import lora_rank, need_vllm
+from curate.distill.serve import need_vllm
 from curate.distill.teacher import Answer, Arrived, Question, Reply, Sampling, Score
-from curate.distill.weights import adapter_contents, model_facts
+from curate.distill.weights import adapter_contents, lora_rank, model_facts
 from curate.errors import RecipeError, shortened
 from curate.progress import Log
 from curate.teachers import EngineModel

@@ -18,7 +18,7 @@ from curate.engine import Engine
 from curate.errors import CurateError, InputError, RunError
 from curate.files import sha256_of
 from curate.manifests.reading import read_manifest
-from curate.shards import BUDGETED, OURS
+from curate.shards import BUDGETED, OURS, WRITTEN
 
 TRAIN, VALIDATION = "train", "validation"
 SPLIT_SEED, SHARE_SEED = 0x5EED_0001, 0x5EED_0002  # of the hashes of doc_id that part documents
@@ -67,7 +67,7 @@ def open_source(run: Path, name: str | None = None) -> Source:
     """
     manifest = read_manifest(run)
     recipe, schema = manifest["recipe"], [column["name"] for column in manifest["schema"]]
-    ours = list(OURS | (BUDGETED if recipe.get("distill") else {}))
+    ours = list(OURS | (BUDGETED if recipe.get("distill") else {}) | (WRITTEN if recipe.get("tier3") else {}))
     named = dict(zip(ours, schema[-len(ours) :], strict=True))  # prefixed where the input has such a name
     shards = tuple(Shard(str(run / s["path"]), s["documents"], s["tokens"], s["sha256"]) for s in manifest["shards"])
     if not shards:

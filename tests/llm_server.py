@@ -10,12 +10,13 @@ import threading
 import pytest
 from make_llm import smollm2
 
+LOADS_ADAPTERS = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
 ON_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """The URL of `curate serve` with SmolLM2; ended by a signal, after which nothing of it is left."""
+    """The URL of `curate serve` with SmolLM2, which loads adapters; a signal ends it, and nothing of it is left."""
     os.environ.update(ON_CPU)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -23,7 +24,9 @@ def server(tmp_path_factory):
     log = tmp_path_factory.mktemp("serve") / "vllm.log"
     options = ["--port", str(port), "--name", "smollm2", "--dtype", "bfloat16", "--max-model-len", "1024"]
     command = [sys.executable, "-m", "curate", "serve", str(smollm2()), *options, "--log", str(log)]
-    serving = subprocess.Popen([*command, "--", "--enforce-eager"], stdout=subprocess.PIPE, text=True)
+    further = ["--", "--enforce-eager", "--enable-lora", "--max-lora-rank", "16"]
+    environment = os.environ | LOADS_ADAPTERS
+    serving = subprocess.Popen([*command, *further], stdout=subprocess.PIPE, text=True, env=environment)
     killer = threading.Timer(600, serving.kill)
     killer.start()
     first, second = serving.stdout.readline(), serving.stdout.readline()

@@ -1,8 +1,8 @@
 """The third tier in whole runs: a server that writes documents anew, the gates, the budget, and what the run tells."""
 
 import json
+from importlib.util import find_spec
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,6 +14,8 @@ from thin_domain import TARGET, augmenting, writing
 
 from curate.errors import RecipeError, TeacherError
 from curate.inspect import connect
+
+COLUMNS = ["doc_id", "synthetic", "text"]
 
 
 def rows(run, query):
@@ -172,6 +174,19 @@ def test_another_budget_asks_nothing_and_has_as_much_as_it_may(finance, tmp_path
     assert command("verify", run).returncode == 0
 
 
+def test_an_export_has_written_documents_too(augmented, tmp_path):
+    _, run, _, _ = augmented
+    done = command("export", run, "--to", "hf", "--out", tmp_path, "--validation", "0")
+    assert done.returncode == 0, done.stderr
+    data, exported = (
+        pa.concat_tables(
+            [pq.read_table(path, columns=["doc_id", "synthetic"]) for path in sorted(folder.rglob("*.parquet"))]
+        )
+        for folder in (run / "data", tmp_path)
+    )
+    assert exported.sort_by("doc_id").equals(data.sort_by("doc_id"))
+
+
 def test_evaluate_holds_written_documents_against_real_ones_seen_more_often(augmented):
     _, run, _, _ = augmented
     done = command("evaluate", run, "--json")
@@ -206,10 +221,16 @@ def test_a_run_without_domains_is_told_so(demo):
     assert "names no domains; add tier3.domains to its recipe" in done.stderr
 
 
+SERVER = {"vllm": {"urls": ["http://127.0.0.1:9"]}}
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"tier3": {"adapter": {}}}, "tier3.adapter.base"),
+        ({"tier3": {"adapter": {}}}, "tier3.adapter.base: is null, and teacher is rules"),
+        ({"tier3": {"adapter": {}}, "teacher": SERVER}, "tier3.adapter.base: is null, and servers do not tell"),
+        ({"tier3": {"adapter": {"base": "/no/where"}}}, "tier3.adapter.base: /no/where: no such folder"),
+        ({"teacher": {"vllm": {"urls": ["http://127.0.0.1:9"], "lora": {"a": "/no"}}}}, "lora.a: /no: no folder"),
         ({"tier3": {"faithful": 3.0}}, "tier3.faithful"),
         ({"tier3": {"compare": True}}, "compare"),
         ({"tier3": {"copy_band": ["80%", "5%"]}}, "copy_band"),
@@ -219,4 +240,21 @@ def test_what_cannot_be_is_refused_before_anything_is_read(finance, tmp_path, fi
     path, run = augmenting(finance, tmp_path / "bad", **fields)
     with pytest.raises(RecipeError, match=said):
         carry_out(path)
-    assert not (run / "ledger" / "snapshot.json").exists() or not duckdb.sql(f"FROM glob('{run}/data/*')").fetchall()
+    assert not (run / "ledger" / "snapshot.json").exists()
+
+
+@pytest.mark.skipif(bool(find_spec("torch")), reason="torch is installed here")
+@pytest.mark.parametrize(
+    ("fields", "extra"),
+    [
+        ({"tier3": {"adapter": {"base": "a/name"}}}, "lora"),
+        ({"teacher": {"transformers": "a/name"}}, "transformers"),
+        ({"teacher": {"vllm": {"serve": "a/name"}}}, "vllm"),
+        ({"teacher": {"vllm_engine": "a/name"}}, "vllm"),
+    ],
+)
+def test_what_is_not_installed_is_told_before_anything_is_read(finance, tmp_path, fields, extra):
+    path, run = augmenting(finance, tmp_path / "bad", **fields)
+    with pytest.raises(TeacherError, match=rf"pip install 'curate-lm\[{extra}\]'"):
+        carry_out(path)
+    assert not (run / "ledger" / "snapshot.json").exists()

@@ -257,7 +257,7 @@ def test_how_a_teacher_is_reached_is_no_part_of_the_recipes_digest():
         ({"vlm": {}}, "teacher has no field 'vlm'; did you mean 'vllm'?"),
         ({"vllm": {}}, "teacher.vllm: has either `urls` of servers or `serve` with a model"),
         ({"vllm": {"urls": ["localhost:1"]}}, "teacher.vllm: 'localhost:1' is no URL; write it as http://"),
-        ({"vllm": {"urls": ["http://a"], "lora": {"a": "b"}}}, "teacher.vllm: `lora` belongs to `serve`"),
+        ({"vllm": {"urls": ["http://a"], "dtype": "float32"}}, "teacher.vllm: `dtype` belongs to `serve`"),
         ({"transformers": {"dtype": "auto"}}, "teacher.transformers.model is missing"),
         ({"transformers": {"modell": "m"}}, "teacher.transformers has no field 'modell'; did you mean 'model'?"),
     ],
