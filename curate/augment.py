@@ -20,7 +20,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.augmented import COMPARISON, DOMAINS, FOLDER, STAGE, STATE, Augmented, commit, finished, within_caps
+from curate.augmented import (
+    COMPARED,
+    COMPARISON,
+    DOMAINS,
+    FOLDER,
+    STAGE,
+    STATE,
+    SYNTHETIC,
+    Augmented,
+    commit,
+    finished,
+    within_caps,
+)
 from curate.candidates import judge_candidates, write_candidates, writer_of
 from curate.decide import DECISIONS
 from curate.distill.draws import mixed
@@ -107,10 +119,13 @@ def augment(
     caps = dict(zip(table["domain"].to_pylist(), table["cap"].to_pylist(), strict=True))
     written, plain = write_candidates(recipe, documents, caps, ledger.run, log)
     asked = partial(judge_candidates, recipe, plan, ledger, before, documents, originals, judge)
-    facts: dict[str, Any] = {"key": key, "caps": caps, "least_importance": dict(domains.least), **written.facts}
+    facts: dict[str, Any] = {
+        "key": key, "caps": caps, "least_importance": dict(domains.least), "members": len(members),
+        "tables": [DOMAINS, SYNTHETIC, *([COMPARED] if plain is not None else [])], **written.facts,
+    }  # fmt: skip
     if plain is not None:
         judged, _ = asked(plain.rows, folder / COMPARISON)
-        commit(folder / f"{COMPARISON}.parquet", within_caps(judged, caps))
+        commit(folder / COMPARED, within_caps(judged, caps))
     judged, shards = asked(written.rows, folder)
     facts["judged"] = [path.relative_to(folder).as_posix() for path in shards]
     return finished(folder, facts, judged)
@@ -254,8 +269,8 @@ def _sources(
 ) -> pa.Table:
     """The documents that candidates are written from: file_no, row, doc_id, domain, kept, in the order of their turn.
 
-    Those dropped for their form come first, each kind in an order drawn by seed; of each domain several times as many
-    as may be needed, at one token asked for a token of the document in each form: some have no sentences.
+    Those dropped for their form come first, each kind in an order drawn by seed; of each domain and kind several times
+    as many as may be needed, at one token asked for a token of the document in each form: some have no sentences.
     """
     decisions = decisions_sql(ledger)
     with duckdb.connect() as connection:
@@ -269,10 +284,11 @@ def _sources(
     found = found.take(pa.array(order))
     chosen = []
     for row in table.to_pylist():
-        own = found.filter(pc.equal(found["domain"], row["domain"]))
-        given = np.cumsum(own["n_tokens"].to_numpy()) * len(section.forms)
-        enough = int(np.searchsorted(given, MARGIN * row["cap"] * section.oversample)) + 1
-        chosen.append(own.slice(0, enough if row["cap"] else 0))
+        for kept in (False, True):
+            own = found.filter(pc.and_(pc.equal(found["domain"], row["domain"]), pc.equal(found["kept"], kept)))
+            given = np.cumsum(own["n_tokens"].to_numpy()) * len(section.forms)
+            enough = int(np.searchsorted(given, MARGIN * row["cap"] * section.oversample)) + 1
+            chosen.append(own.slice(0, enough if row["cap"] else 0))
     return pa.concat_tables(chosen)
 
 
