@@ -151,6 +151,8 @@ def _headline(reading: Reading, stages: Sequence[Row]) -> Row:
 
 def _augmented(reading: Reading) -> list[Row]:
     """The stage in which written documents come in, if there is one."""
+    if "stages" not in reading.tables:
+        return []
     return [
         row | {"dropped": {}, "written": {name: row[f"{name}_out"] - row[f"{name}_in"] for name in UNITS}}
         for row in reading.rows(f"SELECT * EXCLUDE (number) FROM stages WHERE stage = {literal(AUGMENT)}")
