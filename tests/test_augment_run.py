@@ -14,6 +14,9 @@ from thin_domain import TARGET, augmenting, writing
 
 from curate.errors import RecipeError, TeacherError
 from curate.inspect import connect
+from curate.manifests.verify import verify
+from curate.progress import unwritten_log
+from curate.report import write_report
 
 COLUMNS = ["doc_id", "synthetic", "text"]
 
@@ -211,6 +214,8 @@ def test_without_a_model_domains_are_measured_and_nothing_is_written(finance, tm
     done = command("domains", run)
     assert done.returncode == 0
     assert f"finance: {domain['wanting']:,} tokens are wanting still" in done.stdout
+    assert verify(run, 2, unwritten_log(True)) == []
+    assert 'id="domains"' in write_report(run).read_text("utf-8")
     as_json = json.loads(command("domains", run, "--json").stdout)
     assert as_json["domains"][0]["tokens"] == domain["tokens"]
 
