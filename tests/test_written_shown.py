@@ -124,7 +124,7 @@ def test_members_that_are_lost_are_told_again_and_nothing_changes(augmented, tmp
     path, run, _, _ = augmented
     copied = shutil.copytree(run, tmp_path / "copied")
     before = digests(run / "data")
-    [lost] = (copied / "ledger").rglob("domain_members/*.parquet")
+    lost = next((copied / "ledger").rglob("domain_members/*.parquet"))
     lost.unlink()
     again = StandIn(writing)
     with running(again) as url:
