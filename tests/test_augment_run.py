@@ -1,6 +1,7 @@
 """The third tier in whole runs: a server that writes documents anew, the gates, the budget, and what the run tells."""
 
 import json
+import shutil
 from importlib.util import find_spec
 
 import pyarrow as pa
@@ -117,6 +118,22 @@ def test_again_nothing_is_asked_and_the_bytes_are_the_same(augmented, finance, t
     assert done.returncode == 0, done.stderr
     assert digests(own) == before
     assert len(server.bodies) == asked
+
+
+def test_what_is_drawn_does_not_hang_on_the_files_that_lay_in_its_place(finance, tmp_path):
+    shutil.copytree(finance, tmp_path / "parts")
+    domain = {"name": "finance", "seeds": [str(finance / "seeds.parquet")], "target_tokens": 104_000}
+    asked = []
+    for place in ("own", "other"):
+        with running(StandIn(writing)) as url:
+            path, run = augmenting(tmp_path / "parts", tmp_path / place, url, tier3={"domains": [domain]})
+            carry_out(path)
+            if place == "own":
+                corpus = tmp_path / "parts" / "corpus" / "0.parquet"
+                pq.write_table(pq.read_table(corpus), corpus, compression="zstd")  # the same documents in another file
+                carry_out(path)
+        asked.append(pq.read_table(run / "synthetic" / "synthetic.parquet")["doc_id"].to_pylist())
+    assert asked[0] == asked[1] != []
 
 
 def test_a_server_that_dies_ends_the_run_and_leaves_no_manifest(finance, tmp_path):
