@@ -13,7 +13,7 @@ from conftest import carry_out, command, digests
 from stand_in import StandIn, running
 from thin_domain import TARGET, augmenting, writing
 
-from curate.errors import RecipeError, TeacherError
+from curate.errors import InputError, RecipeError, TeacherError
 from curate.inspect import connect
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log
@@ -256,11 +256,12 @@ SERVER = {"vllm": {"urls": ["http://127.0.0.1:9"]}}
         ({"tier3": {"faithful": 3.0}}, "tier3.faithful"),
         ({"tier3": {"compare": True}}, "compare"),
         ({"tier3": {"copy_band": ["80%", "5%"]}}, "copy_band"),
+        ({"tier3": {"domains": [{"name": "a", "seeds": ["no.parquet"], "target_tokens": 9}]}}, "a: no.parquet matches"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(finance, tmp_path, fields, said):
     path, run = augmenting(finance, tmp_path / "bad", **fields)
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises((RecipeError, InputError), match=said):
         carry_out(path)
     assert not (run / "ledger" / "snapshot.json").exists()
 
