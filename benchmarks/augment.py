@@ -6,7 +6,10 @@ Run it in the environment of `make test-llm`:
     .venv-llm/bin/python benchmarks/augment.py CORPORA FOLDER MODEL --wanting 20000
 
 Speeches on finance are parted in three: seeds, what the corpus has beside pages of the web and e-mail, and held-out
-ones. The corpus has few, so that what is written can show. FOLDER, which must not be there, keeps all that was made.
+ones. The corpus has few, so that what is written can show. FOLDER keeps all that was made: the same command goes on
+where it was stopped. The model runs here with transformers, or, which is faster, behind a server that --url names:
+
+    VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 .venv-llm/bin/curate serve MODEL --dtype bfloat16 -- --enable-lora
 """
 
 import argparse
@@ -36,6 +39,7 @@ OTHERS = {"web/web_pages": 600, "noise/email_spamassassin": 200, "noise/email_li
 COLUMNS = ["id", "text", "source", "url", "license"]
 PASSED = "accepted"
 BATCH_TOKENS = 16_384  # a few GB beside a small model
+UNDER_WAY = 32
 
 
 def main() -> None:
@@ -49,13 +53,17 @@ def main() -> None:
     parser.add_argument("--wanting", type=int, default=10_000, help="tokens of the domain that are to be written")
     parser.add_argument("--speeches", type=int, default=30, help="that the corpus has")
     parser.add_argument("--chunk", type=int, default=1200, help="characters that are written anew at a time")
+    parser.add_argument("--url", help="a vLLM server of MODEL that loads adapters")
     given = parser.parse_args()
     model = given.model or str(smollm2())
     folder = Path(given.folder or tempfile.mkdtemp()) / "augment"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"{Path(model).name}, {given.steps} steps, {folder}\n", flush=True)
-    part(Path(given.corpora), folder, given.speeches)
+    if not (folder / "corpus.parquet").exists():
+        part(Path(given.corpora), folder, given.speeches)
     fields = recipe(folder, model, given.steps, given.chunk)
+    if given.url:
+        fields["teacher"] = {"vllm": {"urls": [given.url], "concurrency": UNDER_WAY}}
     [domain] = run_once(fields | {"tier3": fields["tier3"] | {"adapter": None, "compare": False}})
     fields["tier3"]["domains"][0]["target_tokens"] = domain["tokens"] + given.wanting
     began = time.process_time()
@@ -74,7 +82,7 @@ def part(corpora: Path, folder: Path, speeches: int) -> None:
     thirds = [finance.take(pa.array(range(k, len(finance), 3))) for k in range(3)]
     others = [pq.read_table(corpora / f"{name}.parquet", columns=COLUMNS).slice(0, n) for name, n in OTHERS.items()]
     corpus = pa.concat_tables([thirds[1].slice(0, speeches), *others], promote_options="permissive")
-    (folder / "heldout").mkdir()
+    (folder / "heldout").mkdir(exist_ok=True)
     for name, one in (("seeds", thirds[0]), ("heldout/finance", thirds[2]), ("corpus", corpus)):
         pq.write_table(one, folder / f"{name}.parquet")
 
@@ -90,7 +98,7 @@ def recipe(folder: Path, model: str, steps: int, chunk: int) -> dict[str, Any]:
         "dedup": {"near": {}},
         "teacher": {"transformers": {"model": model, "batch_tokens": BATCH_TOKENS}},
         "tier3": {"domains": [domain], "chunk": chunk, "compare": True,
-                  "adapter": {"steps": steps, "check_every": max(1, steps // 3)}},
+                  "adapter": {"base": model, "steps": steps, "check_every": max(1, steps // 3)}},
         "evaluate": {"heldout": [str(folder / "heldout")], "most": 200, "track": False},
     }  # fmt: skip
 
@@ -114,9 +122,15 @@ def domain_rows(domain: dict[str, Any], folder: Path, seconds: float) -> list[Se
         ("texts that trained the adapter", f"{adapter['texts']:,}"),
         ("its bits per byte, before and after", f"{before:.4f}, {after:.4f} ({after / before - 1:+.1%})"),
         ("written and accepted, tokens", f"{made['documents']:,}, {made['tokens']:,}"),
-        ("tokens that the model wrote", f"{made['written']['questions'].get('tokens', 0):,}"),
+        ("tokens that the model wrote", f"{tokens_written(folder):,}"),
         ("CPU s of the run", f"{seconds:,.0f}"),
     ]
+
+
+def tokens_written(folder: Path) -> int:
+    """Tokens of all replies, with adapter and without."""
+    lines = (line for path in (folder / "teacher").glob("*.jsonl") for line in path.open("rb"))
+    return sum(int(json.loads(line)["answer"]["n_tokens"]) for line in lines)
 
 
 def gate_rows(folder: Path) -> list[Sequence[str]]:

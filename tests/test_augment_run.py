@@ -1,6 +1,7 @@
 """The third tier in whole runs: a server that writes documents anew, the gates, the budget, and what the run tells."""
 
 import json
+import shutil
 from importlib.util import find_spec
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from conftest import carry_out, command, digests
 from stand_in import StandIn, running
 from thin_domain import TARGET, augmenting, writing
 
-from curate.errors import RecipeError, TeacherError
+from curate.errors import InputError, RecipeError, TeacherError
 from curate.inspect import connect
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log
@@ -117,6 +118,22 @@ def test_again_nothing_is_asked_and_the_bytes_are_the_same(augmented, finance, t
     assert done.returncode == 0, done.stderr
     assert digests(own) == before
     assert len(server.bodies) == asked
+
+
+def test_what_is_drawn_does_not_hang_on_the_files_that_lay_in_its_place(finance, tmp_path):
+    shutil.copytree(finance, tmp_path / "parts")
+    domain = {"name": "finance", "seeds": [str(finance / "seeds.parquet")], "target_tokens": 104_000}
+    asked = []
+    for place in ("own", "other"):
+        with running(StandIn(writing)) as url:
+            path, run = augmenting(tmp_path / "parts", tmp_path / place, url, tier3={"domains": [domain]})
+            carry_out(path)
+            if place == "own":
+                corpus = tmp_path / "parts" / "corpus" / "0.parquet"
+                pq.write_table(pq.read_table(corpus), corpus, compression="zstd")  # the same documents in another file
+                carry_out(path)
+        asked.append(pq.read_table(run / "synthetic" / "synthetic.parquet")["doc_id"].to_pylist())
+    assert asked[0] == asked[1] != []
 
 
 def test_a_server_that_dies_ends_the_run_and_leaves_no_manifest(finance, tmp_path):
@@ -239,11 +256,12 @@ SERVER = {"vllm": {"urls": ["http://127.0.0.1:9"]}}
         ({"tier3": {"faithful": 3.0}}, "tier3.faithful"),
         ({"tier3": {"compare": True}}, "compare"),
         ({"tier3": {"copy_band": ["80%", "5%"]}}, "copy_band"),
+        ({"tier3": {"domains": [{"name": "a", "seeds": ["no.parquet"], "target_tokens": 9}]}}, "a: no.parquet matches"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(finance, tmp_path, fields, said):
     path, run = augmenting(finance, tmp_path / "bad", **fields)
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises((RecipeError, InputError), match=said):
         carry_out(path)
     assert not (run / "ledger" / "snapshot.json").exists()
 
