@@ -19,7 +19,9 @@ from curate.shards import DATA, our_name
 from curate.texts import masked
 
 TABLE = "synthetic"
-MADE = ("prompt", "prompt_sha256", "model", "adapter", "seed", "temperature", "top_p")
+MADE = (
+    "prompt", "prompt_sha256", "model", "model_hash", "adapter", "adapter_hash", "seed", "temperature", "top_p",
+)  # fmt: skip
 LARGEST = 5_000_000  # bytes of an original that is read to show a piece of it
 
 
