@@ -58,7 +58,6 @@ TOGETHER = (
 )  # groups that are of one decision, and in force together
 DECISION_ROWS = 1 << 17  # rows of one part
 
-
 # Which copy comes first; the place in the input settles every tie.
 SURVIVOR_ORDER = {
     "first": "position, row",
@@ -204,7 +203,7 @@ def _distilled(
     sampled = partial(sampled_documents, recipe.distill, recipe.seed, connection)
     strata = list(strata_of_distil(recipe, plan.inputs.names))
     [[tokens]] = connection.execute("SELECT coalesce(sum(tokens), 0)::BIGINT FROM input_size").fetchall()
-    size = (tokens, plan.reserved)
+    size = tokens, plan.reserved
     return distil_documents(recipe, strata, ledger.run, maps.distil, sampled, cuts, size, connection, digest)
 
 
