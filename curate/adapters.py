@@ -43,12 +43,14 @@ class DomainTexts:
 
 
 def check_models(recipe: Recipe) -> None:
-    """Refuse a third tier whose models cannot be had here, as far as libraries and folders tell.
+    """Refuse a third tier whose seeds and models cannot be had here, as far as libraries and folders tell.
 
-    Errors: RecipeError, TeacherError.
+    Errors: RecipeError, TeacherError; InputError for seeds that are missing.
     """
     if recipe.tier3 is None:
         return
+    for domain in recipe.tier3.domains:
+        side_files(domain.seeds, f"tier3.domains: {domain.name}", "seeds")
     if recipe.tier3.adapter is not None:
         find_model(*base_of(recipe), f"{FIELD}.base")
         need(FIELD, *NEEDED)

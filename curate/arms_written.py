@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.augmented import COMPARISON, FOLDER, SYNTHETIC, read_augmented
+from curate.augmented import COMPARED, COMPARISON, FOLDER, JUDGED, SYNTHETIC, read_augmented
 from curate.distill.draws import mixed
 from curate.distill.encoded import Encoded, Integers
 from curate.filters.duplicates import hash_texts
@@ -41,10 +41,10 @@ def written_texts(run: Path, column: str, inputs: pa.Schema, share: float, seed:
     folder = run / FOLDER
     tables = {
         ACCEPTED: (folder / SYNTHETIC, folder),
-        BASE_MODEL: (folder / f"{COMPARISON}.parquet", folder / COMPARISON),
+        BASE_MODEL: (folder / COMPARED, folder / COMPARISON),
     }
     return {
-        name: _read(table, judged / "judged" / DATA, column, our_name("doc_id", inputs), share, seed)
+        name: _read(table, judged / JUDGED / DATA, column, our_name("doc_id", inputs), share, seed)
         for name, (table, judged) in tables.items() if table.is_file()
     }  # fmt: skip
 

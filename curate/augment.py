@@ -21,7 +21,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.augmented import COMPARISON, DOMAINS, FOLDER, STAGE, STATE, Augmented, commit, finished, within_caps
+from curate.augmented import (
+    COMPARED,
+    COMPARISON,
+    DOMAINS,
+    FOLDER,
+    STAGE,
+    STATE,
+    SYNTHETIC,
+    Augmented,
+    commit,
+    finished,
+    within_caps,
+)
 from curate.candidates import judge_candidates, write_candidates, writer_of
 from curate.decide import DECISIONS
 from curate.distill.draws import mixed
@@ -110,15 +122,13 @@ def augment(
     written, plain = write_candidates(recipe, documents, caps, ledger.run, log)
     asked = partial(judge_candidates, recipe, plan, ledger, before, documents, originals, judge)
     facts: dict[str, Any] = {
-        "key": key,
-        "caps": caps,
-        "recipe": recipe.digest(),
-        "least_importance": dict(domains.least),
-        **written.facts,
-    }
+        "key": key, "caps": caps, "recipe": recipe.digest(), "least_importance": dict(domains.least),
+        "members": len(members),
+        "tables": [DOMAINS, SYNTHETIC, *([COMPARED] if plain is not None else [])], **written.facts,
+    }  # fmt: skip
     if plain is not None:
         judged, _ = asked(plain.rows, folder / COMPARISON)
-        commit(folder / f"{COMPARISON}.parquet", within_caps(judged, caps))
+        commit(folder / COMPARED, within_caps(judged, caps))
     judged, shards = asked(written.rows, folder)
     facts["judged"] = [path.relative_to(folder).as_posix() for path in shards]
     return finished(folder, facts, judged)

@@ -14,7 +14,8 @@ from curate.files import committed, is_sealed, sha256_of, write_sealed
 from curate.recipe import digest_of
 
 FOLDER, COMPARISON = "synthetic", "comparison"
-STATE, DOMAINS, SYNTHETIC = "augmented.json", "domains.parquet", "synthetic.parquet"
+JUDGED = "judged"  # the run over the candidates
+STATE, DOMAINS, SYNTHETIC, COMPARED = "augmented.json", "domains.parquet", "synthetic.parquet", "comparison.parquet"
 STAGE, BEYOND = "augment", "beyond_cap"
 
 
@@ -45,6 +46,15 @@ class Augmented:
             row["documents"], row["tokens"] = row["documents"] + 1, row["tokens"] + tokens
         return list(found.values())
 
+    def wanting(self) -> list[dict[str, Any]]:
+        """Of each domain that lacks some still, its target and the tokens that are missing to it."""
+        rows = pq.read_table(self.folder / DOMAINS, columns=["domain", "target_tokens", "wanting"]).to_pylist()
+        left = {row["domain"]: row["wanting"] - self.tokens_of(row["domain"]) for row in rows}
+        return [
+            {"domain": row["domain"], "target_tokens": row["target_tokens"], "tokens": left[row["domain"]]}
+            for row in rows if left[row["domain"]] > 0
+        ]  # fmt: skip
+
     @property
     def caps(self) -> dict[str, int]:
         """Tokens of each domain that the output may have, at most."""
@@ -55,6 +65,11 @@ class Augmented:
         """The digest of what was accepted, and of all that it follows from."""
         return digest_of([self.facts["key"], self.facts["accepted"]])
 
+    @property
+    def tables(self) -> list[str]:
+        """The names of the tables that it consists of, within the folder."""
+        return list(self.facts["tables"])
+
 
 def read_augmented(run: Path) -> Augmented | None:
     """What a run has made, whole or for other decisions; None where nothing is finished."""
@@ -63,9 +78,10 @@ def read_augmented(run: Path) -> Augmented | None:
         facts = json.loads((folder / STATE).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    if not is_sealed(folder / STATE) or not all((folder / name).is_file() for name in (DOMAINS, *facts["judged"])):
+    if not is_sealed(folder / STATE):
         return None
-    whole = (folder / SYNTHETIC).is_file() and sha256_of(folder / SYNTHETIC) == facts["synthetic_sha256"]
+    there = all((folder / name).is_file() for name in (*facts["tables"], *facts["judged"]))
+    whole = there and sha256_of(folder / SYNTHETIC) == facts["synthetic_sha256"]
     return Augmented(folder, facts) if whole else None
 
 

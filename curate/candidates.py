@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.adapters import base_of, domain_named, domain_texts, folder_of
+from curate.augmented import JUDGED
 from curate.bands import BANDS, REASONS
 from curate.distill.adapter_files import Facts
 from curate.distill.adapters import train_adapter
@@ -35,6 +36,7 @@ from curate.files import committed
 from curate.filters.language import language
 from curate.inspect import connect
 from curate.ledger import Ledger
+from curate.measure import SIGNATURES
 from curate.plan import Given, Plan
 from curate.progress import Log
 from curate.recipe import Recipe, parse_recipe
@@ -43,6 +45,7 @@ from curate.teachers import LocalModel, Teacher
 from curate.training import TRAINED, learnt_of
 
 PREFIX = "written_"
+CORPUS = "candidates.parquet"
 LENGTHS = (0.2, 3.0)  # of a written text to its original
 TOKEN_BYTES = 4  # of a token, more or less: how much is asked for hangs on it, and nothing else
 LEAST_CLAIMS = 3  # sentences of a chunk
@@ -187,13 +190,18 @@ def judge_candidates(
     """
     if not len(written):
         return _verdicts(written, None), []
-    with committed(folder / "candidates.parquet") as aside:
+    with committed(folder / CORPUS) as aside:
         pq.write_table(_as_corpus(recipe.input.text, written, documents, originals), aside)
-    run = folder / "judged"
+    run = folder / JUDGED
     known = hashlib.sha256(before.encode()).hexdigest()  # the run has no manifest yet
-    earlier = Earlier(0, recipe.name, ledger, dict(plan.groups), known)
+    own = Earlier(0, recipe.name, ledger, dict(plan.groups), known)
+    lacking = {group for group in (SIGNATURES, "hashes") if group not in plan.groups}  # nothing is compared by them
+    others = [
+        replace(run, number=k, groups={group: digest for group, digest in run.groups.items() if group not in lacking})
+        for k, run in enumerate(plan.earlier, 1)
+    ]
     pinned = learnt_of(ledger.run, [part for part in ledger.parts if part.group in TRAINED]) if recipe.tier2 else None
-    judge(_recipe_of(recipe, ledger, folder / "candidates.parquet", run), Given((earlier,), pinned))
+    judge(_recipe_of(recipe, ledger, folder / CORPUS, run), Given((own, *others), pinned))
     return _verdicts(written, run), sorted((run / "data").glob("*.parquet"))
 
 
@@ -220,7 +228,7 @@ def _recipe_of(recipe: Recipe, ledger: Ledger, candidates: Path, output: Path) -
                "teacher": "rules", "tier3": None, "distill": None, "evaluate": None, "export": []}  # fmt: skip
     fields["input"] |= {"paths": [str(candidates)], "id": f"{PREFIX}doc_id"}
     fields["dedup"] |= {
-        "exact": True,
+        "exact": recipe.dedup.exact,
         "near": fields["dedup"]["near"] or {},
         "lines": None,
         "keep": "first",

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from curate import decide
+from curate.augmented import read_augmented
 from curate.bands import strata_of_documents
 from curate.decided import Decided, open_decided, readable
 from curate.errors import CurateError, RunError
@@ -28,6 +29,8 @@ FORMATS = {
     ".jsonl": "FORMAT json",
     ".json": "FORMAT json, ARRAY true",
 }
+NOTHING = {"documents": 0, "tokens": 0, "domains": {}}
+WHEN = ("before", "after")
 VERDICT = ("kept", "stage", "reason", "n_tokens", "n_tokens_cut", "duplicate_of")
 
 Rows = list[dict[str, Any]]
@@ -113,7 +116,10 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
         if not both:
             raise RunError(f"{run_a} and {run_b}: have no doc_id in common; are they of one corpus, with one input.id?")
         found = _told(common, examples, recipes[1].seed, output, connection)
-    return {"runs": [str(run_a), str(run_b)], "changed": _changed(*recipes), "in_both": both, **found}
+    made = [read_augmented(run) if recipe.tier3 else None for run, recipe in zip((run_a, run_b), recipes, strict=True)]
+    written = {when: dict(one.facts["accepted"]) if one else NOTHING for when, one in zip(WHEN, made, strict=True)}
+    told = {"runs": [str(run_a), str(run_b)], "changed": _changed(*recipes), "in_both": both, **found}
+    return told | {"written": written if any(made) else None}
 
 
 def check_output(output: Path | None) -> None:

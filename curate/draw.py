@@ -9,6 +9,8 @@ from typing import Any
 
 import duckdb
 
+from curate.augmented import FOLDER, JUDGED
+from curate.augmented import STAGE as AUGMENT
 from curate.decide import STAGES
 from curate.errors import CurateError, RecipeError, did_you_mean
 from curate.evidence import Fired, Rules, band_of, evidence_of, rules_by_reason
@@ -22,6 +24,7 @@ from curate.texts import masked_values
 
 CUTS = ("cut_word_ratio", "cut_share")  # signals that say how much was cut: what was is in the edits
 BLOCK = "block_"  # begins the columns of the user's lists
+SYNTHETIC = "synthetic"  # the table of written documents
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,21 @@ def _condition(look: Look, wanted: Wanted) -> str:
 def _check(look: Look, wanted: Wanted) -> None:
     """Refuse a stage that there is not, and a reason that neither a document nor a rule has."""
     if wanted.stage is not None and wanted.stage not in STAGES:
-        raise CurateError(f"sample: no stage {wanted.stage!r}{did_you_mean(wanted.stage, STAGES)}")
+        about = _of_written(look) if wanted.stage == AUGMENT else did_you_mean(wanted.stage, STAGES)
+        raise CurateError(f"sample: no stage {wanted.stage!r}{about}")
     if wanted.reason is None or wanted.reason in (counts := _reasons(look)) or wanted.reason in _possible(look):
         return
     close = difflib.get_close_matches(wanted.reason, counts, n=1)
     known = ", ".join(f"{reason} ({count:,})" for reason, count in counts.items() if not close or reason in close)
     more = f"; did you mean {known}?" if close else f" (known: {known or 'none'})"
+    if SYNTHETIC in look.views and look.query("FROM synthetic WHERE list_contains(reasons, ?)", [wanted.reason]):
+        more = _of_written(look)
     raise CurateError(f"{look.run}: no document has the reason {wanted.reason!r}{more}")
+
+
+def _of_written(look: Look) -> str:
+    """Where documents that a model wrote are drawn from."""
+    return f"; written documents are drawn with: curate sample {look.run / FOLDER / JUDGED}"
 
 
 def _possible(look: Look) -> set[str]:

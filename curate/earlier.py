@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from curate.augmented import FOLDER, JUDGED, SYNTHETIC
 from curate.errors import RecipeError, RunError
 from curate.files import sha256_of
 from curate.ledger import Ledger, Part, is_whole, read_ledger
@@ -31,6 +32,7 @@ class Earlier:
     ledger: Ledger
     groups: dict[str, str]  # group to digest
     manifest: str  # its hash: what the run kept
+    accepted: Path | None = None  # the table of those that count, of a run that judged what was written for another
 
     @property
     def first_file_no(self) -> int:
@@ -38,12 +40,14 @@ class Earlier:
         return -(self.number << FILE_BITS) - 1
 
     def parts(self, group: str) -> list[Part]:
-        """The parts of a group."""
-        return self.ledger.of(group, self.groups.get(group))
+        """The parts of a group; none where the run did not use it."""
+        return self.ledger.of(group, self.groups[group]) if group in self.groups else []
 
 
 def open_earlier(recipe: Recipe) -> tuple[Earlier, ...]:
     """The runs of `dedup.against`.
+
+    One with a third tier is two: its documents, and those that a model wrote, which another run judged.
 
     Errors: RunError for a folder that is no finished run; RecipeError for one that cannot be compared with.
     """
@@ -63,17 +67,36 @@ def open_earlier(recipe: Recipe) -> tuple[Earlier, ...]:
             )
         digest = sha256_of(place / "manifest.json")
         run = Earlier(len(found), manifest["name"], ledger, manifest["signal_groups"], digest)
-        held = [*ledger.of("decisions"), *(run.parts("hashes") if recipe.dedup.exact else [])]
-        held += run.parts(SIGNATURES) if recipe.dedup.near else []
-        lost = [part.path for part in held if not is_whole(place, part)] if held else ["ledger/snapshot.json"]
-        if lost:
-            raise RunError(f"dedup.against: {place}/{lost[0]}: missing or damaged; run {manifest['name']} again")
-        if recipe.dedup.near and not run.parts(SIGNATURES):
-            raise RecipeError(
-                f"dedup.against: {place} has forgotten its signatures; run it again with dedup.keep_signatures: true"
-            )
+        _check_parts(recipe, place, run)
         found.append(run)
+        if manifest["synthetic"]["documents"]:
+            found.append(_written(recipe, place, len(found), run))
     return tuple(found)
+
+
+def _written(recipe: Recipe, place: Path, number: int, by: Earlier) -> Earlier:
+    """What a model wrote for an earlier run: as documents of that."""
+    judged = place / FOLDER / JUDGED
+    try:
+        groups, ledger = read_manifest(judged)["signal_groups"], read_ledger(judged)
+    except RunError as error:
+        raise RunError(f"dedup.against: {error}") from None
+    run = Earlier(number, by.name, ledger, groups, by.manifest, place / FOLDER / SYNTHETIC)
+    _check_parts(recipe, judged, run)
+    return run
+
+
+def _check_parts(recipe: Recipe, place: Path, run: Earlier) -> None:
+    """Refuse a run that lacks what documents are compared by."""
+    held = [*run.ledger.of("decisions"), *(run.parts("hashes") if recipe.dedup.exact else [])]
+    held += run.parts(SIGNATURES) if recipe.dedup.near else []
+    lost = [part.path for part in held if not is_whole(place, part)] if held else ["ledger/snapshot.json"]
+    if lost:
+        raise RunError(f"dedup.against: {place}/{lost[0]}: missing or damaged; run {run.name} again")
+    if recipe.dedup.near and not run.parts(SIGNATURES):
+        raise RecipeError(
+            f"dedup.against: {place} has forgotten its signatures; run it again with dedup.keep_signatures: true"
+        )
 
 
 def _check(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> None:
@@ -100,6 +123,8 @@ def load_earlier(earlier: Sequence[Earlier], exact: bool, connection: duckdb.Duc
     for run in earlier:
         decisions = read_parquet(run.ledger.run / part.path for part in run.ledger.of("decisions"))
         source = f"(SELECT file_no, row, doc_id FROM {decisions} WHERE kept)"
+        if run.accepted is not None:
+            source += f" SEMI JOIN (FROM {read_parquet([run.accepted.absolute()])} WHERE accepted) USING (doc_id)"
         if exact:
             measured = read_parquet(run.ledger.run / part.path for part in run.parts("hashes"))
             source += f" JOIN (SELECT file_no, row, {', '.join(NAMES)} FROM {measured}) USING (file_no, row)"

@@ -74,6 +74,7 @@ def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) 
         "dropped": _dropped(found, work.documents),
         "passing": _passing(found, work.documents),
         "tier2": recipe.tier2 is not None,
+        "tier3": recipe.tier3 is not None,
         "keep_tokens": recipe.distill.keep_tokens if recipe.distill else None,
         "bands": str(choose_bands(near.threshold, near.permutations)) if (near := recipe.dedup.near) else None,
         "cpu_seconds": (seconds := _seconds(work, found, kept, workers)),

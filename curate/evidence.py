@@ -26,7 +26,7 @@ EARLIER = "_of_earlier_run"  # ends the reasons of copies of what an earlier run
 MIN_STRATUM = 100  # documents from which on a percentile says something
 UNUSUAL = 1.0  # percent at either end
 LATER = (
-    "p_bad", "grade", "quality", "rung", "weight", "domain", "likeness", "importance", "cluster", "synthetic",
+    "p_bad", "grade", "quality", "rung", "weight", "domain", "likeness", "importance", "cluster",
 )  # fmt: skip  # what later tiers write, where they ran
 NOT_MEASURED = ("row", "file_no", *HASHES)
 

@@ -1,6 +1,6 @@
 """Some documents that were kept and some that were dropped, with what was measured, and how their texts begin."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -87,15 +87,13 @@ def with_excerpts(rows: Rows, ledger: Ledger, column: str) -> tuple[Rows, str | 
         found = read_texts(ledger, column, places)
     except InputError as error:
         return [row | {"text": None} for row in rows], str(error)
-    texts = dict(zip(wanted, _beginnings(masked(found["text"].combine_chunks())), strict=True))
+    texts = dict(zip(wanted, map(beginning, masked(found["text"].combine_chunks()).to_pylist()), strict=True))
     return [row | texts.get((row["file_no"], row["row"]), {"text": None}) for row in rows], None
 
 
-def _beginnings(texts: pa.Array) -> Iterator[dict[str, Any]]:
-    for text in texts:
-        whole = text.as_py()
-        if whole is None:
-            yield {"text": None}
-        else:
-            begin = "\n".join(whole[:EXCERPT].split("\n")[:LINES])
-            yield {"text": visible(begin), "cut": len(whole) > len(begin)}
+def beginning(whole: str | None) -> dict[str, Any]:
+    """How a text begins, and whether it goes on."""
+    if whole is None:
+        return {"text": None}
+    begin = "\n".join(whole[:EXCERPT].split("\n")[:LINES])
+    return {"text": visible(begin), "cut": len(whole) > len(begin)}

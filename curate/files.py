@@ -110,7 +110,7 @@ def sha256_of(path: Path) -> str:
 
 def remove_asides(run: Path) -> None:
     """Delete what killed processes left half written in a run directory."""
-    folders = (run, run / "data", run / "inputs", run / "models")
+    folders = (run, *(run / name for name in ("data", "inputs", "models", "synthetic")))
     places = [folder.glob(f"{ASIDE}*") for folder in folders] + [(run / "ledger").rglob(f"{ASIDE}*")]
     _unlink(path for place in places for path in place)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curate.augmented import FOLDER as WRITTEN
 from curate.contamination import MODELS
 from curate.decide import TOGETHER
 from curate.errors import RunError, disk_error
@@ -16,6 +17,7 @@ from curate.inputs import FOLDER
 from curate.ledger import Ledger, Part, locked, read_ledger
 from curate.manifests.reading import read_manifest
 from curate.measure import DOCUMENTS
+from curate.members import MEMBERS
 from curate.shards import DATA
 
 OURS = re.compile(r"[0-9a-f]{8}-[^/]+\.parquet")  # what `write_part` names files
@@ -70,7 +72,7 @@ def collect(run: Path, everything: bool, dry: bool) -> dict[str, Any]:
 
 def _unused(ledger: Ledger) -> list[Part]:
     """Parts in force of groups that the finished run did not use."""
-    used = {*read_manifest(ledger.run)["signal_groups"], DOCUMENTS, *TOGETHER, DATA}
+    used = {*read_manifest(ledger.run)["signal_groups"], DOCUMENTS, MEMBERS, *TOGETHER, DATA}
     return [part for part in ledger.parts if part.group not in used]
 
 
@@ -90,7 +92,7 @@ def _files(ledger: Ledger, unused: list[Part]) -> Iterator[Found]:
                 yield _found(path, UNUSED)
             elif OURS.fullmatch(path.name) and place not in in_force:
                 yield _found(path, NOT_IN_FORCE)
-    for path in (path for folder in ("", DATA, FOLDER, MODELS) for path in (run / folder).glob(f"{ASIDE}*")):
+    for path in (path for folder in ("", DATA, FOLDER, MODELS, WRITTEN) for path in (run / folder).glob(f"{ASIDE}*")):
         yield _found(path, HALF_WRITTEN)
     read = {file.location for file in ledger.files}
     for path in sorted((run / FOLDER).glob("[0-9a-f]*.parquet")):

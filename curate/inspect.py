@@ -151,6 +151,10 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         if cut := stage.get("cut"):
             where = f"lines cut in {cut['documents']:,} documents"
             table.add_row(stage["stage"], where, "", "", f"{cut['tokens']:,}", f"{cut['tokens'] / tokens:.1%}")
+        if written := stage.get("written"):
+            share, part = written["documents"] / documents, written["tokens"] / tokens
+            numbers = f"+{written['documents']:,}", f"+{share:.1%}", f"+{written['tokens']:,}", f"+{part:.1%}"
+            table.add_row(stage["stage"], "written by a model", *numbers)
     add("kept", "", summary["documents_out"], summary["tokens_out"], "bold")
     console().print(table)
     if summary["drift"]:
@@ -159,6 +163,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         from curate.show_retention import tracked_table
 
         console().print(tracked_table(summary["tracking"]))
+    for row in summary["wanting"]:
+        line = f"{row['domain']}: {row['tokens']:,} of {row['target_tokens']:,} tokens are wanting still"
+        console().print(escape(line), highlight=False, soft_wrap=True)
     for path in summary["quarantined"]:
         console().print(f"quarantined: {escape(path)} (why: view `inputs`)")
     run = summary["run"]

@@ -130,7 +130,8 @@ def run(
             log.event("failed", error=str(error))
             raise
         tracked = tracked_stages(directory, digest)
-        summary = _summary(directory, ledger, counts, time.monotonic() - started) | {"tracking": tracked}
+        summary = _summary(directory, ledger, counts, time.monotonic() - started)
+        summary |= {"tracking": tracked, "wanting": made.wanting() if made else []}
         log.event("finished", **{name: value for name, value in summary.items() if name.endswith(("_in", "_out"))})
     return summary
 
@@ -200,7 +201,8 @@ def augment_stage(
     key = augment_key(recipe, before)
     made = read_augmented(ledger.run)
     members = ledger.of(MEMBERS)
-    if made is not None and made.facts["key"] == key and all(is_whole(ledger.run, part) for part in members):
+    whole = [part for part in members if is_whole(ledger.run, part)]
+    if made is not None and made.facts["key"] == key and made.facts["members"] == len(whole):
         return made
     with scratch_database(ledger.run, threads) as database:
         decide_stage(earlier, plan, ledger, engine, database, log)

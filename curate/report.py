@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 import curate
+from curate.augmented import STAGE as AUGMENT
 from curate.bands import BANDS
 from curate.counts import STABLE, count_stages
 from curate.decided import open_decided, read_facts, readable
@@ -30,7 +31,9 @@ from curate.recipe import Recipe
 from curate.retained import quality_of
 from curate.rules import BUILT_IN, ResolvedRule, columns_named, resolve
 from curate.scorecard import QUANTILES
+from curate.shards import DATA
 from curate.sql import first_line, literal, quoted, rows_of
+from curate.written_examples import domains_section
 
 REPORT = "report.html"
 MEMORY = "2GB"  # that DuckDB may hold; the rest spills
@@ -39,6 +42,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 LARGEST_CLUSTERS = 20
 MOST_FILES = 200  # of the input, that are listed
 MOST_BANDS = 100
+UNITS = ("documents", "tokens")
 PLACES = ("corpus_root", "working_directory")
 MEASURES = ("mean", *(f"p{quantile * 100:.0f}" for quantile in QUANTILES))
 
@@ -94,10 +98,12 @@ def open_run(run: Path, connection: duckdb.DuckDBPyConnection) -> Reading:
 
 def sections(reading: Reading) -> Row:
     """Everything that the page shows, by section; None for a section that has nothing to show."""
-    stages = count_stages(reading.connection)
+    decided = count_stages(reading.connection)
+    stages = [*decided, *_augmented(reading)]
     scorecard = reading.rows("FROM scorecard") if "scorecard" in reading.tables else []
     unread, dimensions, columns = _groups(reading)
-    total, kept = stages[0]["documents_in"], stages[-1]["documents_out"]
+    total, kept = decided[0]["documents_in"], decided[-1]["documents_out"]
+    look = Look(reading.run, reading.recipe, reading.ledger, reading.connection)
     return {
         "name": reading.recipe.name,
         "run": str(reading.run),
@@ -108,10 +114,11 @@ def sections(reading: Reading) -> Row:
         "strata": _strata(reading, columns) if total else None,
         "purify": _purify(reading),
         "budget": _budget(reading),
+        "domains": domains_section(look),
         "quality": quality_of(reading.connection, reading.tables),
         "clusters": _clusters(reading),
         "scorecard": scorecard,
-        "excerpts": _excerpts(reading) if total else None,
+        "excerpts": _excerpts(reading, look) if total else None,
         "dropped": _dropped(reading, dimensions, total, total - kept) if total > kept else None,
         "unread": unread,
         "facts": _facts(reading),
@@ -134,11 +141,22 @@ def _groups(reading: Reading) -> tuple[str | None, list[str], list[str]]:
 
 def _headline(reading: Reading, stages: Sequence[Row]) -> Row:
     [shards] = reading.rows("SELECT coalesce(max(shard) + 1, 0) AS n FROM decisions")
-    first, last = stages[0], stages[-1]
-    names = ("documents", "tokens")
-    return {f"{name}_in": first[f"{name}_in"] for name in names} | {
-        f"{name}_out": last[f"{name}_out"] for name in names
-    } | {"shards": shards["n"], "finished": (reading.run / "manifest.json").is_file()}  # fmt: skip
+    first, last, finished = stages[0], stages[-1], (reading.run / "manifest.json").is_file()
+    found: Row = {"shards": len(reading.ledger.of(DATA)) if finished else shards["n"], "finished": finished}
+    for name in UNITS:
+        found |= {f"{name}_in": first[f"{name}_in"], f"{name}_out": last[f"{name}_out"]}
+        found[f"{name}_written"] = last["written"][name] if "written" in last else 0
+    return found
+
+
+def _augmented(reading: Reading) -> list[Row]:
+    """The stage in which written documents come in, if there is one."""
+    if "stages" not in reading.tables:
+        return []
+    return [
+        row | {"dropped": {}, "written": {name: row[f"{name}_out"] - row[f"{name}_in"] for name in UNITS}}
+        for row in reading.rows(f"SELECT * EXCLUDE (number) FROM stages WHERE stage = {literal(AUGMENT)}")
+    ]
 
 
 def _flow(reading: Reading, stages: Sequence[Row]) -> list[Row]:
@@ -154,7 +172,10 @@ def _flow(reading: Reading, stages: Sequence[Row]) -> list[Row]:
         "purify": reading.recipe.tier2,
         "distil": reading.recipe.distill,
     }
-    return [stage for stage in stages if asked.get(stage["stage"]) or stage["dropped"] or "cut" in stage]
+    return [
+        stage for stage in stages
+        if asked.get(stage["stage"]) or stage["dropped"] or "cut" in stage or "written" in stage
+    ]  # fmt: skip
 
 
 def _reasons(reading: Reading, stages: Sequence[Row]) -> list[Row]:
@@ -309,10 +330,9 @@ def _clusters(reading: Reading) -> Row | None:
     return {"sizes": sizes, "largest": largest, "clusters": count, "documents": held}
 
 
-def _excerpts(reading: Reading) -> Row:
+def _excerpts(reading: Reading, look: Look) -> Row:
     """Documents kept and dropped; `problem` says why there are no texts."""
     kept, dropped = drawn(reading.connection, reading.recipe.seed)
-    look = Look(reading.run, reading.recipe, reading.ledger, reading.connection)
     rows = with_measures([*kept, *dropped], look)
     rows, problem = with_excerpts(rows, reading.ledger, reading.recipe.input.column)
     return {"kept": rows[: len(kept)], "dropped": rows[len(kept) :], "problem": problem}
@@ -373,6 +393,7 @@ def _charts(found: Mapping[str, Any]) -> Row:
         "clusters": found["clusters"]["sizes"] if found["clusters"] else [],
         "dropped": found["dropped"]["dimensions"] if found["dropped"] else [],
         "quality": found["quality"]["arms"] if found["quality"] else [],
+        "domains": found["domains"]["domains"] if found["domains"] else [],
     }
 
 

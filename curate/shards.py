@@ -55,8 +55,13 @@ class ShardTask:
 
 
 def our_columns(recipe: Recipe) -> dict[str, pa.DataType]:
-    """The columns of the decisions that stand in the output."""
-    return OURS | (BUDGETED if recipe.distill else {}) | (WRITTEN if recipe.tier3 else {})
+    """The columns of ours that stand in the output."""
+    return columns_added(recipe.distill is not None, recipe.tier3 is not None)
+
+
+def columns_added(budgeted: bool, augmented: bool) -> dict[str, pa.DataType]:
+    """The same of a recipe with a budget, or with a third tier."""
+    return OURS | (BUDGETED if budgeted else {}) | (WRITTEN if augmented else {})
 
 
 def output_schema(inputs: pa.Schema, ours: Mapping[str, pa.DataType]) -> pa.Schema:

@@ -40,6 +40,8 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     _say("Duplicates, bands and repeated lines are not estimated: they come after the rules, so less may be kept.")
     if plan["tier2"]:
         _say("Nor is the second tier: what it drops and costs is not part of this forecast.")
+    if plan["tier3"]:
+        _say("Nor is the third tier: what a model writes for thin domains, and what that costs, is not part of it.")
     if plan["keep_tokens"]:
         budget = shown_budget(plan["keep_tokens"])
         of_input = " of the input's tokens" if plan["keep_tokens"] <= 1 else ""
@@ -179,6 +181,7 @@ def _reasons_moved(rows: Sequence[Mapping[str, Any]], totals: Mapping[str, Any])
     return table
 
 
+UNITS = ("documents", "tokens")
 COUNTED = ("documents_before", "documents_after", "documents_gained", "tokens_gained", "documents_lost", "tokens_lost")
 
 
@@ -220,6 +223,9 @@ def _closing(found: Mapping[str, Any]) -> Iterator[str]:
         count = counted(found["texts"]["estimated"], "document")
         yield f"{count} in doubt, judged by estimates: {found['texts']['why']}; a run may decide otherwise"
     yield from found.get("notes", ())
+    if written := found.get("written"):
+        told = ", ".join(f"{written['before'][unit]:,} → {written['after'][unit]:,} {unit}" for unit in UNITS)
+        yield f"written by a model, beside what is kept: {told}"
     cut = [totals[f"cut_tokens_{when}"] for when in ("before", "after")]
     if cut[0] != cut[1]:
         yield f"repeated lines cut out of what is kept: {cut[0]:,} → {cut[1]:,} tokens"
@@ -229,7 +235,7 @@ def _closing(found: Mapping[str, Any]) -> Iterator[str]:
     kept = (
         f"{totals[f'kept_before_{what}']:,} → {totals[f'kept_after_{what}']:,} {what}"
         f" ({_change(totals[f'kept_before_{what}'], totals[f'kept_after_{what}'])})"
-        for what in ("documents", "tokens")
+        for what in UNITS
     )
     yield f"kept: {', '.join(kept)}"
 

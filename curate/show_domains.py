@@ -39,40 +39,48 @@ def domains_of(run: Path) -> dict[str, list[dict[str, Any]]]:
 
 def tables_of(connection: duckdb.DuckDBPyConnection) -> dict[str, list[dict[str, Any]]]:
     """The same from an open run."""
+    written = rows_of(WRITTEN_SQL, connection)
     return {
-        "domains": rows_of("FROM domains", connection),
-        "written": rows_of(WRITTEN_SQL, connection),
+        "domains": _with_written(rows_of("FROM domains", connection), written),
+        "written": written,
         "gates": rows_of(GATES_SQL, connection),
     }
 
 
 def print_domains(found: Mapping[str, Sequence[Row]]) -> None:
     """The tables, and in words what is wanting still."""
-    console().print(_domains(found["domains"], found["written"]))
+    console().print(_domains(found["domains"]))
     if found["written"]:
         console().print(_written(found["written"]))
         asked = sum(row["candidates"] for row in found["gates"])
         told = ", ".join(f"{row['reason']} {row['candidates']:,}" for row in found["gates"])
         console().print(escape(f"of {counted(asked, 'candidate')}: {told}"), highlight=False, soft_wrap=True)
     for row in found["domains"]:
-        left = row["wanting"] - _tokens(row["domain"], found["written"])
-        if left > 0:
-            line = f"{row['domain']}: {left:,} tokens are wanting still"
+        if row["wanting_still"]:
+            line = f"{row['domain']}: {row['wanting_still']:,} tokens are wanting still"
             console().print(escape(line), highlight=False, soft_wrap=True)
 
 
-def _tokens(domain: str, written: Sequence[Row]) -> int:
-    return sum(row["tokens"] for row in written if row["domain"] == domain)
+def _with_written(domains: Sequence[Row], written: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows of domains with the tokens that were written of each, and those that are wanting still."""
+    tokens: dict[str, int] = {}
+    for row in written:
+        tokens[row["domain"]] = tokens.get(row["domain"], 0) + row["tokens"]
+    return [
+        {**row, "written": tokens.get(row["domain"], 0),
+         "wanting_still": max(0, row["wanting"] - tokens.get(row["domain"], 0))}
+        for row in domains
+    ]  # fmt: skip
 
 
-def _domains(rows: Sequence[Row], written: Sequence[Row]) -> Table:
+def _domains(rows: Sequence[Row]) -> Table:
     names = ("seeds", "documents", "tokens", "share", "mean importance", "distance", "target", "wanting", "written")
     table = _table("domain", *names)
     for row in rows:
         table.add_row(
             escape(row["domain"]), f"{row['seeds']:,}", f"{row['documents']:,}", f"{row['tokens']:,}",
             f"{row['share']:.2%}", f"{row['mean_importance']:.2f}", f"{row['distance']:.2f}",
-            f"{row['target_tokens']:,}", f"{row['wanting']:,}", f"{_tokens(row['domain'], written):,}",
+            f"{row['target_tokens']:,}", f"{row['wanting']:,}", f"{row['written']:,}",
         )  # fmt: skip
     return table
 

@@ -64,6 +64,9 @@ class Teller:
 def print_story(story: Mapping[str, Any], whole: bool) -> None:
     """All of `curate.why.explain`; of the signals those that are unusual, or with `whole` all."""
     tell = Teller()
+    if story.get("written"):
+        _tell_written(tell, story)
+        return
     _tell_head(tell, story)
     _tell_fired(tell, story["fired"])
     if story["band"]:
@@ -71,7 +74,7 @@ def print_story(story: Mapping[str, Any], whole: bool) -> None:
         tell.line(f"perplexity is {where} {_band(story['band'])}", style=DIM, indent=2)
     if story["purify"]:
         _tell_purify(tell, story["purify"])
-    for part in (_tell_contamination, _tell_duplicate, _tell_copies, _tell_edits):
+    for part in (_tell_contamination, _tell_duplicate, _tell_copies, _tell_written_from, _tell_edits):
         part(tell, story)
     _tell_signals(tell, story["signals"], whole)
     if story["later"]:
@@ -193,6 +196,60 @@ def _tell_copies(tell: Teller, story: Mapping[str, Any]) -> None:
     tell.console.print(Padding(table, (0, 0, 0, 2), expand=False))
     if copies["count"] > COPIES_SHOWN:
         tell.line(f"and {copies['count'] - COPIES_SHOWN:,} more", indent=2)
+
+
+def _tell_written_from(tell: Teller, story: Mapping[str, Any]) -> None:
+    if found := story["written_from"]:
+        tell.heading(f"written after this one: {counted(found['candidates'], 'text')}, {found['accepted']:,} accepted")
+
+
+def _tell_written(tell: Teller, story: Mapping[str, Any]) -> None:
+    """A text that a model wrote: after what, how, what gates measured, and both texts."""
+    source, made = story["source"], story["made"]
+    about = [f"{story['n_tokens']:,} tokens", f"language {story['language']}"]
+    tell.line(Text(visible(story["doc_id"]), style=HEAD), f"  written for domain {story['domain']}, {story['form']}")
+    tell.line(", ".join(about), indent=2)
+    tell.console.print()
+    if story["kept"]:
+        tell.line(Text("accepted", style="bold green"))
+    else:
+        tell.line(Text("dropped", style="bold red"), f" in stage {story['stage']}: {story['reason']}")
+    _tell_fired(tell, story["fired"])
+    tell.heading("how it was made")
+    verdict = "kept" if source["kept"] else f"dropped: {source['reason']}"
+    piece = f"piece {source['chunk']}, bytes {source['start']:,} to {source['end']:,}"
+    tell.line(f"after {source['doc_id']}  {source['file']} row {source['row']} ({verdict}), {piece}", indent=2)
+    adapter = f"adapter {made['adapter']}" if made["adapter"] else "no adapter"
+    tell.line(f"by {made['model']}, {adapter}, prompt {made['prompt']} {made['prompt_sha256'][:12]}…", indent=2)
+    drawn = ", ".join(f"{name} {made[name]}" for name in ("seed", "temperature", "top_p"))
+    tell.line(drawn, style=DIM, indent=2)
+    tell.heading("beside its original")
+    tell.console.print(Padding(_gates(story["gates"]), (0, 0, 0, 1), expand=False))
+    if story["new_facts"]:
+        tell.line("new facts: ", ", ".join(story["new_facts"]), indent=2)
+    for title, text in (("the piece", story["original"]), ("what was written", story["text"])):
+        if text is not None:
+            tell.heading(title)
+            tell.line(text, indent=2)
+    if place := story["output"]:
+        tell.heading("in the output")
+        tell.line(f"{place['file']}, row {place['row']:,}", indent=2)
+    if story["text_problem"]:
+        tell.console.print()
+        tell.line("the piece is not shown: ", story["text_problem"])
+    tell.console.print()
+    tell.line(f"its signals: curate why {story['judged_by']} {story['doc_id']}", style=DIM)
+
+
+def _gates(gates: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("measure")
+    for name in ("value", "at least", "at most"):
+        table.add_column(name, justify="right")
+    for one in gates:
+        bounds = ("" if one[name] is None else shown(one[name]) for name in ("low", "high"))
+        table.add_row(one["measure"], shown(one["value"]), *bounds)
+    return table
 
 
 def _tell_edits(tell: Teller, story: Mapping[str, Any]) -> None:

@@ -137,6 +137,8 @@ def notes(asked: Asked, kept: int) -> list[str]:
         found += [
             f"`curate run` would stop at {file.path}: {file.error}" for file in asked.of.ledger.files if file.error
         ][:1]
+    if asked.after.tier3 and asked.plan.written:
+        found.append("written documents stay as they are here; `curate run` would judge, and perhaps write, them anew")
     if not kept and not asked.after.allow_empty:
         found.append("`curate run` would end with an error: nothing is kept, and allow_empty is false")
     return found

@@ -14,6 +14,7 @@ from curate.judged import bound_on, reasons_of
 from curate.look import Look, Row, Text, find_document, opened_run
 from curate.shards import DATA
 from curate.texts import masked, masked_values, source_of
+from curate.why_written import explain_written, find_written, written_from
 
 BESIDE = 50  # characters before and behind an edit
 LONGEST_CUT = 300  # characters of what was cut that are shown
@@ -23,11 +24,13 @@ ORIGIN = ("url", "source", "license")  # input columns that tell where a documen
 
 
 def explain(run: Path, address: str) -> dict[str, Any]:
-    """Everything that a run knows of a document.
+    """Everything that a run knows of a document, or of one that a model wrote for it.
 
     Errors: CurateError for an address that is nobody's, or that of more than one; RunError where the run has no index.
     """
     with opened_run(run) as look:
+        if (written := find_written(look, address)) is not None:
+            return explain_written(look, written)
         row = find_document(look, address)
         texts, problem = look.texts([row])
         text = texts.get((row["file_no"], row["row"]))
@@ -49,6 +52,7 @@ def explain(run: Path, address: str) -> dict[str, Any]:
             "later": {name: row[name] for name in LATER if row.get(name) is not None},
             "duplicate": _duplicate(look, row, text),
             "copies": _copies(look, row),
+            "written_from": written_from(look, row),
             "edits": _edits(look, row, text),
             "output": _place_in_output(look, row),
             "text_problem": problem,

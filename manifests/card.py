@@ -99,7 +99,7 @@ def _summary(manifest: Mapping[str, Any], files: Sequence[DataFile]) -> str:
         "",
         f"{documents} with {totals['tokens_out']:,} tokens, kept of {whole} with {totals['tokens_in']:,} tokens "
         f"({share(totals['tokens_out'], totals['tokens_in']) or 'none'}) by {tool['name']} {tool['version']}. Tokens "
-        f"are counted by: {in_line(manifest['tokenizer'])}.",
+        f"are counted by: {in_line(manifest['tokenizer'])}.{synthetic(manifest)}",
     ]
     if files:
         rows = [
@@ -108,6 +108,15 @@ def _summary(manifest: Mapping[str, Any], files: Sequence[DataFile]) -> str:
         ]
         lines += ["", *table(["split", "files", "number", "documents", "bytes"], rows)]
     return "\n".join(lines)
+
+
+def synthetic(manifest: Mapping[str, Any]) -> str:
+    """A sentence on how much a model wrote, with a space before it; nothing where it wrote none."""
+    made = manifest["synthetic"]
+    if not made["documents"]:
+        return ""
+    many = f" {made['documents']:,} of these documents, with {made['tokens']:,} tokens, are synthetic"
+    return f"{many}: {in_line(writer_of(manifest))} wrote them after real ones."
 
 
 def _mixture(manifest: Mapping[str, Any]) -> str:
@@ -126,7 +135,33 @@ def _mixture(manifest: Mapping[str, Any]) -> str:
     part = share(made["tokens"], total) or share(0, 1)
     lines += ["", f"Synthetic text that this run has made: {counted(made['documents'], 'document')}, {part} of the "
               "tokens. What the input holds of such text is not known."]  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_written(manifest) if made["documents"] else ())])
+
+
+def _written(manifest: Mapping[str, Any]) -> list[str]:
+    """How synthetic text was made, and of which domains."""
+    made = manifest["synthetic"]["written"]
+    adapters, prompts = made["adapters"] or {}, made["prompts"] or {}
+    rows = [
+        [one["domain"], one["tokens"], one["target_tokens"], adapters.get(one["domain"], {}).get("base", "none")]
+        for one in made["domains"]
+    ]
+    return [
+        "",
+        f"`{in_line(writer_of(manifest))}` wrote it, each text after a piece of one real document, whose other columns "
+        "it has: column `synthetic` is true, and `source_doc_id` names the document. Of "
+        f"{counted(made['candidates'], 'candidate')} those are here that passed the rules and duplicate searches of "
+        "this data, had no number, date or name that their original lacks, and neither copied it nor left it. "
+        f"Prompts: {', '.join(f'`{in_line(name)}`' for name in prompts)}. Base models of adapters by domain:",
+        "",
+        *table(["domain", "real tokens", "target", "adapter of"], rows),
+    ]
+
+
+def writer_of(manifest: Mapping[str, Any]) -> str:
+    """The model that wrote synthetic text, with its revision."""
+    teacher = manifest["synthetic"]["written"]["teacher"] or {}
+    return " ".join(str(teacher[name]) for name in ("model", "revision") if teacher.get(name)) or UNKNOWN
 
 
 def _drops(manifest: Mapping[str, Any]) -> str:
@@ -136,6 +171,9 @@ def _drops(manifest: Mapping[str, Any]) -> str:
         [stage["stage"], reason, *amount(gone, total)]
         for stage in manifest["stages"] for reason, gone in stage["dropped"].items()
     ]  # fmt: skip
+    for stage in manifest["stages"]:
+        if written := stage.get("written"):
+            rows.append([stage["stage"], "written by a model, comes in", *amount(written, total)])
     out = {"documents": manifest["totals"]["documents_out"], "tokens": manifest["totals"]["tokens_out"]}
     lines = ["## What was dropped", "", *table(
         ["stage", "reason", "documents", "tokens", "of the input's tokens"], [*rows, ["", "kept", *amount(out, total)]]
@@ -222,6 +260,11 @@ def _limits(manifest: Mapping[str, Any]) -> str:
         )
     if "language" not in manifest["mixture"]:
         found.append("Languages were not told.")
+    if made := manifest["synthetic"]["documents"]:
+        found.append(
+            f"{counted(made, 'document')} of it a model wrote. Rules compared numbers, dates and names with the "
+            "originals; wrong relations between true ones are not found by that."
+        )
     if quarantined := sum("error" in file for file in manifest["inputs"]):
         found.append(f"{counted(quarantined, 'input file')} could not be read and is missing here.")
     found.append("Nothing here says whether what the texts claim is true.")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from curate.manifests.card import synthetic, writer_of
 from curate.manifests.described import DataFile, files_of, licenses_of, splits_of
 
 MOST_INPUTS = 1000  # that are told one by one
@@ -49,17 +50,13 @@ def croissant(manifest: Mapping[str, Any], files: Sequence[DataFile] | None = No
     of these, structs of these, and lists of such structs.
     """
     splits = splits_of(files_of(manifest) if files is None else files)
-    totals, tool = manifest["totals"], manifest["tool"]
+    tool = manifest["tool"]
     return {
         "@context": dict(CONTEXT),
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": manifest["name"],
-        "description": (
-            f"{totals['documents_out']:,} documents with {totals['tokens_out']:,} tokens "
-            f"(tokenizer: {manifest['tokenizer']}), kept of {totals['documents_in']:,} documents with "
-            f"{totals['tokens_in']:,} tokens by {tool['name']} {tool['version']}."
-        ),
+        "description": _described(manifest),
         "license": licenses_of(manifest),
         "distribution": [entry for split, (globs, own) in splits.items() for entry in _distribution(split, globs, own)],
         "recordSet": [_record_set(split, manifest["schema"]) for split in splits],
@@ -67,6 +64,16 @@ def croissant(manifest: Mapping[str, Any], files: Sequence[DataFile] | None = No
         "prov:wasGeneratedBy": _activities(manifest),
         "prov:wasAttributedTo": {"@type": "prov:SoftwareAgent", "prov:label": f"{tool['name']} {tool['version']}"},
     }
+
+
+def _described(manifest: Mapping[str, Any]) -> str:
+    """The data in a sentence, and how much of it a model wrote in another."""
+    totals, tool = manifest["totals"], manifest["tool"]
+    return (
+        f"{totals['documents_out']:,} documents with {totals['tokens_out']:,} tokens "
+        f"(tokenizer: {manifest['tokenizer']}), kept of {totals['documents_in']:,} documents with "
+        f"{totals['tokens_in']:,} tokens by {tool['name']} {tool['version']}.{synthetic(manifest)}"
+    )
 
 
 def _distribution(split: str, globs: Sequence[str], files: Sequence[DataFile]) -> list[dict[str, Any]]:
@@ -161,6 +168,7 @@ def _activities(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     for stage in manifest["stages"]:
         before = [{"@id": found[-1]["@id"]}] if found else []
         dropped = ", ".join(f"{reason} {gone['documents']:,}" for reason, gone in stage["dropped"].items())
+        written = stage.get("written", {}).get("documents", 0)
         found.append({
             "@type": "prov:Activity",
             "@id": f"stage/{stage['stage']}",
@@ -168,6 +176,7 @@ def _activities(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
             "disambiguatingDescription": (
                 f"{stage['documents_in']:,} documents in, {stage['documents_out']:,} out"
                 + (f"; dropped for {dropped}" if dropped else "")
+                + (f"; {written:,} written by {writer_of(manifest)}" if written else "")
             ),
             **({"prov:wasInformedBy": before} if before else {}),
         })  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
-from curate.augmented import DOMAINS, SYNTHETIC, Augmented
+from curate.augmented import DOMAINS, Augmented
 from curate.counts import LANGUAGE, Counts
 from curate.distil import QUOTAS, RUNGS
 from curate.files import sha256_of
@@ -101,9 +101,9 @@ def synthetic(made: Augmented | None, tokens: int) -> dict[str, Any]:
         return {"documents": 0, "tokens": 0, "share": 0.0, "written": None}
     own = made.facts["accepted"]
     domains = pq.read_table(made.folder / DOMAINS).to_pylist()
-    files = {name: sha256_of(made.folder / name) for name in (DOMAINS, SYNTHETIC)}
     about = {name: made.facts.get(name) for name in ("teacher", "adapters", "prompts")}
     about["questions"] = made.facts.get("written")
+    files = {name: sha256_of(made.folder / name) for name in made.tables}
     return {
         "documents": own["documents"], "tokens": own["tokens"], "share": own["tokens"] / max(1, tokens),
         "written": {**about, "candidates": made.facts["asked"], "domains": domains, "tables": files},

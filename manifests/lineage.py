@@ -62,9 +62,11 @@ def _decisions(manifest: Mapping[str, Any], producer: str) -> dict[str, Any]:
                 "tokensIn": stage["tokens_in"],
                 "tokensOut": stage["tokens_out"],
                 "dropped": [{"reason": reason, **gone} for reason, gone in stage["dropped"].items()],
+                **({"written": stage["written"]} if "written" in stage else {}),
             }
             for stage in manifest["stages"]
         ],
+        "synthetic": {name: manifest["synthetic"][name] for name in ("documents", "tokens", "share")},
     }
 
 

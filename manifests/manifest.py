@@ -56,7 +56,7 @@ def build_manifest(
             for found in rules
         ],
         "edits": [{"name": editor.name, "bounds": dict(editor.bounds)} for editor in editors],
-        "against": [{"name": run.name, "manifest_sha256": run.manifest} for run in earlier],
+        "against": [{"name": run.name, "manifest_sha256": run.manifest} for run in earlier if run.accepted is None],
         "models": [
             {"language": model.language, "form": model.form, "content_xxh3_128": model.content} for model in models
         ],

@@ -37,7 +37,7 @@ from curate.manifests.sources import (
     mapped,
     open_source,
     places,
-    read_columns,
+    read_ids,
     taken,
 )  # fmt: skip
 from curate.recipe import parse_fields, read_fields
@@ -198,9 +198,9 @@ def _placed_of_shard(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Places and tokens of the documents of a shard that are not held out."""
     _, source, shard, validation = task
-    table = read_columns(shard.path, [source.doc_id, source.n_tokens])
-    mask = taken(source, table[source.doc_id], TRAIN, validation)
-    return places(table[source.doc_id], SHARE_SEED)[mask], table[source.n_tokens].to_numpy()[mask]
+    ids, table = read_ids(source, shard.path, source.n_tokens)
+    mask = taken(source, ids, TRAIN, validation)
+    return places(ids, SHARE_SEED)[mask], table[source.n_tokens].to_numpy()[mask]
 
 
 def _replayed(earlier: Placed, tokens: float, weight: float) -> Source:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_64_intdigest
 
@@ -18,7 +19,7 @@ from curate.engine import Engine
 from curate.errors import CurateError, InputError, RunError
 from curate.files import sha256_of
 from curate.manifests.reading import read_manifest
-from curate.shards import BUDGETED, OURS, WRITTEN
+from curate.shards import columns_added
 
 TRAIN, VALIDATION = "train", "validation"
 SPLIT_SEED, SHARE_SEED = 0x5EED_0001, 0x5EED_0002  # of the hashes of doc_id that part documents
@@ -52,6 +53,7 @@ class Source:
     weight: float = 1.0  # its share of the mixture's tokens
     epochs: float = 1.0  # how often a training on the mixture sees each of its documents
     role: str = "source"  # or "replay"
+    origin: str | None = None  # the column with the doc_id that a written document was made after
     chats: pa.DataType | None = None  # what messages become, where the runs of a mixture have other ones
 
     @property
@@ -67,7 +69,7 @@ def open_source(run: Path, name: str | None = None) -> Source:
     """
     manifest = read_manifest(run)
     recipe, schema = manifest["recipe"], [column["name"] for column in manifest["schema"]]
-    ours = list(OURS | (BUDGETED if recipe.get("distill") else {}) | (WRITTEN if recipe.get("tier3") else {}))
+    ours = list(columns_added(recipe.get("distill") is not None, recipe.get("tier3") is not None))
     named = dict(zip(ours, schema[-len(ours) :], strict=True))  # prefixed where the input has such a name
     shards = tuple(Shard(str(run / s["path"]), s["documents"], s["tokens"], s["sha256"]) for s in manifest["shards"])
     if not shards:
@@ -84,7 +86,23 @@ def open_source(run: Path, name: str | None = None) -> Source:
         named["doc_id"],
         named["n_tokens"],
         shards,
+        origin=named.get("source_doc_id"),
     )
+
+
+def read_ids(source: Source, shard: str, *more: str) -> tuple[pa.ChunkedArray, pa.Table]:
+    """The ids that documents of a shard are parted by, and further columns.
+
+    Errors: InputError where it cannot be read.
+    """
+    table = read_columns(shard, [source.doc_id, *([source.origin] if source.origin else []), *more])
+    return parted_by(table, source), table
+
+
+def parted_by(table: pa.Table, source: Source) -> pa.ChunkedArray:
+    """The ids that documents are parted by: of a written one that of its original, so that both go the same way."""
+    ids = table[source.doc_id]
+    return ids if source.origin is None else pc.coalesce(table[source.origin], ids)
 
 
 def places(ids: pa.Array | pa.ChunkedArray, seed: int) -> npt.NDArray[np.float64]:
@@ -108,11 +126,11 @@ def counts_by_split(source: Source, shard: Shard, validation: float) -> dict[str
 
     Errors: InputError where the shard cannot be read.
     """
-    table = read_columns(shard.path, [source.doc_id, source.n_tokens])
+    ids, table = read_ids(source, shard.path, source.n_tokens)
     tokens = table[source.n_tokens].to_numpy()
     found = {}
     for split in (TRAIN, VALIDATION):
-        mask = taken(source, table[source.doc_id], split, validation)
+        mask = taken(source, ids, split, validation)
         found[split] = int(mask.sum()), int(tokens[mask].sum())
     return found
 
@@ -146,7 +164,7 @@ def documents_of(source: Source, shard: str, split: str, validation: float) -> I
         stop = start + file.metadata.row_group(k).num_rows
         for batch in read_rows(shard, start, stop, names):
             table = pa.Table.from_batches([batch])
-            yield table.filter(pa.array(taken(source, table[source.doc_id], split, validation)))
+            yield table.filter(pa.array(taken(source, parted_by(table, source), split, validation)))
         start = stop
 
 

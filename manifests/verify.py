@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
+from curate.augmented import COMPARED, COMPARISON, JUDGED, STATE
+from curate.augmented import FOLDER as WRITTEN
 from curate.corpus import Unit, read_rows
 from curate.errors import InputError, RunError
 from curate.files import SEAL, is_sealed, sha256_of
@@ -28,8 +30,8 @@ MANIFEST = "manifest.json"
 def verify(run: Path, threads: int, log: Log) -> list[str]:
     """One line for each thing that is not as it was written. Empty: all is well.
 
-    Of a run: shards, ledger parts, models, tables of evaluations, counts, the files that list these, and the exports in
-    its directory. Of an export: the files of its list.
+    Of a run: shards, ledger parts, models, tables of evaluations and of written documents, counts, the files that list
+    these, the exports in its directory, and the run that judged written documents. Of an export: the files of its list.
 
     Errors: RunError where `run` is neither, or its list is no list.
     """
@@ -45,13 +47,33 @@ def verify(run: Path, threads: int, log: Log) -> list[str]:
     evaluations = (manifest["retention"] or {}).values()
     tables = {name: sha256 for found in evaluations if found for name, sha256 in found["tables"].items()}
     expected += [((FOLDER / f"{name}.parquet").as_posix(), sha256, None) for name, sha256 in tables.items()]
-    problems = _seals(run)
+    if made := manifest["synthetic"]["written"]:
+        expected += [(f"{WRITTEN}/{name}", sha256, None) for name, sha256 in made["tables"].items()]
+    problems = _seals(run, manifest["synthetic"]["written"] is not None)
     problems += _check_all(run, expected, threads, log)
     problems += _ngrams(run)
     present = {path.relative_to(run).as_posix() for path in (run / "data").glob("*.parquet")}
     problems += [f"{path}: not in the manifest; remove it" for path in sorted(present - known)]
     problems += _exports(run, threads, log)
+    for judging in _judging(manifest):
+        problems += _within(run, judging, lambda folder: verify(folder, threads, log))
     return problems + list(_counts(manifest))
+
+
+def _judging(manifest: dict[str, Any]) -> list[str]:
+    """The runs below this one that judged what was written for it."""
+    made = manifest["synthetic"]["written"]
+    if made is None or not made["candidates"]:
+        return []
+    return [f"{WRITTEN}/{JUDGED}", *([f"{WRITTEN}/{COMPARISON}/{JUDGED}"] if COMPARED in made["tables"] else [])]
+
+
+def _within(run: Path, name: str, check: Callable[[Path], list[str]]) -> list[str]:
+    """What a check says of a run below another one, by its place in that."""
+    try:
+        return [f"{name}/{problem}" for problem in check(run / name)]
+    except RunError as error:
+        return [str(error)]
 
 
 def _exports(run: Path, threads: int, log: Log) -> Iterator[str]:
@@ -104,7 +126,10 @@ def verify_inputs(run: Path, threads: int, log: Log) -> list[str]:
     if rows != manifest["totals"]["documents_in"]:
         return [f"manifest.json: is of other inputs than the ledger, which holds {rows} of its documents; run again"]
     sizes = [unit.stop - unit.start for _, unit, _ in measured]
-    return _all(problem, measured, sizes, threads, Meter(log, "reading inputs", sum(sizes)))
+    problems = _all(problem, measured, sizes, threads, Meter(log, "reading inputs", sum(sizes)))
+    for judging in _judging(manifest):
+        problems += _within(run, judging, lambda folder: verify_inputs(folder, threads, log))
+    return problems
 
 
 def _verify_export(folder: Path, threads: int, log: Log) -> list[str]:
@@ -131,10 +156,12 @@ def _verify_export(folder: Path, threads: int, log: Log) -> list[str]:
     return problems + [f"{path}: not in {EXPORT}; remove it" for path in sorted(present - known - {EXPORT})]
 
 
-def _seals(run: Path) -> list[str]:
+def _seals(run: Path, made: bool) -> list[str]:
     """The files that list others, or say what came of them: each has a hash of itself."""
     evaluations = [path for part in TABLES if (path := run / FOLDER / f"{part}.json").is_file()]
     facts = [*evaluations, *sorted((run / "models").glob("ngrams-*.json"))]
+    if made:
+        facts.append(run / WRITTEN / STATE)
     sealed = [run / MANIFEST, run / "ledger" / "snapshot.json", *facts]
     return [
         f"{path.relative_to(run).as_posix()}: {'its bytes changed' if path.is_file() else 'missing'}"

@@ -13,8 +13,11 @@ from conftest import carry_out, command, digests
 from stand_in import StandIn, running
 from thin_domain import TARGET, augmenting, writing
 
-from curate.errors import RecipeError, TeacherError
+from curate.errors import InputError, RecipeError, TeacherError
 from curate.inspect import connect
+from curate.manifests.verify import verify
+from curate.progress import unwritten_log
+from curate.report import write_report
 
 COLUMNS = ["doc_id", "synthetic", "text"]
 
@@ -228,6 +231,8 @@ def test_without_a_model_domains_are_measured_and_nothing_is_written(finance, tm
     done = command("domains", run)
     assert done.returncode == 0
     assert f"finance: {domain['wanting']:,} tokens are wanting still" in done.stdout
+    assert verify(run, 2, unwritten_log(True)) == []
+    assert 'id="domains"' in write_report(run).read_text("utf-8")
     as_json = json.loads(command("domains", run, "--json").stdout)
     assert as_json["domains"][0]["tokens"] == domain["tokens"]
 
@@ -251,11 +256,12 @@ SERVER = {"vllm": {"urls": ["http://127.0.0.1:9"]}}
         ({"tier3": {"faithful": 3.0}}, "tier3.faithful"),
         ({"tier3": {"compare": True}}, "compare"),
         ({"tier3": {"copy_band": ["80%", "5%"]}}, "copy_band"),
+        ({"tier3": {"domains": [{"name": "a", "seeds": ["no.parquet"], "target_tokens": 9}]}}, "a: no.parquet matches"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(finance, tmp_path, fields, said):
     path, run = augmenting(finance, tmp_path / "bad", **fields)
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises((RecipeError, InputError), match=said):
         carry_out(path)
     assert not (run / "ledger" / "snapshot.json").exists()
 

@@ -59,22 +59,24 @@
       links.color.push(faded(colour(tone), dark() ? 0.4 : 0.3)); links.customdata.push(count(value));
     };
     let before = null;
-    const bare = (stage) => !stage.cut && !Object.keys(stage.dropped).length;
+    const bare = (stage) => !stage.cut && !stage.written && !Object.keys(stage.dropped).length;
     data.flow.filter((stage) => most || !bare(stage)).forEach((stage) => {
       const here = node(stage.stage, stage[`${unit}_in`], "muted");
       if (before !== null) link(before, here, stage[`${unit}_in`], "kept");
+      if (stage.written?.[unit]) link(node("written", stage.written[unit], "written"), here, stage.written[unit], "written");
       const gone = Object.entries(stage.dropped).map(([reason, sizes]) => [reason, sizes[unit]]);
       if (stage.cut && unit === "tokens") gone.push(["lines cut", stage.cut.tokens]);
       const sorted = gone.filter(([, value]) => value).sort((a, b) => b[1] - a[1]);
       const rest = sorted.length > most + 1 || !most ? sorted.splice(most) : [];
       if (rest.length) sorted.push([most ? `${rest.length} more reasons` : "", rest.reduce((sum, [, value]) => sum + value, 0)]);
       sorted.forEach(([reason, value]) => link(here, node(reason, value, "dropped"), value, "dropped"));
+      if (stage.written && !most) nodes[here].label = ""; // no room between two columns
       before = here;
     });
     const last = data.flow[data.flow.length - 1][`${unit}_out`];
     if (before === null) before = node("input", data.flow[0][`${unit}_in`], "muted"); // nothing was dropped
     if (last) {
-      const kept = node("kept", last, "kept");
+      const kept = node(data.flow.some((stage) => stage.written) ? "output" : "kept", last, "kept");
       link(before, kept, last, "kept");
       if (most) { // unseen: plotly.js writes the labels of the last column to its left, over what flows there
         link(kept, node("kept", last, "kept"), last, "kept");
@@ -85,7 +87,7 @@
     return [[{
       type: "sankey", arrangement: "snap",
       node: {
-        label: nodes.map((one) => one.label), color: nodes.map((one) => colour(one.tone)), pad: 22, align: "left",
+        label: nodes.map((one) => one.label), color: nodes.map((one) => colour(one.tone)), pad: 22, align: "center",
         thickness: 12, line: { width: 0 }, customdata: nodes.map((one) => one.full), hovertemplate: "%{customdata}<extra></extra>",
       },
       link: { ...links, hovertemplate: `%{customdata} ${unit}<extra></extra>` },
@@ -237,7 +239,22 @@
     }, 320];
   }
 
-  const charts = { flow, reasons, strata, clusters, dropped, signal, quality };
+  function domains(width) {
+    const rows = data.domains;
+    const bar = (name, tone, told) => ({
+      type: "bar", orientation: "h", x: rows.map((row) => row[name]), y: rows.map((_, k) => k), marker: { color: colour(tone) },
+      customdata: rows.map((row) => `${plain(row.domain)}: ${count(row[name])} tokens ${told}`), hovertemplate: "%{customdata}<extra></extra>",
+    });
+    const mark = (row, k) => ({ type: "line", x0: row.target_tokens, x1: row.target_tokens, y0: k - 0.42, y1: k + 0.42,
+      line: { color: colour("mark"), width: 2, dash: "dash" } });
+    const most = Math.max(1, ...rows.map((row) => Math.max(row.target_tokens, row.tokens + row.written + row.wanting_still)));
+    return [[bar("tokens", "kept", "there"), bar("written", "written", "written"), bar("wanting_still", "all", "wanting still")], {
+      barmode: "stack", xaxis: axis({ title: { text: "tokens" }, range: [0, most * 1.04] }), margin: { l: 8, r: 24, t: 8, b: 44 },
+      yaxis: labels(rows.map((row) => row.domain), width), shapes: rows.map(mark),
+    }, 80 + 34 * rows.length];
+  }
+
+  const charts = { flow, reasons, strata, clusters, dropped, signal, quality, domains };
 
   function draw(plot, width = plot.clientWidth) {
     if (!width) return; // within closed details
