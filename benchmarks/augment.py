@@ -114,6 +114,7 @@ def domain_rows(domain: dict[str, Any], folder: Path, seconds: float) -> list[Se
     """What there was, what was trained, and what was asked for."""
     made = json.loads((folder / "manifest.json").read_text("utf-8"))["synthetic"]
     adapter = made["written"]["adapters"]["finance"]
+    asked = made["written"]["questions"]["finance"]
     before, after = adapter["bits_per_byte_before"], adapter["bits_per_byte_after"]
     return [
         ("of the domain", ""),
@@ -122,6 +123,7 @@ def domain_rows(domain: dict[str, Any], folder: Path, seconds: float) -> list[Se
         ("texts that trained the adapter", f"{adapter['texts']:,}"),
         ("its bits per byte, before and after", f"{before:.4f}, {after:.4f} ({after / before - 1:+.1%})"),
         ("written and accepted, tokens", f"{made['documents']:,}, {made['tokens']:,}"),
+        ("replies with the adapter", ", ".join(f"{n:,} {fate}" for fate, n in asked.items() if n)),
         ("tokens that the model wrote", f"{tokens_written(folder):,}"),
         ("CPU s of the run", f"{seconds:,.0f}"),
     ]

@@ -14,6 +14,7 @@ import numpy as np
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from curate.distill.adapter_files import Facts, check_folder, load_checkpoint, read_facts, save_adapter, save_checkpoint
+from curate.distill.chunks import cut
 from curate.distill.local_model import need
 from curate.distill.lora import FIELD, Heldout, Integers, best_of, load, loading, repeatable, saved, train
 from curate.distill.weights import model_facts
@@ -23,9 +24,10 @@ from curate.files import remove_asides_below
 from curate.progress import Log
 from curate.recipe import digest_of
 
-VERSION = 1  # of what is done: raised where the same texts and settings come to give other weights
+VERSION = 2  # of what is done: raised where the same texts and settings come to give other weights
 HELDOUT_BYTES = 48_000  # that are asked about in a check: about as many tokens as in 6 steps of the usual size
-PASSAGE = 4  # characters of a held-out text that are asked about, for each token of the context
+PASSAGE = 4  # characters for each token of the context: of a passage, and of a held-out text that is asked about
+REQUEST = "Write a passage of a text."  # that each passage is the reply to
 TEXTS_AT_ONCE = 64  # that become tokens
 NOT_OF_THE_KEY = {"base", "documents"}  # the model's content and the texts themselves are
 
@@ -125,15 +127,27 @@ def _tokens(texts: Sequence[str], tokenizer: Any) -> Iterator[list[int]]:  # noq
         yield from tokenizer(some, add_special_tokens=False, verbose=False)["input_ids"]
 
 
+def _as_reply(passage: str, tokenizer: Any) -> str:  # noqa: ANN401
+    """A passage as what the model says, if it is one that chats; without the end that is put behind each."""
+    if tokenizer.chat_template is None:
+        return passage
+    messages = [{"role": "user", "content": REQUEST}, {"role": "assistant", "content": passage}]
+    said = str(tokenizer.apply_chat_template(messages, tokenize=False))
+    return said.rstrip().removesuffix(tokenizer.eos_token)
+
+
 def _stream(texts: Sequence[str], tokenizer: Any, section: Adapter, seed: int) -> Integers:  # noqa: ANN401
-    """Texts in an order drawn by seed, an end behind each, as far as the steps can read them.
+    """Passages of texts in an order drawn by seed, an end behind each, as far as the steps can read them.
+
+    A model that chats learns them as replies: from whole documents it unlearns to come to an end, and to read requests.
 
     Errors: RecipeError where they do not fill one step.
     """
     step = section.batch * section.context
-    order = np.random.default_rng([seed, 1]).permutation(len(texts))
+    passages = [text[start:end] for text in texts for start, end in cut(text, PASSAGE * section.context)]
+    order = np.random.default_rng([seed, 1]).permutation(len(passages))
     parts, count = [], 0
-    for tokens in _tokens([texts[k] for k in order], tokenizer):
+    for tokens in _tokens([_as_reply(passages[k], tokenizer) for k in order], tokenizer):
         parts.append(np.array([*tokens, tokenizer.eos_token_id], np.int64))
         count += len(parts[-1])
         if count > step * section.steps + section.context:

@@ -208,7 +208,7 @@ def test_the_command_trains_in_the_run_directory_and_tells_what_it_gained(tiny, 
 def test_an_adapter_of_a_real_model_foretells_its_domain_better_and_the_teacher_writes_otherwise_with_it(tmp_path):
     table = pq.read_table(sorted(SAMPLE.glob("*.parquet")))
     good = [row["text"] for row in table.to_pylist() if row["label"] == "good" and "rate" in row["text"]][:60]
-    section = Adapter(context=128, batch=2, steps=12, check_every=6, learning_rate=2e-3)
+    section = Adapter(context=256, batch=2, steps=16, check_every=8)
     base = (str(smollm2()), None)
     facts = train_adapter(good[6:], good[:3], section, base, tmp_path / "a", 1, unwritten_log(quiet=True))
     assert facts.bits_per_byte_after < 0.995 * facts.bits_per_byte_before

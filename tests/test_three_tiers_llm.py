@@ -69,7 +69,7 @@ def check(run):
     facts = told["written"]
     assert facts["adapters"]["finance"]["bits_per_byte_before"] > 0
     assert len(facts["teacher"]["adapters"]["finance"]) == 32
-    asked = facts["written"]["finance"]
+    asked = facts["questions"]["finance"]
     assert asked["asked"] == sum(asked.values()) - asked["asked"] > 0
 
 
