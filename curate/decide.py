@@ -29,7 +29,7 @@ from curate.ledger import Ledger, Part, rebuffered, write_part
 from curate.lines import LINE_EDITS, TRIMMED, CutLines, cut_repeated, empty_trimmed
 from curate.measure import DOCUMENTS, INPUT, LINE_HASHES, SIGNATURES
 from curate.mining import mined_documents
-from curate.near import PAIRS, CollectSets, Signatures, find_near, pairs_part
+from curate.near import PAIRS, Carry, CollectSets, Signatures, find_near
 from curate.plan import Plan
 from curate.purify import NOTHING_PURIFIED, P_BAD, THRESHOLDS, Purify, purify_documents, strata_of_purify
 from curate.purify import REASON as P_BAD_REASON
@@ -70,6 +70,7 @@ SURVIVOR_ORDER = {
 class Maps:
     """The maps that decisions need between their steps, and who is told of these."""
 
+    carry: Carry
     sets: CollectSets
     cuts: CutLines
     purify: Purify
@@ -125,7 +126,7 @@ def settle(
     maps.tell("exact duplicates")
     connection.execute(exact_sql(recipe))
     maps.tell("near duplicates")
-    more = [_near_part(recipe, plan, ledger, maps.sets, connection, digest)] if recipe.dedup.near else []
+    more = _near_parts(recipe, plan, ledger, maps, connection, digest) if recipe.dedup.near else []
     connection.execute(duplicates_sql(recipe))
     maps.tell("bands")
     more += find_bands(recipe, strata, ledger.run, connection, digest)
@@ -207,18 +208,19 @@ def _distilled(
     return distil_documents(recipe, strata, ledger.run, maps.distil, sampled, cuts, size, connection, digest)
 
 
-def _near_part(
-    recipe: Recipe, plan: Plan, ledger: Ledger, sets: CollectSets, connection: duckdb.DuckDBPyConnection, digest: str
-) -> Part:
-    """Table `near`, and the part with the pairs compared for it."""
+def _near_parts(
+    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, connection: duckdb.DuckDBPyConnection, digest: str
+) -> list[Part]:
+    """Table `near`, and the parts with the pairs compared for it."""
     assert recipe.dedup.near is not None
     measured = plan.groups[SIGNATURES]
     own = Signatures(ledger.run, ledger.of(SIGNATURES, measured))
     others = [Signatures(run.ledger.run, run.parts(SIGNATURES), run.first_file_no) for run in plan.earlier]
     known = [part for part in ledger.of(PAIRS) if part.contents == (measured,)]
-    order = survivor_order(recipe)
-    pairs = find_near(recipe.dedup.near, order, ledger.run, [*others, own], known, sets, connection)
-    return pairs_part(pairs, ledger.run, digest, measured, connection)
+    return find_near(
+        recipe.dedup.near, survivor_order(recipe), ledger.run, [*others, own], known, maps.sets, maps.carry,
+        connection, (digest, measured),
+    )  # fmt: skip
 
 
 def survivor_order(recipe: Recipe) -> str:

@@ -16,13 +16,18 @@ ASIDE = ".aside-"
 SEAL = "seal"
 
 
+def aside_of(path: Path) -> Path:
+    """Where a file is written before it is whole."""
+    return path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
+
+
 @contextmanager
 def committed(path: Path) -> Iterator[Path]:
     """Yield a path to write to; when the block ends well, that file becomes `path` at once and for good.
 
     Errors: WorkerError naming `path` where the disk is full or the folder not writable.
     """
-    aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
+    aside = aside_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside

@@ -1,6 +1,7 @@
 """The ledger as DuckDB sees it: a scratch database, the input files, and the signals of all documents or of a range."""
 
 import errno
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def database_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.Du
 
 def _clear(spool: Path) -> None:
     for path in spool.iterdir():
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @dataclass(frozen=True)
