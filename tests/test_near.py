@@ -246,7 +246,7 @@ def test_many_slices_and_ranges_find_what_one_does(monkeypatch, tmp_path, keep):
     texts = edited_copies(6)
     for k in range(10):
         write_shard(tmp_path / "in" / f"{k}.parquet", texts[k::10])
-    monkeypatch.setenv("CURATE_UNIT_BYTES", "20000")  # a part of signatures for each file
+    monkeypatch.setattr("curate.measure.TASK_BYTES", 1)  # a part of signatures for each file
 
     def found(name):
         (tmp_path / name).mkdir()
