@@ -102,7 +102,8 @@ def scaled(folder: str, listed: str) -> None:
         [dropped] = database.execute("SELECT count(*) FROM near").fetchone() or [0]
     rows = sum(part.rows for part in parts)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    print(f"{rows:,} signatures: {sum(part.rows for part in found):,} pairs compared, {dropped:,} documents dropped; {seconds:,.1f} CPU s, ")
+    compared = sum(part.rows for part in found)
+    print(f"{rows:,} signatures: {compared:,} pairs compared, {dropped:,} documents dropped; {seconds:,.1f} CPU s, ")
     print(f"{rows / seconds:,.0f} documents per CPU second, {clock:,.0f} s on the clock, at most {peak:,.0f} MB")
 
 

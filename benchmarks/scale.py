@@ -2,15 +2,14 @@
 
 Usage: python benchmarks/scale.py MILLIONS... [--folder FOLDER] [--keep]     (default: 1 4 16)
 
-A ledger is simulated from that of the packaged sample: its documents' signals over and over, with hashes and signatures of
-their own. Of the documents some are copies of others anywhere in the corpus, and some near copies, whose signatures
+A ledger is simulated from that of the packaged sample: its documents' signals over and over, with hashes and signatures
+of their own. Of the documents some are copies of others anywhere in the corpus, and some near copies, whose signatures
 agree with the original's in a share from 0.5 to 1. The recipe has the Gopher rules, exact and near duplicates, bands of
-perplexity and a budget by what the ledger knows. No text is read: where a run would, `verify: signature` and scores of
-the ledger do without. Each size is decided in a process of its own.
+perplexity and a budget. No text is read: `verify: signature`, and the scores that texts are read for are simulated too.
+Each size is decided in a process of its own.
 """
 
 import argparse
-import json
 import os
 import resource
 import shutil
@@ -19,9 +18,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus import Unit
-from curate.decide import Maps, decide
-from curate.engine import InProcess, all_of
+from curate.decide import decide
+from curate.engine import InProcess
 from curate.ledger import KnownFile, Ledger, Part, read_ledger
 from curate.maps import maps_of
 from curate.measure import SIGNATURES
@@ -174,7 +173,11 @@ def decided(folder: Path, count: int) -> None:
         before = most[0]
         parts = decide(recipe, plan, ledger, maps, database, "simulated")
         clock, used = time.monotonic() - began, time.process_time() - used
-    kept = sum(pq.read_table(ledger.run / p.path, columns=["kept"])["kept"].to_numpy().sum() for p in parts if p.group == "decisions")
+    kept = sum(
+        pq.read_table(ledger.run / p.path, columns=["kept"])["kept"].to_numpy().sum()
+        for p in parts
+        if p.group == "decisions"
+    )
     times = [*(at for _, at in steps[1:]), began + clock]
     told = ", ".join(f"{name} {end - at:,.0f}" for (name, at), end in zip(steps, times, strict=True) if end - at >= 0.5)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)

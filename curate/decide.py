@@ -11,17 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from curate.bands import BANDS, find_bands, strata_of
+from curate.budget import own_scores, strata_of_distil
 from curate.checks import check_ids
-from curate.distil import (
-    NOTHING_DISTILLED,
-    QUOTAS,
-    RUNGS,
-    Distil,
-    distil_documents,
-    own_scores,
-    sampled_documents,
-    strata_of_distil,
-)
+from curate.distil import NOTHING_DISTILLED, QUOTAS, RUNGS, Distil, distil_documents, sampled_documents
 from curate.earlier import load_earlier
 from curate.errors import RecipeError
 from curate.filters.coarse_score import coarse_score_sql

@@ -96,7 +96,7 @@ def read_again(
     function: Callable[[Any], list[Part]], tasks: Sequence[Any], title: str, parts_each: int, plan: Plan,
     ledger: Ledger, engine: Engine, log: Log,
 ) -> list[Part]:  # fmt: skip
-    """The parts of tasks of one digest, of which those are carried out that the ledger has not all parts of.
+    """The parts of tasks of one digest, by units, of which those are carried out that the ledger has not all parts of.
 
     The journal may have been cut off between the parts of a task.
     """
@@ -116,7 +116,8 @@ def read_again(
                 meter.add(result[-1].rows, sizes[task.unit])
             meter.show()
     meter.show(last=True)
-    return list({part.path: part for part in ledger.parts if part.digest == digest}.values())
+    found = {part.path: part for part in ledger.parts if part.digest == digest}
+    return sorted(found.values(), key=lambda part: (part.group, part.units))  # not in the order of their ends
 
 
 def carry_out(

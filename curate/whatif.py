@@ -17,11 +17,11 @@ import yaml
 from curate import decide
 from curate.augmented import read_augmented
 from curate.bands import strata_of_documents
+from curate.budget import check_distill
 from curate.by_ledger import Texts, maps_by_ledger
 from curate.checks import check_measured
 from curate.contamination import MODELS, is_prepared
 from curate.decided import RECIPE, Decided, open_decided, readable
-from curate.distil import check_distill
 from curate.earlier import open_earlier
 from curate.errors import CurateError, RecipeError
 from curate.files import committed

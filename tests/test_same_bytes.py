@@ -32,7 +32,8 @@ def corpus(tmp_path_factory):
 def recipe_for(folder, corpus):
     folder.mkdir()
     tier1 = {"rules": ["gopher"], "language": {"min_confidence": 0.3}, "perplexity": {"band": [2, 98]}, "pii": "redact"}
-    fields = {"tier1": tier1, "dedup": {"near": {}, "lines": {"max_repeats": 5}}, "shard_size": 300_000}
+    dedup = {"near": {}, "lines": {"max_repeats": 5}}
+    fields = {"tier1": tier1, "dedup": dedup, "distill": {"keep_tokens": 0.6}, "shard_size": 100_000}
     return write_recipe(folder, corpus / "*.parquet", **fields)
 
 
