@@ -27,10 +27,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.corpus import Unit
-from curate.decide import decide
+from curate.decide import DECISIONS, decide
+from curate.distil import Distil
 from curate.engine import InProcess
 from curate.ledger import KnownFile, Ledger, Part, read_ledger
 from curate.maps import maps_of
@@ -39,13 +41,14 @@ from curate.pipeline import run
 from curate.plan import make_plan
 from curate.progress import Steps, unwritten_log
 from curate.recipe import Recipe, parse_recipe
+from curate.scorers import LEARNT, SCORES, scorers_of
 from curate.tables import scratch_database
 
 SAMPLE = Path(__file__).parent.parent / "curate" / "sample"
 FILE_ROWS = 1 << 17
 COPIES, NEAR_COPIES = 0.15, 0.15
 THREADS = 2
-HASHES = {"raw_hash_high": "text_hash_high", "raw_hash_low": "text_hash_low"}
+SHINGLES = 2  # of a document, by which a budget tells what is new; real texts have some sixty
 
 
 def main() -> None:
@@ -79,6 +82,7 @@ def recipe_in(folder: Path) -> Recipe:
         "name": "scale", "output": str(folder / "run"), "input": {"paths": [str(SAMPLE / "*.parquet")]},
         "tier1": {"rules": ["gopher"], "language": {"min_confidence": 0.3}, "perplexity": {"band": [2, 98]}},
         "dedup": {"near": {"verify": "signature"}},
+        "distill": {"keep_tokens": "15%"},
     }  # fmt: skip
     return parse_recipe(fields, "benchmark")
 
@@ -90,10 +94,10 @@ def simulated(folder: Path, count: int) -> None:
     ledger = read_ledger(recipe.run_directory)
     templates = {
         part.group: (part, pq.read_table(ledger.run / part.path))
-        for part in ledger.parts if part.path.startswith("ledger/signals/") and part.units
+        for part in ledger.parts if part.group == SCORES or (part.path.startswith("ledger/signals/") and part.units)
     }  # fmt: skip
     draw = np.random.default_rng(0)
-    ledger.files, ledger.parts = [], []
+    ledger.files, ledger.parts = [], [part for part in ledger.parts if part.group in LEARNT]
     for file_no, start in enumerate(range(0, count, FILE_ROWS)):
         rows = min(FILE_ROWS, count - start)
         unit = Unit(file_no, 0, rows)
@@ -129,6 +133,10 @@ def _written(
     for name in table.schema.names:
         if "_hash_" in name:
             columns[name] = _mixed(exact, 1 + name.endswith("low"))
+    if "shingles" in columns:
+        values = _mixed(np.arange(SHINGLES * start, SHINGLES * (start + rows)), 6).astype(np.uint32)
+        offsets = pa.array(np.arange(0, len(values) + 1, SHINGLES))
+        columns["shingles"] = pa.LargeListArray.from_arrays(offsets, pa.array(values))
     if "minhash" in columns:
         columns["minhash"] = _signatures(start, originals, near, table["minhash"].type.byte_width // 4)
     return columns
@@ -168,21 +176,30 @@ def decided(folder: Path, count: int) -> None:
     steps: list[tuple[str, float]] = []
     with scratch_database(ledger.run, THREADS) as database, Steps(log, "deciding") as quiet, watched(folder) as most:
         maps = maps_of(recipe, plan, ledger, InProcess(), log, quiet)
-        maps = replace(maps, tell=lambda step: steps.append((step, time.monotonic())))
+        maps = replace(maps, tell=lambda step: steps.append((step, time.monotonic())), distil=scored(ledger))
         began, used = time.monotonic(), time.process_time()
         before = most[0]
         parts = decide(recipe, plan, ledger, maps, database, "simulated")
         clock, used = time.monotonic() - began, time.process_time() - used
-    kept = sum(
-        pq.read_table(ledger.run / p.path, columns=["kept"])["kept"].to_numpy().sum()
-        for p in parts
-        if p.group == "decisions"
-    )
+    paths = [ledger.run / part.path for part in parts if part.group == DECISIONS]
+    kept = sum(pc.sum(pq.read_table(path, columns=["kept"])["kept"]).as_py() for path in paths)
     times = [*(at for _, at in steps[1:]), began + clock]
     told = ", ".join(f"{name} {end - at:,.0f}" for (name, at), end in zip(steps, times, strict=True) if end - at >= 0.5)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     cells = [f"{count:,}", f"{used:,.0f}", f"{clock:,.0f}", f"{memory:,.0f}", f"{(most[0] - before) / 1e9:,.1f}"]
     print("|", " | ".join([*cells, f"{kept / count:.1%}", told]), "|", flush=True)
+
+
+def scored(ledger: Ledger) -> Distil:
+    """What a budget asks for: the models of the sample, and the simulated scores."""
+    scorers = scorers_of(ledger.run, ledger.parts)
+    assert scorers is not None
+    files = [ledger.run / part.path for part in ledger.of(SCORES)]
+
+    def refused(documents: pa.Table, *rest: object) -> list[Part]:
+        raise AssertionError(f"{len(documents)} documents have no scores")
+
+    return Distil(lambda sampled: scorers, lambda learnt: ("simulated", files), refused)
 
 
 @contextmanager
