@@ -10,6 +10,7 @@ Each size is decided in a process of its own.
 """
 
 import argparse
+import json
 import os
 import resource
 import shutil
@@ -18,16 +19,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.corpus import Unit
@@ -62,18 +62,62 @@ def main() -> None:
     if given.inner:
         decided(Path(given.folder), round(given.millions[0] * 1e6))
         return
-    names = ("documents", "CPU s", "s on the clock", "MB of memory", "GB of scratch", "kept", "by step, s on the clock")
-    print("|", " | ".join(names), "|")
-    print("|---" * len(names) + "|")
+    print("|", " | ".join(COLUMNS), "|")
+    print("|---" * len(COLUMNS) + "|")
+    found = []
     for millions in given.millions:
         folder = Path(tempfile.mkdtemp(dir=given.folder or Path.cwd()))
         try:
             simulated(folder, round(millions * 1e6))
             inner = [sys.executable, __file__, str(millions), "--inner", "--folder", str(folder)]
-            subprocess.run(inner, check=True)
+            done = subprocess.run(inner, check=True, capture_output=True, text=True)
+            found.append(Decided(**json.loads(done.stdout)))
+            print(found[-1].row(), flush=True)
         finally:
             if not given.keep:
                 shutil.rmtree(folder)
+    if len(found) > 1:
+        print(extrapolated(found[-2], found[-1]).row())
+        print(chart(found))
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What decisions on a ledger took."""
+
+    documents: int
+    cpu_seconds: float
+    clock_seconds: float
+    memory: float  # bytes, at most
+    scratch: float  # bytes on the disk, at most, beside the ledger that was there
+    steps: Mapping[str, float]  # seconds on the clock
+
+    def row(self) -> str:
+        """A row of the table."""
+        told = ", ".join(f"{name} {seconds:,.0f}" for name, seconds in self.steps.items() if seconds >= 0.5)
+        cells = [f"{self.documents:,}", f"{self.cpu_seconds:,.0f}", f"{self.clock_seconds:,.0f}"]
+        cells += [f"{self.memory / 1e9:,.1f}", f"{self.scratch / 1e9:,.1f}", told or "extrapolated"]
+        return f"| {' | '.join(cells)} |"
+
+
+COLUMNS = ("documents", "CPU s", "s on the clock", "GB of memory", "GB of scratch", "by step, s on the clock")
+
+
+def extrapolated(smaller: Decided, larger: Decided, documents: int = 10**9) -> Decided:
+    """What a straight line through two sizes says of another."""
+    reach = (documents - larger.documents) / (larger.documents - smaller.documents)
+    names = ("cpu_seconds", "clock_seconds", "memory", "scratch")
+    ends = {n: getattr(larger, n) + reach * (getattr(larger, n) - getattr(smaller, n)) for n in names}
+    return Decided(documents, **ends, steps={})
+
+
+def chart(found: Sequence[Decided]) -> str:
+    """CPU seconds by millions of documents, as Mermaid draws them."""
+    sizes = ", ".join(f'"{one.documents / 1e6:g}"' for one in found)
+    minutes = ", ".join(f"{one.cpu_seconds / 60:.1f}" for one in found)
+    lines = ("```mermaid", "xychart-beta", '    title "Decisions: CPU minutes by millions of documents"',
+             f"    x-axis [{sizes}]", '    y-axis "CPU minutes"', f"    bar [{minutes}]", "```")  # fmt: skip
+    return "\n".join(lines)
 
 
 def recipe_in(folder: Path) -> Recipe:
@@ -167,7 +211,7 @@ def _signatures(
 
 
 def decided(folder: Path, count: int) -> None:
-    """Decide a simulated ledger, and print a row of the table."""
+    """Decide a simulated ledger, and print what it took."""
     recipe = recipe_in(folder)
     log = unwritten_log(True)
     plan = make_plan(recipe, Ledger(folder / "planned"), InProcess(), log)
@@ -181,13 +225,11 @@ def decided(folder: Path, count: int) -> None:
         before = most[0]
         parts = decide(recipe, plan, ledger, maps, database, "simulated")
         clock, used = time.monotonic() - began, time.process_time() - used
-    paths = [ledger.run / part.path for part in parts if part.group == DECISIONS]
-    kept = sum(pc.sum(pq.read_table(path, columns=["kept"])["kept"]).as_py() for path in paths)
-    times = [*(at for _, at in steps[1:]), began + clock]
-    told = ", ".join(f"{name} {end - at:,.0f}" for (name, at), end in zip(steps, times, strict=True) if end - at >= 0.5)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    cells = [f"{count:,}", f"{used:,.0f}", f"{clock:,.0f}", f"{memory:,.0f}", f"{(most[0] - before) / 1e9:,.1f}"]
-    print("|", " | ".join([*cells, f"{kept / count:.1%}", told]), "|", flush=True)
+    assert sum(part.rows for part in parts if part.group == DECISIONS) == count
+    ends = [*(at for _, at in steps[1:]), began + clock]
+    by_step = {name: end - at for (name, at), end in zip(steps, ends, strict=True)}
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps(asdict(Decided(count, used, clock, memory, most[0] - before, by_step))))
 
 
 def scored(ledger: Ledger) -> Distil:
