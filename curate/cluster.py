@@ -1,7 +1,7 @@
 """The map of `curate.engine` on Ray: tasks on the nodes of a cluster, which share files and nothing else.
 
-Ray starts and watches worker processes, places tasks, and tries again what died with a worker or a node. What tasks
-make are files, as on one machine; through Ray go the tasks themselves, which name files, and what they tell of theirs.
+Ray starts and watches worker processes, places tasks, and tells what died with a worker or a node. What tasks make are
+files, as on one machine; through Ray go the tasks themselves, which name files, and what they tell of theirs.
 """
 
 import logging
@@ -61,6 +61,8 @@ class Nodes:
             }  # fmt: skip
         else:
             where = {"address": _checked(self.address)}
+        # What becomes of nodes and tasks is ours to tell, and no option keeps Ray from printing it on stdout.
+        ray._private.worker._worker_logs_enabled = False
         try:
             ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
         except (OSError, RuntimeError, ValueError) as error:
@@ -81,21 +83,33 @@ class Nodes:
         RuntimeError.
         """
         import ray
+        from ray.exceptions import LocalRayletDiedError, RayError, RayTaskError
 
-        remote = ray.remote(_carry_out).options(max_retries=ATTEMPTS - 1)
-        waiting = deque(tasks)
-        under_way: dict[Any, Any] = {}
+        remote = ray.remote(_carry_out).options(max_retries=0)  # Ray would try for ever what finds no memory
+        waiting = deque((task, 1) for task in tasks)
+        under_way: dict[Any, tuple[Any, int]] = {}
         try:
             while waiting or under_way:
                 for _ in range(min(len(waiting), self._window() - len(under_way))):
-                    task = waiting.popleft()
-                    under_way[remote.remote(os.getcwd(), function, task)] = task
+                    task, attempt = waiting.popleft()
+                    under_way[remote.remote(os.getcwd(), function, task)] = task, attempt
                 done, _ = ray.wait(list(under_way), timeout=TICK_SECONDS)
                 if not done:
                     yield None, None
                 for one in done:
-                    task = under_way.pop(one)
-                    yield task, result_of(task, *_fetched(one, task))
+                    task, attempt = under_way.pop(one)
+                    try:
+                        kind, value = ray.get(one)
+                    except RayTaskError as error:  # our own code cannot be loaded there
+                        raise RuntimeError(f"{task}: a worker failed:\n{error}") from None
+                    except LocalRayletDiedError:
+                        raise WorkerError("Ray on this machine died; start it and run the same command again") from None
+                    except RayError as error:
+                        if attempt == ATTEMPTS:
+                            raise WorkerError(given_up(task, *_death(error))) from None
+                        waiting.appendleft((task, attempt + 1))
+                        continue
+                    yield task, result_of(task, kind, value)
         finally:
             for one in under_way:
                 ray.cancel(one, force=True)
@@ -155,24 +169,14 @@ def _compare(
             )
 
 
-def _fetched(one: Any, task: object) -> tuple[str, Any]:  # noqa: ANN401 - Ray's reference
-    """What a worker sent back. Errors: WorkerError where workers died of the task."""
-    import ray
-    from ray import exceptions
-
-    try:
-        found: tuple[str, Any] = ray.get(one)
-    except exceptions.RayTaskError as error:  # before our own code ran: it cannot be loaded there
-        raise RuntimeError(f"{task}: a worker failed:\n{error}") from None
-    except exceptions.OutOfMemoryError:
-        raise WorkerError(given_up(task, "its node ran out of memory", True)) from None
-    except exceptions.NodeDiedError:
-        raise WorkerError(given_up(task, "its node was lost", False)) from None
-    except exceptions.WorkerCrashedError:
-        raise WorkerError(given_up(task, "its worker died", True)) from None
-    except exceptions.RayError as error:
-        raise WorkerError(given_up(task, f"Ray lost it ({_line(error)})", False)) from None
-    return found
+def _death(error: Exception) -> tuple[str, bool]:
+    """How a task ended without a result, and whether that may have been for want of memory."""
+    told = {
+        "OutOfMemoryError": ("its node ran out of memory", True),
+        "NodeDiedError": ("its node was lost", False),
+        "WorkerCrashedError": ("its worker died", True),
+    }
+    return told.get(type(error).__name__, (f"Ray lost it ({_line(error)})", False))
 
 
 def _carry_out(folder: str, function: Callable[[Any], Any], task: object) -> tuple[str, Any]:

@@ -23,6 +23,9 @@ from test_same_bytes import corpus as corpus
 from test_same_bytes import expected as expected
 
 import curate
+from curate.cluster import Nodes
+from curate.errors import RecipeError, WorkerError
+from curate.recipe import load_recipe
 
 pytest.importorskip("ray", reason="needs ray: pip install 'curate-lm[ray]'")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -59,6 +62,19 @@ def test_a_run_and_an_export_on_three_nodes_write_what_one_worker_writes(cluster
     assert ray
 
 
+def test_results_errors_bugs_and_deaths_come_back_as_from_local_processes(cluster, tmp_path):
+    with Nodes(cluster.address, workers=2) as engine:
+        found = [pair for pair in engine.map(len, ["a", "bc", "def"] * 5) if pair != (None, None)]
+        assert sorted(found) == sorted([("a", 1), ("bc", 2), ("def", 3)] * 5)
+        [(path, error)] = [pair for pair in engine.map(load_recipe, [tmp_path / "no.yaml"]) if pair != (None, None)]
+        assert path == tmp_path / "no.yaml"
+        assert isinstance(error, RecipeError)
+        with pytest.raises(RuntimeError, match=r"x: a worker failed:\nTraceback(.|\n)*ValueError: invalid literal"):
+            list(engine.map(int, ["x"]))
+        with pytest.raises(WorkerError, match=r"^7: its worker died, 3 times; .*run the same command to go on$"):
+            list(engine.map(os._exit, [7]))
+
+
 @linux
 def test_a_node_that_is_lost_in_the_middle_changes_nothing(cluster, corpus, expected, tmp_path):
     lost = cluster.add_node(**NODE)
@@ -67,7 +83,9 @@ def test_a_node_that_is_lost_in_the_middle_changes_nothing(cluster, corpus, expe
     wait_for(run, driver, "measured", 1)
     busy_worker(lost)
     cluster.remove_node(lost, allow_graceful=False)
-    assert driver.wait(timeout=120) == 0, driver.stderr.read()
+    printed, told = driver.communicate(timeout=120)
+    assert (driver.returncode, told) == (0, "")
+    assert "raylet" not in printed
     assert digests(run) == expected
 
 
@@ -181,7 +199,7 @@ def start(cluster, recipe, **options):
     arguments = ["run", str(recipe), "--engine", "ray", "--address", cluster.address, "--quiet"]
     return subprocess.Popen(
         [sys.executable, "-m", "curate", *arguments],
-        env={**os.environ, **UNIT}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options,
+        env={**os.environ, **UNIT}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 
 
