@@ -1,5 +1,6 @@
 """The plan of a run: files, units, columns, groups and rules, settled before any document is read."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,7 +77,7 @@ class Plan:
         """Local files that tasks read: of the input one in each folder, and language models."""
         places = [source.location for source in self.sources.values() if not is_remote(source.location)]
         models = [model.path for model in self.reading.models if not model.packaged]
-        return [*{Path(place).parent: place for place in places}.values(), *models]
+        return [*{os.path.dirname(place): place for place in places}.values(), *models]
 
 
 def make_plan(
