@@ -26,6 +26,10 @@ from curate.files import ASIDE
 TASKS_PER_CPU = 2  # under way: one that runs and one that waits, so that no CPU waits for the driver
 CONNECT_SECONDS = 3.0
 CHECK_SECONDS = 120.0  # a node may load everything over a network
+SETTINGS_OF_RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # one that is started here would report to its makers
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what later versions do by themselves, and earlier ones warn of
+}
 STORE_BYTES = 100 << 20  # for Ray's objects where it is started here: tasks and what they tell are small
 # The start of every connection in HTTP/2, which Ray's head speaks: the client's preface and its empty settings.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
@@ -47,7 +51,8 @@ class Nodes:
 
     def __enter__(self) -> "Nodes":
         """Start Ray, or connect to it."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a Ray started here: it would report to its makers
+        for name, value in SETTINGS_OF_RAY.items():
+            os.environ.setdefault(name, value)
         try:
             import ray
         except ImportError:
