@@ -59,7 +59,9 @@ class Nodes:
             raise WorkerError("--engine ray: ray is not installed; pip install 'curate-lm[ray]'") from None
         if self.address is None:
             # Not where TMPDIR says: paths of the sockets in it may have 107 bytes.
-            folder = self._opened.enter_context(TemporaryDirectory(prefix="curate-", dir="/tmp"))
+            folder = self._opened.enter_context(
+                TemporaryDirectory(prefix="curate-", dir="/tmp", ignore_cleanup_errors=True)
+            )
             where: dict[str, Any] = {
                 "address": "local", "num_cpus": self.workers, "include_dashboard": False,
                 "object_store_memory": STORE_BYTES, "_temp_dir": folder,
