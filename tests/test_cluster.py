@@ -36,11 +36,13 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 @pytest.fixture(scope="module")
 def cluster():
     """Three nodes; the head is the first."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    with TemporaryDirectory(prefix="curate-", dir="/tmp") as folder:  # paths of sockets in it may have 107 bytes
-        found = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder, "include_dashboard": False})
+    # Not in pytest's folder: paths of sockets in it may have 107 bytes.
+    with TemporaryDirectory(prefix="curate-", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_TMPDIR", folder)
+        found = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
         for _ in range(2):
             found.add_node(**NODE)
         yield found
