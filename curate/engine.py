@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Protocol
 
 from curate.errors import CurateError, WorkerError
@@ -25,6 +26,13 @@ class Engine(Protocol):
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """Yield (task, result or CurateError) as tasks finish, in any order; (None, None) now and then meanwhile."""
+        ...
+
+    def check(self, folder: Path, files: Iterable[str] = ()) -> None:
+        """Refuse a machine whose tasks would not see a folder that they write to, or local files that they read.
+
+        Errors: WorkerError naming it.
+        """
         ...
 
 
@@ -53,6 +61,9 @@ class InProcess:
                 yield task, function(task)
             except CurateError as error:
                 yield task, error
+
+    def check(self, folder: Path, files: Iterable[str] = ()) -> None:
+        """See `Engine`: this process sees what it sees."""
 
 
 @dataclass
@@ -125,9 +136,10 @@ class Processes:
                     waiting.appendleft((task, attempt + 1))
                     continue
                 idle.append(worker)
-                if kind == "bug":
-                    raise RuntimeError(f"{task}: a worker failed:\n{value}")
-                yield task, value
+                yield task, result_of(task, kind, value)
+
+    def check(self, folder: Path, files: Iterable[str] = ()) -> None:
+        """See `Engine`: processes of this machine see the same files."""
 
     def _replace(self, worker: _Worker) -> _Worker:
         worker.process.kill()
@@ -140,8 +152,13 @@ class Processes:
 
 def _died(task: object, exit_code: int) -> str:
     how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with status {exit_code}"
-    hint = "; out of memory? try fewer --workers" if exit_code == -signal.SIGKILL else ""
-    return f"{task}: its worker {how}, {ATTEMPTS} times{hint}; finished work is kept: run the same command to go on"
+    return given_up(task, f"its worker {how}", exit_code == -signal.SIGKILL)
+
+
+def given_up(task: object, how: str, out_of_memory: bool) -> str:
+    """What the user is told of a task that was tried `ATTEMPTS` times; `how` it ended, perhaps for want of memory."""
+    hint = "; out of memory? try fewer --workers" if out_of_memory else ""
+    return f"{task}: {how}, {ATTEMPTS} times{hint}; finished work is kept: run the same command to go on"
 
 
 def _start_worker() -> _Worker:
@@ -157,6 +174,14 @@ def _work(pipe: Connection, parent: int) -> None:
     """The life of a worker: take a task, answer, until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    prepare()
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            pipe.send(answer(*pipe.recv()))
+
+
+def prepare() -> None:
+    """What a worker process does before its first task: one thread for Arrow, and kernels that are compiled already."""
     import pyarrow
 
     from curate.kernels.arrow import spare_pandas
@@ -165,16 +190,26 @@ def _work(pipe: Connection, parent: int) -> None:
     pyarrow.set_cpu_count(1)
     spare_pandas()
     load_kernels()
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            function, task = pipe.recv()
-            try:
-                answer = ("done", function(task))
-            except CurateError as error:
-                answer = ("done", error)
-            except Exception:  # a bug: the driver raises it with this traceback
-                answer = ("bug", traceback.format_exc())
-            pipe.send(answer)
+
+
+def answer(function: Callable[[Any], Any], task: object) -> tuple[str, Any]:
+    """What a worker sends back: its result or CurateError, as `done`; or the traceback of a `bug`."""
+    try:
+        return "done", function(task)
+    except CurateError as error:
+        return "done", error
+    except Exception:
+        return "bug", traceback.format_exc()
+
+
+def result_of(task: object, kind: str, value: object) -> object:
+    """The value of an answer.
+
+    Errors: RuntimeError with the worker's traceback.
+    """
+    if kind == "bug":
+        raise RuntimeError(f"{task}: a worker failed:\n{value}")
+    return value
 
 
 def _leave_with(parent: int) -> None:
