@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -34,6 +34,20 @@ class Engine(Protocol):
         Errors: WorkerError naming it.
         """
         ...
+
+
+def all_of(engine: Engine, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+    """What tasks, which are hashable, return, in their order.
+
+    Errors: the first CurateError of a task.
+    """
+    found = {}
+    for task, result in engine.map(function, tasks):
+        if isinstance(result, CurateError):
+            raise result
+        if task is not None:
+            found[task] = result
+    return [found[task] for task in tasks]
 
 
 @dataclass(frozen=True)

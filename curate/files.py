@@ -18,13 +18,18 @@ _HERE = secrets.token_hex(4)  # with the process's number it names this process 
 SEAL = "seal"
 
 
+def aside_of(path: Path) -> Path:
+    """Where a file is written before it is whole."""
+    return path.with_name(f"{ASIDE}{_HERE}-{os.getpid()}-{path.name}")
+
+
 @contextmanager
 def committed(path: Path) -> Iterator[Path]:
     """Yield a path to write to; when the block ends well, that file becomes `path` at once and for good.
 
     Errors: WorkerError naming `path` where the disk is full or the folder not writable.
     """
-    aside = path.with_name(f"{ASIDE}{_HERE}-{os.getpid()}-{path.name}")
+    aside = aside_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside

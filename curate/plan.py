@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from curate.adapters import check_models
 from curate.augmented import read_augmented
+from curate.budget import check_columns, check_distill, check_pinned_scores, scores_of
 from curate.contamination import MODELS, Benchmark, prepare
 from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
-from curate.distil import check_columns, check_distill, check_pinned_scores, scores_of
 from curate.distill.static_vectors import StaticVectors, open_static
 from curate.domains import check_tier3
 from curate.earlier import Earlier, open_earlier

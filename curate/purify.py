@@ -190,7 +190,8 @@ def purified_sql(scored: Sequence[Path], bounds: Path, strata: Sequence[str]) ->
         f"CREATE TEMP TABLE bounds AS FROM {read_parquet([bounds])}",
         f"""CREATE TEMP TABLE purified AS
         SELECT s.file_no, s.row, s.p_bad, s.grade, s.attack::VARCHAR AS attack, s.evidence, {bound} AS p_bad_bound
-        FROM {read_parquet(scored)} s JOIN (SELECT file_no, row{columns} FROM passing) d USING (file_no, row){joins}""",
+        FROM {read_parquet(scored)} s JOIN (SELECT file_no, row{columns} FROM passing) d USING (file_no, row){joins}
+        ORDER BY s.file_no, s.row""",
     ]
 
 

@@ -1,6 +1,7 @@
 """The ledger as DuckDB sees it: a scratch database, the input files, and the signals of all documents or of a range."""
 
 import errno
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def database_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.Du
 
 def _clear(spool: Path) -> None:
     for path in spool.iterdir():
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Range:
     """Some documents that follow each other in input order, and the parts that hold their signals."""
 
     parts: tuple[Part, ...]
-    place: str  # SQL that is true for the documents
+    place: str  # SQL about (position, row) that is true for the documents alone
+    within: str  # about (file_no, row), for them and maybe for others
 
 
 def ranges(ledger: Ledger, groups: Mapping[str, str]) -> Iterator[Range]:
@@ -90,8 +92,17 @@ def ranges(ledger: Ledger, groups: Mapping[str, str]) -> Iterator[Range]:
                 tuple(parts),
                 f"position BETWEEN {first[0]} AND {last[0]} AND (position > {first[0]} OR row >= {first[1]}) "
                 f"AND (position < {last[0]} OR row < {last[2].stop})",
+                _within([unit for _, _, unit in held]),
             )
             rows, held = 0, []
+
+
+def _within(units: Sequence[Unit]) -> str:
+    """SQL by which DuckDB passes over most of a table that is sorted by file_no and row."""
+    file_nos = [unit.file_no for unit in units]
+    if min(file_nos) < max(file_nos):
+        return f"file_no BETWEEN {min(file_nos)} AND {max(file_nos)}"
+    return f"file_no = {file_nos[0]} AND row >= {units[0].start} AND row < {units[-1].stop}"
 
 
 def load_files(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:

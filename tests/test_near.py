@@ -15,7 +15,7 @@ from test_minhash import shingles_of
 from curate.errors import RecipeError
 from curate.filters.duplicates import choose_bands
 from curate.inspect import connect
-from curate.kernels.survivors import stars, survivors
+from curate.kernels.survivors import dealt, stars, survivors
 from curate.ledger import read_ledger
 
 VOCABULARY = [f"word{k}" for k in range(3000)]
@@ -62,8 +62,8 @@ def test_a_document_is_dropped_for_the_best_duplicate_that_survives(pairs):
         else:
             kept.add(document)
     found = survivors(first, second, 13)
-    assert {document: int(first[k]) for document, k in enumerate(found) if k >= 0} == expected
-    assert all(second[k] == document for document, k in enumerate(found) if k >= 0)
+    assert {int(second[k]): int(first[k]) for k in found} == expected
+    assert len(found) == len(expected)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_each_document_is_compared_with_the_best_of_its_key(keys, draw):
     assert len(first) == len(expected)
 
 
-def test_many_keys_are_dealt_into_pieces_and_lose_nothing(monkeypatch, tmp_path):
+def test_many_keys_are_dealt_into_pieces_and_lose_nothing():
     draw = np.random.default_rng(5)
     keys, ranks = draw.integers(0, 30_000, 100_000).astype(np.uint64), draw.permutation(100_000).astype(np.int64)
     best = np.full(30_000, 1 << 40)
@@ -231,12 +231,40 @@ def test_many_keys_are_dealt_into_pieces_and_lose_nothing(monkeypatch, tmp_path)
     key_of = np.empty(100_000, np.int64)
     key_of[ranks] = keys
     assert (best[key_of[second]] == first).all()
-    texts = edited_copies(6, families=8)
-    _, whole = run_over(tmp_path / "a", texts)
-    monkeypatch.setattr("curate.near.KEYS_AT_ONCE", 7)
-    monkeypatch.setattr("curate.near.PAIRS_AT_ONCE", 3)
-    _, pieces = run_over(tmp_path / "b", texts)
-    assert documents(whole, "row, reason, similarity") == documents(pieces, "row, reason, similarity")
+
+
+@given(st.lists(st.integers(0, (1 << 64) - 1)), st.integers(0, 5))
+def test_keys_are_dealt_into_ranges_by_their_highest_bits(keys, bits):
+    order, places = dealt(np.array(keys, np.uint64), bits)
+    owners = [key >> (64 - bits) for key in keys]
+    assert order.tolist() == sorted(range(len(keys)), key=lambda k: owners[k])
+    assert [sorted(owners).count(piece) for piece in range(1 << bits)] == np.diff(places).tolist()
+
+
+@pytest.mark.parametrize("keep", ["first", "best"])
+def test_many_slices_and_ranges_find_what_one_does(monkeypatch, tmp_path, keep):
+    texts = edited_copies(6)
+    for k in range(10):
+        write_shard(tmp_path / "in" / f"{k}.parquet", texts[k::10])
+    monkeypatch.setattr("curate.measure.TASK_BYTES", 1)  # a part of signatures for each file
+
+    def found(name):
+        (tmp_path / name).mkdir()
+        recipe, run = write_recipe(tmp_path / name, tmp_path / "in", dedup={"exact": False, "keep": keep, "near": {}})
+        carry_out(recipe)
+        assert not (run / "ledger" / "spool" / "near").exists()
+        with connect(run) as connection:
+            pairs = connection.execute("FROM duplicate_pairs ORDER BY ALL").fetchall()
+        return pairs, documents(run, "file, row, reason, similarity, duplicate_of"), read_ledger(run)
+
+    *whole, _ = found("a")
+    monkeypatch.setattr("curate.near.KEYS_AT_ONCE", 20)
+    monkeypatch.setattr("curate.near.SLICE_ROWS", 30)
+    monkeypatch.setattr("curate.near.PAIRS_AT_ONCE", 7)
+    *pieces, ledger = found("b")
+    assert len(ledger.of("signatures")) == 10
+    assert len(ledger.of("pairs")) > 5
+    assert pieces == whole
 
 
 def test_signatures_may_be_forgotten_and_are_taken_again(tmp_path):
