@@ -128,6 +128,7 @@ def find_bands(
     [[passing]] = connection.execute("SELECT count(*) FROM passing").fetchall()
     for statement in banded_sql(section, len(strata), spilling=passing > HELD_IN_MEMORY):
         connection.execute(statement)
+    connection.execute("DROP TABLE judgeable")
     order = ", ".join(("depth", *(f"stratum_{k}" for k in range(len(strata)))))
     named = "".join(f"stratum_{k} AS {quoted(name)}, " for k, name in enumerate(strata))
     table = connection.sql(f"SELECT {named}depth, documents, low, high FROM strata ORDER BY {order}").to_arrow_table()

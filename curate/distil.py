@@ -131,6 +131,7 @@ def _load_candidates(recipe: Recipe, places: Sequence[Range], connection: duckdb
         connection.execute(
             f"INSERT INTO candidates FROM ({candidates_sql(recipe)}) WHERE {found.place} ORDER BY position, row"
         )
+    connection.execute("DROP VIEW here_passing; DROP TABLE passing")  # nothing looks at it behind this stage
 
 
 def _candidates(

@@ -53,6 +53,8 @@ SHINGLES = "shingles"  # the sets of documents whose similarity an estimate leav
 DOUBT = 3  # standard deviations of an estimate within which the threshold leaves it in doubt
 BATCH_ROWS = 1 << 16
 KEYS_AT_ONCE = 1 << 23  # of a band, that are held in memory
+KEY_BYTES = 12  # of a key and the rank of its document
+KEY_FILES = 16 << 30  # bytes of keys that lie on the disk at a time
 SLICE_ROWS = 1 << 19  # whose signatures are, at worst; and their keys
 MOST_SLICES = 1 << 9  # beyond which slices grow
 PAIRS_AT_ONCE = 1 << 22  # of one part
@@ -130,7 +132,6 @@ def find_near(
     try:
         spread = _spread(choose_bands(near.threshold, near.permutations), signatures, folder, connection)
         carry = carry if len(spread.slices) > 1 else _here
-        carry(find_keys, [Task(spread, number) for number in range(len(spread.slices))])
         before = _known_pairs(run, known, connection)
         pairs, dropped = NO_PAIRS, np.zeros(0, np.int64)
         while len((fresh := _compared(spread, pairs.packed, carry))[0]):
@@ -225,11 +226,17 @@ def _compared(spread: Spread, known: Packed, carry: Carry) -> tuple[Packed, Simi
     In each band each document, or each of `only` those that are wanted, is compared with the best one of its key.
     """
     save(spread.path("known"), known)
-    keys_of_piece = max(1, spread.documents >> spread.range_bits)
-    step = max(1, KEYS_AT_ONCE // keys_of_piece)  # pieces of a task: few small ones, or one that is large
-    starts = range(0, spread.pieces, step)
-    tasks = [Task(spread, k, range(start, min(start + step, spread.pieces))) for k, start in enumerate(starts)]
-    stars = _following(spread, tasks, carry(find_stars, tasks))
+    groups = _groups(spread)
+    tasks: list[Task] = []
+    counts: list[Sequence[int]] = []
+    for group in groups:
+        if not spread.path("keys", 0).exists():
+            carry(find_keys, [Task(spread, number, group) for number in range(len(spread.slices))])
+        more = _of_pieces(spread, group, len(tasks))
+        tasks, counts = [*tasks, *more], [*counts, *carry(find_stars, more)]
+        if len(groups) > 1:
+            _forget(spread, "keys")
+    stars = _following(spread, tasks, counts)
     sent = _following(spread, stars, carry(send_signatures, stars))
     _forget(spread, "stars")
     carry(compare_signatures, sent)
@@ -237,6 +244,24 @@ def _compared(spread: Spread, known: Packed, carry: Carry) -> tuple[Packed, Simi
     _forget(spread, "sent")
     _forget(spread, "pairs")
     return found
+
+
+def _groups(spread: Spread) -> list[range]:
+    """The bands, as pieces, whose keys lie on the disk at a time: all, if there is room; then they stay there."""
+    at_once = max(1, KEY_FILES // (KEY_BYTES * max(1, spread.documents)))
+    bands = range(0, spread.bands.count, at_once)
+    last = spread.pieces
+    return [range(k << spread.range_bits, min((k + at_once) << spread.range_bits, last)) for k in bands]
+
+
+def _of_pieces(spread: Spread, group: range, first: int) -> list[Task]:
+    """Tasks for the pieces of a group, numbered from `first`: several small ones each, or one that is large."""
+    step = max(1, KEYS_AT_ONCE // max(1, spread.documents >> spread.range_bits))
+    starts = range(group.start, group.stop, step)
+    return [
+        Task(spread, first + k, range(start, min(start + step, group.stop)), group.start)
+        for k, start in enumerate(starts)
+    ]
 
 
 def _following(spread: Spread, tasks: Sequence[Task], counts: Sequence[Sequence[int]]) -> list[Task]:

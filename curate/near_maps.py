@@ -73,7 +73,8 @@ class Task:
 
     of: Spread
     number: int
-    pieces: range = range(0)  # for `find_stars`
+    pieces: range = range(0)  # bands and ranges whose keys are found, or whose stars are
+    first: int = 0  # of the pieces that the files of keys hold
     sources: tuple[int, ...] = ()  # the tasks before, whose files have something for this one
 
     def __str__(self) -> str:
@@ -101,18 +102,21 @@ def distinct(keys: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def find_keys(task: Task) -> None:
-    """Write the keys of a slice, a batch for each band and range."""
+    """Write the keys of a slice, or of those documents in it that are wanted: a batch for each band and range."""
     spread, found = task.of, task.of.slices[task.number]
     ranks = np.load(spread.path("ranks", task.number))
+    wanted = ranks != NO_RANK
+    if spread.path("only").exists():
+        wanted[wanted] = spread.by_rank("only")[ranks[wanted]]
     held: list[tuple[Ranks, list[pa.Array]]] = []
-    for place, batch in _signatures(found, ranks != NO_RANK):
-        there = np.flatnonzero(np.asarray(batch.is_valid()) & (ranks[place : place + len(batch)] != NO_RANK))
+    for place, batch in _signatures(found, wanted):
+        there = np.flatnonzero(np.asarray(batch.is_valid()) & wanted[place : place + len(batch)])
         signatures = batch if len(there) == len(batch) else batch.take(pa.array(there))
         held.append((ranks[place + there], band_keys(signatures, spread.bands.count, spread.bands.rows)))
     own = np.concatenate([np.zeros(0, np.uint32), *(some for some, _ in held)])
 
     def batches() -> Iterator[dict[str, npt.NDArray[Any]]]:
-        for band in range(spread.bands.count):
+        for band in range(task.pieces.start >> spread.range_bits, task.pieces.stop >> spread.range_bits):
             keys = np.concatenate([np.zeros(0, np.uint64), *(some[band].to_numpy() for _, some in held)])
             order, places = dealt(keys, spread.range_bits)
             for begin, end in pairwise(places):
@@ -127,7 +131,7 @@ def find_stars(task: Task) -> list[int]:
     only = spread.by_rank("only") if spread.path("only").exists() else None
     edges = [np.zeros(0, np.uint64)]
     for piece in task.pieces:
-        batches = [_batch(spread.path("keys", found.number), piece) for found in spread.slices]
+        batches = [_batch(spread.path("keys", found.number), piece - task.first) for found in spread.slices]
         keys, ranks = (np.concatenate([batch[name].to_numpy() for batch in batches]) for name in ("key", "rank"))
         if only is not None:
             wanted = np.flatnonzero(only[ranks])

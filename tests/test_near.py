@@ -244,7 +244,7 @@ def test_keys_are_dealt_into_ranges_by_their_highest_bits(keys, bits):
     assert [sorted(owners).count(piece) for piece in range(1 << bits)] == np.diff(places).tolist()
 
 
-def slices_find_what_one_slice_does(monkeypatch, folder, engine, keep="best"):
+def slices_find_what_one_slice_does(monkeypatch, folder, engine, keep="best", key_files=1 << 30):
     """Near duplicates by an engine, in many slices and ranges, and in this process in one."""
     texts = edited_copies(6)
     for k in range(10):
@@ -264,15 +264,18 @@ def slices_find_what_one_slice_does(monkeypatch, folder, engine, keep="best"):
     monkeypatch.setattr("curate.near.KEYS_AT_ONCE", 20)
     monkeypatch.setattr("curate.near.SLICE_ROWS", 30)
     monkeypatch.setattr("curate.near.PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("curate.near.KEY_FILES", key_files)
     *pieces, ledger = found("b", engine)
     assert len(ledger.of("signatures")) == 10
     assert len(ledger.of("pairs")) > 5
     assert pieces == whole
 
 
-@pytest.mark.parametrize("keep", ["first", "best"])
-def test_many_slices_and_ranges_find_what_one_does(monkeypatch, tmp_path, keep):
-    slices_find_what_one_slice_does(monkeypatch, tmp_path, InProcess(), keep)
+@pytest.mark.parametrize(
+    ("keep", "key_files"), [("first", 1 << 30), ("best", 1 << 30), ("best", 12 * 300 * 5), ("best", 0)]
+)
+def test_many_slices_ranges_and_groups_of_bands_find_what_one_does(monkeypatch, tmp_path, keep, key_files):
+    slices_find_what_one_slice_does(monkeypatch, tmp_path, InProcess(), keep, key_files)
 
 
 def test_slices_are_compared_by_worker_processes(monkeypatch, tmp_path):
