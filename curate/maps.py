@@ -90,6 +90,8 @@ def read_again(
 ) -> list[Part]:  # fmt: skip
     """The parts of tasks of one digest, of which those are carried out that the ledger has not all parts of.
 
+    They come in the order of the input, whichever was finished first: what is learnt from them depends on it.
+
     The journal may have been cut off between the parts of a task.
     """
     if not tasks:
@@ -108,7 +110,9 @@ def read_again(
                 meter.add(result[-1].rows, sizes[task.unit])
             meter.show()
     meter.show(last=True)
-    return list({part.path: part for part in ledger.parts if part.digest == digest}.values())
+    found = {part.path: part for part in ledger.parts if part.digest == digest}.values()
+    places = {unit: k for k, unit in enumerate(plan.units)}
+    return sorted(found, key=lambda part: (places[part.units[0]], part.path))
 
 
 def carry_out(
