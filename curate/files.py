@@ -71,6 +71,17 @@ def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
     return unsealed | {SEAL: _seal_of(unsealed)}
 
 
+def unsealed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without their seal.
+
+    Errors: ValueError where they are not those that were sealed.
+    """
+    found = {name: value for name, value in fields.items() if name != SEAL}
+    if fields.get(SEAL) != _seal_of(found):
+        raise ValueError("its bytes changed")
+    return found
+
+
 def is_sealed(path: Path) -> bool:
     """Whether a file is, bit for bit, one that `write_sealed` wrote.
 
