@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -181,7 +182,7 @@ def _ngrams(run: Path) -> Iterator[str]:
         try:
             if xxh3_128_hexdigest(np.load(table, mmap_mode="r").data) != content:
                 yield f"{name}: its bytes changed"
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, TokenError) as error:
             yield f"{name}: cannot be read: {error}" if table.is_file() else f"{name}: missing"
 
 
