@@ -320,7 +320,7 @@ def read_rows(location: str, start: int, stop: int, columns: Sequence[str]) -> I
     """
     try:
         buffer = REMOTE_BUFFER if is_remote(location) else READ_BUFFER
-        with opened(location) as raw, pq.ParquetFile(raw, pre_buffer=False, buffer_size=buffer) as file:
+        with opened(location) as raw, _parquet(raw, buffer) as file:
             if file.metadata.num_rows < stop:
                 raise InputError(
                     f"{location}: has fewer rows than the {stop} it had when the run started; was it replaced?"
@@ -341,8 +341,15 @@ def read_rows(location: str, start: int, stop: int, columns: Sequence[str]) -> I
                 position += len(batch)
                 if position >= stop:
                     return
+    except MemoryError:  # not of the file: the task is tried again
+        raise
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{location}: rows {start} to {stop} cannot be read: {one_line(error)}") from None
+
+
+def _parquet(raw: pa.NativeFile, buffer: int) -> pq.ParquetFile:
+    """A Parquet file, whose pages are checked where they have checksums."""
+    return pq.ParquetFile(raw, pre_buffer=False, buffer_size=buffer, page_checksum_verification=True)
 
 
 def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
