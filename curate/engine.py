@@ -52,7 +52,8 @@ class _Worker:
 class Processes:
     """Tasks on a pool of processes, which are started once and kept for later maps.
 
-    A worker that dies takes only its own task with it, which is given to a new worker, three times at most.
+    A worker that dies, or has no memory left, takes only its own task with it, which is given to a new worker, three
+    times at most.
     """
 
     workers: int
@@ -104,10 +105,11 @@ class Processes:
                     kind, value = pipe.recv()
                 except (EOFError, OSError):
                     worker.process.join()
-                    died = worker.process.exitcode or 0
+                    kind, value = "died", worker.process.exitcode or 0
+                if kind == "died":  # or has no memory left: what it holds goes with it
                     idle.append(self._replace(worker))
                     if attempt == ATTEMPTS:
-                        raise WorkerError(_died(task, died)) from None
+                        raise WorkerError(_died(task, value))
                     waiting.appendleft((task, attempt + 1))
                     continue
                 idle.append(worker)
@@ -124,9 +126,13 @@ class Processes:
         return fresh
 
 
-def _died(task: object, exit_code: int) -> str:
-    how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with status {exit_code}"
-    hint = "; out of memory? try fewer --workers" if exit_code == -signal.SIGKILL else ""
+def _died(task: object, exit_code: int | None) -> str:
+    """One line on a worker that ended with a status, or by a signal (below 0), or had no memory left (None)."""
+    if exit_code is None:
+        how, hint = "had no memory left", "; try fewer --workers"
+    else:
+        how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with status {exit_code}"
+        hint = "; out of memory? try fewer --workers" if exit_code == -signal.SIGKILL else ""
     return f"{task}: its worker {how}, {ATTEMPTS} times{hint}; finished work is kept: run the same command to go on"
 
 
@@ -158,6 +164,8 @@ def _work(pipe: Connection, parent: int) -> None:
                 answer = ("done", function(task))
             except CurateError as error:
                 answer = ("done", error)
+            except MemoryError:
+                answer = ("died", None)
             except Exception:  # a bug: the driver raises it with this traceback
                 answer = ("bug", traceback.format_exc())
             pipe.send(answer)
