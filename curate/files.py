@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -102,6 +102,11 @@ def _seal_of(fields: Mapping[str, Any]) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def leads_out(path: str) -> bool:
+    """Whether a path that a list gives, such as a manifest, leads out of the folder that it is of."""
+    return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
 
 
 def sync(path: Path) -> None:

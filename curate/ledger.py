@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from curate.corpus import InputFile, Unit
 from curate.errors import RunError, shortened
-from curate.files import committed, sealed, sha256_of, sync, unsealed, write_sealed
+from curate.files import committed, leads_out, sealed, sha256_of, sync, unsealed, write_sealed
 from curate.storage import is_remote
 
 LEDGER_VERSION = 2
@@ -185,6 +185,8 @@ def read_ledger(run: Path) -> Ledger:
         ledger.parts = [_from_json(fields) for fields in snapshot["parts"]] + _journal(ledger)
         ledger.next_file_no = snapshot["next_file_no"]
         ledger.superseded = snapshot["superseded"]
+        if outside := [path for path in (*ledger.superseded, *(p.path for p in ledger.parts)) if leads_out(path)]:
+            raise ValueError(f"names {outside[0]}, which is outside of the run directory")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{ledger.path}: damaged ({error}); choose another output or remove {run}") from None
     return ledger

@@ -16,7 +16,16 @@ from typing import Any
 import curate
 from curate.engine import Engine
 from curate.errors import CurateError, RecipeError, RunError, disk_error
-from curate.files import committed, remove_asides_below, sealed, sha256_of, unsealed, write_json, write_sealed
+from curate.files import (
+    committed,
+    leads_out,
+    remove_asides_below,
+    sealed,
+    sha256_of,
+    unsealed,
+    write_json,
+    write_sealed,
+)
 from curate.ledger import held
 from curate.manifests.formats import Exported, Format, Options, Piece, find_format
 from curate.manifests.seen import MIXTURE, mixture
@@ -160,8 +169,11 @@ def _digest_there(folder: Path) -> str | None:
         try:
             with (folder / name).open(encoding="utf-8") as file:
                 text = file.read() if name == EXPORT else file.readline()
-            return str(unsealed(json.loads(text))["digest"])
-        except (OSError, ValueError, KeyError, AttributeError):
+            told = unsealed(json.loads(text))
+            if any(leads_out(str(file["path"])) for file in told.get("files", [])):
+                return ""
+            return str(told["digest"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return ""
 

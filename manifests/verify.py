@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tokenize import TokenError
 from typing import Any
 
@@ -16,7 +16,7 @@ from curate.augmented import COMPARED, COMPARISON, JUDGED, STATE
 from curate.augmented import FOLDER as WRITTEN
 from curate.corpus import Unit, read_rows
 from curate.errors import InputError, RunError
-from curate.files import SEAL, is_sealed, sha256_of
+from curate.files import SEAL, is_sealed, leads_out, sha256_of
 from curate.ledger import KnownFile, read_ledger
 from curate.manifests.reading import read_manifest
 from curate.measure import content_hash
@@ -143,7 +143,7 @@ def _verify_export(folder: Path, threads: int, log: Log) -> list[str]:
         raise RunError(f"{folder}/{EXPORT}: damaged: not a list of files; export again") from None
     problems = [f"{EXPORT}: its bytes changed"] if SEAL in listed and not is_sealed(folder / EXPORT) else []
     known = {path for path, _, _ in expected}
-    if outside := sorted(path for path in known if PurePosixPath(path).is_absolute() or ".." in Path(path).parts):
+    if outside := sorted(path for path in known if leads_out(path)):
         return [f"{EXPORT}: lists {outside[0]}, which is outside of the export"]
     problems += _check_all(folder, expected, threads, log)
     problems += [
