@@ -157,7 +157,7 @@ def _work(pipe: Connection, parent: int) -> None:
     pyarrow.set_cpu_count(1)
     spare_pandas()
     load_kernels()
-    with contextlib.suppress(EOFError, OSError):
+    with contextlib.suppress(EOFError, OSError, MemoryError):
         while True:
             function, task = pipe.recv()
             try:

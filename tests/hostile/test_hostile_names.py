@@ -1,4 +1,4 @@
-"""Names and values out of the data, whatever they hold: no SQL of theirs runs, and no file is written for them elsewhere."""
+"""Names and values out of the data, whatever they hold: no SQL of theirs runs, and no file of theirs is written."""
 
 import json
 import tarfile
@@ -15,6 +15,7 @@ from soak import drawn, some
 
 from curate.engine import InProcess
 from curate.errors import CurateError, RecipeError
+from curate.files import write_sealed
 from curate.inspect import connect
 from curate.manifests.export import export
 from curate.manifests.formats import Options
@@ -25,9 +26,10 @@ from curate.recipe import load_recipe
 from curate.sql import literal, quoted, read_parquet
 
 INJECTIONS = [
-    "x'; DROP TABLE decisions; --", 'x"; DROP TABLE decisions; --', "x') OR 1=1 --", "a\nb", "a\tb", "{}", "%s", "$1", "?",
-    "../../etc/passwd", "/etc/passwd", "..", ".", "~", "a/b", "a\\b", "con", "-rf", "--", "*", "[a]", "a,b", "\u202ecod",
-    "e\u0301", "\u00e9", "\ufeffx", "\U0001f600", "x" * 200, " x ", "NULL", "true", "select", "\x7f", "\x1b[31m",
+    "x'; DROP TABLE decisions; --", 'x"; DROP TABLE decisions; --', "x') OR 1=1 --", "a\nb", "a\tb", "{}", "%s", "$1",
+    "?", "../../etc/passwd", "/etc/passwd", "..", ".", "~", "a/b", "a\\b", "con", "-rf", "--", "*", "[a]",
+    "a,b", "\u202ecod", "e\u0301", "\u00e9", "\ufeffx", "\U0001f600", "x" * 200, " x ", "NULL", "true",
+    "select", "\x7f", "\x1b[31m",
 ]  # fmt: skip
 
 
@@ -131,14 +133,13 @@ def test_no_name_in_a_recipe_leads_out_of_the_run_directory(tmp_path, good, fiel
     assert listing(tmp_path) == before
 
 
-@pytest.mark.parametrize("path", ["../precious.txt", "/etc/hostname", "data/../../precious.txt"])
-def test_no_path_of_an_earlier_manifest_or_export_leads_out_of_its_folder(tmp_path, good, path):
-    from curate.files import write_sealed
-
+@pytest.mark.parametrize("absolute", [True, False])
+def test_no_path_of_an_earlier_manifest_ledger_or_export_leads_out_of_its_folder(tmp_path, good, absolute):
     recipe, run = write_recipe(tmp_path, tmp_path / "in", export=["jsonl"])
     carry_out(recipe)
     precious = tmp_path / "precious.txt"
     precious.write_text("mine")
+    path = str(precious) if absolute else "../../../precious.txt"
     listed = json.loads((run / "export" / "jsonl" / "export.json").read_text())
     listed["files"] = [listed["files"][0] | {"path": path}]
     listed["digest"] = "other"
@@ -146,11 +147,16 @@ def test_no_path_of_an_earlier_manifest_or_export_leads_out_of_its_folder(tmp_pa
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["shards"][0]["path"] = path
     write_sealed(run / "manifest.json", manifest)
+    with pytest.raises(CurateError, match="outside of the run directory"):
+        open_source(run)
     for act in (lambda: verify(run, 1, unwritten_log(True)), lambda: open_source(run), lambda: carry_out(recipe)):
         try:
             act()
         except CurateError as error:
             told_by(error)
+    snapshot = json.loads((run / "ledger" / "snapshot.json").read_text())
+    write_sealed(run / "ledger" / "snapshot.json", snapshot | {"superseded": [str(precious)]})
+    assert "outside of the run directory" in refused(recipe, CurateError)
     assert precious.read_text() == "mine"
 
 
@@ -160,7 +166,10 @@ def test_members_of_a_tar_are_named_by_us_whatever_the_documents_are_called(tmp_
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
     carry_out(recipe, "input.id=id")
     export((open_source(run),), ["webdataset"], tmp_path / "out", Options(), InProcess(), unwritten_log(True))
-    members = [name for tar in (tmp_path / "out").rglob("*.tar") for name in tarfile.open(tar).getnames()]
+    members = []
+    for path in (tmp_path / "out").rglob("*.tar"):
+        with tarfile.open(path) as tar:
+            members += tar.getnames()
     assert members
     assert all("/" not in name.strip("/") or ".." not in name.split("/") for name in members)
     assert not [name for name in members if name.startswith(("/", "..", "~")) or "\\" in name]
