@@ -4,6 +4,7 @@ Every later map then reads any rows of them at Parquet's speed, however often, a
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -242,10 +243,11 @@ def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int) -> 
     if not block.strip():
         return None
     explicit = known
-    for _ in range(2):
+    lines = [text for text in map(bytes.strip, block.removeprefix(BOM_UTF8).split(b"\n")) if text]
+    for _ in range(2 if all(text.startswith(b"{") for text in lines) else 0):  # a bare null would crash pyarrow
         try:
             table = _read_json(block, explicit)
-            if _has_huge_numbers(table) or not table.num_columns or len(table) != _count_lines(block):
+            if _has_huge_numbers(table) or not table.num_columns or len(table) != len(lines):
                 break
             explicit = pa.schema([pa.field(field.name, _without_timestamps(field.type)) for field in table.schema])
         except (pa.ArrowInvalid, UnicodeDecodeError, RecursionError):
@@ -253,11 +255,6 @@ def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int) -> 
         if explicit == table.schema:
             return table
     return _parsed_slowly(block, location, line)
-
-
-def _count_lines(block: bytes) -> int:
-    """Lines that are not blank: as many as objects, unless one holds several, or a part of one."""
-    return sum(map(bool, map(bytes.strip, block.split(b"\n"))))
 
 
 def _read_json(block: bytes, explicit: pa.Schema | None) -> pa.Table:
