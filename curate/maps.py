@@ -110,8 +110,8 @@ def read_again(
                 meter.add(result[-1].rows, sizes[task.unit])
             meter.show()
     meter.show(last=True)
-    found = {part.path: part for part in ledger.parts if part.digest == digest}.values()
-    places = {unit: k for k, unit in enumerate(plan.units)}
+    places = {unit: k for k, unit in enumerate(plan.units)}  # not of units that were once cut otherwise
+    found = {p.path: p for p in ledger.parts if p.digest == digest and set(p.units) <= sizes.keys()}.values()
     return sorted(found, key=lambda part: (places[part.units[0]], part.path))
 
 

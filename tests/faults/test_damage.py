@@ -9,7 +9,7 @@ import pytest
 from conftest import PROSE, SAMPLE, carry_out, command, refused, told_by, write_recipe, write_shard
 from damage import copy_of, damage, files_of, promised
 from soak import PLACES, SOAK, drawn, tell
-from whole import UNIT, make_corpus, whole_recipe
+from whole import make_corpus, whole_recipe
 
 from curate.corpus import Unit
 from curate.distill.requests import open_cache
@@ -30,7 +30,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     if SOAK:
         recipe, run = whole_recipe(folder / "x", make_corpus(folder / "corpus"))
-        assert command("run", recipe, "--quiet", **UNIT).returncode == 0
+        carry_out(recipe)
     else:
         recipe, run = small_recipe(folder)
         carry_out(recipe)
@@ -56,9 +56,8 @@ def small_recipe(folder):
     return write_recipe(folder, folder / "in", tier1=tier1, **fields)
 
 
-def test_damage_anywhere_is_told_in_one_line_or_made_anew_as_it_was(finished, tmp_path, monkeypatch):
+def test_damage_anywhere_is_told_in_one_line_or_made_anew_as_it_was(finished, tmp_path):
     recipe, run, wanted = finished
-    monkeypatch.setattr("curate.corpus.MIN_UNIT_BYTES", int(UNIT["CURATE_UNIT_BYTES"]) if SOAK else 64 << 20)
     random, place, counts = drawn("damage"), tmp_path / "run", {"told": 0, "anew": 0}
     files = files_of(run)
     folders = sorted({os.path.dirname(name) for name in files})
