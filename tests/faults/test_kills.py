@@ -35,7 +35,7 @@ def test_whatever_is_killed_whenever_the_run_that_goes_on_gives_the_same_bytes(t
                     event = random.choice(EVENTS)
                     times = seen(run, event) + random.randint(1, 4)
                     wait_until(driver, lambda run=run, event=event, times=times: seen(run, event) >= times, seconds)
-                what = random.choice(["driver", "driver", "worker"])
+                what = random.choice(["driver", "worker"])
                 if driver.poll() is None and kill(driver, what):
                     killed[what] += 1
                 if what == "driver":
