@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--wanting", type=int, default=10_000, help="tokens of the domain that are to be written")
     parser.add_argument("--speeches", type=int, default=30, help="that the corpus has")
     parser.add_argument("--chunk", type=int, default=1200, help="characters that are written anew at a time")
+    parser.add_argument("--no-adapter", action="store_true", help="write with MODEL as it is")
     parser.add_argument("--url", help="a vLLM server of MODEL that loads adapters")
     given = parser.parse_args()
     model = given.model or str(smollm2())
@@ -65,6 +66,8 @@ def main() -> None:
     if given.url:
         fields["teacher"] = {"vllm": {"urls": [given.url], "concurrency": UNDER_WAY}}
     [domain] = run_once(fields | {"tier3": fields["tier3"] | {"adapter": None, "compare": False}})
+    if given.no_adapter:
+        fields["tier3"] |= {"adapter": None, "compare": False}
     fields["tier3"]["domains"][0]["target_tokens"] = domain["tokens"] + given.wanting
     began = time.process_time()
     [domain] = run_once(fields)
@@ -113,17 +116,22 @@ def run_once(fields: dict[str, Any]) -> list[dict[str, Any]]:
 def domain_rows(domain: dict[str, Any], folder: Path, seconds: float) -> list[Sequence[str]]:
     """What there was, what was trained, and what was asked for."""
     made = json.loads((folder / "manifest.json").read_text("utf-8"))["synthetic"]
-    adapter = made["written"]["adapters"]["finance"]
+    adapter = made["written"]["adapters"].get("finance")
     asked = made["written"]["questions"]["finance"]
-    before, after = adapter["bits_per_byte_before"], adapter["bits_per_byte_after"]
+    trained = []
+    if adapter is not None:
+        before, after = adapter["bits_per_byte_before"], adapter["bits_per_byte_after"]
+        trained = [
+            ("texts that trained the adapter", f"{adapter['texts']:,}"),
+            ("its bits per byte, before and after", f"{before:.4f}, {after:.4f} ({after / before - 1:+.1%})"),
+        ]
     return [
         ("of the domain", ""),
         ("documents left, tokens", f"{domain['documents']:,}, {domain['tokens']:,} ({domain['share']:.1%})"),
         ("tokens wanting", f"{domain['wanting']:,}"),
-        ("texts that trained the adapter", f"{adapter['texts']:,}"),
-        ("its bits per byte, before and after", f"{before:.4f}, {after:.4f} ({after / before - 1:+.1%})"),
+        *trained,
         ("written and accepted, tokens", f"{made['documents']:,}, {made['tokens']:,}"),
-        ("replies with the adapter", ", ".join(f"{n:,} {fate}" for fate, n in asked.items() if n)),
+        ("replies", ", ".join(f"{n:,} {fate}" for fate, n in asked.items() if n)),
         ("tokens that the model wrote", f"{tokens_written(folder):,}"),
         ("CPU s of the run", f"{seconds:,.0f}"),
     ]
@@ -137,12 +145,13 @@ def tokens_written(folder: Path) -> int:
 
 def gate_rows(folder: Path) -> list[Sequence[str]]:
     """Candidates by what became of them, with adapter and without."""
-    names = ("synthetic.parquet", "comparison.parquet")
-    tables = [pq.read_table(folder / "synthetic" / name).to_pylist() for name in names]
-    counts = [Counter(PASSED if row["accepted"] else row["reason"] for row in rows) for rows in tables]
-    reasons = sorted(counts[0] | counts[1], key=lambda reason: -counts[0][reason])
+    found = {"as asked for": "synthetic", "by the model without adapter": "comparison"}
+    paths = {title: folder / "synthetic" / f"{name}.parquet" for title, name in found.items()}
+    tables = {title: pq.read_table(path).to_pylist() for title, path in paths.items() if path.exists()}
+    counts = [Counter(PASSED if row["accepted"] else row["reason"] for row in rows) for rows in tables.values()]
+    reasons = sorted(set().union(*counts), key=lambda reason: (-counts[0][reason], reason))
     return [
-        ("what became of it", "with adapter", "base model"),
+        ("what became of it", *tables),
         *((reason, *(f"{one[reason]:,} ({one[reason] / one.total():.1%})" for one in counts)) for reason in reasons),
         ("all", *(f"{one.total():,}" for one in counts)),
     ]

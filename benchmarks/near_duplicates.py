@@ -14,7 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -92,15 +94,22 @@ def scaled(folder: str, listed: str) -> None:
         database.execute("CREATE TEMP TABLE exact (file_no INTEGER, row BIGINT)")
         started, clock = time.process_time(), time.monotonic()
         order = "coarse_score DESC, position, row"
-        pairs = find_near(
-            NEAR.model_copy(update={"verify": "signature"}), order, run, [Signatures(run, parts)], refuse, database, "x"
+        by_signature = NEAR.model_copy(update={"verify": "signature"})
+        found = find_near(
+            by_signature, order, run, [Signatures(run, parts)], [], refuse, in_order, database, ("x", "x")
         )
         seconds, clock = time.process_time() - started, time.monotonic() - clock
         [dropped] = database.execute("SELECT count(*) FROM near").fetchone() or [0]
     rows = sum(part.rows for part in parts)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    print(f"{rows:,} signatures: {pairs.rows:,} pairs compared, {dropped:,} documents dropped; {seconds:,.1f} CPU s, ")
+    compared = sum(part.rows for part in found)
+    print(f"{rows:,} signatures: {compared:,} pairs compared, {dropped:,} documents dropped; {seconds:,.1f} CPU s, ")
     print(f"{rows / seconds:,.0f} documents per CPU second, {clock:,.0f} s on the clock, at most {peak:,.0f} MB")
+
+
+def in_order(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+    """Tasks in this process, whose CPU seconds are counted."""
+    return [function(task) for task in tasks]
 
 
 def refuse(documents: pa.Table) -> list[Part]:

@@ -1,7 +1,7 @@
 """Arms that tell what written documents are worth: real ones of their domains in their place, and those of the base.
 
 ours             has the written documents that were accepted
-up-sampled       has real documents of the same domains instead, a further time each, of as many tokens
+up-sampled       has real documents of the same domains instead, a further time each, of at least as many tokens
 base model       has what the model wrote without adapters, by the same gates, where the recipe has it compared
 """
 
@@ -99,8 +99,17 @@ def written_arms(
 
 
 def _repeated(pool: Encoded, places: Integers, tokens: int, seed: int) -> Integers:
-    """Documents of so many tokens, each again and again in an order drawn by seed."""
+    """Documents of at least so many tokens, each again and again in an order drawn by seed.
+
+    The last one is the shortest that brings enough, so that there are few tokens more, and never fewer.
+    """
     order = places[np.argsort(mixed(places.astype(np.uint64), seed, UP_SAMPLED), kind="stable")]
-    sizes = np.cumsum(np.maximum(pool.n_tokens[order], 1))
-    whole, rest = divmod(tokens, int(sizes[-1]))
-    return np.concatenate([np.tile(order, whole), order[: int(np.searchsorted(sizes, rest, "right"))]])
+    sizes = np.maximum(pool.n_tokens[order], 1)
+    ends = np.cumsum(sizes)
+    whole, rest = divmod(tokens, int(ends[-1]))
+    fitting = int(np.searchsorted(ends, rest, "right"))
+    found = [np.tile(order, whole), order[:fitting]]
+    if lacking := rest - int(sizes[:fitting].sum()):
+        enough = np.flatnonzero(sizes >= lacking)
+        found.append(order[enough[[np.argmin(sizes[enough])]]])
+    return np.concatenate(found)

@@ -73,7 +73,7 @@ def banded_sql(section: Perplexity, strata: int, spilling: bool) -> list[str]:
         FROM (
             SELECT d.file_no, d.row, d.perplexity, {low} AS low, {high} AS high
             FROM judgeable d{joined}
-        ) WHERE perplexity < low OR perplexity > high""",
+        ) WHERE perplexity < low OR perplexity > high ORDER BY file_no, row""",
     ]
 
 

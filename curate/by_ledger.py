@@ -6,6 +6,7 @@ Where these cannot be read, or are not to be, estimates hold.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from curate.distil import Distil
 from curate.distill.discriminator import groups_of, load
 from curate.distill.linear_model import Hashes
 from curate.edits import PART, apply_edits, sorted_edits
+from curate.engine import InProcess, all_of
 from curate.errors import InputError, RunError
 from curate.kernels.minhash import shingle_sets
 from curate.ledger import Ledger, Part, write_part
@@ -61,6 +63,9 @@ def maps_by_ledger(of: Decided, after: Recipe, texts: Texts, scratch: Path, with
                 yield some, raw, _local_edits(of.ledger, some)
         except InputError as error:
             texts.why = str(error)
+
+    def carry(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+        return all_of(InProcess(), function, tasks)
 
     def sets(documents: pa.Table) -> list[Path]:
         assert after.dedup.near is not None
@@ -111,7 +116,7 @@ def maps_by_ledger(of: Decided, after: Recipe, texts: Texts, scratch: Path, with
             raise RunError(f"{of.run}: its trained models are missing; run again")
         return found
 
-    return Maps(sets, cuts, Purify(learnt, known, scored_again), _distil(of, read, texts, scratch), steps)
+    return Maps(carry, sets, cuts, Purify(learnt, known, scored_again), _distil(of, read, texts, scratch), steps)
 
 
 def _distil(of: Decided, read: Read, texts: Texts, scratch: Path) -> Distil:

@@ -15,7 +15,7 @@ from curate.cli_evaluate import evaluate
 from curate.cli_export import export
 from curate.cli_manifest import card, verify
 from curate.cli_models import lm, serve
-from curate.commands import Commands, available_cores, print_json
+from curate.commands import Commands, available_cores, chosen_engine, engine_options, print_json
 from curate.errors import CurateError
 
 FORMATS = ("table", "csv", "json", "parquet")
@@ -32,11 +32,10 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
         click.option("--quiet", is_flag=True, help="No progress on stderr."),
-        click.option("--workers", type=click.IntRange(1), help="Processes; default: one per core."),
         click.option("--set", "changes", multiple=True, metavar="A.B=C", help="Change a field of the recipe."),
     ):
         command = option(command)
-    return command
+    return engine_options(command)
 
 
 @main.command()
@@ -109,7 +108,10 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
 @main.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @_run_options
-def run(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: bool, as_json: bool) -> None:
+def run(
+    recipe: Path, changes: tuple[str, ...], workers: int | None, engine: str, address: str | None, quiet: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Carry out RECIPE: measure, decide, write shards and the manifest.
 
     A run that was stopped goes on where it was; a finished one is redone only where the recipe changed.
@@ -120,12 +122,14 @@ def run(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: bool
     """
     from curate.recipe import load_recipe
 
-    _run(load_recipe(recipe, changes), workers, quiet, as_json)
+    _run(load_recipe(recipe, changes), workers, engine, address, quiet, as_json)
 
 
 @main.command()
 @_run_options
-def demo(changes: tuple[str, ...], workers: int | None, quiet: bool, as_json: bool) -> None:
+def demo(
+    changes: tuple[str, ...], workers: int | None, engine: str, address: str | None, quiet: bool, as_json: bool
+) -> None:
     """Run the packaged recipe on the packaged sample, into runs/demo.
 
     \b
@@ -137,21 +141,17 @@ def demo(changes: tuple[str, ...], workers: int | None, quiet: bool, as_json: bo
 
     folder = Path(curate.sample.__path__[0])
     place = f"input.paths=[{json.dumps(str(folder))}]"
-    _run(load_recipe(folder / "demo.yaml", (place, *changes)), workers, quiet, as_json)
+    _run(load_recipe(folder / "demo.yaml", (place, *changes)), workers, engine, address, quiet, as_json)
 
 
-def _run(recipe: Any, workers: int | None, quiet: bool, as_json: bool) -> None:  # noqa: ANN401 - a late import
-    from curate.engine import Processes
-
-    cores = workers or available_cores()
-    with Processes(cores) as engine:
-        engine.start(2)  # they import while this process does
+def _run(recipe: Any, workers: int | None, kind: str, address: str | None, quiet: bool, as_json: bool) -> None:  # noqa: ANN401 - a late import
+    with chosen_engine(kind, address, workers, start=2) as (engine, threads):
         from curate.inspect import print_summary
         from curate.kernels.arrow import spare_pandas
         from curate.pipeline import run as carry_out
 
         spare_pandas()
-        summary = carry_out(recipe, engine, cores, quiet or as_json)
+        summary = carry_out(recipe, engine, threads, quiet or as_json)
     if as_json:
         print_json(summary)
     else:

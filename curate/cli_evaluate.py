@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from curate.commands import available_cores, print_json
+from curate.commands import chosen_engine, engine_options, print_json
 
 
 @click.command()
@@ -15,12 +15,12 @@ from curate.commands import available_cores, print_json
 @click.option("--proxy", type=click.Choice(("ngram", "transformer")), help="The models; default: the recipe's.")
 @click.option("--draws", type=click.IntRange(1), help="Of random documents; default: the recipe's.")
 @click.option("--no-ablate", is_flag=True, help="Leave out the runs without each stage.")
-@click.option("--workers", type=click.IntRange(1), help="Processes and threads; default: one per core.")
+@engine_options
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def evaluate(
     run: Path, heldout: tuple[str, ...], domain: str | None, proxy: str | None, draws: int | None, no_ablate: bool,
-    workers: int | None, quiet: bool, as_json: bool,
+    workers: int | None, engine: str, address: str | None, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Tell how much quality RUN keeps, by models of its output, of all its input and of random documents.
 
@@ -30,18 +30,15 @@ def evaluate(
     Example:
         curate evaluate runs/web --heldout heldout/news.parquet --heldout heldout/law.parquet
     """
-    from curate.engine import Processes
-
     given: dict[str, Any] = {"heldout": list(heldout) or None, "domain": domain, "proxy": proxy, "draws": draws}
     changes = {name: value for name, value in given.items() if value is not None}
-    cores = workers or available_cores()
-    with Processes(cores) as engine:
+    with chosen_engine(engine, address, workers) as (opened, threads):
         from curate.evaluate import evaluate as carry_out
         from curate.kernels.arrow import spare_pandas
         from curate.show_retention import print_evaluation
 
         spare_pandas()
-        found = carry_out(run, changes | ({"ablate": False} if no_ablate else {}), engine, cores, quiet or as_json)
+        found = carry_out(run, changes | ({"ablate": False} if no_ablate else {}), opened, threads, quiet or as_json)
     if as_json:
         print_json(found)
     else:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from curate.commands import available_cores, print_json
+from curate.commands import chosen_engine, engine_options, print_json
 
 
 def _listed(context: click.Context, parameter: click.Parameter, names: str) -> str:
@@ -34,12 +34,12 @@ def _listed(context: click.Context, parameter: click.Parameter, names: str) -> s
 @click.option("--tokenizer", metavar="FILE|NAME", help="A tokenizer.json or a Hub name, for formats that hold tokens.")
 @click.option("--eos", metavar="TOKEN", help="Ends each document; default: the tokenizer's own.")
 @click.option("--overwrite", is_flag=True, help="Replace an export of something else that is there.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; default: one per core.")
+@engine_options
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def export(
     run: Path, names: str, out: Path, validation: str, tokenizer: str | None, eos: str | None, overwrite: bool,
-    workers: int | None, quiet: bool, as_json: bool,
+    workers: int | None, engine: str, address: str | None, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write what RUN kept in the form that a trainer reads. RUN is a run directory, or the YAML file of a mixture.
 
@@ -52,7 +52,6 @@ def export(
         curate export mixture.yaml --to llama-factory --out exports
         curate export --to list
     """
-    from curate.engine import Processes
     from curate.kernels.arrow import spare_pandas
     from curate.manifests.export import export as write
     from curate.manifests.formats import options_of
@@ -63,10 +62,10 @@ def export(
     spare_pandas()
     options = options_of(validation, tokenizer, eos)
     wanted = [name.strip() for name in names.split(",")]
-    with Processes(workers or available_cores()) as engine:
+    with chosen_engine(engine, address, workers) as (opened, _):
         log = unwritten_log(quiet or as_json)
-        sources = open_sources(run, options.validation, engine)
-        found = write(sources, wanted, out, options, engine, log, overwrite, thorough=overwrite)
+        sources = open_sources(run, options.validation, opened)
+        found = write(sources, wanted, out, options, opened, log, overwrite, thorough=overwrite)
     if as_json:
         print_json(found)
     else:

@@ -2,12 +2,17 @@
 
 import os
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from curate.errors import CurateError, Interrupted, did_you_mean
 from curate.terminal import visible
+
+if TYPE_CHECKING:
+    from curate.engine import Engine
 
 
 class Commands(click.Group):
@@ -37,6 +42,44 @@ class Commands(click.Group):
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
+
+
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where tasks run, and how many at a time."""
+    for option in (
+        click.option("--address", metavar="auto|HOST:PORT", help="With --engine ray: a cluster that is there already."),
+        click.option(
+            "--engine", type=click.Choice(("local", "ray")), default="local", show_default=True,
+            help="What runs tasks: processes of this machine, or Ray.",
+        ),
+        click.option("--workers", type=click.IntRange(1), help="Tasks at a time; default: one per core."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@contextmanager
+def chosen_engine(
+    kind: str, address: str | None, workers: int | None, start: int = 0
+) -> Iterator[tuple["Engine", int]]:
+    """The engine that the options name, and the threads that this process may use; `start` workers are started at once.
+
+    Errors: CurateError for options that contradict, WorkerError where Ray cannot be had.
+    """
+    if kind == "ray":
+        from curate.cluster import Nodes
+
+        with Nodes(address, workers) as nodes:
+            yield nodes, available_cores()
+        return
+    if address is not None:
+        raise CurateError("--address: names a Ray cluster; add --engine ray, or leave it out")
+    from curate.engine import Processes
+
+    cores = workers or available_cores()
+    with Processes(cores) as processes:
+        processes.start(start)  # they import while this process does
+        yield processes, cores
 
 
 def print_json(value: object) -> None:

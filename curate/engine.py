@@ -8,16 +8,19 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Protocol
 
 from curate.errors import CurateError, WorkerError
 
 ATTEMPTS = 3
 TICK_SECONDS = 0.2
+DIED = "died"  # how a worker answers whose memory did not suffice, as if it had died
+NO_MEMORY = ("its worker had no memory left", True)
 
 
 class Engine(Protocol):
@@ -26,6 +29,27 @@ class Engine(Protocol):
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """Yield (task, result or CurateError) as tasks finish, in any order; (None, None) now and then meanwhile."""
         ...
+
+    def check(self, folder: Path, files: Iterable[str] = ()) -> None:
+        """Refuse a machine whose tasks would not see a folder that they write to, or local files that they read.
+
+        Errors: WorkerError naming it.
+        """
+        ...
+
+
+def all_of(engine: Engine, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+    """What tasks, which are hashable, return, in their order.
+
+    Errors: the first CurateError of a task.
+    """
+    found = {}
+    for task, result in engine.map(function, tasks):
+        if isinstance(result, CurateError):
+            raise result
+        if task is not None:
+            found[task] = result
+    return [found[task] for task in tasks]
 
 
 @dataclass(frozen=True)
@@ -39,6 +63,9 @@ class InProcess:
                 yield task, function(task)
             except CurateError as error:
                 yield task, error
+
+    def check(self, folder: Path, files: Iterable[str] = ()) -> None:
+        """See `Engine`: this process sees what it sees."""
 
 
 @dataclass
@@ -105,17 +132,18 @@ class Processes:
                     kind, value = pipe.recv()
                 except (EOFError, OSError):
                     worker.process.join()
-                    kind, value = "died", worker.process.exitcode or 0
-                if kind == "died":  # or has no memory left: what it holds goes with it
+                    kind, value = DIED, worker.process.exitcode or 0
+                if kind == DIED:  # or has no memory left: what it holds goes with it
                     idle.append(self._replace(worker))
                     if attempt == ATTEMPTS:
                         raise WorkerError(_died(task, value))
                     waiting.appendleft((task, attempt + 1))
                     continue
                 idle.append(worker)
-                if kind == "bug":
-                    raise RuntimeError(f"{task}: a worker failed:\n{value}")
-                yield task, value
+                yield task, result_of(task, kind, value)
+
+    def check(self, folder: Path, files: Iterable[str] = ()) -> None:
+        """See `Engine`: processes of this machine see the same files."""
 
     def _replace(self, worker: _Worker) -> _Worker:
         worker.process.kill()
@@ -129,11 +157,15 @@ class Processes:
 def _died(task: object, exit_code: int | None) -> str:
     """One line on a worker that ended with a status, or by a signal (below 0), or had no memory left (None)."""
     if exit_code is None:
-        how, hint = "had no memory left", "; try fewer --workers"
-    else:
-        how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with status {exit_code}"
-        hint = "; out of memory? try fewer --workers" if exit_code == -signal.SIGKILL else ""
-    return f"{task}: its worker {how}, {ATTEMPTS} times{hint}; finished work is kept: run the same command to go on"
+        return given_up(task, *NO_MEMORY)
+    how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with status {exit_code}"
+    return given_up(task, f"its worker {how}", exit_code == -signal.SIGKILL)
+
+
+def given_up(task: object, how: str, out_of_memory: bool) -> str:
+    """What the user is told of a task that was tried `ATTEMPTS` times; `how` it ended, perhaps for want of memory."""
+    hint = "; out of memory? try fewer --workers" if out_of_memory else ""
+    return f"{task}: {how}, {ATTEMPTS} times{hint}; finished work is kept: run the same command to go on"
 
 
 def _start_worker() -> _Worker:
@@ -149,6 +181,14 @@ def _work(pipe: Connection, parent: int) -> None:
     """The life of a worker: take a task, answer, until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    prepare()
+    with contextlib.suppress(EOFError, OSError, MemoryError):
+        while True:
+            pipe.send(answer(*pipe.recv()))
+
+
+def prepare() -> None:
+    """What a worker process does before its first task: one thread for Arrow, and kernels that are compiled already."""
     import pyarrow
 
     from curate.kernels.arrow import spare_pandas
@@ -157,18 +197,28 @@ def _work(pipe: Connection, parent: int) -> None:
     pyarrow.set_cpu_count(1)
     spare_pandas()
     load_kernels()
-    with contextlib.suppress(EOFError, OSError, MemoryError):
-        while True:
-            function, task = pipe.recv()
-            try:
-                answer = ("done", function(task))
-            except CurateError as error:
-                answer = ("done", error)
-            except MemoryError:
-                answer = ("died", None)
-            except Exception:  # a bug: the driver raises it with this traceback
-                answer = ("bug", traceback.format_exc())
-            pipe.send(answer)
+
+
+def answer(function: Callable[[Any], Any], task: object) -> tuple[str, Any]:
+    """What a worker sends back: its result or CurateError, as `done`; DIED without memory; the traceback of a `bug`."""
+    try:
+        return "done", function(task)
+    except CurateError as error:
+        return "done", error
+    except MemoryError:
+        return DIED, None
+    except Exception:
+        return "bug", traceback.format_exc()
+
+
+def result_of(task: object, kind: str, value: object) -> object:
+    """The value of an answer.
+
+    Errors: RuntimeError with the worker's traceback.
+    """
+    if kind == "bug":
+        raise RuntimeError(f"{task}: a worker failed:\n{value}")
+    return value
 
 
 def _leave_with(parent: int) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,7 +14,13 @@ from typing import Any
 from curate.errors import disk_error
 
 ASIDE = ".aside-"
+_HERE = secrets.token_hex(4)  # with the process's number it names this process among those of all machines
 SEAL = "seal"
+
+
+def aside_of(path: Path) -> Path:
+    """Where a file is written before it is whole."""
+    return path.with_name(f"{ASIDE}{_HERE}-{os.getpid()}-{path.name}")
 
 
 @contextmanager
@@ -22,7 +29,7 @@ def committed(path: Path) -> Iterator[Path]:
 
     Errors: WorkerError naming `path` where the disk is full or the folder not writable.
     """
-    aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
+    aside = aside_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside

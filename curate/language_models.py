@@ -5,18 +5,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-import curate.models
 from curate.errors import RecipeError, did_you_mean
 from curate.filters.forms import CCNET, FORMS, lines_in_form, pieces_beside
 from curate.filters.language import known_languages, like_a_code
 from curate.filters.language_model import LanguageModel, check, form_of, identity_of
-from curate.filters.packed_model import unpacked
+from curate.filters.packed_model import PACKAGED, unpacked
 from curate.sections import DEFAULT_MODEL, Perplexity
 from curate.side_files import content_of
 
 FIELD = "tier1.perplexity.model"
-
-PACKAGED = Path(curate.models.__path__[0]) / "english.parquet"
 
 
 def open_models(section: Perplexity) -> tuple[LanguageModel, ...]:
@@ -45,7 +42,8 @@ def _named(section: Perplexity) -> Iterator[tuple[str | None, str]]:
 def _opened(section: Perplexity, language: str | None, name: str) -> LanguageModel:
     if not name:
         raise RecipeError(f"{FIELD}: an empty path; name a model, or leave it out for the packaged one")
-    path = unpacked(PACKAGED) if name == DEFAULT_MODEL else Path(name).expanduser().absolute()
+    packaged = name == DEFAULT_MODEL
+    path = unpacked(PACKAGED) if packaged else Path(name).expanduser().absolute()
     if not path.is_file():
         raise RecipeError(f"{FIELD}: {name}: {'a folder; name its file' if path.is_dir() else 'no such file'}")
     if path.suffix == ".gz":
@@ -66,4 +64,4 @@ def _opened(section: Perplexity, language: str | None, name: str) -> LanguageMod
     if form == CCNET:
         files.append(pieces_beside(str(path)))
         lines_in_form(pa.array(["a"]), form, str(path))  # so that pieces that cannot be read are told of now
-    return LanguageModel(str(path), content_of(files, FIELD), form, identity_of(str(path)), language)
+    return LanguageModel(str(path), content_of(files, FIELD), form, identity_of(str(path)), language, packaged)

@@ -13,7 +13,7 @@ from curate.bands import strata_of_documents
 from curate.corpus import unit_bytes
 from curate.decide import Maps
 from curate.distil import Distil
-from curate.engine import Engine
+from curate.engine import Engine, all_of
 from curate.errors import CurateError
 from curate.ledger import Ledger, Part
 from curate.plan import Plan
@@ -31,6 +31,9 @@ def maps_of(recipe: Recipe, plan: Plan, ledger: Ledger, engine: Engine, log: Log
     def again(function: Callable[[Any], list[Part]], tasks: Sequence[Any], title: str, parts_each: int) -> list[Part]:
         steps("")
         return read_again(function, tasks, title, parts_each, plan, ledger, engine, log)
+
+    def carry(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+        return all_of(engine, function, tasks)
 
     def sets(documents: pa.Table) -> list[Path]:
         parts = again(near.collect_sets, near.plan_sets(where[0], documents, *where[1:]), "verifying", 1)
@@ -58,7 +61,12 @@ def maps_of(recipe: Recipe, plan: Plan, ledger: Ledger, engine: Engine, log: Log
         return again(score_documents, tasks, "scoring", 1)
 
     return Maps(
-        sets, cuts, Purify(learnt, known, scored), _distil(recipe, plan, ledger, again, collected, log, steps), steps
+        carry,
+        sets,
+        cuts,
+        Purify(learnt, known, scored),
+        _distil(recipe, plan, ledger, again, collected, log, steps),
+        steps,
     )
 
 
@@ -88,7 +96,7 @@ def read_again(
     function: Callable[[Any], list[Part]], tasks: Sequence[Any], title: str, parts_each: int, plan: Plan,
     ledger: Ledger, engine: Engine, log: Log,
 ) -> list[Part]:  # fmt: skip
-    """The parts of tasks of one digest, of which those are carried out that the ledger has not all parts of.
+    """The parts of tasks of one digest, by units, of which those are carried out that the ledger has not all parts of.
 
     They come in the order of the input, whichever was finished first: what is learnt from them depends on it.
 
@@ -110,9 +118,10 @@ def read_again(
                 meter.add(result[-1].rows, sizes[task.unit])
             meter.show()
     meter.show(last=True)
-    places = {unit: k for k, unit in enumerate(plan.units)}  # not of units that were once cut otherwise
+    places = {unit: k for k, unit in enumerate(plan.units)}  # in the order of the input, not of their ends
+    # Not of units that were once cut otherwise.
     found = {p.path: p for p in ledger.parts if p.digest == digest and set(p.units) <= sizes.keys()}.values()
-    return sorted(found, key=lambda part: (places[part.units[0]], part.path))
+    return sorted(found, key=lambda part: (part.group, places[part.units[0]]))
 
 
 def carry_out(

@@ -2,15 +2,16 @@
 
 Signatures that agree in a band are candidates: in each band, each document is compared with the best one of its key.
 Once some of these are dropped themselves, those that were compared with them are banded again among each other, until
-nothing new is to be compared. DuckDB holds the bands, and spills; memory holds a piece of a band, and compared pairs.
+nothing new is to be compared. All that looks at signatures is a map (`curate.near_maps`); here the documents are ranked
+and the verdicts found, with a few bytes a document and a dozen a pair in memory.
 """
 
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -19,13 +20,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.again import Again, plan_again, texts_again, write_again
-from curate.corpus import READ_BUFFER, Source, Unit
+from curate.corpus import Source, Unit
 from curate.edits import apply_edits, find_edits
+from curate.errors import RunError
 from curate.filters.duplicates import Bands, choose_bands
-from curate.kernels.minhash import Values, band_keys, estimates, jaccard, shingle_sets, values_of
-from curate.kernels.survivors import stars, survivors
+from curate.kernels.minhash import jaccard, shingle_sets
+from curate.kernels.survivors import survivors
 from curate.ledger import Part, write_part
 from curate.measure import Reading
+from curate.near_maps import (
+    HALF,
+    LOW,
+    NO_RANK,
+    Packed,
+    Ranks,
+    Spread,
+    Task,
+    compare_signatures,
+    compared_pairs,
+    find_keys,
+    find_stars,
+    packed,
+    save,
+    send_signatures,
+    slices_of,
+)
 from curate.sections import Near
 from curate.sql import read_parquet
 
@@ -34,15 +53,16 @@ SHINGLES = "shingles"  # the sets of documents whose similarity an estimate leav
 DOUBT = 3  # standard deviations of an estimate within which the threshold leaves it in doubt
 BATCH_ROWS = 1 << 16
 KEYS_AT_ONCE = 1 << 23  # of a band, that are held in memory
-PAIRS_AT_ONCE = 1 << 19  # whose signatures are
+SLICE_ROWS = 1 << 19  # whose signatures are, at worst; and their keys
+MOST_SLICES = 1 << 9  # beyond which slices grow
+PAIRS_AT_ONCE = 1 << 22  # of one part
 ROW_BITS = 40
-HALF, LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
-T = TypeVar("T")
 Numbers = npt.NDArray[np.int64]
 Similarities = npt.NDArray[np.float32]
-Keys = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.bool_]
 CollectSets = Callable[[pa.Table], Sequence[Path]]  # files of SHINGLES of documents (file_no, row), or none at all
+Carry = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]  # what tasks return, in their order
 
 
 @dataclass(frozen=True)
@@ -53,44 +73,51 @@ class Signatures:
     parts: Sequence[Part]
     first_file_no: int = 0  # that its file 0 has in the tables; of earlier runs, negative
 
-    def batches(self) -> Iterator[tuple[Numbers, Numbers, pa.Array]]:
-        """Number of the file, row and signature of some documents at a time, those without one left out."""
-        step = -1 if self.first_file_no < 0 else 1
-        for part in self.parts:
-            for batch in pq.ParquetFile(self.run / part.path, buffer_size=READ_BUFFER).iter_batches(BATCH_ROWS):
-                found = batch.filter(batch["minhash"].is_valid()) if batch["minhash"].null_count else batch
-                file_nos = self.first_file_no + step * found["file_no"].to_numpy().astype(np.int64)
-                yield file_nos, found["row"].to_numpy(), found["minhash"]
-
 
 @dataclass(frozen=True)
 class Pairs:
-    """Compared documents by rank, `first` the better one, sorted by second and first."""
+    """Compared documents by rank, as numbers that sort by the second and the first, which is the better one; sorted."""
 
-    first: Numbers
-    second: Numbers
+    packed: Packed
     similarity: Similarities
-    exact: npt.NDArray[np.bool_]  # by whole texts, not by signatures
+    exact: Flags  # by whole texts, not by signatures
+
+    @property
+    def first(self) -> Numbers:
+        """The ranks of the better documents."""
+        return (self.packed & LOW).astype(np.int64)
+
+    @property
+    def second(self) -> Numbers:
+        """The ranks of the others."""
+        return (self.packed >> HALF).astype(np.int64)
 
     def plus(self, other: "Pairs") -> "Pairs":
         """These pairs and others."""
-        order = np.lexsort((np.r_[self.first, other.first], np.r_[self.second, other.second]))
-        return Pairs(**{name: np.r_[column, vars(other)[name]][order] for name, column in vars(self).items()})
+        order = np.argsort(joined := np.r_[self.packed, other.packed])
+        rest = ((np.r_[a, b])[order] for a, b in ((self.similarity, other.similarity), (self.exact, other.exact)))
+        return Pairs(joined[order], *rest)
+
+    def some(self, places: "slice | Numbers") -> "Pairs":
+        """Those at some places."""
+        return Pairs(self.packed[places], self.similarity[places], self.exact[places])
 
 
-NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.bool_))
+NO_PAIRS = Pairs(np.zeros(0, np.uint64), np.zeros(0, np.float32), np.zeros(0, bool))
 
 
 def find_near(
     near: Near, survivor_order: str, run: Path, signatures: Sequence[Signatures], known: Sequence[Part],
-    sets: CollectSets, connection: duckdb.DuckDBPyConnection,
-) -> Pairs:  # fmt: skip
-    """Table `near` (file_no, row, survivor_file_no, survivor_row, similarity), and all compared pairs.
+    sets: CollectSets, carry: Carry, connection: duckdb.DuckDBPyConnection, part: tuple[str, str],
+) -> list[Part]:  # fmt: skip
+    """Table `near` (file_no, row, survivor_file_no, survivor_row, similarity), and the parts with all compared pairs.
 
     Reads the tables `passing` and `exact`; `survivor_order` ranks the documents, those of earlier runs and then the
-    best first. `known` are parts with pairs that were compared before: of these no text is read again.
+    best first. `known` are parts with pairs that were compared before: of these no text is read again. `part` is the
+    digest of the parts that are written, and what they are of. `carry` runs tasks.
+
+    Errors: RunError for more documents than ranks.
     """
-    bands = choose_bands(near.threshold, near.permutations)
     connection.execute(
         f"""CREATE TEMP TABLE ranked AS
         SELECT * FROM (
@@ -98,18 +125,84 @@ def find_near(
             FROM passing ANTI JOIN exact USING (file_no, row)
         ) ORDER BY file_no, row"""
     )
-    [[earlier]] = connection.execute("SELECT count(*) FROM ranked WHERE file_no < 0").fetchall()
-    _load_bands(bands, signatures, connection)
-    before = _known_pairs(run, known, connection)
-    pairs = NO_PAIRS
-    dropped = np.zeros(0, np.int64)
-    table = "bands"
-    while len(fresh := _candidates(table, bands, pairs, earlier, connection)):
-        pairs = pairs.plus(_compared(fresh, near, signatures, before, sets, earlier, connection))
-        dropped = _dropped(pairs, near.threshold)
-        table = _bands_of(_orphans(pairs, dropped), connection)
-    _load_near(pairs, dropped, connection)
-    return pairs
+    folder = (run / "ledger" / "spool" / "near").absolute()
+    folder.mkdir(parents=True)
+    try:
+        spread = _spread(choose_bands(near.threshold, near.permutations), signatures, folder, connection)
+        carry = carry if len(spread.slices) > 1 else _here
+        carry(find_keys, [Task(spread, number) for number in range(len(spread.slices))])
+        before = _known_pairs(run, known, connection)
+        pairs, dropped = NO_PAIRS, np.zeros(0, np.int64)
+        while len((fresh := _compared(spread, pairs.packed, carry))[0]):
+            pairs = pairs.plus(_verified(*fresh, near, before, sets, spread.earlier, connection))
+            dropped = _dropped(pairs, near.threshold, spread.documents)
+            save(spread.path("only"), _orphans(pairs, dropped, spread.documents))
+        _load_near(pairs.some(dropped), spread, connection)
+        connection.execute("DROP TABLE ranked; DROP TABLE IF EXISTS known")
+        return list(_parts_of(pairs, spread, run, *part))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _here(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+    """The same map in this process: a single slice is done before another process is at work."""
+    return [function(task) for task in tasks]
+
+
+def _spread(
+    bands: Bands, signatures: Sequence[Signatures], folder: Path, connection: duckdb.DuckDBPyConnection
+) -> Spread:
+    """Spread the documents over slices, and write the rank of each, and where the document of each rank stands."""
+    [[documents, earlier]] = connection.execute("SELECT count(*), count_if(file_no < 0) FROM ranked").fetchall()
+    if documents >= NO_RANK:
+        raise RunError(f"dedup.near: {documents:,} documents; at most {NO_RANK - 1:,} can be compared in one run")
+    listed = [[(str((one.run / part.path).absolute()), part.rows) for part in one.parts] for one in signatures]
+    slices = slices_of(listed, max(SLICE_ROWS, documents // MOST_SLICES))
+    bits = max(0, math.ceil(math.log2(max(1, documents / KEYS_AT_ONCE))))
+    spread = Spread(folder, tuple(slices), bands, bits, earlier, documents)
+    kinds = {"file_no": np.int32, "row": np.int64, "slice": np.uint16}
+    of_rank = {
+        name: np.lib.format.open_memmap(spread.path(name), "w+", kind, (max(1, documents),))
+        for name, kind in kinds.items()
+    }
+    first_file_nos = iter([one.first_file_no for one in signatures for _ in one.parts])
+    for found in slices:
+        ranks = []
+        for (path, _), first_file_no in zip(found.parts, first_file_nos, strict=False):
+            file_nos, rows = _documents_in(path, first_file_no)
+            own = _ranks_of(file_nos, rows, connection)
+            places = np.flatnonzero(own != NO_RANK)
+            of_rank["file_no"][own[places]], of_rank["row"][own[places]] = file_nos[places], rows[places]
+            of_rank["slice"][own[places]] = found.number
+            ranks.append(own)
+        save(spread.path("ranks", found.number), np.concatenate(ranks))
+    save(spread.path("known"), NO_PAIRS.packed)
+    for array in of_rank.values():
+        array.flush()
+    return spread
+
+
+def _documents_in(path: str, first_file_no: int) -> tuple[Numbers, Numbers]:
+    """Number of the file, and row, of the documents of a part; of earlier runs, file numbers count down."""
+    table = pq.read_table(path, columns=["file_no", "row"])
+    step = -1 if first_file_no < 0 else 1
+    return first_file_no + step * table["file_no"].to_numpy().astype(np.int64), table["row"].to_numpy()
+
+
+def _ranks_of(file_nos: Numbers, rows: Numbers, connection: duckdb.DuckDBPyConnection) -> Ranks:
+    """The rank of each document, or NO_RANK."""
+    if not len(rows):
+        return np.zeros(0, np.uint32)
+    low, high = int(file_nos.min()), int(file_nos.max())
+    within = f"AND row BETWEEN {rows.min()} AND {rows.max()}" if low == high else ""
+    found = connection.sql(  # `ranked` is sorted, so little of it is read
+        f"SELECT file_no, row, rank FROM ranked WHERE file_no BETWEEN {low} AND {high} {within} ORDER BY file_no, row"
+    ).to_arrow_table()
+    if not len(found):
+        return np.full(len(rows), NO_RANK)
+    known, keys = place_keys(found), _place_keys(file_nos, rows)
+    places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[places] == keys, found["rank"].to_numpy()[places].astype(np.uint32), NO_RANK)
 
 
 def _known_pairs(run: Path, known: Sequence[Part], connection: duckdb.DuckDBPyConnection) -> Pairs:
@@ -123,120 +216,67 @@ def _known_pairs(run: Path, known: Sequence[Part], connection: duckdb.DuckDBPyCo
         JOIN ranked b ON b.file_no = other_file_no AND b.row = other_row WHERE exact ORDER BY second, first"""
     ).to_arrow_table()
     first, second, similarity = (found[name].to_numpy() for name in ("first", "second", "similarity"))
-    return Pairs(first, second, similarity, np.ones(len(first), bool))
+    return Pairs(packed(first, second), similarity, np.ones(len(first), bool))
 
 
-def _load_bands(bands: Bands, signatures: Sequence[Signatures], connection: duckdb.DuckDBPyConnection) -> None:
-    """Table `bands`: the rank of each document that has a signature, and its key in each band."""
-    keys = ", ".join(f"key_{k} UBIGINT" for k in range(bands.count))
-    connection.execute(f"CREATE TEMP TABLE bands (rank BIGINT, {keys})")
+def _compared(spread: Spread, known: Packed, carry: Carry) -> tuple[Packed, Similarities]:
+    """Candidates that are not known yet, sorted, with their similarity by signatures.
 
-    def keyed() -> Iterator[tuple[Numbers, Numbers, dict[str, pa.Array]]]:
-        for file_nos, rows, minhash in (batch for source in signatures for batch in source.batches()):
-            columns = band_keys(minhash, bands.count, bands.rows)
-            yield file_nos, rows, {f"key_{k}": column for k, column in enumerate(columns)}
-
-    for file_nos, rows, named in ahead(keyed()):
-        connection.register("keyed", pa.table({"file_no": file_nos, "row": rows, **named}))
-        for file_no in np.unique(file_nos).tolist():  # `ranked` is sorted, so little of it is read
-            here = rows[file_nos == file_no]
-            connection.execute(
-                f"INSERT INTO bands SELECT rank, {', '.join(named)} FROM keyed JOIN (FROM ranked WHERE file_no = "
-                f"{file_no} AND row BETWEEN {here.min()} AND {here.max()}) USING (file_no, row)"
-            )
-
-
-def ahead(batches: Iterator[T]) -> Iterator[T]:
-    """The same batches, each made by another thread while the one before is used."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = thread.submit(next, batches, None)
-            yield batch
-
-
-def _candidates(table: str, bands: Bands, known: Pairs, earlier: int, connection: duckdb.DuckDBPyConnection) -> Keys:
-    """Pairs to be compared: in each band of a table each document with the best one of its key; sorted.
-
-    Documents of earlier runs, which rank first, are not compared with each other.
+    In each band each document, or each of `only` those that are wanted, is compared with the best one of its key.
     """
-    [[rows]] = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
-    pieces = -(-rows // KEYS_AT_ONCE)
-    edges = [_packed(np.zeros(0, np.int64), np.zeros(0, np.int64))]
-
-    def keys_of_bands() -> Iterator[pa.Table]:
-        for key in (f"key_{k}" for k in range(bands.count)):
-            for piece in range(pieces):
-                some = f"WHERE {key} % {pieces} = {piece}" if pieces > 1 else ""
-                yield connection.sql(f"SELECT rank, {key} AS key FROM {table} {some}").to_arrow_table()
-
-    for k, found in enumerate(ahead(keys_of_bands()), 1):
-        first, second = stars(found["rank"].to_numpy(), found["key"].to_numpy())
-        edges.append(_packed(first, second))
-        if k % pieces == 0:
-            edges = [_distinct(np.concatenate(edges))]
-    edges[0] = edges[0][edges[0] >> HALF >= np.uint64(earlier)]
-    return edges[0][~np.isin(edges[0], _packed(known.first, known.second), assume_unique=True)]
+    save(spread.path("known"), known)
+    keys_of_piece = max(1, spread.documents >> spread.range_bits)
+    step = max(1, KEYS_AT_ONCE // keys_of_piece)  # pieces of a task: few small ones, or one that is large
+    starts = range(0, spread.pieces, step)
+    tasks = [Task(spread, k, range(start, min(start + step, spread.pieces))) for k, start in enumerate(starts)]
+    stars = _following(spread, tasks, carry(find_stars, tasks))
+    sent = _following(spread, stars, carry(send_signatures, stars))
+    _forget(spread, "stars")
+    carry(compare_signatures, sent)
+    found = compared_pairs(spread, [task.number for task in sent])
+    _forget(spread, "sent")
+    _forget(spread, "pairs")
+    return found
 
 
-def _distinct(keys: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Sorted keys without repeats; `np.unique` takes ten times as long."""
-    keys.sort()
-    fresh = np.ones(len(keys), dtype=bool)
-    fresh[1:] = keys[1:] != keys[:-1]
-    return keys[fresh]
+def _following(spread: Spread, tasks: Sequence[Task], counts: Sequence[Sequence[int]]) -> list[Task]:
+    """A task for each slice that tasks, which returned how much for which slice, have written something for."""
+    table = np.array(counts).reshape(len(tasks), len(spread.slices))
+    written = {number: np.flatnonzero(table[:, number]).tolist() for number in range(len(spread.slices))}
+    return [
+        Task(spread, number, sources=tuple(tasks[k].number for k in found))
+        for number, found in written.items()
+        if found
+    ]
 
 
-def _packed(first: Numbers, second: Numbers) -> Keys:
-    """Pairs as numbers that sort as the pairs do by second and first."""
-    return second.astype(np.uint64) << HALF | first.astype(np.uint64)
+def _forget(spread: Spread, name: str) -> None:
+    """Delete the files that tasks wrote for the tasks behind them."""
+    for path in spread.folder.glob(f"{name}-*"):
+        path.unlink()
 
 
-def _compared(
-    candidates: Keys, near: Near, signatures: Sequence[Signatures], before: Pairs, sets: CollectSets, earlier: int,
+def _verified(
+    candidates: Packed, similarity: Similarities, near: Near, before: Pairs, sets: CollectSets, earlier: int,
     connection: duckdb.DuckDBPyConnection,
 ) -> Pairs:  # fmt: skip
-    """Candidates with their similarity: by signatures, and by the sets of shingles where the recipe asks for it.
+    """Candidates with their similarity by the sets of shingles where the recipe asks for it, else by signatures.
 
     Of the documents of earlier runs there are only signatures.
     """
-    first, second = (candidates & LOW).astype(np.int64), (candidates >> HALF).astype(np.int64)
-    similarity = np.empty(len(first), dtype=np.float32)
-    for some in (slice(k, k + PAIRS_AT_ONCE) for k in range(0, len(first), PAIRS_AT_ONCE)):
-        ranks = _distinct(np.r_[first[some], second[some]])
-        values = _signatures_of(ranks, signatures, connection)
-        similarity[some] = estimates(values, *(np.searchsorted(ranks, side[some]) for side in (first, second)))
     border = DOUBT * math.sqrt(near.threshold * (1 - near.threshold) / near.permutations)
     doubtful = {
-        "signature": np.zeros(len(first), bool),
+        "signature": np.zeros(len(candidates), bool),
         "border": np.abs(similarity - np.float32(near.threshold)) <= border,
-        "exact": np.ones(len(first), bool),
-    }[near.verify] & (first >= earlier)
-    held = _packed(before.first, before.second)
-    known = doubtful & np.isin(candidates, held, assume_unique=True)
-    similarity[known] = before.similarity[np.searchsorted(held, candidates[known])]
-    unknown = doubtful & ~known
-    if unknown.any():
-        similarity[unknown] = _exact(first[unknown], second[unknown], similarity[unknown], sets, connection)
-    return Pairs(first, second, similarity, doubtful)
-
-
-def _signatures_of(ranks: Numbers, signatures: Sequence[Signatures], connection: duckdb.DuckDBPyConnection) -> Values:
-    """The signatures of documents, a row each."""
-    connection.register("wanted", pa.table({"rank": ranks, "place": np.arange(len(ranks))}))
-    found = connection.sql("SELECT file_no, row, place FROM ranked JOIN wanted USING (rank)").to_arrow_table()
-    keys, places = _place_keys(found["file_no"].to_numpy(), found["row"].to_numpy()), found["place"].to_numpy()
-    order = np.argsort(keys)
-    keys, places = keys[order], places[order]
-    values = np.empty((len(ranks), 0), dtype=np.uint32)
-    for file_nos, rows, minhash in ahead(batch for source in signatures for batch in source.batches()):
-        here = values_of(minhash)
-        if values.shape[1] != here.shape[1]:
-            values = np.empty((len(ranks), here.shape[1]), dtype=np.uint32)
-        held = np.searchsorted(keys, batch_keys := _place_keys(file_nos, rows))
-        hit = np.flatnonzero(keys[np.minimum(held, len(keys) - 1)] == batch_keys)
-        values[places[held[hit]]] = here[hit]
-    return values
+        "exact": np.ones(len(candidates), bool),
+    }[near.verify] & (candidates & LOW >= np.uint64(earlier))
+    known = doubtful & np.isin(candidates, before.packed, assume_unique=True)
+    similarity[known] = before.similarity[np.searchsorted(before.packed, candidates[known])]
+    unknown = np.flatnonzero(doubtful & ~known)
+    if len(unknown):
+        some = Pairs(candidates[unknown], similarity[unknown], doubtful[unknown])
+        similarity[unknown] = _exact(some.first, some.second, some.similarity, sets, connection)
+    return Pairs(candidates, similarity, doubtful)
 
 
 def place_keys(table: pa.Table) -> Numbers:
@@ -280,51 +320,51 @@ def _exact(
     return similarity[np.lexsort((first, second))]
 
 
-def _dropped(pairs: Pairs, threshold: float) -> Numbers:
+def _dropped(pairs: Pairs, threshold: float, documents: int) -> Numbers:
     """The pairs for which documents are dropped, each for one: its first survives."""
-    members, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
     same = np.flatnonzero(pairs.similarity >= np.float32(threshold))
-    found = survivors(places[same], places[len(pairs.first) + same], len(members))
-    return same[found[found >= 0]]
+    some = pairs.some(same)
+    return same[survivors(some.first, some.second, documents)]
 
 
-def _orphans(pairs: Pairs, dropped: Numbers) -> Numbers:
-    """The ranks of documents that survive so far and were compared with one that does not."""
-    gone = pairs.second[dropped]
-    lost_first, lost_second = np.isin(pairs.first, gone), np.isin(pairs.second, gone)
-    return np.unique(np.concatenate([pairs.second[lost_first & ~lost_second], pairs.first[lost_second & ~lost_first]]))
+def _orphans(pairs: Pairs, dropped: Numbers, documents: int) -> Flags:
+    """Which documents, by rank, survive so far and were compared with one that does not."""
+    gone, found = np.zeros(documents, bool), np.zeros(documents, bool)
+    gone[pairs.some(dropped).second] = True
+    first, second = pairs.first, pairs.second
+    found[second[gone[first]]] = True
+    found[first[gone[second]]] = True
+    return found & ~gone
 
 
-def _bands_of(ranks: Numbers, connection: duckdb.DuckDBPyConnection) -> str:
-    """A table with the bands of some documents alone."""
-    connection.register("orphans", pa.table({"rank": ranks}))
-    connection.execute("CREATE OR REPLACE TEMP TABLE bands_again AS FROM bands SEMI JOIN orphans USING (rank)")
-    return "bands_again"
-
-
-def _load_near(pairs: Pairs, dropped: Numbers, connection: duckdb.DuckDBPyConnection) -> None:
+def _load_near(dropping: Pairs, spread: Spread, connection: duckdb.DuckDBPyConnection) -> None:
     """Table `near`: the documents that are dropped, and for which one."""
-    chosen = {name: pa.array(column[dropped]) for name, column in vars(pairs).items()}
-    connection.register("chosen", pa.table(chosen))
     connection.execute(
-        """CREATE TEMP TABLE near AS
-        SELECT d.file_no, d.row, s.file_no AS survivor_file_no, s.row AS survivor_row, similarity
-        FROM chosen JOIN ranked d ON d.rank = second JOIN ranked s ON s.rank = first"""
+        "CREATE TEMP TABLE near (file_no INTEGER, row BIGINT, survivor_file_no INTEGER, survivor_row BIGINT, "
+        "similarity FLOAT)"
     )
+    for table in _named(dropping, spread):
+        connection.register("chosen", table)
+        connection.execute("INSERT INTO near SELECT file_no, row, other_file_no, other_row, similarity FROM chosen")
+        connection.unregister("chosen")
 
 
-def pairs_part(pairs: Pairs, run: Path, digest: str, measured: str, connection: duckdb.DuckDBPyConnection) -> Part:
+def _parts_of(pairs: Pairs, spread: Spread, run: Path, digest: str, measured: str) -> Iterator[Part]:
     """Commit the compared pairs, those below the threshold too; `measured` is the digest of their signatures."""
-    tables = []
-    for k in range(0, max(1, len(pairs.first)), PAIRS_AT_ONCE):  # so that sorting and joining take little memory
-        some = {name: column[k : k + PAIRS_AT_ONCE] for name, column in vars(pairs).items()}
-        connection.register("paired", pa.table(some))
-        found = connection.sql(
-            """SELECT d.file_no, d.row, s.file_no AS other_file_no, s.row AS other_row, similarity, exact
-            FROM paired JOIN ranked d ON d.rank = second JOIN ranked s ON s.rank = first ORDER BY second, first"""
-        )
-        tables.append(found.to_arrow_table())
-    return write_part(run, PAIRS, digest, "00000", pa.concat_tables(tables), contents=(measured,))
+    for k, table in enumerate(_named(pairs, spread)):
+        yield write_part(run, PAIRS, digest, f"{k:05d}", table, contents=(measured,))
+
+
+def _named(pairs: Pairs, spread: Spread) -> Iterator[pa.Table]:
+    """Pairs as tables of documents, those of the second and then of the first, with similarity; one at least."""
+    file_nos, rows = spread.by_rank("file_no"), spread.by_rank("row")
+    for start in range(0, max(1, len(pairs.packed)), PAIRS_AT_ONCE):
+        some = pairs.some(slice(start, start + PAIRS_AT_ONCE))
+        yield pa.table({
+            "file_no": file_nos[some.second], "row": rows[some.second],
+            "other_file_no": file_nos[some.first], "other_row": rows[some.first],
+            "similarity": some.similarity, "exact": some.exact,
+        })  # fmt: skip
 
 
 def plan_sets(

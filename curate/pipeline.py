@@ -77,7 +77,9 @@ def run(
         try:
             check_heldout(recipe)
             check_named(recipe)
+            engine.check(directory)
             plan = make_plan(recipe, ledger, engine, log, given=given)
+            engine.check(directory, plan.files_read)
             measure_stage(plan, ledger, engine, log)
             if all(file.error for file in ledger.files):
                 raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")

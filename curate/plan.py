@@ -1,5 +1,6 @@
 """The plan of a run: files, units, columns, groups and rules, settled before any document is read."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,9 +10,9 @@ import pyarrow.parquet as pq
 
 from curate.adapters import check_models
 from curate.augmented import read_augmented
+from curate.budget import check_columns, check_distill, check_pinned_scores, scores_of
 from curate.contamination import MODELS, Benchmark, prepare
 from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
-from curate.distil import check_columns, check_distill, check_pinned_scores, scores_of
 from curate.distill.static_vectors import StaticVectors, open_static
 from curate.domains import check_tier3
 from curate.earlier import Earlier, open_earlier
@@ -32,7 +33,7 @@ from curate.recipe import Recipe
 from curate.reference import ReferenceFile, open_reference
 from curate.rules import ResolvedRule, check_conditions, columns_named, edits_of_set, resolve, resolve_editors
 from curate.scorers import Scorers, open_pinned_scorers
-from curate.storage import status
+from curate.storage import is_remote, status
 from curate.training import Learnt, check_tier2, open_pinned
 
 
@@ -70,6 +71,13 @@ class Plan:
     def sources(self) -> dict[int, Source]:
         """Where each file lies."""
         return {no: file.source for no, file in self.files.items()}
+
+    @property
+    def files_read(self) -> list[str]:
+        """Local files that tasks read: of the input one in each folder, and language models."""
+        places = [source.location for source in self.sources.values() if not is_remote(source.location)]
+        models = [model.path for model in self.reading.models if not model.packaged]
+        return [*{os.path.dirname(place): place for place in places}.values(), *models]
 
 
 def make_plan(

@@ -111,17 +111,21 @@ def manifest_entry(run: Path, decisions: str) -> dict[str, Any] | None:
 
 
 def augmentation_claims(arms: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What may be said of written documents, beside real ones in their place and beside those of the base model."""
+    """What may be said of written documents, beside real ones in their place and beside those of the base model.
+
+    They are better where 95 % of the replicates say so.
+    """
     lines = []
     for budget in dict.fromkeys(row["budget"] for row in arms):
-        bits = {(r["arm"], r["domain"]): r["bits_per_byte"] for r in arms if r["budget"] == budget}
-        for arm, what in INSTEAD.items():
-            places = [domain for other, domain in bits if other == arm]
-            for domain in places:
-                ours, theirs = bits["ours", domain], bits[arm, domain]
-                verdict = "beats" if ours < theirs else "does not beat"
-                where = "all held-out texts" if domain is None else f"held-out texts of {domain}"
-                lines.append(f"Augmentation {verdict} {what} on {where}: {ours:.4f} against {theirs:.4f} bits per byte")
+        ours = {r["domain"]: r["bits_per_byte"] for r in arms if (r["arm"], r["budget"]) == ("ours", budget)}
+        for row in (r for arm in INSTEAD for r in arms if (r["arm"], r["budget"]) == (arm, budget)):
+            where = "all held-out texts" if row["domain"] is None else f"held-out texts of {row['domain']}"
+            verdict = "beats" if row["behind_low"] > 0 else "does not beat"
+            lines.append(
+                f"Augmentation {verdict} {INSTEAD[row['arm']]} on {where}: {ours[row['domain']]:.4f} against "
+                f"{row['bits_per_byte']:.4f} bits per byte, a difference from {row['behind_low']:+.4f} to "
+                f"{row['behind_high']:+.4f}"
+            )
     return lines
 
 

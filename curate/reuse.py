@@ -22,6 +22,7 @@ from curate.lines import LINE_EDITS, PENDING, cut_repeated
 from curate.measure import EDITS
 from curate.mining import mined_documents
 from curate.near import find_near
+from curate.near_maps import find_stars
 from curate.plan import Plan
 from curate.purify import purify_documents
 from curate.recipe import Recipe, changed_fields, digest_of, load_recipe
@@ -59,8 +60,8 @@ def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     """The digest of the decisions: all that they depend on."""
     return digest_of([
         registry.code_of([
-            decide.decide, coarse_score_sql, find_near, find_bands, cut_repeated, load_earlier, choose_bands, resolve,
-            purify_documents, mined_documents, distil_documents, select, scores_of_table,
+            decide.decide, coarse_score_sql, find_near, find_stars, find_bands, cut_repeated, load_earlier,
+            choose_bands, resolve, purify_documents, mined_documents, distil_documents, select, scores_of_table,
         ]),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],

@@ -17,11 +17,11 @@ import yaml
 from curate import decide
 from curate.augmented import read_augmented
 from curate.bands import strata_of_documents
+from curate.budget import check_distill
 from curate.by_ledger import Texts, maps_by_ledger
 from curate.checks import check_measured
 from curate.contamination import MODELS, is_prepared
 from curate.decided import RECIPE, Decided, open_decided, readable
-from curate.distil import check_distill
 from curate.earlier import open_earlier
 from curate.errors import CurateError, RecipeError
 from curate.files import committed
@@ -42,6 +42,7 @@ from curate.sections import DEFAULT_MODEL, Block
 from curate.sql import quoted
 from curate.tables import database_in
 from curate.training import NOT_TRAINED_WITH, learnt_of
+from curate.verdicts import TOKENS, TOKENS_CUT, verdicts_sql
 
 THREAD_MB, MOST_MB = 1000, 4000  # what DuckDB may hold before it spills: with less it is slower by a sixth
 ONLY_RUN = "only `curate run` can tell"
@@ -283,10 +284,10 @@ def redecided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[d
         steps("verdicts")
         named = "".join(f", {quoted(name)}" for name in asked.strata)
         database.execute(
-            f"CREATE TEMP VIEW after AS SELECT file_no, row, doc_id, {decide.TOKENS} AS n_tokens, "
-            f"{decide.TOKENS_CUT} AS n_tokens_cut, "
+            f"CREATE TEMP VIEW after AS SELECT file_no, row, doc_id, {TOKENS} AS n_tokens, "
+            f"{TOKENS_CUT} AS n_tokens_cut, "
             f"stage IS NULL AS kept, stage, reasons[1] AS reason, duplicate_of{named} "
-            f"FROM ({decide.verdicts_sql(asked.after)})"
+            f"FROM ({verdicts_sql(asked.after)})"
         )
         yield database
 

@@ -6,6 +6,7 @@ same. The fewer, the better. With b(x) for the mean over the draws of an arm:
     retained R    = b(full) / b(arm)                                 1: as good as all the data; more: better
     gap closed G  = (b(random) - b(arm)) / (b(random) - b(full))     0: as good as chance; 1: as all the data
     gain          = b(random) - b(arm)                               in bits per byte; above 0: better than chance
+    behind ours   = b(arm) - b(ours)                                 in bits per byte; above 0: worse than OURS
 
 `random` is the control of an arm: random documents of as many tokens. G says nothing where random documents are as
 good as all the data: it is null where b(random) <= b(full), and has no interval where more than 2.5 % of the replicates
@@ -23,7 +24,7 @@ import pyarrow as pa
 REPLICATES = 1000
 NO_GAP = 1e-9  # bits per byte that rounding makes
 TAIL = 2.5  # percent, at either end
-FULL = "full"
+FULL, OURS = "full", "ours"
 
 Reals = npt.NDArray[np.float64]
 RETENTION = pa.schema([
@@ -33,6 +34,7 @@ RETENTION = pa.schema([
     ("control_bits_per_byte", pa.float64()), ("control_retained", pa.float64()),
     ("gain", pa.float64()), ("gain_low", pa.float64()), ("gain_high", pa.float64()),
     ("gap_closed", pa.float64()), ("gap_low", pa.float64()), ("gap_high", pa.float64()),
+    ("behind_ours", pa.float64()), ("behind_low", pa.float64()), ("behind_high", pa.float64()),
 ])  # fmt: skip
 
 
@@ -72,7 +74,7 @@ def retention(
     measured: Sequence[Measured], controls: Mapping[str, str], heldout: Heldout, seed: int = 0,
     replicates: int = REPLICATES,
 ) -> pa.Table:  # fmt: skip
-    """A row per arm and domain (null: the mean over all) with R, G and gain, as `RETENTION`.
+    """A row per arm and domain (null: the mean over all) with R, G, gain and how far behind OURS, as `RETENTION`.
 
     In:     one or more draws of each arm, of FULL and of the controls; `controls` names that of each other arm.
     Errors: ValueError for an arm without a control.
@@ -99,9 +101,12 @@ def retention(
                 "bits_per_byte": values[arm],
                 **_figures(values[arm], values[control], values[FULL], many[arm], many[control], many[FULL]),
             })  # fmt: skip
+            if OURS in values and arm != OURS:
+                low, high = _interval(many[arm] - many[OURS])
+                rows[-1] |= {"behind_ours": values[arm] - values[OURS], "behind_low": low, "behind_high": high}
     for row in rows:
         if row["control"] is None or row["control"] == row["arm"]:  # nothing to be better than
-            row |= {name: None for name in RETENTION.names[-6:]}
+            row |= {name: None for name in RETENTION.names if name.startswith(("gain", "gap"))}
     return pa.Table.from_pylist(rows, RETENTION)
 
 

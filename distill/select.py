@@ -7,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.kernels.fill import OPEN, REDUNDANT, TAKEN, Seen, fill
+from curate.kernels.ranks import shared_ranks
 
 Reals = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int32]
 Hashes = npt.NDArray[np.uint64]
 Shingles = npt.NDArray[np.uint32]
 Flags = npt.NDArray[np.bool_]
@@ -24,8 +26,8 @@ class Candidates:
     """Documents that a budget may keep, a row each."""
 
     tokens: Integers
-    strata: Integers  # a number for each stratum, from 0
-    clusters: Integers  # a number for each cluster, from 1; 0 for a document of none
+    strata: Numbers  # a number for each stratum, from 0
+    clusters: Numbers  # a number for each cluster, from 1; 0 for a document of none
     offsets: Integers  # of their shingles
     shingles: Shingles
 
@@ -40,29 +42,18 @@ class Selected:
     quotas: Integers
 
 
-def ranks_within(values: Reals, strata: Integers) -> Reals:
+def ranks_within(values: Reals, strata: Numbers) -> Reals:
     """The rank of each value in its stratum, from 0 for the least to 1; equal ones share theirs, nan is in the middle.
 
     A value that is alone in its stratum is in the middle too.
     """
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.lexsort((values[known], strata[known]))]
-    own, sorted_values = strata[order], values[order]
-    first = np.flatnonzero(np.r_[True, own[1:] != own[:-1]][: len(order)])
-    sizes = np.diff(np.r_[first, len(order)])
-    place = np.arange(len(order)) - np.repeat(first, sizes)
-    begins = np.flatnonzero(
-        np.r_[True, (own[1:] != own[:-1]) | (sorted_values[1:] != sorted_values[:-1])][: len(order)]
-    )
-    equal = np.diff(np.r_[begins, len(order)])
-    shared = np.repeat(place[begins] + (equal - 1) / 2, equal)
-    ranks = np.full(len(values), UNKNOWN)
-    most = np.repeat(sizes - 1, sizes)
-    ranks[order] = np.divide(shared, most, out=np.full(len(order), UNKNOWN), where=most > 0)
-    return ranks
+    order = np.argsort(values, kind="stable")
+    if strata.any():
+        order = order[np.argsort(strata[order], kind="stable")]
+    return shared_ranks(values, strata, order, UNKNOWN)
 
 
-def mean_rank(scores: Mapping[str, Reals], weights: Mapping[str, float], strata: Integers) -> Reals:
+def mean_rank(scores: Mapping[str, Reals], weights: Mapping[str, float], strata: Numbers) -> Reals:
     """The weighted mean of the ranks of scores within strata."""
     total = sum(weights[name] for name in scores)
     found = np.zeros(len(strata))
@@ -151,7 +142,7 @@ def select(
     documents of any stratum, and last to redundant ones of any cluster, so that a budget is met while there is text.
     `budgets` rise.
     """
-    order = np.lexsort((np.arange(len(keys)), -keys)).astype(np.int64)
+    order = np.argsort(-keys, kind="stable")
     states, rung = np.zeros(len(keys), np.int8), np.full(len(keys), -1, np.int16)
     strata = len(quotas[0])
     taken, seen = np.zeros((len(budgets), strata), np.int64), Seen()
@@ -175,8 +166,9 @@ def select(
             redundant |= states == REDUNDANT
             fresh = (states == TAKEN) & (rung < 0)
             rung[fresh] = k
-            np.add.at(held, candidates.strata[fresh], candidates.tokens[fresh])
-            np.add.at(of_cluster, candidates.clusters[fresh], candidates.tokens[fresh])
+            tokens, clusters = candidates.tokens[fresh], candidates.clusters[fresh]
+            held += np.bincount(candidates.strata[fresh], tokens, strata).astype(np.int64)
+            of_cluster += np.bincount(clusters, tokens, len(of_cluster)).astype(np.int64)
         states[redundant & (states == OPEN)] = REDUNDANT
         taken[k] = held
     return Selected(rung, redundant & (rung < 0), taken, np.stack(quotas))

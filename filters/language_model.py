@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from curate.errors import RecipeError, shortened
 from curate.filters.forms import lines_in_form
+from curate.filters.packed_model import PACKAGED, unpacked
 from curate.kernels.lm_words import lm_lines
 from curate.kernels.priors import Vocabulary, count_priors, vocabulary_of
 
@@ -47,6 +48,7 @@ class LanguageModel:
         repr=False
     )  # size and time of its file: one that changes during a run is no longer this model
     language: str | None  # of the documents that it is for; None: all
+    packaged: bool = field(default=False, repr=False)  # with this program: each machine unpacks it for itself
 
 
 class Scores(NamedTuple):
@@ -62,7 +64,7 @@ class Scores(NamedTuple):
 
 def scores(texts: pa.Array, model: LanguageModel) -> Scores:
     """What a model says of each text; null counts as empty."""
-    score, vocabulary = _opened(model.path, model.identity)
+    score, vocabulary = _opened(*_place(model))
     lines, owners = lines_in_form(texts, model.form, model.path)
     each = lines.dictionary_encode()  # menus and footers stand in many texts: half of the lines of web pages are copies
     once = each.dictionary.cast(pa.large_binary()).to_pylist()
@@ -85,6 +87,15 @@ def identity_of(path: str) -> str:
     """Size and time of a model's file."""
     status = os.stat(path)
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+@cache
+def _place(model: LanguageModel) -> tuple[str, str]:
+    """Where a model lies on this machine, and what its file must be."""
+    if not model.packaged:
+        return model.path, model.identity
+    path = str(unpacked(PACKAGED))
+    return path, identity_of(path)
 
 
 @cache

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
+import curate.models
 from curate.files import committed, write_json
 from curate.filters.kenlm_binary import write_binary
 from curate.filters.ngram_lm import Grams
@@ -31,6 +32,7 @@ from curate.kernels.lm_words import FORM
 
 Numbers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
+PACKAGED = Path(curate.models.__path__[0]) / "english.parquet"
 CODES = {1: 1 << 12}  # values of a code book by order
 USUAL_CODES = 255
 GROUP_ROWS = 1 << 24  # one row group an order, as models are small

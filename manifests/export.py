@@ -134,6 +134,7 @@ def _exported(
                 (folder / DONE).unlink(missing_ok=True)  # of an export that was stopped at its very end
                 log.say(f"{folder}: is there already")
                 return told | {"load": found.load(folder)}
+        engine.check(folder.parent, [source.shards[0].path for source in sources if source.shards])
         pieces = _planned(found, sources, folder, options, engine) if found.of_shards else []
         if there not in (None, digest):
             _remove(folder)

@@ -213,10 +213,10 @@ def test_evaluate_holds_written_documents_against_real_ones_seen_more_often(augm
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     arms = {row["arm"]: row for row in found["arms"] if row["domain"] is None}
-    assert arms["up-sampled"]["tokens"] == pytest.approx(arms["ours"]["tokens"], rel=0.01)
+    assert arms["ours"]["tokens"] <= arms["up-sampled"]["tokens"] < 1.05 * arms["ours"]["tokens"]
     assert arms["up-sampled"]["documents"] != arms["ours"]["documents"]
     shown = command("evaluate", run).stdout
-    beaten = arms["ours"]["bits_per_byte"] < arms["up-sampled"]["bits_per_byte"]
+    beaten = arms["up-sampled"]["behind_low"] > 0
     assert ("Augmentation beats up-sampling" if beaten else "Augmentation does not beat up-sampling") in shown
 
 

@@ -7,7 +7,10 @@ import pyarrow as pa
 import pytest
 from conftest import PROSE, carry_out, documents, write_recipe, write_shard
 
-from curate.decide import (
+from curate.plan import signals_schema
+from curate.recipe import parse_recipe
+from curate.rules import condition, resolve
+from curate.verdicts import (
     decisions_sql,
     duplicates_sql,
     exact_sql,
@@ -16,9 +19,6 @@ from curate.decide import (
     passing_sql,
     repeated_sql,
 )
-from curate.plan import signals_schema
-from curate.recipe import parse_recipe
-from curate.rules import condition, resolve
 
 GOLDEN = Path(__file__).parent / "golden"
 RECIPE = parse_recipe(

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PROSE, carry_out, command, digests, distilling, documents, write_recipe, write_shard
 
-from curate.distil import scores_of
+from curate.budget import scores_of
 from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.inspect import connect
 from curate.recipe import load_recipe, parse_recipe

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_kernels import TEXTS
 from test_repetition import SAMPLE
 
-from curate.kernels.minhash import band_keys, binary_rows, estimates, jaccard, minhash, shingle_sets, values_of
+from curate.kernels.minhash import agreeing, band_keys, binary_rows, jaccard, minhash, shingle_sets, values_of
 from curate.kernels.unicode import SPACELESS, class_of
 from curate.kernels.xxh3 import xxh3_64
 
@@ -110,7 +110,7 @@ def test_similarity_is_shared_elements_by_all_elements(pairs):
         assert jaccard(first.slice(1), second.slice(1)).to_pylist() == expected[1:]
 
 
-def test_an_estimate_is_the_share_of_equal_values():
+def test_values_that_agree_are_counted():
     values = np.zeros((3, 8), dtype=np.uint32)
     values[2, :2] = 1
-    assert estimates(values, np.array([0, 0, 1]), np.array([1, 2, 2])).tolist() == [1.0, 0.75, 0.75]
+    assert agreeing(values[[0, 0, 1]], values[[1, 2, 2]]).tolist() == [8, 6, 6]

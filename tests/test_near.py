@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_minhash import shingles_of
 
+from curate.engine import InProcess, Processes
 from curate.errors import RecipeError
 from curate.filters.duplicates import choose_bands
 from curate.inspect import connect
-from curate.kernels.survivors import stars, survivors
+from curate.kernels.survivors import dealt, stars, survivors
 from curate.ledger import read_ledger
+from curate.pipeline import run as carried_out
+from curate.recipe import load_recipe
 
 VOCABULARY = [f"word{k}" for k in range(3000)]
 
@@ -62,8 +65,8 @@ def test_a_document_is_dropped_for_the_best_duplicate_that_survives(pairs):
         else:
             kept.add(document)
     found = survivors(first, second, 13)
-    assert {document: int(first[k]) for document, k in enumerate(found) if k >= 0} == expected
-    assert all(second[k] == document for document, k in enumerate(found) if k >= 0)
+    assert {int(second[k]): int(first[k]) for k in found} == expected
+    assert len(found) == len(expected)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +224,7 @@ def test_each_document_is_compared_with_the_best_of_its_key(keys, draw):
     assert len(first) == len(expected)
 
 
-def test_many_keys_are_dealt_into_pieces_and_lose_nothing(monkeypatch, tmp_path):
+def test_many_keys_are_dealt_into_pieces_and_lose_nothing():
     draw = np.random.default_rng(5)
     keys, ranks = draw.integers(0, 30_000, 100_000).astype(np.uint64), draw.permutation(100_000).astype(np.int64)
     best = np.full(30_000, 1 << 40)
@@ -231,12 +234,50 @@ def test_many_keys_are_dealt_into_pieces_and_lose_nothing(monkeypatch, tmp_path)
     key_of = np.empty(100_000, np.int64)
     key_of[ranks] = keys
     assert (best[key_of[second]] == first).all()
-    texts = edited_copies(6, families=8)
-    _, whole = run_over(tmp_path / "a", texts)
-    monkeypatch.setattr("curate.near.KEYS_AT_ONCE", 7)
-    monkeypatch.setattr("curate.near.PAIRS_AT_ONCE", 3)
-    _, pieces = run_over(tmp_path / "b", texts)
-    assert documents(whole, "row, reason, similarity") == documents(pieces, "row, reason, similarity")
+
+
+@given(st.lists(st.integers(0, (1 << 64) - 1)), st.integers(0, 5))
+def test_keys_are_dealt_into_ranges_by_their_highest_bits(keys, bits):
+    order, places = dealt(np.array(keys, np.uint64), bits)
+    owners = [key >> (64 - bits) for key in keys]
+    assert order.tolist() == sorted(range(len(keys)), key=lambda k: owners[k])
+    assert [sorted(owners).count(piece) for piece in range(1 << bits)] == np.diff(places).tolist()
+
+
+def slices_find_what_one_slice_does(monkeypatch, folder, engine, keep="best"):
+    """Near duplicates by an engine, in many slices and ranges, and in this process in one."""
+    texts = edited_copies(6)
+    for k in range(10):
+        write_shard(folder / "in" / f"{k}.parquet", texts[k::10])
+    monkeypatch.setattr("curate.measure.TASK_BYTES", 1)  # a part of signatures for each file
+
+    def found(name, engine):
+        (folder / name).mkdir()
+        recipe, path = write_recipe(folder / name, folder / "in", dedup={"exact": False, "keep": keep, "near": {}})
+        carried_out(load_recipe(recipe), engine, threads=2, quiet=True)
+        assert not (path / "ledger" / "spool" / "near").exists()
+        with connect(path) as connection:
+            pairs = connection.execute("FROM duplicate_pairs ORDER BY ALL").fetchall()
+        return pairs, documents(path, "file, row, reason, similarity, duplicate_of"), read_ledger(path)
+
+    *whole, _ = found("a", InProcess())
+    monkeypatch.setattr("curate.near.KEYS_AT_ONCE", 20)
+    monkeypatch.setattr("curate.near.SLICE_ROWS", 30)
+    monkeypatch.setattr("curate.near.PAIRS_AT_ONCE", 7)
+    *pieces, ledger = found("b", engine)
+    assert len(ledger.of("signatures")) == 10
+    assert len(ledger.of("pairs")) > 5
+    assert pieces == whole
+
+
+@pytest.mark.parametrize("keep", ["first", "best"])
+def test_many_slices_and_ranges_find_what_one_does(monkeypatch, tmp_path, keep):
+    slices_find_what_one_slice_does(monkeypatch, tmp_path, InProcess(), keep)
+
+
+def test_slices_are_compared_by_worker_processes(monkeypatch, tmp_path):
+    with Processes(2) as engine:
+        slices_find_what_one_slice_does(monkeypatch, tmp_path, engine)
 
 
 def test_signatures_may_be_forgotten_and_are_taken_again(tmp_path):

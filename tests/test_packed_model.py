@@ -1,6 +1,7 @@
 """Packed models, and the packaged one for English."""
 
 import random
+from dataclasses import replace
 
 import kenlm
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pytest
 from conftest import PROSE, SAMPLE, carry_out, documents, write_recipe
 
-from curate.filters.language_model import form_of, vocabulary_words
+from curate.filters.language_model import form_of, scores, vocabulary_words
 from curate.filters.packed_model import pack, unpack, unpacked
 from curate.filters.perplexity import measure
 from curate.language_models import PACKAGED, open_models
@@ -70,6 +71,12 @@ def test_the_packaged_model_tells_english_from_gibberish_and_other_languages():
     assert good < 200 < 1000 < gibberish
     assert other is None
     assert columns["oov_rate"].to_pylist()[1] > 0.9
+
+
+def test_the_packaged_model_is_unpacked_by_each_machine_of_a_cluster():
+    [model] = open_models(Perplexity())
+    as_planned_elsewhere = replace(model, path="/home/somebody/english.binary", identity="1-1")
+    assert scores(pa.array([PROSE]), as_planned_elsewhere).logs == scores(pa.array([PROSE]), model).logs
 
 
 def test_a_recipe_needs_no_more_than_the_word_perplexity(tmp_path):

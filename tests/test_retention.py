@@ -93,6 +93,10 @@ def test_intervals_hold_the_figure_and_are_the_same_for_a_seed_and_wider_with_fe
     assert own["gap_low"] < own["gap_closed"] < own["gap_high"]
     assert own["draws"] == 1
     assert own["gain_low"] > 0
+    assert own["behind_ours"] is None
+    behind = next(row for row in first if row["arm"] == "random" and row["domain"] is None)
+    assert behind["behind_ours"] == pytest.approx(own["gain"])
+    assert 0 < behind["behind_low"] < behind["behind_ours"] < behind["behind_high"]
 
 
 def test_without_a_gap_there_is_none_to_close_and_a_gap_in_doubt_has_no_interval():

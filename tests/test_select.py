@@ -26,9 +26,10 @@ def quotas_by(masses, available, budget, temperature, floor, targets):
 def candidates_of(tokens, strata, sets, clusters=None):
     offsets = np.cumsum([0, *map(len, sets)])
     shingles = np.array([one for found in sets for one in sorted(found)], np.uint32)
-    clusters = np.zeros(len(tokens), np.int64) if clusters is None else np.array(clusters, np.int64)
-    whole = (np.array(column, np.int64) for column in (tokens, strata))
-    return Candidates(*whole, clusters, offsets.astype(np.int64), shingles)
+    clusters = np.zeros(len(tokens), np.int32) if clusters is None else np.array(clusters, np.int32)
+    return Candidates(
+        np.array(tokens, np.int64), np.array(strata, np.int32), clusters, offsets.astype(np.int64), shingles
+    )
 
 
 @st.composite
@@ -144,7 +145,7 @@ def test_what_a_stratum_lacks_goes_to_the_others():
 @settings(deadline=None)
 def test_ranks_within_strata(rows):
     values = np.array([np.nan if value is None else float(value) for value, _ in rows])
-    strata = np.array([stratum for _, stratum in rows], np.int64)
+    strata = np.array([stratum for _, stratum in rows], np.int32)
     found = ranks_within(values, strata)
     for stratum in set(strata.tolist()):
         own = (strata == stratum) & ~np.isnan(values)
@@ -157,7 +158,7 @@ def test_ranks_within_strata(rows):
 
 def test_the_mean_of_ranks_weighs_scores():
     scores = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([3.0, 2.0, 1.0])}
-    found = mean_rank(scores, {"a": 3, "b": 1}, np.zeros(3, np.int64))
+    found = mean_rank(scores, {"a": 3, "b": 1}, np.zeros(3, np.int32))
     np.testing.assert_allclose(found, [0.25, 0.5, 0.75])
 
 

@@ -6,6 +6,7 @@ import numpy.typing as npt
 from curate.kernels.jit import inline, kernel
 
 Integers = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int32]
 Shingles = npt.NDArray[np.uint32]
 States = npt.NDArray[np.int8]
 
@@ -31,7 +32,7 @@ class Seen:
 
 
 def fill(
-    order: Integers, tokens: Integers, strata: Integers, clusters: Integers, offsets: Integers, shingles: Shingles,
+    order: Integers, tokens: Integers, strata: Numbers, clusters: Numbers, offsets: Integers, shingles: Shingles,
     states: States, quotas: Integers, caps: Integers, budget: int, slack: float, novelty: float, seen: Seen,
 ) -> int:  # fmt: skip
     """Take documents in order while they fit, and return what is left of the budget.
@@ -75,7 +76,7 @@ def _move(table: Shingles, larger: Shingles) -> None:
 
 @kernel
 def _fill(
-    order: Integers, tokens: Integers, strata: Integers, clusters: Integers, offsets: Integers, shingles: Shingles,
+    order: Integers, tokens: Integers, strata: Numbers, clusters: Numbers, offsets: Integers, shingles: Shingles,
     states: States, quotas: Integers, caps: Integers, left: Integers, enough: Integers, novelty: float, table: Shingles,
     count: Integers, begin: int,
 ) -> int:  # fmt: skip

@@ -83,9 +83,9 @@ def band_keys(signatures: pa.Array, bands: int, rows: int) -> list[pa.Array]:
     return [pa.array(keys[k]) for k in range(bands)]
 
 
-def estimates(values: Values, first: Offsets, second: Offsets) -> npt.NDArray[np.float32]:
-    """Estimated Jaccard similarity of pairs of signatures (rows of values): the share of values in which they agree."""
-    return (_agreeing(values, first, second) / max(1, values.shape[1])).astype(np.float32)
+def agreeing(first: Values, second: Values) -> Offsets:
+    """In how many values the signatures of two tables, which are of one shape, agree, row by row."""
+    return _agreeing(first, second)
 
 
 def jaccard(first: pa.Array, second: pa.Array) -> pa.Array:
@@ -293,15 +293,15 @@ def _keys(values: Bytes, bands: int, width: int) -> Hashes:
 
 
 @kernel
-def _agreeing(values: Values, first: Offsets, second: Offsets) -> Offsets:
-    agreeing = np.zeros(len(first), dtype=np.int64)
-    for pair in range(len(first)):
-        a, b = values[first[pair]], values[second[pair]]
+def _agreeing(first: Values, second: Values) -> Offsets:
+    found = np.zeros(len(first), dtype=np.int64)
+    for row in range(len(first)):
+        a, b = first[row], second[row]
         same = np.int64(0)
-        for k in range(values.shape[1]):
+        for k in range(len(a)):
             same += a[k] == b[k]
-        agreeing[pair] = same
-    return agreeing
+        found[row] = same
+    return found
 
 
 @kernel

@@ -22,12 +22,22 @@ def stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
     return _stars(ranks, keys)
 
 
+def dealt(keys: Keys, bits: int) -> tuple[Numbers, Numbers]:
+    """The places of all keys, sorted by their highest bits, and where each of the 2^bits ranges begins.
+
+    In:     keys that are spread evenly.
+    Out:    as many places as keys, those of one range in order, and one more begin than ranges: the end.
+    Oracle: a stable sort (tests/test_near.py).
+    """
+    return _dealt(keys, bits, np.uint64(1))
+
+
 @kernel
 def _stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
     bits = np.int64(0)
     while len(keys) >> bits > 1 << 14:
         bits += 1
-    dealt, places = _dealt(keys, bits)
+    ordered, places = _dealt(keys, bits, MULTIPLIER)
     most = np.int64(0)
     for piece in range(len(places) - 1):
         most = max(most, places[piece + 1] - places[piece])
@@ -41,7 +51,7 @@ def _stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
     for piece in range(len(places) - 1):
         best[:] = -1
         for k in range(places[piece], places[piece + 1]):
-            document = dealt[k]
+            document = ordered[k]
             slot = np.int64((keys[document] * MULTIPLIER) >> np.uint64(20)) & (size - 1)
             while best[slot] >= 0 and keys[best[slot]] != keys[document]:
                 slot = (slot + 1) & (size - 1)
@@ -49,7 +59,7 @@ def _stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
                 best[slot] = document
             slots[k - places[piece]] = slot
         for k in range(places[piece], places[piece + 1]):
-            document, star = dealt[k], best[slots[k - places[piece]]]
+            document, star = ordered[k], best[slots[k - places[piece]]]
             if document != star:
                 first[n], second[n] = ranks[star], ranks[document]
                 n += 1
@@ -57,30 +67,31 @@ def _stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
 
 
 @kernel
-def _dealt(keys: Keys, bits: int) -> tuple[Numbers, Numbers]:
-    """The numbers of all keys, sorted by the highest bits of their hashes, and where each piece of them begins."""
+def _dealt(keys: Keys, bits: int, factor: int) -> tuple[Numbers, Numbers]:
+    """The places of all keys, sorted by the highest bits of their products, and where each piece of them begins."""
     shift = np.uint64(64 - bits)
     places = np.zeros((1 << bits) + 1, dtype=np.int64)
     for k in range(len(keys)):
-        piece = np.int64((keys[k] * MULTIPLIER) >> shift) if bits else np.int64(0)
+        piece = np.int64((keys[k] * factor) >> shift) if bits else np.int64(0)
         places[piece + 1] += 1
     for piece in range(1 << bits):
         places[piece + 1] += places[piece]
-    dealt, at = np.empty(len(keys), dtype=np.int64), places.copy()
+    ordered, at = np.empty(len(keys), dtype=np.int64), places.copy()
     for k in range(len(keys)):
-        piece = np.int64((keys[k] * MULTIPLIER) >> shift) if bits else np.int64(0)
-        dealt[at[piece]] = k
+        piece = np.int64((keys[k] * factor) >> shift) if bits else np.int64(0)
+        ordered[at[piece]] = k
         at[piece] += 1
-    return dealt, places
+    return ordered, places
 
 
 def survivors(first: Numbers, second: Numbers, count: int) -> Numbers:
-    """For each of `count` documents, numbered from the best down, the pair it is dropped for, or -1 if it survives.
+    """Of pairs of duplicates those for which a document is dropped; of `count` documents, numbered from the best down.
 
     A document is dropped if it is a duplicate of a better one that survives itself, and for the best one of these.
 
-    In:     pairs of duplicates, `first` better than (less than) `second`, sorted by second and then first.
-    Cost:   one pass over the pairs.
+    In:     pairs, `first` better than (less than) `second`, sorted by second and then first.
+    Out:    the places of pairs, rising, one for each document that is dropped.
+    Cost:   one pass over the pairs; memory for a byte a document, and as many numbers as pairs.
     Oracle: a dictionary of sets (tests/test_near.py).
     """
     return _survivors(first, second, count)
@@ -88,8 +99,12 @@ def survivors(first: Numbers, second: Numbers, count: int) -> Numbers:
 
 @kernel
 def _survivors(first: Numbers, second: Numbers, count: int) -> Numbers:
-    found = np.full(count, -1, dtype=np.int64)
+    dropped = np.zeros(count, dtype=np.bool_)
+    found = np.empty(len(first), dtype=np.int64)
+    n = np.int64(0)
     for k in range(len(first)):
-        if found[second[k]] < 0 and found[first[k]] < 0:
-            found[second[k]] = k
-    return found
+        if not dropped[second[k]] and not dropped[first[k]]:
+            dropped[second[k]] = True
+            found[n] = k
+            n += 1
+    return found[:n].copy()

@@ -25,9 +25,9 @@
                      WHEN p_bad > p_bad_bound THEN ['p_bad_too_high']
                      WHEN distil_reason IS NOT NULL THEN [distil_reason]
                      ELSE [] END AS reasons
-            FROM judged LEFT JOIN duplicates USING (file_no, row) LEFT JOIN banded USING (file_no, row)
-                LEFT JOIN trimmed USING (file_no, row) LEFT JOIN purified USING (file_no, row)
-                LEFT JOIN distilled USING (file_no, row)
+            FROM judged LEFT JOIN here_duplicates USING (file_no, row) LEFT JOIN here_banded USING (file_no, row)
+                LEFT JOIN here_trimmed USING (file_no, row) LEFT JOIN here_purified USING (file_no, row)
+                LEFT JOIN here_distilled USING (file_no, row)
             WHERE position BETWEEN 3 AND 7
         )
         ORDER BY position, row

@@ -1,7 +1,7 @@
         CREATE TEMP VIEW judged AS
         WITH named AS (
             SELECT signals.*, position, printf('%016x%016x', raw_hash_high, raw_hash_low) || if(k > 1, '#' || k, '') AS doc_id
-            FROM signals JOIN files USING (file_no) LEFT JOIN repeated USING (file_no, row)
+            FROM signals JOIN files USING (file_no) LEFT JOIN here_repeated USING (file_no, row)
         )
         SELECT * REPLACE (coalesce(n_bytes, raw_n_bytes) AS n_bytes, coalesce(n_tokens, 0) AS n_tokens),
             (list_avg([

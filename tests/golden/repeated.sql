@@ -5,3 +5,4 @@
         JOIN (SELECT raw_hash_high, raw_hash_low FROM texts GROUP BY ALL HAVING count(*) > 1)
             USING (raw_hash_high, raw_hash_low)
         JOIN files USING (file_no)
+        ORDER BY file_no, row
