@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LLM := $(VENV)-llm
 TRAINERS := $(VENV)-trainers
 
-.PHONY: demo test test-llm test-trainers check bench bench-quality format clean
+.PHONY: demo test soak test-llm test-trainers check bench bench-quality format clean
 
 demo: $(VENV)/ready                ## set everything up and run the main job on the packaged sample
 	$(BIN)/curate demo
@@ -18,6 +18,11 @@ test-llm: $(VENV)-llm/ready        ## set up vLLM for CPUs and a small model, an
 
 test-trainers: $(TRAINERS)/ready   ## set up the trainers' own readers, and pass the tests that load exports with them
 	$(TRAINERS)/bin/python -m pytest -m trainers $$(grep -l 'mark\.trainers' tests/test_*.py)
+
+soak: $(VENV)/ready                ## kill, damage, fill and fuzz for about half an hour; SOAK_MOMENTS, SOAK_PLACES, SOAK_EXAMPLES, SOAK_SEED
+	@rm -f $(VENV)/soak.txt
+	SOAK=1 SOAK_FIGURES=$(VENV)/soak.txt $(BIN)/python -m pytest tests/faults tests/hostile
+	@cat $(VENV)/soak.txt
 
 check: $(VENV)/ready               ## style, types, docs
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
-from curate.files import committed, is_sealed, sha256_of, write_sealed
+from curate.files import committed, sha256_of, unsealed, write_sealed
 from curate.recipe import digest_of
 
 FOLDER, COMPARISON = "synthetic", "comparison"
@@ -75,13 +75,10 @@ def read_augmented(run: Path) -> Augmented | None:
     """What a run has made, whole or for other decisions; None where nothing is finished."""
     folder = run / FOLDER
     try:
-        facts = json.loads((folder / STATE).read_text("utf-8"))
-    except (OSError, ValueError):
+        facts = unsealed(json.loads((folder / STATE).read_text("utf-8")))
+        whole = all(sha256_of(folder / name) == sha256 for name, sha256 in facts["sha256"].items())
+    except (OSError, ValueError, AttributeError):
         return None
-    if not is_sealed(folder / STATE):
-        return None
-    there = all((folder / name).is_file() for name in (*facts["tables"], *facts["judged"]))
-    whole = there and sha256_of(folder / SYNTHETIC) == facts["synthetic_sha256"]
     return Augmented(folder, facts) if whole else None
 
 
@@ -106,9 +103,10 @@ def finished(folder: Path, facts: Mapping[str, Any], judged: pa.Table) -> Augmen
         "domains": dict(zip(tokens["domain"].to_pylist(), tokens["n_tokens_sum"].to_pylist(), strict=True)),
         "doc_ids_xxh3_128": xxh3_128_hexdigest("\n".join(kept["doc_id"].to_pylist()).encode()),
     }
-    hashes = {"synthetic_sha256": sha256_of(folder / SYNTHETIC)}
-    write_sealed(folder / STATE, {**facts, "accepted": accepted, "asked": len(table), **hashes})
-    return Augmented(folder, json.loads((folder / STATE).read_text("utf-8")))
+    hashes = {name: sha256_of(folder / name) for name in (*facts["tables"], *facts["judged"])}
+    facts = {**facts, "accepted": accepted, "asked": len(table), "sha256": hashes}
+    write_sealed(folder / STATE, facts)
+    return Augmented(folder, facts)
 
 
 def within_caps(judged: pa.Table, caps: Mapping[str, int]) -> pa.Table:

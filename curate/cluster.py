@@ -19,7 +19,7 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 import curate
-from curate.engine import ATTEMPTS, TICK_SECONDS, answer, given_up, prepare, result_of
+from curate.engine import ATTEMPTS, DIED, NO_MEMORY, TICK_SECONDS, answer, given_up, prepare, result_of
 from curate.errors import WorkerError, shortened
 from curate.files import ASIDE
 
@@ -105,15 +105,19 @@ class Nodes:
                     yield None, None
                 for one in done:
                     task, attempt = under_way.pop(one)
+                    how: tuple[str, bool] | None = None
                     try:
                         kind, value = ray.get(one)
+                        how = NO_MEMORY if kind == DIED else None
                     except RayTaskError as error:  # our own code cannot be loaded there
                         raise RuntimeError(f"{task}: a worker failed:\n{error}") from None
                     except LocalRayletDiedError:
                         raise WorkerError("Ray on this machine died; start it and run the same command again") from None
                     except RayError as error:
+                        how = _death(error)
+                    if how is not None:
                         if attempt == ATTEMPTS:
-                            raise WorkerError(given_up(task, *_death(error))) from None
+                            raise WorkerError(given_up(task, *how))
                         waiting.appendleft((task, attempt + 1))
                         continue
                     yield task, result_of(task, kind, value)

@@ -28,6 +28,11 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
             ctx.exit(130)
+        except MemoryError:
+            click.echo(
+                "Error: no memory is left; nothing finished is lost: try fewer --workers, or more memory", err=True
+            )
+            ctx.exit(1)
         except BrokenPipeError:  # the reader of our output has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import starmap
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import duckdb
@@ -16,7 +17,7 @@ from xxhash import xxh3_128_hexdigest
 
 from curate.corpus import is_text
 from curate.errors import InputError, RecipeError, did_you_mean
-from curate.files import committed, write_sealed
+from curate.files import committed, unsealed, write_sealed
 from curate.filters import registry
 from curate.filters.contamination import PLACE_BITS, Sought
 from curate.inputs import common_root
@@ -100,9 +101,9 @@ def _named(section: Decontaminate) -> tuple[list[Path], list[str], str]:
 def _known(path: Path) -> dict[str, Any] | None:
     """What an earlier call noted of the table that it made, if that is there and as it was written."""
     try:
-        facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        facts = unsealed(json.loads(path.read_text("utf-8")))
         packed = np.load(path.parent / facts["table"], mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, AttributeError, EOFError, TokenError):  # the last: of a damaged header
         return None
     return facts if xxh3_128_hexdigest(packed.data) == facts["content"] else None
 

@@ -21,8 +21,12 @@ MIN_UNIT_BYTES = int(os.environ.get("CURATE_UNIT_BYTES", 64 << 20))
 MAX_UNIT_BYTES = 2 * MIN_UNIT_BYTES
 MAX_UNIT_ROWS = 1 << 18  # bounds the memory of a unit's signals where documents are tiny
 BATCH_BYTES = 4 << 20
-PROBE_ROWS = 16
+PROBE_ROWS = 4
+SMALL_BYTES = 1 << 20  # of a column of a row group, whose dictionary cannot hide large values
+MOST_BYTES = 1 << 30  # of a batch of which every row were the largest value of a dictionary
 VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # of which pyarrow cannot take rows
+# What a reader of a broken file raises: pyarrow decodes names that are none, and believes any size.
+BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError)
 READ_BUFFER = 1 << 20  # with pre_buffer off, what a reader holds per column however large the row group
 
 
@@ -116,7 +120,7 @@ def _read_footer(where: str, location: str) -> tuple[Source, str, pq.FileMetaDat
             footer = xxh3_128_hexdigest(file.read_at(length, size - 8 - length))
             metadata = pq.read_metadata(file)
         schema = metadata.schema.to_arrow_schema().remove_metadata()
-    except (OSError, pa.ArrowException) as error:
+    except BROKEN as error:
         raise InputError(f"{where}: cannot be read as Parquet: {one_line(error)}") from None
     return Source(location, size, mtime_ns), footer, metadata, schema
 
@@ -302,7 +306,7 @@ def read_documents(
     try:
         with opened(source.location) as file:
             present = pq.read_schema(file).names
-    except (OSError, pa.ArrowException) as error:
+    except BROKEN as error:
         raise InputError(f"{source.location}: cannot be read as Parquet: {one_line(error)}") from None
     names = [own.get(name, name) for name in columns] if columns is not None else present
     for batch in read_rows(source.location, start, stop, [name for name in names if name in present]):
@@ -320,20 +324,21 @@ def read_rows(location: str, start: int, stop: int, columns: Sequence[str]) -> I
     """
     try:
         buffer = REMOTE_BUFFER if is_remote(location) else READ_BUFFER
-        with opened(location) as raw, pq.ParquetFile(raw, pre_buffer=False, buffer_size=buffer) as file:
+        with opened(location) as raw, _parquet(raw, buffer) as file:
             if file.metadata.num_rows < stop:
                 raise InputError(
                     f"{location}: has fewer rows than the {stop} it had when the run started; was it replaced?"
                 )
             groups, skip = _groups_holding(file.metadata, start, stop)
             position = start - skip
-            size = sum(file.metadata.row_group(k).total_byte_size for k in groups)
-            rows = sum(file.metadata.row_group(k).num_rows for k in groups)
+            sizes = [(group.total_byte_size, group.num_rows) for group in map(file.metadata.row_group, groups)]
+            size = max((size // max(1, rows) for size, rows in sizes), default=0)
             names = list(columns)
             # The footer knows the size of encoded data; a dictionary may hide that every row is large.
-            probe = next(file.iter_batches(PROBE_ROWS, row_groups=groups, columns=names, use_threads=False))
-            size = max(size // max(1, rows), probe.nbytes // max(1, len(probe)), 1)
-            batch_rows = max(1, min(8192, BATCH_BYTES // size))
+            probe = next(file.iter_batches(PROBE_ROWS, row_groups=groups, columns=names, use_threads=False), None)
+            size = max(size, probe.nbytes // max(1, len(probe)) if probe else 0, 1)
+            most = max((_dictionary_bytes(raw, file.metadata, k, names) for k in groups), default=0)
+            batch_rows = max(1, min(8192, BATCH_BYTES // size, MOST_BYTES // max(1, most)))
             for batch in file.iter_batches(batch_rows, row_groups=groups, columns=names, use_threads=False):
                 first, last = max(start, position), min(stop, position + len(batch))
                 if first < last:
@@ -341,8 +346,40 @@ def read_rows(location: str, start: int, stop: int, columns: Sequence[str]) -> I
                 position += len(batch)
                 if position >= stop:
                     return
-    except (OSError, pa.ArrowException) as error:
+            if start < stop:
+                raise InputError(f"{location}: has {position} rows where its footer tells of {stop} or more; damaged?")
+    except MemoryError:  # not of the file: the task is tried again
+        raise
+    except BROKEN as error:
         raise InputError(f"{location}: rows {start} to {stop} cannot be read: {one_line(error)}") from None
+
+
+def _dictionary_bytes(raw: pa.NativeFile, metadata: pq.FileMetaData, group: int, columns: Sequence[str]) -> int:
+    """Bytes of the largest dictionary of a row group, which no value of it exceeds, unless it is a small one.
+
+    From the page's header, in Thrift's compact protocol: its kind and its size, each a byte that names the field and a
+    number in zigzag.
+    """
+    most = 0
+    for k in range(metadata.num_columns):
+        chunk = metadata.row_group(group).column(k)
+        if not (chunk.has_dictionary_page and chunk.path_in_schema.startswith(tuple(columns))):
+            continue
+        if chunk.total_uncompressed_size > SMALL_BYTES:
+            header = raw.read_at(16, chunk.dictionary_page_offset or 0)
+            size, shift = 0, 0
+            for byte in header[header.find(b"\x15", 1) + 1 :]:
+                size |= (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    break
+            most = max(most, min(size >> 1, chunk.total_uncompressed_size))
+    return most
+
+
+def _parquet(raw: pa.NativeFile, buffer: int) -> pq.ParquetFile:
+    """A Parquet file, whose pages are checked where they have checksums."""
+    return pq.ParquetFile(raw, pre_buffer=False, buffer_size=buffer, page_checksum_verification=True)
 
 
 def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:

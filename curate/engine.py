@@ -19,6 +19,8 @@ from curate.errors import CurateError, WorkerError
 
 ATTEMPTS = 3
 TICK_SECONDS = 0.2
+DIED = "died"  # how a worker answers whose memory did not suffice, as if it had died
+NO_MEMORY = ("its worker had no memory left", True)
 
 
 class Engine(Protocol):
@@ -77,7 +79,8 @@ class _Worker:
 class Processes:
     """Tasks on a pool of processes, which are started once and kept for later maps.
 
-    A worker that dies takes only its own task with it, which is given to a new worker, three times at most.
+    A worker that dies, or has no memory left, takes only its own task with it, which is given to a new worker, three
+    times at most.
     """
 
     workers: int
@@ -129,10 +132,11 @@ class Processes:
                     kind, value = pipe.recv()
                 except (EOFError, OSError):
                     worker.process.join()
-                    died = worker.process.exitcode or 0
+                    kind, value = DIED, worker.process.exitcode or 0
+                if kind == DIED:  # or has no memory left: what it holds goes with it
                     idle.append(self._replace(worker))
                     if attempt == ATTEMPTS:
-                        raise WorkerError(_died(task, died)) from None
+                        raise WorkerError(_died(task, value))
                     waiting.appendleft((task, attempt + 1))
                     continue
                 idle.append(worker)
@@ -150,7 +154,10 @@ class Processes:
         return fresh
 
 
-def _died(task: object, exit_code: int) -> str:
+def _died(task: object, exit_code: int | None) -> str:
+    """One line on a worker that ended with a status, or by a signal (below 0), or had no memory left (None)."""
+    if exit_code is None:
+        return given_up(task, *NO_MEMORY)
     how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with status {exit_code}"
     return given_up(task, f"its worker {how}", exit_code == -signal.SIGKILL)
 
@@ -175,7 +182,7 @@ def _work(pipe: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     prepare()
-    with contextlib.suppress(EOFError, OSError):
+    with contextlib.suppress(EOFError, OSError, MemoryError):
         while True:
             pipe.send(answer(*pipe.recv()))
 
@@ -193,11 +200,13 @@ def prepare() -> None:
 
 
 def answer(function: Callable[[Any], Any], task: object) -> tuple[str, Any]:
-    """What a worker sends back: its result or CurateError, as `done`; or the traceback of a `bug`."""
+    """What a worker sends back: its result or CurateError, as `done`; DIED without memory; the traceback of a `bug`."""
     try:
         return "done", function(task)
     except CurateError as error:
         return "done", error
+    except MemoryError:
+        return DIED, None
     except Exception:
         return "bug", traceback.format_exc()
 

@@ -7,7 +7,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -78,6 +78,17 @@ def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
     return unsealed | {SEAL: _seal_of(unsealed)}
 
 
+def unsealed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without their seal.
+
+    Errors: ValueError where they are not those that were sealed.
+    """
+    found = {name: value for name, value in fields.items() if name != SEAL}
+    if fields.get(SEAL) != _seal_of(found):
+        raise ValueError("its bytes changed")
+    return found
+
+
 def is_sealed(path: Path) -> bool:
     """Whether a file is, bit for bit, one that `write_sealed` wrote.
 
@@ -98,6 +109,11 @@ def _seal_of(fields: Mapping[str, Any]) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def leads_out(path: str) -> bool:
+    """Whether a path that a list gives, such as a manifest, leads out of the folder that it is of."""
+    return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
 
 
 def sync(path: Path) -> None:

@@ -13,11 +13,11 @@ from xxhash import xxh3_128_hexdigest
 
 from curate.corpus import InputFile, open_footer
 from curate.engine import Engine
-from curate.errors import InputError, shortened
+from curate.errors import CurateError, InputError, shortened
 from curate.progress import Log, Meter
 from curate.recipe import digest_of
 from curate.sections import Input, Source
-from curate.spool import CODECS, SPOOL_VERSION, SpoolTask, spool
+from curate.spool import CODECS, SPOOL_VERSION, SpoolTask, found_spooled, spool
 from curate.storage import expand, is_remote, one_line, opened, status
 
 FOLDER = "inputs"  # of the run directory: what was spooled
@@ -185,8 +185,9 @@ def _spool_all(
             places[k] = error
             continue
         name = f"{digest_of([SPOOL_VERSION, pa.__version__, identity])}.parquet"
-        places[k] = Spooled(str(run / FOLDER / name))
-        if not (run / FOLDER / name).exists():
+        if (there := found_spooled(run / FOLDER / name)) is not None:
+            places[k] = Spooled(str(there))
+        else:
             wanted[k] = (preview or run / FOLDER) / name, size
     if not wanted:
         return places
@@ -201,9 +202,11 @@ def _spool_all(
         for task, result in results:
             if isinstance(result, InputError):
                 places[numbers[task.target]] = result
+            elif isinstance(result, CurateError):  # of the disk, not of the file
+                raise result
             elif task is not None:
-                documents, done = result
-                places[numbers[task.target]] = Spooled(task.target, done)
+                documents, done, place = result
+                places[numbers[task.target]] = Spooled(place, done)
                 log.event("converted", task=task.name, documents=documents)
                 meter.add(documents, round(wanted[numbers[task.target]][1] * task.share))
             meter.show()

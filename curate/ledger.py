@@ -5,8 +5,10 @@ import json
 import os
 import socket
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 
 from curate.corpus import InputFile, Unit
 from curate.errors import RunError, shortened
-from curate.files import committed, sha256_of, sync, write_sealed
+from curate.files import committed, leads_out, sealed, sha256_of, sync, unsealed, write_sealed
 from curate.storage import is_remote
 
 LEDGER_VERSION = 2
@@ -120,7 +122,7 @@ class Ledger:
             self._journal = self.journal_path.open("wb")
             self._journal.write(json.dumps({"snapshot": sha256_of(self.path)}).encode() + b"\n")
             sync(self.journal_path.parent)
-        self._journal.writelines(json.dumps(_as_json(part)).encode() + b"\n" for part in parts)
+        self._journal.writelines(json.dumps(sealed(_as_json(part))).encode() + b"\n" for part in parts)
         self._journal.flush()
         os.fsync(self._journal.fileno())
         self.parts += parts
@@ -172,7 +174,9 @@ def read_ledger(run: Path) -> Ledger:
         return ledger
     try:
         snapshot: dict[str, Any] = json.loads(ledger.path.read_text("utf-8"))
-        if snapshot["ledger_version"] != LEDGER_VERSION:
+        if snapshot["ledger_version"] == LEDGER_VERSION:
+            snapshot = unsealed(snapshot)
+        else:
             raise RunError(
                 f"{run}: its ledger has version {snapshot['ledger_version']}, this curate reads {LEDGER_VERSION}; "
                 "choose another output"
@@ -181,20 +185,25 @@ def read_ledger(run: Path) -> Ledger:
         ledger.parts = [_from_json(fields) for fields in snapshot["parts"]] + _journal(ledger)
         ledger.next_file_no = snapshot["next_file_no"]
         ledger.superseded = snapshot["superseded"]
-    except (ValueError, KeyError, TypeError) as error:
+        if outside := [path for path in (*ledger.superseded, *(p.path for p in ledger.parts)) if leads_out(path)]:
+            raise ValueError(f"names {outside[0]}, which is outside of the run directory")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{ledger.path}: damaged ({error}); choose another output or remove {run}") from None
     return ledger
 
 
 def _journal(ledger: Ledger) -> list[Part]:
-    """The parts that the journal adds to its snapshot; a last line that was cut off by a crash is none."""
+    """The parts that the journal adds to its snapshot, up to a line that a crash cut off or that is damaged."""
     try:
         lines = ledger.journal_path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
-    if not lines or json.loads(lines[0]) != {"snapshot": sha256_of(ledger.path)}:
-        return []
-    return [_from_json(json.loads(line)) for line in lines[1:]]
+    parts: list[Part] = []
+    with suppress(ValueError, AttributeError, RecursionError):
+        if lines and json.loads(lines[0]) == {"snapshot": sha256_of(ledger.path)}:
+            for line in lines[1:]:
+                parts.append(_from_json(unsealed(json.loads(line))))
+    return parts
 
 
 def write_part(run: Path, group: str, digest: str, name: str, table: pa.Table, **more: Any) -> Part:  # noqa: ANN401
@@ -239,9 +248,19 @@ def finished_part(run: Path, group: str, digest: str, path: Path, rows: int, **m
 
 
 def is_whole(run: Path, part: Part) -> bool:
-    """Whether a part's file is there in its full size; its bytes are for `verify` to check."""
+    """Whether a part's file is there as it was written, bit for bit: what is taken up again must not be damaged."""
     path = run / part.path
-    return path.exists() and path.stat().st_size == part.bytes
+    try:
+        return path.stat().st_size == part.bytes and sha256_of(path) == part.sha256
+    except OSError:
+        return False
+
+
+def whole_of(run: Path, parts: Sequence[Part]) -> set[str]:
+    """The paths of those parts that are whole; several files are read at once."""
+    with ThreadPoolExecutor() as pool:
+        whole = pool.map(partial(is_whole, run), parts)
+        return {part.path for part, found in zip(parts, whole, strict=True) if found}
 
 
 def _folder(group: str) -> str:

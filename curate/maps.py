@@ -98,6 +98,8 @@ def read_again(
 ) -> list[Part]:  # fmt: skip
     """The parts of tasks of one digest, by units, of which those are carried out that the ledger has not all parts of.
 
+    They come in the order of the input, whichever was finished first: what is learnt from them depends on it.
+
     The journal may have been cut off between the parts of a task.
     """
     if not tasks:
@@ -116,8 +118,10 @@ def read_again(
                 meter.add(result[-1].rows, sizes[task.unit])
             meter.show()
     meter.show(last=True)
-    found = {part.path: part for part in ledger.parts if part.digest == digest}
-    return sorted(found.values(), key=lambda part: (part.group, part.units))  # not in the order of their ends
+    places = {unit: k for k, unit in enumerate(plan.units)}  # in the order of the input, not of their ends
+    # Not of units that were once cut otherwise.
+    found = {p.path: p for p in ledger.parts if p.digest == digest and set(p.units) <= sizes.keys()}.values()
+    return sorted(found, key=lambda part: (part.group, places[part.units[0]]))
 
 
 def carry_out(

@@ -154,7 +154,7 @@ def _spread(
     bands: Bands, signatures: Sequence[Signatures], folder: Path, connection: duckdb.DuckDBPyConnection
 ) -> Spread:
     """Spread the documents over slices, and write the rank of each, and where the document of each rank stands."""
-    [[documents, earlier]] = connection.execute("SELECT count(*), count_if(file_no < 0) FROM ranked").fetchall()
+    [[documents, earlier]] = connection.execute("SELECT count(*), count(*) FILTER (file_no < 0) FROM ranked").fetchall()
     if documents >= NO_RANK:
         raise RunError(f"dedup.near: {documents:,} documents; at most {NO_RANK - 1:,} can be compared in one run")
     listed = [[(str((one.run / part.path).absolute()), part.rows) for part in one.parts] for one in signatures]

@@ -121,7 +121,7 @@ def run(
             write_manifest(directory, manifest)
             if recipe.export:
                 source = open_source(directory)
-                export((source,), recipe.export, directory / EXPORTS, Options(), engine, log, overwrite=True)
+                export((source,), recipe.export, directory / EXPORTS, Options(), engine, log, True, thorough=True)
             _write_end(directory)
         except (KeyboardInterrupt, duckdb.InterruptException) as error:
             log.event("interrupted")
@@ -331,7 +331,7 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int, began: str) -> No
     run = recipe.run_directory
     fields = recipe.model_dump(mode="json", by_alias=True) | {"output": str(run)}
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100)
-    if not (run / "recipe.yaml").exists() or (run / "recipe.yaml").read_text("utf-8") != text:
+    if not (run / "recipe.yaml").exists() or (run / "recipe.yaml").read_bytes() != text.encode():
         _unfinish(run)
     write_json(run / "run.json", {
         "signal_groups": dict(sorted(plan.groups.items())),

@@ -22,6 +22,7 @@ NOT_BUILT: dict[str, Any] = {
 
 
 Model = TypeVar("Model", bound=BaseModel)
+MOST_VALUES = 1_000_000  # in a recipe
 DECIDES_NOTHING = ("name", "export", "evaluate", "input.license")  # fields without a say in what is kept
 
 
@@ -148,14 +149,32 @@ def parse_recipe(fields: dict[str, Any], where: str) -> Recipe:
 
 def parse_fields(fields: dict[str, Any], model: type[Model], where: str, what: str) -> Model:
     """What fields come to, by a model; errors name `where`, and the whole as `what`."""
+    if not _is_small(fields):  # YAML aliases of themselves, or of aliases of aliases
+        raise RecipeError(f"{where}: holds a field within itself, or more than {MOST_VALUES:,} values")
     try:
         text = json.dumps(fields, default=str, ensure_ascii=False).encode()
-    except ValueError:  # a YAML alias of itself, or half a surrogate pair
-        raise RecipeError(f"{where}: holds a field within itself, or characters that are none") from None
+    except (ValueError, RecursionError):  # half a surrogate pair; aliases of aliases, a thousand deep
+        raise RecipeError(f"{where}: holds characters that are none, or is nested too deeply") from None
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
         raise RecipeError(f"{where}: {_first_error(error, model, what)}") from None
+
+
+def _is_small(fields: dict[str, Any]) -> bool:
+    """Whether all that fields hold are no more than MOST_VALUES values, each counted where it stands."""
+    left, count = [iter(fields.values())], 0
+    while left:
+        for value in left[-1]:
+            count += 1
+            if isinstance(value, dict | list):
+                left.append(iter(value.values() if isinstance(value, dict) else value))
+                break
+        else:
+            left.pop()
+        if count > MOST_VALUES:
+            return False
+    return True
 
 
 def _parsed_yaml(text: str) -> Any:  # noqa: ANN401 - any YAML

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.files import ASIDE, SEAL, committed, sha256_of, sync, write_sealed
+from curate.files import ASIDE, committed, sha256_of, sync, unsealed, write_sealed
 from curate.sql import literal, quoted, read_parquet, rows_of
 
 FOLDER = Path("evaluation")
@@ -23,14 +23,18 @@ INSTEAD = {"up-sampled": "up-sampling", "base model": "the base model"}  # arms 
 
 
 def facts_of(run: Path, part: str, decisions: str) -> dict[str, Any] | None:
-    """What a finished part of an evaluation tells of itself; None where there is none of these decisions."""
+    """What a finished part of an evaluation tells of itself; None where there is none of these decisions, or damage."""
     try:
-        facts: dict[str, Any] = json.loads((run / FOLDER / f"{part}.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        facts = unsealed(json.loads((run / FOLDER / f"{part}.json").read_text("utf-8")))
+    except (OSError, ValueError, AttributeError):
         return None
-    facts.pop(SEAL, None)
-    there = all((run / FOLDER / f"{name}.parquet").is_file() for name in TABLES[part])
-    return facts if facts.get("decisions") == decisions and there else None
+    if facts.get("decisions") != decisions or set(facts["tables"]) != set(TABLES[part]):
+        return None
+    for name, sha256 in facts["tables"].items():
+        path = run / FOLDER / f"{name}.parquet"
+        if not path.is_file() or sha256_of(path) != sha256:
+            return None
+    return facts
 
 
 def table_of(run: Path, name: str) -> pa.Table:

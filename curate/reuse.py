@@ -17,7 +17,7 @@ from curate.figures import counted
 from curate.filters import registry
 from curate.filters.coarse_score import coarse_score_sql
 from curate.filters.duplicates import choose_bands
-from curate.ledger import KnownFile, Ledger, Part, is_whole
+from curate.ledger import KnownFile, Ledger, Part, is_whole, whole_of
 from curate.lines import LINE_EDITS, PENDING, cut_repeated
 from curate.measure import EDITS
 from curate.mining import mined_documents
@@ -115,10 +115,11 @@ def missing_groups(plan: Plan, ledger: Ledger) -> dict[Unit, tuple[str, ...]]:
 
 
 def drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
-    """Forget parts that the plan's units cannot use: lost files, other digests, other cuts of the same file."""
+    """Forget parts that the plan's units cannot use: lost or damaged files, other digests, other cuts of a file."""
     units = set(plan.units)
     numbers = set(plan.files)
-    decided = all(is_whole(ledger.run, part) for part in ledger.parts if part.group in decide.TOGETHER)
+    whole = whole_of(ledger.run, [part for part in ledger.parts if part.group != shards.DATA])
+    decided = all(part.path in whole for part in ledger.parts if part.group in decide.TOGETHER)
 
     def usable(part: Part) -> bool:
         if part.group == shards.DATA:  # what is missing is written again
@@ -126,11 +127,11 @@ def drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
         if part.group in decide.TOGETHER:
             return decided
         if part.group.removeprefix(PENDING) in (*TRAINED, *LEARNT):
-            return is_whole(ledger.run, part)
+            return part.path in whole
         current = [unit for unit in part.units if unit.file_no in numbers]
         # A group that this recipe does not use is kept: another one may use it again.
         fits = plan.groups.get(part.group, part.digest) == part.digest and current and units.issuperset(current)
-        return bool(fits) and is_whole(ledger.run, part)
+        return bool(fits) and part.path in whole
 
     ledger.parts = [part for part in ledger.parts if usable(part)]
 
@@ -165,7 +166,7 @@ def _why(group: str, lacking: Sequence[Unit], plan: Plan, before: Before) -> tup
         elif not fitting:
             why.append("code or parameters changed")
         elif not old.isdisjoint(unit for part in fitting for unit in part.units):
-            why.append("files of the ledger are gone")
+            why.append("files of the ledger are gone or damaged")
         else:
             why.append("not finished")
     return tuple(why)

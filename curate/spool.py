@@ -4,6 +4,7 @@ Every later map then reads any rows of them at Parquet's speed, however often, a
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,15 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pajson
 import pyarrow.parquet as pq
+from xxhash import xxh3_64_hexdigest
 
 from curate.errors import InputError
-from curate.files import committed
+from curate.files import committed, sync
 from curate.storage import one_line, opened, status
 
-SPOOL_VERSION = 1  # to be raised when the same input is written otherwise
+SPOOL_VERSION = 2  # to be raised when the same input is written otherwise
 BLOCK_BYTES = 16 << 20  # of lines, which become one row group
 CODECS = {".gz": "gzip", ".zst": "zstd"}
 MIN_BLOCK_BYTES = 1 << 16
+MAX_LINE_BYTES = 512 << 20  # a file of one endless line, such as a gzip bomb, must not fill the memory
 DATASET_ROWS = 1000
 UNKNOWN_ROWS = 100_000  # of a dataset that does not tell, for a forecast
 
@@ -42,8 +45,11 @@ class SpoolTask:
         return self.name
 
 
-def spool(task: SpoolTask) -> tuple[int, float]:
-    """Write a task's documents as Parquet; return how many they are, and their share of all.
+def spool(task: SpoolTask) -> tuple[int, float, str]:
+    """Write a task's documents as Parquet; return how many they are, their share of all, and where they lie.
+
+    The name that the task gives gets the hash of the file's footer, and pages have checksums: so damage is found where
+    the file is read, without a look at all of it before.
 
     Errors: InputError naming the file and the line, or the dataset, that cannot be read.
     """
@@ -59,9 +65,32 @@ def spool(task: SpoolTask) -> tuple[int, float]:
         share = 1.0
 
     try:
-        return _write(tables(), Path(task.target)), share
+        target = Path(task.target)
+        documents = _write(tables(), target)
+        named = target.with_stem(f"{target.stem}-{footer_hash(target)}")
+        target.replace(named)
+        sync(named.parent)
+        return documents, share, str(named)
+    except MemoryError:
+        raise
     except (pa.ArrowException, EOFError) as error:
         raise InputError(f"{task.name}: cannot be read: {one_line(error)}") from None
+
+
+def footer_hash(path: Path) -> str:
+    """Hex xxh3-64 of the end of a Parquet file, from its footer on; of a file without one nothing in particular."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 8))
+        length = int.from_bytes(file.read(4), "little") + 8
+        file.seek(max(0, size - length))
+        return str(xxh3_64_hexdigest(file.read()))
+
+
+def found_spooled(target: Path) -> Path | None:
+    """The undamaged file that an earlier run wrote for a target, if there is one."""
+    found = target.parent.glob(f"{target.stem}-*.parquet")
+    return next((path for path in found if path.stem == f"{target.stem}-{footer_hash(path)}"), None)
 
 
 def _write(tables: Iterator[pa.Table], target: Path) -> int:
@@ -78,7 +107,7 @@ def _write(tables: Iterator[pa.Table], target: Path) -> int:
                     if writer is not None:
                         writer.close()
                     pieces.append(aside.with_name(f"{aside.name}-{len(pieces)}"))
-                    writer = pq.ParquetWriter(pieces[-1], schema, compression="zstd")
+                    writer = _writer(pieces[-1], schema)
                 writer.write_table(fitted(table, schema), row_group_size=max(1, len(table)))
             if writer is None:
                 schema = pa.schema([])
@@ -98,12 +127,16 @@ def _write(tables: Iterator[pa.Table], target: Path) -> int:
 
 
 def _join(pieces: Iterable[Path], schema: pa.Schema, target: Path) -> None:
-    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+    with _writer(target, schema) as writer:
         for piece in pieces:
             with pq.ParquetFile(piece) as file:
                 for k in range(file.num_row_groups):
                     table = fitted(file.read_row_group(k), schema)
                     writer.write_table(table, row_group_size=max(1, len(table)))
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
 
 
 def widened(a: pa.Schema, b: pa.Schema) -> pa.Schema:
@@ -165,12 +198,14 @@ def json_tables(location: str, share: float = 1.0) -> Iterator[tuple[pa.Table, f
     try:
         size = max(1, status(location)[0])
         with opened(location) as file, _decompressed(file, location) as stream:
-            for block in _blocks(stream.read, max(MIN_BLOCK_BYTES, min(BLOCK_BYTES, int(size * share)))):
+            for block in _blocks(stream.read, max(MIN_BLOCK_BYTES, min(BLOCK_BYTES, int(size * share))), location):
                 table = _parsed(block, known, location, line)
                 line += block.count(b"\n")
                 if table is not None:
                     known = widened(known or pa.schema([]), table.schema)
                     yield table, file.tell() / size
+    except MemoryError:
+        raise
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{location}: cannot be read: {one_line(error)}") from None
 
@@ -185,15 +220,20 @@ def _decompressed(file: pa.NativeFile, location: str) -> Iterator[pa.NativeFile]
             yield stream
 
 
-def _blocks(read: Callable[[int], bytes], size: int) -> Iterator[bytes]:
+def _blocks(read: Callable[[int], bytes], size: int, location: str) -> Iterator[bytes]:
     """The stream in pieces of whole lines, of `size` bytes or one longer line."""
     held: list[bytes] = []
+    length, line = 0, 1
     while data := read(size):
         end = data.rfind(b"\n") + 1
         if end:
             yield b"".join([*held, data[:end]])
-            held = []
+            line += data.count(b"\n")
+            held, length = [], 0
         held.append(data[end:])
+        length += len(held[-1])
+        if length > MAX_LINE_BYTES:
+            raise InputError(f"{location}: line {line} is longer than {MAX_LINE_BYTES >> 20} MB, which no document is")
     if rest := b"".join(held):
         yield rest
 
@@ -203,10 +243,11 @@ def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int) -> 
     if not block.strip():
         return None
     explicit = known
-    for _ in range(2):
+    lines = [text for text in map(bytes.strip, block.removeprefix(BOM_UTF8).split(b"\n")) if text]
+    for _ in range(2 if all(text.startswith(b"{") for text in lines) else 0):  # a bare null would crash pyarrow
         try:
             table = _read_json(block, explicit)
-            if _has_huge_numbers(table) or not table.num_columns or len(table) != _count_lines(block):
+            if _has_huge_numbers(table) or not table.num_columns or len(table) != len(lines):
                 break
             explicit = pa.schema([pa.field(field.name, _without_timestamps(field.type)) for field in table.schema])
         except (pa.ArrowInvalid, UnicodeDecodeError, RecursionError):
@@ -214,11 +255,6 @@ def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int) -> 
         if explicit == table.schema:
             return table
     return _parsed_slowly(block, location, line)
-
-
-def _count_lines(block: bytes) -> int:
-    """Lines that are not blank: as many as objects, unless one holds several, or a part of one."""
-    return sum(map(bool, map(bytes.strip, block.split(b"\n"))))
 
 
 def _read_json(block: bytes, explicit: pa.Schema | None) -> pa.Table:

@@ -1,8 +1,9 @@
 """The request cache: what a model once answered is not asked again.
 
-A folder of parts, `part-00001.jsonl` and so on, to which lines are only ever added: `{"key": …, "method": …,
-"answer": …}`. Each process that gets answers writes a part of its own, a line as each answer comes in, so that one
-that is killed loses nothing but the line it was writing; a line without its end is as if it were not there.
+A folder of parts, `part-00001.jsonl` and so on, to which lines are only ever added: `{"key": …, "hash": …,
+"method": …, "answer": …}`. Each process that gets answers writes a part of its own, a line as each answer comes in, so
+that one that is killed loses nothing but the line it was writing; a line without its end, or one that is damaged, which
+its hash (xxh3-64 of its key and of what follows the hash) tells, is as if it were not there.
 """
 
 import hashlib
@@ -14,12 +15,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from xxhash import xxh3_64_hexdigest
+
 from curate.distill.teacher import Answer, Question, Reply, Score
 from curate.errors import RunError, disk_error
 
 KEY_VERSION = 1
-START = b'{"key":"'
+START, HASH = b'{"key":"', b'","hash":"'
 KEY_BYTES = 32
+KEY_END = len(START) + 2 * KEY_BYTES
+HASH_START, HASH_END = KEY_END + len(HASH), KEY_END + len(HASH) + 16
 
 
 def key_of(facts: Mapping[str, Any], question: Question) -> bytes:
@@ -64,7 +69,9 @@ class Cache:
         if self._own is None:
             self._own = _new_part(self.folder)
             self._files.append(self._own)
-        line = b'%s%s","method":"%s","answer":%s}\n' % (START, key.hex().encode(), method.encode(), _encoded(answer))
+        said = b'","method":"%s","answer":%s}\n' % (method.encode(), _encoded(answer))
+        known = key.hex().encode()
+        line = b"".join([START, known, HASH, xxh3_64_hexdigest(known + said).encode(), said])
         start = self._own.tell()
         try:
             self._own.write(line)
@@ -80,7 +87,7 @@ class Cache:
         start = 0
         for line in file:
             if _is_whole(line):
-                key = bytes.fromhex(line[len(START) : len(START) + 2 * KEY_BYTES].decode())
+                key = bytes.fromhex(line[len(START) : KEY_END].decode())
                 self._places[key] = (len(self._files) - 1, start, len(line))
             start += len(line)
 
@@ -127,11 +134,10 @@ def _new_part(folder: Path) -> BinaryIO:
 
 
 def _is_whole(line: bytes) -> bool:
-    """Whether a line is one that was written to its end."""
-    try:
-        return line.endswith(b"}\n") and line.startswith(START) and "answer" in json.loads(line)
-    except ValueError:
-        return False
+    """Whether a line is as it was written."""
+    hashed = line[len(START) : KEY_END] + line[HASH_END:]
+    said = b"".join([START, line[len(START) : KEY_END], HASH, xxh3_64_hexdigest(hashed).encode(), line[HASH_END:]])
+    return line == said
 
 
 def _encoded(answer: Answer) -> bytes:

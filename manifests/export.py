@@ -16,7 +16,16 @@ from typing import Any
 import curate
 from curate.engine import Engine
 from curate.errors import CurateError, RecipeError, RunError, disk_error
-from curate.files import committed, remove_asides_below, sealed, sha256_of, write_json, write_sealed
+from curate.files import (
+    committed,
+    leads_out,
+    remove_asides_below,
+    sealed,
+    sha256_of,
+    unsealed,
+    write_json,
+    write_sealed,
+)
 from curate.ledger import held
 from curate.manifests.formats import Exported, Format, Options, Piece, find_format
 from curate.manifests.seen import MIXTURE, mixture
@@ -117,7 +126,8 @@ def _exported(
         there = _digest_there(folder)
         if there not in (None, digest) and not (overwrite and there):
             what = "an export of something else; choose another --out, or give --overwrite"
-            raise CurateError(f"{folder}: has {what if there else 'something that is no export; choose another --out'}")
+            none = "no export, or a damaged one; remove it, or choose another --out"
+            raise CurateError(f"{folder}: has {what if there else none}")
         if (folder / EXPORT).exists() and there == digest:
             told: dict[str, Any] = json.loads((folder / EXPORT).read_text("utf-8"))
             if all(_has(folder, file, thorough) for file in told["files"]):
@@ -160,8 +170,11 @@ def _digest_there(folder: Path) -> str | None:
         try:
             with (folder / name).open(encoding="utf-8") as file:
                 text = file.read() if name == EXPORT else file.readline()
-            return str(json.loads(text)["digest"])
-        except (OSError, ValueError, KeyError, TypeError):
+            told = unsealed(json.loads(text))
+            if any(leads_out(str(file["path"])) for file in told.get("files", [])):
+                return ""
+            return str(told["digest"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return ""
 
@@ -222,12 +235,12 @@ def _written(
         log.say(f"{folder}: {len(pieces) - len(missing)} of {len(pieces)} pieces are written already")
     meter = Meter(log, f"exporting {found.name}", sum(piece.tokens for piece in missing))
     with committed(folder / DONE) as aside:
-        aside.write_text("".join(json.dumps(line) + "\n" for line in ({"digest": digest}, *done.values())), "utf-8")
+        aside.write_text("".join(_line(one) for one in ({"digest": digest}, *done.values())), "utf-8")
     (folder / EXPORT).unlink(missing_ok=True)
     with (folder / DONE).open("a", encoding="utf-8") as file:
         tasks = [(found.name, piece) for piece in missing]
         for (_, piece), record in mapped(engine, _carried_out, tasks):
-            print(json.dumps(record), file=file, flush=True)
+            print(_line(record), file=file, end="", flush=True)
             done[piece.stem] = record
             meter.add(piece.documents, piece.tokens)
             meter.show()
@@ -239,15 +252,19 @@ def _done(folder: Path) -> list[dict[str, Any]]:
     """What an export that was stopped had written."""
     try:
         lines = (folder / DONE).read_text("utf-8").splitlines()[1:]
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError):
         return []
     found = []
     for line in lines:
         try:
-            found.append(json.loads(line))
-        except ValueError:  # the last line, half written
+            found.append(unsealed(json.loads(line)))
+        except (ValueError, AttributeError):  # the last line, half written, or one that is damaged
             break
     return found
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(sealed(record)) + "\n"
 
 
 def _carried_out(task: tuple[str, Piece]) -> dict[str, Any]:

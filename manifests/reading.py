@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from curate.errors import RunError
+from curate.files import leads_out
 from curate.manifests.model import MANIFEST_VERSION, Manifest
 
 
@@ -21,6 +22,8 @@ def read_manifest(run: Path) -> dict[str, Any]:
         if not isinstance(manifest, dict) or manifest.get("manifest_version") != MANIFEST_VERSION:
             raise ValueError(f"not a manifest of version {MANIFEST_VERSION}")
         Manifest.model_validate(manifest)
+        if outside := [shard["path"] for shard in manifest["shards"] if leads_out(shard["path"])]:
+            raise ValueError(f"names {outside[0]}, which is outside of the run directory")
     except ValidationError as error:
         name = error.errors(include_url=False, include_input=False)[0]["loc"][0]
         told = f"damaged: its field {str(name)!r} is not as it was written"

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from curate.augmented import COMPARED, COMPARISON, JUDGED, STATE
 from curate.augmented import FOLDER as WRITTEN
 from curate.corpus import Unit, read_rows
 from curate.errors import InputError, RunError
-from curate.files import SEAL, is_sealed, sha256_of
+from curate.files import SEAL, is_sealed, leads_out, sha256_of
 from curate.ledger import KnownFile, read_ledger
 from curate.manifests.reading import read_manifest
 from curate.measure import content_hash
@@ -142,7 +143,7 @@ def _verify_export(folder: Path, threads: int, log: Log) -> list[str]:
         raise RunError(f"{folder}/{EXPORT}: damaged: not a list of files; export again") from None
     problems = [f"{EXPORT}: its bytes changed"] if SEAL in listed and not is_sealed(folder / EXPORT) else []
     known = {path for path, _, _ in expected}
-    if outside := sorted(path for path in known if PurePosixPath(path).is_absolute() or ".." in Path(path).parts):
+    if outside := sorted(path for path in known if leads_out(path)):
         return [f"{EXPORT}: lists {outside[0]}, which is outside of the export"]
     problems += _check_all(folder, expected, threads, log)
     problems += [
@@ -181,7 +182,7 @@ def _ngrams(run: Path) -> Iterator[str]:
         try:
             if xxh3_128_hexdigest(np.load(table, mmap_mode="r").data) != content:
                 yield f"{name}: its bytes changed"
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, TokenError) as error:
             yield f"{name}: cannot be read: {error}" if table.is_file() else f"{name}: missing"
 
 

@@ -144,6 +144,25 @@ def write_recipe(folder, inputs, **fields):
     return path, folder / "run"
 
 
+def refused(recipe, error, *changes):
+    """The message with which a run is refused; it is one line."""
+    with pytest.raises(error) as caught:
+        carry_out(recipe, *changes)
+    return told_by(caught.value)
+
+
+def told_by(error):
+    """What an error tells, which is one line."""
+    assert len(str(error).splitlines()) == 1, str(error)
+    return str(error)
+
+
+@pytest.fixture
+def good(tmp_path):
+    """A small Parquet file of good documents."""
+    return write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} {k}" for k in range(20)])
+
+
 def digests(run):
     """SHA-256 of every file whose bytes are promised: ledger parts, data, manifest."""
     found = {}

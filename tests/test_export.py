@@ -211,7 +211,7 @@ def test_what_is_there_is_kept_and_nothing_else_is_overwritten(several, tmp_path
     (tmp_path / "hf" / "thesis.txt").write_text("years of work")
     other = command("export", several, "--to", "hf", "--out", tmp_path, "--overwrite")
     assert other.returncode == 1
-    assert "is no export" in other.stderr
+    assert "has no export, or a damaged one" in other.stderr
     assert (tmp_path / "hf" / "thesis.txt").read_text() == "years of work"
     (tmp_path / "jsonl" / "mine.txt").write_text("years of work")
     done = command("export", several, "--to", "jsonl", "--out", tmp_path, "--overwrite", "--validation", "99.9999999%")

@@ -5,15 +5,9 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROSE, carry_out, command, documents, write_recipe, write_shard
-from test_faults import refused
+from conftest import PROSE, carry_out, command, documents, refused, write_recipe, write_shard
 
 from curate.errors import InputError, RecipeError, RunError
-
-
-@pytest.fixture
-def good(tmp_path):
-    return write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} {k}" for k in range(20)])
 
 
 @pytest.mark.parametrize("place", ["a,b", "what?"])

@@ -16,6 +16,7 @@ FLAGS = (
 SCRIPT = "</script><script>window.hurt=1</script>"
 IMAGE = '<img src=x onerror="window.hurt=2">'
 BROKEN = "<!--<script>&quot;"
+BIDI = "\u202e\u2066<svg onload='window.hurt=3'>\u2028';window.hurt=4//"
 URL = "https://www.\"'<b>.example/p?a=1&amp;b=2"
 
 
@@ -40,10 +41,10 @@ def page_of_demo(demo, tmp_path_factory):
 def hostile(tmp_path_factory):
     """The report of a corpus whose every value tries to break out of where it is shown."""
     folder = tmp_path_factory.mktemp("hostile")
-    sources = [SCRIPT, IMAGE, BROKEN]
+    sources = [SCRIPT, IMAGE, BROKEN, BIDI]
     texts = [f"<b>bold</b>{SCRIPT} {k} " + (PROSE if k % 2 else "") for k in range(120)]
     columns = {"id": [f"{IMAGE}{k}" for k in range(120)], "<u>kind": [f"{SCRIPT}{k % 2}" for k in range(120)]}
-    write_shard(folder / "in" / "a&<i>.parquet", texts, source=sources * 40, url=[URL] * 120, **columns)
+    write_shard(folder / "in" / "a&<i>.parquet", texts, source=sources * 30, url=[URL] * 120, **columns)
     rules = [{"reason": "odd", "when": "n_words < 40 AND '</script><b>' <> ''"}]
     source = {"paths": [str(folder / "in")], "id": "id", "strata": ["source", "<u>kind"]}
     recipe, run = write_recipe(folder, "", input=source, tier1={"rules": rules})
@@ -191,7 +192,16 @@ def test_hostile_values_are_shown_as_they_are_and_do_nothing(browser, hostile):
         draw_everything(page)
         body = page.inner_text("main")
         marks = page.evaluate("[...document.querySelectorAll('.plot text')].map((one) => one.textContent)")
-        for value in (SCRIPT, f"{IMAGE}7", BROKEN, "<u>kind", "a&<i>.parquet", "<b>bold</b>", "'</script><b>' <> ''"):
+        for value in (
+            SCRIPT,
+            f"{IMAGE}7",
+            BROKEN,
+            "<svg onload='window.hurt=3'>",
+            "<u>kind",
+            "a&<i>.parquet",
+            "<b>bold</b>",
+            "'</script><b>' <> ''",
+        ):
             assert value in body, value
         assert {SCRIPT, IMAGE, BROKEN, "\"'<b>.example"} <= set(marks)
         page.hover("[data-chart=reasons] .bars path >> nth=0", force=True)

@@ -1,0 +1,128 @@
+"""Disks that are full and folders that cannot be written."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from conftest import PROSE, SAMPLE, carry_out, command, refused, told_by, write_recipe, write_shard
+from soak import SOAK, tell
+from test_kills import seen, start, wait_until
+from whole import UNIT, files_of_run, undisturbed, whole_recipe
+
+from curate.errors import CurateError, RunError
+from curate.manifests.verify import verify
+from curate.progress import unwritten_log
+
+
+@contextmanager
+def small_disk(folder, size):
+    """A file system of some kilobytes in memory."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("needs to mount a small file system")
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # this process may hold files of it
+
+
+def resize(folder, size):
+    subprocess.run(["mount", "-o", f"remount,size={size}k", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(tmp_path):
+    recipe, _ = write_recipe(tmp_path, SAMPLE)
+    with small_disk(tmp_path / "disk", 700) as disk:
+        done = command("run", recipe, "--quiet", "--set", f"output={disk / 'run'}")
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert "No space left on device" in done.stderr
+        resize(disk, 100_000)
+        done = command("run", recipe, "--quiet", "--set", f"output={disk / 'run'}")
+        assert done.returncode == 0, done.stderr
+        assert command("verify", disk / "run").returncode == 0
+
+
+def test_a_disk_that_is_full_at_any_stage_is_one_line_and_loses_nothing(tmp_path, tmp_path_factory):
+    corpus, (wanted, exported), _ = undisturbed(tmp_path_factory)
+    steps = range(200, 30_000, 400) if SOAK else (200, 1500, 3000, 5000)
+    refused_at = 0
+    with small_disk(tmp_path / "disk", 100) as disk:
+        recipe, _ = whole_recipe(tmp_path / "x", corpus)
+        for size in steps:
+            resize(disk, size)
+            try:
+                carry_out_in_units(recipe, disk / "run")
+            except CurateError as error:
+                told_by(error)
+                refused_at += 1
+            else:
+                break
+        resize(disk, 100_000)
+        carry_out_in_units(recipe, disk / "run")
+        assert files_of_run(disk / "run") == (wanted, exported)
+        assert verify(disk / "run", 1, unwritten_log(True)) == []
+    assert refused_at > 2
+    tell(f"full disks: {refused_at} sizes, each refused in one line")
+
+
+def carry_out_in_units(recipe, run):
+    """Run a recipe in this process with small units."""
+    with pytest.MonkeyPatch.context() as patch:
+        small = int(UNIT["CURATE_UNIT_BYTES"])
+        patch.setattr("curate.corpus.MIN_UNIT_BYTES", small)
+        patch.setattr("curate.corpus.MAX_UNIT_BYTES", 2 * small)
+        patch.setattr("curate.measure.TASK_BYTES", int(1.5 * small))
+        return carry_out(recipe, f"output={run}")
+
+
+def test_a_run_directory_that_becomes_unwritable_is_one_line_and_loses_nothing(tmp_path, tmp_path_factory):
+    corpus, wanted, _ = undisturbed(tmp_path_factory)
+    recipe, _ = whole_recipe(tmp_path / "x", corpus)
+    with small_disk(tmp_path / "disk", 100_000) as disk:
+        driver = start(recipe, 2, "--set", f"output={disk / 'run'}")
+        wait_until(driver, lambda: seen(disk / "run", "measured"), 120)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(disk / "run" / "ledger")], check=True)
+        told = driver.communicate(timeout=120)[1]
+        subprocess.run(["umount", str(disk / "run" / "ledger")], check=True)
+        assert driver.returncode == 1, told
+        assert told.count("\n") == 1, told
+        assert "Read-only file system" in told or "No such file" in told
+        carry_out_in_units(recipe, disk / "run")
+        assert files_of_run(disk / "run") == wanted
+
+
+def test_a_read_only_place_is_one_line(tmp_path, good):
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    with small_disk(tmp_path / "disk", 100) as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        told = refused(recipe, CurateError, f"output={disk / 'run'}")
+    assert "Read-only file system" in told
+
+
+def test_a_run_directory_that_cannot_be_written_is_named(tmp_path, good):
+    (tmp_path / "file").write_text("in the way")
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert "file/run: cannot be written: Not a directory" in refused(recipe, RunError, f"output={tmp_path}/file/run")
+
+
+def test_a_folder_that_is_no_run_directory_is_not_touched(tmp_path, good):
+    precious = write_shard(tmp_path / "project" / "data" / "precious.parquet", [PROSE])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert "is not empty and not a run directory" in refused(recipe, RunError, f"output={tmp_path / 'project'}")
+    assert [path.name for path in (tmp_path / "project").iterdir()] == ["data"]
+    assert precious.exists()
+
+
+def test_a_file_that_a_user_put_into_a_run_directory_stays(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    mine = write_shard(run / "data" / "mine.parquet", ["x"])
+    carry_out(recipe, "shard_size=2000")
+    assert mine.exists()
+    assert "data/train-00000-of-00001.parquet" not in {f"data/{path.name}" for path in (run / "data").iterdir()}

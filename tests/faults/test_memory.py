@@ -1,0 +1,74 @@
+"""Workers without memory: the task is tried again, and after three times one line tells."""
+
+import resource
+import sys
+import time
+
+import pytest
+from conftest import PROSE, carry_out, digests, write_recipe, write_shard
+from test_kills import children, seen, start, wait_until
+from whole import UNIT
+
+from curate.engine import Processes
+from curate.errors import WorkerError
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of other processes")
+
+
+def greedy(task):
+    """Needs much memory, the first time that it is tried, or always."""
+    path, always = task
+    tried = path.exists()
+    path.touch()
+    if always or not tried:
+        bytearray(1 << 62)
+    return "done"
+
+
+def test_a_task_whose_worker_has_no_memory_left_is_tried_again(tmp_path):
+    tasks = [(tmp_path / str(k), False) for k in range(3)]
+    with Processes(2) as engine:
+        assert sorted(result for task, result in engine.map(greedy, tasks) if task) == ["done"] * 3
+
+
+def test_after_three_times_one_line_tells(tmp_path):
+    with (
+        Processes(1) as engine,
+        pytest.raises(WorkerError, match="had no memory left, 3 times; out of memory"),
+    ):
+        list(engine.map(greedy, [(tmp_path / "x", True)]))
+
+
+def test_a_run_whose_workers_are_short_of_memory_gives_them_up_and_loses_nothing(tmp_path, monkeypatch):
+    for k in range(6):
+        write_shard(tmp_path / "in" / f"{k}.parquet", [f"{PROSE * 40} {k} {n}" for n in range(200)])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": ["gopher"]}, on_error="quarantine")
+    driver = start(recipe, 2)
+    wait_until(driver, lambda: seen(run, "measuring"), 120)
+    limited = set(children(driver.pid))
+    for child in limited:
+        limit(child)
+    left = limited
+    while driver.poll() is None:
+        left = limited & set(children(driver.pid)) if driver.poll() is None else left
+        time.sleep(0.02)
+    told = driver.stderr.read()  # may hold what an interpreter without memory has to say
+    driver.stderr.close()
+    assert driver.returncode == 0, told
+    assert left < limited, "no worker was short of memory"
+    monkeypatch.setattr("curate.corpus.MIN_UNIT_BYTES", int(UNIT["CURATE_UNIT_BYTES"]))
+    monkeypatch.setattr("curate.corpus.MAX_UNIT_BYTES", 2 * int(UNIT["CURATE_UNIT_BYTES"]))
+    monkeypatch.setattr("curate.measure.TASK_BYTES", 1.5 * int(UNIT["CURATE_UNIT_BYTES"]))
+    carry_out(recipe, f"output={tmp_path / 'other'}")
+    assert digests(run) == digests(tmp_path / "other")
+
+
+def limit(pid):
+    """Let a process have no more memory than it has now."""
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            pages = int(file.read().split()[0])
+        size = pages * resource.getpagesize()
+        resource.prlimit(pid, resource.RLIMIT_AS, (size, size))
+    except (OSError, ValueError):  # it has ended
+        return

@@ -1,0 +1,83 @@
+"""Two runs on one directory, and runs that are stopped by hand."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import PROSE, carry_out, command, refused, write_recipe, write_shard
+from soak import SOAK
+from test_kills import seen
+from whole import UNIT, files_of_run, undisturbed, whole_recipe
+
+from curate.errors import RunError
+from curate.ledger import locked
+from curate.manifests.verify import verify
+from curate.progress import unwritten_log
+
+MOMENTS = ["measured", "verifying", "cutting", "scoring", "wrote", "indexing"] if SOAK else ["scoring"]
+
+
+def test_two_runs_on_one_directory_are_refused_with_the_owner(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    with locked(run):
+        message = refused(recipe, RunError)
+    assert message.startswith(f"{run}: in use by process {os.getpid()} on ")
+    carry_out(recipe)
+
+
+def test_of_two_processes_one_is_refused_in_one_line_and_the_other_ends_well(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE * 20} {k}" for k in range(3000)])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": ["gopher"]})
+    arguments = [sys.executable, "-m", "curate", "run", str(recipe), "--workers", "1", "--quiet"]
+    options = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    both = [subprocess.Popen(arguments, **options) for _ in range(2)]
+    told = [one.communicate(timeout=240)[1] for one in both]
+    ended = sorted(zip([one.returncode for one in both], told, strict=True))
+    assert ended[0] == (0, "")
+    assert ended[1][0] in (0, 1)  # 0 where it began when the other had ended
+    assert ended[1][1] == "" or ended[1][1].startswith(f"Error: {run}: in use by process ")
+    assert ended[1][1].count("\n") <= 1
+    assert verify(run, 1, unwritten_log(True)) == []
+
+
+@pytest.mark.parametrize("event", MOMENTS)
+def test_ctrl_c_however_often_ends_in_one_line_and_the_run_that_goes_on_gives_the_same_bytes(
+    tmp_path, tmp_path_factory, event
+):
+    corpus, wanted, _ = undisturbed(tmp_path_factory)
+    recipe, run = whole_recipe(tmp_path / "x", corpus)
+    driver = start(recipe)
+    pressed = press_at(driver, run, event)
+    for _ in range(3):
+        time.sleep(0.01)
+        if driver.poll() is None:
+            os.killpg(driver.pid, signal.SIGINT)
+    ended = driver.wait(timeout=60)
+    told = driver.stderr.read()
+    driver.stderr.close()
+    if pressed:
+        assert ended == 130
+        assert told.count("\n") == 1, told
+        assert "stopped" in told
+    done = command("run", recipe, "--quiet", **UNIT)
+    assert done.returncode == 0, done.stderr
+    assert files_of_run(run) == wanted
+
+
+def start(recipe):
+    arguments = [sys.executable, "-m", "curate", "run", str(recipe), "--workers", "2", "--quiet"]
+    environment = {**os.environ, **UNIT}
+    return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def press_at(driver, run, event):
+    """Press Ctrl-C when run.log tells of an event; whether the run was still on."""
+    while driver.poll() is None and not seen(run, event):
+        time.sleep(0.002)
+    if driver.poll() is None:
+        os.killpg(driver.pid, signal.SIGINT)
+        return True
+    return False

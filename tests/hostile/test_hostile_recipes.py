@@ -1,0 +1,101 @@
+"""Recipes that nobody should write: refused in one line, soon, and in little memory."""
+
+import random
+import time
+
+import pytest
+import yaml
+from conftest import PROSE, carry_out, told_by, write_recipe, write_shard
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from soak import some
+
+from curate.errors import CurateError, RecipeError
+from curate.recipe import Recipe, load_recipe, parse_recipe
+
+NINE = ",".join(["{}"] * 9)
+LAUGHS = "name: x\na0: &a0 [x]\n" + "".join(f"a{k}: &a{k} [{NINE.replace('{}', f'*a{k - 1}')}]\n" for k in range(1, 30))
+DEEP = "name: x\na0: &a0 []\n" + "".join(f"a{k}: &a{k} [*a{k - 1}]\n" for k in range(1, 3000))
+ODD_FILES = {
+    "laughs": LAUGHS, "deep": DEEP, "itself": "a: &a\n  b: *a\nname: x", 
+    "python": "!!python/object/apply:os.system ['x']",
+    "list": "- a", "nul": "\0", "set": "name: !!set {a}\n", "merge": "name: x\n<<: [1]", "twice": "name: x\nname: y",
+    "documents": "---\na: 1\n---\nb: 1", "date": "2024-01-01: 2", "number": "name: 0x" + "f" * 3000, 
+    "keys": "? [a]\n: b",
+    "surrogate": 'name: "\\ud800"\ninput: {paths: [a]}', "beyond": 'name: "\\U00110000"', "null": "~: x\nname: x",
+    "unicode": "n\u0430me: x\ninput: {paths: [a]}", "bidi": "\u202ename: x", "null in name": '"na\\0me": x',
+}  # fmt: skip
+ODD_VALUES = [
+    None, True, -1, 2**70, 1.5, float("nan"), float("inf"), "", "../../..", "\u202e", "';DROP TABLE x", [], {}, [[]],
+    {"a": {}}, [None], "9" * 30, "1e400%", "nan", "-5%", "5 apples", "\0", "~", ["a", 1], {"a": 1, "b": [1]}, "*",
+    "[z-a]",
+    "s3://", "hf://", "file://", "\U0001f600", "a\nb",
+]  # fmt: skip
+
+
+def fields_of(model, prefix=()):
+    """Every field of the recipe, by the names that lead to it."""
+    for name, field in model.model_fields.items():
+        place = (*prefix, field.alias or name)
+        yield place
+        if len(prefix) < 3:
+            for section in sections_in(field.annotation):
+                yield from fields_of(section, place)
+
+
+def sections_in(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for inner in getattr(annotation, "__args__", ()) for section in sections_in(inner)]
+
+
+FIELDS = sorted(set(fields_of(Recipe)))
+
+
+@pytest.mark.parametrize("text", ODD_FILES.values(), ids=ODD_FILES)
+def test_an_odd_file_is_told_in_one_line_and_soon(tmp_path, text):
+    path = tmp_path / "r.yaml"
+    path.write_text(text, "utf-8")
+    began = time.monotonic()
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert "r.yaml" in told_by(caught.value)
+    assert time.monotonic() - began < 30
+
+
+@some(150)
+@given(st.sampled_from(FIELDS), st.sampled_from(ODD_VALUES) | st.text(max_size=6) | st.integers() | st.floats())
+def test_an_odd_value_of_any_field_is_taken_or_told_in_one_line(place, value):
+    fields = {"name": "x", "input": {"paths": ["in"]}}
+    inner = fields
+    for name in place[:-1]:
+        inner[name] = inner = inner[name] if isinstance(inner.get(name), dict) else {}
+    inner[place[-1]] = value
+    try:
+        parse_recipe(fields, "r.yaml").digest()
+    except CurateError as error:
+        told_by(error)
+
+
+def test_what_is_taken_is_carried_out_or_told_in_one_line_and_writes_nowhere_else(tmp_path):
+    texts = [f"{PROSE} {k}" for k in range(6)]
+    write_shard(tmp_path / "in" / "a.parquet", texts, id=[str(k) for k in range(6)])
+    draw = random.Random(3)
+    outside = sorted(path.name for path in tmp_path.iterdir())
+    for k in range(20):
+        place, value = draw.choice(FIELDS), draw.choice(ODD_VALUES)
+        recipe, _ = write_recipe(tmp_path / "", tmp_path / "in", allow_empty=True)
+        fields = inner = yaml.safe_load(recipe.read_text())
+        if place[0] in ("output", "input", "teacher"):
+            continue
+        for name in place[:-1]:
+            inner[name] = inner = inner[name] if isinstance(inner.get(name), dict) else {}
+        inner[place[-1]] = value
+        fields["output"] = str(tmp_path / "runs" / str(k))
+        recipe.write_text(yaml.safe_dump(fields))
+        try:
+            carry_out(recipe)
+        except CurateError as error:
+            told_by(error)
+        assert {path.name for path in tmp_path.iterdir()} <= {*outside, "recipe.yaml", "runs"}, (place, value)
