@@ -197,6 +197,7 @@ def what_if(
 
     spare_pandas()
     from curate.difference import what_if as tell
+    from curate.mirror import named
     from curate.show import print_difference
     from curate.whatif import ask, check_save, save_recipe
 
@@ -210,7 +211,7 @@ def what_if(
     else:
         print_difference(found)
         if save is not None:
-            click.echo(f"{save}: written; `curate run {save}` decides {run} anew by it")
+            click.echo(f"{save}: written; `curate run {save}` decides {named(str(run))} anew by it")
 
 
 @main.command()
@@ -228,11 +229,12 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
 
     spare_pandas()
     from curate.difference import compare as tell
+    from curate.mirror import named
     from curate.progress import Steps, unwritten_log
     from curate.show import print_difference
 
     with Steps(unwritten_log(quiet or as_json), "comparing") as steps:
-        steps(f"{run_a}, {run_b}")
+        steps(named(f"{run_a}, {run_b}"))
         found = tell(run_a, run_b, examples, output)
     if as_json:
         print_json(found)
@@ -340,16 +342,16 @@ def report(run: Path, output: Path | None, quiet: bool) -> None:
         curate report runs/demo
     """
     from curate.kernels.arrow import spare_pandas
-    from curate.mirror import send, told
+    from curate.mirror import named, send
     from curate.progress import Steps, unwritten_log
     from curate.report import write_report
 
     spare_pandas()
     with Steps(unwritten_log(quiet), "reporting") as steps:
-        steps(told(str(run)))
+        steps(named(str(run)))
         path = write_report(run, output)
         send(path)
-    click.echo(told(str(path)))
+    click.echo(named(str(path)))
 
 
 @main.command()

@@ -54,7 +54,7 @@ def verify(run: Path, inputs: bool, quiet: bool, as_json: bool) -> None:
         curate verify runs/demo
     """
     from curate.manifests import verify as checks
-    from curate.mirror import told
+    from curate.mirror import named
     from curate.progress import unwritten_log
 
     log = unwritten_log(quiet or as_json)
@@ -62,10 +62,10 @@ def verify(run: Path, inputs: bool, quiet: bool, as_json: bool) -> None:
     if inputs:
         problems += checks.verify_inputs(run, available_cores(), log)
     if as_json:
-        print_json({"run": told(str(run)), "problems": problems})
+        print_json({"run": named(str(run)), "problems": problems})
     for problem in problems if not as_json else ():
         click.echo(problem)
     if problems:
         raise CurateError(f"{run}: {len(problems)} {'thing is' if len(problems) == 1 else 'things are'} not as written")
     if not as_json:
-        click.echo(f"{told(str(run))}: all files are as they were written")
+        click.echo(f"{named(str(run))}: all files are as they were written")

@@ -24,9 +24,9 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CurateError as error:
-            from curate.mirror import told
+            from curate.mirror import named
 
-            click.echo(f"Error: {visible(told(str(error)))}", err=True)
+            click.echo(f"Error: {visible(named(str(error)))}", err=True)
             ctx.exit(130 if isinstance(error, Interrupted) else 1)
         except KeyboardInterrupt:
             click.echo("stopped", err=True)

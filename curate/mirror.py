@@ -103,7 +103,7 @@ def run_of(place: str) -> Path:
     return run
 
 
-def told(text: str) -> str:
+def named(text: str) -> str:
     """A text for the user in which mirrors have the names by which they were asked for."""
     for run, mirror in _mirrors.items():
         text = text.replace(str(run), mirror.uri)

@@ -1,0 +1,313 @@
+"""A run that lives on an object store is the run that it would be on a disk, whatever dies or fails on the way."""
+
+import http.client
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import SAMPLE, carry_out, command, digests, write_recipe
+
+from curate import mirror
+from curate.errors import RunError
+from curate.ledger import fetched, locked, read_ledger
+
+SECRET = "a-secret-that-nobody-may-see"
+FIELDS = {"tier1": {"rules": ["gopher"]}, "dedup": {"exact": True, "near": {}}, "export": ["jsonl"]}
+# The command with less patience, so that a test need not wait half a minute for a process to count as dead.
+HASTY = (
+    "import curate.mirror as m; m.PUT_SECONDS, m.BEAT_SECONDS, m.DEAD_SECONDS = 0.1, 0.3, 2.0\n"
+    "from curate.cli import main; main()"
+)
+
+
+def client(environment):
+    import boto3
+
+    return boto3.client(
+        "s3", endpoint_url=environment["AWS_ENDPOINT_URL"], aws_access_key_id="key", aws_secret_access_key="x",
+        region_name="us-east-1",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(s3_server):
+    """The environment of a bucket `runs`; without the machine's own credentials."""
+    client(s3_server).create_bucket(Bucket="runs")
+    return {**s3_server, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "none",
+            "AWS_SHARED_CREDENTIALS_FILE": "none"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus_of_shards(tmp_path_factory):
+    """A hundred documents of the sample in eight files."""
+    folder = tmp_path_factory.mktemp("shards")
+    table = pa.concat_tables([pq.read_table(path) for path in sorted(SAMPLE.glob("*.parquet"))]).slice(0, 160)
+    for k in range(8):
+        pq.write_table(table.slice(k * 20, 20), folder / f"{k}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(corpus_of_shards, tmp_path_factory):
+    """The same run on a disk."""
+    recipe, run = write_recipe(tmp_path_factory.mktemp("local"), corpus_of_shards, **FIELDS)
+    carry_out(recipe)
+    return run
+
+
+def recipe_at(folder, corpus, name, **fields):
+    folder.mkdir(exist_ok=True)
+    return write_recipe(folder, corpus, **{**FIELDS, "output": f"s3://runs/{name}", **fields})[0]
+
+
+def mirror_in(folder):
+    [run] = folder.glob("*/run")
+    return run
+
+
+def keys(environment, name):
+    pages = client(environment).get_paginator("list_objects_v2").paginate(Bucket="runs", Prefix=f"{name}/")
+    return {one["Key"].removeprefix(f"{name}/") for page in pages for one in page.get("Contents", ())}
+
+
+def test_a_run_on_a_store_has_the_bytes_of_a_local_one_and_every_command_finds_it_by_its_uri(
+    tmp_path, corpus_of_shards, local, store
+):
+    recipe = recipe_at(tmp_path, corpus_of_shards, "whole")
+    done = command("run", recipe, "--workers", 2, **store, CURATE_RUNS=str(tmp_path / "one"))
+    assert done.returncode == 0, done.stderr
+    assert digests(mirror_in(tmp_path / "one")) == digests(local)
+    there = keys(store, "whole")
+    assert {*digests(local), "run.duckdb", "recipe.yaml", "export/jsonl/export.json"} <= there
+    assert not any(".aside-" in key or "spool" in key or "journal" in key for key in there)
+    told = [done.stdout, done.stderr]
+    elsewhere = {**store, "CURATE_RUNS": str(tmp_path / "two")}
+    run = "s3://runs/whole"
+    for arguments, found in (
+        (("sql", run, "SELECT count(*) AS n FROM documents", "--format", "csv"), "n\n160\n"),
+        (("why", run, "0.parquet:3"), "0.parquet"),
+        (("compare", run, run), "every verdict is the same"),
+        (("report", run, "--quiet"), "s3://runs/whole/report.html\n"),
+        (("verify", run), "s3://runs/whole: all files are as they were written\n"),
+    ):
+        done = command(*arguments, **elsewhere)
+        assert done.returncode == 0, done.stderr
+        assert found in done.stdout
+        told += [done.stdout, done.stderr]
+    assert "report.html" in keys(store, "whole")
+    assert digests(mirror_in(tmp_path / "two")) == digests(local)
+    assert str(tmp_path / "one") not in "".join(told)
+    assert str(tmp_path / "two") not in "".join(told)
+    told += [p.read_bytes().decode("latin-1") for place in ("one", "two") for p in (tmp_path / place).rglob("*.*")
+             if p.is_file()]  # fmt: skip
+    assert SECRET not in "".join(told)
+
+
+def test_a_run_that_is_killed_at_any_request_goes_on_on_another_machine(tmp_path, corpus_of_shards, local, store):
+    recipe = recipe_at(tmp_path, corpus_of_shards, "killed")
+    kills = iter([6, 25, 40, 60])
+    for attempt in range(5):
+        place = tmp_path / f"machine-{attempt}"
+        with proxy(store) as (environment, handler):
+            environment["CURATE_RUNS"] = str(place)
+            process = subprocess.Popen(
+                [sys.executable, "-c", HASTY, "run", recipe, "--workers", "1", "--quiet"],
+                env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            handler.kill = (next(kills, None), process.pid)
+            _, stderr = process.communicate(timeout=120)
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, stderr
+        assert "manifest.json" not in keys(store, "killed") or attempt
+    assert attempt >= 2
+    assert process.returncode == 0
+    assert digests(mirror_in(place)) == digests(local)
+    run = fetched_elsewhere(tmp_path / "reader", "s3://runs/killed", store)
+    assert digests(run) == digests(local)
+    stray = {key for key in keys(store, "killed") if key.startswith(("data/", "export/"))}
+    assert stray == {path for path in keys(store, "killed") if (local / path).exists() and path[:4] in ("data", "expo")}
+
+
+def fetched_elsewhere(folder, uri, environment):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**environment, "CURATE_RUNS": str(folder)}.items():
+            patch.setenv(name, value)
+        return fetched(uri)
+
+
+def test_a_machine_that_died_is_made_up_for_from_what_the_store_has(tmp_path, corpus_of_shards, store):
+    recipe = recipe_at(tmp_path, corpus_of_shards, "resumed")
+    done = command("run", recipe, "--quiet", **store, CURATE_RUNS=str(tmp_path / "one"))
+    assert done.returncode == 0, done.stderr
+    done = command("run", recipe, **store, CURATE_RUNS=str(tmp_path / "two"))
+    assert "8 of 8 units are measured already" in done.stderr
+    parts = {part.path for part in read_ledger(mirror_in(tmp_path / "two")).parts}
+    assert parts <= keys(store, "resumed")
+
+
+def test_a_store_that_fails_now_and_then_changes_nothing(tmp_path, corpus_of_shards, local, store):
+    recipe = recipe_at(tmp_path, corpus_of_shards, "failing")
+    with proxy(store) as (environment, handler):
+        handler.chance = random.Random(5)
+        done = command("run", recipe, "--quiet", **environment, CURATE_RUNS=str(tmp_path / "one"))
+        assert done.returncode == 0, done.stderr
+        assert handler.failed >= 3
+    assert digests(fetched_elsewhere(tmp_path / "two", "s3://runs/failing", store)) == digests(local)
+
+
+def test_of_two_machines_on_one_run_the_second_is_refused_and_one_that_slept_too_long_stops(
+    tmp_path, corpus_of_shards, store, monkeypatch
+):
+    for name, value in {**store, "CURATE_RUNS": str(tmp_path / "one")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(mirror, "BEAT_SECONDS", 0.3)
+    recipe = recipe_at(tmp_path, corpus_of_shards, "shared")
+    run = mirror.run_of("s3://runs/shared")
+    there = {**store, "CURATE_RUNS": str(tmp_path / "two")}
+    with locked(run):
+        done = command("run", recipe, "--quiet", **there)
+    owner = f"process {os.getpid()} on "
+    assert done.stderr.startswith(f"Error: s3://runs/shared: in use by {owner}")
+    assert done.stderr.endswith("; wait for it, or choose another output\n")
+    monkeypatch.setattr(mirror, "BEAT_SECONDS", 100.0)
+    with pytest.raises(RunError, match="another process took this run over"), locked(run):  # noqa: PT012
+        (run / "run.log").write_text("of the one that slept")
+        done = subprocess.run(
+            [sys.executable, "-c", HASTY, "run", recipe, "--quiet"], env={**os.environ, **there}, check=False,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        before = keys(store, "shared")
+        held = mirror._held[run]
+        held._beaten -= mirror.DEAD_SECONDS
+        mirror.checkpoint(run)
+    assert keys(store, "shared") == before
+    log = client(store).get_object(Bucket="runs", Key="shared/run.log")["Body"].read()
+    assert b"finished" in log
+    assert json.loads(client(store).get_object(Bucket="runs", Key="shared/lock")["Body"].read()) == {"owner": None}
+
+
+@pytest.mark.parametrize(
+    ("output", "changes", "problem"),
+    [
+        (
+            "s3://runs/x",
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+            "no credentials; set AWS_ACCESS_KEY_ID",
+        ),
+        ("s3://no-such-bucket/x", {}, "s3://no-such-bucket/x: there is no bucket no-such-bucket; create it"),
+        ("s3://runs", {}, "output: s3://runs: names no place within a bucket; write s3://runs/run"),
+        ("s3://key:secret@runs/x", {}, "output: credentials come from the environment, not from the URI"),
+        ("nowhere://runs/x", {}, "output: nowhere://: Protocol not known: nowhere"),
+    ],
+    ids=["credentials", "bucket", "prefix", "secret", "scheme"],
+)
+def test_what_a_store_refuses_is_one_line(tmp_path, corpus_of_shards, store, output, changes, problem):
+    recipe = recipe_at(tmp_path, corpus_of_shards, "x", output=output)
+    done = command("run", recipe, "--quiet", **store | changes, CURATE_RUNS=str(tmp_path / "runs"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert problem in done.stderr
+    assert SECRET not in done.stderr
+
+
+def test_what_is_there_and_is_no_run_stays_as_it_is(tmp_path, corpus_of_shards, store):
+    client(store).put_object(Bucket="runs", Key="mine/letter.txt", Body=b"dear")
+    recipe = recipe_at(tmp_path, corpus_of_shards, "mine")
+    done = command("run", recipe, "--quiet", **store, CURATE_RUNS=str(tmp_path / "runs"))
+    assert done.stderr == "Error: s3://runs/mine: is not empty and not a run; choose another output\n"
+    assert keys(store, "mine") == {"letter.txt"}
+
+
+def test_any_store_that_inputs_are_read_from_will_do(tmp_path, corpus_of_shards, local, monkeypatch):
+    recipe = recipe_at(tmp_path, corpus_of_shards, "x", output="memory://bucket/run")
+    for place in ("one", "two"):
+        monkeypatch.setenv("CURATE_RUNS", str(tmp_path / place))
+        carry_out(recipe)
+        assert digests(mirror_in(tmp_path / place)) == digests(local)
+    parts = [json.loads(line) for line in (mirror_in(tmp_path / "two") / "run.log").read_text().splitlines()]
+    assert [line["event"] for line in parts].count("measured") == 8  # by the first, whose log the second went on with
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Hands requests on to the server, but for some that it fails before or after, or at which it kills a process."""
+
+    protocol_version = "HTTP/1.1"
+    behind = ""
+    chance = None
+    kill = (None, 0)
+    count = failed = 0
+    counting = threading.Lock()
+
+    def hand_on(self):
+        kind = type(self)
+        with kind.counting:
+            kind.count += 1
+            if kind.count == kind.kill[0]:
+                os.kill(kind.kill[1], signal.SIGKILL)
+            draw = kind.chance.random() if kind.chance else 1.0
+            kind.failed += draw < 0.1
+        body = self.body()
+        if draw < 0.04:
+            self.answer(503, {}, b"<Error><Code>SlowDown</Code><Message>later</Message></Error>")
+            return
+        if draw < 0.07:  # the connection is reset before the request was done …
+            self.close_connection = True
+            return
+        server = http.client.HTTPConnection(urlsplit(self.behind).netloc)
+        server.request(self.command, self.path, body, dict(self.headers))
+        answer = server.getresponse()
+        data = answer.read()
+        server.close()
+        if draw < 0.1:  # … or after
+            self.close_connection = True
+            return
+        self.answer(answer.status, dict(answer.getheaders()), data)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = hand_on
+
+    def body(self):
+        if self.headers.get("Expect") == "100-continue":
+            self.send_response_only(100)
+            self.end_headers()
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def handle_expect_100(self):
+        return True
+
+    def answer(self, status, headers, data):
+        self.send_response_only(status)
+        length = headers.pop("Content-Length", len(data)) if self.command == "HEAD" else len(data)
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(b"" if self.command == "HEAD" else data)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def proxy(environment):
+    handler = type("One", (Proxy,), {"behind": environment["AWS_ENDPOINT_URL"], "counting": threading.Lock()})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield {**environment, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}, handler
+        finally:
+            server.shutdown()
+            thread.join()
