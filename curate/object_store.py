@@ -100,7 +100,7 @@ class S3:
         )  # fmt: skip
         self.uri, self.bucket, self.prefix = uri, bucket, prefix + "/"
         try:
-            self._client: Any = boto3.client("s3", config=config)
+            self._client: Any = boto3.Session().client("s3", config=config)
         except (BotoCoreError, ValueError) as error:
             raise WorkerError(f"{uri}: {shortened(one_line(error))}") from None
 
