@@ -92,9 +92,9 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
 
     found = load_recipe(recipe, changes)
     if found.output is not None and "://" in found.output:
-        from curate.ledger import fetched
+        from curate.ledger import NOT_READ, fetched
 
-        fetched(found.output, ("data/", "export/"))
+        fetched(found.output, NOT_READ)
     with Processes(1) as engine:
         engine.start(1)  # it imports while this process does
         from curate.estimate import estimate

@@ -21,6 +21,7 @@ from curate.storage import is_remote
 
 LEDGER_VERSION = 2
 PART_ROW_GROUP = 1 << 17
+NOT_READ = ("data/", "export/")  # folders of a run that only those who want its output read
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError, RunError, WorkerError
-from curate.files import ASIDE, aside_of, committed
+from curate.files import ASIDE, committed
 from curate.object_store import Changed, Gone, Store, open_store
+from curate.progress import unwritten_log
 from curate.storage import is_remote
 
 SNAPSHOT = "ledger/snapshot.json"
@@ -75,7 +76,7 @@ class Mirror:
             state = json.loads(self.state.read_text("utf-8"))
             self.known = {key: (str(tag), int(size), int(time)) for key, (tag, size, time) in state["known"].items()}
             self.name = str(state["name"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or one that is damaged: fetch all
             self.known, self.name = {}, secrets.token_hex(8)
 
     def save(self) -> None:
@@ -111,8 +112,8 @@ def named(text: str) -> str:
 
 
 def is_mirror(run: Path) -> bool:
-    """Whether a run directory is the mirror of one on an object store."""
-    return run in _mirrors
+    """Whether a folder is, or lies in, the mirror of a run on an object store."""
+    return any(run.is_relative_to(known) for known in _mirrors)
 
 
 def fetch(run: Path, skipped: tuple[str, ...] = ()) -> None:
@@ -296,7 +297,7 @@ def _taken(mirror: Mirror) -> str:
 
     Errors: RunError where another process holds it and lives, or where something else than a run is there.
     """
-    watched, since = None, 0.0
+    watched, since, warned = None, 0.0, False
     while True:
         try:
             data, tag = mirror.store.read(LOCK)
@@ -311,11 +312,17 @@ def _taken(mirror: Mirror) -> str:
                 return mirror.store.replace(LOCK, _lock(mirror, 0), tag)
             except Changed:
                 holder, watched = {"owner": "another process"}, ""
+        owner, waited = (holder or {}).get("owner"), time.monotonic() - since
         if watched is not None and tag != watched:
-            owner = (holder or {}).get("owner")
             raise RunError(f"{mirror.uri}: in use by {owner}; wait for it, or choose another output")
         if watched is None:
             watched, since = tag, time.monotonic()
+        elif not warned and waited > 2 * BEAT_SECONDS:
+            warned = True
+            unwritten_log(quiet=False).say(
+                f"{mirror.uri}: {owner}, which holds it, is not heard of; "
+                f"it is taken over in {DEAD_SECONDS - waited:.0f} s unless it is"
+            )
         time.sleep(1)
 
 
@@ -366,13 +373,8 @@ def _take_over(mirror: Mirror, listed: dict[str, str]) -> None:
 
     def got(key: str) -> Known:
         path = mirror.run / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = aside_of(path)
-        try:
+        with committed(path) as aside:
             tag = mirror.store.get(key, aside)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
         return tag, *_stat(path)
 
     for key, known in _each_of(fresh, got):

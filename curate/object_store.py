@@ -4,6 +4,7 @@ S3 through boto3, which puts an object only if what it replaces is what was read
 `curate.storage`, where the tag is compared just before.
 """
 
+import os
 import random
 import time
 from collections.abc import Iterable, Iterator
@@ -94,9 +95,10 @@ class S3:
             from botocore.exceptions import BotoCoreError
         except ImportError:
             raise RunError(f"output: {uri}: boto3 is not installed; pip install 'curate-lm[s3]'") from None
+        attempts = int(os.environ.get("AWS_MAX_ATTEMPTS") or ATTEMPTS)
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS}, connect_timeout=SECONDS,
-            read_timeout=SECONDS, max_pool_connections=32,
+            retries={"mode": "standard", "total_max_attempts": attempts}, connect_timeout=SECONDS, read_timeout=SECONDS,
+            max_pool_connections=32,
         )  # fmt: skip
         self.uri, self.bucket, self.prefix = uri, bucket, prefix + "/"
         try:

@@ -23,7 +23,7 @@ from curate.ledger import fetched, locked
 
 SECRET = "a-secret-that-nobody-may-see"
 FIELDS = {"tier1": {"rules": ["gopher"]}, "dedup": {"exact": True, "near": {}}, "export": ["jsonl"]}
-# The command with less patience, so that nobody waits half a minute for a process to count as dead; a task for each file.
+# The command with less patience, so that a dead process counts as dead at once, and with a task for each file.
 HASTY = (
     "import curate.mirror as m, curate.measure\n"
     "m.PUT_SECONDS, m.BEAT_SECONDS, m.DEAD_SECONDS, curate.measure.TASK_BYTES = 0.05, 0.3, 2.0, 1\n"
@@ -154,7 +154,6 @@ def test_a_run_that_is_killed_at_any_request_goes_on_on_another_machine(tmp_path
             process = start(recipe, environment, place)
             handler.kill = (next(kills, None), process.pid)
             told.append(process.communicate(timeout=200)[1])
-            print(attempt, process.returncode, handler.log)
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL, told
@@ -177,6 +176,21 @@ def test_a_store_that_fails_now_and_then_changes_nothing(tmp_path, corpus_of_sha
         assert handler.failed >= 3
     with on(tmp_path / "two", store):
         assert digests(fetched("s3://runs/failing")) == digests(local)
+
+
+def test_a_store_that_stays_away_ends_the_run_in_one_line_and_the_same_command_goes_on(
+    tmp_path, corpus_of_shards, local, store
+):
+    recipe = recipe_at(tmp_path, corpus_of_shards, "away")
+    with proxy(store) as (environment, handler):
+        handler.away = 40
+        process = start(recipe, environment | {"AWS_MAX_ATTEMPTS": "2"}, tmp_path / "one", "--quiet")
+        _, told = process.communicate(timeout=200)
+    what = "the store does not answer as it should (SlowDown); nothing finished is lost: run the same command again"
+    assert told == f"Error: s3://runs/away: {what}\n"
+    assert process.returncode == 1
+    assert "8 of 8 units are measured already" in finished(start(recipe, store, tmp_path / "one"))
+    assert digests(mirror_in(tmp_path / "one")) == digests(local)
 
 
 def test_of_two_machines_on_one_run_the_second_is_refused_and_one_that_slept_too_long_stops(
@@ -245,6 +259,10 @@ def test_any_store_that_inputs_are_read_from_will_do(tmp_path, corpus_of_shards,
         assert digests(mirror_in(tmp_path / place)) == digests(local)
     parts = [json.loads(line) for line in (mirror_in(tmp_path / "two") / "run.log").read_text().splitlines()]
     assert [line["event"] for line in parts].count("measured") == 8  # by the first, whose log the second went on with
+    recipe, _ = write_recipe(tmp_path, corpus_of_shards, name="next", dedup={"against": ["memory://bucket/run"]})
+    with on(tmp_path / "three", {}):
+        assert carry_out(recipe, "allow_empty=true")["stages"][-1]["documents_out"] < 160
+    assert digests(mirror_in(tmp_path / "three")).keys() < digests(local).keys()  # what it need not read is not fetched
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -254,18 +272,18 @@ class Proxy(BaseHTTPRequestHandler):
     behind = ""
     chance = None
     kill = (None, 0)
+    away = 1 << 30  # from this request on there is no server
     count = failed = 0
-    log = []
     counting = threading.Lock()
 
     def hand_on(self):
         kind = type(self)
         with kind.counting:
             kind.count += 1
-            kind.log.append(f"{kind.count} {self.command} {self.path.split('?')[0].rpartition('/')[2]}")
             if kind.count == kind.kill[0]:
                 os.kill(kind.kill[1], signal.SIGKILL)
             draw = kind.chance.random() if kind.chance else 1.0
+            draw = 0.0 if kind.count >= kind.away else draw
             kind.failed += draw < 0.1
         body = self.body()
         if draw < 0.04:
