@@ -78,6 +78,7 @@ class Mirror:
             self.name = str(state["name"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or one that is damaged: fetch all
             self.known, self.name = {}, secrets.token_hex(8)
+            self.save()  # so that a lock which it takes is known to be its own, whatever happens
 
     def save(self) -> None:
         """Keep what this process knows."""
@@ -349,8 +350,10 @@ def _pull(mirror: Mirror) -> None:
     for _ in range(ROUNDS):
         listed = mirror.store.listed()
         with suppress(Gone):
-            _take_over(mirror, listed)
-            mirror.save()
+            try:
+                _take_over(mirror, listed)
+            finally:
+                mirror.save()
             if mirror.store.listed().get(SNAPSHOT) == listed.get(SNAPSHOT):
                 return
     raise RunError(f"{mirror.uri}: another machine changes it faster than it can be read; try again")
