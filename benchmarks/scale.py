@@ -90,17 +90,17 @@ class Decided:
     clock_seconds: float
     memory: float  # bytes, at most
     scratch: float  # bytes on the disk, at most, beside the ledger that was there
-    steps: Mapping[str, float]  # seconds on the clock
+    steps: Mapping[str, tuple[float, float]]  # seconds on the clock, and bytes on the disk at most
 
     def row(self) -> str:
         """A row of the table."""
-        told = ", ".join(f"{name} {seconds:,.0f}" for name, seconds in self.steps.items() if seconds >= 0.5)
+        told = ", ".join(f"{name} {s:,.0f} s {size / 1e9:.1f} GB" for name, (s, size) in self.steps.items() if s >= 0.5)
         cells = [f"{self.documents:,}", f"{self.cpu_seconds:,.0f}", f"{self.clock_seconds:,.0f}"]
         cells += [f"{self.memory / 1e9:,.1f}", f"{self.scratch / 1e9:,.1f}", told or "extrapolated"]
         return f"| {' | '.join(cells)} |"
 
 
-COLUMNS = ("documents", "CPU s", "s on the clock", "GB of memory", "GB of scratch", "by step, s on the clock")
+COLUMNS = ("documents", "CPU s", "s on the clock", "GB of memory", "GB of scratch", "by step")
 
 
 def extrapolated(smaller: Decided, larger: Decided, documents: int = 10**9) -> Decided:
@@ -218,18 +218,26 @@ def decided(folder: Path, count: int) -> None:
     ledger = read_ledger(recipe.run_directory)
     plan = replace(plan, units=tuple(unit for part in ledger.of(SIGNATURES) for unit in part.units))
     steps: list[tuple[str, float]] = []
+    sizes: list[float] = []
+
+    def begin(step: str) -> None:
+        sizes.append(most[0])
+        most[0] = _size(folder)
+        steps.append((step, time.monotonic()))
+
     with scratch_database(ledger.run, THREADS) as database, Steps(log, "deciding") as quiet, watched(folder) as most:
         maps = maps_of(recipe, plan, ledger, InProcess(), log, quiet)
-        maps = replace(maps, tell=lambda step: steps.append((step, time.monotonic())), distil=scored(ledger))
+        maps = replace(maps, tell=begin, distil=scored(ledger))
         began, used = time.monotonic(), time.process_time()
         before = most[0]
         parts = decide(recipe, plan, ledger, maps, database, "simulated")
         clock, used = time.monotonic() - began, time.process_time() - used
     assert sum(part.rows for part in parts if part.group == DECISIONS) == count
     ends = [*(at for _, at in steps[1:]), began + clock]
-    by_step = {name: end - at for (name, at), end in zip(steps, ends, strict=True)}
+    sizes = [size - before for size in (*sizes[1:], most[0])]
+    by_step = {name: (end - at, size) for (name, at), end, size in zip(steps, ends, sizes, strict=True)}
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps(asdict(Decided(count, used, clock, memory, most[0] - before, by_step))))
+    print(json.dumps(asdict(Decided(count, used, clock, memory, max(sizes), by_step))))
 
 
 def scored(ledger: Ledger) -> Distil:

@@ -3,11 +3,10 @@
 The shingles of texts lie in a file, as every document has many of them, and few documents are looked at.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -39,7 +38,8 @@ from curate.sections import Distill
 
 PURPOSE = "distil"
 REASONS = ("over_budget", "redundant")
-BATCH_ROWS = 1 << 16
+
+Rows = Callable[[Sequence[str]], Iterable[pa.Table]]  # some columns of the candidates, in input order, range by range
 
 
 @dataclass
@@ -49,9 +49,9 @@ class Names:
     numbers: Numbers
     known: dict[str | None, int] = field(default_factory=dict)
 
-    def put(self, begin: int, column: pa.Array) -> None:
+    def put(self, begin: int, column: pa.ChunkedArray) -> None:
         """Names of further candidates."""
-        encoded = column.cast(pa.string()).dictionary_encode(null_encoding="encode")
+        encoded = column.cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode")
         own = [self.known.setdefault(name, len(self.known)) for name in encoded.dictionary.to_pylist()]
         self.numbers[begin : begin + len(column)] = np.array(own, np.int32)[encoded.indices.to_numpy()]
 
@@ -70,41 +70,39 @@ class Table:
     shingles: Shingles
 
 
-def read_candidates(
-    recipe: Recipe, strata: Sequence[str], folder: Path, connection: duckdb.DuckDBPyConnection
-) -> Table:
-    """The rows of table `ordered`; their shingles are mapped into memory from a file in `folder`."""
+def read_candidates(recipe: Recipe, strata: Sequence[str], folder: Path, rows: Rows) -> Table:
+    """The candidates; their shingles are mapped into memory from a file in `folder`."""
     section = recipe.distill
     assert section is not None
-    [[count]] = connection.execute("SELECT count(*) FROM ordered").fetchall()
+    count = sum(len(found) for found in rows(["row"]))
     columns = _stratum_columns(section, strata)
     scores = {column: np.empty(count) for column in columns_of_scores(recipe).values()}
     names = {column: Names(np.empty(count, np.int32)) for column in columns}
     tokens, hashes, clusters = np.empty(count, np.int64), np.empty(count, np.uint64), np.empty(count, np.int32)
     wordless, offsets = np.empty(count, bool), np.zeros(count + 1, np.int64)
     wanted = ("n_tokens", "raw_hash_low", "cluster", "importance", "shingles", *scores, *names)
-    rows = connection.sql(f"SELECT {', '.join(dict.fromkeys(wanted))} FROM ordered").to_arrow_reader(BATCH_ROWS)
     begin = 0
     with (folder / "shingles").open("wb") as file:
-        for batch in rows:
+        for batch in rows(list(dict.fromkeys(wanted))):
             here = slice(begin, begin + len(batch))
             tokens[here], hashes[here] = batch["n_tokens"].to_numpy(), batch["raw_hash_low"].to_numpy()
             clusters[here] = pc.fill_null(batch["cluster"], -1).to_numpy() + 1
-            wordless[here] = np.asarray(batch["importance"].is_null())
+            wordless[here] = batch["importance"].is_null().to_numpy()
             for column, values in scores.items():
-                values[here] = batch[column].cast(pa.float64()).to_numpy(zero_copy_only=False)
+                values[here] = batch[column].cast(pa.float64()).to_numpy()
             for column, found in names.items():
                 found.put(begin, batch[column])
-            offsets[begin + 1 : begin + 1 + len(batch)] = pc.fill_null(pc.list_value_length(batch["shingles"]), 0)
-            file.write(batch["shingles"].flatten().to_numpy(zero_copy_only=False).astype(np.uint32).tobytes())
+            shingles = batch["shingles"].combine_chunks()
+            offsets[begin + 1 : begin + 1 + len(batch)] = pc.fill_null(pc.list_value_length(shingles), 0)
+            file.write(shingles.flatten().to_numpy(zero_copy_only=False).astype(np.uint32).tobytes())
             begin += len(batch)
     np.cumsum(offsets, out=offsets)
-    shingles = np.zeros(0, np.uint32)
+    held: Shingles = np.zeros(0, np.uint32)
     if offsets[-1]:
-        shingles = np.asarray(np.memmap(folder / "shingles", np.uint32, "c"))
+        held = np.asarray(np.memmap(folder / "shingles", np.uint32, "c"))
     if not READ.keys() & scores_of(recipe).keys():
         wordless[:] = False
-    return Table(tokens, hashes, clusters, wordless, scores, [names[column] for column in columns], offsets, shingles)
+    return Table(tokens, hashes, clusters, wordless, scores, [names[column] for column in columns], offsets, held)
 
 
 def columns_of_scores(recipe: Recipe) -> dict[str, str]:
@@ -162,25 +160,23 @@ def chosen(recipe: Recipe, table: Table, size: tuple[int, int], shares: Mapping[
     return Chosen(quality.astype(np.float32), found, weights, rungs, filled)
 
 
-def insert_chosen(found: Chosen, connection: duckdb.DuckDBPyConnection) -> None:
-    """Put what became of the rows of table `ordered` into table `distilled`."""
-    kept = found.selected.rung >= 0
-    reasons = pa.DictionaryArray.from_arrays(
-        pa.array(found.selected.redundant.astype(np.int8), mask=kept), pa.array(REASONS)
-    )
-    of_row = {
-        "quality": pa.array(found.quality),
-        "rung": pa.array(found.selected.rung + 1, pa.int16(), mask=~kept),
-        "weight": pa.array(found.weights, mask=~kept),
-        "distil_reason": reasons,
-    }
-    connection.register("of_row", pa.table(of_row))
-    connection.execute(
-        f"""INSERT INTO distilled BY NAME
-        SELECT file_no, row, likeness, importance, {DOMAIN}, cluster, own_grade, of_row.*
-        FROM ordered POSITIONAL JOIN of_row"""
-    )
-    connection.unregister("of_row")
+def chosen_documents(found: Chosen, rows: Rows) -> Iterator[pa.Table]:
+    """What became of the candidates, range by range, with the columns of table `distilled`."""
+    begin = 0
+    for table in rows(["file_no", "row", "likeness", "importance", DOMAIN, "cluster", "own_grade"]):
+        here = slice(begin, begin + len(table))
+        begin += len(table)
+        rung, redundant = found.selected.rung[here], found.selected.redundant[here]
+        kept = rung >= 0
+        reasons = pa.DictionaryArray.from_arrays(pa.array(redundant.astype(np.int8), mask=kept), pa.array(REASONS))
+        for name, column in {
+            "quality": pa.array(found.quality[here]),
+            "rung": pa.array(rung + 1, pa.int16(), mask=~kept),
+            "weight": pa.array(found.weights[here], mask=~kept),
+            "distil_reason": reasons.cast(pa.string()),
+        }.items():
+            table = table.append_column(name, column)
+        yield table
 
 
 def quality_of(recipe: Recipe, table: Table, strata: Numbers) -> Reals:

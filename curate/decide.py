@@ -27,7 +27,7 @@ from curate.recipe import Recipe
 from curate.rules import ResolvedRule, condition
 from curate.scorers import LEARNT, SCORES
 from curate.sql import literal, quoted, read_parquet, without_values
-from curate.tables import input_sql, load_files, load_signals, ranges, signal_types
+from curate.tables import Range, input_sql, load_files, load_signals, narrow, ranges, signal_types
 from curate.training import TRAINED
 from curate.verdicts import (
     EARLIER_PASSING,
@@ -38,7 +38,6 @@ from curate.verdicts import (
     duplicates_sql,
     exact_sql,
     judged_sql,
-    narrow,
     passing_columns,
     passing_sql,
     repeated_sql,
@@ -138,8 +137,9 @@ def settle(
     else:
         connection.execute(empty_trimmed())
     cuts = [part for part in more if part.group == LINE_EDITS]
-    more += _purified(recipe, plan, ledger, maps, cuts, connection, digest)
-    more += _distilled(recipe, plan, ledger, maps, cuts, connection, digest)
+    places = tuple(ranges(ledger, groups)) if _has_maps(recipe) else ()
+    more += _purified(recipe, plan, ledger, maps, cuts, places, connection, digest)
+    more += _distilled(recipe, plan, ledger, maps, cuts, places, connection, digest)
     narrow(FOUND, "true", connection)
     return more
 
@@ -180,7 +180,7 @@ def _load_passing(
 
 
 def _purified(
-    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, cuts: Sequence[Part],
+    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, cuts: Sequence[Part], places: Sequence[Range],
     connection: duckdb.DuckDBPyConnection, digest: str,
 ) -> list[Part]:  # fmt: skip
     """Table `purified`, and its parts."""
@@ -188,14 +188,14 @@ def _purified(
         connection.execute(NOTHING_PURIFIED)
         return []
     maps.tell("purify")
-    places = _loaded(ledger, plan.groups, connection, [REPEATED])  # of which nothing is loaded before it is asked for
-    mined = partial(mined_documents, recipe.tier2, recipe.seed, places, connection)
+    loaded = _loaded(ledger, plan.groups, connection, [REPEATED])  # of which nothing is loaded before it is asked for
+    mined = partial(mined_documents, recipe.tier2, recipe.seed, loaded, connection)
     strata = list(strata_of_purify(recipe, plan.inputs.names))
-    return purify_documents(recipe.tier2, strata, ledger.run, maps.purify, mined, cuts, connection, digest)
+    return purify_documents(recipe.tier2, strata, ledger.run, maps.purify, mined, cuts, places, connection, digest)
 
 
 def _distilled(
-    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, cuts: Sequence[Part],
+    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, cuts: Sequence[Part], places: Sequence[Range],
     connection: duckdb.DuckDBPyConnection, digest: str,
 ) -> list[Part]:  # fmt: skip
     """Table `distilled`, and its parts."""
@@ -207,7 +207,7 @@ def _distilled(
     strata = list(strata_of_distil(recipe, plan.inputs.names))
     [[tokens]] = connection.execute("SELECT coalesce(sum(tokens), 0)::BIGINT FROM input_size").fetchall()
     size = tokens, plan.reserved
-    return distil_documents(recipe, strata, ledger.run, maps.distil, sampled, cuts, size, connection, digest)
+    return distil_documents(recipe, strata, ledger.run, maps.distil, sampled, cuts, size, places, connection, digest)
 
 
 def _near_parts(

@@ -3,15 +3,16 @@
 Texts are scored once (`curate.scorers`); budgets, quotas and weights are other questions about the same scores.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
 
-from curate.choose import PURPOSE, Chosen, chosen, insert_chosen, read_candidates
+from curate.choose import PURPOSE, Chosen, chosen, chosen_documents, read_candidates
 from curate.distill.select import TOLERANCE
 from curate.ledger import Part, write_part
 from curate.mining import MOST_BYTES
@@ -20,7 +21,7 @@ from curate.reference import MIN_BYTES, sampling_mask
 from curate.rescored import scores_of_table
 from curate.scorers import SCORED, SCORES, Scorers
 from curate.sections import Distill
-from curate.sql import read_parquet
+from curate.tables import Range, Spanned, narrow
 
 STAGE, RUNGS, QUOTAS = "distil", "rungs", "quotas"
 NOTHING_DISTILLED = (
@@ -59,30 +60,36 @@ def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyCo
 
 def distil_documents(
     recipe: Recipe, strata: Sequence[str], run: Path, maps: Distil, sampled: Callable[[], pa.Table],
-    cuts: Sequence[Part], size: tuple[int, int], connection: duckdb.DuckDBPyConnection, digest: str,
+    cuts: Sequence[Part], size: tuple[int, int], places: Sequence[Range], connection: duckdb.DuckDBPyConnection,
+    digest: str,
 ) -> list[Part]:  # fmt: skip
     """Table `distilled` of the documents of `passing` that the stages before leave, and the parts of the stage.
 
-    `size` is the tokens of the input, and those of the largest budget that written documents have.
+    `size` is the tokens of the input, and those of the largest budget that written documents have. `places` are ranges
+    of all documents.
 
     Errors: InputError where models cannot be learnt, or a target's stratum has no document.
     """
     section = recipe.distill
     assert section is not None
     scorers = maps.learn(sampled)
-    connection.execute(candidates_sql(recipe))
+    _load_candidates(recipe, places, connection)
     parts = scores_of_table(
         "candidates", SCORES, SCORED, maps.known(scorers), lambda fresh: maps.score(fresh, scorers, cuts), run,
-        connection, digest,
+        places, connection, digest,
     )  # fmt: skip
     connection.execute(NOTHING_DISTILLED)
-    _order_candidates(connection, [run / part.path for part in parts])
+    rows = partial(_candidates, [run / part.path for part in parts], places, connection)
     spool = run / "ledger" / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=spool, prefix="shingles-") as folder:
-        table = read_candidates(recipe, strata, Path(folder), connection)
+        table = read_candidates(recipe, strata, Path(folder), rows)
         found = chosen(recipe, table, size, scorers.shares)
-    insert_chosen(found, connection)
+    for documents in chosen_documents(found, rows):
+        connection.register("chosen", documents)
+        connection.execute("INSERT INTO distilled BY NAME FROM chosen")
+        connection.unregister("chosen")
+    connection.execute("DROP VIEW here_candidates; DROP TABLE candidates")
     _tell_of_room(found, maps.say)
     tables = {RUNGS: found.rungs, QUOTAS: found.quotas}
     return [
@@ -103,25 +110,43 @@ def _tell_of_room(found: Chosen, say: Callable[[str], None]) -> None:
 
 
 def candidates_sql(recipe: Recipe) -> str:
-    """Table `candidates`: the documents that are left, with what is known of them."""
+    """The documents that are left, with what is known of them."""
     most = recipe.dedup.lines.max_cut if recipe.dedup.lines else 1
     return f"""
-        CREATE TEMP TABLE candidates AS
-        SELECT passing.* EXCLUDE (n_tokens), coalesce(trimmed_tokens, n_tokens) AS n_tokens,
+        SELECT here_passing.* EXCLUDE (n_tokens), coalesce(trimmed_tokens, n_tokens) AS n_tokens,
             coalesce(lines_sum, 0)::UBIGINT AS lines_sum, p_bad, grade
-        FROM passing ANTI JOIN duplicates USING (file_no, row) ANTI JOIN banded USING (file_no, row)
-            LEFT JOIN trimmed USING (file_no, row) LEFT JOIN purified USING (file_no, row)
+        FROM here_passing ANTI JOIN here_duplicates USING (file_no, row) ANTI JOIN here_banded USING (file_no, row)
+            LEFT JOIN here_trimmed USING (file_no, row) LEFT JOIN here_purified USING (file_no, row)
         WHERE file_no >= 0 AND NOT coalesce(cut_share > {most}::FLOAT OR trimmed_tokens = 0, false)
             AND NOT coalesce(p_bad > p_bad_bound, false)"""
 
 
-def _order_candidates(connection: duckdb.DuckDBPyConnection, scored: Sequence[Path]) -> None:
-    """Table `ordered`: the rows of table `candidates` with their scores, in input order."""
-    connection.register("unscored", SCORED.empty_table())
-    source = read_parquet(scored) if scored else "unscored"
-    connection.execute(
-        f"""CREATE TEMP TABLE ordered AS
-        SELECT c.* EXCLUDE (grade), s.* EXCLUDE (file_no, row, lines_sum, grade), s.grade AS own_grade,
-            coalesce(s.grade, c.grade) AS grade
-        FROM candidates c LEFT JOIN {source} s USING (file_no, row) ORDER BY position, row"""
-    )
+def _load_candidates(recipe: Recipe, places: Sequence[Range], connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `candidates`, in input order."""
+    tables = ("passing", "duplicates", "banded", "trimmed", "purified")
+    narrow(tables, "true", connection)
+    connection.execute(f"CREATE TEMP TABLE candidates AS {candidates_sql(recipe)} LIMIT 0")
+    for found in places:
+        narrow(tables, found.within, connection)
+        connection.execute(
+            f"INSERT INTO candidates FROM ({candidates_sql(recipe)}) WHERE {found.place} ORDER BY position, row"
+        )
+
+
+def _candidates(
+    scored: Sequence[Path], places: Sequence[Range], connection: duckdb.DuckDBPyConnection, columns: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Columns of the candidates with their scores, in input order, range by range."""
+    connection.register("no_scores", SCORED.empty_table())
+    files = Spanned.of(scored)
+    for found in places:
+        narrow(["candidates"], found.within, connection)
+        yield connection.sql(
+            f"""SELECT {", ".join(columns)} FROM (
+                SELECT c.* EXCLUDE (grade), s.* EXCLUDE (file_no, row, lines_sum, grade), s.grade AS own_grade,
+                    coalesce(s.grade, c.grade) AS grade
+                FROM here_candidates c LEFT JOIN {files.sql(found) or "no_scores"} s USING (file_no, row)
+                WHERE {found.place}
+            ) ORDER BY position, row"""
+        ).to_arrow_table()
+    connection.unregister("no_scores")

@@ -138,6 +138,7 @@ def find_near(
             dropped = _dropped(pairs, near.threshold, spread.documents)
             save(spread.path("only"), _orphans(pairs, dropped, spread.documents))
         _load_near(pairs.some(dropped), spread, connection)
+        connection.execute("DROP TABLE ranked; DROP TABLE IF EXISTS known")
         return list(_parts_of(pairs, spread, run, *part))
     finally:
         shutil.rmtree(folder)

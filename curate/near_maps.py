@@ -41,10 +41,6 @@ class Slice:
     number: int
     parts: tuple[tuple[str, int], ...]  # files, with their rows
 
-    def __str__(self) -> str:
-        """Where the task works, for messages."""
-        return f"signatures in {self.parts[0][0]}"
-
 
 @dataclass(frozen=True)
 class Spread:
@@ -81,8 +77,8 @@ class Task:
     sources: tuple[int, ...] = ()  # the tasks before, whose files have something for this one
 
     def __str__(self) -> str:
-        """Where the task works, for messages."""
-        return f"near duplicates, {self.of.slices[min(self.number, len(self.of.slices) - 1)]}"
+        """What the task is, for messages."""
+        return f"near duplicates, task {self.number}"
 
 
 def save(path: Path, array: npt.NDArray[Any]) -> None:
@@ -106,7 +102,7 @@ def distinct(keys: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def find_keys(task: Task) -> None:
     """Write the keys of a slice, a batch for each band and range."""
-    spread, found = task.of, spread_slice(task)
+    spread, found = task.of, task.of.slices[task.number]
     ranks = np.load(spread.path("ranks", task.number))
     held: list[tuple[Ranks, list[pa.Array]]] = []
     for place, batch in _signatures(found, ranks != NO_RANK):
@@ -187,18 +183,13 @@ def compared_pairs(spread: Spread, slices: Iterable[int]) -> tuple[Packed, npt.N
     return pairs[order], similarity[order]
 
 
-def spread_slice(task: Task) -> Slice:
-    """The slice of a task."""
-    return task.of.slices[task.number]
-
-
 def _signatures_of(task: Task, wanted: Ranks) -> Values:
     """The signatures of documents of the task's slice, a row each; `wanted` are sorted."""
     ranks = np.load(task.of.path("ranks", task.number))
     places = np.minimum(np.searchsorted(wanted, ranks), max(0, len(wanted) - 1))
     hit = wanted[places] == ranks if len(wanted) else np.zeros(len(ranks), bool)
     values = np.empty((len(wanted), 0), dtype=np.uint32)
-    for place, batch in _signatures(spread_slice(task), hit):
+    for place, batch in _signatures(task.of.slices[task.number], hit):
         here = values_of(batch)
         if values.shape[1] != here.shape[1]:
             values = np.empty((len(wanted), here.shape[1]), dtype=np.uint32)

@@ -32,6 +32,7 @@ from curate.recipe import Recipe, digest_of
 from curate.rescored import scores_of_table
 from curate.sections import Tier2
 from curate.sql import quoted, read_parquet
+from curate.tables import Range
 from curate.texts import masked
 from curate.training import Learnt, check_calibration, code_of_models
 
@@ -83,7 +84,7 @@ def strata_of_purify(recipe: Recipe, inputs: Any) -> dict[str, str]:  # noqa: AN
 
 def purify_documents(
     section: Tier2, strata: Sequence[str], run: Path, maps: Purify, mined: Callable[[], pa.Table], cuts: Sequence[Part],
-    connection: duckdb.DuckDBPyConnection, digest: str,
+    places: Sequence[Range], connection: duckdb.DuckDBPyConnection, digest: str,
 ) -> list[Part]:  # fmt: skip
     """Table `purified` of the documents of `passing` that the stages before leave, and the parts of the stage.
 
@@ -92,14 +93,15 @@ def purify_documents(
     learnt = maps.learn(mined)
     written = write_part(run, THRESHOLDS, digest, "00000", bounds_of(learnt.calibration, section, strata))
     connection.execute(
-        """CREATE TEMP TABLE judgeable_now AS SELECT file_no, row, coalesce(lines_sum, 0)::UBIGINT AS lines_sum
+        """CREATE TEMP TABLE judgeable_now AS
+        SELECT file_no, position, row, coalesce(lines_sum, 0)::UBIGINT AS lines_sum
         FROM passing ANTI JOIN duplicates USING (file_no, row) ANTI JOIN banded USING (file_no, row)
             LEFT JOIN trimmed USING (file_no, row)
-        WHERE file_no >= 0"""
+        WHERE file_no >= 0 ORDER BY file_no, row"""
     )
     parts = scores_of_table(
         "judgeable_now", P_BAD, SCORED, maps.known(learnt), lambda fresh: maps.score(fresh, learnt, cuts), run,
-        connection, digest,
+        places, connection, digest,
     )  # fmt: skip
     connection.execute("DROP TABLE judgeable_now")
     for statement in purified_sql([run / part.path for part in parts], run / written.path, strata):

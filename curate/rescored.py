@@ -10,39 +10,54 @@ import pyarrow as pa
 from curate.errors import RunError
 from curate.files import committed
 from curate.ledger import Part, read_ledger, rebuffered, write_part
-from curate.sql import read_parquet
+from curate.tables import Range, Spanned, narrow
 
 PART_ROWS = 1 << 17
-READ_ROWS = 1 << 13
+SAME = " AND ".join(f"s.{name} = d.{name}" for name in ("file_no", "row", "lines_sum"))
 
 
 def scores_of_table(
     table: str, group: str, schema: pa.Schema, known: tuple[str, Sequence[Path]],
-    score: Callable[[pa.Table], Sequence[Part]], run: Path, connection: duckdb.DuckDBPyConnection, digest: str,
+    score: Callable[[pa.Table], Sequence[Part]], run: Path, places: Sequence[Range],
+    connection: duckdb.DuckDBPyConnection, digest: str,
 ) -> list[Part]:  # fmt: skip
-    """Parts with the scores of the documents of a table (file_no, row, lines_sum), by file and row.
+    """Parts with the scores of the documents of a table (file_no, position, row, lines_sum), in input order.
 
     `known` is what scores depend on and the files that have some, `score` makes those of further documents. However
-    they came about, the same scores make the same parts.
+    they came about, the same scores make the same parts. `places` are ranges of all documents.
     """
     key, files = known
     connection.register("no_scores", schema.empty_table())
-    same = " AND ".join(f"s.{name} = d.{name}" for name in ("file_no", "row", "lines_sum"))
-    source = read_parquet(files) if files else "no_scores"
-    connection.execute(f"CREATE TEMP TABLE scores AS SELECT s.* FROM {source} s JOIN {table} d ON {same}")
-    fresh = connection.sql(
-        f"SELECT file_no, row, lines_sum FROM {table} ANTI JOIN scores USING (file_no, row) ORDER BY file_no, row"
-    ).to_arrow_table()
-    if len(fresh) and (made := [run / part.path for part in score(fresh)]):
-        connection.execute(f"INSERT INTO scores BY NAME FROM {read_parquet(made)}")
-    rows = connection.sql("FROM scores ORDER BY file_no, row").to_arrow_reader(READ_ROWS)
+    held = Spanned.of(files)
+    left = [
+        connection.sql(
+            f"SELECT d.file_no, d.row, d.lines_sum FROM {_here(table, found, connection)} d "
+            f"ANTI JOIN {held.sql(found) or 'no_scores'} s ON {SAME} ORDER BY d.position, d.row"
+        ).to_arrow_table()
+        for found in places
+    ]
+    fresh = pa.concat_tables(left).sort_by([("file_no", "ascending"), ("row", "ascending")])
+    made = [run / part.path for part in score(fresh)] if len(fresh) else []
+    both = Spanned.of([*files, *made])
+    rows = (
+        connection.sql(
+            f"SELECT s.* FROM {_here(table, found, connection)} d JOIN {both.sql(found) or 'no_scores'} s ON {SAME} "
+            "ORDER BY d.position, d.row"
+        ).to_arrow_table()
+        for found in places
+    )
     parts = [
         write_part(run, group, digest, f"{k:05d}", some.cast(schema), contents=(key,))
         for k, some in enumerate(rebuffered(rows, PART_ROWS))
     ]
-    connection.execute("DROP TABLE scores")
     connection.unregister("no_scores")
     return parts
+
+
+def _here(table: str, found: Range, connection: duckdb.DuckDBPyConnection) -> str:
+    """SQL of what a table has of a range."""
+    narrow([table], found.within, connection)
+    return f"(FROM here_{table} WHERE {found.place})"
 
 
 def parts_of_pin(pin: Path, groups: Sequence[str]) -> list[Part]:

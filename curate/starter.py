@@ -106,6 +106,7 @@ def _text_key(path: Path) -> str:
 def recipe_lines(path: Path, name: str, inputs: Inputs) -> Iterator[str]:
     """The recipe as text."""
     yield "# A recipe of curate. Every field is here with its default; most can be left out."
+    yield "# A section that is off is commented out: take away the `# ` before each of its lines."
     yield f"# `curate plan {path}` tells what it would do and cost; `curate run {path}` carries it out."
     chosen: dict[str, Any] = {
         "name": name,
@@ -161,8 +162,8 @@ def _meaning(field: FieldInfo, section: type[BaseModel]) -> str:
 
 
 def _comment(text: str, margin: str) -> Iterator[str]:
-    """Text as lines of comment."""
-    lead = margin if margin.lstrip().startswith("#") else f"{margin}# "
+    """Text as lines of comment, which are comments still once the marks of a section that is off are taken away."""
+    lead = f"{margin}# "
     line = ""
     for word in text.split():
         if line and len(lead) + len(line) + len(word) > WIDTH:

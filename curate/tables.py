@@ -19,6 +19,7 @@ from curate.measure import APART, DOCUMENTS, INPUT
 from curate.sql import literal, quoted, read_parquet
 
 THREAD_MB = 128  # what DuckDB may hold per thread before it spills: with twenty times as much it is 5 % faster
+LAST_ROW = (1 << 63) - 1
 RANGE_ROWS = 1 << 16  # documents whose signals are joined at a time, at about 1 kB each
 
 
@@ -69,7 +70,15 @@ class Range:
 
     parts: tuple[Part, ...]
     place: str  # SQL about (position, row) that is true for the documents alone
-    within: str  # about (file_no, row), for them and maybe for others
+    first: tuple[int, int]  # the least file_no and, of a single file, row
+    last: tuple[int, int]  # the largest
+
+    @property
+    def within(self) -> str:
+        """SQL about (file_no, row) by which DuckDB passes over most of a sorted table: also true for others maybe."""
+        (low, start), (high, stop) = self.first, self.last
+        files = f"file_no BETWEEN {low} AND {high}"
+        return files if low < high else f"{files} AND row BETWEEN {start} AND {stop}"
 
 
 def ranges(ledger: Ledger, groups: Mapping[str, str]) -> Iterator[Range]:
@@ -92,17 +101,52 @@ def ranges(ledger: Ledger, groups: Mapping[str, str]) -> Iterator[Range]:
                 tuple(parts),
                 f"position BETWEEN {first[0]} AND {last[0]} AND (position > {first[0]} OR row >= {first[1]}) "
                 f"AND (position < {last[0]} OR row < {last[2].stop})",
-                _within([unit for _, _, unit in held]),
+                *_bounds([unit for _, _, unit in held]),
             )
             rows, held = 0, []
 
 
-def _within(units: Sequence[Unit]) -> str:
-    """SQL by which DuckDB passes over most of a table that is sorted by file_no and row."""
-    file_nos = [unit.file_no for unit in units]
-    if min(file_nos) < max(file_nos):
-        return f"file_no BETWEEN {min(file_nos)} AND {max(file_nos)}"
-    return f"file_no = {file_nos[0]} AND row >= {units[0].start} AND row < {units[-1].stop}"
+def _bounds(units: Sequence[Unit]) -> tuple[tuple[int, int], tuple[int, int]]:
+    low, high = min(unit.file_no for unit in units), max(unit.file_no for unit in units)
+    return ((low, 0), (high, LAST_ROW)) if low < high else ((low, units[0].start), (high, units[-1].stop - 1))
+
+
+@dataclass(frozen=True)
+class Spanned:
+    """Files with columns file_no and row, and from where to where each reaches."""
+
+    files: Sequence[tuple[Path, tuple[int, int], tuple[int, int]]]
+
+    @classmethod
+    def of(cls, paths: Iterable[Path]) -> "Spanned":
+        """Files, with what their footers tell."""
+        return cls([(path, *found) for path in paths if (found := _span(path)) is not None])
+
+    def sql(self, found: Range) -> str | None:
+        """SQL of the rows of a range and maybe others; None where no file has any."""
+        paths = [path for path, first, last in self.files if first <= found.last and last >= found.first]
+        return f"(FROM {read_parquet(paths)} WHERE {found.within})" if paths else None
+
+
+def _span(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The first and the last place of a file's rows; None where it has none."""
+    footer = pq.read_metadata(path)
+    if not footer.num_rows:
+        return None
+    names = [footer.schema.column(k).path for k in range(footer.num_columns)]
+    ends = []
+    for name in ("file_no", "row"):
+        column = names.index(name)
+        found = [footer.row_group(k).column(column).statistics for k in range(footer.num_row_groups)]
+        ends.append((min(one.min for one in found), max(one.max for one in found)))
+    (low, high), (start, stop) = ends
+    return ((low, 0), (high, LAST_ROW)) if low < high else ((low, start), (high, stop))
+
+
+def narrow(tables: Iterable[str], where: str, connection: duckdb.DuckDBPyConnection) -> None:
+    """Views `here_` of tables: what is true for `where`, SQL about (file_no, row)."""
+    for table in tables:
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW here_{table} AS FROM {table} WHERE {where}")
 
 
 def load_files(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:

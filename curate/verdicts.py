@@ -4,9 +4,8 @@ What was found of the whole corpus lies in tables. Verdicts read a range of the 
 what lies there: a view `here_` of each, so that their work grows with the documents and not with its square.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-import duckdb
 import pyarrow as pa
 
 from curate.budget import own_scores, strata_of_distil
@@ -27,12 +26,6 @@ SURVIVOR_ORDER = {
     "longest": "n_bytes DESC, position, row",
     "best": "coarse_score DESC, position, row",
 }
-
-
-def narrow(tables: Iterable[str], where: str, connection: duckdb.DuckDBPyConnection) -> None:
-    """Views `here_` of tables: what is true for `where`, SQL about (file_no, row)."""
-    for table in tables:
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW here_{table} AS FROM {table} WHERE {where}")
 
 
 def survivor_order(recipe: Recipe) -> str:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from conftest import command, digests
+from test_near import slices_find_what_one_slice_does
 from test_same_bytes import UNIT, recipe_for
 from test_same_bytes import corpus as corpus
 from test_same_bytes import expected as expected
@@ -75,6 +76,11 @@ def test_results_errors_bugs_and_deaths_come_back_as_from_local_processes(cluste
             list(engine.map(int, ["x"]))
         with pytest.raises(WorkerError, match=r"^7: its worker died, 3 times; .*run the same command to go on$"):
             list(engine.map(os._exit, [7]))
+
+
+def test_slices_of_signatures_are_compared_on_the_nodes(cluster, monkeypatch, tmp_path):
+    with Nodes(cluster.address, workers=3) as engine:
+        slices_find_what_one_slice_does(monkeypatch, tmp_path, engine)
 
 
 @linux

@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_minhash import shingles_of
 
+from curate.engine import InProcess, Processes
 from curate.errors import RecipeError
 from curate.filters.duplicates import choose_bands
 from curate.inspect import connect
 from curate.kernels.survivors import dealt, stars, survivors
 from curate.ledger import read_ledger
+from curate.pipeline import run as carried_out
+from curate.recipe import load_recipe
 
 VOCABULARY = [f"word{k}" for k in range(3000)]
 
@@ -241,30 +244,40 @@ def test_keys_are_dealt_into_ranges_by_their_highest_bits(keys, bits):
     assert [sorted(owners).count(piece) for piece in range(1 << bits)] == np.diff(places).tolist()
 
 
-@pytest.mark.parametrize("keep", ["first", "best"])
-def test_many_slices_and_ranges_find_what_one_does(monkeypatch, tmp_path, keep):
+def slices_find_what_one_slice_does(monkeypatch, folder, engine, keep="best"):
+    """Near duplicates by an engine, in many slices and ranges, and in this process in one."""
     texts = edited_copies(6)
     for k in range(10):
-        write_shard(tmp_path / "in" / f"{k}.parquet", texts[k::10])
+        write_shard(folder / "in" / f"{k}.parquet", texts[k::10])
     monkeypatch.setattr("curate.measure.TASK_BYTES", 1)  # a part of signatures for each file
 
-    def found(name):
-        (tmp_path / name).mkdir()
-        recipe, run = write_recipe(tmp_path / name, tmp_path / "in", dedup={"exact": False, "keep": keep, "near": {}})
-        carry_out(recipe)
-        assert not (run / "ledger" / "spool" / "near").exists()
-        with connect(run) as connection:
+    def found(name, engine):
+        (folder / name).mkdir()
+        recipe, path = write_recipe(folder / name, folder / "in", dedup={"exact": False, "keep": keep, "near": {}})
+        carried_out(load_recipe(recipe), engine, threads=2, quiet=True)
+        assert not (path / "ledger" / "spool" / "near").exists()
+        with connect(path) as connection:
             pairs = connection.execute("FROM duplicate_pairs ORDER BY ALL").fetchall()
-        return pairs, documents(run, "file, row, reason, similarity, duplicate_of"), read_ledger(run)
+        return pairs, documents(path, "file, row, reason, similarity, duplicate_of"), read_ledger(path)
 
-    *whole, _ = found("a")
+    *whole, _ = found("a", InProcess())
     monkeypatch.setattr("curate.near.KEYS_AT_ONCE", 20)
     monkeypatch.setattr("curate.near.SLICE_ROWS", 30)
     monkeypatch.setattr("curate.near.PAIRS_AT_ONCE", 7)
-    *pieces, ledger = found("b")
+    *pieces, ledger = found("b", engine)
     assert len(ledger.of("signatures")) == 10
     assert len(ledger.of("pairs")) > 5
     assert pieces == whole
+
+
+@pytest.mark.parametrize("keep", ["first", "best"])
+def test_many_slices_and_ranges_find_what_one_does(monkeypatch, tmp_path, keep):
+    slices_find_what_one_slice_does(monkeypatch, tmp_path, InProcess(), keep)
+
+
+def test_slices_are_compared_by_worker_processes(monkeypatch, tmp_path):
+    with Processes(2) as engine:
+        slices_find_what_one_slice_does(monkeypatch, tmp_path, engine)
 
 
 def test_signatures_may_be_forgotten_and_are_taken_again(tmp_path):

@@ -17,19 +17,9 @@ from curate.starter import look_around, write_recipe
 
 def opened(text):
     """A recipe with the sections that are off taken out of their comments."""
-    text = re.sub(r"^#   # (  )?(?=judge:|transformer:|adapter:|\w+: )", r"#   \1", text, flags=re.MULTILINE)
-    text = re.sub(
-        r"^# (tier2:|tier3:|distill:|evaluate:|(?:  )+(?:judge:|adapter:|weights:|quotas:|transformer:|\w+: ))",
-        r"\1",
-        text,
-        flags=re.MULTILINE,
-    )
-    return re.sub(
-        r"^  # (near:|lines:|decontaminate:|language:|perplexity:|length_penalty:|  \w+: )",
-        r"  \1",
-        text,
-        flags=re.MULTILINE,
-    )
+    while (found := re.sub(r"^( *)# (?=\w+:$|  )", r"\1", text, flags=re.MULTILINE)) != text:
+        text = found
+    return text
 
 
 def test_the_written_recipe_runs_on_the_sample(tmp_path, monkeypatch):
