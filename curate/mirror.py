@@ -4,10 +4,10 @@ A mirror is a run directory like any other, so that nothing else knows of stores
 store at each commit of the ledger, at the end, and every few seconds meanwhile, in an order of which each beginning is
 a state that a local run could have been killed in:
 
-  1. JSON files that tell of others (`manifest.json` …) and changed or are gone are deleted there,
+  1. JSON files that tell of others (`manifest.json` …) and that changed or are gone are deleted there,
   2. other files that changed are put, so parts before the snapshot that lists them,
   3. the snapshot is put, only if it replaces the one that this process read or put (S3; see `curate.object_store`),
-  4. JSON files that changed are put,
+  4. the JSON files that tell of others are put,
   5. what is gone here is deleted there.
 
 An object `lock` names the process that works on the run. It is written anew every few seconds: one that stays the same
@@ -36,7 +36,7 @@ from curate.storage import is_remote
 
 SNAPSHOT = "ledger/snapshot.json"
 LOCK = "lock"
-TELLS_NOTHING = ("run.json", SNAPSHOT)  # JSON files that do not say that others are whole
+OWN_JSON = ("ledger/", "models/", "run.json")  # JSON files that do not tell of others
 LEFT_OUT = (LOCK, "journal.jsonl")  # names of files that are of this machine alone
 BEAT_SECONDS = 5.0
 DEAD_SECONDS = 30.0  # a lock that is not written anew for so long is of a process that died
@@ -56,6 +56,7 @@ class Mirror:
     skipped: tuple[str, ...] = ()  # folders that are not fetched, as nobody reads them here
     known: dict[str, Known] = field(default_factory=dict)
     name: str = ""  # of this mirror among those of all machines
+    sent: list[str] = field(default_factory=list)  # hashes of the last two snapshots that it sent
     _store: Store | None = None
 
     @property
@@ -75,15 +76,29 @@ class Mirror:
         try:
             state = json.loads(self.state.read_text("utf-8"))
             self.known = {key: (str(tag), int(size), int(time)) for key, (tag, size, time) in state["known"].items()}
-            self.name = str(state["name"])
+            self.name, self.sent = str(state["name"]), [str(digest) for digest in state["sent"]]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or one that is damaged: fetch all
-            self.known, self.name = {}, secrets.token_hex(8)
+            self.known, self.name, self.sent = {}, secrets.token_hex(8), []
             self.save()  # so that a lock which it takes is known to be its own, whatever happens
 
     def save(self) -> None:
         """Keep what this process knows."""
+        state = {"uri": self.uri, "name": self.name, "sent": self.sent, "known": self.known}
         with committed(self.state) as aside:
-            aside.write_text(json.dumps({"uri": self.uri, "name": self.name, "known": self.known}), "utf-8")
+            aside.write_text(json.dumps(state), "utf-8")
+
+    def sends(self, snapshot: bytes) -> None:
+        """Note a snapshot before it is sent: whether it arrived may never be told."""
+        self.sent = [*self.sent, hashlib.sha256(snapshot).hexdigest()][-2:]
+        self.save()
+
+    def own_tag(self) -> str | None:
+        """The tag of the store's snapshot if this mirror sent it, else None."""
+        try:
+            data, tag = self.store.read(SNAPSHOT)
+        except Gone:
+            return None
+        return tag if hashlib.sha256(data).hexdigest() in self.sent else None
 
 
 _mirrors: dict[Path, Mirror] = {}
@@ -253,7 +268,7 @@ class _Holding:
 
     def _each(self, seconds: float, work: Callable[[], None]) -> None:
         while not self._over.wait(seconds):
-            with suppress(WorkerError, FileNotFoundError):  # the store is away: a checkpoint will tell
+            with suppress(CurateError, Gone):  # the store is away, or the run is lost: a checkpoint will tell
                 work()
 
     def _renew(self) -> None:
@@ -265,7 +280,12 @@ class _Holding:
                 self._tag = self.mirror.store.replace(LOCK, _lock(self.mirror, self._beat), self._tag)
                 self._beaten = time.monotonic()
             except Changed:
-                self._lost = True
+                data, tag = self.mirror.store.read(LOCK)
+                holder = _holder(data) or {}
+                if (holder.get("mirror"), holder.get("process")) == (self.mirror.name, os.getpid()):
+                    self._tag = tag  # it was renewed, but the answer was lost
+                else:
+                    self._lost = True
 
     def _put_meanwhile(self) -> None:
         """Put files that are finished, then the snapshot that was offered before."""
@@ -273,8 +293,8 @@ class _Holding:
             offered = self._offered
             if self._lost or time.monotonic() - self._beaten > DEAD_SECONDS / 2:
                 return
-            changed = [key for key in _changes(self.mirror) if not key.endswith(".json")]
-            _put(self.mirror, changed)
+            here = _files(self.mirror)
+            _put(self.mirror, [key for key in _changed(self.mirror, here) if not _tells(key) and key != SNAPSHOT])
             if offered is not None:
                 self._replace_snapshot(offered)
                 self._offered = None
@@ -282,8 +302,14 @@ class _Holding:
 
     def _replace_snapshot(self, data: bytes) -> None:
         before = self.mirror.known.get(SNAPSHOT)
+        self.mirror.sends(data)
         try:
-            tag = self.mirror.store.replace(SNAPSHOT, data, before[0] if before else None)
+            try:
+                tag = self.mirror.store.replace(SNAPSHOT, data, before[0] if before else None)
+            except Changed:
+                if (own := self.mirror.own_tag()) is None:
+                    raise
+                tag = self.mirror.store.replace(SNAPSHOT, data, own)
         except Changed:
             self._lost = True
             self.check()
@@ -329,7 +355,7 @@ def _taken(mirror: Mirror) -> str:
 
 def _lock(mirror: Mirror, beat: int) -> bytes:
     owner = f"process {os.getpid()} on {socket.gethostname()}"
-    return _json({"owner": owner, "mirror": mirror.name, "beat": beat})
+    return _json({"owner": owner, "process": os.getpid(), "mirror": mirror.name, "beat": beat})
 
 
 def _holder(data: bytes) -> dict[str, Any] | None:
@@ -348,7 +374,7 @@ def _json(value: object) -> bytes:
 def _pull(mirror: Mirror) -> None:
     """Make the mirror what the store has, but for what was finished here and not put yet."""
     for _ in range(ROUNDS):
-        listed = mirror.store.listed()
+        listed = _safe(mirror.store.listed())
         with suppress(Gone):
             try:
                 _take_over(mirror, listed)
@@ -363,6 +389,9 @@ def _take_over(mirror: Mirror, listed: dict[str, str]) -> None:
     """Fetch what another machine put, and remove what it deleted."""
     mirror.run.mkdir(parents=True, exist_ok=True)
     before = mirror.known.get(SNAPSHOT, ("", 0, 0))[0]
+    if before != listed.get(SNAPSHOT, "") and (tag := mirror.own_tag()) is not None:
+        mirror.known[SNAPSHOT] = (tag, -1, 0)
+        before = tag
     if before != listed.get(SNAPSHOT, ""):  # what was finished here after the last put is of a snapshot that is no more
         _remove(mirror, [key for key in _files(mirror) if key not in mirror.known and key not in listed])
     gone = [key for key in mirror.known if key not in listed]
@@ -390,10 +419,10 @@ def _take_over(mirror: Mirror, listed: dict[str, str]) -> None:
 def _push(mirror: Mirror, replace_snapshot: Callable[[bytes], None]) -> None:
     """Make the store what the mirror has, in the order that stands at the top."""
     here = _files(mirror)
-    changed = [key for key, stat in here.items() if mirror.known.get(key, ("", -1, 0))[1:] != stat]
+    changed = _changed(mirror, here)
     gone = [key for key in mirror.known if key not in here and key != LOCK]
-    telling = [key for key in changed if key.endswith(".json") and key not in TELLS_NOTHING]
-    first = [key for key in (*telling, *gone) if key in mirror.known and key.endswith(".json")]
+    telling = [key for key in changed if _tells(key)]
+    first = [key for key in (*telling, *gone) if key in mirror.known and _tells(key)]
     _delete(mirror, first)
     _put(mirror, [key for key in changed if key not in telling and key != SNAPSHOT])
     if SNAPSHOT in changed:
@@ -441,8 +470,18 @@ def _each_of(keys: Collection[str], function: Callable[[str], Any]) -> Iterator[
             raise
 
 
-def _changes(mirror: Mirror) -> list[str]:
-    return [key for key, stat in _files(mirror).items() if mirror.known.get(key, ("", -1, 0))[1:] != stat]
+def _changed(mirror: Mirror, here: dict[str, tuple[int, int]]) -> list[str]:
+    return [key for key, stat in here.items() if mirror.known.get(key, ("", -1, 0))[1:] != stat]
+
+
+def _tells(key: str) -> bool:
+    """Whether a file says of others that they are whole."""
+    return key.endswith(".json") and not key.startswith(OWN_JSON)
+
+
+def _safe(listed: dict[str, str]) -> dict[str, str]:
+    """Objects that have a place below a folder: not `folder/`, which consoles make, and nothing that leads out."""
+    return {key: tag for key, tag in listed.items() if not {"", ".", ".."} & {*key.split("/")} and "\0" not in key}
 
 
 def _files(mirror: Mirror) -> dict[str, tuple[int, int]]:

@@ -95,13 +95,13 @@ class S3:
             from botocore.exceptions import BotoCoreError
         except ImportError:
             raise RunError(f"output: {uri}: boto3 is not installed; pip install 'curate-lm[s3]'") from None
-        attempts = int(os.environ.get("AWS_MAX_ATTEMPTS") or ATTEMPTS)
-        config = Config(
-            retries={"mode": "standard", "total_max_attempts": attempts}, connect_timeout=SECONDS, read_timeout=SECONDS,
-            max_pool_connections=32,
-        )  # fmt: skip
         self.uri, self.bucket, self.prefix = uri, bucket, prefix + "/"
         try:
+            attempts = int(os.environ.get("AWS_MAX_ATTEMPTS") or ATTEMPTS)
+            config = Config(
+                retries={"mode": "standard", "total_max_attempts": attempts}, connect_timeout=SECONDS,
+                read_timeout=SECONDS, max_pool_connections=32,
+            )  # fmt: skip
             self._client: Any = boto3.Session().client("s3", config=config)
         except (BotoCoreError, ValueError) as error:
             raise WorkerError(f"{uri}: {shortened(one_line(error))}") from None
