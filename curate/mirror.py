@@ -10,15 +10,13 @@ a state that a local run could have been killed in:
   4. the JSON files that tell of others are put,
   5. what is gone here is deleted there.
 
-An object `lock` names the process that works on the run. It is written anew every few seconds: one that stays the same
-for longer is of a process that died, and may be taken over. No clock of another machine is read.
+The lock of the run (`curate.store_lock`) is held meanwhile.
 """
 
 import hashlib
 import json
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -31,15 +29,12 @@ from typing import Any
 from curate.errors import CurateError, RunError, WorkerError
 from curate.files import ASIDE, committed
 from curate.object_store import Changed, Gone, Store, open_store
-from curate.progress import unwritten_log
 from curate.storage import is_remote
+from curate.store_lock import LOCK, StoreLock
 
 SNAPSHOT = "ledger/snapshot.json"
-LOCK = "lock"
 OWN_JSON = ("ledger/", "models/", "run.json")  # JSON files that do not tell of others
 LEFT_OUT = (LOCK, "journal.jsonl")  # names of files that are of this machine alone
-BEAT_SECONDS = 5.0
-DEAD_SECONDS = 30.0  # a lock that is not written anew for so long is of a process that died
 PUT_SECONDS = 10.0  # between what is put while maps run
 REQUESTS = 8  # at a time
 ROUNDS = 5  # in which a run that another machine changes is read
@@ -167,8 +162,7 @@ def in_step(run: Path) -> Iterator[None]:
         yield
         return
     mirror.load()
-    holding = _Holding(mirror, _taken(mirror))
-    holding.start()
+    holding = _Holding(mirror)
     try:
         holding.pull()
         _held[run] = holding
@@ -200,40 +194,28 @@ def offer(run: Path, snapshot: Callable[[], str]) -> None:
 
 
 class _Holding:
-    """The lock of a run on its store, and the threads that keep it and put what is finished meanwhile."""
+    """The lock of a run on its store, and a thread that puts what is finished meanwhile."""
 
-    def __init__(self, mirror: Mirror, tag: str) -> None:
+    def __init__(self, mirror: Mirror) -> None:
         self.mirror = mirror
-        self._tag = tag
-        self._beat = 0
-        self._beaten = time.monotonic()
-        self._lost = self._away = False
+        self.lock = StoreLock(mirror.store, mirror.name)
+        self._pulled = self._away = False
         self._offered: bytes | None = None
         self._offer_at = time.monotonic() + PUT_SECONDS
+        self._pushing = threading.Lock()
         self._over = threading.Event()
-        self._beating, self._pushing = threading.Lock(), threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._each, args=(seconds, work), daemon=True)
-            for seconds, work in ((BEAT_SECONDS, self._renew), (PUT_SECONDS, self._put_meanwhile))
-        ]
-
-    def start(self) -> None:
-        """Start the threads."""
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._put_now_and_then, daemon=True)
+        self._thread.start()
 
     def end(self) -> None:
-        """End the threads, and give the lock back."""
+        """End the thread, and give the lock back."""
         self._over.set()
-        for thread in self._threads:
-            thread.join()
-        with suppress(Changed, WorkerError):  # it is left as one of a process that died
-            if not (self._lost or self._away):
-                self.mirror.store.replace(LOCK, _json({"owner": None}), self._tag)
+        self._thread.join()
+        self.lock.release(reachable=not self._away)
 
     def offer(self, snapshot: Callable[[], str]) -> None:
         """See `curate.mirror.offer`."""
-        self.check()
+        self.lock.check()
         if time.monotonic() >= self._offer_at:
             self._offered = snapshot().encode()
             self._offer_at = time.monotonic() + PUT_SECONDS
@@ -242,6 +224,7 @@ class _Holding:
         """Bring the mirror up to date."""
         with self._pushing:
             _pull(self.mirror)
+            self._pulled = True
 
     def checkpoint(self) -> None:
         """Bring the store up to date; not again, once that has failed."""
@@ -250,48 +233,22 @@ class _Holding:
             if self._away:
                 return
             try:
-                if time.monotonic() - self._beaten > DEAD_SECONDS / 2:
-                    self._renew()
-                self.check()
+                self.lock.make_sure()
                 _push(self.mirror, self._replace_snapshot)
             except WorkerError:
                 self._away = True
                 raise
 
-    def check(self) -> None:
-        """Refuse to go on where another process took the run over."""
-        if self._lost:
-            raise RunError(
-                f"{self.mirror.uri}: another process took this run over while this one was not heard of; "
-                "wait for it, or choose another output"
-            )
-
-    def _each(self, seconds: float, work: Callable[[], None]) -> None:
-        while not self._over.wait(seconds):
+    def _put_now_and_then(self) -> None:
+        while not self._over.wait(PUT_SECONDS):
             with suppress(CurateError, Gone):  # the store is away, or the run is lost: a checkpoint will tell
-                work()
-
-    def _renew(self) -> None:
-        with self._beating:
-            if self._lost:
-                return
-            self._beat += 1
-            try:
-                self._tag = self.mirror.store.replace(LOCK, _lock(self.mirror, self._beat), self._tag)
-                self._beaten = time.monotonic()
-            except Changed:
-                data, tag = self.mirror.store.read(LOCK)
-                holder = _holder(data) or {}
-                if (holder.get("mirror"), holder.get("process")) == (self.mirror.name, os.getpid()):
-                    self._tag = tag  # it was renewed, but the answer was lost
-                else:
-                    self._lost = True
+                self._put_meanwhile()
 
     def _put_meanwhile(self) -> None:
         """Put files that are finished, then the snapshot that was offered before."""
         with self._pushing:
             offered = self._offered
-            if self._lost or time.monotonic() - self._beaten > DEAD_SECONDS / 2:
+            if not (self._pulled and self.lock.is_fresh()):
                 return
             here = _files(self.mirror)
             _put(self.mirror, [key for key in _changed(self.mirror, here) if not _tells(key) and key != SNAPSHOT])
@@ -311,64 +268,12 @@ class _Holding:
                     raise
                 tag = self.mirror.store.replace(SNAPSHOT, data, own)
         except Changed:
-            self._lost = True
-            self.check()
+            self.lock.lost = True
+            self.lock.check()
             return
         stat = (self.mirror.run / SNAPSHOT).stat()
         same = len(data) == stat.st_size and data == (self.mirror.run / SNAPSHOT).read_bytes()
         self.mirror.known[SNAPSHOT] = (tag, stat.st_size if same else -1, stat.st_mtime_ns)
-
-
-def _taken(mirror: Mirror) -> str:
-    """Take the lock of a run; its tag.
-
-    Errors: RunError where another process holds it and lives, or where something else than a run is there.
-    """
-    watched, since, warned = None, 0.0, False
-    while True:
-        try:
-            data, tag = mirror.store.read(LOCK)
-        except Gone:
-            if mirror.store.listed():
-                raise RunError(f"{mirror.uri}: is not empty and not a run; choose another output") from None
-            data, tag = b"", None
-        holder = _holder(data)
-        free = holder is None or holder.get("mirror") == mirror.name  # of a process of this machine that is gone
-        if free or (tag == watched and time.monotonic() - since > DEAD_SECONDS):
-            try:
-                return mirror.store.replace(LOCK, _lock(mirror, 0), tag)
-            except Changed:
-                holder, watched = {"owner": "another process"}, ""
-        owner, waited = (holder or {}).get("owner"), time.monotonic() - since
-        if watched is not None and tag != watched:
-            raise RunError(f"{mirror.uri}: in use by {owner}; wait for it, or choose another output")
-        if watched is None:
-            watched, since = tag, time.monotonic()
-        elif not warned and waited > 2 * BEAT_SECONDS:
-            warned = True
-            unwritten_log(quiet=False).say(
-                f"{mirror.uri}: {owner}, which holds it, is not heard of; "
-                f"it is taken over in {DEAD_SECONDS - waited:.0f} s unless it is"
-            )
-        time.sleep(1)
-
-
-def _lock(mirror: Mirror, beat: int) -> bytes:
-    owner = f"process {os.getpid()} on {socket.gethostname()}"
-    return _json({"owner": owner, "process": os.getpid(), "mirror": mirror.name, "beat": beat})
-
-
-def _holder(data: bytes) -> dict[str, Any] | None:
-    """Who holds a lock; None if nobody does."""
-    try:
-        found: dict[str, Any] = json.loads(data)
-        return found if found["owner"] else None
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value).encode()
 
 
 def _pull(mirror: Mirror) -> None:
@@ -436,7 +341,7 @@ def _push(mirror: Mirror, replace_snapshot: Callable[[bytes], None]) -> None:
 def _put(mirror: Mirror, keys: Collection[str]) -> None:
     def put(key: str) -> Known | None:
         if holding := _held.get(mirror.run):
-            holding.check()
+            holding.lock.check()
         try:
             stat = _stat(mirror.run / key)
             return mirror.store.put(key, mirror.run / key), *stat

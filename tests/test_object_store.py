@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import SAMPLE, carry_out, command, digests, write_recipe
 
-from curate import mirror
+from curate import mirror, store_lock
 from curate.errors import CurateError, RunError
 from curate.ledger import fetched, locked
 
@@ -25,8 +25,8 @@ SECRET = "a-secret-that-nobody-may-see"
 FIELDS = {"tier1": {"rules": ["gopher"]}, "dedup": {"exact": True, "near": {}}, "export": ["jsonl"]}
 # The command with less patience, so that a dead process counts as dead at once, and with a task for each file.
 HASTY = (
-    "import curate.mirror as m, curate.measure\n"
-    "m.PUT_SECONDS, m.BEAT_SECONDS, m.DEAD_SECONDS, curate.measure.TASK_BYTES = 0.05, 0.3, 2.0, 1\n"
+    "import curate.mirror as m, curate.store_lock as lock, curate.measure\n"
+    "m.PUT_SECONDS, lock.BEAT_SECONDS, lock.DEAD_SECONDS, curate.measure.TASK_BYTES = 0.05, 0.3, 2.0, 1\n"
     "from curate.cli import main; main()"
 )
 
@@ -196,7 +196,7 @@ def test_a_store_that_stays_away_ends_the_run_in_one_line_and_the_same_command_g
 def test_of_two_machines_on_one_run_the_second_is_refused_and_one_that_slept_too_long_stops(
     tmp_path, corpus_of_shards, store, monkeypatch
 ):
-    monkeypatch.setattr(mirror, "BEAT_SECONDS", 0.3)
+    monkeypatch.setattr(store_lock, "BEAT_SECONDS", 0.3)
     recipe = recipe_at(tmp_path, corpus_of_shards, "shared")
     with on(tmp_path / "one", store):
         run = mirror.run_of("s3://runs/shared")
@@ -205,13 +205,12 @@ def test_of_two_machines_on_one_run_the_second_is_refused_and_one_that_slept_too
     owner = f"process {os.getpid()} on "
     assert done.stderr.startswith(f"Error: s3://runs/shared: in use by {owner}")
     assert done.stderr.endswith("; wait for it, or choose another output\n")
-    monkeypatch.setattr(mirror, "BEAT_SECONDS", 100.0)
+    monkeypatch.setattr(store_lock, "BEAT_SECONDS", 100.0)
     with pytest.raises(RunError, match="took this run over"), on(tmp_path / "one", store), locked(run):  # noqa: PT012
         (run / "run.log").write_text("of the one that slept")
         finished(start(recipe, store, tmp_path / "two"))
         before = keys(store, "shared")
-        held = mirror._held[run]
-        held._beaten -= mirror.DEAD_SECONDS
+        mirror._held[run].lock._beaten -= store_lock.DEAD_SECONDS
         mirror.checkpoint(run)
     assert keys(store, "shared") == before
     log = client(store).get_object(Bucket="runs", Key="shared/run.log")["Body"].read()
