@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import SAMPLE, carry_out, command, digests, write_recipe
 
-from curate import mirror, store_lock
-from curate.errors import CurateError, RunError
+from curate import cluster, mirror, store_lock
+from curate.errors import CurateError, RunError, WorkerError
+from curate.files import ASIDE
 from curate.ledger import fetched, locked
 
 SECRET = "a-secret-that-nobody-may-see"
@@ -262,6 +263,18 @@ def test_any_store_that_inputs_are_read_from_will_do(tmp_path, corpus_of_shards,
     with on(tmp_path / "three", {}):
         assert carry_out(recipe, "allow_empty=true")["stages"][-1]["documents_out"] < 160
     assert digests(mirror_in(tmp_path / "three")).keys() < digests(local).keys()  # what it need not read is not fetched
+
+
+def test_a_node_that_does_not_see_the_mirror_is_named_with_the_way_out(tmp_path):
+    with on(tmp_path / "one", {}):
+        run = mirror.run_of("s3://runs/cluster")
+    new = str(run / f"{ASIDE}x")
+    with pytest.raises(WorkerError) as refused:
+        cluster._compare("node b", cluster._versions(), {new: 6}, {new: None}, run)
+    assert mirror.named(str(refused.value)) == (
+        "node b: does not see what this machine has of s3://runs/cluster; set CURATE_RUNS to a folder on a file system "
+        "that all nodes share"
+    )
 
 
 class Proxy(BaseHTTPRequestHandler):
