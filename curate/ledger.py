@@ -296,6 +296,8 @@ def fetched(place: str, skipped: tuple[str, ...] = ()) -> Path:
         try:
             stack.enter_context(held(run))
         except RunError:
+            if not (run / "ledger" / "snapshot.json").exists():  # the first fetch of another process is under way
+                raise
             return run
         mirror.fetch(run, skipped)
     return run

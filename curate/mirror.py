@@ -314,8 +314,10 @@ def _take_over(mirror: Mirror, listed: dict[str, str]) -> None:
             tag = mirror.store.get(key, aside)
         return tag, *_stat(path)
 
-    for key, known in _each_of(fresh, got):
-        mirror.known[key] = known
+    first = [key for key in fresh if not _tells(key) and key != SNAPSHOT]  # what others tell of, as when it is put
+    for some in (first, [key for key in fresh if key == SNAPSHOT], [key for key in fresh if _tells(key)]):
+        for key, known in _each_of(some, got):
+            mirror.known[key] = known
     if LOCK in listed:
         mirror.known[LOCK] = (listed[LOCK], -1, 0)
         (mirror.run / LOCK).touch()

@@ -147,9 +147,9 @@ def test_a_run_on_a_store_has_the_bytes_of_a_local_one_and_every_command_finds_i
 
 def test_a_run_that_is_killed_at_any_request_goes_on_on_another_machine(tmp_path, corpus_of_shards, local, store):
     recipe = recipe_at(tmp_path, corpus_of_shards, "killed")
-    kills = iter([12, 25, 30, 60])
+    kills = iter([12, 30, 95])
     told = []
-    for attempt in range(5):
+    for attempt in range(4):
         place = tmp_path / f"machine-{attempt}"
         with proxy(store) as (environment, handler):
             process = start(recipe, environment, place)
@@ -206,12 +206,12 @@ def test_of_two_machines_on_one_run_the_second_is_refused_and_one_that_slept_too
     owner = f"process {os.getpid()} on "
     assert done.stderr.startswith(f"Error: s3://runs/shared: in use by {owner}")
     assert done.stderr.endswith("; wait for it, or choose another output\n")
-    monkeypatch.setattr(store_lock, "BEAT_SECONDS", 100.0)
+    monkeypatch.setattr(store_lock, "BEAT_SECONDS", 100.0)  # it sleeps
+    monkeypatch.setattr(store_lock, "DEAD_SECONDS", 2.0)
     with pytest.raises(RunError, match="took this run over"), on(tmp_path / "one", store), locked(run):  # noqa: PT012
         (run / "run.log").write_text("of the one that slept")
         finished(start(recipe, store, tmp_path / "two"))
         before = keys(store, "shared")
-        mirror._held[run].lock._beaten -= store_lock.DEAD_SECONDS
         mirror.checkpoint(run)
     assert keys(store, "shared") == before
     log = client(store).get_object(Bucket="runs", Key="shared/run.log")["Body"].read()
