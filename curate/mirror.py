@@ -6,9 +6,10 @@ a state that a local run could have been killed in:
 
   1. JSON files that tell of others (`manifest.json` …) and that changed or are gone are deleted there,
   2. other files that changed are put, so parts before the snapshot that lists them,
-  3. the snapshot is put, only if it replaces the one that this process read or put (S3; see `curate.object_store`),
-  4. the JSON files that tell of others are put,
-  5. what is gone here is deleted there.
+  3. what else is gone here is deleted there: no snapshot has it in force since an earlier commit, and the next one
+     does not know of it any more,
+  4. the snapshot is put, only if it replaces the one that this process read or put (S3; see `curate.object_store`),
+  5. the JSON files that tell of others are put.
 
 The lock of the run (`curate.store_lock`) is held meanwhile.
 """
@@ -167,6 +168,7 @@ def in_step(run: Path) -> Iterator[None]:
         holding.pull()
         _held[run] = holding
         try:
+            holding.checkpoint()  # of what an earlier process left here
             yield
         except BaseException:
             with suppress(CurateError):  # the first error is the one to tell
@@ -332,10 +334,10 @@ def _push(mirror: Mirror, replace_snapshot: Callable[[bytes], None]) -> None:
     first = [key for key in (*telling, *gone) if key in mirror.known and _tells(key)]
     _delete(mirror, first)
     _put(mirror, [key for key in changed if key not in telling and key != SNAPSHOT])
+    _delete(mirror, [key for key in gone if key not in first])
     if SNAPSHOT in changed:
         replace_snapshot((mirror.run / SNAPSHOT).read_bytes())
     _put(mirror, telling)
-    _delete(mirror, [key for key in gone if key not in first])
     if changed or gone:
         mirror.save()
 

@@ -18,9 +18,10 @@ import pytest
 from conftest import SAMPLE, carry_out, command, digests, write_recipe
 
 from curate import cluster, mirror, store_lock
-from curate.errors import CurateError, RunError, WorkerError
+from curate.errors import CurateError, Interrupted, RunError, WorkerError
 from curate.files import ASIDE
 from curate.ledger import fetched, locked
+from curate.object_store import Objects, open_store
 
 SECRET = "a-secret-that-nobody-may-see"
 FIELDS = {"tier1": {"rules": ["gopher"]}, "dedup": {"exact": True, "near": {}}, "export": ["jsonl"]}
@@ -263,6 +264,39 @@ def test_any_store_that_inputs_are_read_from_will_do(tmp_path, corpus_of_shards,
     with on(tmp_path / "three", {}):
         assert carry_out(recipe, "allow_empty=true")["stages"][-1]["documents_out"] < 160
     assert digests(mirror_in(tmp_path / "three")).keys() < digests(local).keys()  # what it need not read is not fetched
+
+
+@pytest.mark.parametrize("deletion", [1, 2])
+def test_a_run_that_ends_at_a_deletion_leaves_nothing_that_nobody_names(
+    tmp_path, corpus_of_shards, monkeypatch, deletion
+):
+    small, strict = {"shard_size": "60kB", "export": []}, "tier1.thresholds={too_few_words: 300}"
+    recipe, run = write_recipe(tmp_path, corpus_of_shards, **{**FIELDS, **small})
+    carry_out(recipe)
+    carry_out(recipe, strict)
+    uri = f"memory://bucket/deletion-{deletion}"
+    recipe = recipe_at(tmp_path, corpus_of_shards, "x", output=uri, **small)
+    with on(tmp_path / "one", {}):
+        carry_out(recipe)
+    calls = []
+
+    def ends(self, keys):
+        calls.append(keys)
+        if len(calls) >= deletion:
+            raise KeyboardInterrupt
+        deletes(self, keys)
+
+    deletes = Objects.delete
+    monkeypatch.setattr(Objects, "delete", ends)
+    with on(tmp_path / "two", {}), pytest.raises((Interrupted, KeyboardInterrupt)):
+        carry_out(recipe, strict)
+    monkeypatch.setattr(Objects, "delete", deletes)
+    with on(tmp_path / "three", {}):
+        carry_out(recipe, strict)
+        assert digests(mirror_in(tmp_path / "three")) == digests(run)
+        assert {key for key in open_store(uri).listed() if key.startswith("data/")} == {
+            f"data/{path.name}" for path in (run / "data").iterdir()
+        }
 
 
 def test_a_node_that_does_not_see_the_mirror_is_named_with_the_way_out(tmp_path):
