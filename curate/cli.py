@@ -15,7 +15,7 @@ from curate.cli_evaluate import evaluate
 from curate.cli_export import export
 from curate.cli_manifest import card, verify
 from curate.cli_models import lm, serve
-from curate.commands import Commands, available_cores, chosen_engine, engine_options, print_json
+from curate.commands import Commands, RunPath, available_cores, chosen_engine, engine_options, print_json
 from curate.errors import CurateError
 
 FORMATS = ("table", "csv", "json", "parquet")
@@ -91,6 +91,10 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
     from curate.recipe import load_recipe
 
     found = load_recipe(recipe, changes)
+    if found.output is not None and "://" in found.output:
+        from curate.ledger import NOT_READ, fetched
+
+        fetched(found.output, NOT_READ)
     with Processes(1) as engine:
         engine.start(1)  # it imports while this process does
         from curate.estimate import estimate
@@ -174,7 +178,7 @@ def _difference_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @main.command("what-if")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath("data/", "export/"))
 @click.option("--set", "changes", multiple=True, required=True, metavar="A.B=C", help="Change a field of the recipe.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the changed recipe to a new file.")
 @click.option("--no-text", is_flag=True, help="Judge pairs in doubt by estimates in place of a look at their texts.")
@@ -193,6 +197,7 @@ def what_if(
 
     spare_pandas()
     from curate.difference import what_if as tell
+    from curate.mirror import named
     from curate.show import print_difference
     from curate.whatif import ask, check_save, save_recipe
 
@@ -206,12 +211,12 @@ def what_if(
     else:
         print_difference(found)
         if save is not None:
-            click.echo(f"{save}: written; `curate run {save}` decides {run} anew by it")
+            click.echo(f"{save}: written; `curate run {save}` decides {named(str(run))} anew by it")
 
 
 @main.command()
-@click.argument("run_a", type=click.Path(path_type=Path))
-@click.argument("run_b", type=click.Path(path_type=Path))
+@click.argument("run_a", type=RunPath("data/", "export/"))
+@click.argument("run_b", type=RunPath("data/", "export/"))
 @_difference_options
 def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet: bool, as_json: bool) -> None:
     """Tell which documents RUN_A and RUN_B decided otherwise, and why.
@@ -224,11 +229,12 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
 
     spare_pandas()
     from curate.difference import compare as tell
+    from curate.mirror import named
     from curate.progress import Steps, unwritten_log
     from curate.show import print_difference
 
     with Steps(unwritten_log(quiet or as_json), "comparing") as steps:
-        steps(f"{run_a}, {run_b}")
+        steps(named(f"{run_a}, {run_b}"))
         found = tell(run_a, run_b, examples, output)
     if as_json:
         print_json(found)
@@ -237,7 +243,7 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath("data/", "export/"))
 @click.argument("query", required=False)
 @click.option("--file", type=click.Path(path_type=Path), help="Read the query from a file.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print.")
@@ -267,7 +273,7 @@ def sql(run: Path, query: str | None, file: Path | None, form: str) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath("data/", "export/"))
 @click.argument("doc_id")
 @click.option("--signals", "whole", is_flag=True, help="Show all signals, not only the unusual ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -292,7 +298,7 @@ def why(run: Path, doc_id: str, whole: bool, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath("data/", "export/"))
 @click.option("--reason", help="Those that were dropped, or lost something, for this reason.")
 @click.option("--stage", help="Those that this stage dropped.")
 @click.option("--kept", is_flag=True, help="Those that are kept.")
@@ -325,7 +331,7 @@ def sample(
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath("data/", "export/"))
 @click.option("--output", type=click.Path(path_type=Path), help="The file to write; default: report.html in RUN.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def report(run: Path, output: Path | None, quiet: bool) -> None:
@@ -336,14 +342,16 @@ def report(run: Path, output: Path | None, quiet: bool) -> None:
         curate report runs/demo
     """
     from curate.kernels.arrow import spare_pandas
+    from curate.mirror import named, send
     from curate.progress import Steps, unwritten_log
     from curate.report import write_report
 
     spare_pandas()
     with Steps(unwritten_log(quiet), "reporting") as steps:
-        steps(str(run))
+        steps(named(str(run)))
         path = write_report(run, output)
-    click.echo(path)
+        send(path)
+    click.echo(named(str(path)))
 
 
 @main.command()
@@ -385,7 +393,7 @@ def rules(name: str | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath("data/", "export/"))
 @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
 @click.option("--all", "everything", is_flag=True, help="Also remove measurements that the finished run did not use.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was removed as JSON.")

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from curate.commands import chosen_engine, engine_options, print_json
+from curate.commands import RunPath, chosen_engine, engine_options, print_json
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath())
 @click.option("--heldout", multiple=True, metavar="FILE", help="Held-out text, in the place of the recipe's.")
 @click.option("--domain", metavar="COLUMN", help="Its column with the domain; default: the recipe's, or a file is one.")
 @click.option("--proxy", type=click.Choice(("ngram", "transformer")), help="The models; default: the recipe's.")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from curate.commands import chosen_engine, engine_options, print_json
+from curate.commands import RunPath, chosen_engine, engine_options, print_json
+from curate.errors import CurateError
 
 
 def _listed(context: click.Context, parameter: click.Parameter, names: str) -> str:
@@ -19,7 +20,7 @@ def _listed(context: click.Context, parameter: click.Parameter, names: str) -> s
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath("export/"))
 @click.option(
     "--to",
     "names",
@@ -60,6 +61,8 @@ def export(
     from curate.show_export import print_exports
 
     spare_pandas()
+    if out.parts and out.parts[0].endswith(":"):
+        raise CurateError(f"--out {out.parts[0]}//…: exports are written to a local folder; copy them from there")
     options = options_of(validation, tokenizer, eos)
     wanted = [name.strip() for name in names.split(",")]
     with chosen_engine(engine, address, workers) as (opened, _):

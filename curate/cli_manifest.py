@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from curate.commands import available_cores, print_json
+from curate.commands import RunPath, available_cores, print_json
 from curate.errors import CurateError
 
 FORMS = ("markdown", "croissant", "openlineage")
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath("data/", "export/"))
 @click.option(
     "--format", "form", type=click.Choice(FORMS), default="markdown", show_default=True, help="What to print."
 )
@@ -42,7 +42,7 @@ def card(run: Path, form: str) -> None:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath())
 @click.option("--inputs", is_flag=True, help="Read the inputs again too, and compare their text.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
@@ -54,6 +54,7 @@ def verify(run: Path, inputs: bool, quiet: bool, as_json: bool) -> None:
         curate verify runs/demo
     """
     from curate.manifests import verify as checks
+    from curate.mirror import named
     from curate.progress import unwritten_log
 
     log = unwritten_log(quiet or as_json)
@@ -61,10 +62,10 @@ def verify(run: Path, inputs: bool, quiet: bool, as_json: bool) -> None:
     if inputs:
         problems += checks.verify_inputs(run, available_cores(), log)
     if as_json:
-        print_json({"run": str(run), "problems": problems})
+        print_json({"run": named(str(run)), "problems": problems})
     for problem in problems if not as_json else ():
         click.echo(problem)
     if problems:
         raise CurateError(f"{run}: {len(problems)} {'thing is' if len(problems) == 1 else 'things are'} not as written")
     if not as_json:
-        click.echo(f"{run}: all files are as they were written")
+        click.echo(f"{named(str(run))}: all files are as they were written")

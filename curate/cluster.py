@@ -22,6 +22,7 @@ import curate
 from curate.engine import ATTEMPTS, DIED, NO_MEMORY, TICK_SECONDS, answer, given_up, prepare, result_of
 from curate.errors import WorkerError, shortened
 from curate.files import ASIDE
+from curate.mirror import is_mirror
 
 TASKS_PER_CPU = 2  # under way: one that runs and one that waits, so that no CPU waits for the driver
 CONNECT_SECONDS = 3.0
@@ -174,6 +175,11 @@ def _compare(
     for path, size in sizes.items():
         if seen[path] != size:
             what = str(folder) if Path(path).name.startswith(ASIDE) else path
+            if is_mirror(folder):
+                raise WorkerError(
+                    f"{node}: does not see what this machine has of {what}; set CURATE_RUNS to a folder on a file "
+                    "system that all nodes share"
+                )
             raise WorkerError(
                 f"{node}: does not see {what} as this machine does; put it on a file system that all nodes share, "
                 "under the same path"

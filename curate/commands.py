@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +24,9 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CurateError as error:
-            click.echo(f"Error: {visible(str(error))}", err=True)
+            from curate.mirror import named
+
+            click.echo(f"Error: {visible(named(str(error)))}", err=True)
             ctx.exit(130 if isinstance(error, Interrupted) else 1)
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
@@ -42,6 +45,23 @@ class Commands(click.Group):
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
+
+
+class RunPath(click.ParamType[Path]):
+    """A run directory by its path, or a run on an object store by its URI: then what it lacks here is fetched first."""
+
+    name = "path"
+
+    def __init__(self, *skipped: str) -> None:
+        self.skipped = skipped  # folders that the command does not read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401
+        """The run directory."""
+        if "://" not in value:
+            return Path(value)
+        from curate.ledger import fetched
+
+        return fetched(value, self.skipped)
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -15,6 +15,7 @@ from curate.evidence import fired, rules_by_reason
 from curate.files import committed
 from curate.ledger import Ledger
 from curate.measure import DOCUMENTS, INPUT
+from curate.mirror import named
 from curate.recipe import Recipe, changed_fields
 from curate.rules import resolve, resolve_editors
 from curate.sql import first_line, literal, quoted, read_parquet, rows_of
@@ -118,7 +119,7 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
         found = _told(common, examples, recipes[1].seed, output, connection)
     made = [read_augmented(run) if recipe.tier3 else None for run, recipe in zip((run_a, run_b), recipes, strict=True)]
     written = {when: dict(one.facts["accepted"]) if one else NOTHING for when, one in zip(WHEN, made, strict=True)}
-    told = {"runs": [str(run_a), str(run_b)], "changed": _changed(*recipes), "in_both": both, **found}
+    told = {"runs": [named(str(run_a)), named(str(run_b))], "changed": _changed(*recipes), "in_both": both, **found}
     return told | {"written": written if any(made) else None}
 
 

@@ -13,7 +13,7 @@ import duckdb
 from curate.augmented import FOLDER, JUDGED, SYNTHETIC
 from curate.errors import RecipeError, RunError
 from curate.files import sha256_of
-from curate.ledger import Ledger, Part, is_whole, read_ledger
+from curate.ledger import NOT_READ, Ledger, Part, fetched, is_whole, read_ledger
 from curate.manifests.reading import read_manifest
 from curate.measure import SIGNATURES
 from curate.recipe import Recipe
@@ -54,8 +54,9 @@ def open_earlier(recipe: Recipe) -> tuple[Earlier, ...]:
     if recipe.dedup.against and not (recipe.dedup.exact or recipe.dedup.near):
         raise RecipeError("dedup.against: compares nothing without dedup.exact or dedup.near; set one of them")
     found: list[Earlier] = []
-    for place in map(Path, recipe.dedup.against):
+    for name in recipe.dedup.against:
         try:
+            place = fetched(name, NOT_READ)
             manifest = read_manifest(place)
             ledger = read_ledger(place)
         except RunError as error:

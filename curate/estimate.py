@@ -15,6 +15,7 @@ from curate.filters.duplicates import choose_bands
 from curate.index import SIGNALS_AS_TABLE
 from curate.ledger import Ledger, check_run_directory, read_ledger
 from curate.measure import APART, INPUT, Task, compile_kernels, plan_tasks
+from curate.mirror import named
 from curate.plan import Plan, make_plan
 from curate.progress import Steps, unwritten_log
 from curate.recipe import Recipe
@@ -67,7 +68,7 @@ def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) 
             found = rehearse(recipe, plan, work.measured_bytes, engine, workers, Path(folder), hushed)
     kept = _share_kept(found, "tokens_out", "tokens_in")
     return {
-        "run": str(recipe.run_directory),
+        "run": named(str(recipe.run_directory)),
         "input": _input(plan, ledger, found),
         "sample": {"documents": found.sample.documents, "text_bytes": found.sample.text_bytes},
         "steps": [vars(step) | {"why": list(step.why)} for step in work.steps],

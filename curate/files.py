@@ -64,7 +64,7 @@ def committed_files(folder: Path) -> Iterator[Path]:
 def write_json(path: Path, value: object) -> None:
     """Commit `value` as JSON with sorted keys."""
     with committed(path) as aside:
-        aside.write_text(_json(value), "utf-8")
+        aside.write_text(json_text(value), "utf-8")
 
 
 def write_sealed(path: Path, fields: Mapping[str, Any]) -> None:
@@ -98,16 +98,17 @@ def is_sealed(path: Path) -> bool:
     try:
         fields = json.loads(found)
         seal = fields.pop(SEAL)
-        return bool(seal == _seal_of(fields) and found == _json(fields | {SEAL: seal}).encode())
+        return bool(seal == _seal_of(fields) and found == json_text(fields | {SEAL: seal}).encode())
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return False
 
 
 def _seal_of(fields: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_json(fields).encode()).hexdigest()
+    return hashlib.sha256(json_text(fields).encode()).hexdigest()
 
 
-def _json(value: object) -> str:
+def json_text(value: object) -> str:
+    """A value as the text of a JSON file, with sorted keys."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 

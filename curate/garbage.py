@@ -18,6 +18,7 @@ from curate.ledger import Ledger, Part, locked, read_ledger
 from curate.manifests.reading import read_manifest
 from curate.measure import DOCUMENTS
 from curate.members import MEMBERS
+from curate.mirror import named
 from curate.shards import DATA
 
 OURS = re.compile(r"[0-9a-f]{8}-[^/]+\.parquet")  # what `write_part` names files
@@ -59,7 +60,7 @@ def collect(run: Path, everything: bool, dry: bool) -> dict[str, Any]:
     for file in found:
         kinds.setdefault((file.path.parent.relative_to(run).as_posix(), file.why), []).append(file.bytes)
     return {
-        "run": str(run),
+        "run": named(str(run)),
         "removed": not dry,
         "files": len(found),
         "bytes": sum(file.bytes for file in found),

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,15 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate import mirror
 from curate.corpus import InputFile, Unit
 from curate.errors import RunError, shortened
-from curate.files import committed, leads_out, sealed, sha256_of, sync, unsealed, write_sealed
+from curate.files import committed, json_text, leads_out, sealed, sha256_of, sync, unsealed, write_sealed
 from curate.storage import is_remote
 
 LEDGER_VERSION = 2
 PART_ROW_GROUP = 1 << 17
+NOT_READ = ("data/", "export/")  # folders of a run that only those who want its output read
 
 
 @dataclass(frozen=True)
@@ -126,23 +128,25 @@ class Ledger:
         self._journal.flush()
         os.fsync(self._journal.fileno())
         self.parts += parts
+        mirror.offer(self.run, lambda: json_text(sealed(self._snapshot())))
 
     def commit(self) -> None:
-        """Replace snapshot.json atomically."""
-        write_sealed(
-            self.path,
-            {
-                "ledger_version": LEDGER_VERSION,
-                "next_file_no": self.next_file_no,
-                "superseded": sorted(self.superseded),
-                "files": [asdict(file) for file in self.files],
-                "parts": [_as_json(part) for part in self.parts],
-            },
-        )
+        """Replace snapshot.json atomically, and the one on the object store that the run lives on, if it does."""
+        write_sealed(self.path, self._snapshot())
         if self._journal is not None:
             self._journal.close()
             self._journal = None
         self.journal_path.unlink(missing_ok=True)
+        mirror.checkpoint(self.run)
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {
+            "ledger_version": LEDGER_VERSION,
+            "next_file_no": self.next_file_no,
+            "superseded": sorted(self.superseded),
+            "files": [asdict(file) for file in self.files],
+            "parts": [_as_json(part) for part in self.parts],
+        }
 
 
 def _as_json(part: Part) -> dict[str, Any]:
@@ -293,8 +297,29 @@ def locked(run: Path) -> Iterator[None]:
     Errors: RunError where another process holds it (naming it), or where the folder cannot be a run directory.
     """
     check_run_directory(run)
-    with held(run):
+    with held(run), mirror.in_step(run):
         yield
+
+
+def fetched(place: str, skipped: tuple[str, ...] = ()) -> Path:
+    """The run directory that a path or URI names, with what its object store has, but for folders that are `skipped`.
+
+    A mirror on which a process of this machine works is newer than the store, and stays as it is.
+
+    Errors: RunError where there is no such run; WorkerError where the store cannot be had.
+    """
+    run = mirror.run_of(place)
+    if not mirror.is_mirror(run):
+        return run
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(run))
+        except RunError:
+            if not (run / "ledger" / "snapshot.json").exists():  # the first fetch of another process is under way
+                raise
+            return run
+        mirror.fetch(run, skipped)
+    return run
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from curate.manifests.sources import open_source
 from curate.maps import carry_out, maps_of
 from curate.measure import SIGNATURES, Task, compile_kernels, measure, plan_tasks
 from curate.members import MEMBERS
+from curate.mirror import named
 from curate.plan import Given, Plan, make_plan, without_root
 from curate.progress import Log, Meter, Steps, open_log
 from curate.purify import P_BAD
@@ -329,7 +330,7 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int, began: str) -> No
     They belong to the decisions in force: a run that fails before it decides leaves those of the run before it.
     """
     run = recipe.run_directory
-    fields = recipe.model_dump(mode="json", by_alias=True) | {"output": str(run)}
+    fields = recipe.model_dump(mode="json", by_alias=True) | {"output": named(str(run))}
     text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100)
     if not (run / "recipe.yaml").exists() or (run / "recipe.yaml").read_bytes() != text.encode():
         _unfinish(run)
@@ -364,7 +365,7 @@ def _summary(run: Path, ledger: Ledger, counts: Counts, seconds: float) -> dict[
     """What the closing table and --json show."""
     first, last = counts.stages[0], counts.stages[-1]
     return {
-        "run": str(run),
+        "run": named(str(run)),
         "documents_in": first["documents_in"],
         "documents_out": last["documents_out"],
         "tokens_in": first["tokens_in"],

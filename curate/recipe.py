@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from curate.domains import Tier3
 from curate.errors import RecipeError, did_you_mean
 from curate.fields import Size
+from curate.mirror import run_of
 from curate.sections import Dedup, Distill, Evaluate, Input, Models, Section, Tier1, Tier2
 from curate.teachers import HOW_ASKED, AnyTeacher, Teacher
 
@@ -31,7 +32,9 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="names the dataset")
     seed: int = Field(default=0, description="all randomness derives from it")
-    output: str | None = Field(default=None, description="the run directory; null means runs/ and the name")
+    output: str | None = Field(
+        default=None, description="the run directory, a path or s3://bucket/run; null means runs/ and the name"
+    )
     input: Input
     on_error: Literal["stop", "quarantine"] = Field(default="stop", description="what an unreadable file does")
     allow_empty: bool = Field(default=False, description="whether a run that keeps nothing is a success")
@@ -53,8 +56,8 @@ class Recipe(Section):
 
     @property
     def run_directory(self) -> Path:
-        """Where the run goes."""
-        return Path(self.output or f"runs/{self.name}")
+        """Where the run goes; on an object store, its mirror on this machine."""
+        return run_of(self.output or f"runs/{self.name}")
 
     def resolved(self) -> dict[str, Any]:
         """The recipe with all defaults written out, but for where it reads and writes, and how its teacher is asked."""

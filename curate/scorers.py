@@ -26,7 +26,7 @@ from curate.edits import apply_edits, find_edits
 from curate.errors import InputError, RunError
 from curate.files import committed
 from curate.kernels.minhash import shingle_sets
-from curate.ledger import Ledger, Part, finished_part, is_whole
+from curate.ledger import NOT_READ, Ledger, Part, fetched, finished_part, is_whole
 from curate.lines import PENDING
 from curate.measure import Reading
 from curate.progress import Log
@@ -142,7 +142,7 @@ def open_pinned_scorers(pin: str | None) -> Scorers | None:
     """
     if pin is None:
         return None
-    run = Path(pin)
+    run = fetched(pin, NOT_READ)
     found = scorers_of(run, parts_of_pin(run, LEARNT))
     if found is None:
         raise RunError(f"models.pin: {run}: holds no models of a budget; name a finished run with distill")

@@ -99,11 +99,15 @@ def _store(uri: str) -> tuple[pafs.FileSystem, str]:
     scheme, _, path = uri.partition("://")
     if not scheme:
         raise InputError(f"input.paths: {uri}: a URI begins with a scheme, as in s3://bucket/data")
-    return _store_of(scheme, path.split("/")[0]), path
+    return store_of(scheme, path.split("/")[0]), path
 
 
 @cache
-def _store_of(scheme: str, bucket: str) -> pafs.FileSystem:
+def store_of(scheme: str, bucket: str) -> pafs.FileSystem:
+    """The file system behind a scheme.
+
+    Errors: InputError for a scheme that nothing installed can read.
+    """
     if scheme in ("gs", "gcs"):
         return pafs.GcsFileSystem()
     if scheme in ("s3", "s3a"):

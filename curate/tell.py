@@ -13,6 +13,7 @@ from rich.text import Text
 from curate.excerpts import Piece
 from curate.figures import counted, shown
 from curate.inspect import console
+from curate.mirror import named
 from curate.terminal import visible
 from curate.why import COPIES_SHOWN, EDITS_SHOWN
 
@@ -298,7 +299,7 @@ def print_samples(run: Path, samples: Sequence[Mapping[str, Any]]) -> None:
     """Documents of `curate.draw.draw`, one after the other."""
     tell = Teller()
     if not samples:
-        tell.line(f"{run}: no document is like that")
+        tell.line(f"{named(str(run))}: no document is like that")
     for k, one in enumerate(samples, 1):
         tell.line(f"── {k} of {len(samples)} ".ljust(min(78, tell.console.width - 2), "─"), style=DIM)
         tell.line(

@@ -23,7 +23,7 @@ from curate.errors import InputError, RecipeError, RunError
 from curate.files import committed
 from curate.filters import registry
 from curate.filters.duplicates import hash_texts
-from curate.ledger import Ledger, Part, finished_part, is_whole, write_part
+from curate.ledger import NOT_READ, Ledger, Part, fetched, finished_part, is_whole, write_part
 from curate.lines import PENDING
 from curate.measure import Reading
 from curate.progress import Log
@@ -113,7 +113,7 @@ def open_pinned(pin: str | None) -> Learnt | None:
     """
     if pin is None:
         return None
-    run = Path(pin)
+    run = fetched(pin, NOT_READ)
     found = learnt_of(run, parts_of_pin(run, TRAINED))
     if found is None:
         raise RunError(f"models.pin: {run}: holds no trained models; name a finished run with tier2")

@@ -2,10 +2,6 @@
 
 import gzip
 import json
-import socket
-import subprocess
-import time
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs
@@ -16,7 +12,6 @@ from conftest import PROSE, SAMPLE, carry_out, command, digests, documents, writ
 from curate.errors import InputError, RecipeError
 from curate.inspect import connect
 
-ROOT = Path(__file__).parent.parent
 ROWS = [{"text": f"{PROSE} {k}", "url": f"https://example.org/{k}", "n": k} for k in range(20)]
 
 
@@ -314,26 +309,10 @@ def test_messages_and_text_are_told_apart(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory):
+def bucket(s3_server):
     """An S3 server on this machine with the sample in its bucket, and the environment that leads there."""
-    command_of_server = ROOT / ".venv-s3" / "bin" / "moto_server"
-    if not command_of_server.exists():
-        pytest.skip("no S3 server: `make test` sets one up")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [command_of_server, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _wait_for(port)
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "a-secret-that-nobody-may-see",
-        "AWS_REGION": "us-east-1",
-    }
     store = pyarrow.fs.S3FileSystem(
-        endpoint_override=environment["AWS_ENDPOINT_URL"], access_key="key", secret_key="x", region="us-east-1",
+        endpoint_override=s3_server["AWS_ENDPOINT_URL"], access_key="key", secret_key="x", region="us-east-1",
         allow_bucket_creation=True,
     )  # fmt: skip
     store.create_dir("corpus")
@@ -342,19 +321,7 @@ def bucket(tmp_path_factory):
             stream.write(path.read_bytes())
     with store.open_output_stream("corpus/lines/a.jsonl.gz", compression=None) as stream:
         stream.write(gzip.compress("".join(json.dumps(row) + "\n" for row in ROWS).encode()))
-    yield environment
-    server.kill()
-    server.wait()
-
-
-def _wait_for(port):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as trial:
-            if trial.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError("the S3 server does not answer")
+    return s3_server
 
 
 @pytest.mark.parametrize("pattern", ["s3://corpus/web", "s3://corpus/**/*.parquet"])
