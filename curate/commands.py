@@ -1,6 +1,7 @@
 """What all commands share: how their errors are told, how JSON is printed, how many cores there are."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,11 +25,13 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CurateError as error:
+            _end_of_keys(error)
             from curate.mirror import named
 
             click.echo(f"Error: {visible(named(str(error)))}", err=True)
             ctx.exit(130 if isinstance(error, Interrupted) else 1)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            _end_of_keys(error)
             click.echo("stopped", err=True)
             ctx.exit(130)
         except MemoryError:
@@ -115,3 +118,9 @@ def available_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         return os.cpu_count() or 1
+
+
+def _end_of_keys(error: BaseException) -> None:
+    """Once Ctrl-C has ended a command, further ones change nothing: Python would tell of them with a traceback."""
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

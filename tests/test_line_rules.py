@@ -178,6 +178,7 @@ def c4_judge(bounds):
 @example(["A good line of five words.\nbad\n\nA good line of five words."], {})
 @example(["\n\nbad\n\nA good line of five words.\n\n\n"], {})
 @example(["A good line of five words. [1] [2]\nbad\n\n[edit]\n"], {})
+@example(["We use cookies on this fine site, and JavaScript must be on to read it."], {})
 def test_c4_cuts_the_lines_that_its_rules_name_and_leaves_no_gaps(texts, changed):
     bounds = bounds_of("c4_lines", line_with_long_word=12, **changed)
     edits, edited = found("c4_lines", texts, line_with_long_word=12, **changed)

@@ -48,13 +48,14 @@ def c4_cuts(texts: pa.Array, bounds: Sequence[int]) -> Cuts:
     phrases = [(p, JAVASCRIPT) for p in JAVASCRIPT_PHRASES if bounds[JAVASCRIPT] != OFF]
     phrases += [(p, POLICY) for p in POLICY_PHRASES if bounds[POLICY] != OFF]
     lines, begins = split_lines(*views)
-    codes, spans, n = _judge(*views, lines, begins, np.array(bounds, dtype=np.int64), phrase_table(tuple(phrases)))
+    tables = phrase_table(tuple(phrases)), phrase_table(tuple(one for one in phrases if one[1] == JAVASCRIPT))
+    codes, spans, n = _judge(*views, lines, begins, np.array(bounds, dtype=np.int64), *tables)
     return as_cuts(cut_lines(*views, lines, begins, codes, spans, n))
 
 
 @kernel
 def _judge(
-    offsets: Offsets, data: Bytes, lines: Offsets, begins: Offsets, bounds: Offsets, phrases: Phrases
+    offsets: Offsets, data: Bytes, lines: Offsets, begins: Offsets, bounds: Offsets, phrases: Phrases, sooner: Phrases
 ) -> tuple[Codes, Table, int]:
     codes = np.full(len(begins), KEPT, dtype=np.int8)
     spans = np.empty((16, 4), dtype=np.int64)
@@ -89,6 +90,10 @@ def _judge(
                 codes[j] = FEW_WORDS
             elif len(phrases.codes):
                 codes[j] = phrase_in(data, begin, finish, phrases)
+                if codes[j] == POLICY and len(sooner.codes):  # a line may have both
+                    javascript = phrase_in(data, begin, finish, sooner)
+                    if javascript != KEPT:
+                        codes[j] = javascript
             if codes[j] != KEPT:
                 n = first
     return codes, spans, n
