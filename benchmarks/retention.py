@@ -155,10 +155,15 @@ def arm_rows(found: Sequence[Mapping[str, Any]], recipes: Recipes = RECIPES) -> 
     names = {"full": "all tokens", "random": "random tokens, mean of draws", **{title: title for title in recipes}}
     for arm, title in names.items():
         for row in (row for row in found if row["domain"] is None and row["arm"] == arm):
-            gap = ("", "") if arm not in recipes else (f"{row['gap_closed']:.3f}", interval(row, "gap"))
+            gap = ("", "") if arm not in recipes else (figure(row["gap_closed"]), interval(row, "gap"))
             seconds = f"{row['cpu']:.0f}" if arm in recipes else ""
             yield (title, row["budget"], f"{row['documents']:,}", f"{row['tokens']:,}", f"{row['bits_per_byte']:.4f}",
                    f"{row['retained']:.3f}", interval(row, "retained"), *gap, seconds)  # fmt: skip
+
+
+def figure(value: float | None) -> str:
+    """A figure; none where random tokens are as good as all, so that there is no gap."""
+    return "none" if value is None else f"{value:.3f}"
 
 
 def interval(row: dict[str, Any], name: str) -> str:
