@@ -51,8 +51,9 @@ def database_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.Du
                 f"SET memory_limit = '{memory_mb}MB'"
             )
             yield connection
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        if "space" not in str(error).lower():
+    except duckdb.Error as error:
+        of_disk = isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException) and "space" in str(error).lower()
+        if not of_disk and "No space left" not in str(error):  # as a transaction's
             raise
         raise disk_error(OSError(errno.ENOSPC, "No space left on device"), str(spool)) from error
     finally:
