@@ -25,7 +25,7 @@ from timing import batches_in, least_of_five, parquet_in
 
 from curate.inspect import connect
 from curate.kernels.minhash import binary_rows, minhash
-from curate.ledger import Part, write_part
+from curate.ledger import Ledger, Part, write_part
 from curate.measure import SIGNATURES
 from curate.near import Signatures, find_near
 from curate.sections import Near
@@ -85,7 +85,7 @@ def scaled(folder: str, listed: str) -> None:
     """Decide on the signatures in a folder, and print time and memory."""
     run = Path(folder)
     parts = [Part(SIGNATURES, "synthetic", path, rows, 0, "") for path, rows in json.loads(listed)]
-    with scratch_database(run, threads=2) as database:
+    with scratch_database(Ledger(run), threads=2) as database:
         database.execute(
             "CREATE TEMP TABLE passing (file_no INTEGER, position INTEGER, row BIGINT, coarse_score FLOAT)"
         )

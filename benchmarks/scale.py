@@ -234,7 +234,7 @@ def decided(folder: Path, count: int) -> None:
         most[0] = _size(folder)
         steps.append((step, time.monotonic()))
 
-    with scratch_database(ledger.run, THREADS) as database, Steps(log, "deciding") as quiet, watched(folder) as most:
+    with scratch_database(ledger, THREADS) as database, Steps(log, "deciding") as quiet, watched(folder) as most:
         maps = maps_of(recipe, plan, ledger, InProcess(), log, quiet)
         maps = replace(maps, tell=begin, distil=scored(ledger))
         began, used = time.monotonic(), time.process_time()

@@ -86,7 +86,7 @@ def run(
                 raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")
             made = augment_stage(recipe, plan, ledger, engine, threads, log)
             digest, plan, made = decide_with_written(recipe, plan, ledger, made, engine, threads, log)
-            with scratch_database(directory, threads) as database:
+            with scratch_database(ledger, threads) as database:
                 _write_run_facts(recipe, plan, threads, began)
                 with Steps(log, "deciding") as steps:
                     steps("counts")
@@ -209,7 +209,7 @@ def augment_stage(
     whole = [part for part in members if is_whole(ledger.run, part)]
     if made is not None and made.facts["key"] == key and made.facts["members"] == len(whole):
         return made
-    with scratch_database(ledger.run, threads) as database:
+    with scratch_database(ledger, threads) as database:
         decide_stage(earlier, plan, ledger, engine, database, log)
 
     def judge(of: Recipe, given: Given) -> object:
@@ -232,7 +232,7 @@ def decide_with_written(
     while True:
         if made is not None:
             plan = replace(plan, written=made.digest, reserved=made.tokens)
-        with scratch_database(ledger.run, threads) as database:
+        with scratch_database(ledger, threads) as database:
             digest = decide_stage(recipe, plan, ledger, engine, database, log)
             fitting = with_caps(made, caps_by_kept(recipe, ledger, made, database), key) if made else None
         if fitting == made:

@@ -96,7 +96,7 @@ def rehearse(
     try:
         sampled = make_plan(small, ledger, engine, log)
         _measure(found, sampled, ledger, sets, engine)
-        with scratch_database(ledger.run, threads) as database:
+        with scratch_database(ledger, threads) as database:
             _decide_and_write(
                 found,
                 decided,
