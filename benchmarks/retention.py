@@ -64,8 +64,8 @@ PROXIES: dict[str, dict[str, Any]] = {  # fields of evaluate
     # As much as a processor trains in minutes, and the same number of steps for every arm.
     "transformer": {
         "sample": "8MB",
-        "vocabulary": 2048,
-        "transformer": {"d_model": 64, "layers": 2, "context": 128, "steps": 600},
+        "vocabulary": 4096,
+        "transformer": {"d_model": 128, "layers": 4, "context": 128, "steps": 600},
     },
 }
 BUDGET = {"ngram": "epochs", "transformer": "compute"}
