@@ -119,7 +119,7 @@ def augment(
     else:
         originals, documents = plan.inputs.empty_table(), documents.slice(0, 0)
     caps = caps_of(folder)
-    written, plain = write_candidates(recipe, documents, caps, ledger.run, log)
+    written, plain = write_candidates(recipe, documents, caps, ledger.run, engine.open_model, log)
     asked = partial(judge_candidates, recipe, plan, ledger, before, documents, originals, judge)
     facts: dict[str, Any] = {
         "key": key, "caps": caps, "recipe": recipe.digest(), "least_importance": dict(domains.least),

@@ -26,8 +26,8 @@ from curate.distill.adapters import train_adapter
 from curate.distill.augment import CANDIDATES, faithful, write
 from curate.distill.chunks import chunks_of
 from curate.distill.passages import claims, in_latin
+from curate.distill.teacher import OpenModel, open_teacher
 from curate.distill.teacher import Teacher as Asked
-from curate.distill.teacher import open_teacher
 from curate.distill.vllm_client import check_loads
 from curate.domains import Adapter, Tier3
 from curate.earlier import Earlier
@@ -87,9 +87,11 @@ def with_adapters(teacher: Teacher, adapters: Mapping[str, str]) -> Teacher:
 
 
 def write_candidates(
-    recipe: Recipe, documents: pa.Table, caps: Mapping[str, int], run: Path, log: Log
+    recipe: Recipe, documents: pa.Table, caps: Mapping[str, int], run: Path, models: OpenModel, log: Log
 ) -> tuple[Written, Written | None]:
     """Have the documents (doc_id, domain, kept, n_tokens, text) of each domain written anew, up to its cap of tokens.
+
+    `models` opens the teacher's model.
 
     The second is what the model writes without adapter, where that is to be compared.
 
@@ -103,7 +105,7 @@ def write_candidates(
         check_loads(teacher.vllm, section.adapter.rank)  # training takes a while
     trained = _trained(recipe, section.adapter, documents, run, log) if section.adapter else {}
     adapters = {name: str(folder_of(run, name)) for name in trained}
-    with open_teacher(with_adapters(teacher, adapters), run / "teacher", log) as opened:
+    with open_teacher(with_adapters(teacher, adapters), run / "teacher", log, models) as opened:
         asked = partial(_written, opened, documents, caps, section, recipe.seed)
         found, plain = asked(adapters), asked({}) if section.compare else None
         about = {

@@ -19,10 +19,13 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 import curate
+from curate.distill.teacher import Model, open_model
 from curate.engine import ATTEMPTS, DIED, NO_MEMORY, TICK_SECONDS, answer, given_up, prepare, result_of
 from curate.errors import WorkerError, shortened
 from curate.files import ASIDE
 from curate.mirror import is_mirror
+from curate.progress import Log
+from curate.teachers import Teacher
 
 TASKS_PER_CPU = 2  # under way: one that runs and one that waits, so that no CPU waits for the driver
 CONNECT_SECONDS = 3.0
@@ -134,6 +137,21 @@ class Nodes:
         window = max(1, cpus) * TASKS_PER_CPU  # 1: all nodes are lost, and may come back
         return min(self.workers or window, window)
 
+    @contextmanager
+    def open_model(self, section: Teacher, folder: Path, log: Log) -> Iterator[Model]:
+        """See `Engine`: in actors, one for all GPUs that one model takes; where no node has these, in this process."""
+        import ray
+
+        from curate.actors import gpus_of, open_on_gpus
+
+        each = gpus_of(section)
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        gpus = [int(node["Resources"].get("GPU", 0)) for node in nodes if node["Alive"]]
+        count = sum(found // each for found in gpus) if each else 0
+        opened = open_on_gpus(section, count, folder, log) if count else open_model(section, folder, log)
+        with opened as model:
+            yield model
+
     def check(self, folder: Path, files: Iterable[str] = ()) -> None:
         """See `Engine`; also refuse a node with other versions, on which the same task might give other bytes."""
         import ray
@@ -198,13 +216,13 @@ def _death(error: Exception) -> tuple[str, bool]:
 
 def _carry_out(folder: str, function: Callable[[Any], Any], task: object) -> tuple[str, Any]:
     """Carry out a task in a worker of Ray's."""
-    _settle(folder)
+    settle(folder)
     return answer(function, task)
 
 
 def _look(folder: str, paths: list[str]) -> tuple[dict[str, str], dict[str, int | None]]:
     """The versions of a node, and the size of files there; None where there is no such file."""
-    _settle(folder)
+    settle(folder)
     sizes: dict[str, int | None] = dict.fromkeys(paths)
     for path in paths:
         with suppress(OSError):
@@ -213,7 +231,7 @@ def _look(folder: str, paths: list[str]) -> tuple[dict[str, str], dict[str, int 
 
 
 @cache
-def _settle(folder: str) -> None:
+def settle(folder: str) -> None:
     """Make a worker ready, once: paths in tasks may be relative to the driver's folder, if that is there."""
     with suppress(OSError):
         os.chdir(folder)

@@ -9,13 +9,19 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from curate.errors import CurateError, WorkerError
+
+if TYPE_CHECKING:
+    from curate.distill.teacher import Model
+    from curate.progress import Log
+    from curate.teachers import Teacher
 
 ATTEMPTS = 3
 TICK_SECONDS = 0.2
@@ -34,6 +40,13 @@ class Engine(Protocol):
         """Refuse a machine whose tasks would not see a folder that they write to, or local files that they read.
 
         Errors: WorkerError naming it.
+        """
+        ...
+
+    def open_model(self, section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
+        """The language model of a teacher, where the engine has GPUs for it; what a server tells goes to `folder`.
+
+        Errors: see `curate.distill.teacher.open_teacher`.
         """
         ...
 
@@ -66,6 +79,10 @@ class InProcess:
 
     def check(self, folder: Path, files: Iterable[str] = ()) -> None:
         """See `Engine`: this process sees what it sees."""
+
+    def open_model(self, section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
+        """See `Engine`."""
+        return _model_here(section, folder, log)
 
 
 @dataclass
@@ -145,6 +162,10 @@ class Processes:
     def check(self, folder: Path, files: Iterable[str] = ()) -> None:
         """See `Engine`: processes of this machine see the same files."""
 
+    def open_model(self, section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
+        """See `Engine`."""
+        return _model_here(section, folder, log)
+
     def _replace(self, worker: _Worker) -> _Worker:
         worker.process.kill()
         worker.process.join()
@@ -152,6 +173,13 @@ class Processes:
         fresh = _start_worker()
         self._pool[self._pool.index(worker)] = fresh
         return fresh
+
+
+def _model_here(section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
+    """A model in the driver's process: workers are for what has no GPU."""
+    from curate.distill.teacher import open_model  # which no worker needs
+
+    return open_model(section, folder, log)
 
 
 def _died(task: object, exit_code: int | None) -> str:

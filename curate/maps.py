@@ -50,7 +50,9 @@ def maps_of(recipe: Recipe, plan: Plan, ledger: Ledger, engine: Engine, log: Log
         if plan.pinned is not None:
             return copy_pinned(plan.pinned, ledger.run)
         strata = strata_of_documents(recipe, plan.inputs.names, plan.groups)
-        return learn(recipe, plan.reading, plan.reference, strata, ledger, mined(), collected, log, steps)
+        return learn(
+            recipe, plan.reading, plan.reference, strata, ledger, mined(), collected, engine.open_model, log, steps
+        )
 
     def known(found: Learnt) -> tuple[str, list[Path]]:
         key = scores_key(found)

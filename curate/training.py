@@ -16,7 +16,7 @@ from curate.again import Again, edits_in, plan_again, texts_again, write_again
 from curate.distill import attacks, discriminator, judge
 from curate.distill.conformal import least_documents
 from curate.distill.purify import Trained, check_families, purify, scores
-from curate.distill.teacher import Teacher, open_teacher
+from curate.distill.teacher import OpenModel, Teacher, open_teacher
 from curate.distill.written import prompts_of
 from curate.edits import apply_edits, find_edits
 from curate.errors import InputError, RecipeError, RunError
@@ -128,11 +128,13 @@ def copy_pinned(pinned: Learnt, run: Path) -> Learnt:
 
 def learn(
     recipe: Recipe, reading: Reading, reference: Sequence[ReferenceFile], strata: Mapping[str, str], ledger: Ledger,
-    mined: pa.Table, collect: Callable[[pa.Table], Sequence[Part]], log: Log, tell: Callable[[str], None],
+    mined: pa.Table, collect: Callable[[pa.Table], Sequence[Part]], models: OpenModel, log: Log,
+    tell: Callable[[str], None],
 ) -> Learnt:  # fmt: skip
     """Train what the recipe's second tier needs, unless the ledger holds it.
 
-    `mined` are documents of the corpus (file_no, row, hash), `collect` reads their texts, `strata` tells what the bound
+    `mined` are documents of the corpus (file_no, row, hash), `collect` reads their texts, `models` opens a teacher's
+    model, `strata` tells what the bound
     on false drops may be set within.
 
     Errors: InputError for texts that are too few; what a teacher fails with.
@@ -147,7 +149,7 @@ def learn(
     good = read_good(recipe, reference, reading, strata, section.good)
     check_calibration(good.filter(pc.equal(good["role"].cast(pa.string()), "calibration")), section)
     bad = _mined_texts(ledger.run, collect(mined.select(["file_no", "row"])), good["text"].combine_chunks())
-    with open_teacher(recipe.teacher, ledger.run / "teacher", log) as teacher:
+    with open_teacher(recipe.teacher, ledger.run / "teacher", log, models) as teacher:
         graded = None
         if section.judge:
             tell("grading")

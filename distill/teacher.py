@@ -1,7 +1,7 @@
 """How a language model is asked: requests, replies, and the one protocol that every teacher has."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -127,6 +127,9 @@ class Model(Protocol):
         """Call `arrived` once for each question, by its position, in any order."""
 
 
+OpenModel = Callable[[Section, Path, Log], AbstractContextManager[Model]]
+
+
 @dataclass(frozen=True)
 class NoModel:
     """The teacher of a recipe that names none."""
@@ -189,8 +192,12 @@ def check_teacher(section: Literal["rules"] | Section) -> None:
 
 
 @contextmanager
-def open_teacher(section: Literal["rules"] | Section, cache_folder: Path, log: Log) -> Iterator[Teacher]:
+def open_teacher(
+    section: Literal["rules"] | Section, cache_folder: Path, log: Log, models: OpenModel | None = None
+) -> Iterator[Teacher]:
     """The teacher that a recipe names, with its request cache in `cache_folder`; on leaving, what it started is ended.
+
+    `models` opens its model, as an engine does; by default `open_model`.
 
     Errors: TeacherError where no server answers or a library is missing, RecipeError where the model cannot be had.
     """
@@ -200,13 +207,13 @@ def open_teacher(section: Literal["rules"] | Section, cache_folder: Path, log: L
     from curate.distill.asking import Asking
     from curate.distill.requests import open_cache
 
-    with _opened(section, cache_folder, log) as model, open_cache(cache_folder) as cache:
+    with (models or open_model)(section, cache_folder, log) as model, open_cache(cache_folder) as cache:
         yield Asking(model, cache, log)
 
 
 @contextmanager
-def _opened(section: Section, folder: Path, log: Log) -> Iterator[Model]:
-    """The implementation that a section names."""
+def open_model(section: Section, folder: Path, log: Log) -> Iterator[Model]:
+    """The implementation that a section names, in this process; what a server tells goes to `folder`."""
     if section.transformers is not None:
         from curate.distill.local_model import open_local_model
 
