@@ -111,7 +111,7 @@ ENTRIES = (
     Entry("near", "rensa", "`RMinHashLSH`, estimates checked", "theirs_indexes.py", "rensa"),
     Entry("near", "datasketch", "`MinHashLSH`", "theirs_indexes.py", "datasketch"),
     Entry("near", "data-juicer", "`document_minhash_deduplicator`", DATA_JUICER, "near", slow=True),
-    Entry("near", "text-dedup", "`minhash`", TEXT_DEDUP, "default", slow=True),
+    Entry("near", "text-dedup", "`minhash`, which drops whole families", TEXT_DEDUP, "default", slow=True),
     Entry("near", "text-dedup", "`minhash`, verified", TEXT_DEDUP, "verified", slow=True),
     Entry("near", "datatrove", "MinHash, 14 buckets of 8", DATATROVE, "near", slow=True),
     ours("near", "signatures and search alone, `verify: border`", "near:border"),
@@ -145,7 +145,7 @@ def main(number: int, tools: Collection[str]) -> None:
         section = "\n".join([HEAD.format(
             documents=whole.documents, size=whole.size, near=len(whole.alike["near"]), exact=len(whole.alike["exact"]),
             machine=machine(), tenth=tenth.documents,
-        ), *tables(results), *targets(results)])  # fmt: skip
+        ), *tables(results), *targets(results), NOTES])  # fmt: skip
     print(section)
     if not tools:
         write_page(parts_of_page()[0], section)
@@ -163,6 +163,22 @@ get a corpus of {tenth:,} documents of the same kind. CPU seconds are user and s
 orphans included, less those of a run over 200 documents; memory is that of the largest process. `curate run` does all
 that it always does: measurements, ledger, index, output, manifest. Precision is of documents that are dropped: like
 one that stays. Recall is of pairs that are alike: not both stay.
+"""
+
+NOTES = """
+### What to know
+
+- Whole runs stand beside tools that do one thing, and at this size the start of their workers weighs. A larger corpus
+  costs less a megabyte: see [whole runs](#whole-runs-with-exact-duplicates).
+- daft has no index: bands are grouped by hand and not verified, so it drops what is not alike.
+- text-dedup without verifying drops nearly all of a family, the first document too.
+- Data-Juicer needs Ray and torch for any job, and installs what it misses while it runs; here both are installed before,
+  and it runs offline. Its filters by stop words, languages, flagged words and perplexity fetch lists or models first and
+  are left out. Its six filters are not our rules: only the time is comparable.
+- dolma's tagger has the median of word lengths where Gopher has the mean. Its Bloom filter is sized for a million documents.
+- datatrove's hashing fails with xxhash 4; here it has 3.5. It runs in one process.
+- The environments take 4 GB with torch's build for CPUs. text-dedup asks for Python 3.12, as `python3.12` on the path; without
+  it, its lines say so.
 """
 
 

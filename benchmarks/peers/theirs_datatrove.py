@@ -89,7 +89,7 @@ def near(reader: ParquetReader) -> Iterable[Document]:
         (1, [MinhashDedupCluster("buckets", "remove", config=config)]),
     ]
     for k, (tasks, pipeline) in enumerate(steps):
-        LocalPipelineExecutor(pipeline, tasks=tasks, logging_dir=f"logs/{k}").run()
+        LocalPipelineExecutor(pipeline, tasks=tasks, workers=1, logging_dir=f"logs/{k}").run()
     return MinhashDedupFilter("remove").run(reader.run())
 
 
