@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curate.errors import CurateError, Interrupted, did_you_mean
+from curate.errors import CurateError, Interrupted, did_you_mean, is_stop
 from curate.terminal import visible
 
 if TYPE_CHECKING:
@@ -25,15 +25,12 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CurateError as error:
-            _end_of_keys(error)
+            if isinstance(error, Interrupted):
+                _end_of_keys()
             from curate.mirror import named
 
             click.echo(f"Error: {visible(named(str(error)))}", err=True)
             ctx.exit(130 if isinstance(error, Interrupted) else 1)
-        except KeyboardInterrupt as error:
-            _end_of_keys(error)
-            click.echo("stopped", err=True)
-            ctx.exit(130)
         except MemoryError:
             click.echo(
                 "Error: no memory is left; nothing finished is lost: try fewer --workers, or more memory", err=True
@@ -42,6 +39,12 @@ class Commands(click.Group):
         except BrokenPipeError:  # the reader of our output has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+        except (KeyboardInterrupt, Exception) as error:
+            if not is_stop(error):
+                raise
+            _end_of_keys()
+            click.echo("stopped", err=True)
+            ctx.exit(130)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:  # noqa: ANN401
         """Find a command, or say which one may have been meant."""
@@ -120,7 +123,6 @@ def available_cores() -> int:
         return os.cpu_count() or 1
 
 
-def _end_of_keys(error: BaseException) -> None:
+def _end_of_keys() -> None:
     """Once Ctrl-C has ended a command, further ones change nothing: Python would tell of them with a traceback."""
-    if isinstance(error, Interrupted | KeyboardInterrupt):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

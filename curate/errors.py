@@ -46,6 +46,15 @@ class Interrupted(CurateError):
     """The user pressed Ctrl-C; what was finished is kept."""
 
 
+def is_stop(error: BaseException) -> bool:
+    """Whether Ctrl-C ended what raised this; in the middle of a query DuckDB makes an error of its own of it."""
+    return (
+        isinstance(error, KeyboardInterrupt)
+        or str(error) == "Query interrupted"
+        or type(error).__name__ == "InterruptException"
+    )
+
+
 def shortened(text: str) -> str:
     """A text that may be a whole document, as it can stand in a message."""
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -18,7 +18,7 @@ from curate.distill.proxy_ngram import NgramProxy
 from curate.distill.proxy_transformer import TransformerProxy, imported
 from curate.distill.retention import FULL, Heldout, Measured, bits_per_byte, retention
 from curate.engine import Engine
-from curate.errors import Interrupted, RecipeError, RunError, disk_error
+from curate.errors import Interrupted, RecipeError, RunError, disk_error, is_stop
 from curate.heldout import told
 from curate.index import INDEX
 from curate.ledger import locked
@@ -57,8 +57,8 @@ def evaluate(
     """
     try:
         return _evaluated(run, changes, engine, threads, quiet)
-    except (KeyboardInterrupt, RuntimeError, duckdb.InterruptException) as error:  # what DuckDB makes of Ctrl-C
-        if not isinstance(error, KeyboardInterrupt) and "interrupt" not in str(error).lower():
+    except (KeyboardInterrupt, RuntimeError, duckdb.InterruptException) as error:
+        if not is_stop(error):
             raise
         raise Interrupted("stopped; what was measured is kept: run the same command to go on") from error
     except OSError as error:

@@ -112,10 +112,6 @@ def train(training: Training) -> Trained:
         ):
             connection.execute("SET preserve_insertion_order = false")
             return _train(training, files, connection, log)
-    except (RuntimeError, duckdb.InterruptException) as error:  # what DuckDB makes of Ctrl-C
-        if "interrupt" not in str(error).lower():
-            raise
-        raise KeyboardInterrupt from error
     except duckdb.OutOfMemoryException:
         raise WorkerError(f"--memory: {training.memory / 1e9:.1f}GB is too little for this much text") from None
     except OSError as error:

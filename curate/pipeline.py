@@ -24,7 +24,7 @@ from curate.checks import check_measured
 from curate.corpus import unit_bytes
 from curate.counts import Counts, count, most_drifted, with_written
 from curate.engine import Engine
-from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error
+from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error, is_stop
 from curate.files import committed, remove_asides, sync, write_json
 from curate.index import INDEX, build_index
 from curate.ledger import Ledger, is_whole, locked, read_ledger
@@ -124,7 +124,9 @@ def run(
                 source = open_source(directory)
                 export((source,), recipe.export, directory / EXPORTS, Options(), engine, log, True, thorough=True)
             _write_end(directory)
-        except (KeyboardInterrupt, duckdb.InterruptException) as error:
+        except (KeyboardInterrupt, RuntimeError, duckdb.InterruptException) as error:
+            if not is_stop(error):
+                raise
             log.event("interrupted")
             raise Interrupted("stopped; what was finished is kept: run the same command to go on") from error
         except OSError as error:

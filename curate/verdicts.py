@@ -138,12 +138,16 @@ def passing_sql(columns: Mapping[str, tuple[str, str]], place: str) -> str:
 
 
 def exact_sql(recipe: Recipe) -> str:
-    """Table `exact`: the documents that equal a surviving one, among those that no rule dropped."""
+    """Table `exact`: the documents that equal a surviving one, among those that no rule dropped.
+
+    Nothing looks at the hashes of `passing` behind it, and they are half of that table.
+    """
     if not recipe.dedup.exact:
         return (
             "CREATE TEMP TABLE exact "
             "(file_no INTEGER, row BIGINT, survivor_file_no INTEGER, survivor_row BIGINT, same_text BOOLEAN)"
         )
+    dropped = " ".join(f"ALTER TABLE passing DROP COLUMN {name};" for name in HASHES)
     return f"""
         CREATE TEMP TABLE exact AS
         WITH copied AS (
@@ -158,7 +162,8 @@ def exact_sql(recipe: Recipe) -> str:
             FROM copied
             WINDOW best AS (PARTITION BY normal_hash_high, normal_hash_low ORDER BY {survivor_order(recipe)})
         )
-        SELECT file_no, row, survivor_file_no, survivor_row, same_text FROM ranked WHERE place > 1 AND file_no >= 0"""
+        SELECT file_no, row, survivor_file_no, survivor_row, same_text FROM ranked WHERE place > 1 AND file_no >= 0;
+        {dropped}"""
 
 
 def duplicates_sql(recipe: Recipe) -> str:
@@ -181,7 +186,8 @@ def duplicates_sql(recipe: Recipe) -> str:
             SELECT file_no, row, {doc_id_sql(recipe)} AS doc_id FROM texts LEFT JOIN repeated USING (file_no, row)
             UNION ALL SELECT file_no, row, doc_id FROM earlier
         ) survivor ON survivor.file_no = survivor_file_no AND survivor.row = survivor_row
-        ORDER BY found.file_no, found.row"""
+        ORDER BY found.file_no, found.row;
+        DROP TABLE exact{"; DROP TABLE near" if recipe.dedup.near else ""}"""
 
 
 def decisions_sql(recipe: Recipe, place: str) -> str:

@@ -4,14 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
+import click
+import duckdb
 import pytest
+from click.testing import CliRunner
 from conftest import PROSE, carry_out, command, refused, write_recipe, write_shard
 from soak import SOAK
 from test_kills import seen
 from whole import UNIT, files_of_run, undisturbed, whole_recipe
 
+from curate.commands import Commands
 from curate.errors import RunError
 from curate.ledger import locked
 from curate.manifests.verify import verify
@@ -65,6 +70,24 @@ def test_ctrl_c_however_often_ends_in_one_line_and_the_run_that_goes_on_gives_th
     done = command("run", recipe, "--quiet", **UNIT)
     assert done.returncode == 0, done.stderr
     assert files_of_run(run) == wanted
+
+
+def test_ctrl_c_in_the_middle_of_a_query_ends_a_command_like_any_other():
+    @click.group(cls=Commands)
+    def group():
+        pass
+
+    @group.command
+    def endless():
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        duckdb.execute("SELECT count(*) FROM range(1_000_000_000_000) WHERE range % 7 = hash(range)")
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        done = CliRunner().invoke(group, ["endless"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (done.exit_code, done.stderr) == (130, "stopped\n")
 
 
 def start(recipe):

@@ -12,4 +12,5 @@
             SELECT file_no, row, printf('%016x%016x', raw_hash_high, raw_hash_low) || if(k > 1, '#' || k, '') AS doc_id FROM texts LEFT JOIN repeated USING (file_no, row)
             UNION ALL SELECT file_no, row, doc_id FROM earlier
         ) survivor ON survivor.file_no = survivor_file_no AND survivor.row = survivor_row
-        ORDER BY found.file_no, found.row
+        ORDER BY found.file_no, found.row;
+        DROP TABLE exact; DROP TABLE near

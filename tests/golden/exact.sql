@@ -11,4 +11,5 @@
             FROM copied
             WINDOW best AS (PARTITION BY normal_hash_high, normal_hash_low ORDER BY position < 0 DESC, coarse_score DESC, position, row)
         )
-        SELECT file_no, row, survivor_file_no, survivor_row, same_text FROM ranked WHERE place > 1 AND file_no >= 0
+        SELECT file_no, row, survivor_file_no, survivor_row, same_text FROM ranked WHERE place > 1 AND file_no >= 0;
+        ALTER TABLE passing DROP COLUMN text_hash_high; ALTER TABLE passing DROP COLUMN text_hash_low; ALTER TABLE passing DROP COLUMN normal_hash_high; ALTER TABLE passing DROP COLUMN normal_hash_low;
