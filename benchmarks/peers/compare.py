@@ -172,13 +172,14 @@ NOTES = """
   costs less a megabyte: see [whole runs](#whole-runs-with-exact-duplicates).
 - daft has no index: bands are grouped by hand and not verified, so it drops what is not alike.
 - text-dedup without verifying drops nearly all of a family, the first document too.
-- Data-Juicer needs Ray and torch for any job, and installs what it misses while it runs; here both are installed before,
-  and it runs offline. Its filters by stop words, languages, flagged words and perplexity fetch lists or models first and
-  are left out. Its six filters are not our rules: only the time is comparable.
-- dolma's tagger has the median of word lengths where Gopher has the mean. Its Bloom filter is sized for a million documents.
+- Data-Juicer needs Ray and torch for any job, and installs what it misses while it runs; here both are installed
+  before, and it runs offline. Its filters by stop words, languages, flagged words and perplexity fetch lists or
+  models first and are left out. Its six filters are not our rules: only the time is comparable.
+- dolma's tagger has the median of word lengths where Gopher has the mean. Its Bloom filter is sized for a million
+  documents.
 - datatrove's hashing fails with xxhash 4; here it has 3.5. It runs in one process.
-- The environments take 4 GB with torch's build for CPUs. text-dedup asks for Python 3.12, as `python3.12` on the path; without
-  it, its lines say so.
+- The environments take 4 GB with torch's build for CPUs. text-dedup asks for Python 3.12, as `python3.12` on the
+  path; without it, its lines say so.
 """
 
 

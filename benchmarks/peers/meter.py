@@ -4,7 +4,7 @@ Usage: python meter.py COMMAND ...    print a line of JSON: CPU seconds, wall se
 
 CPU seconds are user and system time as the kernel adds them up for children that have been waited for. Workers whose
 parent has gone would be missed: on Linux this process adopts them (PR_SET_CHILD_SUBREAPER) and waits for them too.
-What still runs ten seconds after the command has ended is terminated. Knows nothing of curate.
+What still runs ten seconds after the command has ended is killed. Knows nothing of curate.
 """
 
 import ctypes
