@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LLM := $(VENV)-llm
 TRAINERS := $(VENV)-trainers
 
-.PHONY: demo test soak test-llm test-trainers check bench bench-quality format clean
+.PHONY: demo test soak test-llm test-trainers check bench bench-peers bench-quality format clean
 
 demo: $(VENV)/ready                ## set everything up and run the main job on the packaged sample
 	$(BIN)/curate demo
@@ -32,6 +32,9 @@ check: $(VENV)/ready               ## style, types, docs
 
 bench: $(VENV)/ready               ## measure speed and write docs/benchmarks.md
 	$(BIN)/python benchmarks/speed.py
+
+bench-peers: $(VENV)/ready         ## compare with other tools, each in an environment of its own (6 GB); writes docs/benchmarks.md
+	$(BIN)/python benchmarks/peers/compare.py
 
 bench-quality: $(VENV)/ready       ## measure what a budget retains, on the corpora beside this project
 	$(BIN)/python benchmarks/retention.py

@@ -1,4 +1,4 @@
-"""Measure the speed of kernels, runs and starts, and write docs/benchmarks.md.
+"""Measure the speed of kernels, runs and starts, and write the first part of docs/benchmarks.md.
 
 Usage: python benchmarks/speed.py [PLACE ...]
 
@@ -10,7 +10,6 @@ and system), because machines are shared: the best of five for kernels, single r
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from export import export_table
+from page import machine, parts_of_page, write_page
 from timing import batches_in, least_of_five
 
 import curate.sample
@@ -45,7 +45,6 @@ from curate.recipe import parse_recipe
 from curate.rules import columns_named, resolve, resolve_editors
 from curate.sections import Perplexity
 
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BASE_MB = 150
 SOUGHT, LISTED = 1_000_000, 1_000
 
@@ -65,9 +64,8 @@ def main(places: Sequence[Path]) -> None:
         lines += start_table(Path(scratch))
         (Path(scratch) / "export").mkdir()
         lines += export_table(Path(scratch) / "export")
-    lines.append(PEERS)
-    page = "\n".join(lines) + "\n"
-    PAGE.write_text(page, "utf-8")
+    page = "\n".join(lines)
+    write_page(page, parts_of_page()[1])
     print(page)
 
 
@@ -76,32 +74,6 @@ HEAD = """# Benchmarks
 Written by `make bench` ([benchmarks/speed.py](../benchmarks/speed.py)); the targets are those the project set itself.
 Corpus: the {documents:,} documents of {source}; whole runs repeat them with distinct first lines. Machine: {machine}.
 Speeds are megabytes (10^6 bytes) of text per CPU second, user and system time of all processes together.
-"""
-
-
-# Taken once, by hand: these tools do not fit into one environment. benchmarks/peers runs those that do.
-PEERS = """## Other tools, for reference
-
-Taken once on a machine of the same kind and not by a script of this project: 100,000 technical documents (259 MB; of
-these 10,000 for the slow tools), a quarter of them edited copies, one in twenty exact copies. Megabytes and documents
-per CPU second.
-
-| tool and job | documents | MB | peak MB |
-|---|---|---|---|
-| pyarrow: read, write again with zstd | 49,000 | 118–135 | 301 |
-| DuckDB: COPY | 25,000–41,000 | 65–105 | 937 |
-| pyarrow and xxh3: read, hash every text | 86,000 | 214–259 | 281 |
-| daft 0.7.26: `minhash`, bands grouped by hand | 12,400–13,100 | 33 | 689 |
-| rensa 0.5.0: RMinHash, CMinHash | 5,200–5,700, 4,100 | 14, 10.6 | 472, 541 |
-| datasketch 2.0.0: MinHashLSH | 1,300 | 3.4 | 665 |
-| Data-Juicer 1.6.1: MinHash, six filters | 430, 355 | 1.1, 0.95 | 1,000 |
-| NeMo Curator 1.4.0: 26 filters on Ray | 265 | 0.7 | 1,402 |
-| text-dedup 0.4.1: default, verified | 240, 230 | 0.6 | 815 |
-| dolma 1.2.1: tag, Bloom filter, mix | 225 | 0.6 | 428 |
-| datatrove 0.10.1: MinHash 14 × 8, four filters | 142–170, 95 | 0.4, 0.25 | 450 |
-
-Beside curate on the same documents, by scripts that anyone can run: [near duplicates](duplicates.md#speed-and-quality)
-and [datatrove's filters](datatrove.md).
 """
 
 
@@ -284,13 +256,6 @@ def seconds_to_measuring(run_directory: Path, environment: dict[str, str]) -> fl
     seconds = time.monotonic() - started
     process.wait()
     return seconds
-
-
-def machine() -> str:
-    """Processor, cores, memory and versions."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    kind = f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB"
-    return f"{kind}, Python {platform.python_version()}, shared with others"
 
 
 if __name__ == "__main__":

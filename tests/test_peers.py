@@ -6,7 +6,7 @@ import pytest
 from conftest import SAMPLE
 
 PEERS = Path(__file__).parent.parent / "benchmarks" / "peers"
-INSTALLED = (PEERS / ".venv" / "bin" / "python").exists()
+INSTALLED = (PEERS / ".venv-datatrove" / "bin" / "python").exists()
 FILTERS = ["gopher", "c4", "fineweb"]
 
 

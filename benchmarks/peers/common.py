@@ -1,4 +1,4 @@
-"""What the comparisons share: datatrove's environment, a fixed selection of documents, our verdicts."""
+"""What the comparisons share: environments, a fixed selection of documents, our verdicts."""
 
 import json
 import shutil
@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from curate.filters import registry
 
 HERE = Path(__file__).parent
-ENVIRONMENT = HERE / ".venv"
-PYTHON = ENVIRONMENT / "bin" / "python"
-THEIRS = HERE / "theirs.py"
+PYTHON = HERE / ".venv-datatrove" / "bin" / "python"
+THEIRS = HERE / "theirs_datatrove.py"
+NEWEST = {"text-dedup": (3, 12)}  # the Python that a tool asks for, where ours may be too old
 # Our sets and the filter that each is compared with; theirs.py knows the same names.
 FILTER_OF = {
     "gopher": "GopherQualityFilter",
@@ -25,21 +25,45 @@ FILTER_OF = {
 }
 
 
-def make_environment(environment: Path = ENVIRONMENT, wanted: Path = HERE / "requirements.txt") -> Path:
-    """Install tools into an environment of their own, unless it is there as a file asks for it; its Python."""
+def make_environment(name: str) -> Path:
+    """Install what requirements-NAME.txt lists into .venv-NAME, unless it is there as the file asks for it; its Python.
+
+    Errors: RuntimeError where that fails.
+    """
+    environment, wanted = HERE / f".venv-{name}", HERE / f"requirements-{name}.txt"
     python, installed = environment / "bin" / "python", environment / "requirements.txt"
     if installed.exists() and installed.read_text() == wanted.read_text():
         return python
+    base = interpreter(NEWEST.get(name, (3, 11)))
     uv = shutil.which("uv")
     if uv:
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)], check=True)
+        make = [uv, "venv", "--quiet", "--clear", "--python", base, str(environment)]
         install = [uv, "pip", "install", "--quiet", "--python", str(python)]
     else:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+        make = [base, "-m", "venv", "--clear", str(environment)]
         install = [str(python), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*install, "--requirement", str(wanted)], check=True)
+    for command in (make, [*install, "--requirement", str(wanted)]):
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"not installed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     shutil.copy(wanted, installed)
     return python
+
+
+def interpreter(newest: tuple[int, int]) -> str:
+    """A Python of at least this version: ours, or one on the path.
+
+    Errors: RuntimeError where there is none.
+    """
+    if sys.version_info[:2] >= newest:
+        return sys.executable
+    for minor in range(newest[1], newest[1] + 3):
+        command = [f"python3.{minor}", "-c", "import sys; print(sys.executable)"]
+        if shutil.which(command[0]):  # a version manager's may be there and not work
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if not done.returncode:
+                return done.stdout.strip()
+    raise RuntimeError(f"not installed: no python{newest[0]}.{newest[1]} on the path")
 
 
 def known_sets(asked: Iterable[str]) -> list[str]:

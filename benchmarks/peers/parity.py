@@ -4,7 +4,7 @@ Usage: python benchmarks/peers/parity.py [--documents N] [--sets SET ...] [--exa
 
 CORPUS is a Parquet file or a folder of such files with a column `text`; default: the packaged sample. N documents
 (default: 2,000) are taken in turn from all files, in the order of the files' names. The first call installs datatrove
-into benchmarks/peers/.venv.
+into benchmarks/peers/.venv-datatrove.
 
 Each filter, with its defaults, is compared with the set that follows the same paper and with the set named after
 datatrove, where there is one. Each set is carried out by `curate run`, each filter runs on its own on the raw text. Two
@@ -84,7 +84,7 @@ def main(corpora: Sequence[Path], number: int, sets: Sequence[str], examples: in
 
 def compare(documents: pa.Table, names: Sequence[str]) -> dict[tuple[str, str], Comparison]:
     """Verdicts of both sides on `documents` (name, text), by our set and the filter it is compared with."""
-    make_environment()
+    make_environment("datatrove")
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

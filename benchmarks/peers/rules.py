@@ -3,10 +3,10 @@
 Usage: python benchmarks/peers/rules.py [--documents N] [--sets SET ...] [CORPUS ...]
 
 CORPUS is a Parquet file or a folder of such files with a column `text`; default: the packaged sample. N documents
-(default: 600) are taken in turn from all files. The first call installs datatrove into benchmarks/peers/.venv.
+(default: 600) are taken in turn from all files. The first call installs datatrove.
 
-What is measured: CPU seconds, user and system, of a process and its children; the least of three, as machines are
-shared. Each tool runs in its own process.
+What is measured: CPU seconds of all processes of a command (meter.py); the least of three, as machines are shared.
+Each tool runs in its own process.
 
 - End to end: a Parquet file to verdicts. Starting Python, imports and compiled kernels count for neither: each command
   also runs on a file of one document, and the difference is what the documents cost. datatrove reads (ParquetReader),
@@ -21,9 +21,7 @@ each copy with another first line.
 import argparse
 import json
 import math
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -33,6 +31,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from common import FILTER_OF, PYTHON, THEIRS, curate_run, known_sets, make_environment, select, write_recipe
+from meter import measure
 
 import curate.sample
 from curate.filters import registry
@@ -45,7 +44,7 @@ OUR_MB = 100
 
 def main(corpora: Sequence[Path], number: int, sets: Sequence[str]) -> None:
     """Print one table: a line a set, and one for all of them in one pipeline."""
-    make_environment()
+    make_environment("datatrove")
     names = known_sets(sets or FILTER_OF)
     documents = select(corpora, number)
     copies = math.ceil(OUR_MB * 1e6 / documents["text"].nbytes)
@@ -64,7 +63,7 @@ def main(corpora: Sequence[Path], number: int, sets: Sequence[str]) -> None:
         for chosen in [*([name] for name in names), *([names] if len(names) > 1 else [])]:
             pipeline = [str(PYTHON), str(THEIRS), "pipeline"]
             end_to_end = [
-                cost([*pipeline, str(theirs), *chosen]) - cost([*pipeline, str(one), *chosen]),
+                cost([*pipeline, str(theirs), *chosen], scratch) - cost([*pipeline, str(one), *chosen], scratch),
                 cost_of_run(ours, chosen, scratch) - cost_of_run(one, chosen, scratch),
             ]
             show(chosen, "end to end", end_to_end, sizes)
@@ -98,21 +97,9 @@ def repeat(documents: pa.Table, copies: int, path: Path) -> None:
             writer.write_table(pa.table({"text": texts}))
 
 
-def cost(command: Sequence[str]) -> float:
+def cost(command: Sequence[str], scratch: Path) -> float:
     """CPU seconds of a command and its children, the least of several runs."""
-    return min(cost_once(command) for _ in range(REPEATS))
-
-
-def cost_once(command: Sequence[str]) -> float:
-    """CPU seconds of a command and its children."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    complaint = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)}: {complaint}")
-    return usage.ru_utime + usage.ru_stime
+    return min(measure(command, scratch).cpu for _ in range(REPEATS))
 
 
 def cost_of_run(documents: Path, chosen: Sequence[str], scratch: Path) -> float:
@@ -121,7 +108,7 @@ def cost_of_run(documents: Path, chosen: Sequence[str], scratch: Path) -> float:
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
             recipe = write_recipe(Path(folder) / "recipe.yaml", documents, chosen, Path(folder) / "run")
-            seconds.append(cost_once(curate_run(recipe)))
+            seconds.append(measure(curate_run(recipe), Path(folder)).cpu)
     return min(seconds)
 
 

@@ -1,28 +1,29 @@
 """Near duplicates by other tools. Runs in their own environment and knows nothing of curate.
 
-Usage: python theirs_near.py daft|rensa|datasketch DOCUMENTS OUT   write the rows that the tool would drop
+Usage: python theirs_indexes.py daft|rensa|datasketch CORPUS OUT    write the rows that the tool would drop, as JSON
 
-128 permutations and 5-word shingles of lower-cased words throughout; documents are those of one Parquet file in its
-order, and the first of each group of duplicates stays. Each tool is used as its documentation shows: datasketch and
-rensa through their LSH index with its own choice of bands for 0.8, daft through its expression `minhash`, with bands of
-18 x 7 grouped by hand, because it has no index.
+128 permutations and 5-word shingles of lower-cased words throughout; documents are those of
+CORPUS/documents.parquet in their order, and the first of each group of duplicates stays. Each tool is used as its
+documentation shows: datasketch and rensa through their LSH index with its own choice of bands for 0.8, daft through
+its expression `minhash`, with bands of 18 x 7 grouped by hand, because it has no index.
 """
 
+import json
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 THRESHOLD, PERMUTATIONS, SHINGLE = 0.8, 128, 5
 BANDS, ROWS = 18, 7
 
 
-def main(tool: str, documents: str, out: str) -> None:
+def main(tool: str, corpus: str, out: str) -> None:
     """Do what the usage says."""
-    dropped = {"daft": daft, "rensa": rensa, "datasketch": datasketch}[tool](documents)
-    pq.write_table(pa.table({"row": pa.array(sorted(dropped), pa.int64())}), out)
+    dropped = {"daft": daft, "rensa": rensa, "datasketch": datasketch}[tool](f"{corpus}/documents.parquet")
+    Path(out).write_text(json.dumps(sorted(dropped)))
 
 
 def shingles(documents: str) -> Iterator[list[str]]:

@@ -1,0 +1,103 @@
+"""curate's side of the comparisons, and what reading and writing take by themselves.
+
+Usage: python ours.py JOB CORPUS OUT    write the rows that are dropped, as JSON
+
+CORPUS has documents.parquet. JOB is one of
+
+near:VERIFY    signatures, and the search among them, as `curate run` has them: no measurements, index or output
+run:RECIPE     `curate run` with a recipe's fields as JSON: measurements, ledger, index, output, all of it
+pyarrow        read the file and write it again with zstd; nothing is dropped
+duckdb         the same by COPY
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+BATCH = 1_024
+
+
+def main(job: str, corpus: str, out: str) -> None:
+    """Do what the usage says, in the working directory."""
+    kind, _, rest = job.partition(":")
+    dropped = {"near": near, "run": run, "pyarrow": rewrite, "duckdb": copy}[kind](
+        Path(corpus) / "documents.parquet", rest
+    )
+    Path(out).write_text(json.dumps(dropped))
+
+
+def near(documents: Path, verify: str) -> list[int]:
+    """What a run does about near duplicates, from the file to the rows that it drops."""
+    from curate.kernels.minhash import minhash, shingle_sets
+    from curate.ledger import write_part
+    from curate.measure import SIGNATURES
+    from curate.near import SHINGLES, Signatures, find_near
+    from curate.sections import Near
+    from curate.tables import scratch_database
+
+    settings, here = Near(verify=verify), Path.cwd()
+    file = pq.ParquetFile(documents, pre_buffer=False)
+    batches = file.iter_batches(BATCH, columns=["text"])
+    signatures = pa.chunked_array([minhash(some["text"], settings.permutations, settings.shingle) for some in batches])
+    parts = [write_part(here, SIGNATURES, "x", "00000", keyed(np.arange(len(signatures)), "minhash", signatures))]
+
+    def sets(wanted: pa.Table) -> Sequence[Path]:
+        rows, found = wanted["row"].to_numpy(), []
+        for k, batch in enumerate(file.iter_batches(BATCH, columns=["text"])):
+            some = rows[slice(*np.searchsorted(rows, (k * BATCH, (k + 1) * BATCH)))] - k * BATCH
+            found.append(shingle_sets(batch["text"].take(pa.array(some)), settings.shingle))
+        return [here / write_part(here, SHINGLES, "x", "00000", keyed(rows, SHINGLES, pa.chunked_array(found))).path]
+
+    with scratch_database(here, threads=2) as database:
+        database.execute(
+            f"CREATE TEMP TABLE passing AS SELECT 0 AS file_no, range AS row FROM range({len(signatures)})"
+        )
+        database.execute("CREATE TEMP TABLE exact (file_no INTEGER, row BIGINT)")
+        find_near(settings, "row", here, [Signatures(here, parts)], [], sets, in_order, database, ("x", "x"))
+        return [row for (row,) in database.execute("SELECT row FROM near ORDER BY row").fetchall()]
+
+
+def in_order(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+    """Tasks in this process."""
+    return [function(task) for task in tasks]
+
+
+def keyed(rows: np.ndarray, column: str, values: pa.ChunkedArray) -> pa.Table:
+    """A part of the ledger."""
+    return pa.table({"file_no": np.zeros(len(rows), np.int32), "row": rows, column: values})
+
+
+def run(documents: Path, fields: str) -> list[int]:
+    """A whole run."""
+    recipe = {"name": "peers", "output": "run", "input": {"paths": [str(documents)]}, "allow_empty": True}
+    Path("recipe.yaml").write_text(json.dumps({**recipe, **json.loads(fields)}))
+    subprocess.run([sys.executable, "-m", "curate", "run", "recipe.yaml", "--quiet"], check=True)
+    with duckdb.connect("run/run.duckdb", read_only=True) as index:
+        return [row for (row,) in index.execute("SELECT row FROM decisions WHERE NOT kept ORDER BY row").fetchall()]
+
+
+def rewrite(documents: Path, _: str) -> list[int]:
+    """Read and write with pyarrow."""
+    file = pq.ParquetFile(documents)
+    with pq.ParquetWriter("out.parquet", file.schema_arrow, compression="zstd") as writer:
+        for group in range(file.num_row_groups):
+            writer.write_table(file.read_row_group(group))
+    return []
+
+
+def copy(documents: Path, _: str) -> list[int]:
+    """Read and write with DuckDB."""
+    duckdb.sql(f"COPY (FROM '{documents}') TO 'out.parquet' (FORMAT parquet, COMPRESSION zstd)")
+    return []
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
