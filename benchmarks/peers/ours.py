@@ -37,7 +37,7 @@ def main(job: str, corpus: str, out: str) -> None:
 def near(documents: Path, verify: str) -> list[int]:
     """What a run does about near duplicates, from the file to the rows that it drops."""
     from curate.kernels.minhash import minhash, shingle_sets
-    from curate.ledger import write_part
+    from curate.ledger import Ledger, write_part
     from curate.measure import SIGNATURES
     from curate.near import SHINGLES, Signatures, find_near
     from curate.sections import Near
@@ -56,7 +56,7 @@ def near(documents: Path, verify: str) -> list[int]:
             found.append(shingle_sets(batch["text"].take(pa.array(some)), settings.shingle))
         return [here / write_part(here, SHINGLES, "x", "00000", keyed(rows, SHINGLES, pa.chunked_array(found))).path]
 
-    with scratch_database(here, threads=2) as database:
+    with scratch_database(Ledger(here), threads=2) as database:
         database.execute(
             f"CREATE TEMP TABLE passing AS SELECT 0 AS file_no, range AS row FROM range({len(signatures)})"
         )
