@@ -320,6 +320,8 @@ if __name__ == "__main__":
     parser.add_argument("tools", nargs="*", metavar="TOOL", help=", ".join(TOOLS))
     parser.add_argument("--documents", type=int, default=40_000, metavar="N")
     given = parser.parse_args()
+    if given.documents < 2 * FEW * TENTH:
+        parser.error(f"--documents: slow tools get a tenth, less those for the start; at least {2 * FEW * TENTH:,}")
     if unknown := set(given.tools) - set(TOOLS):
         parser.error(f"no tool {sorted(unknown)[0]}; there are {', '.join(TOOLS)}")
     main(given.documents, given.tools)
