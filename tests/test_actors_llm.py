@@ -5,6 +5,7 @@ The nodes say that they have GPUs, which is all that Ray asks; the models find n
 
 import os
 import signal
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,6 +52,14 @@ def opened(section, folder, models=None):
     return open_teacher(section, folder, unwritten_log(quiet=True), models)
 
 
+def until_both_are_there(teacher):
+    """Ask until the second actor has loaded its model."""
+    deadline = time.monotonic() + 120
+    while len(teacher.source.actors) < 2:
+        assert time.monotonic() < deadline
+        teacher.score([f"Asked at {time.monotonic()}."])
+
+
 def holders():
     """The processes of the actors."""
     found = (path for path in Path("/proc").iterdir() if path.name.isdigit())
@@ -62,9 +71,9 @@ def test_answers_are_those_of_the_driver_and_come_from_every_gpu(engine, section
     with opened(section, tmp_path / "here") as teacher:
         here = teacher.score(TEXTS), teacher.generate(asked), dict(teacher.facts)
     with opened(section, tmp_path / "there", engine.open_model) as teacher:
+        until_both_are_there(teacher)
         assert len(TEXTS) > 2 * LOT
         there = teacher.score(TEXTS), teacher.generate(asked), dict(teacher.facts)
-        assert len(teacher.source.actors) == 2
     assert [one.n_tokens for one in there[0]] == [one.n_tokens for one in here[0]]
     assert [one.log_probability for one in there[0]] == pytest.approx(
         [one.log_probability for one in here[0]], rel=1e-5
@@ -77,8 +86,7 @@ def test_of_two_actors_one_may_die_and_then_the_other(engine, section, tmp_path)
     with opened(section, tmp_path / "calm", engine.open_model) as teacher:
         wanted = teacher.score(TEXTS)
     with opened(section, tmp_path / "there", engine.open_model) as teacher:
-        teacher.score(["Until both are there."] + [f"{text} Again." for text in TEXTS])
-        assert len(teacher.source.actors) == 2
+        until_both_are_there(teacher)
         os.kill(holders()[0], signal.SIGKILL)
         assert teacher.score(TEXTS) == wanted
         assert len(teacher.source.actors) == 1
