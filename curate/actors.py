@@ -167,8 +167,10 @@ def open_on_gpus(section: Section, count: int, scratch: Path, log: Log) -> Itera
                 "teacher: no process on the cluster's GPUs lived to load the model, maybe for want of memory; try a "
                 "smaller one, or a lower max_model_len"
             )
-        yield Shared(*first, [actor], loading)
-    finally:
-        ray.wait([actor.close.remote() for actor in actors], num_returns=count, timeout=GRACE_SECONDS)
+        shared = Shared(*first, [actor], loading)
+        yield shared
+        closing = [actor.close.remote() for actor in shared.actors]
+        ray.wait(closing, num_returns=len(closing), timeout=GRACE_SECONDS)
+    finally:  # at once where something failed or Ctrl-C was pressed
         for actor in actors:
             ray.kill(actor)

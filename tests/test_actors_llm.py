@@ -79,7 +79,9 @@ def test_answers_are_those_of_the_driver_and_come_from_every_gpu(engine, section
         [one.log_probability for one in here[0]], rel=1e-5
     )
     assert there[1:] == here[1:]
-    assert holders() == []
+    deadline = time.monotonic() + 30
+    while holders():  # Ray ends them behind us
+        assert time.monotonic() < deadline
 
 
 def test_of_two_actors_one_may_die_and_then_the_other(engine, section, tmp_path):
