@@ -33,7 +33,7 @@ check: $(VENV)/ready               ## style, types, docs
 bench: $(VENV)/ready               ## measure speed and write docs/benchmarks.md
 	$(BIN)/python benchmarks/speed.py
 
-bench-peers: $(VENV)/ready         ## compare with other tools, each in an environment of its own (6 GB); writes docs/benchmarks.md
+bench-peers: $(VENV)/ready         ## compare with other tools, each in an environment of its own (4 GB); writes docs/benchmarks.md
 	$(BIN)/python benchmarks/peers/compare.py
 
 bench-quality: $(VENV)/ready       ## measure what a budget retains, on the corpora beside this project

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 PYTHON = HERE / ".venv-datatrove" / "bin" / "python"
 THEIRS = HERE / "theirs_datatrove.py"
 NEWEST = {"text-dedup": (3, 12)}  # the Python that a tool asks for, where ours may be too old
-# Our sets and the filter that each is compared with; theirs.py knows the same names.
+# Our sets and the filter that each is compared with; theirs_datatrove.py knows the same names.
 FILTER_OF = {
     "gopher": "GopherQualityFilter",
     "gopher_repetition": "GopherRepetitionFilter",
