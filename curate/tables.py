@@ -19,9 +19,7 @@ from curate.measure import APART, DOCUMENTS, INPUT
 from curate.sql import literal, quoted, read_parquet
 
 THREAD_MB = 128  # what DuckDB may hold per thread before it spills: with twenty times as much it is 5 % faster
-DOCUMENT_BYTES = (
-    16  # and per document, where that is more: groups and windows that spill need some of each part at once
-)
+DOCUMENT_BYTES = 16  # and per document, where that is more: groups that spill need some of each part at once
 LAST_ROW = (1 << 63) - 1
 RANGE_ROWS = 1 << 16  # documents whose signals are joined at a time, at about 1 kB each
 

@@ -134,8 +134,7 @@ def learn(
     """Train what the recipe's second tier needs, unless the ledger holds it.
 
     `mined` are documents of the corpus (file_no, row, hash), `collect` reads their texts, `models` opens a teacher's
-    model, `strata` tells what the bound
-    on false drops may be set within.
+    model, `strata` tells what the bound on false drops may be set within.
 
     Errors: InputError for texts that are too few; what a teacher fails with.
     """
