@@ -34,10 +34,12 @@ from curate.verdicts import (
     FOUND,
     JUDGED,
     REPEATED,
+    copies_sql,
     decisions_sql,
     duplicates_sql,
     exact_sql,
     judged_sql,
+    named_copies_sql,
     passing_columns,
     passing_sql,
     repeated_sql,
@@ -126,7 +128,7 @@ def settle(
     connection.execute(exact_sql(recipe))
     maps.tell("near duplicates")
     more = _near_parts(recipe, plan, ledger, maps, connection, digest) if recipe.dedup.near else []
-    connection.execute(duplicates_sql(recipe))
+    _name_survivors(recipe, ledger, groups, connection)
     maps.tell("bands")
     more += find_bands(recipe, strata, ledger.run, connection, digest)
     if lines := recipe.dedup.lines:
@@ -223,6 +225,21 @@ def _near_parts(
         recipe.dedup.near, survivor_order(recipe), ledger.run, [*others, own], known, maps.sets, maps.carry,
         connection, (digest, measured),
     )  # fmt: skip
+
+
+def _name_survivors(
+    recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], connection: duckdb.DuckDBPyConnection
+) -> None:
+    """Table `duplicates`. Ids of survivors are looked up range by range: together they take more room than the rest."""
+    connection.execute(copies_sql(recipe))
+    narrow(["copies"], "file_no < 0", connection)
+    connection.execute(named_copies_sql(recipe, None))
+    [[copies]] = connection.execute("SELECT count(*) FROM copies").fetchall()
+    for found in ranges(ledger, {DOCUMENTS: groups[DOCUMENTS]}) if copies else ():
+        narrow(["copies", REPEATED], found.within, connection)
+        texts = read_parquet(ledger.run / part.path for part in found.parts)
+        connection.execute(named_copies_sql(recipe, f"(FROM {texts} WHERE {found.within})"))
+    connection.execute(duplicates_sql())
 
 
 def _materialise(

@@ -166,28 +166,51 @@ def exact_sql(recipe: Recipe) -> str:
         {dropped}"""
 
 
-def duplicates_sql(recipe: Recipe) -> str:
-    """Table `duplicates`: the documents of `exact` and `near`, why they are dropped, and the doc_id of the survivor."""
+def copies_sql(recipe: Recipe) -> str:
+    """Table `copies`: the documents of `exact` and `near`, in order of the surviving ones (file_no, row)."""
     found = """
-            SELECT file_no, row, survivor_file_no, survivor_row, 'exact' AS duplicate_stage,
-                if(same_text, 'exact_duplicate', 'normalised_duplicate') AS duplicate_reason, 1::FLOAT AS similarity
-            FROM exact"""
+            SELECT survivor_file_no, survivor_row, file_no, row, same_text, 1::FLOAT AS similarity FROM exact"""
     if recipe.dedup.near:
         found += """
             UNION ALL
-            SELECT file_no, row, survivor_file_no, survivor_row, 'near', 'near_duplicate', similarity FROM near"""
+            SELECT survivor_file_no, survivor_row, file_no, row, NULL, similarity FROM near"""
     return f"""
-        CREATE TEMP TABLE duplicates AS
-        SELECT found.file_no, found.row, duplicate_stage,
-            duplicate_reason || if(survivor_file_no < 0, '_of_earlier_run', '') AS duplicate_reason,
-            similarity, doc_id AS duplicate_of
+        CREATE TEMP TABLE copies AS
+        SELECT survivor_file_no AS file_no, survivor_row AS row, file_no AS copy_file_no, row AS copy_row,
+            same_text, similarity
         FROM ({found}
-        ) found JOIN (
-            SELECT file_no, row, {doc_id_sql(recipe)} AS doc_id FROM texts LEFT JOIN repeated USING (file_no, row)
-            UNION ALL SELECT file_no, row, doc_id FROM earlier
-        ) survivor ON survivor.file_no = survivor_file_no AND survivor.row = survivor_row
-        ORDER BY found.file_no, found.row;
-        DROP TABLE exact{"; DROP TABLE near" if recipe.dedup.near else ""}"""
+        ) ORDER BY survivor_file_no, survivor_row;
+        DROP TABLE exact{"; DROP TABLE near" if recipe.dedup.near else ""};
+        CREATE TEMP TABLE named_copies
+            (file_no INTEGER, row BIGINT, same_text BOOLEAN, similarity FLOAT, of_earlier BOOLEAN, doc_id VARCHAR)"""
+
+
+def named_copies_sql(recipe: Recipe, texts: str | None) -> str:
+    """Rows of `named_copies`: copies with the doc_id of the surviving document, which `texts` holds.
+
+    None stands for the documents of earlier runs.
+    """
+    survivors = "(SELECT file_no, row, doc_id FROM earlier)"
+    if texts is not None:
+        named = f"SELECT file_no, row, {doc_id_sql(recipe)} AS doc_id"
+        survivors = f"({named} FROM {texts} LEFT JOIN here_repeated USING (file_no, row))"
+    return f"""
+        INSERT INTO named_copies
+        SELECT copy_file_no, copy_row, same_text, similarity, {str(texts is None).lower()}, doc_id
+        FROM here_copies JOIN {survivors} USING (file_no, row)"""
+
+
+def duplicates_sql() -> str:
+    """Table `duplicates`: the copies, why they are dropped, and the doc_id of the survivor."""
+    return """
+        CREATE TEMP TABLE duplicates AS
+        SELECT file_no, row, if(same_text IS NULL, 'near', 'exact') AS duplicate_stage,
+            CASE WHEN same_text IS NULL THEN 'near_duplicate'
+                 WHEN same_text THEN 'exact_duplicate' ELSE 'normalised_duplicate' END
+                || if(of_earlier, '_of_earlier_run', '') AS duplicate_reason,
+            similarity, doc_id AS duplicate_of
+        FROM (FROM named_copies ORDER BY file_no, row);
+        DROP TABLE named_copies; DROP VIEW here_copies; DROP TABLE copies"""
 
 
 def decisions_sql(recipe: Recipe, place: str) -> str:

@@ -11,10 +11,12 @@ from curate.plan import signals_schema
 from curate.recipe import parse_recipe
 from curate.rules import condition, resolve
 from curate.verdicts import (
+    copies_sql,
     decisions_sql,
     duplicates_sql,
     exact_sql,
     judged_sql,
+    named_copies_sql,
     passing_columns,
     passing_sql,
     repeated_sql,
@@ -32,7 +34,9 @@ RECIPE = parse_recipe(
 )
 
 
-@pytest.mark.parametrize("name", ["repeated", "judged", "passing", "exact", "duplicates", "decisions"])
+@pytest.mark.parametrize(
+    "name", ["repeated", "judged", "passing", "exact", "copies", "named_copies", "duplicates", "decisions"]
+)
 def test_the_sql_of_each_step_is_the_reviewed_one(name):
     """Set CURATE_GOLDEN=write to accept a change, and read the diff."""
     types = {field.name: field.type for field in signals_schema(dict.fromkeys(("characters", "words", "lines"), ""))}
@@ -41,7 +45,9 @@ def test_the_sql_of_each_step_is_the_reviewed_one(name):
         "judged": judged_sql(RECIPE, resolve(RECIPE.tier1), types),
         "passing": passing_sql(passing_columns(RECIPE, {}, {}), "position BETWEEN 3 AND 7"),
         "exact": exact_sql(RECIPE),
-        "duplicates": duplicates_sql(RECIPE),
+        "copies": copies_sql(RECIPE),
+        "named_copies": named_copies_sql(RECIPE, "(FROM part)"),
+        "duplicates": duplicates_sql(),
         "decisions": decisions_sql(RECIPE, "position BETWEEN 3 AND 7"),
     }[name]
     path = GOLDEN / f"{name}.sql"
