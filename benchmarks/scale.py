@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -41,7 +41,7 @@ from curate.pipeline import run
 from curate.plan import make_plan
 from curate.progress import Steps, unwritten_log
 from curate.recipe import Recipe, parse_recipe
-from curate.scorers import LEARNT, SCORES, scorers_of
+from curate.scorers import LEARNT, SCORES, Scorers, scorers_of
 from curate.tables import scratch_database
 
 SAMPLE = Path(__file__).parent.parent / "curate" / "sample"
@@ -251,14 +251,19 @@ def decided(folder: Path, count: int) -> None:
 
 def scored(ledger: Ledger) -> Distil:
     """What a budget asks for: the models of the sample, and the simulated scores."""
-    scorers = scorers_of(ledger.run, ledger.parts)
-    assert scorers is not None
+    found = scorers_of(ledger.run, ledger.parts)
+    assert found is not None
+    scorers = found
     files = [ledger.run / part.path for part in ledger.of(SCORES)]
 
     def refused(documents: pa.Table, *rest: object) -> list[Part]:
         raise AssertionError(f"{len(documents)} documents have no scores")
 
-    return Distil(lambda sampled: scorers, lambda learnt: ("simulated", files), refused)
+    def learn(sampled: Callable[[], pa.Table]) -> Scorers:
+        sampled()
+        return scorers
+
+    return Distil(learn, lambda learnt: ("simulated", files), refused)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from curate.distill.select import (
     Reals,
     Selected,
     Shingles,
+    Singles,
     gumbel_keys,
     mean_rank,
     quotas_of,
@@ -60,11 +61,11 @@ class Names:
 class Table:
     """Candidates in input order, a row each."""
 
-    tokens: Integers
-    hashes: Hashes
+    tokens: Shingles
+    hashes: Hashes  # none where nothing is left to chance
     clusters: Numbers  # from 1; 0 of none
     wordless: Flags  # whether nothing could be read
-    scores: Mapping[str, Reals]  # by column; nan where not known
+    scores: Mapping[str, Reals | Singles]  # by column; nan where not known
     strata: Sequence[Names]  # a column each
     offsets: Integers  # of their shingles
     shingles: Shingles
@@ -76,20 +77,27 @@ def read_candidates(recipe: Recipe, strata: Sequence[str], folder: Path, rows: R
     assert section is not None
     count = sum(len(found) for found in rows(["row"]))
     columns = _stratum_columns(section, strata)
-    scores = {column: np.empty(count) for column in columns_of_scores(recipe).values()}
+    scores: dict[str, Reals | Singles] = {
+        column: np.empty(count) if name.startswith("input.") else np.empty(count, np.float32)
+        for name, column in columns_of_scores(recipe).items()
+    }  # fmt: skip
     names = {column: Names(np.empty(count, np.int32)) for column in columns}
-    tokens, hashes, clusters = np.empty(count, np.int64), np.empty(count, np.uint64), np.empty(count, np.int32)
+    drawn = section.temperature > 0
+    tokens, clusters = np.empty(count, np.uint32), np.empty(count, np.int32)
+    hashes = np.empty(count if drawn else 0, np.uint64)
     wordless, offsets = np.empty(count, bool), np.zeros(count + 1, np.int64)
-    wanted = ("n_tokens", "raw_hash_low", "cluster", "importance", "shingles", *scores, *names)
+    wanted = ["n_tokens", "cluster", "importance", "shingles", *scores, *names, *(["raw_hash_low"] if drawn else [])]
     begin = 0
     with (folder / "shingles").open("wb") as file:
         for batch in rows(list(dict.fromkeys(wanted))):
             here = slice(begin, begin + len(batch))
-            tokens[here], hashes[here] = batch["n_tokens"].to_numpy(), batch["raw_hash_low"].to_numpy()
+            tokens[here] = batch["n_tokens"].to_numpy()
+            if drawn:
+                hashes[here] = batch["raw_hash_low"].to_numpy()
             clusters[here] = pc.fill_null(batch["cluster"], -1).to_numpy() + 1
             wordless[here] = batch["importance"].is_null().to_numpy()
             for column, values in scores.items():
-                values[here] = batch[column].cast(pa.float64()).to_numpy()
+                values[here] = batch[column].cast(pa.from_numpy_dtype(values.dtype)).to_numpy()
             for column, found in names.items():
                 found.put(begin, batch[column])
             shingles = batch["shingles"].combine_chunks()
@@ -152,8 +160,9 @@ def chosen(recipe: Recipe, table: Table, size: tuple[int, int], shares: Mapping[
     targets = section.quotas.targets if section.quotas else {}
     open_ = np.array([targets.get(stratum_name(name)) != 0 for name in names])[places]
     keys = gumbel_keys(wanted, table.hashes ^ np.uint64(sampling_mask(recipe.seed, PURPOSE)), section.temperature)
-    keys, fitting = np.where(open_, keys, -np.inf), np.where(open_, table.tokens, np.iinfo(np.int64).max)
-    candidates = Candidates(fitting, places, table.clusters, table.offsets, table.shingles)
+    if not open_.all():
+        keys = np.where(open_, keys, -np.inf)
+    candidates = Candidates(table.tokens, places, table.clusters, table.offsets, table.shingles)
     found = select(candidates, keys, [budget for budget, _ in budgets], quotas, section.novelty, section.cluster_cap)
     weights = repeats_of(found.taken[-1], wanted_shares).astype(np.float32)[places]
     rungs, filled = _rungs(budgets, found, table.tokens), _quota_rows(names, available, found)
@@ -181,13 +190,16 @@ def chosen_documents(found: Chosen, rows: Rows) -> Iterator[pa.Table]:
 
 def quality_of(recipe: Recipe, table: Table, strata: Numbers) -> Reals:
     """The weighted mean of a recipe's scores, each as ranks from 0 to 1 within strata."""
-    weights, found = scores_of(recipe), {}
-    for name, column in columns_of_scores(recipe).items():
-        values = table.scores[column]
-        if name in PERPLEXITY:
-            values = np.where(np.isnan(values), np.nan, -np.abs(ranks_within(values, strata) - 0.5))
-        found[name] = -values if name == "purify" else values
-    return np.where(table.wordless, 0.0, mean_rank(found, weights, strata))
+
+    def scores() -> Iterator[tuple[str, Reals | Singles]]:
+        for name, column in columns_of_scores(recipe).items():
+            values = table.scores[column]
+            if name in PERPLEXITY:
+                yield name, np.where(np.isnan(values), np.nan, -np.abs(ranks_within(values, strata) - 0.5))
+            else:
+                yield name, -values if name == "purify" else values
+
+    return np.where(table.wordless, 0.0, mean_rank(scores(), scores_of(recipe), strata))
 
 
 def _strata(table: Table) -> tuple[list[tuple[str | None, ...]], Numbers]:
@@ -271,7 +283,7 @@ def stratum_name(values: Sequence[str | None]) -> str:
     return "/".join("none" if value is None else value for value in values) or "all"
 
 
-def _rungs(budgets: Sequence[tuple[int, float]], found: Selected, tokens: Integers) -> pa.Table:
+def _rungs(budgets: Sequence[tuple[int, float]], found: Selected, tokens: Shingles) -> pa.Table:
     rows = []
     for k, (budget, share) in enumerate(budgets):
         within = (found.rung >= 0) & (found.rung <= k)

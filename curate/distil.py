@@ -24,6 +24,7 @@ from curate.sections import Distill
 from curate.tables import Range, Spanned, narrow
 
 STAGE, RUNGS, QUOTAS = "distil", "rungs", "quotas"
+DRAWN = 4  # times as many documents are looked at as are sampled: some are equal, too short or too long
 NOTHING_DISTILLED = (
     "CREATE TEMP TABLE distilled (file_no INTEGER, row BIGINT, likeness FLOAT, importance FLOAT, domain VARCHAR, "
     "cluster INTEGER, own_grade FLOAT, quality FLOAT, rung SMALLINT, weight FLOAT, distil_reason VARCHAR)"
@@ -46,16 +47,26 @@ class Distil:
 
 
 def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """The documents (file_no, row, hash), drawn by seed and of equal texts one, that models learn the corpus from."""
+    """The documents (file_no, row, hash), drawn by seed and of equal texts one, that models learn the corpus from.
+
+    They are those with the least keys, so only documents with small ones are sorted.
+    """
+    [[documents]] = connection.execute("SELECT count(*) FROM texts").fetchall()
     key = f"xor(raw_hash_low, {sampling_mask(seed, PURPOSE)}::UBIGINT)"
-    return connection.sql(
-        f"""SELECT file_no, row, key AS hash FROM (
-            SELECT file_no, position, row, {key} AS key FROM texts JOIN files USING (file_no)
-            WHERE raw_n_bytes BETWEEN {MIN_BYTES} AND {MOST_BYTES}
-            QUALIFY row_number() OVER (PARTITION BY key ORDER BY position, row) = 1
-            ORDER BY key LIMIT {section.sample}
-        ) ORDER BY file_no, row"""
-    ).to_arrow_table()
+    share = DRAWN * section.sample / max(1, documents)
+    while True:
+        most = min(int(share * 2**64), 2**64 - 1)
+        found = connection.sql(
+            f"""SELECT file_no, row, key AS hash FROM (
+                SELECT file_no, position, row, {key} AS key FROM texts JOIN files USING (file_no)
+                WHERE raw_n_bytes BETWEEN {MIN_BYTES} AND {MOST_BYTES} AND {key} <= {most}::UBIGINT
+                QUALIFY row_number() OVER (PARTITION BY key ORDER BY position, row) = 1
+                ORDER BY key LIMIT {section.sample}
+            ) ORDER BY file_no, row"""
+        ).to_arrow_table()
+        if len(found) == section.sample or share >= 1:
+            return found
+        share *= DRAWN
 
 
 def distil_documents(

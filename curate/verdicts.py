@@ -126,7 +126,9 @@ def passing_columns(recipe: Recipe, strata: Mapping[str, str], inputs: Collectio
         columns |= {f"stratum_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata.values())}
     columns |= {f"purify_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata_of_purify(recipe, inputs).values())}
     columns |= {f"distil_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata_of_distil(recipe, inputs).values())}
-    return columns | {f"score_{k}": ("DOUBLE", sql) for k, sql in enumerate(own_scores(recipe).values())}
+    for k, (name, sql) in enumerate(own_scores(recipe).items()):
+        columns[f"score_{k}"] = ("DOUBLE" if name.startswith("input.") else "FLOAT", sql)
+    return columns
 
 
 def passing_sql(columns: Mapping[str, tuple[str, str]], place: str) -> str:

@@ -1,7 +1,8 @@
 """What a budget of tokens keeps: quotas of strata, filled by quality and diversity, without saying the same twice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +11,14 @@ from curate.kernels.fill import OPEN, REDUNDANT, TAKEN, Seen, fill
 from curate.kernels.ranks import shared_ranks
 
 Reals = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.int32]
 Hashes = npt.NDArray[np.uint64]
 Shingles = npt.NDArray[np.uint32]
 Flags = npt.NDArray[np.bool_]
 
+CLOSED = 3  # beside the states of `fill`: never to be taken
 UNKNOWN = 0.5  # the rank of a document of which a score is not known
 TOLERANCE = 0.001  # of a budget, that may stay unused
 MOST_REPEATS = 4.0  # beyond which repeated text teaches little more (arXiv 2305.16264)
@@ -25,7 +28,7 @@ MOST_REPEATS = 4.0  # beyond which repeated text teaches little more (arXiv 2305
 class Candidates:
     """Documents that a budget may keep, a row each."""
 
-    tokens: Integers
+    tokens: npt.NDArray[Any]  # whole numbers
     strata: Numbers  # a number for each stratum, from 0
     clusters: Numbers  # a number for each cluster, from 1; 0 for a document of none
     offsets: Integers  # of their shingles
@@ -42,22 +45,33 @@ class Selected:
     quotas: Integers
 
 
-def ranks_within(values: Reals, strata: Numbers) -> Reals:
+def ranks_within(values: Reals | Singles, strata: Numbers) -> Reals:
     """The rank of each value in its stratum, from 0 for the least to 1; equal ones share theirs, nan is in the middle.
 
     A value that is alone in its stratum is in the middle too.
     """
-    order = np.argsort(values, kind="stable")
-    if strata.any():
-        order = order[np.argsort(strata[order], kind="stable")]
-    return shared_ranks(values, strata, order, UNKNOWN)
+    ranks = np.empty(len(values))
+    for places in _places_by(strata):
+        own = values[places].astype(np.float64)
+        ranks[places] = shared_ranks(own, np.zeros(len(own), np.int32), np.argsort(own), UNKNOWN)
+    return ranks
 
 
-def mean_rank(scores: Mapping[str, Reals], weights: Mapping[str, float], strata: Numbers) -> Reals:
-    """The weighted mean of the ranks of scores within strata."""
-    total = sum(weights[name] for name in scores)
+def _places_by(strata: Numbers) -> Sequence[Any]:
+    """The places of each stratum's documents: sorting one stratum after the other takes less memory."""
+    if not strata.any():
+        return [slice(None)]
+    order = np.argsort(strata.astype(np.min_scalar_type(strata.max())), kind="stable")
+    return np.split(order.astype(np.min_scalar_type(len(order))), np.cumsum(np.bincount(strata))[:-1])
+
+
+def mean_rank(
+    scores: Iterable[tuple[str, Reals | Singles]], weights: Mapping[str, float], strata: Numbers
+) -> Reals:  # fmt: skip
+    """The weighted mean of the ranks of scores within strata; `scores` are one for each weight, and held one by one."""
+    total = sum(weights.values())
     found = np.zeros(len(strata))
-    for name, values in scores.items():
+    for name, values in scores:
         found += weights[name] / total * ranks_within(values, strata)
     return found
 
@@ -140,10 +154,10 @@ def select(
 
     Each stratum has its quota, and no cluster more than the share `cap` of a budget; what is then left goes to the best
     documents of any stratum, and last to redundant ones of any cluster, so that a budget is met while there is text.
-    `budgets` rise.
+    `budgets` rise. A document whose key is -inf is never kept.
     """
     order = np.argsort(-keys, kind="stable")
-    states, rung = np.zeros(len(keys), np.int8), np.full(len(keys), -1, np.int16)
+    states, rung = np.where(np.isneginf(keys), np.int8(CLOSED), np.int8(OPEN)), np.full(len(keys), -1, np.int16)
     strata = len(quotas[0])
     taken, seen = np.zeros((len(budgets), strata), np.int64), Seen()
     held = np.zeros(strata, np.int64)

@@ -158,7 +158,7 @@ def test_ranks_within_strata(rows):
 
 def test_the_mean_of_ranks_weighs_scores():
     scores = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([3.0, 2.0, 1.0])}
-    found = mean_rank(scores, {"a": 3, "b": 1}, np.zeros(3, np.int32))
+    found = mean_rank(scores.items(), {"a": 3, "b": 1}, np.zeros(3, np.int32))
     np.testing.assert_allclose(found, [0.25, 0.5, 0.75])
 
 
