@@ -1,18 +1,23 @@
 """The token budget in a run: met, nested, by quotas, the same whatever happens on the way."""
 
 import json
+import random
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import PROSE, carry_out, command, digests, distilling, documents, write_recipe, write_shard
 
 from curate.budget import scores_of
+from curate.distil import sampled_documents
 from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.inspect import connect
 from curate.recipe import load_recipe, parse_recipe
+from curate.reference import sampling_mask
 from curate.scorers import domains_of
+from curate.sections import Distill
 from curate.whatif import ask, redecided
 
 
@@ -360,3 +365,22 @@ def test_the_report_has_the_rungs_and_the_strata(distilled, tmp_path):
     for stratum, tokens in table(run, "SELECT stratum, tokens FROM quotas WHERE rung = 3"):
         assert stratum in page
         assert f"{tokens:,}" in page
+
+
+@pytest.mark.parametrize("different", [60, 150, 5000])
+def test_models_learn_from_the_documents_with_the_least_keys(different):
+    """However many texts are equal, or too short, as many are sampled as there are."""
+    draw = random.Random(different)
+    hashes = [draw.getrandbits(64) for _ in range(different)]
+    rows = [(k, draw.choice(hashes), draw.choice([10, 500, 900, 200_000])) for k in range(5000)]
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE texts (file_no INTEGER, row BIGINT, raw_hash_low UBIGINT, raw_n_bytes BIGINT)")
+    connection.executemany("INSERT INTO texts VALUES (1, ?, ?, ?)", rows)
+    connection.execute("CREATE TABLE files AS SELECT 1 AS file_no, 0 AS position")
+    first = {}
+    for row, hash_, size in rows:
+        if size in (500, 900):
+            first.setdefault(hash_ ^ sampling_mask(3, "distil"), row)
+    sampled = sorted((row, key) for key, row in sorted(first.items())[:100])
+    found = sampled_documents(Distill(sample=100, keep_tokens="15%"), 3, connection)
+    assert list(zip(found["row"].to_pylist(), found["hash"].to_pylist(), strict=True)) == sampled
