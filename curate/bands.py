@@ -6,6 +6,7 @@ middle to be best).
 """
 
 from collections.abc import Collection, Container, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -16,7 +17,8 @@ from curate.sections import Perplexity
 from curate.sql import quoted, read_parquet
 
 BANDS = "bands"
-HELD_IN_MEMORY = 10_000_000  # perplexities, in 80 MB
+# Classes of a histogram: they rise with perplexity, and each reaches 0.4 % further than the one before.
+CLASS = "floor(256 * ln(greatest(perplexity, 1e-30)))::INTEGER"
 REASONS = ("perplexity_too_low", "perplexity_too_high")
 
 
@@ -50,12 +52,12 @@ def _input_strata(recipe: Recipe, columns: Container[str]) -> dict[str, str]:
     return {f"input.{name}": f"input.{quoted(name)}::VARCHAR" for name in names if name in columns}
 
 
-def banded_sql(section: Perplexity, strata: int, spilling: bool) -> list[str]:
+def banded_sql(section: Perplexity, strata: int) -> list[str]:
     """Tables `strata`, with the bands of strata that have enough documents, and `banded`, with what falls outside.
 
     Of table `passing` those count that are no duplicates and have a perplexity. Documents of a stratum that is too
     small are judged by the wider one around it, that without the last column; the widest has all documents.
-    Percentiles of more documents than memory holds are taken in a way that spills.
+    Percentiles are exact, and documents are counted and not sorted: memory holds a histogram of each stratum.
     """
     columns = [f"stratum_{k}" for k in range(strata)]
     depths = range(strata + 1)  # the number of columns that count
@@ -64,10 +66,10 @@ def banded_sql(section: Perplexity, strata: int, spilling: bool) -> list[str]:
     kinds = "".join(f"{column} VARCHAR, " for column in columns)
     return [
         f"""CREATE TEMP TABLE judgeable AS
-        SELECT file_no, row, {"".join(f"{column}, " for column in columns)}perplexity
+        SELECT file_no, row, {"".join(f"{column}, " for column in columns)}perplexity, {CLASS} AS class
         FROM passing ANTI JOIN duplicates USING (file_no, row) WHERE file_no >= 0 AND perplexity IS NOT NULL""",
         f"CREATE TEMP TABLE strata ({kinds}depth INTEGER, documents BIGINT, low DOUBLE, high DOUBLE)",
-        *((_bands_sql if spilling else _bands_in_memory_sql)(section, columns[:depth]) for depth in depths),
+        *(_bands_sql(section, columns[:depth]) for depth in depths),
         f"""CREATE TEMP TABLE banded AS
         SELECT file_no, row, if(perplexity < low, '{REASONS[0]}', '{REASONS[1]}') AS band_reason
         FROM (
@@ -83,38 +85,41 @@ def _same(columns: Sequence[str], stratum: str, depth: int) -> str:
     return " AND ".join((f"{stratum}.depth = {depth}", *same))
 
 
-def _bands_in_memory_sql(section: Perplexity, columns: Sequence[str]) -> str:
-    """The rows of table `strata` for strata of these columns."""
-    names = "".join(f"{column}, " for column in columns)
-    bounds = [bound / 100 for bound in section.band]
-    grouped = f"GROUP BY {', '.join(columns)} HAVING documents >= {section.min_documents}" if columns else ""
-    return f"""INSERT INTO strata BY NAME
-        SELECT {names}{len(columns)} AS depth, documents, quantiles[1] AS low, quantiles[2] AS high
-        FROM (
-            SELECT {names}count(*) AS documents, quantile_cont(perplexity::DOUBLE, {bounds}) AS quantiles
-            FROM judgeable {grouped or "HAVING documents > 0"}
-        )"""
-
-
 def _bands_sql(section: Perplexity, columns: Sequence[str]) -> str:
-    """As `_bands_in_memory_sql`, by windows, which spill and take six times as long."""
+    """The rows of table `strata` for strata of these columns.
+
+    A percentile lies between two documents, of ranks from 0. A histogram tells the classes that hold these, and only
+    there perplexities are told apart.
+    """
+    depth = len(columns)
     names = "".join(f"{column}, " for column in columns)
-    partition = f"PARTITION BY {', '.join(columns)}" if columns else ""
-    places = [f"{bound / 100} * last" for bound in section.band]
+    places = [f"{Decimal(str(bound)) / 100} * (documents - 1)" for bound in section.band]  # exact, as SQL's decimals
+    ranks = [f"{end}({place})" for place in places for end in ("floor", "ceil")]
+    holds = " OR ".join(f"{rank} BETWEEN before AND before + n - 1" for rank in ranks)
+    values = [f"min(perplexity::DOUBLE) FILTER (upto > {rank})" for rank in ranks]  # of the documents of these ranks
     low, high = (
-        f"min(p) FILTER (i = floor({place})) + ({place} - floor({place})) * "
-        f"(min(p) FILTER (i = ceil({place})) - min(p) FILTER (i = floor({place})))"
-        for place in places
+        f"{values[2 * k]} + ({place} - {ranks[2 * k]}) * ({values[2 * k + 1]} - {values[2 * k]})"
+        for k, place in enumerate(places)
     )
-    enough = f"HAVING documents >= {section.min_documents}" if columns else ""
     return f"""INSERT INTO strata BY NAME
-        SELECT {names}{len(columns)} AS depth, last + 1 AS documents, {low} AS low, {high} AS high
-        FROM (
-            SELECT {names}perplexity::DOUBLE AS p, count(*) OVER ({partition}) - 1 AS last,
-                row_number() OVER ({partition} ORDER BY perplexity) - 1 AS i
-            FROM judgeable
-        ) WHERE {" OR ".join(f"i IN (floor({place}), ceil({place}))" for place in places)}
-        GROUP BY {names}last {enough}"""
+        WITH histogram AS (
+            SELECT *, {depth} AS depth, sum(n) OVER (PARTITION BY {names}1 ORDER BY class) - n AS before,
+                sum(n) OVER (PARTITION BY {names}1)::BIGINT AS documents
+            FROM (SELECT {names}class, count(*) AS n FROM judgeable GROUP BY ALL)
+        ), classes AS (
+            SELECT {names}depth, class, before, documents FROM histogram
+            WHERE documents >= {section.min_documents if columns else 1} AND ({holds})
+        ), told AS (
+            SELECT {names}depth, documents, perplexity,
+                before + sum(n) OVER (PARTITION BY {names}class ORDER BY perplexity) AS upto
+            FROM (
+                SELECT {"".join(f"d.{column}, " for column in columns)}c.depth, c.class, before, documents, perplexity,
+                    count(*) AS n
+                FROM judgeable d JOIN classes c ON d.class = c.class AND {_same(columns, "c", depth)}
+                GROUP BY ALL
+            )
+        )
+        SELECT {names}depth, documents, {low} AS low, {high} AS high FROM told GROUP BY {names}depth, documents"""
 
 
 def find_bands(
@@ -125,8 +130,7 @@ def find_bands(
     if section is None:
         connection.execute(NO_BANDS)
         return []
-    [[passing]] = connection.execute("SELECT count(*) FROM passing").fetchall()
-    for statement in banded_sql(section, len(strata), spilling=passing > HELD_IN_MEMORY):
+    for statement in banded_sql(section, len(strata)):
         connection.execute(statement)
     connection.execute("DROP TABLE judgeable")
     order = ", ".join(("depth", *(f"stratum_{k}" for k in range(len(strata)))))

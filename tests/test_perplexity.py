@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 from collections import Counter
+from fractions import Fraction
 
 import duckdb
 import kenlm
@@ -311,27 +312,70 @@ def test_a_rule_on_perplexity_needs_the_section(tmp_path):
         carry_out(recipe)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_bands_of_more_documents_than_memory_holds_are_the_same(seed):
+def banded(values, section):
+    """Tables `strata` and `banded` of documents with these strata and perplexities."""
+    with duckdb.connect() as connection:
+        connection.execute(
+            "CREATE TABLE passing (file_no INT, row BIGINT, stratum_0 VARCHAR, stratum_1 VARCHAR, perplexity FLOAT)"
+        )
+        connection.execute("CREATE TABLE duplicates (file_no INT, row BIGINT)")
+        rows = pa.table({
+            "file_no": pa.array([0] * len(values), pa.int32()), "row": pa.array(range(len(values)), pa.int64()),
+            "stratum_0": pa.array([one for one, _, _ in values], pa.string()),
+            "stratum_1": pa.array([one for _, one, _ in values], pa.string()),
+            "perplexity": pa.array([one for _, _, one in values], pa.float32()),
+        })  # fmt: skip
+        connection.register("rows", rows)
+        connection.execute("INSERT INTO passing FROM rows")
+        for statement in banded_sql(section, 2):
+            connection.execute(statement)
+        strata = connection.execute("SELECT depth, stratum_0, stratum_1, documents, low, high FROM strata").fetchall()
+        return strata, connection.execute("SELECT row, band_reason FROM banded ORDER BY row").fetchall()
+
+
+def percentile(values, bound):
+    """Between the two values whose ranks are next to it."""
+    place = Fraction(str(bound)) / 100 * (len(values) - 1)
+    low, high = sorted(values)[math.floor(place)], sorted(values)[math.ceil(place)]
+    return Fraction(low) + (place - math.floor(place)) * (Fraction(high) - Fraction(low))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_bands_are_between_exact_percentiles(seed):
     draw = random.Random(seed)
-    low, high = draw.choice([0, 1, 2.5, 10]), draw.choice([50, 97.5, 99, 100])
-    section = Perplexity(band=[low, high], min_documents=draw.choice([1, 3, 20]))
-    count = draw.choice([0, 1, 2, 7, 100, 1000])
-    rows = [(k, draw.choice(["a", "b", None]), draw.choice("xy"), draw.random() * 1000) for k in range(count)]
-    found = []
-    for spilling in (False, True):
-        with duckdb.connect() as connection:
-            connection.execute(
-                "CREATE TABLE passing (file_no INT, row BIGINT, stratum_0 VARCHAR, stratum_1 VARCHAR, perplexity FLOAT)"
-            )
-            connection.execute("CREATE TABLE duplicates (file_no INT, row BIGINT)")
-            for row in rows:
-                connection.execute("INSERT INTO passing VALUES (0, ?, ?, ?, ?)", row)
-            for statement in banded_sql(section, 2, spilling):
-                connection.execute(statement)
-            strata = (
-                "SELECT depth, documents, stratum_0, stratum_1, round(low, 6), round(high, 6) FROM strata ORDER BY ALL"
-            )
-            banded = "FROM banded ORDER BY ALL"
-            found.append([connection.execute(query).fetchall() for query in (strata, banded)])
-    assert found[0] == found[1]
+    section = Perplexity(
+        band=[draw.choice([0, 1, 2.5, 9.7]), draw.choice([50, 97.7, 99, 100])], min_documents=draw.choice([1, 3, 20])
+    )
+    numbers = draw.choice([lambda: draw.random() * 1000, lambda: draw.randrange(5), lambda: 10 ** draw.uniform(-9, 30)])
+    values = [
+        (draw.choice(["a", "b", None]), draw.choice("xy"), float(np.float32(numbers())))
+        for _ in range(draw.choice([0, 1, 2, 7, 100, 1001]))
+    ]  # fmt: skip
+    strata = {(depth, *one[:depth], *[None] * (2 - depth)): [] for one in values for depth in range(3)}
+    for one in values:
+        for depth in range(3):
+            strata[depth, *one[:depth], *[None] * (2 - depth)].append(one[2])
+    least = {0: 1, 1: section.min_documents, 2: section.min_documents}
+    bounds = {
+        name: [percentile(own, bound) for bound in section.band]
+        for name, own in strata.items() if len(own) >= least[name[0]]
+    }  # fmt: skip
+    dropped = []
+    for row, (first, second, value) in enumerate(values):
+        names = ((2, first, second), (1, first, None), (0, None, None))
+        low, high = next(bounds[name] for name in names if name in bounds)
+        if not low <= value <= high:
+            dropped.append((row, f"perplexity_too_{'low' if value < low else 'high'}"))
+    made, found = banded(values, section)
+    assert {tuple(row[:3]): (row[3], *row[4:]) for row in made} == {
+        name: (len(strata[name]), *(pytest.approx(float(bound), rel=1e-12) for bound in both))
+        for name, both in bounds.items()
+    }
+    assert found == dropped
+
+
+def test_a_document_at_a_percentile_is_within():
+    """97.7 / 100 is a little more than 0.977, as floats go."""
+    values = [("a", "x", float(k)) for k in range(1001)]
+    _, found = banded(values, Perplexity(band=[97.7, 99.9]))
+    assert [row for row, _ in found] == [*range(977), 1000]
