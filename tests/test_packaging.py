@@ -1,5 +1,6 @@
 """The package: four folders in one import, complete in the wheel, usable outside the checkout."""
 
+import ast
 import os
 import re
 import subprocess
@@ -27,6 +28,13 @@ def wheel(tmp_path_factory):
 def test_links_in_the_checkout_and_the_package_map_say_the_same():
     links = {f"curate.{path.name}": os.readlink(path) for path in (ROOT / "curate").iterdir() if path.is_symlink()}
     assert links == {name: f"../{folder}" for name, folder in MAPPED.items() if name != "curate"}
+
+
+def test_no_function_hides_another_of_its_name():
+    """In tests, where ruff cannot tell: a fixture that is imported has the name of a parameter."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        names = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+        assert len(names) == len(set(names)), (path, sorted(name for name in names if names.count(name) > 1))
 
 
 def test_every_folder_with_modules_is_a_package_of_the_project():

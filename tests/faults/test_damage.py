@@ -149,20 +149,6 @@ def test_a_damaged_snapshot_is_named(tmp_path, good):
     assert "snapshot.json: damaged" in refused(recipe, RunError)
 
 
-def test_a_damaged_snapshot_is_named(tmp_path, good):
-    recipe, run = write_recipe(tmp_path, tmp_path / "in")
-    carry_out(recipe)
-    (run / "ledger" / "snapshot.json").write_text('{"ledger_version": 1')
-    assert "snapshot.json: damaged" in refused(recipe, RunError)
-
-
-def test_a_damaged_snapshot_is_named(tmp_path, good):
-    recipe, run = write_recipe(tmp_path, tmp_path / "in")
-    carry_out(recipe)
-    (run / "ledger" / "snapshot.json").write_text('{"ledger_version": 1')
-    assert "snapshot.json: damaged" in refused(recipe, RunError)
-
-
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
