@@ -97,7 +97,10 @@ def decide(
             with _conditions_on_data():
                 yield connection.sql(decisions_sql(recipe, place)).to_arrow_table()
 
-    return [*_write_decisions(recipe, ledger, decided(), digest), *more]
+    parts = list(_write_decisions(recipe, ledger, decided(), digest))
+    [[documents]] = connection.execute("SELECT count(*) FROM texts").fetchall()
+    assert sum(part.rows for part in parts) == documents, "every document is decided once"
+    return [*parts, *more]
 
 
 def settle(
@@ -237,8 +240,8 @@ def _name_survivors(
     [[copies]] = connection.execute("SELECT count(*) FROM copies").fetchall()
     for found in ranges(ledger, {DOCUMENTS: groups[DOCUMENTS]}) if copies else ():
         narrow(["copies", REPEATED], found.within, connection)
-        texts = read_parquet(ledger.run / part.path for part in found.parts)
-        connection.execute(named_copies_sql(recipe, f"(FROM {texts} WHERE {found.within})"))
+        texts = f"{read_parquet(ledger.run / part.path for part in found.parts)} JOIN files USING (file_no)"
+        connection.execute(named_copies_sql(recipe, f"(FROM {texts} WHERE {found.within} AND {found.place})"))
     connection.execute(duplicates_sql())
 
 

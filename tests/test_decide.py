@@ -123,6 +123,25 @@ def test_decisions_do_not_depend_on_how_many_documents_are_joined_at_a_time(tmp_
     assert sum(stage == "exact" for _, stage, *_ in taken[0]) == 5
 
 
+@pytest.mark.parametrize("rows", [1, 4, 1000])
+def test_files_that_come_before_others_later_on_are_decided_as_if_they_had_always_been_there(
+    tmp_path, monkeypatch, rows
+):
+    """Files are numbered as they are first seen, and decided in the order of their names."""
+    monkeypatch.setattr("curate.tables.RANGE_ROWS", rows)
+    texts = [PROSE, "short", PROSE.upper(), PROSE + " end.", PROSE + " END.", PROSE]
+    for new in ((1, 4, 5), (0, 2, 3)):
+        for k in new:
+            write_shard(tmp_path / "in" / f"{k}.parquet", [texts[k], f"{PROSE} {k}", f"{PROSE} {k // 2}."])
+        recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"keep": "first"})
+        carry_out(recipe)
+    found = documents(run, "doc_id, stage, reasons, duplicate_of, shard")
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"keep": "first"}, output=str(tmp_path / "fresh"))
+    assert carry_out(recipe)["documents_in"] == 18
+    assert found == documents(tmp_path / "fresh", "doc_id, stage, reasons, duplicate_of, shard")
+    assert sum(stage == "exact" for _, stage, *_ in found) == 6
+
+
 def test_all_named_sets_can_stand_in_one_recipe_and_a_rule_that_two_share_counts_once():
     from curate.filters import registry
     from curate.sections import Tier1
