@@ -79,7 +79,7 @@ class Shared:
         Errors: TeacherError where all actors have died; those of the model.
         """
         import ray
-        from ray.exceptions import RayActorError
+        from ray.exceptions import RayError, RayTaskError
 
         order = sorted(range(len(questions)), key=lambda k: (questions[k].adapter or "", k))
         waiting = deque(order[start : start + LOT] for start in range(0, len(order), LOT))
@@ -97,7 +97,9 @@ class Shared:
                 actor, lot = under_way.pop(one)
                 try:
                     found = result_of("teacher", *ray.get(one))
-                except RayActorError:
+                except RayTaskError:  # our own code
+                    raise
+                except RayError:  # it died, which for want of memory has a class of its own
                     self.actors.remove(actor)
                     waiting.appendleft(lot)
                     continue
@@ -133,11 +135,13 @@ def _told(one: Any) -> tuple[str, str, Mapping[str, Any]] | None:  # noqa: ANN40
     Errors: those of loading a model.
     """
     import ray
-    from ray.exceptions import RayActorError
+    from ray.exceptions import RayError, RayTaskError
 
     try:
         found: Any = result_of("teacher", *ray.get(one))
-    except RayActorError:
+    except RayTaskError:
+        raise
+    except RayError:
         return None
     if isinstance(found, CurateError):
         raise found
@@ -152,6 +156,12 @@ def open_on_gpus(section: Section, count: int, scratch: Path, log: Log) -> Itera
     """
     import ray
 
+    device = section.transformers.device if section.transformers else None
+    if device and ":" in device:
+        raise TeacherError(
+            f"teacher.transformers.device: {device} is a GPU of one machine, and --engine ray gives each model one; "
+            f"set {device.split(':')[0]}"
+        )
     each = gpus_of(section)
     holder: Any = ray.remote(Holder).options(num_gpus=each, num_cpus=0, max_restarts=0)
     actors: list[Any] = [holder.remote(os.getcwd(), section, scratch.absolute()) for _ in range(count)]

@@ -76,7 +76,7 @@ class Nodes:
         ray._private.worker._worker_logs_enabled = False
         try:
             ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray has no class for what goes wrong here, and some of it is of this one
             self._opened.close()
             what = f"--address {self.address}" if self.address else "--engine ray: Ray cannot be started"
             raise WorkerError(f"{what}: {_line(error)}") from None
@@ -230,11 +230,15 @@ def _look(folder: str, paths: list[str]) -> tuple[dict[str, str], dict[str, int 
     return _versions(), sizes
 
 
-@cache
 def settle(folder: str) -> None:
-    """Make a worker ready, once: paths in tasks may be relative to the driver's folder, if that is there."""
+    """Make a worker ready: paths in tasks may be relative to the driver's folder, if that is there."""
     with suppress(OSError):
         os.chdir(folder)
+    _prepare_once()
+
+
+@cache
+def _prepare_once() -> None:
     prepare()
 
 

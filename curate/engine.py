@@ -129,35 +129,39 @@ class Processes:
         self.start(len(waiting))
         idle = list(self._pool)
         busy: dict[Connection, tuple[_Worker, Any, int]] = {}
-        while waiting or busy:
-            while waiting and idle:
-                task, attempt = waiting.popleft()
-                worker = idle.pop()
-                try:
-                    worker.pipe.send((function, task))
-                except OSError:  # it died while idle
-                    worker = self._replace(worker)
-                    worker.pipe.send((function, task))
-                busy[worker.pipe] = worker, task, attempt
-            ready = wait(list(busy), TICK_SECONDS)
-            if not ready:
-                yield None, None
-            for pipe in ready:
-                assert isinstance(pipe, Connection)
-                worker, task, attempt = busy.pop(pipe)
-                try:
-                    kind, value = pipe.recv()
-                except (EOFError, OSError):
-                    worker.process.join()
-                    kind, value = DIED, worker.process.exitcode or 0
-                if kind == DIED:  # or has no memory left: what it holds goes with it
-                    idle.append(self._replace(worker))
-                    if attempt == ATTEMPTS:
-                        raise WorkerError(_died(task, value))
-                    waiting.appendleft((task, attempt + 1))
-                    continue
-                idle.append(worker)
-                yield task, result_of(task, kind, value)
+        try:
+            while waiting or busy:
+                while waiting and idle:
+                    task, attempt = waiting.popleft()
+                    worker = idle.pop()
+                    try:
+                        worker.pipe.send((function, task))
+                    except OSError:  # it died while idle
+                        worker = self._replace(worker)
+                        worker.pipe.send((function, task))
+                    busy[worker.pipe] = worker, task, attempt
+                ready = wait(list(busy), TICK_SECONDS)
+                if not ready:
+                    yield None, None
+                for pipe in ready:
+                    assert isinstance(pipe, Connection)
+                    worker, task, attempt = busy.pop(pipe)
+                    try:
+                        kind, value = pipe.recv()
+                    except (EOFError, OSError):
+                        worker.process.join()
+                        kind, value = DIED, worker.process.exitcode or 0
+                    if kind == DIED:  # or has no memory left: what it holds goes with it
+                        idle.append(self._replace(worker))
+                        if attempt == ATTEMPTS:
+                            raise WorkerError(_died(task, value))
+                        waiting.appendleft((task, attempt + 1))
+                        continue
+                    idle.append(worker)
+                    yield task, result_of(task, kind, value)
+        finally:
+            for worker, *_ in busy.values():  # of a map that is given up: their answers are not the next one's
+                self._end(worker)
 
     def check(self, folder: Path, files: Iterable[str] = ()) -> None:
         """See `Engine`: processes of this machine see the same files."""
@@ -167,12 +171,15 @@ class Processes:
         return _model_here(section, folder, log)
 
     def _replace(self, worker: _Worker) -> _Worker:
+        self._end(worker)
+        self._pool.append(_start_worker())
+        return self._pool[-1]
+
+    def _end(self, worker: _Worker) -> None:
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
-        fresh = _start_worker()
-        self._pool[self._pool.index(worker)] = fresh
-        return fresh
+        self._pool.remove(worker)
 
 
 def _model_here(section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:

@@ -9,7 +9,8 @@ and the verdicts found, with a few bytes a document and a dozen a pair in memory
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,10 @@ def find_near(
         carry = carry if len(spread.slices) > 1 else _here
         before = _known_pairs(run, known, connection)
         pairs, dropped = NO_PAIRS, np.zeros(0, np.int64)
-        while len((fresh := _compared(spread, pairs.packed, carry))[0]):
+        for turn in count():
+            fresh = _compared(replace(spread, round=turn), pairs.packed, carry)
+            if not len(fresh[0]):
+                break
             pairs = pairs.plus(_verified(*fresh, near, before, sets, spread.earlier, connection))
             dropped = _dropped(pairs, near.threshold, spread.documents)
             save(spread.path("only"), _orphans(pairs, dropped, spread.documents))
@@ -229,10 +233,11 @@ def _compared(spread: Spread, known: Packed, carry: Carry) -> tuple[Packed, Simi
     groups = _groups(spread)
     tasks: list[Task] = []
     counts: list[Sequence[int]] = []
-    for group in groups:
-        if not spread.path("keys", 0).exists():
-            carry(find_keys, [Task(spread, number, group) for number in range(len(spread.slices))])
-        more = _of_pieces(spread, group, len(tasks))
+    for k, group in enumerate(groups):
+        here = replace(spread, keys=spread.round * len(groups) + k if len(groups) > 1 else 0)
+        if not here.written("keys", 0).exists():
+            carry(find_keys, [Task(here, number, group) for number in range(len(spread.slices))])
+        more = _of_pieces(here, group, len(tasks))
         tasks, counts = [*tasks, *more], [*counts, *carry(find_stars, more)]
         if len(groups) > 1:
             _forget(spread, "keys")

@@ -52,6 +52,8 @@ class Spread:
     range_bits: int  # the highest ones of a key, which tell its range
     earlier: int  # documents of earlier runs, which rank first and are not compared with each other
     documents: int
+    round: int = 0  # beyond the first, some documents `only` are wanted
+    keys: int = 0  # how often keys were made before: what a task that was given up still writes, nobody reads
 
     @property
     def pieces(self) -> int:
@@ -61,6 +63,10 @@ class Spread:
     def path(self, name: str, number: int | None = None) -> Path:
         """A file of the scratch folder."""
         return self.folder / (name if number is None else f"{name}-{number:06d}")
+
+    def written(self, name: str, number: int) -> Path:
+        """A file that a task writes for the tasks behind it."""
+        return self.path(f"{name}-{self.keys if name == 'keys' else self.round}", number)
 
     def by_rank(self, name: str) -> npt.NDArray[Any]:
         """What is known of each document, by rank, mapped into memory."""
@@ -106,7 +112,7 @@ def find_keys(task: Task) -> None:
     spread, found = task.of, task.of.slices[task.number]
     ranks = np.load(spread.path("ranks", task.number))
     wanted = ranks != NO_RANK
-    if spread.path("only").exists():
+    if spread.round:
         wanted[wanted] = spread.by_rank("only")[ranks[wanted]]
     held: list[tuple[Ranks, list[pa.Array]]] = []
     for place, batch in _signatures(found, wanted):
@@ -122,16 +128,16 @@ def find_keys(task: Task) -> None:
             for begin, end in pairwise(places):
                 yield {"key": keys[order[begin:end]], "rank": own[order[begin:end]]}
 
-    _write(spread.path("keys", task.number), batches())
+    _write(spread.written("keys", task.number), batches())
 
 
 def find_stars(task: Task) -> list[int]:
     """Write the stars of some bands and ranges, a batch for each slice of the better one; return their numbers."""
     spread = task.of
-    only = spread.by_rank("only") if spread.path("only").exists() else None
+    only = spread.by_rank("only") if spread.round else None
     edges = [np.zeros(0, np.uint64)]
     for piece in task.pieces:
-        batches = [_batch(spread.path("keys", found.number), piece - task.first) for found in spread.slices]
+        batches = [_batch(spread.written("keys", found.number), piece - task.first) for found in spread.slices]
         keys, ranks = (np.concatenate([batch[name].to_numpy() for batch in batches]) for name in ("key", "rank"))
         if only is not None:
             wanted = np.flatnonzero(only[ranks])
@@ -147,7 +153,7 @@ def send_signatures(task: Task) -> list[int]:
     There is a batch for each slice of the other document; their numbers of pairs are returned.
     """
     spread, known = task.of, task.of.by_rank("known")
-    batches = [_batch(spread.path("stars", number), task.number) for number in task.sources]
+    batches = [_batch(spread.written("stars", number), task.number) for number in task.sources]
     edges = distinct(np.concatenate([np.zeros(0, np.uint64), *(batch["pair"].to_numpy() for batch in batches)]))
     if len(known):
         edges = edges[known[np.minimum(np.searchsorted(known, edges), len(known) - 1)] != edges]
@@ -164,7 +170,7 @@ def send_signatures(task: Task) -> list[int]:
 def compare_signatures(task: Task) -> int:
     """Write the pairs of a slice with their similarity, sorted; return their number."""
     spread = task.of
-    batches = [_batch(spread.path("sent", number), task.number) for number in task.sources]
+    batches = [_batch(spread.written("sent", number), task.number) for number in task.sources]
     pairs = np.concatenate([batch["pair"].to_numpy() for batch in batches])
     second = distinct((pairs >> HALF).astype(np.uint32))
     values = _signatures_of(task, second)
@@ -174,13 +180,15 @@ def compare_signatures(task: Task) -> int:
         own = values[np.searchsorted(second, (batch["pair"].to_numpy() >> HALF).astype(np.uint32))]
         similarity.append((agreeing(own, other) / max(1, other.shape[1])).astype(np.float32))
     order = np.argsort(pairs)
-    _write(spread.path("pairs", task.number), [{"pair": pairs[order], "similarity": np.concatenate(similarity)[order]}])
+    _write(
+        spread.written("pairs", task.number), [{"pair": pairs[order], "similarity": np.concatenate(similarity)[order]}]
+    )
     return len(pairs)
 
 
 def compared_pairs(spread: Spread, slices: Iterable[int]) -> tuple[Packed, npt.NDArray[np.float32]]:
     """The pairs that were written for some slices, sorted, and their similarity."""
-    batches = [_batch(spread.path("pairs", number), 0) for number in slices]
+    batches = [_batch(spread.written("pairs", number), 0) for number in slices]
     pairs = np.concatenate([np.zeros(0, np.uint64), *(batch["pair"].to_numpy() for batch in batches)])
     similarity = np.concatenate([np.zeros(0, np.float32), *(batch["similarity"].to_numpy() for batch in batches)])
     order = np.argsort(pairs)
@@ -225,7 +233,7 @@ def _write_by_slice(
     order = np.argsort(owners, kind="stable")
     places = np.searchsorted(owners[order], np.arange(len(spread.slices) + 1))
     dealt_pairs = (pairs[order[begin:end]] for begin, end in pairwise(places))
-    _write(spread.path(name, number), map(columns, dealt_pairs))
+    _write(spread.written(name, number), map(columns, dealt_pairs))
     return np.diff(places).tolist()  # type: ignore[no-any-return]
 
 

@@ -2,6 +2,8 @@
 
 import json
 import random
+from contextlib import suppress
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,7 @@ from curate.filters.duplicates import choose_bands
 from curate.inspect import connect
 from curate.kernels.survivors import dealt, stars, survivors
 from curate.ledger import read_ledger
+from curate.near_maps import find_keys
 from curate.pipeline import run as carried_out
 from curate.recipe import load_recipe
 
@@ -281,6 +284,28 @@ def test_many_slices_ranges_and_groups_of_bands_find_what_one_does(monkeypatch, 
 def test_slices_are_compared_by_worker_processes(monkeypatch, tmp_path):
     with Processes(2) as engine:
         slices_find_what_one_slice_does(monkeypatch, tmp_path, engine)
+
+
+@pytest.mark.parametrize("key_files", [1 << 30, 0])
+def test_what_a_task_that_was_given_up_still_writes_is_not_read(monkeypatch, tmp_path, key_files):
+    """A node that is lost may go on: here, all that was done before is done again before each map."""
+    slices_find_what_one_slice_does(monkeypatch, tmp_path, Belated(), "best", key_files)
+    assert {function.__name__ for function, _ in Belated.done} > {"find_keys", "find_stars"}
+    Belated.done.clear()
+
+
+class Belated(InProcess):
+    """An engine on whose nodes tasks of near duplicates end once more, before the maps behind them."""
+
+    done: ClassVar = []
+
+    def map(self, function, tasks):
+        for earlier, task in self.done[-20:]:
+            with suppress(OSError, ValueError):  # what it was to read is gone, or other documents are
+                earlier(task)
+        if function.__module__ == find_keys.__module__:
+            self.done.extend((function, task) for task in tasks)
+        return super().map(function, tasks)
 
 
 def test_signatures_may_be_forgotten_and_are_taken_again(tmp_path):

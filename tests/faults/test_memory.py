@@ -39,6 +39,26 @@ def test_after_three_times_one_line_tells(tmp_path):
         list(engine.map(greedy, [(tmp_path / "x", True)]))
 
 
+def late(task):
+    """Takes a while for all but the first task."""
+    time.sleep(0.3 if task > 1 else 0)
+    return -task
+
+
+def test_a_map_that_is_given_up_leaves_the_next_one_nothing():
+    with Processes(2) as engine:
+        found = engine.map(late, [1, 2, 3])
+        assert next(one for one in found if one[0] is not None) == (1, -1)
+        found.close()
+        answers = [one for one in engine.map(doubled, [10, 11, 12]) if one[0] is not None]
+        assert sorted(answers) == [(10, 20), (11, 22), (12, 24)]
+
+
+def doubled(task):
+    """Twice as much."""
+    return 2 * task
+
+
 def test_a_run_whose_workers_are_short_of_memory_gives_them_up_and_loses_nothing(tmp_path, monkeypatch):
     for k in range(6):
         write_shard(tmp_path / "in" / f"{k}.parquet", [f"{PROSE * 40} {k} {n}" for n in range(200)])
