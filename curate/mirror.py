@@ -31,7 +31,7 @@ from curate.errors import CurateError, RunError, WorkerError
 from curate.files import ASIDE, committed
 from curate.object_store import Changed, Gone, Store, open_store
 from curate.storage import is_remote
-from curate.store_lock import LOCK, StoreLock
+from curate.store_lock import LOCK, TAKEN_OVER, StoreLock
 
 SNAPSHOT = "ledger/snapshot.json"
 OWN_JSON = ("ledger/", "models/", "run.json")  # JSON files that do not tell of others
@@ -235,7 +235,7 @@ class _Holding:
             if self._away:
                 return
             try:
-                self.lock.make_sure()
+                self.lock.renew()
                 _push(self.mirror, self._replace_snapshot)
             except WorkerError:
                 self._away = True
@@ -250,8 +250,9 @@ class _Holding:
         """Put files that are finished, then the snapshot that was offered before."""
         with self._pushing:
             offered = self._offered
-            if not (self._pulled and self.lock.is_fresh()):
+            if not self._pulled:
                 return
+            self.lock.renew()
             here = _files(self.mirror)
             _put(self.mirror, [key for key in _changed(self.mirror, here) if not _tells(key) and key != SNAPSHOT])
             if offered is not None:
@@ -270,7 +271,7 @@ class _Holding:
                     raise
                 tag = self.mirror.store.replace(SNAPSHOT, data, own)
         except Changed:
-            self.lock.lost = True
+            self.lock.lost = TAKEN_OVER
             self.lock.check()
             return
         stat = (self.mirror.run / SNAPSHOT).stat()
@@ -301,6 +302,7 @@ def _take_over(mirror: Mirror, listed: dict[str, str]) -> None:
         before = tag
     if before != listed.get(SNAPSHOT, ""):  # what was finished here after the last put is of a snapshot that is no more
         _remove(mirror, [key for key in _files(mirror) if key not in mirror.known and key not in listed])
+        mirror.known = {key: known for key, known in mirror.known.items() if _stat(mirror.run / key) == known[1:]}
     gone = [key for key in mirror.known if key not in listed]
     _remove(mirror, [key for key in gone if _stat(mirror.run / key) == mirror.known[key][1:]])
     for key in gone:
@@ -344,8 +346,7 @@ def _push(mirror: Mirror, replace_snapshot: Callable[[bytes], None]) -> None:
 
 def _put(mirror: Mirror, keys: Collection[str]) -> None:
     def put(key: str) -> Known | None:
-        if holding := _held.get(mirror.run):
-            holding.lock.check()
+        _make_sure(mirror)
         try:
             stat = _stat(mirror.run / key)
             return mirror.store.put(key, mirror.run / key), *stat
@@ -359,9 +360,16 @@ def _put(mirror: Mirror, keys: Collection[str]) -> None:
 
 def _delete(mirror: Mirror, keys: Collection[str]) -> None:
     if keys:
+        _make_sure(mirror)
         mirror.store.delete(keys)
         for key in keys:
             del mirror.known[key]
+
+
+def _make_sure(mirror: Mirror) -> None:
+    """Go on only if this process holds the run for some time to come, or is one that need not."""
+    if holding := _held.get(mirror.run):
+        holding.lock.make_sure()
 
 
 def _remove(mirror: Mirror, keys: Iterable[str]) -> None:

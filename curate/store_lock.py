@@ -19,6 +19,8 @@ LOCK = "lock"
 BEAT_SECONDS = 5.0
 DEAD_SECONDS = 30.0  # a lock that is not written anew for so long is of a process that died
 LOOK_SECONDS = 1.0
+TAKEN_OVER = "another process took this run over while this one was not heard of; wait for it, or choose another output"
+REMOVED = "somebody removed the run from the store while it was at work; run the same command again"
 
 
 class StoreLock:
@@ -32,10 +34,10 @@ class StoreLock:
 
     def __init__(self, store: Store, name: str) -> None:
         self.store, self.name = store, name
-        self.lost = False
+        self.lost = ""  # why, once it is
         self._beat = 0
         self._tag = self._taken()
-        self._beaten = time.monotonic()
+        self._beaten = _now()
         self._beating = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
@@ -51,7 +53,7 @@ class StoreLock:
 
     def is_fresh(self) -> bool:
         """Whether nobody may have taken it over yet."""
-        return not self.lost and time.monotonic() - self._beaten < DEAD_SECONDS / 2
+        return not self.lost and _now() - self._beaten < DEAD_SECONDS / 2
 
     def make_sure(self) -> None:
         """Go on only if this process holds it for some time to come.
@@ -59,37 +61,44 @@ class StoreLock:
         Errors: RunError where another process took it over.
         """
         if not self.is_fresh():
-            self._renew()
+            self.renew()
         self.check()
 
     def check(self) -> None:
         """Refuse to go on where it is known that another process took it over."""
         if self.lost:
-            raise RunError(
-                f"{self.store.uri}: another process took this run over while this one was not heard of; "
-                "wait for it, or choose another output"
-            )
+            raise RunError(f"{self.store.uri}: {self.lost}")
 
     def _keep(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
-            with suppress(CurateError, Gone):  # the store is away: who wants to put something will be told
-                self._renew()
+            with suppress(CurateError):  # the store is away: who wants to put something will be told
+                self.renew()
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Write it anew.
+
+        Errors: RunError where another process took it over: no clock tells of a machine that was halted.
+        """
         with self._beating:
-            if self.lost:
-                return
+            self.check()
             self._beat += 1
+            began = _now()
             try:
                 self._tag = self.store.replace(LOCK, self._told(), self._tag)
-                self._beaten = time.monotonic()
+                self._beaten = began
             except Changed:
-                data, tag = self.store.read(LOCK)
+                try:
+                    data, tag = self.store.read(LOCK)
+                except Gone:
+                    self.lost = REMOVED
+                    self.check()
+                    return
                 holder = _holder(data) or {}
                 if (holder.get("copy"), holder.get("process")) == (self.name, os.getpid()):
                     self._tag = tag  # it was renewed, but the answer was lost
                 else:
-                    self.lost = True
+                    self.lost = TAKEN_OVER
+                    self.check()
 
     def _taken(self) -> str:
         """Take the lock; its tag."""
@@ -103,16 +112,16 @@ class StoreLock:
                 data, tag = b"", None
             holder = _holder(data)
             free = holder is None or holder.get("copy") == self.name
-            if free or (tag == watched and time.monotonic() - since > DEAD_SECONDS):
+            if free or (tag == watched and _now() - since > DEAD_SECONDS):
                 try:
                     return self.store.replace(LOCK, self._told(), tag)
                 except Changed:
                     holder, watched = {"owner": "another process"}, ""
-            owner, waited = (holder or {}).get("owner"), time.monotonic() - since
+            owner, waited = (holder or {}).get("owner"), _now() - since
             if watched is not None and tag != watched:
                 raise RunError(f"{self.store.uri}: in use by {owner}; wait for it, or choose another output")
             if watched is None:
-                watched, since = tag, time.monotonic()
+                watched, since = tag, _now()
             elif not warned and waited > 2 * BEAT_SECONDS:
                 warned = True
                 unwritten_log(quiet=False).say(
@@ -124,6 +133,11 @@ class StoreLock:
     def _told(self) -> bytes:
         owner = f"process {os.getpid()} on {socket.gethostname()}"
         return _json({"owner": owner, "process": os.getpid(), "copy": self.name, "beat": self._beat})
+
+
+def _now() -> float:
+    """Seconds, which go on while the machine sleeps: Python's own do not."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _holder(data: bytes) -> dict[str, Any] | None:

@@ -207,8 +207,8 @@ def test_of_two_machines_on_one_run_the_second_is_refused_and_one_that_slept_too
     owner = f"process {os.getpid()} on "
     assert done.stderr.startswith(f"Error: s3://runs/shared: in use by {owner}")
     assert done.stderr.endswith("; wait for it, or choose another output\n")
-    monkeypatch.setattr(store_lock, "BEAT_SECONDS", 100.0)  # it sleeps
-    monkeypatch.setattr(store_lock, "DEAD_SECONDS", 2.0)
+    monkeypatch.setattr(store_lock, "BEAT_SECONDS", 100.0)  # it sleeps, and its clock with it
+    monkeypatch.setattr(store_lock, "_now", lambda: 0.0)
     with pytest.raises(RunError, match="took this run over"), on(tmp_path / "one", store), locked(run):  # noqa: PT012
         (run / "run.log").write_text("of the one that slept")
         finished(start(recipe, store, tmp_path / "two"))
@@ -218,6 +218,39 @@ def test_of_two_machines_on_one_run_the_second_is_refused_and_one_that_slept_too
     log = client(store).get_object(Bucket="runs", Key="shared/run.log")["Body"].read()
     assert b"finished" in log
     assert json.loads(client(store).get_object(Bucket="runs", Key="shared/lock")["Body"].read()) == {"owner": None}
+
+
+def test_what_another_machine_made_again_with_the_same_bytes_is_not_taken_for_deleted(tmp_path, store):
+    """A part that went out of force here, and its file with it, and that is in force there: its tag is the same."""
+    runs = {}
+    for name in ("one", "two"):
+        with on(tmp_path / name, store):
+            runs[name] = mirror.run_of("s3://runs/again")
+
+    def at(name, snapshot, part):
+        with on(tmp_path / name, store), mirror.in_step(runs[name]):
+            (runs[name] / "ledger").mkdir(exist_ok=True)
+            (runs[name] / "ledger" / "snapshot.json").write_text(snapshot)
+            if part:
+                (runs[name] / "ledger" / "part").write_text("a part")
+
+    at("one", "with the part", True)
+    at("one", "without it", False)
+    (runs["one"] / "ledger" / "part").unlink()  # and then the machine dies
+    at("two", "with the part again", True)
+    with on(tmp_path / "one", store), mirror.in_step(runs["one"]):
+        assert (runs["one"] / "ledger" / "part").read_text() == "a part"
+    assert "ledger/part" in keys(store, "again")
+
+
+def test_a_run_whose_objects_somebody_removes_ends_in_one_line(tmp_path, store):
+    with on(tmp_path / "one", store):
+        run = mirror.run_of("s3://runs/removed")
+        with pytest.raises(RunError, match="removed: somebody removed the run"), mirror.in_step(run):  # noqa: PT012
+            (run / "run.log").write_text("at work")
+            mirror.checkpoint(run)
+            open_store("s3://runs/removed").delete(keys(store, "removed"))
+            mirror.checkpoint(run)
 
 
 @pytest.mark.parametrize(
