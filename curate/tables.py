@@ -1,6 +1,7 @@
 """The ledger as DuckDB sees it: a scratch database, the input files, and the signals of all documents or of a range."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus import Unit
-from curate.errors import disk_error
+from curate.errors import WorkerError, disk_error
+from curate.fields import parse_size
 from curate.filters import registry
 from curate.ledger import Ledger, Part
 from curate.measure import APART, DOCUMENTS, INPUT
@@ -20,6 +22,7 @@ from curate.sql import literal, quoted, read_parquet
 
 THREAD_MB = 128  # what DuckDB may hold per thread before it spills: with twenty times as much it is 5 % faster
 DOCUMENT_BYTES = 16  # and per document, where that is more: groups that spill need some of each part at once
+MEMORY = "CURATE_DUCKDB_MEMORY"
 LAST_ROW = (1 << 63) - 1
 RANGE_ROWS = 1 << 16  # documents whose signals are joined at a time, at about 1 kB each
 
@@ -28,12 +31,32 @@ RANGE_ROWS = 1 << 16  # documents whose signals are joined at a time, at about 1
 def scratch_database(ledger: Ledger, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """A scratch DuckDB with little memory that spills into the run directory.
 
-    Errors: WorkerError where the disk is full.
+    Errors: as `deciding_in`.
     """
     documents = sum(file.rows for file in ledger.files)
     memory_mb = max(THREAD_MB * max(2, threads), documents * DOCUMENT_BYTES // 1_000_000)
-    with database_in(ledger.run / "ledger" / "spool", threads, memory_mb) as connection:
+    with deciding_in(ledger.run / "ledger" / "spool", threads, memory_mb) as connection:
         yield connection
+
+
+@contextmanager
+def deciding_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB to decide documents in, as `database_in`; with more or less memory where $CURATE_DUCKDB_MEMORY says so.
+
+    Errors: WorkerError where the disk is full or the memory does not do.
+    """
+    try:
+        memory_mb = int(str(parse_size(os.environ.get(MEMORY, f"{memory_mb}MB")))) // 1_000_000
+    except ValueError as error:
+        raise WorkerError(f"{MEMORY}: {error}") from None
+    try:
+        with database_in(spool, threads, memory_mb) as connection:
+            yield connection
+    except duckdb.OutOfMemoryException:
+        raise WorkerError(
+            f"to decide so many documents takes more than the {memory_mb:,} MB that DuckDB may hold; nothing finished "
+            f"is lost: set {MEMORY}={2 * max(THREAD_MB, memory_mb)}MB and run the same command again"
+        ) from None
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from curate.rules import check_conditions, columns_named, resolve, resolve_edito
 from curate.scorers import LEARNT_WITH, scorers_of
 from curate.sections import DEFAULT_MODEL, Block
 from curate.sql import quoted
-from curate.tables import database_in
+from curate.tables import deciding_in
 from curate.training import NOT_TRAINED_WITH, learnt_of
 from curate.verdicts import TOKENS, TOKENS_CUT, verdicts_sql
 
@@ -270,7 +270,7 @@ def redecided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[d
         readable(asked.of.ledger.run),
         Steps(unwritten_log(asked.quiet), "deciding") as steps,
         tempfile.TemporaryDirectory(prefix="curate-") as folder,
-        database_in(Path(folder) / "spool", threads, min(MOST_MB, THREAD_MB * threads)) as database,
+        deciding_in(Path(folder) / "spool", threads, min(MOST_MB, THREAD_MB * threads)) as database,
     ):
         scratch = Path(folder)
         run = asked.of.ledger.run.absolute()

@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from conftest import PROSE, carry_out, digests, write_recipe, write_shard
+from conftest import PROSE, carry_out, command, digests, write_recipe, write_shard
 from test_kills import children, seen, start, wait_until
 from whole import UNIT
 
@@ -81,6 +81,21 @@ def test_a_run_whose_workers_are_short_of_memory_gives_them_up_and_loses_nothing
     monkeypatch.setattr("curate.measure.TASK_BYTES", 1.5 * int(UNIT["CURATE_UNIT_BYTES"]))
     carry_out(recipe, f"output={tmp_path / 'other'}")
     assert digests(run) == digests(tmp_path / "other")
+
+
+def test_a_database_without_memory_is_one_line_and_more_is_the_way_on(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    done = command("run", recipe, CURATE_DUCKDB_MEMORY="1MB")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "Error: to decide so many documents takes more than the 1 MB that DuckDB may hold; nothing finished is lost: "
+        "set CURATE_DUCKDB_MEMORY=256MB and run the same command again"
+    )
+    assert "Traceback" not in done.stderr
+    done = command("run", recipe, CURATE_DUCKDB_MEMORY="much")
+    assert done.stderr.splitlines()[-1].startswith("Error: CURATE_DUCKDB_MEMORY: 'much' is not a size; write bytes")
+    assert command("run", recipe, CURATE_DUCKDB_MEMORY="256MB").returncode == 0
+    assert command("verify", run).returncode == 0
 
 
 def limit(pid):
