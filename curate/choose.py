@@ -38,6 +38,7 @@ from curate.scorers import DOMAIN
 from curate.sections import Distill
 
 PURPOSE = "distil"
+MOST_STRATA = 10_000_000
 REASONS = ("over_budget", "redundant")
 
 Rows = Callable[[Sequence[str]], Iterable[pa.Table]]  # some columns of the candidates, in input order, range by range
@@ -146,7 +147,7 @@ def chosen(recipe: Recipe, table: Table, size: tuple[int, int], shares: Mapping[
 
     `size` is the tokens of the input, and those of the largest budget that are not to be filled.
 
-    Errors: RecipeError for a target of a stratum that there is none of.
+    Errors: RecipeError for a target of a stratum that there is none of, and for too many strata.
     """
     section = recipe.distill
     assert section is not None
@@ -203,16 +204,24 @@ def quality_of(recipe: Recipe, table: Table, strata: Numbers) -> Reals:
 
 
 def _strata(table: Table) -> tuple[list[tuple[str | None, ...]], Numbers]:
-    """The values of each stratum, sorted, and the number of each candidate's."""
+    """The values of each stratum, sorted, and the number of each candidate's.
+
+    Errors: RecipeError for more strata than anyone means.
+    """
     joined = np.zeros(len(table.tokens), np.int32)
     values: list[tuple[str | None, ...]] = [()]
     for column in table.strata:  # few enough at each step: those that there are
+        if len(values) * len(column.known) > MOST_STRATA:
+            raise RecipeError(
+                f"distill.quotas.by: makes more than {MOST_STRATA:,} strata; leave out a column of many values"
+            )
         joined = joined * np.int32(len(column.known)) + column.numbers
         values = [(*value, name) for value in values for name in column.known]
         there = np.flatnonzero(np.bincount(joined, minlength=len(values)))
         joined, values = _renumbered(joined, there, len(values)), [values[k] for k in there]
     names = sorted(values, key=lambda value: tuple((one is None, one or "") for one in value))
-    return names, _renumbered(joined, np.array([values.index(name) for name in names]), len(values))
+    places = {value: k for k, value in enumerate(values)}
+    return names, _renumbered(joined, np.array([places[name] for name in names]), len(values))
 
 
 def _renumbered(numbers: Numbers, old: Integers, count: int) -> Numbers:
