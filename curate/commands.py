@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curate.errors import CurateError, Interrupted, did_you_mean, is_stop
-from curate.terminal import visible
 
 if TYPE_CHECKING:
     from curate.engine import Engine
@@ -29,7 +28,7 @@ class Commands(click.Group):
                 _end_of_keys()
             from curate.mirror import named
 
-            click.echo(f"Error: {visible(named(str(error)))}", err=True)
+            click.echo(f"Error: {named(str(error))}", err=True)
             ctx.exit(130 if isinstance(error, Interrupted) else 1)
         except MemoryError:
             click.echo(

@@ -3,11 +3,17 @@
 import difflib
 from collections.abc import Iterable
 
+from curate.terminal import visible
+
 MAX_SHOWN = 300  # characters of a value or of another library's message
 
 
 class CurateError(Exception):
-    """A failure that the user can act on: printed as one line, without a traceback."""
+    """A failure that the user can act on: printed as one line, without a traceback, whatever names it tells of."""
+
+    def __str__(self) -> str:
+        """The message; what would end its line, or a terminal would obey, is seen."""
+        return visible(str(self.args[0]) if self.args else "").replace("\n", "␊")
 
 
 class RecipeError(CurateError):
@@ -20,10 +26,6 @@ class InputError(CurateError):
     def __init__(self, message: str, file_no: int | None = None) -> None:
         super().__init__(message, file_no)
         self.file_no = file_no
-
-    def __str__(self) -> str:
-        """The message alone."""
-        return str(self.args[0])
 
 
 class RunError(CurateError):

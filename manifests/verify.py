@@ -16,7 +16,7 @@ from curate.augmented import COMPARED, COMPARISON, JUDGED, STATE
 from curate.augmented import FOLDER as WRITTEN
 from curate.corpus import Unit, read_rows
 from curate.errors import InputError, RunError
-from curate.files import SEAL, is_sealed, leads_out, sha256_of
+from curate.files import is_sealed, leads_out, sha256_of
 from curate.ledger import KnownFile, read_ledger
 from curate.manifests.reading import read_manifest
 from curate.measure import content_hash
@@ -141,7 +141,7 @@ def _verify_export(folder: Path, threads: int, log: Log) -> list[str]:
         sizes = [(str(file["path"]), int(file["bytes"])) for file in listed["files"]]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         raise RunError(f"{folder}/{EXPORT}: damaged: not a list of files; export again") from None
-    problems = [f"{EXPORT}: its bytes changed"] if SEAL in listed and not is_sealed(folder / EXPORT) else []
+    problems = [] if is_sealed(folder / EXPORT) else [f"{EXPORT}: its bytes changed"]
     known = {path for path, _, _ in expected}
     if outside := sorted(path for path in known if leads_out(path)):
         return [f"{EXPORT}: lists {outside[0]}, which is outside of the export"]

@@ -248,6 +248,13 @@ def test_a_wrong_recipe_is_one_line(corpus, tmp_path, distill, fields, told):
     assert "\n" not in str(error.value)
 
 
+def test_a_column_of_too_many_values_makes_no_quotas(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.choose.MOST_STRATA", 3)
+    path, _ = distilling(corpus, tmp_path, {"keep_tokens": "20%", "quotas": {"by": ["source"]}})
+    with pytest.raises(RecipeError, match=r"quotas\.by: makes more than 3 strata; leave out a column of many values"):
+        carry_out(path)
+
+
 def test_weights_tell_how_often_a_thin_stratum_is_to_be_repeated(corpus, tmp_path):
     sources = pq.read_table(corpus / "corpus.parquet")["source"].to_pylist()
     rare = min(set(sources), key=lambda source: (sources.count(source), source))

@@ -80,6 +80,14 @@ def test_damage_anywhere_is_told_in_one_line_or_made_anew_as_it_was(finished, tm
     tell(f"damage: {PLACES} places, {counts['anew']} made anew as they were, {counts['told']} told, 0 wrong")
 
 
+def test_a_list_of_an_export_that_lost_its_seal_is_found(finished, tmp_path):
+    _, run, _ = finished
+    place = copy_of(run, tmp_path / "run")
+    told = next((place / "export").rglob("export.json"))
+    told.write_text(told.read_text("utf-8").replace('"seal"', '"seam"'), "utf-8")
+    assert verify(place, 1, unwritten_log(True)) == [f"{told.relative_to(place)}: its bytes changed"]
+
+
 def is_found(run):
     """Whether verify tells of any damage."""
     try:

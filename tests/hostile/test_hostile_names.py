@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from soak import drawn, some
 
 from curate.engine import InProcess
-from curate.errors import CurateError, RecipeError
+from curate.errors import CurateError, InputError, RecipeError
 from curate.files import write_sealed
 from curate.inspect import connect
 from curate.manifests.export import export
@@ -203,3 +203,12 @@ def test_the_glob_marks_of_a_name_are_letters_to_the_database(tmp_path):
     with duckdb.connect() as connection:
         found = connection.execute(f"SELECT x FROM {read_parquet([tmp_path / '[a].parquet'])}").fetchall()
     assert found == [("[a].parquet",)]
+
+
+@pytest.mark.parametrize("mark", ["\n", "\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029", "\x1b[2J"])
+def test_no_name_ends_the_line_of_an_error(tmp_path, mark):
+    path = tmp_path / "in" / "a.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({f"te{mark}xt": ["a"]}), path)
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in")
+    assert "no column 'text' (has: te" in refused(recipe, InputError)
