@@ -8,7 +8,7 @@ import os
 import random
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -256,9 +256,14 @@ class Objects:
         """See `Store`."""
         with path.open("rb") as file, self._told():
             self._files.create_dir((self.base + key).rpartition("/")[0], recursive=True)
-            with self._files.open_output_stream(self.base + key, compression=None) as stream:
-                while piece := file.read(REMOTE_BUFFER):
-                    stream.write(piece)
+            try:
+                with self._files.open_output_stream(self.base + key, compression=None) as stream:
+                    while piece := file.read(REMOTE_BUFFER):
+                        stream.write(piece)
+            except BaseException:  # closing a stream makes an object of what it had got
+                with suppress(OSError):
+                    self._files.delete_file(self.base + key)
+                raise
             return _tag(self._files.get_file_info(self.base + key))
 
     def delete(self, keys: Iterable[str]) -> None:

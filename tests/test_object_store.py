@@ -1,6 +1,7 @@
 """A run that lives on an object store is the run that it would be on a disk, whatever dies or fails on the way."""
 
 import http.client
+import io
 import json
 import os
 import random
@@ -241,6 +242,25 @@ def test_what_another_machine_made_again_with_the_same_bytes_is_not_taken_for_de
     with on(tmp_path / "one", store), mirror.in_step(runs["one"]):
         assert (runs["one"] / "ledger" / "part").read_text() == "a part"
     assert "ledger/part" in keys(store, "again")
+
+
+def test_a_file_that_cannot_be_read_to_its_end_leaves_no_object(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.object_store.REMOTE_BUFFER", 4)
+    store = open_store("memory://bucket/half")
+
+    class Failing(io.BytesIO):
+        def read(self, size):
+            if self.tell() >= 8:
+                raise OSError("Input/output error")
+            return super().read(size)
+
+    class Damaged(type(tmp_path)):
+        def open(self, mode):
+            return Failing(b"twelve bytes")
+
+    with pytest.raises(WorkerError, match="Input/output error"):
+        store.put("key", Damaged(tmp_path))
+    assert store.listed() == {}
 
 
 def test_a_run_whose_objects_somebody_removes_ends_in_one_line(tmp_path, store):
