@@ -24,9 +24,12 @@ from test_same_bytes import corpus as corpus
 from test_same_bytes import expected as expected
 
 import curate
+from curate.actors import open_on_gpus
 from curate.cluster import Nodes
-from curate.errors import RecipeError, WorkerError
+from curate.errors import RecipeError, TeacherError, WorkerError
+from curate.progress import unwritten_log
 from curate.recipe import load_recipe
+from curate.teachers import Teacher
 
 pytest.importorskip("ray", reason="needs ray: pip install 'curate-lm[ray]'")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -255,3 +258,12 @@ def another_node(cluster, before, **environment):
 
 def alive(cluster):
     return sum(node["Alive"] for node in cluster.global_state.node_table())
+
+
+def test_a_gpu_by_its_number_is_refused_where_each_model_gets_one(tmp_path):
+    section = Teacher(transformers={"model": "m", "device": "cuda:1"})
+    with (
+        pytest.raises(TeacherError, match=r"cuda:1 is a GPU of one machine, .*; set cuda$"),
+        open_on_gpus(section, 1, tmp_path, unwritten_log(True)),
+    ):
+        pass
