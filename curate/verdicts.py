@@ -192,13 +192,12 @@ def named_copies_sql(recipe: Recipe, texts: str | None) -> str:
 
     None stands for the documents of earlier runs.
     """
-    survivors = "(SELECT file_no, row, doc_id FROM earlier)"
-    if texts is not None:
-        named = f"SELECT file_no, row, {doc_id_sql(recipe)} AS doc_id"
-        survivors = f"({named} FROM {texts} LEFT JOIN here_repeated USING (file_no, row))"
+    survivors, doc_id = "earlier", "doc_id"
+    if texts is not None:  # an id is made of what was found alone
+        survivors, doc_id = f"{texts} USING (file_no, row) LEFT JOIN here_repeated", doc_id_sql(recipe)
     return f"""
         INSERT INTO named_copies
-        SELECT copy_file_no, copy_row, same_text, similarity, {str(texts is None).lower()}, doc_id
+        SELECT copy_file_no, copy_row, same_text, similarity, {str(texts is None).lower()}, {doc_id}
         FROM here_copies JOIN {survivors} USING (file_no, row)"""
 
 
