@@ -19,7 +19,7 @@ test-llm: $(VENV)-llm/ready        ## set up vLLM for CPUs and a small model, an
 test-trainers: $(TRAINERS)/ready   ## set up the trainers' own readers, and pass the tests that load exports with them
 	$(TRAINERS)/bin/python -m pytest -m trainers $$(grep -l 'mark\.trainers' tests/test_*.py)
 
-soak: $(VENV)/ready                ## kill, damage, fill and fuzz for about half an hour; SOAK_MOMENTS, SOAK_PLACES, SOAK_EXAMPLES, SOAK_SEED
+soak: $(VENV)/ready                ## kill, damage, fill and fuzz for an hour and more; SOAK_MOMENTS, SOAK_PLACES, SOAK_EXAMPLES, SOAK_SEED
 	@rm -f $(VENV)/soak.txt
 	SOAK=1 SOAK_FIGURES=$(VENV)/soak.txt $(BIN)/python -m pytest tests/faults tests/hostile
 	@cat $(VENV)/soak.txt

@@ -251,9 +251,7 @@ def decided(folder: Path, count: int) -> None:
 
 def scored(ledger: Ledger) -> Distil:
     """What a budget asks for: the models of the sample, and the simulated scores."""
-    found = scorers_of(ledger.run, ledger.parts)
-    assert found is not None
-    scorers = found
+    scorers = scorers_of(ledger.run, ledger.parts)
     files = [ledger.run / part.path for part in ledger.of(SCORES)]
 
     def refused(documents: pa.Table, *rest: object) -> list[Part]:
@@ -261,6 +259,7 @@ def scored(ledger: Ledger) -> Distil:
 
     def learn(sampled: Callable[[], pa.Table]) -> Scorers:
         sampled()
+        assert scorers is not None
         return scorers
 
     return Distil(learn, lambda learnt: ("simulated", files), refused)

@@ -79,7 +79,6 @@ class Shared:
         Errors: TeacherError where all actors have died; those of the model.
         """
         import ray
-        from ray.exceptions import RayError, RayTaskError
 
         order = sorted(range(len(questions)), key=lambda k: (questions[k].adapter or "", k))
         waiting = deque(order[start : start + LOT] for start in range(0, len(order), LOT))
@@ -95,17 +94,12 @@ class Shared:
                     free += self._loaded(one)
                     continue
                 actor, lot = under_way.pop(one)
-                try:
-                    found = result_of("teacher", *ray.get(one))
-                except RayTaskError:  # our own code
-                    raise
-                except RayError:  # it died, which for want of memory has a class of its own
+                found = _told(one)
+                if found is None:
                     self.actors.remove(actor)
                     waiting.appendleft(lot)
                     continue
-                if isinstance(found, CurateError):
-                    raise found
-                for k, told in found:  # type: ignore[attr-defined]
+                for k, told in found:
                     arrived(lot[k], told)
                 free.append(actor)
             if not (self.actors or self.loading):
@@ -129,23 +123,23 @@ class Shared:
         return [actor]
 
 
-def _told(one: Any) -> tuple[str, str, Mapping[str, Any]] | None:  # noqa: ANN401 - Ray's
-    """The facts of an actor; None where it died.
+def _told(one: Any) -> Any:  # noqa: ANN401 - Ray's, and what the actor's method returns
+    """What an actor tells; None where it died.
 
-    Errors: those of loading a model.
+    Errors: those of its model.
     """
     import ray
     from ray.exceptions import RayError, RayTaskError
 
     try:
         found: Any = result_of("teacher", *ray.get(one))
-    except RayTaskError:
+    except RayTaskError:  # our own code
         raise
-    except RayError:
+    except RayError:  # it died, which for want of memory has a class of its own
         return None
     if isinstance(found, CurateError):
         raise found
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @contextmanager
@@ -168,7 +162,7 @@ def open_on_gpus(section: Section, count: int, scratch: Path, log: Log) -> Itera
     log.say(f"teacher: loading the model on {count} × {each} GPUs of the cluster")
     loading = {actor.facts.remote(): actor for actor in actors}
     try:
-        first = None
+        first: tuple[str, str, Mapping[str, Any]] | None = None
         while first is None and loading:
             for one in ray.wait(list(loading), timeout=TICK_SECONDS)[0]:
                 actor, first = loading.pop(one), _told(one)
