@@ -1,10 +1,11 @@
-"""What budgets keep of candidates, as columns of numbers: some bytes a candidate in memory.
+"""What budgets keep of candidates: their columns pass batch by batch, and histograms tell ranks and cuts.
 
-The shingles of texts lie in a file, as every document has many of them, and few documents are looked at.
+In memory lie the outcome of each candidate, two bytes, and one layer of them with the shingles of their texts.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,105 +14,117 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.budget import PERPLEXITY, READ, own_scores, scores_of
+from curate.distill.histogram import Histogram, Ranked, ranked, sortable
 from curate.distill.select import (
-    Candidates,
-    Flags,
-    Hashes,
+    REDUNDANT,
     Integers,
     Numbers,
     Reals,
     Selected,
-    Shingles,
-    Singles,
     gumbel_keys,
-    mean_rank,
     quotas_of,
-    ranks_within,
     repeats_of,
     select,
     shares_of,
 )
 from curate.errors import RecipeError, did_you_mean
+from curate.layers import Columns, Layers, columns_in, cuts_of, write_columns
 from curate.recipe import Recipe
 from curate.reference import sampling_mask
 from curate.scorers import DOMAIN
 from curate.sections import Distill
 
 PURPOSE = "distil"
-MOST_STRATA = 10_000_000
+MOST_STRATA = 1_000_000
 REASONS = ("over_budget", "redundant")
+RARITY = "rarity"  # beside the names of scores
 
 Rows = Callable[[Sequence[str]], Iterable[pa.Table]]  # some columns of the candidates, in input order, range by range
-
-
-@dataclass
-class Names:
-    """A column of names, as numbers."""
-
-    numbers: Numbers
-    known: dict[str | None, int] = field(default_factory=dict)
-
-    def put(self, begin: int, column: pa.ChunkedArray) -> None:
-        """Names of further candidates."""
-        encoded = column.cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode")
-        own = [self.known.setdefault(name, len(self.known)) for name in encoded.dictionary.to_pylist()]
-        self.numbers[begin : begin + len(column)] = np.array(own, np.int32)[encoded.indices.to_numpy()]
+Values = tuple[str | None, ...]  # of the columns of a stratum
 
 
 @dataclass(frozen=True)
 class Table:
-    """Candidates in input order, a row each."""
+    """Candidates in input order, batch by batch, and what they are together."""
 
-    tokens: Shingles
-    hashes: Hashes  # none where nothing is left to chance
-    clusters: Numbers  # from 1; 0 of none
-    wordless: Flags  # whether nothing could be read
-    scores: Mapping[str, Reals | Singles]  # by column; nan where not known
-    strata: Sequence[Names]  # a column each
-    offsets: Integers  # of their shingles
-    shingles: Shingles
+    path: Path  # of a file with their columns: tokens, hash, stratum, cluster, wordless, scores
+    documents: int
+    strata: Sequence[Values]  # in ascending order
+    numbers: Numbers  # of the strata, by the numbers in the file
+    available: Integers  # tokens of each stratum
+    of_cluster: Integers  # tokens of each cluster, from 1; at 0 those of documents of none
+
+    def batches(self) -> Iterator[Columns]:
+        """The candidates' columns."""
+        for columns in columns_in(self.path):
+            yield {**columns, "stratum": self.numbers[columns["stratum"]]}
 
 
 def read_candidates(recipe: Recipe, strata: Sequence[str], folder: Path, rows: Rows) -> Table:
-    """The candidates; their shingles are mapped into memory from a file in `folder`."""
+    """The candidates, in a file in `folder`.
+
+    Errors: RecipeError for more strata than anyone means.
+    """
     section = recipe.distill
     assert section is not None
-    count = sum(len(found) for found in rows(["row"]))
-    columns = _stratum_columns(section, strata)
-    scores: dict[str, Reals | Singles] = {
-        column: np.empty(count) if name.startswith("input.") else np.empty(count, np.float32)
-        for name, column in columns_of_scores(recipe).items()
-    }  # fmt: skip
-    names = {column: Names(np.empty(count, np.int32)) for column in columns}
-    drawn = section.temperature > 0
-    tokens, clusters = np.empty(count, np.uint32), np.empty(count, np.int32)
-    hashes = np.empty(count if drawn else 0, np.uint64)
-    wordless, offsets = np.empty(count, bool), np.zeros(count + 1, np.int64)
-    wanted = ["n_tokens", "cluster", "importance", "shingles", *scores, *names, *(["raw_hash_low"] if drawn else [])]
-    begin = 0
-    with (folder / "shingles").open("wb") as file:
-        for batch in rows(list(dict.fromkeys(wanted))):
-            here = slice(begin, begin + len(batch))
-            tokens[here] = batch["n_tokens"].to_numpy()
-            if drawn:
-                hashes[here] = batch["raw_hash_low"].to_numpy()
-            clusters[here] = pc.fill_null(batch["cluster"], -1).to_numpy() + 1
-            wordless[here] = batch["importance"].is_null().to_numpy()
-            for column, values in scores.items():
-                values[here] = batch[column].cast(pa.from_numpy_dtype(values.dtype)).to_numpy()
-            for column, found in names.items():
-                found.put(begin, batch[column])
-            shingles = batch["shingles"].combine_chunks()
-            offsets[begin + 1 : begin + 1 + len(batch)] = pc.fill_null(pc.list_value_length(shingles), 0)
-            file.write(shingles.flatten().to_numpy(zero_copy_only=False).astype(np.uint32).tobytes())
-            begin += len(batch)
-    np.cumsum(offsets, out=offsets)
-    held: Shingles = np.zeros(0, np.uint32)
-    if offsets[-1]:
-        held = np.asarray(np.memmap(folder / "shingles", np.uint32, "c"))
-    if not READ.keys() & scores_of(recipe).keys():
-        wordless[:] = False
-    return Table(tokens, hashes, clusters, wordless, scores, [names[column] for column in columns], offsets, held)
+    scores = {column: pa.float64() if name.startswith("input.") else pa.float32()
+              for name, column in columns_of_scores(recipe).items()}  # fmt: skip
+    by = _stratum_columns(section, strata)
+    drawn = ["raw_hash_low"] if section.temperature > 0 else []  # unless nothing is left to chance
+    read = bool(READ.keys() & scores_of(recipe).keys())
+    known: dict[Values, int] = {} if by else {(): 0}
+    available, of_cluster, documents = np.zeros(len(known), np.int64), np.zeros(1, np.int64), 0
+
+    def batches() -> Iterator[Columns]:
+        nonlocal available, of_cluster, documents
+        for batch in rows(list(dict.fromkeys(["n_tokens", "cluster", "importance", *scores, *by, *drawn]))):
+            tokens = batch["n_tokens"].to_numpy()
+            stratum = _numbered([batch[column] for column in by], len(batch), known)
+            cluster = pc.fill_null(batch["cluster"], -1).to_numpy() + 1
+            available = _added(available, stratum, tokens)
+            of_cluster = _added(of_cluster, cluster, tokens)
+            documents += len(batch)
+            yield {
+                "tokens": tokens.astype(np.uint32),
+                "stratum": stratum,
+                "cluster": cluster.astype(np.int32),
+                "wordless": batch["importance"].is_null().to_numpy() & read,
+                **{name: batch[name].to_numpy() for name in drawn},
+                **{name: batch[name].cast(kind).to_numpy() for name, kind in scores.items()},
+            }
+
+    write_columns(folder / "candidates", batches())
+    names = sorted(known, key=lambda values: tuple((one is None, one or "") for one in values))
+    order = np.array([known[values] for values in names], np.int64)
+    numbers = np.zeros(len(names), np.int32)
+    numbers[order] = np.arange(len(names))
+    return Table(folder / "candidates", documents, names, numbers, available[order], of_cluster)
+
+
+def _numbered(columns: Sequence[pa.ChunkedArray], count: int, known: dict[Values, int]) -> Numbers:
+    """The number of each document's stratum; strata that are not known yet are added.
+
+    Errors: RecipeError for more strata than anyone means.
+    """
+    numbers, values = np.zeros(count, np.int64), [()] if count else []
+    for column in columns:
+        encoded = column.cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode")
+        own = encoded.dictionary.to_pylist()
+        there, numbers = np.unique(numbers * len(own) + encoded.indices.to_numpy(), return_inverse=True)
+        values = [(*values[k // len(own)], own[k % len(own)]) for k in there.tolist()]
+    found = np.array([known.setdefault(one, len(known)) for one in values], np.int32)
+    if len(known) > MOST_STRATA:
+        raise RecipeError(
+            f"distill.quotas.by: makes more than {MOST_STRATA:,} strata; leave out a column of many values"
+        )
+    return found[numbers]
+
+
+def _added(sums: Integers, numbers: Numbers, tokens: npt.NDArray[np.generic]) -> Integers:
+    """Sums of tokens by number, with those of further documents."""
+    more = np.bincount(numbers, tokens, len(sums)).astype(np.int64)
+    more[: len(sums)] += sums
+    return more
 
 
 def columns_of_scores(recipe: Recipe) -> dict[str, str]:
@@ -133,112 +146,134 @@ def _stratum_columns(section: Distill, strata: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a budget made of the candidates, a row each, and of the strata."""
+    """What a budget made of the candidates, in input order, and of the strata."""
 
-    quality: npt.NDArray[np.float32]
+    qualities: Callable[[], Iterator[npt.NDArray[np.float32]]]  # of the candidates, batch by batch
+    weights: Callable[[], Iterator[npt.NDArray[np.float32]]]
     selected: Selected
-    weights: npt.NDArray[np.float32]
     rungs: pa.Table  # rung, share, budget, documents, tokens
     quotas: pa.Table  # stratum, rung, available, quota, tokens
 
 
-def chosen(recipe: Recipe, table: Table, size: tuple[int, int], shares: Mapping[str, float]) -> Chosen:
+def chosen(recipe: Recipe, table: Table, rows: Rows, size: tuple[int, int], shares: Mapping[str, float]) -> Chosen:
     """Fill the budgets of a recipe with candidates; `shares` are those of domains.
 
-    `size` is the tokens of the input, and those of the largest budget that are not to be filled.
+    `size` is the tokens of the input, and those of the largest budget that are not to be filled. Further files are
+    written beside that of the table.
 
-    Errors: RecipeError for a target of a stratum that there is none of, and for too many strata.
+    Errors: RecipeError for a target of a stratum that there is none of.
     """
     section = recipe.distill
     assert section is not None
-    names, places = _strata(table)
-    quality = quality_of(recipe, table, places)
-    wanted = _with_diversity(section, quality, table, places)
     budgets = _budgets(section, *size)
-    available = np.bincount(places, table.tokens, len(names)).astype(np.int64)
-    wanted_shares = _shares(section, names, available, shares)
-    quotas = [quotas_of(wanted_shares, available, budget) for budget, _ in budgets]
-    targets = section.quotas.targets if section.quotas else {}
-    open_ = np.array([targets.get(stratum_name(name)) != 0 for name in names])[places]
-    keys = gumbel_keys(wanted, table.hashes ^ np.uint64(sampling_mask(recipe.seed, PURPOSE)), section.temperature)
-    if not open_.all():
-        keys = np.where(open_, keys, -np.inf)
-    candidates = Candidates(table.tokens, places, table.clusters, table.offsets, table.shingles)
-    found = select(candidates, keys, [budget for budget, _ in budgets], quotas, section.novelty, section.cluster_cap)
-    weights = repeats_of(found.taken[-1], wanted_shares).astype(np.float32)[places]
-    rungs, filled = _rungs(budgets, found, table.tokens), _quota_rows(names, available, found)
-    return Chosen(quality.astype(np.float32), found, weights, rungs, filled)
+    wanted_shares = _shares(section, table.strata, table.available, shares)
+    quotas = [quotas_of(wanted_shares, table.available, budget) for budget, _ in budgets]
+    keys = Histogram()
+    keyed = table.path.with_name("keys")
+    write_columns(keyed, _keyed(recipe, table, keys))
+
+    def batches() -> Iterator[Columns]:
+        for columns in columns_in(table.path, keyed):
+            stratum = table.numbers[columns["stratum"]]
+            yield {name: columns[name] for name in ("key", "tokens", "cluster")} | {"stratum": stratum}
+
+    def shingles() -> Iterator[pa.Array]:
+        return (found["shingles"].combine_chunks() for found in rows(["shingles"]))
+
+    layers = Layers(
+        table.path.parent, cuts_of(keys, table.documents), batches, shingles, budgets[-1][0], len(table.strata)
+    )
+    found = select(
+        layers.best_first, table.documents, len(table.of_cluster), [budget for budget, _ in budgets], quotas,
+        section.novelty, section.cluster_cap,
+    )  # fmt: skip
+    weights = repeats_of(found.taken[-1], wanted_shares).astype(np.float32)
+    return Chosen(
+        lambda: (columns["quality"] for columns in columns_in(keyed)),
+        lambda: (weights[columns["stratum"]] for columns in table.batches()),
+        found,
+        _rungs(budgets, found),
+        _quota_rows(table.strata, table.available, found),
+    )
 
 
 def chosen_documents(found: Chosen, rows: Rows) -> Iterator[pa.Table]:
     """What became of the candidates, range by range, with the columns of table `distilled`."""
     begin = 0
-    for table in rows(["file_no", "row", "likeness", "importance", DOMAIN, "cluster", "own_grade"]):
-        here = slice(begin, begin + len(table))
+    told = rows(["file_no", "row", "likeness", "importance", DOMAIN, "cluster", "own_grade"])
+    for table, quality, weights in zip(told, found.qualities(), found.weights(), strict=True):
+        rung = found.selected.rung[begin : begin + len(table)]
         begin += len(table)
-        rung, redundant = found.selected.rung[here], found.selected.redundant[here]
         kept = rung >= 0
-        reasons = pa.DictionaryArray.from_arrays(pa.array(redundant.astype(np.int8), mask=kept), pa.array(REASONS))
+        reasons = pa.DictionaryArray.from_arrays(
+            pa.array((rung == REDUNDANT).astype(np.int8), mask=kept), pa.array(REASONS)
+        )
         for name, column in {
-            "quality": pa.array(found.quality[here]),
+            "quality": pa.array(quality),
             "rung": pa.array(rung + 1, pa.int16(), mask=~kept),
-            "weight": pa.array(found.weights[here], mask=~kept),
+            "weight": pa.array(weights, mask=~kept),
             "distil_reason": reasons.cast(pa.string()),
         }.items():
             table = table.append_column(name, column)
         yield table
 
 
-def quality_of(recipe: Recipe, table: Table, strata: Numbers) -> Reals:
-    """The weighted mean of a recipe's scores, each as ranks from 0 to 1 within strata."""
+def _keyed(recipe: Recipe, table: Table, keys: Histogram) -> Iterator[Columns]:
+    """The quality of each candidate and the key that orders them, -inf for what is never to be kept; keys are counted.
 
-    def scores() -> Iterator[tuple[str, Reals | Singles]]:
-        for name, column in columns_of_scores(recipe).items():
-            values = table.scores[column]
-            if name in PERPLEXITY:
-                yield name, np.where(np.isnan(values), np.nan, -np.abs(ranks_within(values, strata) - 0.5))
-            else:
-                yield name, -values if name == "purify" else values
-
-    return np.where(table.wordless, 0.0, mean_rank(scores(), scores_of(recipe), strata))
-
-
-def _strata(table: Table) -> tuple[list[tuple[str | None, ...]], Numbers]:
-    """The values of each stratum, sorted, and the number of each candidate's.
-
-    Errors: RecipeError for more strata than anyone means.
+    Quality is the weighted mean of a recipe's scores, each as ranks from 0 to 1 within strata. With diversity, what a
+    document is wanted for is also how few tokens the cluster of texts like it has.
     """
-    joined = np.zeros(len(table.tokens), np.int32)
-    values: list[tuple[str | None, ...]] = [()]
-    for column in table.strata:  # few enough at each step: those that there are
-        if len(values) * len(column.known) > MOST_STRATA:
-            raise RecipeError(
-                f"distill.quotas.by: makes more than {MOST_STRATA:,} strata; leave out a column of many values"
-            )
-        joined = joined * np.int32(len(column.known)) + column.numbers
-        values = [(*value, name) for value in values for name in column.known]
-        there = np.flatnonzero(np.bincount(joined, minlength=len(values)))
-        joined, values = _renumbered(joined, there, len(values)), [values[k] for k in there]
-    names = sorted(values, key=lambda value: tuple((one is None, one or "") for one in value))
-    places = {value: k for k, value in enumerate(values)}
-    return names, _renumbered(joined, np.array([places[name] for name in names]), len(values))
+    section = recipe.distill
+    assert section is not None
+    targets = section.quotas.targets if section.quotas else {}
+    closed = np.array([targets.get(stratum_name(name)) == 0 for name in table.strata], bool)
+    mask = np.uint64(sampling_mask(recipe.seed, PURPOSE))
+    values, weights = _values_of(recipe, table), scores_of(recipe)
+    ranks = _ranks(table, values)
+    total, diversity = sum(weights.values()), section.weights.diversity
+    for columns in table.batches():
+        stratum = columns["stratum"]
+        found = {name: ranks[name](of(columns), stratum) for name, of in values.items()}
+        mean = sum((weight / total * found[name] for name, weight in weights.items()), np.zeros(len(stratum)))
+        wanted = quality = np.where(columns["wordless"], 0.0, mean)
+        if RARITY in found:
+            share = section.weights.quality + diversity
+            wanted = (section.weights.quality * quality + diversity * found[RARITY]) / share
+        hashes = columns["raw_hash_low"] ^ mask if section.temperature > 0 else np.zeros(0, np.uint64)
+        key = np.where(closed[stratum], -np.inf, gumbel_keys(wanted, hashes, section.temperature))
+        keys.add(sortable(key[~np.isneginf(key)]))
+        yield {"quality": quality.astype(np.float32), "key": key}
 
 
-def _renumbered(numbers: Numbers, old: Integers, count: int) -> Numbers:
-    """Numbers, of `count` different ones, by their places in `old`."""
-    places = np.zeros(count, np.int32)
-    places[old] = np.arange(len(old), dtype=np.int32)
-    return places[numbers]
+def _values_of(recipe: Recipe, table: Table) -> dict[str, Callable[[Columns], Reals]]:
+    """What ranks are of, the highest the best: scores, and with diversity how few tokens a document's cluster has."""
+    section = recipe.distill
+    assert section is not None
+    columns = columns_of_scores(recipe)
+    found: dict[str, Callable[[Columns], Reals]] = {
+        name: partial(_score, column=column, sign=-1 if name == "purify" else 1) for name, column in columns.items()
+    }
+    if section.weights.diversity and table.of_cluster[1:].any():
+        of_cluster = -table.of_cluster.astype(np.float64)
+        of_cluster[0] = np.nan
+        found[RARITY] = lambda columns: of_cluster[columns["cluster"]]
+    return found
 
 
-def _with_diversity(section: Distill, quality: Reals, table: Table, strata: Numbers) -> Reals:
-    """What a document is wanted for: quality, and how few tokens the cluster of texts like it has."""
-    weights = section.weights
-    if not weights.diversity or not table.clusters.any():
-        return quality
-    size = np.bincount(table.clusters, table.tokens)[table.clusters]
-    rare = ranks_within(np.where(table.clusters > 0, -size, np.nan), strata)
-    return (weights.quality * quality + weights.diversity * rare) / (weights.quality + weights.diversity)
+def _score(columns: Columns, *, column: str, sign: int) -> Reals:
+    return sign * columns[column]
+
+
+def _ranks(table: Table, values: Mapping[str, Callable[[Columns], Reals]]) -> dict[str, Ranked]:
+    """For each of the values what tells their ranks within strata."""
+    histograms = {name: Histogram(len(table.strata)) for name in values}
+    for columns in table.batches():
+        for name, histogram in histograms.items():
+            found = values[name](columns)
+            known = ~np.isnan(found)
+            histogram.add(histogram.keys_of(found[known], columns["stratum"][known]))
+    return {name: ranked(histogram, middle_best=name in PERPLEXITY) for name, histogram in histograms.items()}
 
 
 def _budgets(section: Distill, input_tokens: int, reserved: int) -> list[tuple[int, float]]:
@@ -255,7 +290,7 @@ def _budgets(section: Distill, input_tokens: int, reserved: int) -> list[tuple[i
 
 
 def _masses(
-    section: Distill, names: Sequence[tuple[str | None, ...]], available: Integers,
+    section: Distill, names: Sequence[Values], available: Integers,
     shares: Mapping[str, float],
 ) -> Reals:  # fmt: skip
     """What shares of the budget go with: tokens of candidates; those of a domain make up its share of the reference."""
@@ -271,7 +306,7 @@ def _masses(
 
 
 def _shares(
-    section: Distill, names: Sequence[tuple[str | None, ...]], available: Integers,
+    section: Distill, names: Sequence[Values], available: Integers,
     domains: Mapping[str, float],
 ) -> Reals:  # fmt: skip
     """The share of a budget that each stratum is to have."""
@@ -292,23 +327,17 @@ def stratum_name(values: Sequence[str | None]) -> str:
     return "/".join("none" if value is None else value for value in values) or "all"
 
 
-def _rungs(budgets: Sequence[tuple[int, float]], found: Selected, tokens: Shingles) -> pa.Table:
-    rows = []
-    for k, (budget, share) in enumerate(budgets):
-        within = (found.rung >= 0) & (found.rung <= k)
-        rows.append({
-            "rung": k + 1, "share": share, "budget": budget, "documents": int(within.sum()),
-            "tokens": int(tokens[within].sum()),
-        })  # fmt: skip
-    kinds = [
-        ("rung", pa.int16()),
-        ("share", pa.float64()),
-        *((n, pa.int64()) for n in ("budget", "documents", "tokens")),
-    ]
-    return pa.Table.from_pylist(rows, pa.schema(kinds))
+def _rungs(budgets: Sequence[tuple[int, float]], found: Selected) -> pa.Table:
+    return pa.table({
+        "rung": np.arange(1, len(budgets) + 1, dtype=np.int16),
+        "share": np.array([share for _, share in budgets]),
+        "budget": np.array([budget for budget, _ in budgets], np.int64),
+        "documents": found.documents,
+        "tokens": found.taken.sum(axis=1),
+    })  # fmt: skip
 
 
-def _quota_rows(names: Sequence[tuple[str | None, ...]], available: Integers, found: Selected) -> pa.Table:
+def _quota_rows(names: Sequence[Values], available: Integers, found: Selected) -> pa.Table:
     rungs, strata = found.taken.shape
     return pa.table({
         "stratum": pa.array([stratum_name(name) for name in names] * rungs, pa.string()),

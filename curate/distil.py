@@ -93,13 +93,13 @@ def distil_documents(
     rows = partial(_candidates, [run / part.path for part in parts], places, connection)
     spool = run / "ledger" / "spool"
     spool.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=spool, prefix="shingles-") as folder:
+    with TemporaryDirectory(dir=spool, prefix="candidates-") as folder:
         table = read_candidates(recipe, strata, Path(folder), rows)
-        found = chosen(recipe, table, size, scorers.shares)
-    for documents in chosen_documents(found, rows):
-        connection.register("chosen", documents)
-        connection.execute("INSERT INTO distilled BY NAME FROM chosen")
-        connection.unregister("chosen")
+        found = chosen(recipe, table, rows, size, scorers.shares)
+        for documents in chosen_documents(found, rows):
+            connection.register("chosen", documents)
+            connection.execute("INSERT INTO distilled BY NAME FROM chosen")
+            connection.unregister("chosen")
     connection.execute("DROP VIEW here_candidates; DROP TABLE candidates")
     _tell_of_room(found, maps.say)
     tables = {RUNGS: found.rungs, QUOTAS: found.quotas}
@@ -113,7 +113,7 @@ def distil_documents(
 def _tell_of_room(found: Chosen, say: Callable[[str], None]) -> None:
     """Say where a budget has room for all that is left."""
     *_, last = found.rungs.to_pylist()
-    if last["tokens"] < (1 - TOLERANCE) * last["budget"] and last["documents"] == len(found.quality):
+    if last["tokens"] < (1 - TOLERANCE) * last["budget"] and last["documents"] == len(found.selected.rung):
         say(
             f"distil: the budget is {last['budget']:,} tokens, and {last['tokens']:,} are left: all of them are kept; "
             "give more input, or drop less before"

@@ -1,79 +1,50 @@
 """What a budget of tokens keeps: quotas of strata, filled by quality and diversity, without saying the same twice."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from curate.kernels.fill import OPEN, REDUNDANT, TAKEN, Seen, fill
-from curate.kernels.ranks import shared_ranks
+from curate.kernels import fill as kernel
+from curate.kernels.fill import Seen, fill
 
 Reals = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.int32]
 Hashes = npt.NDArray[np.uint64]
 Shingles = npt.NDArray[np.uint32]
 Flags = npt.NDArray[np.bool_]
 
-CLOSED = 3  # beside the states of `fill`: never to be taken
-UNKNOWN = 0.5  # the rank of a document of which a score is not known
+OVER_BUDGET, REDUNDANT = -1, -2  # of a document that no rung has: there was better, or too little of it was new
 TOLERANCE = 0.001  # of a budget, that may stay unused
 MOST_REPEATS = 4.0  # beyond which repeated text teaches little more (arXiv 2305.16264)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Documents that a budget may keep, a row each."""
+    """Documents that a budget may keep, a row each, in any order."""
 
-    tokens: npt.NDArray[Any]  # whole numbers
+    places: Integers  # in input order
+    keys: Reals  # the highest are kept first, and of equal ones those that come first
+    tokens: Shingles
     strata: Numbers  # a number for each stratum, from 0
     clusters: Numbers  # a number for each cluster, from 1; 0 for a document of none
     offsets: Integers  # of their shingles
     shingles: Shingles
 
 
+Layers = Callable[[Flags], Iterable[Candidates]]  # candidates of some strata at least, layer by layer, the best first
+
+
 @dataclass(frozen=True)
 class Selected:
     """What a budget keeps."""
 
-    rung: npt.NDArray[np.int16]  # the first rung that has the document, from 0; -1 where none has it
-    redundant: Flags  # not kept because too little of it was new
+    rung: npt.NDArray[np.int16]  # of all documents, the first rung that has it, from 0; or OVER_BUDGET, or REDUNDANT
+    documents: Integers  # of each rung
     taken: Integers  # tokens of each rung and stratum, shape (rungs, strata)
     quotas: Integers
-
-
-def ranks_within(values: Reals | Singles, strata: Numbers) -> Reals:
-    """The rank of each value in its stratum, from 0 for the least to 1; equal ones share theirs, nan is in the middle.
-
-    A value that is alone in its stratum is in the middle too.
-    """
-    ranks = np.empty(len(values))
-    for places in _places_by(strata):
-        own = values[places].astype(np.float64)
-        ranks[places] = shared_ranks(own, np.zeros(len(own), np.int32), np.argsort(own), UNKNOWN)
-    return ranks
-
-
-def _places_by(strata: Numbers) -> Sequence[Any]:
-    """The places of each stratum's documents: sorting one stratum after the other takes less memory."""
-    if not strata.any():
-        return [slice(None)]
-    order = np.argsort(strata.astype(np.min_scalar_type(strata.max())), kind="stable")
-    return np.split(order.astype(np.min_scalar_type(len(order))), np.cumsum(np.bincount(strata))[:-1])
-
-
-def mean_rank(
-    scores: Iterable[tuple[str, Reals | Singles]], weights: Mapping[str, float], strata: Numbers
-) -> Reals:  # fmt: skip
-    """The weighted mean of the ranks of scores within strata; `scores` are one for each weight, and held one by one."""
-    total = sum(weights.values())
-    found = np.zeros(len(strata))
-    for name, values in scores:
-        found += weights[name] / total * ranks_within(values, strata)
-    return found
 
 
 def gumbel_keys(wanted: Reals, hashes: Hashes, temperature: float) -> Reals:
@@ -147,45 +118,57 @@ def quotas_of(shares: Reals, available: Integers, budget: int) -> Integers:
 
 
 def select(
-    candidates: Candidates, keys: Reals, budgets: Sequence[int], quotas: Sequence[Integers], novelty: float,
+    layers: Layers, count: int, clusters: int, budgets: Sequence[int], quotas: Sequence[Integers], novelty: float,
     cap: float = 1.0,
 ) -> Selected:  # fmt: skip
     """Fill nested budgets, each from the one below it, with the documents of the highest keys.
 
     Each stratum has its quota, and no cluster more than the share `cap` of a budget; what is then left goes to the best
     documents of any stratum, and last to redundant ones of any cluster, so that a budget is met while there is text.
-    `budgets` rise. A document whose key is -inf is never kept.
+    `budgets` rise. Of the `count` documents and of clusters, whose numbers are less than `clusters`, a number each is
+    held; the documents themselves layer by layer, as far down as a budget asks for.
     """
-    order = np.argsort(-keys, kind="stable")
-    states, rung = np.where(np.isneginf(keys), np.int8(CLOSED), np.int8(OPEN)), np.full(len(keys), -1, np.int16)
+    rung = np.full(count, OVER_BUDGET, np.int16)
     strata = len(quotas[0])
-    taken, seen = np.zeros((len(budgets), strata), np.int64), Seen()
-    held = np.zeros(strata, np.int64)
-    of_cluster = np.zeros(candidates.clusters.max(initial=0) + 1, np.int64)
-    redundant = np.zeros(len(keys), bool)
+    documents, taken = np.zeros(len(budgets), np.int64), np.zeros((len(budgets), strata), np.int64)
+    held, of_cluster, seen = np.zeros(strata, np.int64), np.zeros(clusters, np.int64), Seen()
     for k, budget in enumerate(budgets):
         anywhere = np.full(strata, budget, np.int64)
         for allowed, at_all in ((np.maximum(quotas[k] - held, 0), False), (anywhere, False), (anywhere.copy(), True)):
-            left = budget - int(held.sum())
-            if at_all and left <= TOLERANCE * budget:
+            left = np.array([budget - int(held.sum())], np.int64)
+            enough = (TOLERANCE * np.append(allowed, left)).astype(np.int64)
+            if left[0] <= (TOLERANCE * budget if at_all else enough[-1]):
                 continue
-            if at_all:  # rather what was said before than less than was asked for
-                states[states == REDUNDANT] = OPEN
-            caps = np.full(len(of_cluster), budget) if at_all else np.maximum(int(cap * budget) - of_cluster, 0)
+            caps = np.full(clusters, budget) if at_all else np.maximum(int(cap * budget) - of_cluster, 0)
             caps[0] = budget
-            fill(
-                order, candidates.tokens, candidates.strata, candidates.clusters, candidates.offsets,
-                candidates.shingles, states, allowed, caps, left, TOLERANCE, 0.0 if at_all else novelty, seen,
-            )  # fmt: skip
-            redundant |= states == REDUNDANT
-            fresh = (states == TAKEN) & (rung < 0)
-            rung[fresh] = k
-            tokens, clusters = candidates.tokens[fresh], candidates.clusters[fresh]
-            held += np.bincount(candidates.strata[fresh], tokens, strata).astype(np.int64)
-            of_cluster += np.bincount(clusters, tokens, len(of_cluster)).astype(np.int64)
-        states[redundant & (states == OPEN)] = REDUNDANT
+            wanted = allowed > enough[:-1]
+            for some in layers(wanted):
+                before = rung[some.places]
+                # at all: rather what was said before than less than was asked for
+                open_ = (before == OVER_BUDGET) | (before == REDUNDANT) & at_all
+                states = np.where(open_, kernel.OPEN, kernel.TAKEN).astype(np.int8)
+                fill(
+                    _best_first(some, open_ & wanted[some.strata]), some.tokens, some.strata, some.clusters,
+                    some.offsets, some.shingles, states, allowed, caps, left, enough, 0.0 if at_all else novelty, seen,
+                )  # fmt: skip
+                rung[some.places[states == kernel.REDUNDANT]] = REDUNDANT
+                fresh = open_ & (states == kernel.TAKEN)
+                rung[some.places[fresh]] = k
+                documents[k:] += fresh.sum()
+                tokens = some.tokens[fresh]
+                held += np.bincount(some.strata[fresh], tokens, strata).astype(np.int64)
+                of_cluster += np.bincount(some.clusters[fresh], tokens, clusters).astype(np.int64)
+                if left[0] <= enough[-1]:
+                    break
+                wanted[:] = allowed > enough[:-1]
         taken[k] = held
-    return Selected(rung, redundant & (rung < 0), taken, np.stack(quotas))
+    return Selected(rung, documents, taken, np.stack(quotas))
+
+
+def _best_first(candidates: Candidates, wanted: Flags) -> Integers:
+    """Those that are wanted, in the order of a budget."""
+    found = np.flatnonzero(wanted)
+    return found[np.lexsort((candidates.places[found], -candidates.keys[found]))]
 
 
 def repeats_of(taken: Integers, shares: Reals) -> Reals:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -84,6 +85,33 @@ def test_the_number_of_workers_changes_no_byte(distilled, corpus, tmp_path):
     path, other = distilling(corpus, tmp_path)
     assert command("run", path, "--workers", "2", "--quiet").returncode == 0
     assert digests(run) == digests(other)
+
+
+@pytest.mark.parametrize(
+    "distill",
+    [
+        {"keep_tokens": "15%", "ladder": ["5%", "10%"]},
+        {"keep_tokens": "30%", "novelty": "100%", "temperature": 0.1, "weights": {"quality": 0.7, "diversity": 0.3}},
+        {"keep_tokens": "40%", "quotas": {"by": ["domain", "length_bucket"], "floor": "10%"}, "cluster_cap": "10%"},
+        {"keep_tokens": "20%", "scores": {"input.grade": 1}},  # few keys, and a layer for some of those who share one
+    ],
+)  # fmt: skip
+def test_small_layers_keep_what_one_layer_does(corpus, tmp_path, monkeypatch, distill):
+    graded = tmp_path / "graded"
+    graded.mkdir()
+    held = pq.read_table(corpus / "corpus.parquet")
+    pq.write_table(held.append_column("grade", pa.array([k % 3 for k in range(len(held))])), graded / "corpus.parquet")
+    shutil.copy(corpus / "reference.parquet", graded)
+    found = []
+    for layer, files in ((1 << 20, 128), (16, 3)):
+        monkeypatch.setattr("curate.layers.LAYER", layer)
+        monkeypatch.setattr("curate.layers.MOST_FILES", files)
+        (tmp_path / str(layer)).mkdir()
+        path, run = distilling(graded, tmp_path / str(layer), distill)
+        carry_out(path)
+        found.append(table(run, "FROM rungs ORDER BY ALL") + table(run, "FROM quotas ORDER BY ALL"))
+        found[-1] += table(run, "SELECT row, kept, reason, rung, quality, weight FROM documents ORDER BY row")
+    assert found[0] == found[1]
 
 
 def test_no_cluster_has_more_than_its_cap(corpus, tmp_path):

@@ -5,31 +5,46 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.distill.calibration import ranks
 from curate.distill.select import (
+    REDUNDANT,
     TOLERANCE,
     Candidates,
     gumbel_keys,
-    mean_rank,
     quotas_of,
-    ranks_within,
     repeats_of,
     select,
     shares_of,
 )
+from curate.kernels import fill
 
 
 def quotas_by(masses, available, budget, temperature, floor, targets):
     return quotas_of(shares_of(masses, available, temperature, floor, targets), available, budget)
 
 
-def candidates_of(tokens, strata, sets, clusters=None):
+def candidates_of(tokens, strata, sets, keys, clusters=None):
     offsets = np.cumsum([0, *map(len, sets)])
     shingles = np.array([one for found in sets for one in sorted(found)], np.uint32)
     clusters = np.zeros(len(tokens), np.int32) if clusters is None else np.array(clusters, np.int32)
     return Candidates(
-        np.array(tokens, np.int64), np.array(strata, np.int32), clusters, offsets.astype(np.int64), shingles
-    )
+        np.arange(len(tokens)), np.array(keys, float), np.array(tokens, np.uint32), np.array(strata, np.int32),
+        clusters, offsets.astype(np.int64), shingles,
+    )  # fmt: skip
+
+
+def some_of(candidates, rows):
+    """Candidates of some rows, in that order."""
+    sets = [candidates.shingles[candidates.offsets[i] : candidates.offsets[i + 1]] for i in rows]
+    own = {name: getattr(candidates, name)[rows] for name in ("places", "keys", "tokens", "strata", "clusters")}
+    offsets = np.cumsum([0, *map(len, sets)])
+    return Candidates(**own, offsets=offsets, shingles=np.concatenate([np.zeros(0, np.uint32), *sets]))
+
+
+def selected(candidates, budgets, quotas, novelty, cap=1.0, clusters=1, layers=1):
+    """What is kept of candidates that come in layers, each of which is in some order."""
+    order = np.lexsort((candidates.places, -candidates.keys))
+    parts = [some_of(candidates, np.sort(rows)[::-1]) for rows in np.array_split(order, layers)]
+    return select(lambda wanted: iter(parts), len(order), clusters, budgets, quotas, novelty, cap)
 
 
 @st.composite
@@ -39,12 +54,13 @@ def corpora(draw):
     strata = draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
     sets = draw(st.lists(st.sets(st.integers(0, 60)), min_size=count, max_size=count))
     clusters = draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
-    keys = np.array(draw(st.lists(st.integers(0, 5), min_size=count, max_size=count)), float)
-    return candidates_of(tokens, strata, sets, clusters), keys, sets
+    keys = draw(st.lists(st.integers(0, 5), min_size=count, max_size=count))
+    return candidates_of(tokens, strata, sets, keys, clusters), sets
 
 
-def by_sets(candidates, keys, budgets, quotas, novelty, cap, sets):
+def by_sets(candidates, budgets, quotas, novelty, cap, sets):
     """The same selection, slowly."""
+    keys = candidates.keys
     order = sorted(range(len(keys)), key=lambda i: (-keys[i], i))
     rung, redundant, seen = [-1] * len(keys), set(), set()
     held, of_cluster = [0] * len(quotas[0]), [0] * 3
@@ -68,7 +84,7 @@ def by_sets(candidates, keys, budgets, quotas, novelty, cap, sets):
                     continue
                 own_set = {max(1, one) for one in sets[i]}
                 n = len(sets[i])
-                if sum(max(1, one) not in seen for one in sets[i]) < needed * n:
+                if sum(max(1, one) not in seen for one in sets[i]) < needed * (1 - len(seen) / 2**32) * n:
                     redundant.add(i)
                     continue
                 seen |= own_set
@@ -83,35 +99,37 @@ def by_sets(candidates, keys, budgets, quotas, novelty, cap, sets):
 
 @given(
     corpora(), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.lists(st.floats(0.05, 0.9), min_size=1, max_size=3),
-    st.sampled_from([1.0, 0.5, 0.2]),
+    st.sampled_from([1.0, 0.5, 0.2]), st.integers(1, 5), st.sampled_from([fill.LEAST_TABLE, 4, fill.BITS]),
 )  # fmt: skip
-@settings(max_examples=300, deadline=None)
-def test_a_budget_is_filled_as_sets_would(corpus, novelty, shares, cap):
-    candidates, keys, sets = corpus
+@settings(max_examples=400, deadline=None)
+def test_a_budget_is_filled_as_sets_would_in_whatever_layers(corpus, novelty, shares, cap, layers, table):
+    candidates, sets = corpus
     total = int(candidates.tokens.sum())
     available = np.bincount(candidates.strata, candidates.tokens, 4).astype(np.int64)
     budgets = sorted(int(total * share) for share in shares)
     quotas = [quotas_by(available, available, budget, 0.5, 0.0, {}) for budget in budgets]
-    found = select(candidates, keys, budgets, quotas, novelty, cap)
-    rung, redundant = by_sets(candidates, keys, budgets, quotas, novelty, cap, sets)
-    assert found.rung.tolist() == rung
-    assert set(np.flatnonzero(found.redundant).tolist()) == redundant
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fill, "LEAST_TABLE", table)
+        found = selected(candidates, budgets, quotas, novelty, cap, 3, layers)
+    rung, redundant = by_sets(candidates, budgets, quotas, novelty, cap, sets)
+    assert np.maximum(found.rung, -1).tolist() == rung
+    assert set(np.flatnonzero(found.rung == REDUNDANT).tolist()) == redundant
     for k, budget in enumerate(budgets):
-        taken = candidates.tokens[(found.rung >= 0) & (found.rung <= k)].sum()
+        within = (found.rung >= 0) & (found.rung <= k)
+        taken = candidates.tokens[within].sum()
         assert taken == found.taken[k].sum() <= budget
-        left_out = candidates.tokens[(found.rung < 0) | (found.rung > k)]
-        assert budget - taken <= TOLERANCE * budget or not (left_out <= budget - taken).any()
+        assert within.sum() == found.documents[k]
+        assert budget - taken <= TOLERANCE * budget or not (candidates.tokens[~within] <= budget - taken).any()
 
 
 def test_many_shingles_make_the_table_grow():
     draw = np.random.default_rng(5)
     sets = [set(draw.integers(0, 1 << 32, 300).tolist()) for _ in range(200)]
     sets += [set(sorted(sets[i])[:200]) | set(draw.integers(0, 1 << 32, 20).tolist()) for i in range(50)]
-    candidates = candidates_of([10] * 250, [0] * 250, sets)
-    keys = np.r_[np.ones(200), np.zeros(50)]
-    found = select(candidates, keys, [2400], [np.array([2400])], 0.5)
+    candidates = candidates_of([10] * 250, [0] * 250, sets, np.r_[np.ones(200), np.zeros(50)])
+    found = selected(candidates, [2400], [np.array([2400])], 0.5)
     assert (found.rung[:200] == 0).all()
-    assert found.redundant[200:].sum() + (found.rung[200:] == 0).sum() == 50
+    assert (found.rung[200:] == REDUNDANT).sum() + (found.rung[200:] == 0).sum() == 50
     assert found.taken.sum() == 2400  # redundant ones fill what would be left
     assert (found.rung[200:] == 0).sum() == 40
 
@@ -124,6 +142,21 @@ def test_quotas_come_to_the_budget_and_no_stratum_to_more_than_it_has(available,
     quotas = quotas_by(available, available, budget, temperature, floor, {})
     assert ((quotas >= 0) & (quotas <= available)).all()
     assert quotas.sum() == min(budget, available.sum())
+
+
+def test_where_much_was_seen_no_document_is_redundant_by_chance():
+    draw = np.random.default_rng(6)
+    table = fill.Seen()
+    table.table = np.full(fill.BITS, 0x55555555, np.uint32)  # half of all shingles that there are
+    table.count[0] = 1 << 31
+    sets = [set(draw.integers(0, 1 << 32, 400).tolist()) for _ in range(100)]
+    sets += [{2 * one & 0xFFFFFFFE for one in found} for found in sets]  # bits that are set: all of it was seen
+    candidates = candidates_of([1] * 200, [0] * 200, sets, [1] * 200)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("curate.distill.select.Seen", lambda: table)
+        found = selected(candidates, [100], [np.array([100])], 0.6)
+    assert (found.rung[:100] == 0).all()
+    assert (found.rung[100:] == -1).all()
 
 
 def test_quotas_by_temperature_floor_and_targets():
@@ -139,27 +172,6 @@ def test_quotas_by_temperature_floor_and_targets():
 
 def test_what_a_stratum_lacks_goes_to_the_others():
     assert quotas_by(np.ones(3), np.array([50, 1_000, 1_000]), 900, 0.0, 0.0, {}).tolist() == [50, 425, 425]
-
-
-@given(st.lists(st.tuples(st.integers(0, 9) | st.none(), st.integers(0, 2)), min_size=1, max_size=50))
-@settings(deadline=None)
-def test_ranks_within_strata(rows):
-    values = np.array([np.nan if value is None else float(value) for value, _ in rows])
-    strata = np.array([stratum for _, stratum in rows], np.int32)
-    found = ranks_within(values, strata)
-    for stratum in set(strata.tolist()):
-        own = (strata == stratum) & ~np.isnan(values)
-        if own.sum() > 1:
-            np.testing.assert_allclose(found[own], ranks(values[own]) / (own.sum() - 1))
-        else:
-            assert (found[own] == 0.5).all()
-    assert (found[np.isnan(values)] == 0.5).all()
-
-
-def test_the_mean_of_ranks_weighs_scores():
-    scores = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([3.0, 2.0, 1.0])}
-    found = mean_rank(scores.items(), {"a": 3, "b": 1}, np.zeros(3, np.int32))
-    np.testing.assert_allclose(found, [0.25, 0.5, 0.75])
 
 
 def test_a_warm_draw_follows_its_probabilities_and_a_cold_one_the_order():

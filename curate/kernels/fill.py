@@ -15,10 +15,14 @@ EMPTY = np.uint32(0)
 FULLEST = 0.5  # share of a table's places that are taken before a larger one is needed
 MIX = np.uint32(2654435769)
 LEAST_TABLE = 1 << 12
+BITS = 1 << 27  # words that have a bit for each shingle: half a gigabyte
 
 
 class Seen:
-    """The shingles of the documents that were taken: a hash table with open addressing, which grows."""
+    """The shingles of the documents that were taken: a hash table with open addressing, which grows.
+
+    A table of BITS words would have room for a bit of each shingle that there can be, and that is what it holds then.
+    """
 
     def __init__(self) -> None:
         self.table: Shingles = np.zeros(LEAST_TABLE, np.uint32)
@@ -32,21 +36,20 @@ class Seen:
 
 
 def fill(
-    order: Integers, tokens: Integers, strata: Numbers, clusters: Numbers, offsets: Integers, shingles: Shingles,
-    states: States, quotas: Integers, caps: Integers, budget: int, slack: float, novelty: float, seen: Seen,
-) -> int:  # fmt: skip
-    """Take documents in order while they fit, and return what is left of the budget.
+    order: Integers, tokens: Shingles, strata: Numbers, clusters: Numbers, offsets: Integers, shingles: Shingles,
+    states: States, quotas: Integers, caps: Integers, left: Integers, enough: Integers, novelty: float, seen: Seen,
+) -> None:  # fmt: skip
+    """Take documents in order while they fit.
 
     In:     order (of the documents), tokens, strata and clusters of each; the shingles of document i are those from
             offsets[i] to offsets[i + 1], distinct; states (OPEN, TAKEN, REDUNDANT), quotas and caps (tokens left for
-            each stratum, for each cluster) and `seen` are changed. Of the budget and of each quota the share `slack`
-            may stay unused, so that not whatever is small enough is taken in the end. A document is REDUNDANT where a
-            smaller share of its shingles than `novelty` is new.
-    Cost:   a look-up for each shingle of the documents that are tried.
+            each stratum, for each cluster), left (tokens of the budget) and `seen` are changed. What `enough` says may
+            stay unused of the quotas and, last, of the budget, so that not whatever is small enough is taken in the
+            end. A document is REDUNDANT where a smaller share of its shingles than `novelty` is new.
+    Cost:   a look-up for each shingle of the documents that are tried; 4 to 16 bytes for each one seen, 512 MB at most.
     Oracle: tests/test_select.py does the same with sets.
     """
-    left, place = np.array([budget], np.int64), 0
-    enough = (slack * np.append(quotas, budget)).astype(np.int64)
+    place = 0
     while place < len(order):
         place = _fill(
             order, tokens, strata, clusters, offsets, shingles, states, quotas, caps, left, enough, novelty,
@@ -54,7 +57,6 @@ def fill(
         )  # fmt: skip
         if place < len(order):
             seen.grow()
-    return int(left[0])
 
 
 @inline
@@ -67,16 +69,31 @@ def _place(table: Shingles, shingle: int) -> int:
     return i
 
 
+@inline
+def _known(table: Shingles, shingle: int) -> bool:
+    if len(table) == BITS:
+        return (table[shingle >> 5] >> np.uint32(shingle & 31)) & 1 != 0
+    return table[_place(table, shingle)] == shingle
+
+
+@inline
+def _add(table: Shingles, shingle: int) -> None:
+    if len(table) == BITS:
+        table[shingle >> 5] |= np.uint32(1) << np.uint32(shingle & 31)
+    else:
+        table[_place(table, shingle)] = shingle
+
+
 @kernel
 def _move(table: Shingles, larger: Shingles) -> None:
     for shingle in table:
         if shingle != EMPTY:
-            larger[_place(larger, shingle)] = shingle
+            _add(larger, shingle)
 
 
 @kernel
 def _fill(
-    order: Integers, tokens: Integers, strata: Numbers, clusters: Numbers, offsets: Integers, shingles: Shingles,
+    order: Integers, tokens: Shingles, strata: Numbers, clusters: Numbers, offsets: Integers, shingles: Shingles,
     states: States, quotas: Integers, caps: Integers, left: Integers, enough: Integers, novelty: float, table: Shingles,
     count: Integers, begin: int,
 ) -> int:  # fmt: skip
@@ -90,20 +107,19 @@ def _fill(
         if states[i] != OPEN or tokens[i] > min(left[0], quotas[strata[i]], caps[clusters[i]]):
             continue
         first, last = offsets[i], offsets[i + 1]
-        if count[0] + last - first > FULLEST * len(table):
+        if len(table) != BITS and count[0] + last - first > FULLEST * len(table):
             return place
         known = 0
         for k in range(first, last):
-            shingle = max(shingles[k], np.uint32(1))  # 0 is an empty place
-            known += table[_place(table, shingle)] == shingle
-        if last - first - known < novelty * (last - first):
+            known += _known(table, max(shingles[k], np.uint32(1)))  # 0 is an empty place
+        chance = count[0] / 4294967296.0  # that a shingle is known although no document has had it
+        if last - first - known < novelty * (1 - chance) * (last - first):
             states[i] = REDUNDANT
             continue
         for k in range(first, last):
             shingle = max(shingles[k], np.uint32(1))
-            at = _place(table, shingle)
-            count[0] += table[at] == EMPTY
-            table[at] = shingle
+            count[0] += not _known(table, shingle)
+            _add(table, shingle)
         states[i] = TAKEN
         left[0] -= tokens[i]
         quotas[strata[i]] -= tokens[i]
