@@ -211,6 +211,24 @@ def test_grades_and_columns_of_the_input_are_scores(corpus, tmp_path):
         assert kept > dropped
 
 
+@pytest.mark.parametrize(
+    "numbers", [[2**60 + 1, -(2**60), 5, None], [True, False, True, None], [float("inf"), float("-inf"), float("nan"), 1.0]]
+)
+def test_any_number_may_be_a_score(corpus, tmp_path, numbers):
+    held = pq.read_table(corpus / "corpus.parquet")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    scores = pa.array([numbers[k % 4] for k in range(len(held))])
+    pq.write_table(held.append_column("mine", scores), folder / "corpus.parquet")
+    distill = {"keep_tokens": "10%", "scores": {"input.mine": 1}, "quotas": None}
+    path, run = distilling(folder, tmp_path, distill, reference=[])
+    carry_out(path)
+    query = "SELECT input.mine::DOUBLE, min(quality), max(quality) FROM corpus WHERE quality IS NOT NULL GROUP BY 1"
+    found = {repr(value): (low, high) for value, low, high in table(run, query)}
+    ends = [repr(float(value)) for value in (max(numbers[:2]), min(numbers[:2]))]
+    assert found[ends[0]][0] > 0.5 > found[ends[1]][1]
+
+
 def test_a_budget_beyond_what_is_left_keeps_all_of_it(corpus, tmp_path):
     path, run = distilling(corpus, tmp_path, {"keep_tokens": "100%", "novelty": 0.9}, tier1={"rules": ["gopher"]})
     done = command("run", path)
