@@ -1,6 +1,6 @@
-"""What budgets keep of candidates: their columns pass batch by batch, and histograms tell ranks and cuts.
+"""What budgets keep of candidates: their columns pass from file to file, and histograms tell ranks and layers.
 
-In memory lie the outcome of each candidate, two bytes, and one layer of them with the shingles of their texts.
+Of all candidates two bytes each lie in memory, with what became of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.budget import PERPLEXITY, READ, own_scores, scores_of
-from curate.distill.histogram import Histogram, Ranked, ranked, sortable
+from curate.distill.histogram import Histogram, Ranked, ranked
 from curate.distill.select import (
     REDUNDANT,
     Integers,
@@ -28,14 +28,14 @@ from curate.distill.select import (
     shares_of,
 )
 from curate.errors import RecipeError, did_you_mean
-from curate.layers import Columns, Layers, columns_in, cuts_of, write_columns
+from curate.layers import Arrays, Layers, columns_in, write_columns
 from curate.recipe import Recipe
 from curate.reference import sampling_mask
 from curate.scorers import DOMAIN
 from curate.sections import Distill
 
 PURPOSE = "distil"
-MOST_STRATA = 1_000_000
+MOST_STRATA = 100_000
 REASONS = ("over_budget", "redundant")
 RARITY = "rarity"  # beside the names of scores
 
@@ -54,7 +54,7 @@ class Table:
     available: Integers  # tokens of each stratum
     of_cluster: Integers  # tokens of each cluster, from 1; at 0 those of documents of none
 
-    def batches(self) -> Iterator[Columns]:
+    def batches(self) -> Iterator[Arrays]:
         """The candidates' columns."""
         for columns in columns_in(self.path):
             yield {**columns, "stratum": self.numbers[columns["stratum"]]}
@@ -73,32 +73,30 @@ def read_candidates(recipe: Recipe, strata: Sequence[str], folder: Path, rows: R
     drawn = ["raw_hash_low"] if section.temperature > 0 else []  # unless nothing is left to chance
     read = bool(READ.keys() & scores_of(recipe).keys())
     known: dict[Values, int] = {} if by else {(): 0}
-    available, of_cluster, documents = np.zeros(len(known), np.int64), np.zeros(1, np.int64), 0
 
-    def batches() -> Iterator[Columns]:
-        nonlocal available, of_cluster, documents
+    def batches() -> Iterator[Arrays]:
         for batch in rows(list(dict.fromkeys(["n_tokens", "cluster", "importance", *scores, *by, *drawn]))):
-            tokens = batch["n_tokens"].to_numpy()
-            stratum = _numbered([batch[column] for column in by], len(batch), known)
-            cluster = pc.fill_null(batch["cluster"], -1).to_numpy() + 1
-            available = _added(available, stratum, tokens)
-            of_cluster = _added(of_cluster, cluster, tokens)
-            documents += len(batch)
             yield {
-                "tokens": tokens.astype(np.uint32),
-                "stratum": stratum,
-                "cluster": cluster.astype(np.int32),
+                "tokens": batch["n_tokens"].to_numpy().astype(np.uint32),
+                "stratum": _numbered([batch[column] for column in by], len(batch), known),
+                "cluster": pc.fill_null(batch["cluster"], -1).to_numpy().astype(np.int32) + 1,
                 "wordless": batch["importance"].is_null().to_numpy() & read,
                 **{name: batch[name].to_numpy() for name in drawn},
                 **{name: batch[name].cast(kind).to_numpy() for name, kind in scores.items()},
             }
 
-    write_columns(folder / "candidates", batches())
+    path = folder / "candidates"
+    write_columns(path, batches())
+    documents, available, of_cluster = 0, np.zeros(len(known), np.int64), np.zeros(1, np.int64)
+    for columns in columns_in(path):
+        documents += len(columns["tokens"])
+        available = _added(available, columns["stratum"], columns["tokens"])
+        of_cluster = _added(of_cluster, columns["cluster"], columns["tokens"])
     names = sorted(known, key=lambda values: tuple((one is None, one or "") for one in values))
     order = np.array([known[values] for values in names], np.int64)
     numbers = np.zeros(len(names), np.int32)
     numbers[order] = np.arange(len(names))
-    return Table(folder / "candidates", documents, names, numbers, available[order], of_cluster)
+    return Table(path, documents, names, numbers, available[order], of_cluster)
 
 
 def _numbered(columns: Sequence[pa.ChunkedArray], count: int, known: dict[Values, int]) -> Numbers:
@@ -148,8 +146,8 @@ def _stratum_columns(section: Distill, strata: Sequence[str]) -> list[str]:
 class Chosen:
     """What a budget made of the candidates, in input order, and of the strata."""
 
-    qualities: Callable[[], Iterator[npt.NDArray[np.float32]]]  # of the candidates, batch by batch
-    weights: Callable[[], Iterator[npt.NDArray[np.float32]]]
+    path: Path  # of a file with the candidates' quality and stratum, batch by batch
+    weights: npt.NDArray[np.float32]  # of each stratum
     selected: Selected
     rungs: pa.Table  # rung, share, budget, documents, tokens
     quotas: pa.Table  # stratum, rung, available, quota, tokens
@@ -168,40 +166,26 @@ def chosen(recipe: Recipe, table: Table, rows: Rows, size: tuple[int, int], shar
     budgets = _budgets(section, *size)
     wanted_shares = _shares(section, table.strata, table.available, shares)
     quotas = [quotas_of(wanted_shares, table.available, budget) for budget, _ in budgets]
-    keys = Histogram()
-    keyed = table.path.with_name("keys")
-    write_columns(keyed, _keyed(recipe, table, keys))
-
-    def batches() -> Iterator[Columns]:
-        for columns in columns_in(table.path, keyed):
-            stratum = table.numbers[columns["stratum"]]
-            yield {name: columns[name] for name in ("key", "tokens", "cluster")} | {"stratum": stratum}
+    path = table.path.with_name("keys")
+    write_columns(path, _keyed(recipe, table))
 
     def shingles() -> Iterator[pa.Array]:
         return (found["shingles"].combine_chunks() for found in rows(["shingles"]))
 
-    layers = Layers(
-        table.path.parent, cuts_of(keys, table.documents), batches, shingles, budgets[-1][0], len(table.strata)
-    )
+    layers = Layers(path.parent, partial(columns_in, path), shingles, budgets[-1][0], len(table.strata))
     found = select(
         layers.best_first, table.documents, len(table.of_cluster), [budget for budget, _ in budgets], quotas,
         section.novelty, section.cluster_cap,
     )  # fmt: skip
     weights = repeats_of(found.taken[-1], wanted_shares).astype(np.float32)
-    return Chosen(
-        lambda: (columns["quality"] for columns in columns_in(keyed)),
-        lambda: (weights[columns["stratum"]] for columns in table.batches()),
-        found,
-        _rungs(budgets, found),
-        _quota_rows(table.strata, table.available, found),
-    )
+    return Chosen(path, weights, found, _rungs(budgets, found), _quota_rows(table.strata, table.available, found))
 
 
 def chosen_documents(found: Chosen, rows: Rows) -> Iterator[pa.Table]:
     """What became of the candidates, range by range, with the columns of table `distilled`."""
     begin = 0
     told = rows(["file_no", "row", "likeness", "importance", DOMAIN, "cluster", "own_grade"])
-    for table, quality, weights in zip(told, found.qualities(), found.weights(), strict=True):
+    for table, columns in zip(told, columns_in(found.path), strict=True):
         rung = found.selected.rung[begin : begin + len(table)]
         begin += len(table)
         kept = rung >= 0
@@ -209,17 +193,17 @@ def chosen_documents(found: Chosen, rows: Rows) -> Iterator[pa.Table]:
             pa.array((rung == REDUNDANT).astype(np.int8), mask=kept), pa.array(REASONS)
         )
         for name, column in {
-            "quality": pa.array(quality),
+            "quality": pa.array(columns["quality"]),
             "rung": pa.array(rung + 1, pa.int16(), mask=~kept),
-            "weight": pa.array(weights, mask=~kept),
+            "weight": pa.array(found.weights[columns["stratum"]], mask=~kept),
             "distil_reason": reasons.cast(pa.string()),
         }.items():
             table = table.append_column(name, column)
         yield table
 
 
-def _keyed(recipe: Recipe, table: Table, keys: Histogram) -> Iterator[Columns]:
-    """The quality of each candidate and the key that orders them, -inf for what is never to be kept; keys are counted.
+def _keyed(recipe: Recipe, table: Table) -> Iterator[Arrays]:
+    """The quality of each candidate, and the key that orders them: -inf for what is never to be kept.
 
     Quality is the weighted mean of a recipe's scores, each as ranks from 0 to 1 within strata. With diversity, what a
     document is wanted for is also how few tokens the cluster of texts like it has.
@@ -242,16 +226,16 @@ def _keyed(recipe: Recipe, table: Table, keys: Histogram) -> Iterator[Columns]:
             wanted = (section.weights.quality * quality + diversity * found[RARITY]) / share
         hashes = columns["raw_hash_low"] ^ mask if section.temperature > 0 else np.zeros(0, np.uint64)
         key = np.where(closed[stratum], -np.inf, gumbel_keys(wanted, hashes, section.temperature))
-        keys.add(sortable(key[~np.isneginf(key)]))
-        yield {"quality": quality.astype(np.float32), "key": key}
+        told = {"quality": quality.astype(np.float32), "key": key, "stratum": stratum}
+        yield told | {name: columns[name] for name in ("tokens", "cluster")}
 
 
-def _values_of(recipe: Recipe, table: Table) -> dict[str, Callable[[Columns], Reals]]:
+def _values_of(recipe: Recipe, table: Table) -> dict[str, Callable[[Arrays], Reals]]:
     """What ranks are of, the highest the best: scores, and with diversity how few tokens a document's cluster has."""
     section = recipe.distill
     assert section is not None
     columns = columns_of_scores(recipe)
-    found: dict[str, Callable[[Columns], Reals]] = {
+    found: dict[str, Callable[[Arrays], Reals]] = {
         name: partial(_score, column=column, sign=-1 if name == "purify" else 1) for name, column in columns.items()
     }
     if section.weights.diversity and table.of_cluster[1:].any():
@@ -261,11 +245,11 @@ def _values_of(recipe: Recipe, table: Table) -> dict[str, Callable[[Columns], Re
     return found
 
 
-def _score(columns: Columns, *, column: str, sign: int) -> Reals:
+def _score(columns: Arrays, *, column: str, sign: int) -> Reals:
     return sign * columns[column]
 
 
-def _ranks(table: Table, values: Mapping[str, Callable[[Columns], Reals]]) -> dict[str, Ranked]:
+def _ranks(table: Table, values: Mapping[str, Callable[[Arrays], Reals]]) -> dict[str, Ranked]:
     """For each of the values what tells their ranks within strata."""
     histograms = {name: Histogram(len(table.strata)) for name in values}
     for columns in table.batches():

@@ -15,18 +15,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.distill.histogram import Histogram, sortable
-from curate.distill.select import Candidates, Flags, Integers, Reals
+from curate.distill.histogram import MOST_CLASSES, Histogram, Keys, sortable
+from curate.distill.select import Candidates, Flags, Integers
 
-LAYER = 1 << 20  # documents of a layer, about
+LAYER = 1 << 28  # bytes of documents with their shingles, about; as much again while they are read
+ROW_BYTES = 40  # of a document without its shingles
 MOST_FILES = 128  # that are written at a time
 MARGIN = 1.25  # times a budget is written at first, as some of it will be redundant
 
-Columns = dict[str, npt.NDArray[Any]]  # some columns of candidates
+Arrays = dict[str, npt.NDArray[Any]]  # some columns of a batch of candidates
+Batches = Callable[[], Iterable[Arrays]]
 
 
-def write_columns(path: Path, batches: Iterable[Columns]) -> None:
+def write_columns(path: Path, batches: Iterable[Arrays]) -> None:
     """Write columns of numbers, batch by batch."""
+    path.touch()
     with ExitStack() as stack:
         write = None
         for columns in batches:
@@ -35,12 +38,10 @@ def write_columns(path: Path, batches: Iterable[Columns]) -> None:
             write(batch)
 
 
-def columns_in(*paths: Path) -> Iterator[Columns]:
-    """The columns that were written to files, batch by batch; those of equal batches side by side."""
-    for batches in zip(*map(_batches, paths), strict=True):
-        yield {
-            name: batch[name].to_numpy(zero_copy_only=False) for batch in batches for name in batch.schema.names
-        }  # fmt: skip
+def columns_in(path: Path) -> Iterator[Arrays]:
+    """The columns that were written, batch by batch."""
+    for batch in _batches(path):
+        yield {name: batch[name].to_numpy(zero_copy_only=False) for name in batch.schema.names}
 
 
 def _writer(path: Path, schema: pa.Schema, stack: ExitStack) -> Callable[[pa.RecordBatch], None]:
@@ -49,79 +50,113 @@ def _writer(path: Path, schema: pa.Schema, stack: ExitStack) -> Callable[[pa.Rec
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
-        yield from reader
+    if path.stat().st_size:
+        with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
+            yield from reader
 
 
 @dataclass(frozen=True)
 class Cuts:
-    """Where layers part."""
+    """Where layers part, by keys.
 
-    keys: Histogram
-    first: Integers  # the layer of each class of keys
-    parts: Integers  # of each class: one key that many have makes several layers, by places
-    documents: int
+    All candidates with keys from a bound on are in one layer, or in several where they are too many of one key: these
+    are parted by input order.
+    """
 
-    @property
-    def layers(self) -> int:
-        """How many there are."""
-        return int(self.first[0] + self.parts[0]) if len(self.first) else 0
-
-    def layer_of(self, keys: Reals, places: Integers) -> Integers:
-        """The layers of candidates; such as are never kept, of key -inf, are below all."""
-        found = np.full(len(keys), self.layers)
-        kept = ~np.isneginf(keys)
-        classes = self.keys.classes_of(sortable(keys[kept]))
-        found[kept] = self.first[classes] + places[kept] * self.parts[classes] // self.documents
-        return found
+    bounds: Keys  # ascending
+    first: Integers  # the layer of what lies from each bound on, the first one of several; at the end, of what is below
+    parts: Integers  # how many layers that is
 
 
-def cuts_of(keys: Histogram, documents: int) -> Cuts:
-    """Layers of about LAYER documents, of a histogram of the sortable keys of those that may be kept."""
-    keys.merge()
-    counts = keys.counts[::-1]  # from the best down
-    parts = np.where((counts > LAYER) & (keys.shift == 0), -(-counts // LAYER), 1)
-    filled = (np.cumsum(counts) - counts) // LAYER
-    fresh = np.append(True, (np.diff(filled) > 0) | (parts[1:] > 1) | (parts[:-1] > 1))[: len(counts)]
-    first = np.cumsum(np.where(fresh, np.append(0, parts[:-1])[: len(counts)], 0))
-    return Cuts(keys, first[::-1], parts[::-1], documents)
+def cuts_of(batches: Batches) -> Cuts:
+    """Layers of about LAYER bytes of candidates (key, tokens); those of key -inf are below all of them."""
+    keys, sizes, exact = _classes(batches)
+    keys, sizes, exact = keys[::-1], sizes[::-1], exact[::-1]  # the best first
+    alone = exact & (sizes > LAYER)
+    begins = np.diff((np.cumsum(sizes) - sizes) // LAYER, prepend=-1) > 0
+    begins |= alone
+    begins[1:] |= alone[:-1]
+    starts = np.flatnonzero(begins)
+    parts = np.where(alone[starts], -(-sizes[starts] // LAYER), 1)
+    bounds = keys[np.append(starts[1:], len(keys)) - 1] if len(starts) else keys
+    upto = np.cumsum(parts)
+    return Cuts(bounds[::-1], np.append((upto - parts)[::-1], upto[-1:].sum()), np.append(parts[::-1], 1))
+
+
+def _classes(batches: Batches) -> tuple[Keys, Integers, Flags]:
+    """Classes of keys in ascending order: the least key, the bytes of their candidates, whether it is a single key."""
+    keys, sizes, exact = _counted(batches, lambda keys: np.ones(len(keys), bool))
+    coarse = ~exact & (sizes > LAYER)
+    if not coarse.any():
+        return keys, sizes, exact
+    finer = _counted(batches, lambda some: coarse[keys.searchsorted(some, "right") - 1])
+    keys, sizes, exact = (np.append(old[~coarse], new) for old, new in zip((keys, sizes, exact), finer, strict=True))
+    order = np.argsort(keys)
+    return keys[order], sizes[order], exact[order]
+
+
+def _counted(batches: Batches, wanted: Callable[[Keys], Flags]) -> tuple[Keys, Integers, Flags]:
+    histogram = Histogram(most=MOST_CLASSES)
+    for columns in batches():
+        kept = ~np.isneginf(columns["key"])
+        keys, sizes = sortable(columns["key"][kept]), _sizes(columns)[kept]
+        found = wanted(keys)
+        histogram.add(keys[found], sizes[found])
+    histogram.merge()
+    exact = np.full(len(histogram.keys), histogram.shift == 0)
+    return histogram.keys << np.uint64(histogram.shift), histogram.counts, exact
+
+
+def _sizes(columns: Arrays) -> Integers:
+    """Bytes of candidates in memory: of texts of eight words a shingle is kept, of four bytes."""
+    return ROW_BYTES + columns["tokens"].astype(np.int64) // 2
 
 
 class Layers:
-    """Layers of candidates in a folder.
+    """Layers of candidates in a folder, to which files are added.
 
     `batches` gives the candidates' columns (key, tokens, stratum, cluster) and `shingles` their shingles, in input
     order and in the same batches.
     """
 
     def __init__(
-        self, folder: Path, cuts: Cuts, batches: Callable[[], Iterable[Columns]],
-        shingles: Callable[[], Iterable[pa.Array]], budget: int, strata: int,
-    ) -> None:  # fmt: skip
-        self.folder, self.cuts, self.batches, self.shingles, self.budget = folder, cuts, batches, shingles, budget
+        self, folder: Path, batches: Batches, shingles: Callable[[], Iterable[pa.Array]], budget: int, strata: int
+    ) -> None:
+        self.folder, self.batches, self.shingles, self.budget = folder, batches, shingles, budget
+        self.cuts = cuts_of(batches)
+        count = int(self.cuts.first[-1])
+        self.files: list[list[Path]] = [[] for _ in range(count)]  # of each layer
         self.written = np.zeros(strata, np.int64)  # of each stratum, how many of the upper layers lie in files
-        self.files: list[list[Path]] = [[] for _ in range(cuts.layers)]
-        self.upto = np.zeros(cuts.layers + 1, np.int64)
+        tokens = np.zeros(count + 1, np.int64)
         for columns, layers, _ in self._located():
-            self.upto += np.bincount(layers, columns["tokens"], cuts.layers + 1).astype(np.int64)
-        self.upto = np.cumsum(self.upto[:-1])  # tokens down to the end of each layer
+            tokens += np.bincount(layers, columns["tokens"], count + 1).astype(np.int64)
+        self.upto = np.cumsum(tokens[:-1])  # tokens down to the end of each layer
 
     def best_first(self, wanted: Flags) -> Iterator[Candidates]:
-        """Layer by layer, candidates of strata that are wanted by then, and others beside them."""
+        """Layer by layer, candidates of the strata that are still wanted, and others beside them."""
         for layer, files in enumerate(self.files):
+            if not wanted.any():
+                return
             lacking = wanted & (self.written <= layer)
             if lacking.any():
                 self._write(lacking, layer)
             if files:
                 yield _candidates(files)
 
-    def _located(self) -> Iterator[tuple[Columns, Integers, Integers]]:
+    def _located(self) -> Iterator[tuple[Arrays, Integers, Integers]]:
         """Batches of the candidates, with their layers and places."""
-        begin = 0
+        begin, passed = 0, np.zeros(len(self.cuts.first), np.int64)
         for columns in self.batches():
             places = np.arange(begin, begin + len(columns["key"]))
             begin += len(places)
-            yield columns, self.cuts.layer_of(columns["key"], places), places
+            classes = self.cuts.bounds.searchsorted(sortable(columns["key"]), "right") - 1
+            layers = self.cuts.first[classes]
+            for many in np.unique(classes[self.cuts.parts[classes] > 1]):
+                own = classes == many
+                upto = passed[many] + np.cumsum(_sizes(columns)[own])
+                layers[own] += np.minimum(upto // LAYER, self.cuts.parts[many] - 1)
+                passed[many] = upto[-1]
+            yield columns, layers, places
 
     def _write(self, strata: Flags, layer: int) -> None:
         """Write this layer of some strata, and those behind it that are likely to be wanted."""
@@ -149,11 +184,12 @@ class Layers:
 
 def _candidates(files: Sequence[Path]) -> Candidates:
     """What files hold."""
-    table = pa.Table.from_batches([batch for path in files for batch in _batches(path)])
+    batches = [batch for path in files for batch in _batches(path)]
     place, key, tokens, stratum, cluster = (
-        table[name].to_numpy() for name in ("place", "key", "tokens", "stratum", "cluster")
+        np.concatenate([batch[name].to_numpy() for batch in batches])
+        for name in ("place", "key", "tokens", "stratum", "cluster")
     )
-    lists = table["shingles"]
-    offsets = np.append(0, np.cumsum(pc.fill_null(pc.list_value_length(lists), 0).to_numpy()))
-    held = np.concatenate([chunk.flatten().to_numpy() for chunk in lists.chunks])
-    return Candidates(place, key, tokens, stratum, cluster, offsets.astype(np.int64), held)
+    lists = [batch["shingles"] for batch in batches]
+    sizes = np.concatenate([pc.fill_null(pc.list_value_length(some), 0).to_numpy() for some in lists])
+    held = np.concatenate([some.flatten().to_numpy() for some in lists])
+    return Candidates(place, key, tokens, stratum, cluster, np.append(0, np.cumsum(sizes, dtype=np.int64)), held)

@@ -7,8 +7,10 @@ import pyarrow as pa
 
 from curate import decide, shards
 from curate.bands import find_bands
+from curate.choose import chosen
 from curate.corpus import Unit
 from curate.distil import distil_documents
+from curate.distill.histogram import ranked
 from curate.distill.select import select
 from curate.earlier import load_earlier
 from curate.edits import apply_edits
@@ -17,6 +19,7 @@ from curate.figures import counted
 from curate.filters import registry
 from curate.filters.coarse_score import coarse_score_sql
 from curate.filters.duplicates import choose_bands
+from curate.layers import Layers
 from curate.ledger import KnownFile, Ledger, Part, is_whole, whole_of
 from curate.lines import LINE_EDITS, PENDING, cut_repeated
 from curate.measure import EDITS
@@ -61,7 +64,8 @@ def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     return digest_of([
         registry.code_of([
             decide.decide, coarse_score_sql, find_near, find_stars, find_bands, cut_repeated, load_earlier,
-            choose_bands, resolve, purify_documents, mined_documents, distil_documents, select, scores_of_table,
+            choose_bands, resolve, purify_documents, mined_documents, distil_documents, chosen, ranked, Layers, select,
+            scores_of_table,
         ]),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],

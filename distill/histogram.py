@@ -2,8 +2,9 @@
 
 A key is an integer of 64 bits: the number of a stratum, and below it the value's highest bits, made so that keys sort
 as values do. A histogram counts keys; where it would have too many, it leaves out as many of their lowest bits as it
-must. So ranks are exact up to some millions of different values; of more, those share a rank that differ in bits left
-out.
+must. So ranks are exact up to some millions of different values, but that of numbers of double precision those are the
+same that differ in their lowest bits alone, one for two strata and 17 for 100,000. Of more values, those share a rank
+that differ in bits left out.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ Integers = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.int32]
 Keys = npt.NDArray[np.uint64]
 
-MOST_CLASSES = 1 << 22  # some 16 bytes each, and as much again four times over while it grows
+MOST_CLASSES = 1 << 21  # of 16 bytes, and some 140 bytes while further keys are counted
 CLASSES_OF_STRATUM = 64  # that there are at least, for a great many strata
 PENDING = 1 << 20
 UNKNOWN = 0.5  # the rank of a value that is not known, and of one that is alone
@@ -32,7 +33,7 @@ def sortable(values: npt.NDArray[np.floating]) -> Keys:
 
 @dataclass
 class Histogram:
-    """How many keys of each class there are, of classes that follow each other in ascending order."""
+    """How many keys of each class there are, or what they weigh; the classes are in ascending order."""
 
     strata: int = 1
     shift: int = 0  # bits of keys that are left out
@@ -44,16 +45,18 @@ class Histogram:
     @property
     def value_bits(self) -> int:
         """Bits of a key that tell its value."""
-        return 64 - max(1, (max(1, self.strata) - 1).bit_length())
+        return 64 - max(0, self.strata - 1).bit_length()
 
     def keys_of(self, values: npt.NDArray[np.floating], strata: Numbers) -> Keys:
         """Keys of values in strata."""
-        below = np.uint64(self.value_bits)
+        below = np.uint64(self.value_bits)  # where that is 64, numpy shifts the number of the one stratum, 0, to 0
         return (strata.astype(np.uint64) << below) | (sortable(values) >> (np.uint64(64) - below))
 
-    def add(self, keys: Keys) -> None:
-        """Count further keys."""
-        found, counts = np.unique(keys >> np.uint64(self.shift), return_counts=True)
+    def add(self, keys: Keys, weights: Integers | None = None) -> None:
+        """Count further keys, or add what they weigh."""
+        found, places, counts = np.unique(keys >> np.uint64(self.shift), return_inverse=True, return_counts=True)
+        if weights is not None:
+            counts = np.bincount(places, weights, len(found)).astype(np.int64)
         self.pending.append((found, counts))
         if sum(len(some) for some, _ in self.pending) > max(PENDING, len(self.keys)):
             self.merge()
@@ -95,6 +98,8 @@ def ranked(histogram: Histogram, *, middle_best: bool = False) -> Ranked:
     such as are alone in their stratum have UNKNOWN.
     """
     histogram.merge()
+    if not len(histogram.keys):
+        return lambda values, numbers: np.full(len(values), UNKNOWN)
     strata = (histogram.keys >> np.uint64(histogram.value_bits - histogram.shift)).astype(np.int64)
     totals = np.zeros(histogram.strata, np.int64)
     np.add.at(totals, strata, histogram.counts)
@@ -102,11 +107,10 @@ def ranked(histogram: Histogram, *, middle_best: bool = False) -> Ranked:
     if middle_best:
         nearness = -np.abs(doubled - (totals[strata] - 1))
         order = np.lexsort((nearness, strata))
-        same = np.append(False, (np.diff(nearness[order]) == 0) & (np.diff(strata[order]) == 0))
-        groups = np.cumsum(~same) - 1
+        fresh = np.append(True, (np.diff(nearness[order]) > 0) | (np.diff(strata[order]) > 0))
+        groups = np.cumsum(fresh) - 1
         counts = np.bincount(groups, histogram.counts[order]).astype(np.int64)
-        found = _doubled_ranks(strata[order][~same], counts, totals)
-        doubled[order] = found[groups]
+        doubled[order] = _doubled_ranks(strata[order][fresh], counts, totals)[groups]
     ranks = np.where(totals[strata] > 1, doubled / 2 / np.maximum(totals[strata] - 1, 1), UNKNOWN)
 
     def ranks_of(values: npt.NDArray[np.floating], numbers: Numbers) -> Reals:

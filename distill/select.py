@@ -34,7 +34,9 @@ class Candidates:
     shingles: Shingles
 
 
-Layers = Callable[[Flags], Iterable[Candidates]]  # candidates of some strata at least, layer by layer, the best first
+# Candidates, layer by layer, the best first: at least those of the strata that are wanted. While they come, strata
+# cease to be wanted, and none begins to be.
+BestFirst = Callable[[Flags], Iterable[Candidates]]
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ def quotas_of(shares: Reals, available: Integers, budget: int) -> Integers:
 
 
 def select(
-    layers: Layers, count: int, clusters: int, budgets: Sequence[int], quotas: Sequence[Integers], novelty: float,
-    cap: float = 1.0,
+    best_first: BestFirst, count: int, clusters: int, budgets: Sequence[int], quotas: Sequence[Integers],
+    novelty: float, cap: float = 1.0,
 ) -> Selected:  # fmt: skip
     """Fill nested budgets, each from the one below it, with the documents of the highest keys.
 
@@ -142,13 +144,13 @@ def select(
             caps = np.full(clusters, budget) if at_all else np.maximum(int(cap * budget) - of_cluster, 0)
             caps[0] = budget
             wanted = allowed > enough[:-1]
-            for some in layers(wanted):
+            for some in best_first(wanted):
                 before = rung[some.places]
                 # at all: rather what was said before than less than was asked for
                 open_ = (before == OVER_BUDGET) | (before == REDUNDANT) & at_all
                 states = np.where(open_, kernel.OPEN, kernel.TAKEN).astype(np.int8)
                 fill(
-                    _best_first(some, open_ & wanted[some.strata]), some.tokens, some.strata, some.clusters,
+                    _in_order(some, open_ & wanted[some.strata]), some.tokens, some.strata, some.clusters,
                     some.offsets, some.shingles, states, allowed, caps, left, enough, 0.0 if at_all else novelty, seen,
                 )  # fmt: skip
                 rung[some.places[states == kernel.REDUNDANT]] = REDUNDANT
@@ -158,6 +160,7 @@ def select(
                 tokens = some.tokens[fresh]
                 held += np.bincount(some.strata[fresh], tokens, strata).astype(np.int64)
                 of_cluster += np.bincount(some.clusters[fresh], tokens, clusters).astype(np.int64)
+                del some  # before the next one is read
                 if left[0] <= enough[-1]:
                     break
                 wanted[:] = allowed > enough[:-1]
@@ -165,7 +168,7 @@ def select(
     return Selected(rung, documents, taken, np.stack(quotas))
 
 
-def _best_first(candidates: Candidates, wanted: Flags) -> Integers:
+def _in_order(candidates: Candidates, wanted: Flags) -> Integers:
     """Those that are wanted, in the order of a budget."""
     found = np.flatnonzero(wanted)
     return found[np.lexsort((candidates.places[found], -candidates.keys[found]))]

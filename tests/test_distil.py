@@ -103,7 +103,7 @@ def test_small_layers_keep_what_one_layer_does(corpus, tmp_path, monkeypatch, di
     pq.write_table(held.append_column("grade", pa.array([k % 3 for k in range(len(held))])), graded / "corpus.parquet")
     shutil.copy(corpus / "reference.parquet", graded)
     found = []
-    for layer, files in ((1 << 20, 128), (16, 3)):
+    for layer, files in ((1 << 28, 128), (4096, 3)):
         monkeypatch.setattr("curate.layers.LAYER", layer)
         monkeypatch.setattr("curate.layers.MOST_FILES", files)
         (tmp_path / str(layer)).mkdir()
@@ -212,7 +212,8 @@ def test_grades_and_columns_of_the_input_are_scores(corpus, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "numbers", [[2**60 + 1, -(2**60), 5, None], [True, False, True, None], [float("inf"), float("-inf"), float("nan"), 1.0]]
+    "numbers",
+    [[2**60 + 1, -(2**60), 5, None], [True, False, True, None], [float("inf"), float("-inf"), float("nan"), 1.0]],
 )
 def test_any_number_may_be_a_score(corpus, tmp_path, numbers):
     held = pq.read_table(corpus / "corpus.parquet")
@@ -227,6 +228,17 @@ def test_any_number_may_be_a_score(corpus, tmp_path, numbers):
     found = {repr(value): (low, high) for value, low, high in table(run, query)}
     ends = [repr(float(value)) for value in (max(numbers[:2]), min(numbers[:2]))]
     assert found[ends[0]][0] > 0.5 > found[ends[1]][1]
+
+
+def test_a_score_that_no_document_has_leaves_the_others(tmp_path):
+    words = ["der", "Fuchs", "lief", "schnell", "und", "die", "Hunde", "sahen", "ihn", "nicht", "bis", "Regen", "kam"]
+    texts = [" ".join(words[(k * 5 + i * (k % 7 + 1)) % len(words)] for i in range(80)) for k in range(150)]
+    path, run = write_recipe(tmp_path, write_shard(tmp_path / "de.parquet", texts), distill={"keep_tokens": "30%"},
+                             tier1={"perplexity": {"band": [0, 100]}}, dedup={})  # fmt: skip
+    carry_out(path)  # German has no packaged model, so no perplexity is known
+    [(known, qualities)] = table(run, "SELECT count(perplexity), count(DISTINCT quality) FROM documents")
+    assert known == 0
+    assert qualities > 10
 
 
 def test_a_budget_beyond_what_is_left_keeps_all_of_it(corpus, tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curate.distill.calibration import ranks
@@ -30,6 +30,7 @@ def test_keys_sort_as_values_do(values):
 
 
 @given(st.lists(st.tuples(values_of, st.integers(0, 2)), min_size=1, max_size=50), st.integers(1, 4), st.booleans())
+@example([(float("nan"), 0)], 1, True)
 @settings(deadline=None)
 def test_ranks_within_strata(rows, portions, middle_best):
     values, strata = np.array([value for value, _ in rows]), np.array([stratum for _, stratum in rows], np.int32)
@@ -49,10 +50,15 @@ def test_ranks_within_strata(rows, portions, middle_best):
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_many_strata_leave_room_for_the_digits_of_a_score(kind):
-    strata = np.repeat(np.arange(1_000_000, dtype=np.int32), 2)
-    values = np.tile(np.array([1, 1 + 2.0**-23], kind), 1_000_000)
-    found = ranked(histogram_of(values, strata, 1_000_000))(values, strata)
-    assert found.reshape(-1, 2).tolist() == [[0.0, 1.0]] * 1_000_000
+    strata = np.repeat(np.arange(100_000, dtype=np.int32), 2)
+    values = np.tile(np.array([1, 1 + 2.0**-23], kind), 100_000)
+    found = ranked(histogram_of(values, strata, 100_000))(values, strata)
+    assert found.reshape(-1, 2).tolist() == [[0.0, 1.0]] * 100_000
+
+
+def test_without_strata_all_digits_of_a_number_count():
+    values, strata = np.array([1.0, np.nextafter(1.0, 2), 2.0**53 - 1, 2.0**53 - 2]), np.zeros(4, np.int32)
+    assert (3 * ranked(histogram_of(values, strata, 1))(values, strata)).tolist() == [0.0, 1.0, 3.0, 2.0]
 
 
 def test_of_too_many_values_some_share_a_rank_whatever_the_portions():

@@ -150,13 +150,13 @@ def test_where_much_was_seen_no_document_is_redundant_by_chance():
     table.table = np.full(fill.BITS, 0x55555555, np.uint32)  # half of all shingles that there are
     table.count[0] = 1 << 31
     sets = [set(draw.integers(0, 1 << 32, 400).tolist()) for _ in range(100)]
-    sets += [{2 * one & 0xFFFFFFFE for one in found} for found in sets]  # bits that are set: all of it was seen
-    candidates = candidates_of([1] * 200, [0] * 200, sets, [1] * 200)
+    known = [{one & 0xFFFFFFFE for one in found} for found in sets]  # whose bits are set
+    candidates = candidates_of([1] * 200, [0] * 200, known + sets, np.repeat([1, 0], 100))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("curate.distill.select.Seen", lambda: table)
-        found = selected(candidates, [100], [np.array([100])], 0.6)
-    assert (found.rung[:100] == 0).all()
-    assert (found.rung[100:] == -1).all()
+        found = selected(candidates, [90], [np.array([90])], 0.6)
+    assert (found.rung[:100] == REDUNDANT).all()
+    assert (found.rung[100:190] == 0).all()
 
 
 def test_quotas_by_temperature_floor_and_targets():

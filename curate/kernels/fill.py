@@ -46,7 +46,8 @@ def fill(
             each stratum, for each cluster), left (tokens of the budget) and `seen` are changed. What `enough` says may
             stay unused of the quotas and, last, of the budget, so that not whatever is small enough is taken in the
             end. A document is REDUNDANT where a smaller share of its shingles than `novelty` is new.
-    Cost:   a look-up for each shingle of the documents that are tried; 4 to 16 bytes for each one seen, 512 MB at most.
+    Cost:   a look-up for each shingle of the documents that are tried; 8 to 16 bytes for each one seen, 512 MB at most,
+            and half as much again while the table grows.
     Oracle: tests/test_select.py does the same with sets.
     """
     place = 0
