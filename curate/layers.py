@@ -23,6 +23,8 @@ ROW_BYTES = 40  # of a document without its shingles
 MOST_FILES = 128  # that are written at a time
 MARGIN = 1.25  # times a budget is written at first, as some of it will be redundant
 
+COLUMNS = ("place", "key", "tokens", "stratum", "cluster")  # of candidates, beside their shingles
+
 Arrays = dict[str, npt.NDArray[Any]]  # some columns of a batch of candidates
 Batches = Callable[[], Iterable[Arrays]]
 
@@ -171,7 +173,8 @@ class Layers:
                 found = np.flatnonzero(strata[own] & (layers >= self.written[own]) & (layers < end))
                 found = found[np.argsort(layers[found], kind="stable")]
                 there, starts, sizes = np.unique(layers[found], return_index=True, return_counts=True)
-                some = {name: values[found] for name, values in {"place": places, **columns}.items()}
+                known = {"place": places, **columns}
+                some = {name: known[name][found] for name in COLUMNS}
                 batch = pa.record_batch({**some, "shingles": shingles.take(pa.array(found))})
                 for k, start, size in zip(there, starts, sizes, strict=True):
                     if k not in writers:
@@ -186,8 +189,7 @@ def _candidates(files: Sequence[Path]) -> Candidates:
     """What files hold."""
     batches = [batch for path in files for batch in _batches(path)]
     place, key, tokens, stratum, cluster = (
-        np.concatenate([batch[name].to_numpy() for batch in batches])
-        for name in ("place", "key", "tokens", "stratum", "cluster")
+        np.concatenate([batch[name].to_numpy() for batch in batches]) for name in COLUMNS
     )
     lists = [batch["shingles"] for batch in batches]
     sizes = np.concatenate([pc.fill_null(pc.list_value_length(some), 0).to_numpy() for some in lists])

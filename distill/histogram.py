@@ -2,9 +2,9 @@
 
 A key is an integer of 64 bits: the number of a stratum, and below it the value's highest bits, made so that keys sort
 as values do. A histogram counts keys; where it would have too many, it leaves out as many of their lowest bits as it
-must. So ranks are exact up to some millions of different values, but that of numbers of double precision those are the
-same that differ in their lowest bits alone, one for two strata and 17 for 100,000. Of more values, those share a rank
-that differ in bits left out.
+must. So ranks are exact up to some millions of different values; of more, those share a rank that differ in bits left
+out. Numbers of double precision also do where they differ in the bits alone that a stratum takes, one for two strata
+and 17 for 100,000.
 """
 
 from collections.abc import Callable
