@@ -176,10 +176,11 @@ class Processes:
         return self._pool[-1]
 
     def _end(self, worker: _Worker) -> None:
-        worker.process.kill()
-        worker.process.join()
-        worker.pipe.close()
-        self._pool.remove(worker)
+        if worker in self._pool:  # or all of them were ended, before a map that nobody went on with
+            worker.process.kill()
+            worker.process.join()
+            worker.pipe.close()
+            self._pool.remove(worker)
 
 
 def _model_here(section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:

@@ -208,7 +208,8 @@ def test_of_two_machines_on_one_run_the_second_is_refused_and_one_that_slept_too
     owner = f"process {os.getpid()} on "
     assert done.stderr.startswith(f"Error: s3://runs/shared: in use by {owner}")
     assert done.stderr.endswith("; wait for it, or choose another output\n")
-    monkeypatch.setattr(store_lock, "BEAT_SECONDS", 100.0)  # it sleeps, and its clock with it
+    monkeypatch.setattr(store_lock, "BEAT_SECONDS", 10_000.0)  # it sleeps, and its clock with it
+    monkeypatch.setattr(mirror, "PUT_SECONDS", 10_000.0)
     monkeypatch.setattr(store_lock, "_now", lambda: 0.0)
     with pytest.raises(RunError, match="took this run over"), on(tmp_path / "one", store), locked(run):  # noqa: PT012
         (run / "run.log").write_text("of the one that slept")
