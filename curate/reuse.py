@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from curate import decide, shards
 from curate.bands import find_bands
+from curate.budget import scores_of
 from curate.choose import chosen
 from curate.corpus import Unit
 from curate.distil import distil_documents
@@ -64,8 +65,8 @@ def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     return digest_of([
         registry.code_of([
             decide.decide, coarse_score_sql, find_near, find_stars, find_bands, cut_repeated, load_earlier,
-            choose_bands, resolve, purify_documents, mined_documents, distil_documents, chosen, ranked, Layers, select,
-            scores_of_table,
+            choose_bands, resolve, purify_documents, mined_documents, distil_documents, scores_of, chosen, ranked,
+            Layers, select, scores_of_table,
         ]),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],
