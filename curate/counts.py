@@ -126,7 +126,15 @@ def _with(rows: Rows, more: Rows) -> Rows:
     return sorted(found.values(), key=lambda row: (-row["tokens"], row["value"] is None, row["value"] or ""))
 
 
+SHOWN = ("p5", "p50", "p95")  # quantiles in the closing table
+
+
+def _shown_moved(row: Mapping[str, Any]) -> bool:
+    """Whether a quantile differs in the four digits that the closing table has."""
+    return any(f"{row[f'{name}_before']:.4g}" != f"{row[f'{name}_after']:.4g}" for name in SHOWN)
+
+
 def most_drifted(scorecard: Rows) -> Rows:
-    """The signals that differ most between the input and what is kept, if they do."""
-    rows = [row for row in scorecard if None not in row.values() and row["psi"] > STABLE]
+    """The signals that differ most between the input and what is kept, if they do by the figures that are shown."""
+    rows = [row for row in scorecard if None not in row.values() and row["psi"] > STABLE and _shown_moved(row)]
     return sorted(rows, key=lambda row: (-row["psi"], row["signal"]))[:DRIFTED]

@@ -1,6 +1,7 @@
 """Every error that a user can meet. The message says where, what is wrong, and what would have been right."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from curate.terminal import visible
@@ -65,9 +66,33 @@ def shortened(text: str) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'model'?` where a known name is close, else the list of known names."""
     known = sorted(known)
+    close = closest(name, known)
+    return f"; did you mean {close!r}?" if close else f" (known: {', '.join(known) or 'none'})"
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant: nearly the same letters, else the same first words, else like letters."""
     folded = {word.lower(): word for word in known}
-    close = difflib.get_close_matches(name.lower(), folded, n=1)
-    return f"; did you mean {folded[close[0]]!r}?" if close else f" (known: {', '.join(known) or 'none'})"
+    small, words = name.lower(), _words(name)
+    begun = [word for word in folded if _begins(words, _words(word))]
+    for like in (
+        difflib.get_close_matches(small, folded, n=1, cutoff=0.85),
+        sorted(begun, key=lambda word: (-min(len(words), len(_words(word))), len(word))),
+        difflib.get_close_matches(small, folded, n=1),
+    ):
+        if like:
+            return folded[like[0]]
+    return None
+
+
+def _begins(a: list[str], b: list[str]) -> bool:
+    """Whether one list of words begins with the whole other one, which has some."""
+    length = min(len(a), len(b))
+    return length > 0 and a[:length] == b[:length]
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z]+|\d+", name.lower())
 
 
 def disk_error(error: OSError, what: str) -> WorkerError:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 
 Filled = TypeVar("Filled", list[Any], dict[str, Any])
 SIZE = r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*"
@@ -86,6 +86,18 @@ def is_budget(value: float) -> float:
     return value
 
 
+LEAST_TOKENS = 1000  # a smaller budget is more likely a share without its %
+
+
+def check_not_small(name: str, value: float) -> None:
+    """Refuse a budget of so few tokens that a share was meant."""
+    if 1 < value < LEAST_TOKENS:
+        share = f"; did you mean {value:.6g}%?" if value <= 100 else ""
+        raise ValueError(
+            f"{name}: {shown_budget(value)}{share} (a budget under {LEAST_TOKENS:,} tokens needs allow_small: true)"
+        )
+
+
 def shown_budget(value: float) -> str:
     """A budget as a recipe would have it."""
     return f"{value:,.0f} tokens" if value > 1 else f"{value * 100:.6g}%"
@@ -134,6 +146,16 @@ def parse_codes(value: object) -> object:
 def parse_pii(value: object) -> object:
     """An action alone as the mapping that it stands for."""
     return {"action": value} if isinstance(value, str | bool) else value
+
+
+def parse_switch(value: object) -> object:
+    """A section that is switched on with its defaults (true), or off (false)."""
+    return {} if value is True else None if value is False else value
+
+
+def switch(section: type[BaseModel]) -> BeforeValidator:
+    """Lets true and false stand for a section with its defaults and for none."""
+    return BeforeValidator(parse_switch, json_schema_input_type=section | bool | None)
 
 
 PersonalKind = Literal["email", "phone", "ip_address", "payment_card", "iban", "ssn", "api_key", "private_key"]

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from curate.counts import SHOWN
 from curate.errors import CurateError, RunError, did_you_mean
 from curate.index import INDEX
 from curate.sql import first_line, literal, only_query
@@ -185,7 +186,7 @@ def _drift(rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("5 %, median, 95 % of the input", "of what is kept", "drift"):
         table.add_column(name, justify="right")
     for row in rows:
-        spans = (", ".join(f"{row[f'{p}_{when}']:,.4g}" for p in ("p5", "p50", "p95")) for when in ("before", "after"))
+        spans = (", ".join(f"{row[f'{p}_{when}']:,.4g}" for p in SHOWN) for when in ("before", "after"))
         table.add_row(row["signal"], *spans, f"{row['psi']:.2f}")
     return table
 

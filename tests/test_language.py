@@ -6,6 +6,7 @@ from conftest import PROSE, carry_out, documents, write_recipe, write_shard
 
 from curate.errors import RecipeError
 from curate.filters.language import known_languages, language
+from curate.filters.language_names import codes_by_name
 from curate.recipe import load_recipe
 
 GERMAN = "Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung aller Gewalt. " * 3
@@ -46,6 +47,7 @@ def test_norwegian_needs_no_quotes(tmp_path):
 
 def test_a_model_of_176_languages():
     assert len(known_languages()) == 176
+    assert set(codes_by_name().values()) == known_languages()
     assert {"en", "zh", "arz"} <= known_languages()
 
 
@@ -83,7 +85,10 @@ def test_the_bound_can_be_moved_like_that_of_any_rule(tmp_path):
     ("section", "message"),
     [
         ({"keep": ["eng"]}, "tier1.language.keep: the model knows no language 'eng'; did you mean 'en'?"),
-        ({"keep": ["English"]}, "the model knows no language 'English'; codes are as in en, de, zh"),
+        ({"keep": ["English"]}, "the model knows no language 'English'; did you mean 'en'?"),
+        ({"keep": ["de-AT"]}, "the model knows no language 'de-AT'; did you mean 'de'?"),
+        ({"keep": ["portugese"]}, "the model knows no language 'portugese'; did you mean 'pt'?"),
+        ({"keep": ["Klingon"]}, "the model knows no language 'Klingon'; codes are as in en, de, zh"),
         ({"min_confidence": {"dee": 0.5}}, "tier1.language.min_confidence: the model knows no language 'dee'"),
         ({"keep": []}, "tier1.language.keep: is empty; name at least one"),
         ({"min_confidence": 65}, "tier1.language.min_confidence"),

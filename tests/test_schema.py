@@ -48,6 +48,9 @@ GOOD = [
     {"tier2": {}, "reference": ["good.parquet"]},
     {"tier2": {"max_false_drop": "2%", "judge": {}, "held_out": None, "families": ["seo_fluff"]}},
     {"tier2": {"max_false_drop": 0.1, "by": []}, "models": {"pin": "runs/web"}},
+    {"dedup": {"near": True, "lines": False}, "tier2": True, "distill": True},
+    {"tier1": {"language": True, "perplexity": True, "length_penalty": True}},
+    {"distill": {"keep_tokens": 300, "allow_small": True}},
 ]
 BAD = [
     {"name": None},
@@ -97,6 +100,8 @@ BAD = [
     {"dedup": {"keep": "worst"}},
     {"dedup": {"near": {"threshold": 1.5}}},
     {"dedup": {"lines": {"max_repeats": 0}}},
+    {"dedup": {"near": 3}},
+    {"dedup": True},
     {"tokenizer": "gpt2"},
     {"tier2": {"rounds": 0}},
     {"tier2": {"max_false_drop": 0.5}},
