@@ -44,7 +44,7 @@ from curate.progress import Log, Meter
 from curate.recipe import Recipe
 
 EXPORT, DONE = "export.json", "pieces.ndjson"
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 OF_RUNS = ("data", "evaluation", "inputs", "ledger", "models", "synthetic", "teacher")  # folders of a run directory
 
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 # Names of Arrow's types that the Hub has other names for; those below stand for themselves.
 RENAMED = {"halffloat": "float16", "float": "float32", "double": "float64", "date32[day]": "date32",
            "date64[ms]": "date64"}  # fmt: skip
@@ -42,3 +44,40 @@ def _kind(column: Mapping[str, Any]) -> dict[str, Any] | None:
     if listed[1] == "fixed_size_list":
         found["length"] = int(kind[kind.rindex("[") + 1 : -1])
     return found
+
+
+def without_maps(kind: pa.DataType) -> pa.DataType:
+    """The same type with each map, for which the Hub has none, as a list of {key, value}."""
+    if pa.types.is_map(kind):
+        return pa.list_(_pair(without_maps(kind.key_type), without_maps(kind.item_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(without_maps(field.type)) for field in kind])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(without_maps(kind.value_type), kind.list_size)
+    if pa.types.is_large_list(kind):
+        return pa.large_list(without_maps(kind.value_type))
+    return pa.list_(without_maps(kind.value_type)) if pa.types.is_list(kind) else kind
+
+
+def in_json(kind: pa.DataType) -> pa.DataType:
+    """The type that `datasets` can give to values of this type in lines of JSON, as jsonl.py writes them.
+
+    JSON holds numbers, truth values and strings; `datasets` casts strings to dates and timestamps, to nothing else.
+    """
+    if pa.types.is_map(kind):
+        return pa.list_(_pair(in_json(kind.key_type), in_json(kind.item_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(in_json(field.type)) for field in kind])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.list_(in_json(kind.value_type))
+    if pa.types.is_dictionary(kind):
+        return in_json(kind.value_type)
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    kept = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null, pa.types.is_date,
+            pa.types.is_timestamp)  # fmt: skip
+    return kind if any(is_kind(kind) for is_kind in kept) else pa.string()
+
+
+def _pair(key: pa.DataType, value: pa.DataType) -> pa.DataType:
+    return pa.struct([("key", key), ("value", value)])

@@ -2,12 +2,14 @@
 
 import importlib
 import importlib.util
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curate.errors import CurateError, did_you_mean
 from curate.fields import parse_share
@@ -145,6 +147,16 @@ class Exported:
     def splits(self) -> list[str]:
         """The splits that have documents, in the order of their pieces."""
         return list(dict.fromkeys(piece["split"] for piece in self.pieces))
+
+    def schema(self) -> pa.Schema:
+        """The columns that `Piece.whole` gives."""
+        whole = pq.read_schema(self.sources[0].shards[0].path).remove_metadata()
+        return whole if len(self.sources) == 1 else plain(whole.empty_table(), self.sources[0]).schema
+
+
+def literal(folder: Path) -> str:
+    """A path within code of Python, for lines that are printed."""
+    return json.dumps(str(folder), ensure_ascii=False)
 
 
 def no_piece(piece: Piece) -> Written:

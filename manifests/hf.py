@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from curate.files import committed, write_json
 from curate.manifests.card import card
 from curate.manifests.croissant import croissant
 from curate.manifests.described import DataFile
-from curate.manifests.formats import Exported, Format, Piece, Written
+from curate.manifests.features import without_maps
+from curate.manifests.formats import Exported, Format, Piece, Written, literal
+from curate.manifests.manifest import described_column
 from curate.manifests.mixture_card import mixture_card
 from curate.manifests.reading import read_manifest
 from curate.manifests.seen import MIXTURE, seen
@@ -25,7 +29,13 @@ def write(piece: Piece) -> Written:
 def write_parquet(piece: Piece, plain: bool = True) -> Written:
     """One Parquet file, with the columns that trainers read or all of the run's."""
     path = piece.path(".parquet")
-    return Written((path,), write_tables(path, piece.plain() if plain else piece.whole()))
+    return Written((path,), write_tables(path, piece.plain() if plain else map(_readable, piece.whole())))
+
+
+def _readable(table: pa.Table) -> pa.Table:
+    """The same rows with the columns that `datasets` has no type for in one that it has."""
+    kinds = [field.with_type(without_maps(field.type)) for field in table.schema]
+    return table.cast(pa.schema(kinds, table.schema.metadata))
 
 
 def finish(exported: Exported) -> list[Path]:
@@ -36,7 +46,7 @@ def finish(exported: Exported) -> list[Path]:
     if len(exported.sources) == 1:
         run = Path(exported.sources[0].run)
         files += [exported.folder / CROISSANT, exported.folder / MANIFEST]
-        write_json(files[1], croissant(read_manifest(run), _described(exported)))
+        write_json(files[1], croissant(_manifest(exported), _described(exported)))
         with committed(files[2]) as aside:
             aside.write_bytes((run / MANIFEST).read_bytes())
     return files
@@ -46,7 +56,13 @@ def _card(exported: Exported) -> str:
     """The run's own card over these files; of a mixture, one that tells of its sources and how they are drawn from."""
     if len(exported.sources) > 1:
         return mixture_card(exported, configs(exported), mixed_code(exported))
-    return card(read_manifest(Path(exported.sources[0].run)), _described(exported), configs(exported))
+    return card(_manifest(exported), _described(exported), configs(exported))
+
+
+def _manifest(exported: Exported) -> dict[str, Any]:
+    """The manifest of the one run, with the columns as they are here."""
+    columns = [described_column(field.with_type(without_maps(field.type))) for field in exported.schema()]
+    return {**read_manifest(Path(exported.sources[0].run)), "schema": columns}
 
 
 def _described(exported: Exported) -> list[DataFile]:
@@ -101,7 +117,7 @@ def load(folder: Path) -> str:
     """How it is read."""
     if (folder / MIXTURE).exists():
         return f"the code in {folder}/{README}, started in its folder"
-    return f'datasets.load_dataset("{folder}", split="train")'
+    return f'datasets.load_dataset({literal(folder)}, split="train")'
 
 
 FORMAT = Format("hf", "Hugging Face datasets", write, finish, load, chats=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from curate.files import committed_files, write_json
 from curate.manifests.folders import Records, drawn, number, place, write_indexes, write_script
-from curate.manifests.formats import Exported, Format, Piece, Written
+from curate.manifests.formats import Exported, Format, Piece, Written, literal
 from curate.manifests.tokens import TOKENIZER, copied_tokenizer, dtype_of, tokens_of
 
 CHUNK_BYTES = 1 << 26
@@ -124,8 +124,8 @@ def load(folder: Path) -> str:
     tokens = (folder / TOKENIZER).exists()
     loader = ", item_loader=litdata.TokensLoader(block_size=2049)" if tokens else ""
     if (folder / MIXTURE).exists():
-        return f'runpy.run_path("{folder / MIXTURE}")["mixture"](shuffle=True{loader})'
-    return f'litdata.StreamingDataset("{folder}/train"{loader})'
+        return f'runpy.run_path({literal(folder / MIXTURE)})["mixture"](shuffle=True{loader})'
+    return f"litdata.StreamingDataset({literal(folder / 'train')}{loader})"
 
 
 FORMAT = Format(

@@ -6,7 +6,7 @@ from typing import Any
 
 from curate.files import committed_files
 from curate.manifests.folders import INDEX, Records, place, write_indexes, write_script
-from curate.manifests.formats import Exported, Format, Piece, Written
+from curate.manifests.formats import Exported, Format, Piece, Written, literal
 from curate.manifests.sources import DOC_ID, MESSAGES, N_TOKENS, SOURCE, TEXT
 
 SHARD_BYTES = 1 << 26
@@ -83,9 +83,9 @@ def _merged(folder: Path, pieces: Records) -> dict[str, Any]:
 def load(folder: Path) -> str:
     """How it is read."""
     if (folder / STREAMS).exists():
-        streams = f'runpy.run_path("{folder / STREAMS}")["streams"]()'
+        streams = f'runpy.run_path({literal(folder / STREAMS)})["streams"]()'
         return f"streaming.StreamingDataset(streams={streams}, batch_size=1)"
-    return f'streaming.StreamingDataset(local="{folder}", split="train", batch_size=1)'
+    return f'streaming.StreamingDataset(local={literal(folder)}, split="train", batch_size=1)'
 
 
 FORMAT = Format("mds", "MosaicML Streaming", write, finish, load, chats=True, needs={"streaming": "mds"})

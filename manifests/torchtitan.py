@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from curate.files import committed
-from curate.manifests.formats import Exported, Format, Piece, Written
+from curate.manifests.formats import Exported, Format, Piece, Written, literal
 from curate.manifests.hf import data_files, write_parquet
 from curate.manifests.seen import seen
 from curate.manifests.sources import TRAIN
@@ -73,7 +73,7 @@ def _dict(values: dict[str, str] | dict[str, float]) -> str:
 
 def load(folder: Path) -> str:
     """How it is read."""
-    return f"sys.path.append({str(folder)!r}); import torchtitan_dataset; torchtitan_dataset.dataloader()"
+    return f"sys.path.append({literal(folder)}); import torchtitan_dataset; torchtitan_dataset.dataloader()"
 
 
 FORMAT = Format("torchtitan", "torchtitan", write, finish, load)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from curate.files import committed
 from curate.manifests.dpo import write_pairs
-from curate.manifests.formats import Exported, Format, Piece, Written
+from curate.manifests.formats import Exported, Format, Piece, Written, literal
 from curate.manifests.hf import mixed_code, write_parquet
 from curate.manifests.seen import MIXTURE
 
@@ -39,7 +39,8 @@ def load(folder: Path) -> str:
     """How it is read."""
     if (folder / MIXTURE).exists():
         return f"the code in {folder}/README.md, started in its folder"
-    return f'datasets.load_dataset("parquet", data_files="{folder}/data/train-*.parquet", split="train")'
+    files = literal(folder / "data/train-*.parquet")
+    return f'datasets.load_dataset("parquet", data_files={files}, split="train")'
 
 
 FORMAT = Format("trl", "TRL's SFTTrainer and DPOTrainer", write, finish, load, chats=True, pairs=True)

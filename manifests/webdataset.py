@@ -7,7 +7,7 @@ from typing import Any
 
 from curate.files import committed
 from curate.manifests.folders import Records, drawn, number, place, write_indexes, write_script
-from curate.manifests.formats import Exported, Format, Piece, Written
+from curate.manifests.formats import Exported, Format, Piece, Written, literal
 from curate.manifests.jsonl import as_json
 from curate.manifests.sources import DOC_ID, MESSAGES, N_TOKENS, SOURCE
 
@@ -99,10 +99,10 @@ def _listed(folder: Path, pieces: Records) -> dict[str, Any]:
 def load(folder: Path) -> str:
     """How it is read."""
     if (folder / MIXTURE).exists():
-        return f'runpy.run_path("{folder / MIXTURE}")["mixture"]()'
+        return f'runpy.run_path({literal(folder / MIXTURE)})["mixture"]()'
     count = len(list((folder / "train").glob("*.tar")))
-    tars = f"{folder}/train/{{00000..{count - 1:05d}}}-of-{count:05d}.tar"
-    return f'webdataset.WebDataset("{tars}", shardshuffle=False).decode()'
+    tars = literal(folder / f"train/{{00000..{count - 1:05d}}}-of-{count:05d}.tar")
+    return f"webdataset.WebDataset({tars}, shardshuffle=False).decode()"
 
 
 FORMAT = Format("webdataset", "WebDataset", write, finish, load, chats=True, needs={"webdataset": "webdataset"})

@@ -1,5 +1,8 @@
 """Exports of what a run kept: order, splits, going on after a stop, and what is refused."""
 
+import base64
+import datetime
+import decimal
 import fcntl
 import json
 import os
@@ -338,3 +341,75 @@ def test_a_recipe_names_its_exports(several, tmp_path):
     done = command("run", recipe, "--quiet")
     assert done.stderr == "Error: export: jsonll: no such format; did you mean 'jsonl'?\n"
     assert not (tmp_path / "wrong" / "data").exists()
+
+
+def late_columns(rows=1_200, late=1_000):
+    """Columns of many kinds that the early rows have nothing in, so that whole shards lack them."""
+    day, moment = datetime.date(2024, 2, 28), datetime.datetime(2024, 2, 28, 13, 14, 15)
+    pair = pa.struct([("a", pa.int64()), ("b", pa.list_(pa.string()))])
+    kinds = {
+        "number": (pa.int64(), lambda k: k),
+        "small": (pa.int8(), lambda k: k % 100),
+        "flag": (pa.bool_(), lambda k: k % 2 == 0),
+        "part": (pa.float32(), lambda k: float(k)),
+        "half": (pa.float16(), lambda k: float(k % 7)),
+        "word": (pa.string(), lambda k: f"word {k}"),
+        "kind": (pa.dictionary(pa.int32(), pa.string()), lambda k: f"k{k % 3}"),
+        "raw": (pa.binary(), lambda k: bytes([255, k % 256])),
+        "price": (pa.decimal128(9, 2), lambda k: decimal.Decimal(k)),
+        "day": (pa.date32(), lambda k: day + datetime.timedelta(k)),
+        "clock": (pa.time64("us"), lambda k: datetime.time(3, 4, k % 60)),
+        "moment": (pa.timestamp("us"), lambda k: moment + datetime.timedelta(k, microseconds=k % 2)),
+        "zoned": (pa.timestamp("ms", "UTC"), lambda k: moment.replace(tzinfo=datetime.UTC) + datetime.timedelta(k)),
+        "took": (pa.duration("us"), lambda k: datetime.timedelta(k)),
+        "tags": (pa.list_(pa.string()), lambda k: [f"tag {k}", None]),
+        "pair": (pair, lambda k: {"a": k, "b": None if k % 2 else ["x"]}),
+        "turns": (pa.list_(pair), lambda k: [{"a": k, "b": ["y"]}]),
+        "grid": (pa.list_(pa.list_(pa.int8(), 2)), lambda k: [[k % 5, None]]),
+        "counts": (pa.map_(pa.string(), pa.int64()), lambda k: [("x", k)]),
+        'a "quoted" name': (pa.int32(), lambda k: k),
+    }
+    columns = {name: pa.array([None if k < late else of(k) for k in range(rows)], t) for name, (t, of) in kinds.items()}
+    return columns | {
+        "often_empty": pa.array([[] if k < late else [k] for k in range(rows)], pa.list_(pa.int32())),
+        "nothing": pa.nulls(rows),
+    }
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory):
+    """A run whose first shards lack nearly all columns."""
+    folder = tmp_path_factory.mktemp("late")
+    write_shard(
+        folder / "in.parquet", [f"Document {k} tells of {k * k} things. " * 9 for k in range(1_200)], **late_columns()
+    )
+    return made(folder / "run", folder / "in.parquet", "late")
+
+
+def test_the_printed_lines_read_columns_that_early_rows_lack(late, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / 'with "quotes" and \\'
+    told = json.loads(exported(late, out, "--to", "hf,jsonl,trl", "--validation", "10%", "--json").stdout)
+    loaded = {one["format"]: eval(one["load"], {"datasets": datasets}) for one in told}
+    ids = set(loaded["hf"]["doc_id"])
+    wanted = [row for row in kept(late) if row["doc_id"] in ids]
+    assert len(list((late / "data").iterdir())) > 5
+    for name, rows in loaded.items():
+        assert rows["doc_id"][:] == [row["doc_id"] for row in wanted]
+        assert rows["text"][:] == [row["text"] for row in wanted]
+        assert name == "trl" or rows.column_names == list(wanted[0])
+    last = wanted[-1]["number"]
+    changed = {"counts": [{"key": "x", "value": last}]}
+    in_lines = {
+        "raw": base64.b64encode(wanted[-1]["raw"]).decode(),
+        "price": f"{last}.00",
+        "clock": f"03:04:{last % 60:02}",
+        "took": f"{last} days, 0:00:00",
+    }
+    assert last > 1_100
+    assert loaded["hf"][-1] == wanted[-1] | changed
+    assert loaded["jsonl"][-1] == wanted[-1] | changed | in_lines
+    assert loaded["jsonl"][0] == wanted[0] == dict.fromkeys(wanted[0]) | {
+        name: wanted[0][name] for name in ("text", "doc_id", "n_tokens", "often_empty")
+    }  # fmt: skip
+    assert set(datasets.load_dataset(str(out / "jsonl"))) == {"train", "validation"}

@@ -182,10 +182,16 @@ CHAT = [
     [{"role": "user", "content": "One"}],
     [{"role": "user", "content": ""}, {"role": "assistant", "content": "Two"}, {"role": "user", "content": "Three"}],
 ]
+LATE = [  # a field that early chats lack
+    [{"role": "user", "content": "One", "name": None, "tools": None}],
+    [{"role": "user", "content": "Two", "name": "Ann", "tools": ["x"]}],
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("column", "values"), [("messages", CHAT), ("text", [__file__, "", "two", ""])])
+@pytest.mark.parametrize(
+    ("column", "values"), [("messages", CHAT), ("messages", LATE), ("text", [__file__, "", "two", ""])]
+)
 def test_chats_empty_texts_and_names_of_files_are_read_as_they_are(tmp_path, name, column, values):
     ids = [str(k) for k in range(len(values))]
     table = pa.table({column: values, "doc_id": ids, "n_tokens": [1] * len(values)})
