@@ -21,7 +21,7 @@ from typing import Any
 import curate
 from curate.distill.teacher import Model, open_model
 from curate.engine import ATTEMPTS, DIED, NO_MEMORY, TICK_SECONDS, answer, given_up, prepare, result_of
-from curate.errors import WorkerError, shortened
+from curate.errors import TaskError, WorkerError, shortened
 from curate.files import ASIDE
 from curate.mirror import is_mirror
 from curate.progress import Log
@@ -90,8 +90,8 @@ class Nodes:
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """See `Engine`. Ray gets a window of tasks, as each that it knows of costs it memory.
 
-        Errors: WorkerError for a task whose worker or node died three times; any other exception of `function` as a
-        RuntimeError.
+        Errors: WorkerError for a task whose worker or node died three times; TaskError where our own code cannot be
+        loaded there.
         """
         import ray
         from ray.exceptions import LocalRayletDiedError, RayError, RayTaskError
@@ -114,7 +114,7 @@ class Nodes:
                         kind, value = ray.get(one)
                         how = NO_MEMORY if kind == DIED else None
                     except RayTaskError as error:  # our own code cannot be loaded there
-                        raise RuntimeError(f"{task}: a worker failed:\n{error}") from None
+                        raise TaskError(str(task), type(error.cause).__name__, str(error)) from None
                     except LocalRayletDiedError:
                         raise WorkerError("Ray on this machine died; start it and run the same command again") from None
                     except RayError as error:

@@ -3,14 +3,16 @@
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from curate.errors import CurateError, Interrupted, did_you_mean, is_stop
+from curate.errors import CurateError, Interrupted, TaskError, did_you_mean, is_stop
 
 if TYPE_CHECKING:
     from curate.engine import Engine
@@ -26,6 +28,8 @@ class Commands(click.Group):
         except CurateError as error:
             if isinstance(error, Interrupted):
                 _end_of_keys()
+            if isinstance(error, TaskError) and not error.place:
+                error = _kept(error)
             from curate.mirror import named
 
             click.echo(f"Error: {named(str(error))}", err=True)
@@ -125,3 +129,10 @@ def available_cores() -> int:
 def _end_of_keys() -> None:
     """Once Ctrl-C has ended a command, further ones change nothing: Python would tell of them with a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _kept(error: TaskError) -> TaskError:
+    """The error of a command that has no log, with a new file that holds its traceback."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="curate-", suffix=".log", delete=False) as file:
+        file.write(error.trace)
+    return replace(error, place=file.name)

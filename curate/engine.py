@@ -1,22 +1,20 @@
 """A map over tasks on local processes: retry, cancel, and a driver that learns of every result at once."""
 
-import contextlib
-import multiprocessing
-import os
+import pickle
 import signal
-import threading
-import time
+import subprocess
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from curate.errors import CurateError, WorkerError
+from curate.child import start_worker
+from curate.errors import CurateError, TaskError, WorkerError, shortened
+from curate.worker import READY, UNABLE
 
 if TYPE_CHECKING:
     from curate.distill.teacher import Model
@@ -25,8 +23,10 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 TICK_SECONDS = 0.2
+DONE, BUG = "done", "bug"
 DIED = "died"  # how a worker answers whose memory did not suffice, as if it had died
 NO_MEMORY = ("its worker had no memory left", True)
+START_CPU_SECONDS = 60.0  # in which a worker is ready: it takes 2, but may spin where a library finds no memory
 
 
 class Engine(Protocol):
@@ -87,9 +87,9 @@ class InProcess:
 
 @dataclass
 class _Worker:
-    process: BaseProcess
+    process: "subprocess.Popen[bytes]"
     pipe: Connection
-    task: Any = None
+    ready: bool = False
 
 
 @dataclass
@@ -111,19 +111,19 @@ class Processes:
         for worker in self._pool:
             worker.process.kill()
         for worker in self._pool:
-            worker.process.join()
+            worker.process.wait()
             worker.pipe.close()
         self._pool.clear()
 
     def start(self, count: int) -> None:
         """Start workers until there are `count`, so that they import while the driver plans."""
         while len(self._pool) < min(self.workers, count):
-            self._pool.append(_start_worker())
+            self._pool.append(_Worker(*start_worker(START_CPU_SECONDS)))
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        """See `Engine`. Not more workers are started than there are tasks.
+        """See `Engine`. Not more workers are started than there are tasks; they must be able to import the function.
 
-        Errors: WorkerError for a task whose worker died three times; any other exception of `function` as it is.
+        Errors: WorkerError for a task whose worker died three times, or could not start.
         """
         waiting = deque((task, 1) for task in tasks)
         self.start(len(waiting))
@@ -133,28 +133,22 @@ class Processes:
             while waiting or busy:
                 while waiting and idle:
                     task, attempt = waiting.popleft()
-                    worker = idle.pop()
-                    try:
-                        worker.pipe.send((function, task))
-                    except OSError:  # it died while idle
-                        worker = self._replace(worker)
-                        worker.pipe.send((function, task))
+                    worker = self._given(idle.pop(), function, task)
                     busy[worker.pipe] = worker, task, attempt
                 ready = wait(list(busy), TICK_SECONDS)
                 if not ready:
                     yield None, None
                 for pipe in ready:
                     assert isinstance(pipe, Connection)
-                    worker, task, attempt = busy.pop(pipe)
-                    try:
-                        kind, value = pipe.recv()
-                    except (EOFError, OSError):
-                        worker.process.join()
-                        kind, value = DIED, worker.process.exitcode or 0
-                    if kind == DIED:  # or has no memory left: what it holds goes with it
+                    worker, task, attempt = busy[pipe]
+                    kind, value = _heard(worker)
+                    if kind == READY:
+                        continue
+                    del busy[pipe]
+                    if kind in (DIED, UNABLE):  # or has no memory left: what it holds goes with it
                         idle.append(self._replace(worker))
                         if attempt == ATTEMPTS:
-                            raise WorkerError(_died(task, value))
+                            raise WorkerError(_unable(value) if kind == UNABLE else _died(task, value))
                         waiting.appendleft((task, attempt + 1))
                         continue
                     idle.append(worker)
@@ -170,15 +164,24 @@ class Processes:
         """See `Engine`."""
         return _model_here(section, folder, log)
 
+    def _given(self, worker: _Worker, function: Callable[[Any], Any], task: object) -> _Worker:
+        """The worker that has a task now: another one where this one died while idle."""
+        try:
+            worker.pipe.send((function, task))
+        except OSError:
+            worker = self._replace(worker)
+            worker.pipe.send((function, task))
+        return worker
+
     def _replace(self, worker: _Worker) -> _Worker:
         self._end(worker)
-        self._pool.append(_start_worker())
+        self._pool.append(_Worker(*start_worker(START_CPU_SECONDS)))
         return self._pool[-1]
 
     def _end(self, worker: _Worker) -> None:
         if worker in self._pool:  # or all of them were ended, before a map that nobody went on with
             worker.process.kill()
-            worker.process.join()
+            worker.process.wait()
             worker.pipe.close()
             self._pool.remove(worker)
 
@@ -194,8 +197,19 @@ def _died(task: object, exit_code: int | None) -> str:
     """One line on a worker that ended with a status, or by a signal (below 0), or had no memory left (None)."""
     if exit_code is None:
         return given_up(task, *NO_MEMORY)
-    how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with status {exit_code}"
-    return given_up(task, f"its worker {how}", exit_code == -signal.SIGKILL)
+    return given_up(task, f"its worker {_ended(exit_code)}", exit_code == -signal.SIGKILL)
+
+
+def _ended(exit_code: int) -> str:
+    return f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with status {exit_code}"
+
+
+def _unable(reason: str) -> str:
+    """One line on workers that could not start."""
+    return (
+        f"a worker could not start, {ATTEMPTS} times: {shortened(reason)}; is there too little memory or address space "
+        "(ulimit -v)? try fewer --workers; finished work is kept: run the same command to go on"
+    )
 
 
 def given_up(task: object, how: str, out_of_memory: bool) -> str:
@@ -204,23 +218,18 @@ def given_up(task: object, how: str, out_of_memory: bool) -> str:
     return f"{task}: {how}, {ATTEMPTS} times{hint}; finished work is kept: run the same command to go on"
 
 
-def _start_worker() -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, os.getpid()), daemon=True)
-    process.start()
-    theirs.close()
-    return _Worker(process, ours)
-
-
-def _work(pipe: Connection, parent: int) -> None:
-    """The life of a worker: take a task, answer, until the driver is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-    prepare()
-    with contextlib.suppress(EOFError, OSError, MemoryError):
-        while True:
-            pipe.send(answer(*pipe.recv()))
+def _heard(worker: _Worker) -> tuple[str, Any]:
+    """What a worker says, or how it ended: an exit code; READY is said once, before all answers."""
+    try:
+        kind, value = worker.pipe.recv()
+    except (EOFError, OSError):
+        code = worker.process.wait()
+        if worker.ready or code == -signal.SIGKILL:
+            return DIED, code
+        spun = f"its imports took {START_CPU_SECONDS:.0f} s of CPU time" if code == -signal.SIGPROF else None
+        return UNABLE, spun or _ended(code)
+    worker.ready = worker.ready or kind == READY
+    return kind, value
 
 
 def prepare() -> None:
@@ -235,30 +244,32 @@ def prepare() -> None:
     load_kernels()
 
 
-def answer(function: Callable[[Any], Any], task: object) -> tuple[str, Any]:
-    """What a worker sends back: its result or CurateError, as `done`; DIED without memory; the traceback of a `bug`."""
+def reply(message: bytes) -> bytes:
+    """The pickled answer of a worker to a pickled function and its task."""
     try:
-        return "done", function(task)
+        return pickle.dumps(answer(*pickle.loads(message)))
+    except MemoryError:
+        return pickle.dumps((DIED, None))
+    except Exception as error:  # the function cannot be imported, or its result cannot be pickled
+        return pickle.dumps((BUG, _bug(error)))
+
+
+def answer(function: Callable[[Any], Any], task: object) -> tuple[str, Any]:
+    """What a worker sends back: its result or CurateError, as DONE; DIED without memory; a BUG with its traceback."""
+    try:
+        return DONE, function(task)
     except CurateError as error:
-        return "done", error
+        return DONE, error
     except MemoryError:
         return DIED, None
-    except Exception:
-        return "bug", traceback.format_exc()
+    except Exception as error:
+        return BUG, _bug(error)
 
 
-def result_of(task: object, kind: str, value: object) -> object:
-    """The value of an answer.
-
-    Errors: RuntimeError with the worker's traceback.
-    """
-    if kind == "bug":
-        raise RuntimeError(f"{task}: a worker failed:\n{value}")
-    return value
+def _bug(error: Exception) -> tuple[str, str]:
+    return type(error).__name__, "".join(traceback.format_exception(error))
 
 
-def _leave_with(parent: int) -> None:
-    """End this process soon after its parent was killed."""
-    while os.getppid() == parent:
-        time.sleep(0.3)
-    os._exit(1)
+def result_of(task: object, kind: str, value: Any) -> object:  # noqa: ANN401 - whatever a task returns
+    """The value of an answer; a TaskError with the worker's traceback where it is a BUG."""
+    return TaskError(str(task), *value) if kind == BUG else value

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from curate.terminal import visible
 
@@ -39,6 +40,23 @@ class EmptyOutputError(CurateError):
 
 class WorkerError(CurateError):
     """A worker process died, or the machine could not do what was asked (disk full, no permission)."""
+
+
+@dataclass(eq=False)
+class TaskError(CurateError):
+    """A task failed as nobody foresaw: a bug of ours, told in one line; its traceback goes to the log at `place`."""
+
+    task: str
+    kind: str  # the exception's class; its message may hold a document
+    trace: str
+    place: str = ""
+    way_on: str = ""
+
+    def __str__(self) -> str:
+        """One line: the task, the log, the way on."""
+        told = f"; its traceback is in {self.place}" if self.place else ""
+        text = f"{self.task}: failed with {self.kind}, which is a bug of curate{told}{self.way_on}"
+        return visible(text).replace("\n", "␊")
 
 
 class TeacherError(CurateError):

@@ -13,7 +13,7 @@ from xxhash import xxh3_128_hexdigest
 
 from curate.corpus import InputFile, open_footer
 from curate.engine import Engine
-from curate.errors import CurateError, InputError, shortened
+from curate.errors import CurateError, InputError, TaskError, shortened
 from curate.progress import Log, Meter
 from curate.recipe import digest_of
 from curate.sections import Input, Source
@@ -202,6 +202,8 @@ def _spool_all(
         for task, result in results:
             if isinstance(result, InputError):
                 places[numbers[task.target]] = result
+            elif isinstance(result, TaskError) and (bug := log.bug(result)).place:
+                places[numbers[task.target]] = InputError(str(bug))
             elif isinstance(result, CurateError):  # of the disk, not of the file
                 raise result
             elif task is not None:

@@ -24,7 +24,7 @@ from curate.checks import check_measured
 from curate.corpus import unit_bytes
 from curate.counts import Counts, count, most_drifted, with_written
 from curate.engine import Engine
-from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error, is_stop
+from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, TaskError, disk_error, is_stop
 from curate.files import committed, remove_asides, sync, write_json
 from curate.index import INDEX, build_index
 from curate.ledger import Ledger, is_whole, locked, read_ledger
@@ -57,6 +57,7 @@ from curate.written_shards import shards_with, write_written
 
 EXPORTS = "export"
 LANGUAGES_TOLD = 5
+WITHOUT_THE_FILE = "; to go on without a file at fault: --set on_error=quarantine"
 
 
 def run(
@@ -298,6 +299,14 @@ def _index(
 
 def _quarantine(plan: Plan, ledger: Ledger, task: Task, error: CurateError, log: Log) -> list[Task]:
     """Put the file that failed aside and return the task without it; raise where the recipe says stop."""
+    if isinstance(error, TaskError):
+        error = log.bug(error)
+        if not plan.quarantine:
+            raise replace(error, way_on=WITHOUT_THE_FILE)
+        files = dict.fromkeys(unit.file_no for unit in task.units)
+        if len(files) > 1:  # each by itself, to learn which one it is
+            return [replace(task, units=tuple(u for u in task.units if u.file_no == number)) for number in files]
+        error = InputError(str(error), *files)
     file_no = error.file_no if isinstance(error, InputError) else None
     if file_no is None or not plan.quarantine:
         raise error

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
-from curate.errors import disk_error
+from curate.errors import TaskError, disk_error
 
 LINE_SECONDS = 10.0  # between lines where stderr is not a terminal
 TICK_SECONDS = 1.0  # where it is
@@ -35,6 +35,13 @@ class Log:
         except OSError as error:
             raise disk_error(error, "run.log") from error
 
+    def bug(self, error: TaskError) -> TaskError:
+        """Write the traceback of a failed task to run.log, if there is one; the error that tells where it is."""
+        if error.place or not (place := str(getattr(self.file, "name", ""))):
+            return error
+        self.event("bug", task=error.task, traceback=error.trace)
+        return replace(error, place=place)
+
     def say(self, text: str) -> None:
         """Tell the user one line."""
         if not self.quiet:
@@ -43,9 +50,13 @@ class Log:
 
 @contextmanager
 def open_log(run: Path, quiet: bool) -> Iterator[Log]:
-    """The run's log, appended to."""
+    """The run's log, appended to; a task that fails unexpectedly in the block leaves its traceback there."""
     with (run / "run.log").open("a", encoding="utf-8") as file:
-        yield Log(file, quiet)
+        log = Log(file, quiet)
+        try:
+            yield log
+        except TaskError as error:
+            raise log.bug(error) from None
 
 
 def unwritten_log(quiet: bool) -> Log:
