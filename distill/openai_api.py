@@ -12,6 +12,8 @@ from curate.distill.teacher import Answer, Choice, Prompt, Question, Reply, Samp
 Body = dict[str, Any]
 T = TypeVar("T")
 SEEDS = 2**63  # that vLLM takes
+MOST = 2**31  # of tokens, and of a logarithm's size
+MOST_ROUNDED = 0.01  # what rounding may add to the logarithm of 1
 MAX_LABEL_TOKENS = 128  # that vLLM gives the probabilities of in one request
 
 
@@ -74,14 +76,14 @@ class Api:
         """The logarithms of the probabilities of each prompt's tokens but the first."""
         body = {"model": model, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
         if not self.has_adapters:
-            return await self.call("/v1/completions", {**body, "prompt": prompts}, _prompt_logs)
+            return await self.call("/v1/completions", {**body, "prompt": prompts}, _prompt_logs(len(prompts)))
         found = []
         for prompt in prompts:
             async with self._alone:
                 for _ in range(self.window):
                     await self._shares.acquire()
                 try:
-                    found += await self.call("/v1/completions", {**body, "prompt": prompt}, _prompt_logs)
+                    found += await self.call("/v1/completions", {**body, "prompt": prompt}, _prompt_logs(1))
                 finally:
                     for _ in range(self.window):
                         self._shares.release()
@@ -103,14 +105,14 @@ class Api:
         """What the model's chat template ends a prompt with."""
         tokens = await self._encode(model, (("user", "x"),))
         body = {"model": model, "tokens": tokens}
-        text = await self.call("/detokenize", body, lambda response: str(response["prompt"]))
+        text = await self.call("/detokenize", body, lambda response: _text(response["prompt"]))
         return text[-TAIL:]
 
     async def _encode(self, model: str, prompt: Prompt, **options: bool) -> list[int]:
         """The tokens of a prompt, as the server would make them of it."""
         body = {"prompt": prompt} if isinstance(prompt, str) else {"messages": _messages(prompt)}
         return await self.call(
-            "/tokenize", {"model": model, **body, **options}, lambda response: list(response["tokens"])
+            "/tokenize", {"model": model, **body, **options}, lambda response: list(map(_count, response["tokens"]))
         )
 
 
@@ -145,19 +147,60 @@ def _reply(response: Mapping[str, Any]) -> Reply:
     [choice] = response["choices"]
     text = choice["message"]["content"] if "message" in choice else choice["text"]
     used = response["usage"]
-    reason = str(choice["finish_reason"])
-    return Reply(text or "", reason, int(used["prompt_tokens"]), int(used["completion_tokens"]))
+    return Reply(
+        _text(text or ""),
+        _text(str(choice["finish_reason"])),
+        _count(used["prompt_tokens"]),
+        _count(used["completion_tokens"]),
+    )
 
 
-def _prompt_logs(response: Mapping[str, Any]) -> list[list[float]]:
-    """The logarithms of each prompt's tokens but the first."""
-    choices = sorted(response["choices"], key=lambda choice: int(choice["index"]))
-    told = [choice["prompt_logprobs"][1:] for choice in choices]
-    return [[float(next(iter(token.values()))["logprob"]) for token in tokens] for tokens in told]
+def _prompt_logs(n: int) -> Callable[[Mapping[str, Any]], list[list[float]]]:
+    """Reads the logarithms of the tokens of `n` prompts but the first of each."""
+
+    def read(response: Mapping[str, Any]) -> list[list[float]]:
+        choices = sorted(response["choices"], key=lambda choice: _count(choice["index"]))
+        if [choice["index"] for choice in choices] != list(range(n)):
+            raise ValueError(f"{len(choices)} answers to {n} prompts")
+        tokens = [choice["prompt_logprobs"][1:] for choice in choices]
+        return [[_log(next(iter(token.values()))["logprob"]) for token in one] for one in tokens]
+
+    return read
 
 
 def _next_tokens(response: Mapping[str, Any]) -> dict[int, float]:
     """The logarithms that the server tells of the first token of a reply."""
     [first] = response["choices"][0]["logprobs"]["content"]
-    named = {str(one["token"]): float(one["logprob"]) for one in first["top_logprobs"]}
+    named = {_text(one["token"]): _log(one["logprob"]) for one in first["top_logprobs"]}
     return {int(name.removeprefix("token_id:")): log for name, log in named.items() if name.startswith("token_id:")}
+
+
+def _text(value: object) -> str:
+    """A text that UTF-8 can hold: JSON has escapes for halves of characters.
+
+    Errors: ValueError, TypeError.
+    """
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    value.encode()
+    return value
+
+
+def _count(value: object) -> int:
+    """A number of tokens, or of one of them.
+
+    Errors: ValueError.
+    """
+    if not isinstance(value, int) or not 0 <= value < MOST:
+        raise ValueError("no count")
+    return value
+
+
+def _log(value: object) -> float:
+    """The logarithm of a probability; vLLM itself writes -9999 for that of 0.
+
+    Errors: ValueError.
+    """
+    if not isinstance(value, int | float) or not -MOST < value < MOST_ROUNDED:
+        raise ValueError("no logarithm of a probability")
+    return float(value)

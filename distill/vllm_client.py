@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from curate.distill.http import Failed, exchange, json_of
 from curate.distill.openai_api import Api, Body
 from curate.distill.teacher import Arrived, Question, Refusal
 from curate.distill.weights import adapter_contents, lora_rank, room_for
@@ -39,14 +40,6 @@ LORA_METRIC = "vllm:lora_requests_info"  # that only servers with --enable-lora 
 
 class Refused(Exception):
     """A server says that it will never answer this question."""
-
-
-class Failed(Exception):
-    """A server did not answer, this time."""
-
-    def __init__(self, message: str, wait: float = 0.0) -> None:
-        super().__init__(message)
-        self.wait = wait  # seconds that the server asked for
 
 
 @dataclass
@@ -151,26 +144,18 @@ class Client:
 
     async def _send(self, server: str, path: str, body: Body, read: Callable[[Any], T]) -> T:
         """One try; a server that was started anew gets the adapter again."""
-        import httpx2
-
         assert self._http is not None
-        url = server + path
-        try:
-            response = await self._http.post(url, json=body)
-            if response.status_code == 404 and (name := self._loaded_as(body["model"])):
-                loading = await self._http.post(
-                    server + LOAD, json=_load_request(self.section.lora[name], body["model"])
-                )
-                _check_loading(server, loading, self.section.lora)
-                response = await self._http.post(url, json=body)
-        except httpx2.TimeoutException:
-            raise Failed(f"no answer within {self.section.timeout_seconds:g} s") from None
-        except httpx2.TransportError as error:
-            raise Failed(str(error) or type(error).__name__) from None
+        url, seconds = server + path, self.section.timeout_seconds
+        response = await exchange(self._http, "POST", url, seconds, body)
+        if response.status_code == 404 and (name := self._loaded_as(body["model"])):
+            request = _load_request(self.section.lora[name], body["model"])
+            loading = await exchange(self._http, "POST", server + LOAD, seconds, request)
+            _check_loading(server, loading, self.section.lora)
+            response = await exchange(self._http, "POST", url, seconds, body)
         _check(url, response)
         try:
-            return read(response.json())
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            return read(json_of(response))
+        except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
             raise Failed(f"an answer that is none of vLLM's: {shortened(response.text)!r}") from None
 
     def _loaded_as(self, served: str) -> str | None:
@@ -228,17 +213,23 @@ def check_loads(section: Servers, rank: int) -> None:
 
     Errors: TeacherError.
     """
+    for url in map(_base, section.urls):
+        try:
+            can = asyncio.run(_loads(section, url))
+        except Failed:
+            continue
+        if not can:
+            raise TeacherError(f"teacher: {url}: loads no adapters; start it with {_options(room_for(rank))}")
+
+
+async def _loads(section: Servers, url: str) -> bool:
+    """Whether a server loads adapters."""
     import httpx2
 
-    with httpx2.Client(headers=_headers(section), timeout=GREETING_SECONDS) as http:
-        for url in map(_base, section.urls):
-            try:
-                can = http.post(url + LOAD, json={"lora_name": "", "lora_path": ""}).status_code != 404
-                can = can and _runs_lora(http, url)
-            except httpx2.TransportError:
-                continue
-            if not can:
-                raise TeacherError(f"teacher: {url}: loads no adapters; start it with {_options(room_for(rank))}")
+    async with httpx2.AsyncClient(headers=_headers(section), timeout=GREETING_SECONDS) as http:
+        body = {"lora_name": "", "lora_path": ""}
+        answered = await exchange(http, "POST", url + LOAD, GREETING_SECONDS, body)
+        return answered.status_code != 404 and await _runs_lora(http, url)
 
 
 def _base(url: str) -> str:
@@ -246,9 +237,9 @@ def _base(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1")
 
 
-def _runs_lora(http: "httpx2.Client", server: str) -> bool:
+async def _runs_lora(http: "httpx2.AsyncClient", server: str) -> bool:
     """Whether a server was started with --enable-lora, even if it has no adapter yet."""
-    return LORA_METRIC in http.get(f"{server}/metrics").text
+    return LORA_METRIC in (await exchange(http, "GET", f"{server}/metrics", GREETING_SECONDS)).text
 
 
 def _check(url: str, response: "httpx2.Response") -> None:
@@ -272,14 +263,14 @@ def _check(url: str, response: "httpx2.Response") -> None:
 def _message(response: "httpx2.Response") -> str:
     """What a server says of an error."""
     try:
-        return shortened(str(response.json()["error"]["message"]))
+        return shortened(str(json_of(response)["error"]["message"]))
     except (ValueError, KeyError, TypeError):
         return shortened(" ".join(response.text.split()) or response.reason_phrase)
 
 
 def _seconds(text: str) -> float:
     """Seconds to wait from a header; 0 where it is a date or missing."""
-    return float(text) if text.isdigit() else 0.0
+    return float(text) if text.isascii() and text.isdigit() else 0.0
 
 
 def _headers(section: Servers) -> dict[str, str]:
@@ -296,29 +287,21 @@ def connect(section: Servers, log: Log) -> Client:
 
     Errors: TeacherError where none answers or an adapter is not loaded, RecipeError where they do not serve the model.
     """
-    import httpx2
-
     servers = [Server(_base(url)) for url in section.urls]
     contents = adapter_contents(section.lora, "teacher.vllm")
     adapters = {name: f"{LOADED}{name}-{content}" for name, content in contents.items()}
     listed: list[list[dict[str, Any]]] = []
     runs_lora = False
-    with httpx2.Client(headers=_headers(section), timeout=GREETING_SECONDS) as http:
-        for server in servers:
-            url = f"{server.url}/v1/models"
-            try:
-                response = http.get(url)
-                _check(url, response)
-                models = [{**one, "id": str(one["id"])} for one in response.json()["data"]]
-                runs_lora |= _runs_lora(http, server.url) or any(one.get("parent") for one in models)
-                _load(http, server.url, section, adapters, [one["id"] for one in models])
-                listed.append(models)
-            except (httpx2.TransportError, Failed, Refused) as error:
-                server.problem = str(error) or type(error).__name__
-                server.failures, server.ready_at = 1, time.monotonic() + FIRST_WAIT
-                log.say(f"teacher: {server.url} does not answer: {server.problem}")
-            except (ValueError, KeyError, TypeError):
-                raise TeacherError(f"teacher: {url}: this is no server of vLLM") from None
+    for server in servers:
+        try:
+            models, loads = asyncio.run(_greet(server.url, section, adapters))
+        except (Failed, Refused) as error:
+            server.problem = str(error)
+            server.failures, server.ready_at = 1, time.monotonic() + FIRST_WAIT
+            log.say(f"teacher: {server.url} does not answer: {server.problem}")
+        else:
+            listed.append(models)
+            runs_lora |= loads
     if not listed:
         told = "; ".join(f"{server.url}: {server.problem}" for server in servers)
         raise TeacherError(f"teacher: no server answers ({told}); start one with `curate serve MODEL`")
@@ -327,18 +310,28 @@ def connect(section: Servers, log: Log) -> Client:
     return Client(servers, model["id"], facts, section, log, adapters, runs_lora)
 
 
-def _load(
-    http: "httpx2.Client", server: str, section: Servers, adapters: Mapping[str, str], there: Sequence[str]
-) -> None:
-    """Have a server load the adapters that it lacks.
+async def _greet(server: str, section: Servers, adapters: Mapping[str, str]) -> tuple[list[dict[str, Any]], bool]:
+    """The models that a server lists, and whether it runs adapters; it is made to load those that it lacks.
 
-    Errors: TeacherError.
+    Errors: Failed, Refused; TeacherError where it is no server of vLLM, or loads no adapter.
     """
-    for name, served in adapters.items():
-        if served not in there:
-            request = _load_request(section.lora[name], served)
-            response = http.post(server + LOAD, json=request, timeout=section.timeout_seconds)
-            _check_loading(server, response, section.lora)
+    import httpx2
+
+    url = f"{server}/v1/models"
+    async with httpx2.AsyncClient(headers=_headers(section), timeout=GREETING_SECONDS) as http:
+        response = await exchange(http, "GET", url, GREETING_SECONDS)
+        _check(url, response)
+        try:
+            models = [{**one, "id": str(one["id"])} for one in json_of(response)["data"]]
+        except (ValueError, KeyError, TypeError):
+            raise TeacherError(f"teacher: {url}: this is no server of vLLM") from None
+        loads = await _runs_lora(http, server) or any(one.get("parent") for one in models)
+        for name, served in adapters.items():
+            if served not in [one["id"] for one in models]:
+                request = _load_request(section.lora[name], served)
+                loading = await exchange(http, "POST", server + LOAD, section.timeout_seconds, request)
+                _check_loading(server, loading, section.lora)
+        return models, loads
 
 
 def _served_model(section: Servers, listed: list[list[dict[str, Any]]]) -> dict[str, Any]:
