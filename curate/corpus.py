@@ -315,6 +315,7 @@ def read_documents(
             if columns is None or name in columns:
                 batch = batch.append_column(name, pa.array([value] * len(batch), pa.string()))
         yield batch
+    check_unchanged(source)
 
 
 def read_rows(location: str, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

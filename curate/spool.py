@@ -196,7 +196,8 @@ def json_tables(location: str, share: float = 1.0) -> Iterator[tuple[pa.Table, f
     known: pa.Schema | None = None
     line = 1
     try:
-        size = max(1, status(location)[0])
+        before = status(location)
+        size = max(1, before[0])
         with opened(location) as file, _decompressed(file, location) as stream:
             for block in _blocks(stream.read, max(MIN_BLOCK_BYTES, min(BLOCK_BYTES, int(size * share))), location):
                 table = _parsed(block, known, location, line)
@@ -204,6 +205,8 @@ def json_tables(location: str, share: float = 1.0) -> Iterator[tuple[pa.Table, f
                 if table is not None:
                     known = widened(known or pa.schema([]), table.schema)
                     yield table, file.tell() / size
+        if status(location) != before:
+            raise InputError(f"{location}: changed while it was read; run again when it is at rest")
     except MemoryError:
         raise
     except (OSError, pa.ArrowException) as error:

@@ -7,8 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PROSE, carry_out, digests, documents, write_recipe
 
+from curate.corpus import Source, read_documents
+from curate.errors import InputError
 from curate.manifests.verify import verify, verify_inputs
 from curate.progress import unwritten_log
+from curate.spool import json_tables
 
 DAY = 86_400_000_000_000
 YEARS = {"1970": 0, "1901": -69 * 365 * DAY, "2100": 130 * 365 * DAY}
@@ -73,3 +76,24 @@ def test_a_text_that_changes_behind_the_same_size_time_and_footer_is_found_by_ve
     carry_out(recipe)
     assert "quite" in pq.read_table(run / "data")["text"][0].as_py()
     assert verify_inputs(run, 1, unwritten_log(True)) == []
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_told_of(tmp_path, good):
+    size, mtime_ns = good.stat().st_size, good.stat().st_mtime_ns
+    reading = read_documents(Source(str(good), size, mtime_ns), 0, pq.read_metadata(good).num_rows, ["text"])
+    next(reading)
+    changed_at(good, mtime_ns + 1)
+    with pytest.raises(InputError, match=r"a\.parquet: changed while the run went on; run again when it is at rest"):
+        list(reading)
+
+
+def test_lines_that_are_added_while_a_file_is_read_are_told_of(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.spool.BLOCK_BYTES", 1 << 16)
+    path = tmp_path / "growing.jsonl"
+    path.write_text('{"text": "a line"}\n' * 10_000)
+    reading = json_tables(str(path))
+    next(reading)
+    with path.open("a") as file:
+        file.write('{"text": "one more"}\n')
+    with pytest.raises(InputError, match=r"growing\.jsonl: changed while it was read; run again when it is at rest"):
+        list(reading)
