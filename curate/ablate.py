@@ -1,7 +1,7 @@
 """A run decided anew without one of its stages: real runs of its recipe, below RUN/evaluation/arms.
 
 They share the measurements of the run by hard links, so that only decisions and output are made; models that the run
-trained are pinned.
+trained are pinned. They are removed when the evaluation is finished: each has a copy of the output and an index.
 """
 
 import contextlib
@@ -65,6 +65,12 @@ def ablated(of: Decided, engine: Engine, threads: int, say: Callable[[str], None
             continue
         found[name] = folder
     return found
+
+
+def remove_arms(run: Path) -> None:
+    """Remove the run directories of the arms; an evaluation that needs them again decides them again."""
+    if (run / ARMS).exists():
+        shutil.rmtree(run / ARMS)
 
 
 def share_measurements(of: Decided, folder: Path) -> None:

@@ -398,7 +398,7 @@ def rules(name: str | None, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Also remove measurements that the finished run did not use.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was removed as JSON.")
 def gc(run: Path, dry_run: bool, everything: bool, as_json: bool) -> None:
-    """Remove from RUN's ledger the files that are not in force; results and verdicts stay.
+    """Remove from RUN the files that are not in force, and tell what each kind takes; results and verdicts stay.
 
     \b
     Example:

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from curate.ablate import ablated
+from curate.ablate import ablated, remove_arms
 from curate.arms import OURS
 from curate.decide import DECISIONS
 from curate.decided import Decided, open_decided
@@ -86,6 +86,7 @@ def _evaluated(run: Path, changes: Mapping[str, Any], engine: Engine, threads: i
                 log.event("evaluated", digest=digest)
             index_evaluation(run, INDEX, decisions)
             _tell_manifest(run, decisions)
+            remove_arms(run)
     return {"run": str(run), **facts, "arms": table_of(run, "retention").to_pylist()}
 
 

@@ -102,7 +102,16 @@ def _costs(plan: Mapping[str, Any]) -> Table:
 
 
 def print_garbage(found: Mapping[str, Any]) -> None:
-    """What was removed from a ledger, or would be."""
+    """What was removed from a run directory, or would be, and what is left by kind."""
+    left = _table("kind", (), "holds")
+    for name in ("files", "bytes"):
+        left.add_column(name, justify="right")
+    for row in found["takes"]:
+        left.add_row(row["kind"], row["holds"], f"{row['files']:,}", f"{row['bytes']:,}")
+    left.add_row(
+        "all", "", *(f"{sum(row[name] for row in found['takes']):,}" for name in ("files", "bytes")), style="bold"
+    )
+    console().print(left)
     if found["kinds"]:
         table = _table("folder", (), "why")
         for name in ("files", "bytes"):

@@ -17,6 +17,7 @@ from curate.distill.leaks import leaks
 from curate.engine import InProcess
 from curate.errors import InputError, RecipeError, RunError
 from curate.evaluate import evaluate
+from curate.garbage import collect
 from curate.inspect import connect
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log
@@ -138,6 +139,48 @@ def test_killed_or_stopped_it_goes_on_and_comes_to_the_same(selected, tmp_path):
     assert evaluated(run)["arms"] == found["arms"]
     assert known.items() <= parts_of(run).items()
     assert not list((run / "evaluation").rglob(".aside-*"))
+
+
+def test_what_is_left_of_an_evaluation_are_tables_tokens_and_what_models_said(selected, tmp_path):
+    _, kept, found = selected
+    names = {"evaluation.parquet", "parts", "retention.json", "retention.parquet", "tokenizer.json"}
+    assert {path.name for path in (kept / "evaluation").iterdir()} == names
+    run = tmp_path / "run"
+    shutil.copytree(kept, run)
+    (run / "evaluation" / "arms").mkdir()  # as a process leaves it that is killed at the very end
+    assert evaluated(run)["arms"] == found["arms"]
+    assert not (run / "evaluation" / "arms").exists()
+
+
+def test_gc_tells_what_each_kind_takes_and_removes_arms_of_evaluations(selected, tmp_path):
+    _, kept, found = selected
+    run = tmp_path / "run"
+    shutil.copytree(kept, run, ignore=shutil.ignore_patterns("evaluation"))
+    started = subprocess.Popen([sys.executable, "-m", "curate", "evaluate", run, "--quiet"])
+    while started.poll() is None and not parts_of(run):  # the arms are decided first
+        time.sleep(0.01)
+    started.kill()
+    started.wait()
+    stopped = collect(run, False, False)
+    assert "evaluation/arms" not in {kind["folder"] for kind in stopped["kinds"]}  # it goes on with them
+    by_kind = {row["kind"]: row["bytes"] for row in stopped["takes"]}
+    assert list(by_kind.values()) == sorted(by_kind.values(), reverse=True)
+    assert by_kind["data"] == sum(path.stat().st_size for path in (run / "data").iterdir())
+    assert by_kind["evaluation/arms"] > by_kind["data"]
+    inodes = {(path.stat().st_ino, path.stat().st_size) for path in run.rglob("*") if path.is_file()}
+    assert sum(by_kind.values()) == sum(size for _, size in inodes)  # shared measurements count once
+    [gone] = [kind for kind in collect(run, True, False)["kinds"] if kind["folder"] == "evaluation/arms"]
+    assert gone["bytes"] == by_kind["evaluation/arms"]
+    assert not (run / "evaluation" / "arms").exists()
+    assert evaluated(run)["arms"] == found["arms"]
+    shutil.copytree(run / "ledger", run / "evaluation" / "arms" / "without-rules" / "ledger")  # of an earlier version
+    [gone] = collect(run, False, False)["kinds"]
+    assert (gone["folder"], gone["why"]) == ("evaluation/arms", "of an evaluation that is finished")
+    assert parts_of(run)
+    collect(run, True, False)
+    assert not parts_of(run)
+    assert verify(run, 2, unwritten_log(True)) == []
+    assert table(run, "SELECT count(*) > 0 FROM retention") == [(True,)]
 
 
 def parts_of(run):
