@@ -7,7 +7,7 @@ TRAINERS := $(VENV)-trainers
 
 .PHONY: demo test soak test-llm test-trainers check bench bench-peers bench-quality format clean
 
-demo: $(VENV)/ready                ## set everything up and run the main job on the packaged sample
+demo: $(VENV)/core                 ## set up what `curate` itself needs, and run the main job on the packaged sample
 	$(BIN)/curate demo
 
 test: $(VENV)/ready $(VENV)-s3/ready  ## set everything up and pass all tests but those of the docs, which `check` runs
@@ -48,16 +48,23 @@ format: $(VENV)/ready
 clean:
 	rm -rf $(VENV) $(VENV)-s3 $(VENV)-llm $(VENV)-trainers build dist *.egg-info runs
 
-# The environment, made anew when what it is made from changes.
-$(VENV)/ready: pyproject.toml constraints.txt
+# The environment, made anew when what it is made from changes: as users install it, and with all that tests need.
+define installed
 	@if command -v uv >/dev/null 2>&1; then \
 	    test -x $(BIN)/python || uv venv --quiet --python "$$(command -v $(PYTHON))" $(VENV); \
-	    uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	    uv pip install --quiet $(2) --python $(BIN)/python --constraint constraints.txt --editable '$(1)'; \
 	else \
 	    test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
-	    $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'; \
+	    $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(1)'; \
 	fi
 	@touch $@
+endef
+
+$(VENV)/core: pyproject.toml constraints.txt
+	$(call installed,.)
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(call installed,.[dev],--compile-bytecode)
 
 # An S3 server for the tests of object stores, by itself because its dependencies and ours contradict each other.
 $(VENV)-s3/ready: tests/s3-requirements.txt

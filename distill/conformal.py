@@ -43,9 +43,28 @@ def interval(n: int, alpha: float, covered: float = COVERED) -> tuple[float, flo
     Given the set, the chance is distributed as Beta(n + 1 - k, k) if no two scores are equal, and else no higher (Vovk
     2012, "Conditional validity of inductive conformal predictors", arXiv 1209.2673).
     """
-    from scipy.stats import beta
-
     k = _rank(n, alpha)
     tail = (1 - covered) / 2
-    low, high = beta.ppf([tail, 1 - tail], n + 1 - k, k)
-    return float(low), float(high)
+    return beta_quantile(tail, n + 1 - k, k), beta_quantile(1 - tail, n + 1 - k, k)
+
+
+def beta_quantile(p: float, a: int, b: int) -> float:
+    """The x below which so much of Beta(a, b) lies, for whole numbers a and b from 1.
+
+    That much is the chance of at least a successes in n = a + b - 1 trials of chance x (DLMF 8.17.5), and falls with x:
+
+        1 - p = sum of C(n, j) x^j (1 - x)^(n - j) for j < a
+
+    Cost:   64 sums of a terms.
+    Oracle: `scipy.stats.beta.ppf` (tests/test_conformal.py).
+    """
+    n, successes = a + b - 1, np.arange(a)
+    ways = np.cumsum(np.log(np.concatenate([[1.0], (n - successes[1:] + 1) / successes[1:]])))  # logarithms of C(n, j)
+    low, high = 0.0, 1.0
+    for _ in range(64):
+        x = (low + high) / 2
+        if not low < x < high:
+            break
+        fewer = np.exp(ways + successes * np.log(x) + (n - successes) * np.log1p(-x)).sum()
+        low, high = (x, high) if fewer > 1 - p else (low, x)
+    return (low + high) / 2

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
-from curate.distill.conformal import interval, least_documents, threshold
+from curate.distill.conformal import beta_quantile, interval, least_documents, threshold
 
 
 @pytest.mark.parametrize(("alpha", "least"), [(0.02, 49), (0.05, 19), (0.1, 9), (0.01, 99), (0.03, 33), (0.5, 1)])
@@ -35,3 +36,11 @@ def test_equal_scores_only_make_false_drops_rarer():
     draw = np.random.default_rng(7)
     coarse = [draw.integers(0, 10, 100) for _ in range(2000)]
     assert np.mean([(9 - threshold(row.astype(float), 0.05)) / 10 for row in coarse]) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(1, 1), (1, 49), (49, 1), (2, 3), (2, 48), (20, 980), (500, 500), (2000, 98_000), (60_000, 7)]
+)
+@pytest.mark.parametrize("p", [0.005, 0.025, 0.5, 0.975, 0.995])
+def test_quantiles_of_the_beta_distribution_are_those_of_scipy(a, b, p):
+    assert beta_quantile(p, a, b) == pytest.approx(beta.ppf(p, a, b), rel=1e-9, abs=0)
