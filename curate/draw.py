@@ -38,6 +38,7 @@ class Wanted:
     n: int = 20
     seed: int | None = None  # None: the recipe's
     full: bool = False
+    limit: int = LIMIT  # characters of an excerpt that is not full
 
 
 def draw(run: Path, wanted: Wanted) -> list[dict[str, Any]]:
@@ -54,7 +55,7 @@ def draw(run: Path, wanted: Wanted) -> list[dict[str, Any]]:
         rows = _drawn(look, wanted)
         texts, problem = look.texts(rows)
         rules = rules_by_reason(look.recipe)
-        return [_shown(look, rules, row, texts.get((row["file_no"], row["row"])), problem, wanted) for row in rows]
+        return [shown_of(look, rules, row, texts.get((row["file_no"], row["row"])), problem, wanted) for row in rows]
 
 
 def without_pieces(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def _reasons(look: Look) -> dict[str, int]:
     return {row["reason"]: row["n"] for row in found}
 
 
-def _shown(
+def shown_of(
     look: Look, rules: Rules, row: Row, text: Text | None, problem: str | None, wanted: Wanted
 ) -> dict[str, Any]:
     """One document: what fired, and its text with the places that are pointed at."""
@@ -155,7 +156,7 @@ def _shown(
     if text is None:
         return told | {"pieces": None, "problem": problem}
     whole, places, problem = _pointed_at(look, row, text, reason, at)
-    pieces = excerpt(marked(whole, places), None if wanted.full else LIMIT)
+    pieces = excerpt(marked(whole, places), None if wanted.full else wanted.limit)
     return told | {"pieces": pieces, "problem": problem}
 
 

@@ -12,12 +12,13 @@ from curate.index import source_sql
 from curate.ledger import KnownFile, Ledger, is_spooled
 from curate.lines import HOST
 from curate.recipe import Recipe
-from curate.sql import quoted, read_parquet
+from curate.sql import literal, quoted, read_parquet
 from curate.storage import is_remote, status
 from curate.texts import masked_values
 
 MOST_GROUPS = 20  # of one kind, the largest
 MOST_STRATA = 30
+FILE = "file"  # of the dimensions that drop rates are told by the one that is in table `files`
 LEAST = 20  # documents of a group
 Z = 1.959963984540054  # of the normal distribution: 95 % lie within
 
@@ -118,22 +119,37 @@ def gather(
             coalesce(sum(d.n_tokens) FILTER (kept), 0)::BIGINT AS tokens_out
         FROM decisions d JOIN signals s USING (file_no, row){inputs.joined(sorted(read))} GROUP BY ALL"""
     )
+    connection.execute(
+        """CREATE TEMP TABLE files AS SELECT file, kept, reason, count(*) AS documents
+        FROM decisions JOIN inputs USING (file_no) GROUP BY ALL"""
+    )
     last = [name for name in ("length_bucket",) if name in measured]
-    return [*(measured.keys() - {*last}), *own, *domain, *last], [*strata, *measured]
+    return [FILE, *(measured.keys() - {*last}), *own, *domain, *last], [*strata, *measured]
 
 
-def drop_rates(connection: duckdb.DuckDBPyConnection, title: str, total: int, dropped: int) -> dict[str, Any] | None:
+def drop_rates(
+    connection: duckdb.DuckDBPyConnection, title: str, total: int, dropped: int, only: Sequence[str] | None = None
+) -> dict[str, Any] | None:
     """The largest groups by a column of `cells` with their share of dropped documents, and all others summed.
 
-    None where no group has enough documents.
+    With `only`, all values but these are one group: they are dropped for what they are. None where no group has enough
+    documents.
     """
+    source, value = "files" if title == FILE else "cells", quoted(title)
+    if only:
+        [(folded,)] = connection.execute(
+            f"SELECT count(DISTINCT {value}) FROM {source} WHERE NOT list_contains(?, {value})", [list(only)]
+        ).fetchall()
+        told = f"{folded:,} language{'' if folded == 1 else 's'} that tier1.language.keep leaves out"
+        value = f"if(list_contains({list(only)}, {value}), {value}, {literal(told)})"
+        value = f"if({quoted(title)} IS NULL, NULL, {value})"
     rows = connection.execute(
         f"""WITH named AS (
             SELECT name, sum(documents)::BIGINT AS documents,
                 coalesce(sum(documents) FILTER (NOT kept), 0)::BIGINT AS dropped,
                 arg_max({{r: reason, n: documents}}, (documents, reason)) FILTER (NOT kept) AS most
             FROM (
-                SELECT {quoted(title)} AS name, kept, reason, sum(documents)::BIGINT AS documents FROM cells
+                SELECT {value} AS name, kept, reason, sum(documents)::BIGINT AS documents FROM {source}
                 GROUP BY ALL
             ) GROUP BY name
         )

@@ -161,9 +161,13 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     if summary["drift"]:
         console().print(_drift(summary["drift"]))
     if summary["tracking"]:
+        from curate.quality import tracked_claims, tracked_scope
         from curate.show_retention import tracked_table
 
-        console().print(tracked_table(summary["tracking"]))
+        stages = summary["tracking"]
+        console().print(tracked_table(stages))
+        for line in (*tracked_claims(stages), tracked_scope(stages, summary["tracked_by"])):
+            console().print(escape(line), highlight=False, soft_wrap=True)
     for row in summary["wanting"]:
         line = f"{row['domain']}: {row['tokens']:,} of {row['target_tokens']:,} tokens are wanting still"
         console().print(escape(line), highlight=False, soft_wrap=True)

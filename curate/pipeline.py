@@ -40,7 +40,7 @@ from curate.plan import Given, Plan, make_plan, without_root
 from curate.progress import Log, Meter, Steps, open_log
 from curate.purify import P_BAD
 from curate.recipe import Recipe
-from curate.retained import index_evaluation, manifest_entry, tracked_stages
+from curate.retained import TRACKING, facts_of, index_evaluation, manifest_entry, tracked_stages
 from curate.reuse import (
     decisions_digest,
     drop_stale_parts,
@@ -137,7 +137,10 @@ def run(
             raise
         tracked = tracked_stages(directory, digest)
         summary = _summary(directory, ledger, counts, time.monotonic() - started)
-        summary |= {"tracking": tracked, "wanting": made.wanting() if made else []}
+        about = facts_of(directory, TRACKING, digest)
+        if about is not None and recipe.evaluate is not None:
+            about |= {"vocabulary": recipe.evaluate.vocabulary, "tokenizer": recipe.tokenizer}
+        summary |= {"tracking": tracked, "tracked_by": about, "wanting": made.wanting() if made else []}
         log.event("finished", **{name: value for name, value in summary.items() if name.endswith(("_in", "_out"))})
     return summary
 

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import itertools
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -14,11 +16,12 @@ import duckdb
 import curate
 from curate.augmented import STAGE as AUGMENT
 from curate.bands import BANDS
+from curate.charts import UNITS, flow, histogram, percent
 from curate.counts import STABLE, count_stages
 from curate.decided import open_decided, read_facts, readable
 from curate.distil import QUOTAS, RUNGS
 from curate.errors import InputError, RunError
-from curate.examples import EXCERPT, LINES, bound_of, drawn, with_excerpts, with_measures
+from curate.examples import bound_of, documents_section
 from curate.figures import brief, share, shown
 from curate.files import committed
 from curate.groups import LEAST, MOST_GROUPS, Inputs, drop_rates, find_inputs, gather, strata
@@ -26,13 +29,15 @@ from curate.histograms import histograms, signals_of
 from curate.inspect import connect
 from curate.ledger import Ledger
 from curate.look import Look
+from curate.mirror import named
 from curate.purify import THRESHOLDS
+from curate.quality import quality_section, verdict_of
 from curate.recipe import Recipe
-from curate.retained import quality_of
-from curate.rules import BUILT_IN, ResolvedRule, columns_named, resolve
+from curate.rules import BUILT_IN, DECONTAMINATE, ResolvedRule, columns_named, resolve
 from curate.scorecard import QUANTILES
 from curate.shards import DATA
 from curate.sql import first_line, literal, quoted, rows_of
+from curate.summary import sentences, when
 from curate.written_examples import domains_section
 
 REPORT = "report.html"
@@ -40,10 +45,21 @@ MEMORY = "2GB"  # that DuckDB may hold; the rest spills
 THREADS = 8  # at most, for that memory
 TEMPLATES = Path(__file__).parent / "templates"
 LARGEST_CLUSTERS = 20
+SIGNALS = 9  # histograms that are not folded
 MOST_FILES = 200  # of the input, that are listed
 MOST_BANDS = 100
-UNITS = ("documents", "tokens")
-PLACES = ("corpus_root", "working_directory")
+FACTS = {
+    "started": "started", "at": "decided", "finished": "finished", "host": "host", "platform": "platform",
+    "threads": "threads", "corpus_root": "corpus", "working_directory": "started in",
+}  # fmt: skip  # of run.json that are shown, and what they are called
+DATES = ("started", "at", "finished")
+CONTENTS = {
+    "summary": "Summary", "flow": "From input to output", "quality": "Quality", "reasons": "Reasons",
+    "dropped": "Who is dropped", "documents": "Documents", "benchmarks": "Evaluation sets", "purify": "Purification",
+    "budget": "Budget", "clusters": "Copies", "domains": "Domains", "strata": "Strata", "signals": "Signals",
+    "scorecard": "Scorecard", "facts": "Run and recipe",
+}  # fmt: skip  # the sections in their order
+SUPERSEDED = '<p class="note" id="superseded" hidden>'  # in the page, until documents are decided anew
 MEASURES = ("mean", *(f"p{quantile * 100:.0f}" for quantile in QUANTILES))
 
 Row = dict[str, Any]
@@ -104,27 +120,37 @@ def sections(reading: Reading) -> Row:
     unread, dimensions, columns = _groups(reading)
     total, kept = decided[0]["documents_in"], decided[-1]["documents_out"]
     look = Look(reading.run, reading.recipe, reading.ledger, reading.connection)
-    return {
+    reasons, facts = _reasons(reading, stages), _facts(reading)
+    found: Row = {
         "name": reading.recipe.name,
-        "run": str(reading.run),
-        "headline": _headline(reading, stages),
-        "flow": _flow(reading, stages),
-        "reasons": _reasons(reading, stages),
+        "run": named(str(reading.run)),
+        "decided_at": when(read_facts(reading.run).get("at")),
+        "summary": sentences(stages, reasons),
+        "verdict": verdict_of(look),
+        "headline": _headline(reading, stages) | {"documents_kept": kept},
+        "flow": flow(_flow(reading, stages)) if total else [],
+        "reasons": reasons,
         "signals": _signals(reading, scorecard),
         "strata": _strata(reading, columns) if total else None,
+        "benchmarks": _benchmarks(reading),
+        "contaminated": next((r["reason"] for r in reasons if r["reason"] == DECONTAMINATE.reason), None),
         "purify": _purify(reading),
         "budget": _budget(reading),
         "domains": domains_section(look),
-        "quality": quality_of(reading.connection, reading.tables),
+        "quality": quality_section(look),
         "clusters": _clusters(reading),
         "scorecard": scorecard,
-        "excerpts": _excerpts(reading, look) if total else None,
+        "excerpts": documents_section(look) if total else None,
         "dropped": _dropped(reading, dimensions, total, total - kept) if total > kept else None,
         "unread": unread,
-        "facts": _facts(reading),
+        "facts": facts,
         "recipe": (reading.run / "recipe.yaml").read_text("utf-8"),
-        "made": {"at": time.strftime("%Y-%m-%d %H:%M"), "curate": curate.__version__},
+        "made": {"at": when(time.strftime("%Y-%m-%dT%H:%M:%S%z")), "curate": curate.__version__},
     }
+    shown = found | {"summary": True, "documents": found["excerpts"]}
+    if found["dropped"] and not found["dropped"]["dimensions"]:
+        shown["dropped"] = None
+    return found | {"contents": [(id_, title) for id_, title in CONTENTS.items() if shown[id_]]}
 
 
 def _groups(reading: Reading) -> tuple[str | None, list[str], list[str]]:
@@ -191,6 +217,9 @@ def _reasons(reading: Reading, stages: Sequence[Row]) -> list[Row]:
         | {"fired": more[reason]["fired"], "alone": more[reason]["alone"]}
         for stage in stages for reason, gone in stage["dropped"].items()
     ]  # fmt: skip
+    most = {unit: max((row[unit] for row in found), default=0) for unit in UNITS}
+    for row in found:
+        row["width"] = {unit: percent(row[unit], 0, most[unit]) for unit in UNITS}
     return sorted(found, key=lambda row: (-row["documents"], row["reason"]))
 
 
@@ -201,7 +230,7 @@ def rule_text(found: ResolvedRule) -> str:
 
 
 def _signals(reading: Reading, scorecard: Sequence[Row]) -> Row | None:
-    """Histograms of all signals that vary: first those that rules name, then what moved most, then the rest."""
+    """Histograms of all signals that vary: of those that moved first those that rules name, and the rest apart."""
     from curate.filters import registry
 
     about = {name: text for group in registry.groups().values() for one in group for name, text in one.about.items()}
@@ -220,11 +249,13 @@ def _signals(reading: Reading, scorecard: Sequence[Row]) -> Row | None:
     for name, counts in found.items():
         psi = score.get(name, {}).get("psi")
         rules = named.get(name, [])
-        first = bool(rules or name in lines) or (psi or 0) > STABLE
-        cards.append({"name": name, "about": about.get(name, ""), "psi": psi, "rules": rules, "first": first,
-                      "marks": lines.get(name, []), "bins": _bins(counts), **counts})  # fmt: skip
+        marks_here = lines.get(name, [])
+        cards.append({"name": name, "about": about.get(name, ""), "psi": psi, "rules": rules,
+                      "first": (psi or 0) > STABLE, "marks": marks_here, "bins": _bins(counts),
+                      "chart": histogram(counts, marks_here), **counts})  # fmt: skip
     cards.sort(key=lambda card: (not (card["rules"] or card["marks"]), -(card["psi"] or 0), card["name"]))
-    return {"first": [card for card in cards if card["first"]], "rest": [card for card in cards if not card["first"]]}
+    moved, still = ([card for card in cards if card["first"] is first] for first in (True, False))
+    return {"first": moved[:SIGNALS], "more": moved[SIGNALS:], "rest": still}
 
 
 def _marks(reading: Reading) -> dict[str, list[Row]]:
@@ -255,6 +286,10 @@ def _strata(reading: Reading, columns: Sequence[str]) -> Row | None:
     found = strata(reading.connection, columns)
     if found is None:
         return None
+    most = {name: max(row[name] for row in found["rows"]) for name in ("documents", "tokens_in")}
+    for row in found["rows"]:
+        whole = {"documents": "documents", "kept": "documents", "tokens_in": "tokens_in", "tokens_out": "tokens_in"}
+        row["at"] = {name: percent(row[name], 0, most[of]) for name, of in whole.items()}
     found["bands"] = None
     if BANDS in reading.tables:
         bands = reading.rows(f"FROM {quoted(BANDS)} ORDER BY depth, documents DESC LIMIT {MOST_BANDS}")
@@ -281,26 +316,49 @@ def _purify(reading: Reading) -> Row | None:
         GROUP BY attack ORDER BY documents DESC, attack"""
     )
     assert reading.recipe.tier2 is not None
+    promised = reading.recipe.tier2.max_false_drop
+    widest = max([2 * promised, *(row["drop_high"] for row in bounds if row["drop_high"] is not None)])
+    for row in bounds:
+        row["at"] = {end: None if row[f"drop_{end}"] is None else percent(row[f"drop_{end}"], 0, widest)
+                     for end in ("low", "high")}  # fmt: skip
+    for row in families:
+        before, after = (None if row[name] is None else percent(row[name], 0, 1)
+                         for name in ("caught_before", "caught_after"))  # fmt: skip
+        both = sorted(at for at in (before, after) if at is not None)
+        row["at"] = {"before": before, "after": after, "low": min(both, default=None), "high": max(both, default=None)}
+    most = max((row["documents"] for row in resembled), default=0)
     return {
         "columns": names,
         "bounds": [_named(row, names) for row in bounds],
         "families": families,
-        "resembled": resembled,
-        "max_false_drop": reading.recipe.tier2.max_false_drop,
+        "resembled": [row | {"width": percent(row["documents"], 0, most)} for row in resembled],
+        "max_false_drop": promised,
+        "widest": widest,
+        "promised": percent(promised, 0, widest),
     }
+
+
+def _benchmarks(reading: Reading) -> list[Row]:
+    """The evaluation sets that were looked for, those of which most items stand in the input first."""
+    if "benchmarks" not in reading.tables:
+        return []
+    rows = reading.rows("FROM benchmarks ORDER BY items_hit DESC, documents_hit DESC, benchmark")
+    return [row | {"width": percent(row["items_hit"], 0, row["items"])} for row in rows]
 
 
 def _budget(reading: Reading) -> Row | None:
     """The rungs of the budget, and what it keeps of each stratum, the largest first."""
     if RUNGS not in reading.tables:
         return None
-    return {
-        "rungs": reading.rows(f"FROM {RUNGS} ORDER BY rung"),
-        "strata": reading.rows(
-            f"""SELECT * FROM {QUOTAS} WHERE rung = (SELECT max(rung) FROM {RUNGS})
-            ORDER BY available DESC, stratum LIMIT {MOST_BANDS}"""
-        ),
-    }
+    rungs = reading.rows(f"FROM {RUNGS} ORDER BY rung")
+    strata = reading.rows(
+        f"""SELECT * FROM {QUOTAS} WHERE rung = (SELECT max(rung) FROM {RUNGS})
+        ORDER BY available DESC, stratum LIMIT {MOST_BANDS}"""
+    )
+    most = max((max(row["available"], row["quota"], row["tokens"]) for row in strata), default=0)
+    for row in strata:
+        row["at"] = {name: percent(row[name], 0, most) for name in ("available", "quota", "tokens")}
+    return {"rungs": [row | {"width": percent(row["share"], 0, 1)} for row in rungs], "strata": strata}
 
 
 def _named(row: Row, names: Sequence[str]) -> Row:
@@ -327,19 +385,17 @@ def _clusters(reading: Reading) -> Row | None:
     if not sizes:
         return None
     count, held = (sum(row[name] for row in sizes) for name in ("clusters", "documents"))
+    most = max(row["clusters"] for row in sizes)
+    for row in sizes:
+        row["width"] = percent(row["clusters"], 0, most)
     return {"sizes": sizes, "largest": largest, "clusters": count, "documents": held}
 
 
-def _excerpts(reading: Reading, look: Look) -> Row:
-    """Documents kept and dropped; `problem` says why there are no texts."""
-    kept, dropped = drawn(reading.connection, reading.recipe.seed)
-    rows = with_measures([*kept, *dropped], look)
-    rows, problem = with_excerpts(rows, reading.ledger, reading.recipe.input.column)
-    return {"kept": rows[: len(kept)], "dropped": rows[len(kept) :], "problem": problem}
-
-
 def _dropped(reading: Reading, dimensions: Sequence[str], total: int, dropped: int) -> Row:
-    found = [drop_rates(reading.connection, title, total, dropped) for title in dimensions]
+    section = reading.recipe.tier1.language
+    keep = section.keep if section else None
+    found = [drop_rates(reading.connection, title, total, dropped, keep if title == "language" else None)
+             for title in dimensions]  # fmt: skip
     return {"overall": dropped / total, "dimensions": [one for one in found if one is not None]}
 
 
@@ -352,49 +408,44 @@ def _facts(reading: Reading) -> Row:
         """SELECT count(*) AS files, count(error) AS quarantined, coalesce(sum(bytes), 0)::BIGINT AS bytes,
             coalesce(sum(documents) FILTER (error IS NULL), 0)::BIGINT AS documents FROM inputs"""
     )
-    versions = facts.get("versions", {})
-    facts = {name: value for name, value in facts.items() if name in ("at", "host", "platform", "threads", *PLACES)}
-    return {"tokenizer": reading.recipe.tokenizer, "run": facts, "versions": versions, "files": files,
-            "totals": totals}  # fmt: skip
+    shown = [(title, when(facts[name]) or facts[name] if name in DATES else facts[name])
+             for name, title in FACTS.items() if name in facts]  # fmt: skip
+    return {"tokenizer": reading.recipe.tokenizer, "run": shown, "versions": facts.get("versions", {}),
+            "files": files, "totals": totals}  # fmt: skip
 
 
 def render(found: Mapping[str, Any]) -> str:
-    """The page: a template, a style, two scripts that its policy names by their hashes, and the charts' numbers."""
+    """The page: templates, a style, and a script that its policy names by its hash."""
     import jinja2
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    groups = itertools.count()
     environment.filters |= {"n": lambda value: "" if value is None else shown(value), "brief": brief}
-    environment.globals |= {"share": share, "least": LEAST, "most_groups": MOST_GROUPS, "excerpt": EXCERPT}
-    environment.globals |= {"lines": LINES, "measures": MEASURES}
-    scripts = [get_plotlyjs(), (TEMPLATES / "report.js").read_text("utf-8")]
+    environment.globals |= {"share": share, "least": LEAST, "most_groups": MOST_GROUPS, "measures": MEASURES}
+    environment.globals |= {"units_group": lambda: f"unit-{next(groups)}"}
+    script = (TEMPLATES / "report.js").read_text("utf-8")
     return environment.get_template("report.html").render(
         **found,
-        charts=_charts(found),
+        superseded=_superseded(found["run"]),
         style=Markup((TEMPLATES / "report.css").read_text("utf-8")),
-        scripts=[Markup(script) for script in scripts],
-        policy=" ".join(f"'sha256-{_hash(script)}'" for script in scripts),
+        script=Markup(script),
+        policy=f"'sha256-{_hash(script)}'",
     )
 
 
-def _charts(found: Mapping[str, Any]) -> Row:
-    """The numbers that charts are drawn from."""
-    signals = found["signals"] or {"first": [], "rest": []}
-    names = ("scale", "edges", "zero", "names", "all", "kept", "marks")
-    return {
-        "flow": found["flow"],
-        "reasons": found["reasons"],
-        "signals": {card["name"]: {name: card[name] for name in names} for card in signals["first"] + signals["rest"]},
-        "strata": found["strata"],
-        "clusters": found["clusters"]["sizes"] if found["clusters"] else [],
-        "dropped": found["dropped"]["dimensions"] if found["dropped"] else [],
-        "quality": found["quality"]["arms"] if found["quality"] else [],
-        "domains": found["domains"]["domains"] if found["domains"] else [],
-    }
+def _superseded(run: str) -> str:
+    """The paragraph that `supersede` uncovers."""
+    from markupsafe import escape
+
+    command = escape(f"curate report {shlex.quote(run)}")
+    return (
+        f"{SUPERSEDED}This page shows decisions that are no longer in force: the run was carried out again after the "
+        f"page was made. <code>{command}</code> makes it anew.</p>"
+    )
 
 
 def _hash(script: str) -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.files import ASIDE, committed, sha256_of, sync, unsealed, write_sealed
-from curate.sql import literal, quoted, read_parquet, rows_of
+from curate.sql import literal, quoted, read_parquet
 
 FOLDER = Path("evaluation")
 RETENTION, TRACKING = "retention", "tracking"  # parts of an evaluation: of the whole run, and stage by stage
@@ -127,18 +127,3 @@ def augmentation_claims(arms: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"{row['behind_high']:+.4f}"
             )
     return lines
-
-
-def quality_of(connection: duckdb.DuckDBPyConnection, tables: Collection[str]) -> dict[str, Any] | None:
-    """What the report shows of an evaluation: arms over all domains, those kept by domain, and stage by stage."""
-    if "retention" not in tables and "tracking" not in tables:
-        return None
-    found: dict[str, Any] = {"arms": [], "domains": [], "stages": [], "augmentation": []}
-    if "retention" in tables:
-        kind = "FROM retention SELECT *, arm LIKE 'random%' OR arm = 'full' AS by_chance"
-        found["arms"] = rows_of(f"{kind} WHERE domain IS NULL ORDER BY budget DESC, tokens", connection)
-        found["augmentation"] = augmentation_claims(rows_of("FROM retention", connection))
-        found["domains"] = rows_of("FROM retention WHERE domain IS NOT NULL AND arm = 'ours'", connection)
-    if "tracking" in tables:
-        found["stages"] = rows_of("FROM tracking", connection)
-    return found

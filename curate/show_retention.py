@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from curate.arms import CURVE
-from curate.figures import counted
 from curate.inspect import console
+from curate.quality import claims, scope, tier_claims
 from curate.retained import augmentation_claims
 
 Row = Mapping[str, Any]
@@ -24,7 +24,7 @@ def print_evaluation(found: Mapping[str, Any]) -> None:
             console().print(f"matched {budget}:", highlight=False)
         console().print(_arms([row for row in rows if row["domain"] is None]))
         console().print(_domains([row for row in rows if row["arm"] == "ours" and row["domain"] is not None]))
-    for line in (*claims(found), *augmentation_claims(found["arms"]), scope(found)):
+    for line in (*claims(found), *tier_claims(found["arms"]), *augmentation_claims(found["arms"]), scope(found)):
         console().print(escape(line), highlight=False, soft_wrap=True)
 
 
@@ -65,49 +65,17 @@ def _figure(row: Row, name: str, interval: str = "") -> tuple[str, str]:
     )
 
 
-def claims(found: Mapping[str, Any]) -> list[str]:
-    """What may be said of the output, beside what random documents do."""
-    lines = []
-    whole = next(row["tokens"] for row in found["arms"] if row["arm"] == "full")
-    for row in (row for row in found["arms"] if row["arm"] == "ours" and row["domain"] is None):
-        verdict = (
-            "better than random documents" if row["gain_low"] > 0
-            else "worse than random documents" if row["gain_high"] < 0
-            else "no better than random documents, as far as can be told"
-        )  # fmt: skip
-        lines.append(
-            f"ours keeps {row['tokens'] / whole:.1%} of the tokens and retains {row['retained']:.3f} "
-            f"({row['retained_low']:.3f} to {row['retained_high']:.3f}); random documents of as many tokens retain "
-            f"{row['control_retained']:.3f}: {verdict}"
-        )
-    return lines
-
-
-def scope(found: Mapping[str, Any]) -> str:
-    """For what the figures hold."""
-    model = (
-        f"n-grams of order {found['order']}" if found["proxy"] == "ngram"
-        else f"decoders of {found['parameters']:,} parameters"
-    )  # fmt: skip
-    heldout = found["heldout"]
-    what = "all of the input" if found["whole_input"] else "a sample of the input"
-    return (
-        f"this holds for {model}, {found['tokens']:,} tokens ({what}) and "
-        f"{counted(heldout['documents'], 'held-out text')} of {counted(len(heldout['domains']), 'domain')}; "
-        "larger models want less filtering"
-    )
-
-
 def tracked_table(rows: Sequence[Row]) -> Table:
-    """Quality after each stage of a run."""
+    """Quality after each stage of a run, on a small sample: its figure is called other than that of an evaluation."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("quality after")
-    for name in ("tokens left", "%", "retained R", "gap closed G", "95 %", "R of random"):
+    for name in ("tokens left", "%", "in the sample", "tracked R", "gap closed G", "95 %", "R of random"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         control = row["control_retained"]
         table.add_row(
-            row["stage"], f"{row['tokens_out']:,}", f"{row['share']:.1%}", _figure(row, "retained")[0],
+            row["stage"], f"{row['tokens_out']:,}", f"{row['share']:.1%}", f"{row['sample_tokens']:,}",
+            _figure(row, "retained")[0],
             *(_figure(row, "gap_closed", "gap") if control is not None else ("", "")),
             "" if control is None else f"{control:.3f}",
         )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.corpus import Source, read_documents
-from curate.diff import changes, collapsed
+from curate.diff import Change, changes, collapsed
 from curate.evidence import EARLIER, LATER, band_of, evidence_of, rules_by_reason, standing
 from curate.excerpts import characters_of, mask
 from curate.judged import bound_on, reasons_of
@@ -132,9 +132,14 @@ def _duplicate(look: Look, row: Row, text: Text | None) -> dict[str, Any] | None
     texts, problem = look.texts([other])
     if text is None or problem is not None:
         return found | {"problem": problem}
-    both = [text.measured, texts[other["file_no"], other["row"]].measured]
-    ours, theirs = masked(pa.array(both, pa.large_string())).to_pylist()
-    return found | {"equal": both[0] == both[1], "diff": collapsed(changes(ours, theirs))}
+    both = text.measured, texts[other["file_no"], other["row"]].measured
+    return found | {"equal": both[0] == both[1], "diff": compared(*both)}
+
+
+def compared(ours: str, theirs: str) -> list[Change]:
+    """What two texts have in common and where they differ, personal data masked in both."""
+    ours, theirs = masked(pa.array([ours, theirs], pa.large_string())).to_pylist()
+    return collapsed(changes(ours, theirs))
 
 
 def _copies(look: Look, row: Row) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from curate.charts import percent
 from curate.examples import beginning
 from curate.look import Look
 from curate.show_domains import tables_of
@@ -22,6 +23,12 @@ def domains_section(look: Look) -> Row | None:
     if TABLE not in look.views:
         return None
     found: Row = {name: list(rows) for name, rows in tables_of(look.connection).items()}
+    wholes = [
+        max(row["target_tokens"], row["tokens"] + row["written"] + row["wanting_still"]) for row in found["domains"]
+    ]
+    for row in found["domains"]:
+        names = ("tokens", "written", "wanting_still", "target_tokens")
+        row["at"] = {name: percent(row[name], 0, max(wholes)) for name in names}
     found["candidates"] = sum(row["candidates"] for row in found["gates"])
     rows = _drawn(look)
     texts, problem = texts_of_pairs(look, rows)

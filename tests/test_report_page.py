@@ -74,21 +74,21 @@ def until(page, expression):
     raise AssertionError(expression)
 
 
-def draw_everything(page):
-    """Unfold what is folded and scroll to every chart."""
+def unfold(page):
+    """Open what is folded, show every document, and scroll from top to end."""
     page.evaluate("""async () => {
         document.querySelectorAll("details").forEach((one) => { one.open = true; });
-        for (const plot of document.querySelectorAll(".plot")) {
-            plot.scrollIntoView({ behavior: "instant" });
+        document.querySelectorAll(".doc").forEach((one) => { one.hidden = false; });
+        for (let y = 0; y < document.documentElement.scrollHeight; y += 800) {
+            window.scrollTo({ top: y, behavior: "instant" });
             await new Promise(requestAnimationFrame);
         }
     }""")
-    until(page, "document.querySelectorAll('.plot:not(.drawn)').length === 0")
 
 
 def test_a_browser_asks_nothing_of_the_network_and_has_nothing_to_complain_of(browser, page_of_demo):
     with opened(browser, page_of_demo, offline=True) as page:
-        draw_everything(page)
+        unfold(page)
         page.click("text=tokens >> nth=0")
         page.check("#log-counts")
         page.click("#theme")
@@ -96,55 +96,144 @@ def test_a_browser_asks_nothing_of_the_network_and_has_nothing_to_complain_of(br
         assert page.said == []
 
 
-def test_every_chart_is_drawn_and_has_a_table_beside_it(browser, page_of_demo):
+def test_every_bar_and_dot_lies_where_its_number_says(browser, page_of_demo):
     with opened(browser, page_of_demo) as page:
-        draw_everything(page)
-        charts = page.evaluate(
-            """[...document.querySelectorAll(".plot")].map((plot) => [
-            plot.dataset.chart, plot.querySelectorAll("svg").length,
-            plot.querySelectorAll("path").length, plot.getAttribute("aria-label").length,
-            (plot.closest("article") ?? plot.closest("section")).querySelectorAll("table").length])"""
-        )
-    assert len(charts) >= 40
-    assert [chart for chart in charts if 0 in chart[1:]] == []
-    kinds = {name.split(":")[0] for name, *_ in charts}
-    assert kinds == {"flow", "reasons", "signal", "strata", "dropped", "clusters"}
+        page.evaluate("document.querySelectorAll('table.short').forEach((one) => one.classList.remove('short'))")
+        rows = """(caption) => [...document.querySelectorAll("table")]
+            .find((one) => one.caption.textContent.startsWith(caption)).tBodies[0].rows"""
+        reasons = page.evaluate(f"""() => [...({rows})("What each reason")].map((row) =>
+            [row.querySelector(".track i").getBoundingClientRect().width, Number(row.cells[2].dataset.v)])""")
+        groups = page.evaluate(f"""() => [...({rows})("Dropped by input.source")].map((row) => {{
+            const track = row.querySelector(".dots").getBoundingClientRect();
+            const dot = row.querySelector(".dot").getBoundingClientRect();
+            return [(dot.left + dot.width / 2 - track.left) / track.width, Number(row.cells[4].dataset.v)];
+        }})""")
+    assert len(reasons) == 14
+    widest, most = reasons[0]
+    assert most == 225
+    assert all(abs(width / widest - count / most) < 0.02 for width, count in reasons)
+    assert len(groups) > 10
+    assert all(abs(place - rate) < 0.01 for place, rate in groups)
 
 
-def test_bars_are_as_many_as_reasons_and_follow_what_is_counted(browser, page_of_demo):
+def test_every_histogram_stands_with_its_numbers_and_tells_what_the_pointer_is_on(browser, page_of_demo):
     with opened(browser, page_of_demo) as page:
-        draw_everything(page)
-        bars = "[...document.querySelectorAll('[data-chart=reasons] .ytick text')].map((one) => one.textContent)"
-        before = page.evaluate(bars)
-        page.check("input[name=unit-strata][value=tokens]")
-        after = page.evaluate(bars)
-    assert (len(before), len(after)) == (14, 14)
-    assert (before[0], after[0]) == ("too_few_words", "near_duplicate")
+        unfold(page)
+        cards = page.evaluate("""[...document.querySelectorAll(".card")].map((card) => [
+            card.querySelector("h3").textContent, card.querySelectorAll("path").length,
+            card.querySelectorAll("tbody tr").length,
+            card.querySelector(".histogram").dataset.bars.split(" ").length])""")
+        assert len(cards) >= 30
+        assert [card for card in cards if card[1] != 4 or card[2] != card[3] or not card[2]] == []
+        card = page.locator(".card", has_text="n_stop_words").first
+        card.scroll_into_view_if_needed()
+        box = card.locator("svg").bounding_box()
+        page.mouse.move(box["x"] + box["width"] - 3, box["y"] + 40)
+        last = [cell.inner_text() for cell in card.locator("tbody tr").last.locator("th, td").all()]
+        assert card.locator(".reading").inner_text() == f"{last[0]}: {last[1]} documents, {last[2]} kept"
+
+
+def test_bars_follow_what_is_counted(browser, page_of_demo):
+    width = "document.querySelector('section[aria-labelledby=reasons] tbody .track i').getBoundingClientRect().width"
+    with opened(browser, page_of_demo) as page:
+        before = page.evaluate(width)
+        page.check("section[aria-labelledby=strata] input[value=tokens]")
+        assert page.is_checked("section[aria-labelledby=flow] input[value=tokens]")
+        assert page.evaluate(width) < before / 4  # too_few_words: most documents, few tokens
+        assert page.locator(".flow li", has_text="near").locator(".left").inner_text().startswith("503,961")
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_no_label_of_the_flow_lies_over_another(browser, page_of_demo, width):
+    labels = """[...document.querySelectorAll(".flow .stage, .flow .left, .flow .reasons > *")].map((one) => {
+        const box = one.getBoundingClientRect();
+        return [one.textContent, box.left, box.top, box.right, box.bottom];
+    })"""
+    with opened(browser, page_of_demo, viewport={"width": width, "height": 900}) as page:
+        boxes = page.evaluate(labels)
+    assert len(boxes) > 15
+    for k, (name, left, top, right, bottom) in enumerate(boxes):
+        assert 0 <= left < right <= width, name
+        for other, x, y, x_end, y_end in boxes[k + 1 :]:
+            assert x_end <= left or right <= x or y_end <= top + 1 or bottom <= y + 1, (name, other)
+
+
+def test_a_reason_leads_to_its_documents_and_a_command_can_be_copied(browser, page_of_demo):
+    shown = "[...document.querySelectorAll('.doc')].filter((one) => !one.hidden).map((one) => one.dataset.reasons)"
+    with opened(browser, page_of_demo, permissions=["clipboard-read", "clipboard-write"]) as page:
+        first = page.evaluate(shown)
+        assert len(first) == len({reasons.split()[0] for reasons in first}) == 15  # one of each reason, and a kept one
+        page.click("section[aria-labelledby=reasons] a:has-text('near_duplicate')")
+        found = page.evaluate(shown)
+        assert found
+        assert all("near_duplicate" in reasons.split() for reasons in found)
+        assert page.locator(".filter code").inner_text().endswith(" --reason near_duplicate")
+        document = page.locator(".doc[data-reasons=near_duplicate]").first
+        document.locator("summary").click()
+        assert document.locator("blockquote").inner_text()
+        document.locator("button", has_text="Copy").click()
+        until(page, "[...document.querySelectorAll('.doc button')].some((one) => one.textContent === 'Copied')")
+        assert page.evaluate("navigator.clipboard.readText()") == document.locator(".command code").inner_text()
+        page.select_option("#filter", "too_many_hashes")
+        marked = page.locator(".doc[data-reasons~=too_many_hashes]").first
+        marked.locator("summary").click()
+        assert marked.locator("mark").first.inner_text().strip("#") == ""
+        page.select_option("#filter", "*")
+        assert len(page.evaluate(shown)) == 90
+
+
+def test_the_colours_that_a_reader_chose_are_remembered(browser, page_of_demo):
+    theme = "document.documentElement.dataset.theme"
+    with opened(browser, page_of_demo, color_scheme="light") as page:
+        assert page.inner_text("#theme") == "Use dark colours"
+        page.click("#theme")
+        assert (page.inner_text("#theme"), page.evaluate(theme)) == ("Use light colours", "dark")
+        page.reload()
+        assert (page.inner_text("#theme"), page.evaluate(theme)) == ("Use light colours", "dark")
+
+
+def test_a_long_table_is_folded_and_one_that_is_wider_than_the_screen_says_so(browser, page_of_demo):
+    rows = "section[aria-labelledby=scorecard] tbody tr"
+    hint = "getComputedStyle(document.querySelector('section[aria-labelledby=reasons] caption'), '::after').content"
+    with opened(browser, page_of_demo, viewport={"width": 400, "height": 900}) as page:
+        assert page.locator(f"{rows}:visible").count() == 10
+        button = page.locator("section[aria-labelledby=scorecard] .more")
+        assert button.inner_text() == f"Show all {page.locator(rows).count()}"
+        button.click()
+        assert page.locator(f"{rows}:visible").count() == page.locator(rows).count() > 30
+        until(page, f"{hint}.includes('scroll sideways')")
+        page.set_viewport_size({"width": 1400, "height": 900})
+        until(page, f"!{hint}.includes('scroll')")
+
+
+def test_the_page_is_short_enough_to_be_read(browser, page_of_demo):
+    heights = {}
+    for width in (1400, 400):
+        with opened(browser, page_of_demo, viewport={"width": width, "height": 900}) as page:
+            heights[width] = page.evaluate("document.documentElement.scrollHeight")
+    assert heights[1400] < 9_380  # a third of 28,142, and of 52,488: what it was with every chart and text unfolded
+    assert heights[400] < 17_490
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_and_charts_are_light_or_dark_as_the_reader_likes_and_can_be_switched(browser, page_of_demo, scheme):
     look = """[getComputedStyle(document.body).backgroundColor,
-        getComputedStyle(document.querySelector("[data-chart=reasons] .ytick text")).fill]"""
+        getComputedStyle(document.querySelector(".flow .stage")).color]"""
     light = ["rgb(252, 252, 250)", "rgb(28, 32, 36)"]
     dark = ["rgb(21, 24, 27)", "rgb(231, 231, 227)"]
     with opened(browser, page_of_demo, color_scheme=scheme) as page:
-        page.locator("[data-chart=reasons]").scroll_into_view_if_needed()
-        page.wait_for_selector("[data-chart=reasons].drawn .ytick text")
         assert page.evaluate(look) == (light if scheme == "light" else dark)
         page.click("#theme")
         assert page.evaluate(look) == (dark if scheme == "light" else light)
-        assert page.get_attribute("#theme", "aria-pressed") == str(scheme == "light").lower()
+        assert page.inner_text("#theme") == f"Use {scheme} colours"
 
 
 def test_no_page_is_wider_than_its_window(browser, page_of_demo, hostile):
-    as_wide = "[...document.querySelectorAll('.plot')].every((one) => one.dataset.width == one.clientWidth)"
     for path, widths in ((page_of_demo, (320, 390, 1320)), (hostile, (390,))):
         with opened(browser, path, viewport={"width": 800, "height": 844}) as page:
-            draw_everything(page)
+            unfold(page)
             for width in widths:
                 page.set_viewport_size({"width": width, "height": 844})
-                until(page, as_wide)
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -160,13 +249,13 @@ def test_everything_can_be_reached_by_the_keyboard(browser, page_of_demo):
         page.keyboard.press("Enter")
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
         page.keyboard.press("Tab")
-        assert page.evaluate(focused) == ["A", "", "#figures"]
+        assert page.evaluate(focused) == ["A", "", "#summary"]
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Enter")
         assert page.evaluate(focused) == ["MAIN", "main", ""]
         page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.name") == "unit-flow"
+        assert page.evaluate("document.activeElement.name") == "unit-0"
         page.keyboard.press("ArrowRight")
         assert page.evaluate("document.activeElement.value") == "tokens"
         controls = "[...document.querySelectorAll('button, a, input, summary, .scroll')]"
@@ -189,9 +278,8 @@ def test_hostile_values_are_shown_as_they_are_and_do_nothing(browser, hostile):
     assert SCRIPT not in source
     assert "<img" not in source
     with opened(browser, hostile) as page:
-        draw_everything(page)
+        unfold(page)
         body = page.inner_text("main")
-        marks = page.evaluate("[...document.querySelectorAll('.plot text')].map((one) => one.textContent)")
         for value in (
             SCRIPT,
             f"{IMAGE}7",
@@ -203,23 +291,29 @@ def test_hostile_values_are_shown_as_they_are_and_do_nothing(browser, hostile):
             "'</script><b>' <> ''",
         ):
             assert value in body, value
-        assert {SCRIPT, IMAGE, BROKEN, "\"'<b>.example"} <= set(marks)
-        page.hover("[data-chart=reasons] .bars path >> nth=0", force=True)
+        page.click("section[aria-labelledby=reasons] a")
+        page.click(".doc:not([hidden]) button:has-text('Copy')")
         assert page.evaluate("window.hurt") is None
-        assert page.locator("main script, main img, main b:has(script), main u").count() == 0
+        assert page.locator("main script, main img, main b:has(script), main u, main svg[onload]").count() == 0
         assert (page.asked, page.said) == ([hostile.as_uri()], [])
 
 
-def test_without_scripts_the_tables_remain(browser, page_of_demo):
+def test_without_scripts_charts_tables_and_documents_remain(browser, page_of_demo):
     with opened(browser, page_of_demo, java_script_enabled=False) as page:
-        assert page.locator("table").first.is_visible()
-        assert not page.locator(".plot").first.is_visible()
-        assert not page.locator("#theme").is_visible()
+        assert page.locator("table").first.is_hidden()  # the numbers of the flow, folded
+        assert page.locator("section[aria-labelledby=scorecard] tbody tr:visible").count() > 30
+        assert page.locator(".card svg").first.is_visible()
+        assert page.locator(".doc summary:visible").count() == 90
+        assert page.locator("a[href='#of-near_duplicate']").count() > 0
+        assert page.locator("#of-near_duplicate").count() == 1
+        for control in ("#theme", "#filter", ".units"):
+            assert not page.locator(control).first.is_visible()
 
 
-def test_on_paper_every_open_chart_is_drawn_though_nobody_scrolled_there(browser, page_of_demo):
+def test_paper_is_light_whatever_the_screen_is(browser, page_of_demo):
     with opened(browser, page_of_demo, color_scheme="dark") as page:
+        page.evaluate("""window.addEventListener("beforeprint", () => {
+            window.printed = document.documentElement.dataset.theme; })""")
         page.pdf()
-        shown = page.locator("[data-chart^=dropped].drawn")
-        assert shown.count() == page.locator("[data-chart^=dropped]").count() > 0
+        assert page.evaluate("window.printed") == "light"
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import carry_out, command, digests, write_recipe
 from stand_in import StandIn, running
-from test_report import numbers, read
+from test_report import counted, numbers, read
 from test_report_page import browser as browser
-from test_report_page import draw_everything, opened
+from test_report_page import opened, unfold
 from thin_domain import TARGET, writing
 
 from curate.difference import compare, what_if
@@ -245,7 +245,7 @@ def test_a_later_run_does_not_keep_again_what_was_written_for_an_earlier_one(aug
 
 def test_the_report_counts_written_documents_and_tells_of_domains(augmented, page):
     _, run, _, _ = augmented
-    tables, data = read(page)
+    tables, data = read(page), counted(run)
     manifest = read_manifest(run)
     made, totals = manifest["synthetic"], manifest["totals"]
     last = tables.found["Documents and tokens by stage"][-1]
@@ -263,20 +263,19 @@ def test_the_report_counts_written_documents_and_tells_of_domains(augmented, pag
 
 
 def test_a_report_without_domains_has_no_such_section(demo, tmp_path):
-    tables, data = read(write_report(demo, tmp_path / "report.html"))
+    tables = read(write_report(demo, tmp_path / "report.html"))
     assert "domains" not in tables.ids
-    assert data["domains"] == []
+    assert counted(demo)["domains"] == []
 
 
 def test_a_browser_draws_domains_and_shows_texts_beside_their_originals(browser, page):
     with opened(browser, page, viewport={"width": 390, "height": 844}) as shown:
-        draw_everything(shown)
+        unfold(shown)
         assert shown.said == []
-        bars = "document.querySelectorAll('[data-chart=domains] .bars .point path').length"
-        assert shown.evaluate(bars) == 3
-        assert shown.evaluate("document.querySelectorAll('[data-chart=domains] .shapelayer path').length") == 1
-        labels = "[...document.querySelectorAll('[data-chart=flow] .node-label')].map((one) => one.textContent)"
-        assert any(label.startswith("written") for label in shown.evaluate(labels))
+        bars = "section[aria-labelledby=domains] tbody .track i"
+        kinds = shown.evaluate(f"[...document.querySelectorAll('{bars}')].map((one) => one.className)")
+        assert kinds[:4] == ["kept", "written", "all", "at"]
+        assert shown.locator(".flow .reasons", has_text="written by a model").count() == 1
         pairs = "[...document.querySelectorAll('.pair')].map((one) => one.querySelectorAll('blockquote').length)"
         assert shown.evaluate(pairs) == [2] * len(shown.evaluate(pairs)) != []
         assert shown.evaluate("document.documentElement.scrollWidth") <= 390
