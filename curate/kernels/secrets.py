@@ -3,7 +3,7 @@
 import numpy as np
 
 from curate.kernels.arrow import Bytes
-from curate.kernels.jit import part
+from curate.kernels.jit import inline, part
 
 DASH, DOT, COLON, NEWLINE, RETURN, BACKSLASH, EQUALS, PERCENT = (ord(c) for c in "-.:\n\r\\=%")
 DIGITS, UPPER = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -22,23 +22,27 @@ IS_HEX = byte_table(DIGITS + "abcdefABCDEF")
 IS_TOKEN = byte_table(ALNUM + "_-")
 IS_BASE64 = byte_table(ALNUM + "+/=")
 IS_LABEL = byte_table(ALNUM + " ")
-IS_BETWEEN = byte_table(" \t\r\n\"'+,>#*;|/")  # what may part lines of a key: of YAML, JSON, code, comments, quotes
+IS_BETWEEN = byte_table(" \t\r\n\"'+,>#*;|/%!")  # what may part lines of a key: of YAML, JSON, code, comments, quotes
 IS_ESCAPE = byte_table("nrt")
 
 # What a key begins with, up to the byte that it is found by.
 PREFIXES = (
-    "AKI", "ASI", "AIz", "eyJ", "SG", "ya29", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_", "glpat-", "glrt-",
-    "xoxa-", "xoxb-", "xoxc-", "xoxd-", "xoxe-", "xoxp-", "xoxr-", "xoxs-", "xapp-", "sk-", "sk_", "rk_", "gsk_",
-    "hf_", "npm_", "pypi-", "dop_v1_", "whsec_",
+    "AKI", "ASI", "AIz", "eyJ", "eyAiYWxnI", "eyAidHlwI", "eyAia2lkI", "eyAiZW5jI", "eyAgI", "ewogI", "ewoJI", "ew0KI",
+    "SG", "ya29", "GOCSPX-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_", "glpat-", "glrt-",
+    "xoxe.xoxb-", "xoxe.xoxp-", "xoxa-", "xoxb-", "xoxc-", "xoxd-", "xoxe-", "xoxp-", "xoxr-", "xoxs-", "xapp-",
+    "sk-", "sk_", "rk_", "gsk_", "hf_", "npm_", "pypi-", "dop_v1_", "whsec_",
+    "shpat_", "shpca_", "shpss_", "dckr_pat_", "xai-", "pplx-", "r8_",
 )  # fmt: skip
-WITH_DOTS = np.array([prefix in ("eyJ", "SG", "ya29") for prefix in PREFIXES])
+IS_JSON = np.array([prefix.startswith(("eyJ", "eyA", "ew")) for prefix in PREFIXES])  # `{`, then a quote or space
+WITH_DOTS = IS_JSON | np.array([prefix in ("SG", "ya29", "glpat-", "glrt-") for prefix in PREFIXES])
 PREFIX_BYTES = np.frombuffer("".join(PREFIXES).encode(), np.uint8).copy()
 PREFIX_ENDS = np.cumsum([0, *map(len, PREFIXES)], dtype=np.int64)
 IS_PREFIX_END = np.zeros(1 << 16, dtype=np.uint8)  # by the last two bytes of a prefix
 IS_PREFIX_END[[ord(prefix[-2]) << 8 | ord(prefix[-1]) for prefix in PREFIXES]] = 1
 HOOK = np.frombuffer(b"://hooks.slack.com/services/", np.uint8).copy()
 BEGIN, END, KEY = (np.frombuffer(s, np.uint8).copy() for s in (b"-----BEGIN ", b"-----END ", b"PRIVATE KEY"))
-MIN_KEY, MAX_KEY, MAX_LABEL, MAX_TAG, MAX_HEADER, MAX_HEADERS = 16, 1 << 16, 60, 8, 256, 16  # bytes; header lines
+MIN_KEY, MIN_TAIL, MAX_ELISION = 16, 40, 24  # bytes of a line, of a key without its beginning, of `...` in a key
+MAX_KEY, MAX_LABEL, MAX_TAG, MAX_HEADER, MAX_HEADERS = 1 << 16, 60, 8, 256, 16  # bytes; header lines
 LONG_RUN = 48  # letters of base64 that are no value of a header: the longest, AES's, has 32
 
 
@@ -52,10 +56,16 @@ def _equal(data: Bytes, i: int, end: int, letters: Bytes) -> bool:
     return k == len(letters)
 
 
+@inline
+def ends_prefix(data: Bytes, begin: int, i: int) -> bool:
+    """Whether the byte at `i` and the one before may end the prefix of a key."""
+    return i > begin and IS_PREFIX_END[np.int64(data[i - 1]) << 8 | np.int64(data[i])] != 0
+
+
 @part
 def api_key(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
     """A prefix that ends at `i` and a token of at least 16 bytes, in which some have full stops."""
-    if i == begin or not IS_PREFIX_END[np.int64(data[i - 1]) << 8 | np.int64(data[i])]:
+    if not ends_prefix(data, begin, i):
         return i, i
     for k in range(len(PREFIX_ENDS) - 1):
         size = PREFIX_ENDS[k + 1] - PREFIX_ENDS[k]
@@ -68,13 +78,18 @@ def api_key(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
         if not same:
             continue
         stop = i + 1
-        while stop < end and stop - start < MAX_KEY and (IS_TOKEN[data[stop]] or (WITH_DOTS[k] and data[stop] == DOT)):
+        while stop < end and stop - start < MAX_KEY and _in_token(data[stop], WITH_DOTS[k], IS_JSON[k]):
             stop += 1
         while data[stop - 1] == DOT:
             stop -= 1
         if stop - start >= MIN_KEY:
             return start, stop
     return i, i
+
+
+@inline
+def _in_token(byte: int, dots: bool, padding: bool) -> bool:
+    return IS_TOKEN[byte] or (dots and byte == DOT) or (padding and byte == EQUALS)
 
 
 @part
@@ -105,17 +120,11 @@ def webhook(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
 @part
 def private_key(data: Bytes, i: int, end: int) -> tuple[int, int]:
     """A block from BEGIN … PRIVATE KEY to the END of the same label, or without one as far as the key's lines reach."""
-    if not _equal(data, i, end, BEGIN):
-        return i, i
     label = i + len(BEGIN)
-    k, keyed = label, False
-    while k < end and k - label < MAX_LABEL and IS_LABEL[data[k]]:
-        keyed = keyed or _equal(data, k, end, KEY)
-        k += 1
-    if not keyed or k >= end or data[k] != DASH:
+    label_end = _label_end(data, label, end) if _equal(data, i, end, BEGIN) else label
+    if label_end == label:
         return i, i
-    label_end = k
-    k = _after_dashes(data, k, end)
+    k = _after_dashes(data, label_end, end)
     for _ in range(MAX_HEADERS):
         line = _after_gap(data, k, end)
         following = _after_header(data, line, end)
@@ -125,7 +134,7 @@ def private_key(data: Bytes, i: int, end: int) -> tuple[int, int]:
     stop = _after_lines(data, k, end)
     if stop == k:
         return i, i
-    k = _after_gap(data, stop, end)
+    k = _before_end(data, stop, end)
     if not _equal(data, k, end, END):
         return i, stop
     k += len(END)
@@ -134,6 +143,60 @@ def private_key(data: Bytes, i: int, end: int) -> tuple[int, int]:
             return i, stop
         k += 1
     return i, _after_dashes(data, k, end)
+
+
+@part
+def key_without_beginning(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
+    """The lines of base64 before an END … PRIVATE KEY at `i`, and that itself."""
+    label = i + len(END)
+    label_end = _label_end(data, label, end) if _equal(data, i, end, END) else label
+    if label_end == label:
+        return i, i
+    start, n, k = i, 0, i
+    while k > begin and i - k < MAX_KEY:
+        while k > begin and _ends_gap(data, begin, k - 1):
+            k -= 1
+        stop = k
+        while k > begin and IS_BASE64[data[k - 1]]:
+            k -= 1
+        k += k > begin and k < stop and data[k - 1] == BACKSLASH and IS_ESCAPE[data[k]]
+        last = n == 0 and stop > k and _is_last(data, k, stop, end)
+        if stop - k < MIN_KEY and not last:
+            break
+        start = k
+        n += stop - k
+    return (start, _after_dashes(data, label_end, end)) if n >= MIN_TAIL else (i, i)
+
+
+@part
+def _label_end(data: Bytes, label: int, end: int) -> int:
+    """Where a label that names a private key ends, before a dash; `label` where there is none."""
+    k, keyed = label, False
+    while k < end and k - label < MAX_LABEL and IS_LABEL[data[k]]:
+        keyed = keyed or _equal(data, k, end, KEY)
+        k += 1
+    return k if keyed and k < end and data[k] == DASH else label
+
+
+@part
+def _ends_gap(data: Bytes, begin: int, k: int) -> bool:
+    """Whether the byte at `k` ends what parts the lines of a key."""
+    if data[k] == DASH or IS_BETWEEN[data[k]] or data[k] == BACKSLASH:
+        return True
+    return k > begin and IS_ESCAPE[data[k]] and data[k - 1] == BACKSLASH
+
+
+@part
+def _before_end(data: Bytes, stop: int, end: int) -> int:
+    """Where an END may stand behind lines that stop at `stop`: behind a gap, or behind `...` and further lines."""
+    k = _after_gap(data, stop, end)
+    if _equal(data, k, end, END):
+        return k
+    cut = k
+    while cut < end and cut - k < MAX_ELISION and data[cut] != NEWLINE and _escape_size(data, cut, end) == 0:
+        cut += 1
+    resumed = _after_gap(data, _after_lines(data, cut, end), end)
+    return resumed if _equal(data, resumed, end, END) else k
 
 
 @part
@@ -156,24 +219,37 @@ def _escape_size(data: Bytes, k: int, end: int) -> int:
 
 @part
 def _tag_size(data: Bytes, first: int, end: int) -> int:
-    """The size of `<br>`, `</p>` and the like, or of `%0A`; 0 for none."""
+    """The size of `<br>`, `</p>`, `&#10;` and the like, or of `%0A`; 0 for none."""
     if data[first] == PERCENT and first + 2 < end and data[first + 1] == ord("0"):
         return 3 if data[first + 2] | 0x20 in (ord("a"), ord("d")) else 0
-    if data[first] != ord("<"):
+    if data[first] != ord("<") and data[first] != ord("&"):
         return 0
+    closing = ord(">") if data[first] == ord("<") else ord(";")
     k = first
     while k < end and k - first < MAX_TAG:
-        if data[k] == ord(">"):
+        if data[k] == closing:
             return k + 1 - first
         k += 1
     return 0
 
 
 @part
+def _comment_size(data: Bytes, k: int, end: int) -> int:
+    """The size of `--` that is no longer row of dashes, or of `REM` with its space; 0 for none."""
+    if k + 3 >= end:
+        return 0
+    if data[k] == DASH:
+        return 2 if data[k + 1] == DASH and data[k + 2] != DASH else 0
+    remark = data[k] | 0x20 == ord("r") and data[k + 1] | 0x20 == ord("e") and data[k + 2] | 0x20 == ord("m")
+    return 4 if remark and data[k + 3] == ord(" ") else 0
+
+
+@part
 def _after_gap(data: Bytes, k: int, end: int) -> int:
     """Where what parts the lines of a key ends."""
     while k < end:
-        size = 1 if IS_BETWEEN[data[k]] else _escape_size(data, k, end) + _tag_size(data, k, end)
+        size = _escape_size(data, k, end) + _tag_size(data, k, end) + _comment_size(data, k, end)
+        size = 1 if size == 0 and IS_BETWEEN[data[k]] else size
         if size == 0:
             break
         k += size
