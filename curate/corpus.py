@@ -255,6 +255,8 @@ def cut_units(file_no: int, file: InputFile) -> list[Unit]:
     start = position = 0
     held = 0
     for rows, size in zip(file.group_rows, file.group_bytes, strict=True):
+        if not rows:  # a group without rows has bytes all the same, such as a dictionary's
+            continue
         if held and (held + size > MAX_UNIT_BYTES or position + rows - start > MAX_UNIT_ROWS):
             units.append(Unit(file_no, start, position))
             start, held = position, 0

@@ -4,7 +4,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,7 @@ def _input(plan: Plan, ledger: Ledger, found: Rehearsal) -> dict[str, Any]:
     return {
         "files": len(plan.files),
         "quarantined": [file.path for file in ledger.files if file.error],
+        "passed_over": [asdict(one) for one in plan.passed_over],
         "units": len(plan.units),
         "documents": sum(file.rows for file in plan.files.values()),
         "file_bytes": sum(file.size for file in plan.files.values()),

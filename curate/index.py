@@ -15,6 +15,7 @@ from curate.counts import Counts
 from curate.decide import DECISIONS
 from curate.distil import QUOTAS, RUNGS
 from curate.files import ASIDE, sync
+from curate.folders import PassedOver
 from curate.ledger import KnownFile, Ledger, is_spooled
 from curate.lines import LINE_EDITS
 from curate.measure import APART, EDITS, INPUT, OVERLAPS
@@ -76,6 +77,7 @@ def build_index(
     counts: Counts,
     inputs: pa.Schema,
     files: Mapping[int, InputFile],
+    passed_over: Sequence[PassedOver],
     database: duckdb.DuckDBPyConnection,
 ) -> None:
     """Build run.duckdb aside and rename it over the old one. Its views hold paths relative to the run directory."""
@@ -87,6 +89,7 @@ def build_index(
         connection.execute("USE run")
         [digest] = {part.digest for part in ledger.of(DECISIONS)}
         connection.execute(f"CREATE TABLE about AS SELECT {literal(digest)} AS decisions_digest")
+        _inputs(connection, ledger, passed_over)
         _tables(connection, ledger, groups, counts)
         connection.execute(DOCUMENTS_SQL)
         for name, sql in VIEWS.items():
@@ -168,19 +171,29 @@ def _parts(ledger: Ledger, group: str, groups: Mapping[str, str]) -> str:
     return f"(FROM {read_parquet(part.path for part in ledger.of(group, groups[group]))})"
 
 
+def _inputs(connection: duckdb.DuckDBPyConnection, ledger: Ledger, passed_over: Sequence[PassedOver]) -> None:
+    """Table `inputs`: every file, and what lies beside them and is not read, which has no number."""
+    schema = pa.schema([
+        ("file_no", pa.int32()), ("position", pa.int32()), ("file", pa.string()), ("documents", pa.int64()),
+        ("bytes", pa.int64()), ("error", pa.string()), ("location", pa.string()), ("passed_over", pa.string()),
+    ])  # fmt: skip
+    names = schema.names
+    rows = [
+        dict(zip(names, (f.file_no, k, f.path, f.rows, f.size, f.error, f.location), strict=False))
+        for k, f in enumerate(ledger.files)
+    ]
+    rows += [{"file": one.path, "passed_over": one.reason} for one in passed_over]
+    connection.register("rows_of_inputs", pa.Table.from_pylist(rows, schema))
+    connection.execute("CREATE TABLE inputs AS FROM rows_of_inputs")
+    connection.unregister("rows_of_inputs")
+
+
 def _tables(
     connection: duckdb.DuckDBPyConnection,
     ledger: Ledger,
     groups: Mapping[str, str],
     counts: Counts,
 ) -> None:
-    connection.execute(
-        "CREATE TABLE inputs (file_no INTEGER, position INTEGER, file VARCHAR, documents BIGINT, bytes BIGINT, "
-        "error VARCHAR, location VARCHAR)"
-    )
-    for k, file in enumerate(ledger.files):
-        row = [file.file_no, k, file.path, file.rows, file.size, file.error, file.location]
-        connection.execute("INSERT INTO inputs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     decisions = read_parquet(part.path for part in ledger.of(DECISIONS))
     connection.execute(f"CREATE TABLE decisions AS FROM {decisions}")
     connection.execute(
@@ -228,11 +241,11 @@ def _corpus_sql(ledger: Ledger, inputs: pa.Schema, files: Mapping[int, InputFile
     for file in ledger.files:
         if file.error is None and file.rows:
             kinds.setdefault((file.renamed, file.added, is_spooled(file)), []).append(file)
-    sources = " UNION ALL BY NAME ".join(
-        source_sql(names, known, {name for file in known for name in files[file.file_no].schema.names})
-        for known in kinds.values()
-    )
-    fields = ", ".join(f"{quoted(name)} := source.{quoted(f'{INPUT}.{name}')}" for name in names)
+    present = {kind: {n for file in known for n in files[file.file_no].schema.names} for kind, known in kinds.items()}
+    sources = " UNION ALL BY NAME ".join(source_sql(names, known, present[kind]) for kind, known in kinds.items())
+    there = set().union(*present.values())  # a column may be of files without documents alone
+    values = {name: f"source.{quoted(f'{INPUT}.{name}')}" if name in there else "NULL" for name in names}
+    fields = ", ".join(f"{quoted(name)} := {value}" for name, value in values.items())
     return f"""
         CREATE VIEW corpus AS
         SELECT documents.*, struct_pack({fields}) AS input

@@ -1,11 +1,10 @@
 """Which files and datasets a recipe names, and those among them that are first written as Parquet into the run."""
 
-import glob
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,16 +13,25 @@ from xxhash import xxh3_128_hexdigest
 from curate.corpus import InputFile, open_footer
 from curate.engine import Engine
 from curate.errors import CurateError, InputError, TaskError, shortened
+from curate.folders import (
+    Listing,
+    PassedOver,
+    ending_reason,
+    expand_glob,
+    is_input,
+    is_json_lines,
+    list_folder,
+    told,
+)
 from curate.progress import Log, Meter
 from curate.recipe import digest_of
 from curate.sections import Input, Source
-from curate.spool import CODECS, SPOOL_VERSION, SpoolTask, found_spooled, spool
+from curate.spool import SPOOL_VERSION, SpoolTask, found_spooled, spool
 from curate.storage import expand, is_remote, one_line, opened, status
 
 FOLDER = "inputs"  # of the run directory: what was spooled
-JSON_LINES = tuple(f"{suffix}{codec}" for suffix in (".jsonl", ".ndjson", ".json") for codec in ("", *CODECS))
-IN_FOLDERS = (".parquet", *JSON_LINES[: -1 - len(CODECS)])  # a .json file in a folder is often something else
 NOT_READ = (".csv", ".txt", ".tsv", ".gz", ".zst", ".arrow", ".zip")
+OWN_RUN = "this run's own output"
 EDGE_BYTES = 1 << 16
 PREVIEW_BYTES = 32_000_000  # of files, compressed or not, that a forecast reads in all; of each as large a share
 PREVIEW_DATASET = 0.01  # of a dataset's rows
@@ -37,41 +45,71 @@ class Named:
     path: str  # how the run names it: relative to the corpus root, a URI, or a dataset
     location: str  # where it lies; empty for a dataset
     entry: Source
+    problem: str | None = None  # why it cannot be read: of a folder that cannot be listed
 
     @property
     def spooled(self) -> bool:
         """Whether it is written as Parquet first."""
-        return not self.location or self.location.endswith(JSON_LINES)
+        return not self.location or is_json_lines(self.location)
 
 
-def find_inputs(source: Input, run: Path) -> tuple[Path, list[Named]]:
+@dataclass(frozen=True)
+class Found:
+    """What a recipe's `input.paths` come to."""
+
+    root: Path  # of the corpus: the folder that its local files share
+    inputs: tuple[Named, ...]  # in input order
+    passed_over: tuple[PassedOver, ...]  # what lies beside them in the same folders
+
+
+def find_inputs(source: Input, run: Path) -> Found:
     """The corpus root and all inputs in input order, without what lies in the run directory.
 
-    Errors: InputError for a path that matches nothing or holds another format.
+    A folder that cannot be listed is an input with a problem. Errors: InputError for a path that matches nothing or
+    holds another format.
     """
-    found: dict[str, tuple[str, Source]] = {}  # by what it is, so that no file is read twice
+    inputs: dict[str, Named] = {}  # by what each is, so that no file is read twice
+    passed_over: list[PassedOver] = []
     for entry in source.entries():
         if entry.dataset is not None:
-            found.setdefault(_dataset_name(entry), ("", entry))
+            name = _dataset_name(entry)
+            inputs.setdefault(name, Named(name, "", entry))
         for pattern in entry.paths:
             if is_remote(pattern):
-                files = [file for file in expand(pattern) if file == pattern or _is_input(file)]
-                if not files:
+                files = expand(pattern)
+                chosen = [file for file in files if file == pattern or is_input(file)]
+                if not chosen:
                     raise InputError(f"input.paths: {pattern}: no Parquet or JSONL file there")
-                found |= {file: (file, entry) for file in files if file not in found}
+                passed_over += [PassedOver(file, ending_reason(file)) for file in files if file not in set(chosen)]
+                for file in chosen:
+                    inputs.setdefault(file, Named(file, file, entry))
                 continue
-            for path in local_files(pattern, "input.paths"):
-                if not path.resolve().is_relative_to(run.resolve()):
-                    found.setdefault(str(path.resolve()), (str(path), entry))
-    if not found:
+            found = local_listing(pattern, "input.paths")
+            passed_over += found.passed_over
+            for path in found.files:
+                if path.resolve().is_relative_to(run.resolve()):
+                    passed_over.append(PassedOver(str(path), OWN_RUN))
+                else:
+                    inputs.setdefault(str(path.resolve()), Named("", str(path), entry))
+            for folder, problem in found.unreadable.items():
+                inputs.setdefault(str(folder), Named("", str(folder), entry, problem))
+    if not inputs:
         raise InputError("input.paths: nothing but this run's own output in " + ", ".join(map(str, source.paths)))
-    local = [Path(location) for location, _ in found.values() if location and not is_remote(location)]
-    root = common_root(local)
-    return root, [
-        Named(Path(location).relative_to(root).as_posix() if location and not is_remote(location) else key, *rest)
-        for key, (location, entry) in found.items()
-        for rest in [(location, entry)]
-    ]
+    root = common_root([Path(one.location) for one in inputs.values() if not one.path])
+    read = {one.location for one in inputs.values()}
+    return Found(
+        root,
+        tuple(
+            one if one.path else replace(one, path=Path(one.location).relative_to(root).as_posix())
+            for one in inputs.values()
+        ),
+        tuple(replace(one, path=_within(one.path, root)) for one in dict.fromkeys(passed_over) if one.path not in read),
+    )
+
+
+def _within(path: str, root: Path) -> str:
+    """A path relative to the corpus root, if it lies below it."""
+    return path if is_remote(path) or not Path(path).is_relative_to(root) else Path(path).relative_to(root).as_posix()
 
 
 def _dataset_name(entry: Source) -> str:
@@ -88,6 +126,22 @@ def common_root(paths: Sequence[Path]) -> Path:
 def local_files(pattern: str, field: str) -> list[Path]:
     """The files that one local entry of a field of the recipe names, sorted; runs in a folder are passed over.
 
+    Errors: InputError naming the field, where there is none, one of another format, or a folder that cannot be listed.
+    """
+    found = local_listing(pattern, field)
+    for folder, problem in found.unreadable.items():
+        raise InputError(f"{field}: {unreadable(str(folder), problem)}")
+    return found.files
+
+
+def unreadable(folder: str, problem: str) -> str:
+    """What is said of a folder that cannot be listed."""
+    return f"{folder}: this folder cannot be read: {problem}; let it be read, or name the files that are meant"
+
+
+def local_listing(pattern: str, field: str) -> Listing:
+    """The files that one local entry of a field of the recipe names, sorted, and what is passed over beside them.
+
     Errors: InputError naming the field, where there is none, or one of another format.
     """
     if not pattern:
@@ -95,25 +149,26 @@ def local_files(pattern: str, field: str) -> list[Path]:
     try:
         given = Path(pattern).expanduser()
         path = Path(os.path.abspath(given))
-        is_there = path.exists()
+        is_there, is_folder = path.exists(), path.is_dir()
+    except PermissionError:  # of a folder on the way, which is named below
+        is_there = is_folder = False
     except (OSError, RuntimeError) as error:  # a name that is too long, a home of nobody
         problem = getattr(error, "strerror", None) or one_line(error)
         raise InputError(f"{field}: {shortened(pattern)}: {problem}") from None
-    if path.is_dir():
-        found = [path / name for name in glob.glob("**/*", root_dir=path, recursive=True) if _is_input(name)]
-        names = [p for p in found if (p.is_file() or p.is_symlink()) and not _is_inside_run(p.parent, path)]
-        if not names:
-            raise InputError(f"{field}: {pattern}: no .parquet or .jsonl file in this folder")
+    if is_folder:
+        found = list_folder(path)
+        if not found.files and not found.unreadable:
+            beside = f"; passed over: {told(found.passed_over)}" if found.passed_over else ""
+            raise InputError(f"{field}: {pattern}: no .parquet or .jsonl file in this folder{beside}")
     elif is_there:
-        names = [path]
+        found = Listing([path])
     else:  # the current folder's name is no pattern, whatever it is
-        found = [Path(os.path.abspath(name)) for name in glob.glob(str(given), recursive=True)]
-        names = [name for name in found if not name.is_dir()]
-        if not names:
+        found = expand_glob(given)
+        if not found.files and not found.unreadable:
             raise InputError(f"{field}: {pattern} matches no file in {Path.cwd()}")
-    for name in names:
+    for name in found.files:
         _check_name(name, field)
-    return sorted(names)
+    return found
 
 
 def _check_name(path: Path, field: str) -> None:
@@ -122,20 +177,10 @@ def _check_name(path: Path, field: str) -> None:
         str(path).encode()
     except UnicodeEncodeError:
         raise InputError(f"{field}: {str(path)!r}: its name is not UTF-8; rename it") from None
-    if path.suffix in NOT_READ and not path.name.endswith(JSON_LINES):
+    if path.suffix.lower() in NOT_READ and not is_json_lines(path.name):
         raise InputError(
             f"{field}: {path}: only Parquet and JSON lines (.jsonl, .jsonl.gz, .jsonl.zst) are read; convert it"
         )
-
-
-def _is_input(name: str) -> bool:
-    return name.endswith(IN_FOLDERS)
-
-
-def _is_inside_run(folder: Path, top: Path) -> bool:
-    """Whether a folder below `top` is hidden with an underscore or belongs to a run directory."""
-    inner = [folder, *folder.parents][: len(folder.relative_to(top).parts)]
-    return any(f.name.startswith("_") or (f / "ledger" / "snapshot.json").exists() for f in inner)
 
 
 def open_all(
@@ -148,6 +193,8 @@ def open_all(
     places = _spool_all(named, run, engine, log, preview)
 
     def attempt(k: int) -> InputFile | InputError:
+        if (problem := named[k].problem) is not None:
+            return InputError(unreadable(named[k].location, problem))
         place = places.get(k, Spooled(named[k].location))
         if isinstance(place, InputError):
             return place
@@ -225,8 +272,16 @@ def _arguments(entry: Source) -> dict[str, str]:
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
-    """The files of a folder with size and time of change; none where there is no such folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    """The files of a folder with size and time of change; none where there is no such folder.
+
+    Errors: InputError for a folder in it that cannot be listed: `datasets` would read what is left.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(unreadable(str(error.filename), error.strerror or str(error)))
+
+    walked = os.walk(folder, onerror=refuse) if folder.is_dir() else ()
+    files = sorted(path for place, _, names in walked for name in names if (path := Path(place, name)).is_file())
     return [(path.relative_to(folder).as_posix(), *status(str(path))) for path in files]
 
 

@@ -17,7 +17,8 @@ from curate.fields import parse_size
 from curate.files import ASIDE, committed, write_json
 from curate.filters.kenlm_binary import write_binary
 from curate.filters.ngram_lm import FALLBACK, Level, count, estimate, estimate_levels, write_arpa
-from curate.inputs import JSON_LINES, local_files
+from curate.folders import is_json_lines
+from curate.inputs import local_files
 from curate.kernels.lm_words import FORM
 from curate.progress import Log, Meter, unwritten_log
 from curate.spool import json_tables
@@ -186,7 +187,7 @@ def _texts(files: list[Path], column: str, log: Log) -> Iterator[pa.Array]:
 
 def _texts_of(path: Path, column: str) -> Iterator[tuple[pa.Array, float]]:
     """The texts of a file, and what share of it was read."""
-    if path.name.endswith(JSON_LINES):
+    if is_json_lines(path.name):
         names: set[str] = set()
         for table, share in json_tables(str(path)):
             names |= set(table.schema.names)

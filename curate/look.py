@@ -170,7 +170,7 @@ def find_document(look: Look, address: str) -> Row:
     if colon and row.isascii() and row.isdigit() and len(row) < 19:
         if there := look.query(f"{ROWS} WHERE file = ? AND row = ?", [file, int(row)]):
             return there[0]
-        if known := look.query("SELECT documents FROM inputs WHERE file = ?", [file]):
+        if known := look.query("SELECT documents FROM inputs WHERE file = ? AND file_no IS NOT NULL", [file]):
             raise CurateError(f"{look.run}: {file} has rows 0 to {known[0]['documents'] - 1}, not {row}")
     if look.recipe.input.id is None and len(address) >= MIN_PREFIX:
         alike = look.query(f"{ROWS} WHERE starts_with(doc_id, ?) ORDER BY doc_id LIMIT 4", [address])

@@ -26,6 +26,7 @@ from curate.counts import Counts, count, most_drifted, with_written
 from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, TaskError, disk_error, is_stop
 from curate.files import committed, remove_asides, sync, write_json
+from curate.folders import told
 from curate.index import INDEX, build_index
 from curate.ledger import Ledger, is_whole, locked, read_ledger
 from curate.manifests.export import check_named, export
@@ -81,6 +82,8 @@ def run(
             check_named(recipe)
             engine.check(directory)
             plan = make_plan(recipe, ledger, engine, log, given=given)
+            if plan.passed_over:
+                log.say(f"passed over beside the input: {told(plan.passed_over)}; view `inputs` lists them")
             engine.check(directory, plan.files_read)
             measure_stage(plan, ledger, engine, log)
             if all(file.error for file in ledger.files):
@@ -297,7 +300,7 @@ def _index(
 ) -> None:
     with Steps(log, "indexing") as steps:
         steps("run.duckdb")
-        build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, database)
+        build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, plan.passed_over, database)
 
 
 def _quarantine(plan: Plan, ledger: Ledger, task: Task, error: CurateError, log: Log) -> list[Task]:

@@ -22,7 +22,8 @@ from curate.filters import block, registry
 from curate.filters.contamination import GROUP as CONTAMINATION
 from curate.filters.duplicates import choose_bands
 from curate.filters.perplexity import GROUP as PERPLEXITY
-from curate.inputs import Named, find_inputs, open_all
+from curate.folders import PassedOver, told
+from curate.inputs import Found, Named, find_inputs, open_all
 from curate.language_models import open_models
 from curate.ledger import KnownFile, Ledger
 from curate.manifests.composition import check_license
@@ -66,6 +67,7 @@ class Plan:
     static: StaticVectors | None = None  # what texts are clustered by, if not by their words
     written: str | None = None  # the digest of what the third tier has written
     reserved: int = 0  # and how many tokens of the budget that takes
+    passed_over: tuple[PassedOver, ...] = ()  # what lies beside the files of the input
 
     @property
     def sources(self) -> dict[int, Source]:
@@ -106,7 +108,7 @@ def make_plan(
     learns = (recipe.tier2 or recipe.distill) and recipe.models.pin is None
     reference = open_reference(recipe) if learns else ()
     static = _open_static(recipe) if learns else None
-    root, files = open_inputs(recipe, ledger, engine, log, preview)
+    found, files = open_inputs(recipe, ledger, engine, log, preview)
     inputs = unified_schema(list(files.values()))
     if recipe.models.pin and recipe.reference:
         log.say("models.pin: reference and what else models are trained with are those of the pinned run")
@@ -136,7 +138,7 @@ def make_plan(
     quarantine = recipe.on_error == "quarantine"
     made = read_augmented(ledger.run) if recipe.tier3 else None
     return Plan(
-        root,
+        found.root,
         files,
         units,
         inputs,
@@ -151,7 +153,9 @@ def make_plan(
         pinned,
         pinned_scorers,
         static,
-        *((made.digest, made.tokens) if made else ()),
+        made.digest if made else None,
+        made.tokens if made else 0,
+        found.passed_over,
     )
 
 
@@ -174,9 +178,12 @@ def _refuse_edits(recipe: Recipe, editors: Sequence[registry.Editor]) -> None:
 
 def open_inputs(
     recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview: Path | None = None
-) -> tuple[Path, dict[int, InputFile]]:
-    """The corpus root and the files that can be read, numbered; the ledger then lists all files in input order."""
-    root, named = find_inputs(recipe.input, ledger.run)
+) -> tuple[Found, dict[int, InputFile]]:
+    """What the input is, and its files that can be read, numbered; the ledger then lists all in input order."""
+    there = find_inputs(recipe.input, ledger.run)
+    root, named = there.root, there.inputs
+    if there.passed_over:
+        log.event("passed_over", count=len(there.passed_over), why=told(there.passed_over))
     known: list[KnownFile] = []
     files: dict[int, InputFile] = {}
     taken: set[int] = set()
@@ -194,13 +201,13 @@ def open_inputs(
     ledger.files = known
     if not sum(file.rows for file in files.values()):
         raise InputError(f"input.paths: no documents in the {len(named)} file(s) under {root}")
-    return root, files
+    return there, files
 
 
 def _unreadable(named: Named) -> InputFile:
-    """A file of which nothing is known but its size."""
+    """A file of which nothing is known but its size, or a folder."""
     try:
-        size, _ = status(named.location)
+        size = status(named.location)[0] if named.problem is None else 0
     except (OSError, pa.ArrowException):
         size = 0
     return InputFile(named.path, size, f"{size}--0", Source(named.location, size, 0), pa.schema([]), (), ())

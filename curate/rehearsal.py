@@ -180,7 +180,7 @@ def _decide_and_write(
     )
     written, found.seconds["write"] = least_seconds(lambda: [p for task in tasks for p in shards.write_shard(task)])
     with found.timed("index"):
-        build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, database)
+        build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, (), database)
     found.files |= {
         decide.DECISIONS: Files.of(ledger.run, parts),
         shards.DATA: Files.of(ledger.run, written),

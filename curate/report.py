@@ -403,10 +403,13 @@ def _facts(reading: Reading) -> Row:
     """What run.json says, and the input files, those in quarantine first."""
     facts = read_facts(reading.run)
     order = "ORDER BY error IS NULL, position"
-    files = reading.rows(f"SELECT file, documents, bytes, error FROM inputs {order} LIMIT {MOST_FILES}")
+    files = reading.rows(
+        f"SELECT file, documents, bytes, error FROM inputs WHERE file_no IS NOT NULL {order} LIMIT {MOST_FILES}"
+    )
     [totals] = reading.rows(
         """SELECT count(*) AS files, count(error) AS quarantined, coalesce(sum(bytes), 0)::BIGINT AS bytes,
-            coalesce(sum(documents) FILTER (error IS NULL), 0)::BIGINT AS documents FROM inputs"""
+            coalesce(sum(documents) FILTER (error IS NULL), 0)::BIGINT AS documents FROM inputs
+            WHERE file_no IS NOT NULL"""
     )
     shown = [(title, when(facts[name]) or facts[name] if name in DATES else facts[name])
              for name, title in FACTS.items() if name in facts]  # fmt: skip

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from curate.lm import Trained, Training
 
 
+NAMES_SHOWN = 5  # of files that are passed over for one reason
+
+
 def print_plan(plan: Mapping[str, Any]) -> None:
     """The forecast: the input, the work and why it is done, what rules would drop, and the costs."""
     given, sample = plan["input"], plan["sample"]
@@ -31,6 +34,8 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     )
     for path in given["quarantined"]:
         _say(f"quarantined: {path}")
+    for line in _passed_over(given["passed_over"]):
+        _say(line)
     if any(step["reused"] or step["why"] for step in plan["steps"]):
         console().print(_steps(plan))
     else:
@@ -168,6 +173,14 @@ def print_difference(found: Mapping[str, Any]) -> None:
             console().print(_examples(rows, title, "before" if kind == "gained" else "after"))
     for line in _closing(found):
         _say(line)
+
+
+def _passed_over(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """What lies beside the input's files and is not read: a line for each reason, the first names of each."""
+    for reason in dict.fromkeys(row["reason"] for row in rows):
+        paths = [row["path"] for row in rows if row["reason"] == reason]
+        more = f" and {len(paths) - NAMES_SHOWN:,} more" if len(paths) > NAMES_SHOWN else ""
+        yield f"passed over: {', '.join(paths[:NAMES_SHOWN])}{more} ({reason})"
 
 
 def _moves(row: Mapping[str, Any]) -> bool:

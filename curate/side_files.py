@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
 from curate.errors import InputError
-from curate.inputs import JSON_LINES, local_files
+from curate.folders import is_json_lines
+from curate.inputs import local_files
 from curate.spool import json_tables
 from curate.storage import is_remote, one_line
 
@@ -50,7 +51,7 @@ def tables_of(path: Path, field: str) -> Iterator[pa.Table]:
     Errors: InputError for one that cannot be read.
     """
     try:
-        if path.name.endswith(JSON_LINES):
+        if is_json_lines(path.name):
             yield from (table for table, _ in json_tables(str(path), share=1.0))
             return
         with pq.ParquetFile(path) as file:

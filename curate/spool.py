@@ -19,11 +19,11 @@ from xxhash import xxh3_64_hexdigest
 
 from curate.errors import InputError
 from curate.files import committed, sync
+from curate.folders import CODECS
 from curate.storage import one_line, opened, status
 
 SPOOL_VERSION = 2  # to be raised when the same input is written otherwise
 BLOCK_BYTES = 16 << 20  # of lines, which become one row group
-CODECS = {".gz": "gzip", ".zst": "zstd"}
 MIN_BLOCK_BYTES = 1 << 16
 MAX_LINE_BYTES = 512 << 20  # a file of one endless line, such as a gzip bomb, must not fill the memory
 DATASET_ROWS = 1000
@@ -215,7 +215,7 @@ def json_tables(location: str, share: float = 1.0) -> Iterator[tuple[pa.Table, f
 
 @contextmanager
 def _decompressed(file: pa.NativeFile, location: str) -> Iterator[pa.NativeFile]:
-    codec = CODECS.get(Path(location).suffix)
+    codec = CODECS.get(Path(location).suffix.lower())
     if codec is None:
         yield file
     else:

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from curate.corpus import is_text
 from curate.errors import InputError, RecipeError
-from curate.inputs import IN_FOLDERS
+from curate.folders import IN_FOLDERS
 from curate.recipe import NOT_BUILT, Recipe
 from curate.spool import json_tables
 
