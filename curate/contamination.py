@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
-from curate.corpus import is_text
+from curate.columns import is_text
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.files import committed, unsealed, write_sealed
 from curate.filters import registry

@@ -1,20 +1,33 @@
 """The corpus: what its files hold, how they are cut into units, and how their rows are read."""
 
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from curate import sections
+from curate.columns import (
+    VIEWS,
+    cast_column,
+    cast_type,
+    fit_struct,
+    leaf_type,
+    plain,
+    take_leaf,
+    text_cast,
+    wider,
+    without_leaf,
+)
 from curate.errors import InputError
+from curate.misfits import check_columns
 from curate.recipe import digest_of
+from curate.spool import BadLines, bad_lines_of
 from curate.storage import REMOTE_BUFFER, is_remote, one_line, opened, status
 
 MIN_UNIT_BYTES = int(os.environ.get("CURATE_UNIT_BYTES", 64 << 20))
@@ -24,7 +37,6 @@ BATCH_BYTES = 4 << 20
 PROBE_ROWS = 4
 SMALL_BYTES = 1 << 20  # of a column of a row group, whose dictionary cannot hide large values
 MOST_BYTES = 1 << 30  # of a batch of which every row were the largest value of a dictionary
-VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # of which pyarrow cannot take rows
 # What a reader of a broken file raises: pyarrow decodes names that are none, and believes any size.
 BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError)
 READ_BUFFER = 1 << 20  # with pre_buffer off, what a reader holds per column however large the row group
@@ -39,6 +51,8 @@ class Source:
     mtime_ns: int
     renamed: tuple[tuple[str, str], ...] = ()  # its own name of a column, and the corpus's
     added: tuple[tuple[str, str], ...] = ()  # columns that its entry in the recipe gives one value to
+    lifted: tuple[tuple[str, str], ...] = ()  # a field within structs, as in doc.text, and the corpus's column
+    cast: tuple[tuple[str, str], ...] = ()  # columns of the corpus, and what they are read as
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,8 @@ class InputFile:
     group_rows: tuple[int, ...]  # rows of each row group
     group_bytes: tuple[int, ...]  # bytes of text in each row group, as the footer estimates them
     inferred: bool = False  # its types were read off its values
+    bad_lines: int = 0  # that were left out when it was converted
+    bad: tuple[str, ...] = ()  # and what is wrong with the first of them
     held: int | None = None  # in a forecast: rows that are really there, of those that the whole input has
 
     @property
@@ -83,27 +99,55 @@ def open_footer(
     place, footer, metadata, schema = _read_footer(where, location)
     text = entry.text or source.column
     if len(schema) or spooled is None:  # JSON lines without a line have no columns either
-        _check_columns(where, schema, text, source)
-    renamed = ((text, source.column),) if text != source.column else ()
-    given = (("source", entry.source), ("license", entry.license))
-    added = tuple((column, value) for column, value in given if value is not None)
-    identity = spooled[1] if spooled else f"{place.size}-{footer}-{place.mtime_ns}"
+        check_columns(where, location, schema, entry, source)
+    place = replace(place, **_as_the_corpus_has_them(schema, entry, source))
     paths = [metadata.schema.column(k).path for k in range(metadata.num_columns)]
     leaves = [k for k, path in enumerate(paths) if path == text or path.startswith(f"{text}.")]
     groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
     rows = [group.num_rows for group in groups]
     sizes = [sum(group.column(k).total_uncompressed_size for k in leaves) for group in groups]
+    read_so = [list(pairs) for pairs in (place.renamed, place.added)]
+    read_so += [list(pairs) for pairs in (place.lifted, place.cast) if pairs]
+    left_out = bad_lines_of(metadata.metadata) if spooled else BadLines()
+    identity = spooled[1] if spooled else f"{place.size}-{footer}-{place.mtime_ns}"
     return InputFile(
         path=name,
         size=spooled[0] if spooled else place.size,
-        identity=identity + (f"-{digest_of([renamed, added])}" if renamed or added else ""),
-        source=replace(place, renamed=renamed, added=added),
-        schema=_as_in_corpus(where, schema, renamed, added),
+        identity=identity + (f"-{digest_of(read_so)}" if any(read_so) else ""),
+        source=place,
+        schema=_schema_in_corpus(where, schema, place, source),
         group_rows=tuple(rows) if share == 1 else (round(sum(rows) / share),),
         group_bytes=tuple(sizes) if share == 1 else (round(sum(sizes) / share),),
         inferred=spooled is not None,
+        bad_lines=left_out.count,
+        bad=tuple(left_out.problems),
         held=None if share == 1 else sum(rows),
     )
+
+
+def _as_the_corpus_has_them(schema: pa.Schema, entry: sections.Source, source: sections.Input) -> dict[str, Any]:
+    """How a file's columns become those of the corpus, as the fields of `Source`."""
+    text = entry.text or source.column
+    is_lifted = text not in schema.names and leaf_type(schema, text) is not None
+    renamed = [(text, source.column)] if text != source.column and not is_lifted else []
+    renamed += [(entry.id, source.id)] if entry.id and source.id and entry.id != source.id else []
+    added = (("source", entry.source), ("license", entry.license))
+    names = dict(renamed)
+    types = {names.get(field.name, field.name): field.type for field in schema}
+    if is_lifted:
+        types[source.column] = leaf_type(schema, text)
+    cast: dict[str, str] = {
+        name: how for name, how in source.cast.items() if name in types and types[name] != cast_type(how)
+    }
+    if source.messages is None and source.column in types and source.column not in cast:
+        how = text_cast(types[source.column])
+        cast |= {source.column: how} if how else {}
+    return {
+        "renamed": tuple(renamed),
+        "added": tuple((column, value) for column, value in added if value is not None),
+        "lifted": ((text, source.column),) if is_lifted else (),
+        "cast": tuple(sorted(cast.items())),
+    }
 
 
 def _read_footer(where: str, location: str) -> tuple[Source, str, pq.FileMetaData, pa.Schema]:
@@ -125,128 +169,60 @@ def _read_footer(where: str, location: str) -> tuple[Source, str, pq.FileMetaDat
     return Source(location, size, mtime_ns), footer, metadata, schema
 
 
-def _as_in_corpus(
-    where: str, schema: pa.Schema, renamed: Sequence[tuple[str, str]], added: Sequence[tuple[str, str]]
-) -> pa.Schema:
-    """A file's schema with its columns named as in the corpus, and the columns that its entry gives values to."""
-    names = dict(renamed)
-    for old, new in renamed:
-        if new in schema.names:
-            raise InputError(f"{where}: has a column {new!r} beside {old!r}; rename one, or set input.text: {old}")
-    for column, _ in added:
+def _schema_in_corpus(where: str, schema: pa.Schema, place: Source, source: sections.Input) -> pa.Schema:
+    """A file's schema with the corpus's names and types, those alone that `input.columns` chooses."""
+    names, casts = dict(place.renamed), dict(place.cast)
+    for old, new in (*place.renamed, *place.lifted):
+        if new in schema.names and new not in names:
+            field = "input.text" if new == source.column else "input.id"
+            raise InputError(f"{where}: has a column {new!r} beside {old!r}; rename one, or set {field}: {old}")
+    for column, _ in place.added:
         if column in schema.names or column in names.values():
             raise InputError(f"{where}: has a column {column!r} of its own; leave `{column}` out of its entry")
-    fields = [pa.field(names.get(field.name, field.name), field.type) for field in schema]
-    return pa.schema([*fields, *(pa.field(column, pa.string()) for column, _ in added)])
-
-
-def _check_columns(where: str, schema: pa.Schema, text: str, source: sections.Input) -> None:
-    """Refuse a schema without the text or id column, or with one of the wrong type."""
-    columns = schema.names
-    if twice := next((name for name in columns if columns.count(name) > 1), None):
-        raise InputError(f"{where}: column {twice!r} stands {columns.count(twice)} times; columns need distinct names")
-    field_of_text = "input.text" if source.messages is None else "input.messages"
-    if source.id == text != source.column:
-        raise InputError(
-            f"{where}: column {text!r} is called {source.column!r} in the corpus; set input.id: {source.column}"
-        )
-    own_id = text if source.id == source.column else source.id
-    for field, name in ((field_of_text, text), ("input.id", own_id)):
-        if name is not None and name not in columns:
-            has = ", ".join(columns)
-            raise InputError(f"{where}: no column {name!r} (has: {has}); set {_what_to_set(field, name, schema)}")
-    kind = schema.field(text).type
-    if source.messages is not None:
-        if not is_messages(kind):
-            raise InputError(
-                f"{where}: column {text!r} holds {kind}, not messages; input.messages names a list of {{role, content}}"
-            )
-    else:
-        _check_text(where, schema, text)
-    if own_id is not None and pa.types.is_nested(schema.field(own_id).type):
-        raise InputError(f"{where}: column {own_id!r} holds {schema.field(own_id).type}, which cannot name documents")
-
-
-def _what_to_set(field: str, name: str, schema: pa.Schema) -> str:
-    """The field of the recipe, and a column that may have been meant with one that is not there."""
-    strings = [found.name for found in schema if is_text(found.type)]
-    chats = [found.name for found in schema if is_messages(found.type)]
-    close = difflib.get_close_matches(name, schema.names, n=1)
-    if field == "input.text" and chats and not (close or strings):
-        return f"input.messages: {chats[0]}"
-    return f"{field}: {[*close, *strings, *schema.names, 'a column that is there'][0]}"
-
-
-def _check_text(where: str, schema: pa.Schema, text: str) -> None:
-    kind = schema.field(text).type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if is_text(kind) or pa.types.is_null(kind):
-        return
-    if is_messages(kind):
-        raise InputError(f"{where}: column {text!r} holds messages; set input.messages: {text}")
-    strings = [field.name for field in schema if is_text(field.type)]
-    hint = f"set input.text to one of: {', '.join(strings)}" if strings else "no column holds strings"
-    raise InputError(f"{where}: column {text!r} holds {kind}, not strings; {hint}")
-
-
-def is_messages(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds chats: lists of structs with the texts role and content."""
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_struct(kind.value_type):
-        return False
-    message = kind.value_type
-    return all(message.get_field_index(n) >= 0 and is_text(message.field(n).type) for n in ("role", "content"))
-
-
-def render_messages(column: pa.Array) -> pa.Array:
-    """Chats as the texts that are measured: the contents of their messages, a blank line between two; null for null."""
-    contents = column.values.field("content").fill_null("").cast(pa.large_string())
-    listed = pa.LargeListArray.from_arrays(column.offsets.cast(pa.int64()), contents)
-    texts = pc.binary_join(listed, pa.scalar("\n\n", pa.large_string()))
-    return pc.if_else(column.is_valid(), texts, pa.scalar(None, texts.type))
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds text as it stands."""
-    return kind in (pa.string(), pa.large_string(), pa.string_view())
+    fields = []
+    for field in schema:
+        left: pa.Field | None = field
+        for path, _ in place.lifted:
+            left = without_leaf(field, path)
+        if left is not None:
+            fields.append(left.with_name(names.get(left.name, left.name)))
+    fields += [pa.field(new, leaf_type(schema, path)) for path, new in place.lifted]
+    fields = [pa.field(f.name, cast_type(casts[f.name]) if f.name in casts else f.type) for f in fields]
+    if source.columns is not None:
+        wanted = {*source.columns, source.column, source.id}
+        fields = [field for field in fields if field.name in wanted]
+    return pa.schema([*fields, *(pa.field(column, pa.string()) for column, _ in place.added)])
 
 
 def unified_schema(files: Sequence[InputFile]) -> pa.Schema:
-    """One schema for all files: every column nullable, missing ones null, widths made equal.
+    """One schema for all files: every column nullable, missing ones null, types made equal where that loses nothing.
 
-    Errors: InputError naming the first file and column that do not fit.
+    Errors: InputError naming the first column that does not fit, and two files that have it.
     """
-    fields: dict[str, pa.Field] = {}
+    types: dict[str, pa.DataType] = {}
+    first: dict[str, tuple[str, pa.DataType]] = {}  # of each column: a file that brought its type
     inferred = all(file.inferred for file in files)
     for file in files:
-        for found in file.schema:
-            column = pa.field(found.name, _plain(found.type))
-            known = fields.setdefault(column.name, column)
-            if known.type == column.type:
-                continue
-            try:
-                mixed = pa.types.is_floating(known.type) != pa.types.is_floating(column.type)
-                if mixed and not _has_null(known, column) and not inferred:
-                    raise pa.ArrowTypeError("a float cannot hold every integer")
-                pair = [pa.schema([known]), pa.schema([column])]
-                fields[column.name] = pa.unify_schemas(pair, promote_options="permissive").field(0)
-            except (pa.ArrowTypeError, pa.ArrowInvalid):
+        for column in file.schema:
+            kind = plain(column.type)
+            known = types.setdefault(column.name, kind)
+            found = wider(known, kind, inferred)
+            if found is None:
+                other, held = first[column.name]
                 raise InputError(
-                    f"{file.path}: column {column.name!r} holds {column.type}, and {known.type} in the files "
-                    "before it; make the types equal"
-                ) from None
-    return pa.schema(list(fields.values()))
+                    f"{file.path}: column {column.name!r} holds {kind}, and {held} in {other}; give it one type by "
+                    f"input.cast: {{{column.name}: {_common(kind, held)}}}, or leave it out by input.columns"
+                )
+            if column.name not in first or found != known:
+                first[column.name] = (file.path, kind)
+            types[column.name] = found
+    return pa.schema(list(types.items()))
 
 
-def _has_null(*fields: pa.Field) -> bool:
-    return any(pa.types.is_null(field.type) for field in fields)
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type a column is carried in: dictionaries decoded, views as what they view."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return VIEWS.get(kind, kind)
+def _common(*kinds: pa.DataType) -> str:
+    """The type of `input.cast` that two types are most likely meant to be."""
+    numbers = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds)
+    return "float64" if numbers else "string"
 
 
 def cut_units(file_no: int, file: InputFile) -> list[Unit]:
@@ -303,21 +279,48 @@ def read_documents(
     Errors: InputError naming the file where its data is broken or has changed since the run started.
     """
     check_unchanged(source)
-    own = {new: old for old, new in source.renamed}
-    added = dict(source.added)
     try:
         with opened(source.location) as file:
-            present = pq.read_schema(file).names
+            schema = pq.read_schema(file)
     except BROKEN as error:
         raise InputError(f"{source.location}: cannot be read as Parquet: {one_line(error)}") from None
-    names = [own.get(name, name) for name in columns] if columns is not None else present
-    for batch in read_rows(source.location, start, stop, [name for name in names if name in present]):
-        batch = batch.rename_columns([dict(source.renamed).get(name, name) for name in batch.schema.names])
-        for name, value in added.items():
+    places = _places(source, schema)
+    wanted = [name for name in (places if columns is None else dict.fromkeys(columns)) if name in places]
+    for batch in read_rows(source.location, start, stop, list(dict.fromkeys(places[name] for name in wanted))):
+        read = batch.select([])
+        for name in wanted:
+            column = _column(batch, source, schema, name, places[name])
+            read = read.append_column(pa.field(name, column.type), column)
+        for name, value in source.added:
             if columns is None or name in columns:
-                batch = batch.append_column(name, pa.array([value] * len(batch), pa.string()))
-        yield batch
+                read = read.append_column(name, pa.array([value] * len(batch), pa.string()))
+        yield read
     check_unchanged(source)
+
+
+def _places(source: Source, schema: pa.Schema) -> dict[str, str]:
+    """Where in a file each column of the corpus lies that it has: the name of a column, or a path within structs."""
+    names, lifted = dict(source.renamed), {path for path, _ in source.lifted}
+    left = [f for f in schema if all(without_leaf(f, path) is not None for path in lifted)]
+    return {names.get(field.name, field.name): field.name for field in left} | {new: old for old, new in source.lifted}
+
+
+def _column(batch: pa.RecordBatch, source: Source, schema: pa.Schema, name: str, place: str) -> pa.Array:
+    """A column of the corpus out of a batch of the file."""
+    if place in batch.schema.names and (place, name) not in source.lifted:
+        column = batch.column(place)
+        for path, _ in source.lifted:
+            left = without_leaf(schema.field(place), path)
+            if left is not None and left.type != schema.field(place).type:
+                column = fit_struct(column, left.type)
+    else:
+        top = next(top for top in batch.schema.names if place.startswith(f"{top}."))
+        column = take_leaf(batch.column(top), top, place)
+    how = dict(source.cast).get(name)
+    try:
+        return column if how is None else cast_column(column, how)
+    except ValueError as error:
+        raise InputError(f"{source.location}: column {name!r} of {error}; see input.cast") from None
 
 
 def read_rows(location: str, start: int, stop: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -106,6 +106,7 @@ def _input(plan: Plan, ledger: Ledger, found: Rehearsal) -> dict[str, Any]:
     return {
         "files": len(plan.files),
         "quarantined": [file.path for file in ledger.files if file.error],
+        "bad_lines": {file.path: file.bad_lines for file in ledger.files if file.bad_lines},
         "passed_over": [asdict(one) for one in plan.passed_over],
         "units": len(plan.units),
         "documents": sum(file.rows for file in plan.files.values()),

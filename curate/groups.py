@@ -61,13 +61,14 @@ def find_inputs(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Inputs
             raise InputError(f"{file.location}: lies in an object store, which DuckDB does not read")
         if not is_spooled(file):
             _check_size(file)
-        kinds.setdefault((file.renamed, file.added, is_spooled(file)), []).append(file)
+        kinds.setdefault(file.read_like, []).append(file)
     found = []
-    for (renamed, added, _), files in kinds.items():
+    for files in kinds.values():
         source = read_parquet((file.location for file in files), ", union_by_name = true")
         held = connection.sql(f"SELECT * FROM {source} LIMIT 0").columns
-        own = dict((old, new) for new, old in renamed)
-        names = {own.get(name, name) for name in held} | {name for name, _ in added}
+        own = dict(files[0].renamed)
+        names = {own.get(name, name) for name in held} | {name for _, name in files[0].lifted}
+        names |= {name for name, _ in files[0].added}
         found.append((tuple(files), frozenset(name for name in names if name)))
     return Inputs(tuple(found))
 

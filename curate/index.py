@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from curate.augmented import DOMAINS, SYNTHETIC, read_augmented
 from curate.bands import BANDS
+from curate.columns import LINES, UTF8
 from curate.corpus import InputFile
 from curate.counts import Counts
 from curate.decide import DECISIONS
@@ -32,6 +33,13 @@ from curate.training import ATTACKS, GRADES, ROUNDS
 
 INDEX = "run.duckdb"
 SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the ledger
+
+# As `curate.columns.cast_column` reads columns; of bytes that are no UTF-8, null.
+CAST_SQL = {
+    None: "{}", UTF8: "TRY(decode({}))", LINES: "array_to_string({}, chr(10))", "string": "CAST({} AS VARCHAR)",
+    "int64": "TRY_CAST({} AS BIGINT)", "float64": "TRY_CAST({} AS DOUBLE)", "bool": "TRY_CAST({} AS BOOLEAN)",
+    "timestamp": "TRY_CAST({} AS TIMESTAMP)",
+}  # fmt: skip
 
 DOCUMENTS_SQL = """
     CREATE VIEW documents AS
@@ -175,11 +183,12 @@ def _inputs(connection: duckdb.DuckDBPyConnection, ledger: Ledger, passed_over: 
     """Table `inputs`: every file, and what lies beside them and is not read, which has no number."""
     schema = pa.schema([
         ("file_no", pa.int32()), ("position", pa.int32()), ("file", pa.string()), ("documents", pa.int64()),
-        ("bytes", pa.int64()), ("error", pa.string()), ("location", pa.string()), ("passed_over", pa.string()),
+        ("bytes", pa.int64()), ("error", pa.string()), ("location", pa.string()), ("bad_lines", pa.int64()),
+        ("passed_over", pa.string()),
     ])  # fmt: skip
     names = schema.names
     rows = [
-        dict(zip(names, (f.file_no, k, f.path, f.rows, f.size, f.error, f.location), strict=False))
+        dict(zip(names, (f.file_no, k, f.path, f.rows, f.size, f.error, f.location, f.bad_lines), strict=False))
         for k, f in enumerate(ledger.files)
     ]
     rows += [{"file": one.path, "passed_over": one.reason} for one in passed_over]
@@ -240,7 +249,7 @@ def _corpus_sql(ledger: Ledger, inputs: pa.Schema, files: Mapping[int, InputFile
     kinds: dict[tuple[Any, ...], list[KnownFile]] = {}
     for file in ledger.files:
         if file.error is None and file.rows:
-            kinds.setdefault((file.renamed, file.added, is_spooled(file)), []).append(file)
+            kinds.setdefault(file.read_like, []).append(file)
     present = {kind: {n for file in known for n in files[file.file_no].schema.names} for kind, known in kinds.items()}
     sources = " UNION ALL BY NAME ".join(source_sql(names, known, present[kind]) for kind, known in kinds.items())
     there = set().union(*present.values())  # a column may be of files without documents alone
@@ -257,13 +266,18 @@ def source_sql(names: Sequence[str], known: Sequence[KnownFile], present: Collec
 
     Of `names` those are read that are `present`: columns as the corpus names them, which some of the files have.
     """
-    own = {new: old for old, new in known[0].renamed}
-    given = dict(known[0].added)
+    own = {new: (old,) for old, new in known[0].renamed} | {
+        new: tuple(path.split(".")) for path, new in known[0].lifted
+    }
+    given, casts = dict(known[0].added), dict(known[0].cast)
     location = "location"
     while location in (name.lower() for name in (*names, *present)):
         location += "_"
     values = {
-        name: literal(given[name]) if name in given else f"read.{quoted(own.get(name, name))}" for name in present
+        name: literal(given[name])
+        if name in given
+        else CAST_SQL[casts.get(name)].format(".".join(("read", *map(quoted, own.get(name, (name,))))))
+        for name in present
     }
     fields = ", ".join(f"{values[name]} AS {quoted(f'{INPUT}.{name}')}" for name in names if name in present)
     options = f", filename = {literal(location)}, file_row_number = true, union_by_name = true"

@@ -23,6 +23,7 @@ from curate.folders import (
     list_folder,
     told,
 )
+from curate.misfits import NoTextError
 from curate.progress import Log, Meter
 from curate.recipe import digest_of
 from curate.sections import Input, Source
@@ -184,13 +185,20 @@ def _check_name(path: Path, field: str) -> None:
 
 
 def open_all(
-    named: Sequence[Named], source: Input, run: Path, engine: Engine, log: Log, preview: Path | None = None
+    named: Sequence[Named],
+    source: Input,
+    run: Path,
+    engine: Engine,
+    log: Log,
+    preview: Path | None = None,
+    lenient: bool = False,
 ) -> list[InputFile | InputError]:
     """Every input with what its footer tells, or what is wrong with it, in order; footers are read by many threads.
 
+    Of JSON lines those that are no objects are left out where it is `lenient`.
     With a folder for a `preview` nothing is written into the run: of what must be spooled the beginning goes there.
     """
-    places = _spool_all(named, run, engine, log, preview)
+    places = _spool_all(named, run, engine, log, preview, lenient)
 
     def attempt(k: int) -> InputFile | InputError:
         if (problem := named[k].problem) is not None:
@@ -206,7 +214,9 @@ def open_all(
             return error
 
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(attempt, range(len(named))))
+        found = list(pool.map(attempt, range(len(named))))
+    others = any(isinstance(one, InputFile) and not of.entry.text for one, of in zip(found, named, strict=True))
+    return [InputError(one.alone) if others and isinstance(one, NoTextError) else one for one in found]
 
 
 @dataclass(frozen=True)
@@ -218,7 +228,7 @@ class Spooled:
 
 
 def _spool_all(
-    named: Sequence[Named], run: Path, engine: Engine, log: Log, preview: Path | None
+    named: Sequence[Named], run: Path, engine: Engine, log: Log, preview: Path | None, lenient: bool
 ) -> dict[int, Spooled | InputError]:
     """Write those inputs as Parquet that must be, unless an earlier run did; where each lies, or why it does not."""
     places: dict[int, Spooled | InputError] = {}
@@ -241,7 +251,7 @@ def _spool_all(
     whole = sum(size for _, size in wanted.values())
     share = min(1.0, PREVIEW_BYTES / max(1, whole)) if preview else 1.0
     tasks = {k: SpoolTask(named[k].path, named[k].location, _arguments(named[k].entry), str(target),
-                          share if size or not preview else PREVIEW_DATASET)
+                          share if size or not preview else PREVIEW_DATASET, lenient)
              for k, (target, size) in wanted.items()}  # fmt: skip
     meter = Meter(log, "converting", round(whole * share))
     numbers = {task.target: k for k, task in tasks.items()}

@@ -173,6 +173,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         console().print(escape(line), highlight=False, soft_wrap=True)
     for path in summary["quarantined"]:
         console().print(f"quarantined: {escape(path)} (why: view `inputs`)")
+    for path, count in summary["bad_lines"].items():
+        lines = "1 line" if count == 1 else f"{count:,} lines"
+        console().print(f"quarantined: {lines} of {escape(path)} (the first: run.log)", highlight=False)
     run = summary["run"]
     shards = f"{summary['shards']} shard{'' if summary['shards'] == 1 else 's'}"
     console().print(

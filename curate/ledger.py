@@ -23,6 +23,7 @@ from curate.storage import is_remote
 
 LEDGER_VERSION = 2
 PART_ROW_GROUP = 1 << 17
+PAIRS = ("renamed", "added", "lifted", "cast")  # how a file's columns become the corpus's: see `curate.corpus.Source`
 NOT_READ = ("data/", "export/")  # folders of a run that only those who want its output read
 
 
@@ -55,6 +56,14 @@ class KnownFile:
     location: str = ""  # where its Parquet lies; what was spooled, relative to the run directory
     renamed: tuple[tuple[str, str], ...] = ()  # see `curate.corpus.Source`
     added: tuple[tuple[str, str], ...] = ()
+    lifted: tuple[tuple[str, str], ...] = ()
+    cast: tuple[tuple[str, str], ...] = ()
+    bad_lines: int = 0  # of JSON lines, that are in quarantine
+
+    @property
+    def read_like(self) -> tuple[Any, ...]:
+        """What is equal for files whose columns become the corpus's in the same way."""
+        return (self.renamed, self.added, self.lifted, self.cast, is_spooled(self))
 
 
 @dataclass
@@ -83,7 +92,8 @@ class Ledger:
         location = file.source.location
         if Path(location).is_relative_to(self.run):
             location = Path(location).relative_to(self.run).as_posix()
-        more: dict[str, Any] = {"location": location, "renamed": file.source.renamed, "added": file.source.added}
+        more: dict[str, Any] = {"location": location} | {name: getattr(file.source, name) for name in PAIRS}
+        more["bad_lines"] = file.bad_lines
         same = [known for known in self.files if known.identity == file.identity and known.file_no not in taken]
         for known in sorted(same, key=lambda known: known.path != file.path):
             return replace(known, path=file.path, error=None, **more)
@@ -159,7 +169,7 @@ def is_spooled(file: KnownFile) -> bool:
 
 
 def _known_file(fields: dict[str, Any]) -> KnownFile:
-    pairs = {name: tuple((a, b) for a, b in fields[name]) for name in ("renamed", "added")}
+    pairs = {name: tuple((a, b) for a, b in fields.get(name, ())) for name in PAIRS}
     return KnownFile(**fields | pairs)
 
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import curate
-from curate.corpus import is_text, read_rows
+from curate.columns import is_text
+from curate.corpus import read_rows
 from curate.errors import CurateError, InputError, WorkerError
 from curate.fields import parse_size
 from curate.files import ASIDE, committed, write_json

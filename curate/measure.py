@@ -11,16 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128
 
+from curate.columns import cast_column, is_messages, is_text, render_messages
 from curate.corpus import (
     MAX_UNIT_BYTES,
     MAX_UNIT_ROWS,
     MIN_UNIT_BYTES,
     Source,
     Unit,
-    is_messages,
-    is_text,
     read_documents,
-    render_messages,
 )
 from curate.edits import PART as EDIT_PART
 from curate.edits import Finder, apply_edits, find_edits
@@ -106,7 +104,7 @@ def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
     """The digest of each group: its code, its parameters, and the edits that were made before it, if it sees them."""
     editors = [(e.name, e.bounds, e.code) for e in reading.editors]
     # Everything that a group's values pass through: how rows are read and edited, and Python's own tables of Unicode.
-    common = [registry.code_of([measure, find_edits]), unicodedata.unidata_version]
+    common = [registry.code_of([measure, find_edits, cast_column]), unicodedata.unidata_version]
     raw = [common, reading.text, []]
     edited = [common, reading.text, editors]
     digests = {

@@ -389,6 +389,7 @@ def _summary(run: Path, ledger: Ledger, counts: Counts, seconds: float) -> dict[
         "tokens_out": last["tokens_out"],
         "shards": len(ledger.of(shards.DATA)),
         "quarantined": [file.path for file in ledger.files if file.error],
+        "bad_lines": {file.path: file.bad_lines for file in ledger.files if file.bad_lines},
         "stages": [dict(stage) for stage in counts.stages],
         "drift": [dict(row) for row in most_drifted(counts.scorecard)],
         "seconds": round(seconds, 3),

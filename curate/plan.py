@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from curate.adapters import check_models
 from curate.augmented import read_augmented
 from curate.budget import check_columns, check_distill, check_pinned_scores, scores_of
+from curate.columns import is_text
 from curate.contamination import MODELS, Benchmark, prepare
-from curate.corpus import InputFile, Source, Unit, cut_units, is_text, unified_schema
+from curate.corpus import InputFile, Source, Unit, cut_units, unified_schema
 from curate.distill.static_vectors import StaticVectors, open_static
 from curate.domains import check_tier3
 from curate.earlier import Earlier, open_earlier
@@ -110,6 +111,10 @@ def make_plan(
     static = _open_static(recipe) if learns else None
     found, files = open_inputs(recipe, ledger, engine, log, preview)
     inputs = unified_schema(list(files.values()))
+    for name in (*(recipe.input.columns or ()), *recipe.input.cast):
+        if name not in inputs.names:
+            field = "cast" if name in recipe.input.cast else "columns"
+            raise RecipeError(f"input.{field}: no file has a column {name!r}{did_you_mean(name, inputs.names)}")
     if recipe.models.pin and recipe.reference:
         log.say("models.pin: reference and what else models are trained with are those of the pinned run")
     if pinned is not None:
@@ -187,11 +192,15 @@ def open_inputs(
     known: list[KnownFile] = []
     files: dict[int, InputFile] = {}
     taken: set[int] = set()
-    for one, found in zip(named, open_all(named, recipe.input, ledger.run, engine, log, preview), strict=True):
+    lenient = recipe.on_error == "quarantine"
+    opened = open_all(named, recipe.input, ledger.run, engine, log, preview, lenient)
+    for one, found in zip(named, opened, strict=True):
+        if isinstance(found, InputFile) and found.bad:
+            found = _without_bad_lines(one, found, lenient, log)
         if not isinstance(found, InputError):
             known.append(ledger.number(found, taken))
             files[known[-1].file_no] = found
-        elif recipe.on_error == "stop":
+        elif not lenient:
             raise found
         else:
             log.say(f"quarantined: {found}")
@@ -202,6 +211,16 @@ def open_inputs(
     if not sum(file.rows for file in files.values()):
         raise InputError(f"input.paths: no documents in the {len(named)} file(s) under {root}")
     return there, files
+
+
+def _without_bad_lines(named: Named, found: InputFile, lenient: bool, log: Log) -> InputFile | InputError:
+    """Tell of the lines that were left out of a file; an error where that is not wanted."""
+    if not lenient:  # an earlier run was, and converted the file
+        return InputError(f"{named.location}: {found.bad[0]}")
+    more = f" and {found.bad_lines - 1:,} more lines are bad" if found.bad_lines > 1 else ""
+    log.say(f"quarantined: {named.location}: {found.bad[0]}{more}: without its bad lines the file is read")
+    log.event("quarantined_lines", file=named.path, lines=found.bad_lines, first=list(found.bad))
+    return found
 
 
 def _unreadable(named: Named) -> InputFile:
@@ -293,6 +312,8 @@ def input_columns(
             )
         seen.add(name.lower())
         if name not in inputs.names:
+            if recipe.input.columns is not None:
+                raise RecipeError(f"the recipe names a column {name!r} that input.columns does not; add it there")
             raise RecipeError(f"the input has no column {name!r}{did_you_mean(name, inputs.names)}")
     return tuple((name, inputs.field(name).type) for name in wanted)
 

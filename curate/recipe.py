@@ -25,7 +25,13 @@ NOT_BUILT: dict[str, Any] = {
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST_VALUES = 1_000_000  # in a recipe
-DECIDES_NOTHING = ("name", "export", "evaluate", "input.license")  # fields without a say in what is kept
+DECIDES_NOTHING = (
+    "name",
+    "export",
+    "evaluate",
+    "input.license",
+    "input.columns",
+)  # fields without a say in what is kept
 
 
 class Recipe(Section):

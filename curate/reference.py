@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_64_intdigest
 
-from curate.corpus import is_messages, is_text
+from curate.columns import is_messages, is_text
 from curate.distill.draws import mixed
 from curate.edits import apply_edits, find_edits
 from curate.errors import InputError

@@ -27,6 +27,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+Cast = Literal["string", "int64", "float64", "bool", "timestamp"]
+
+
 class Source(Section):
     """Some of the inputs, or a dataset, with their own text column, name and licence."""
 
@@ -36,6 +39,7 @@ class Source(Section):
     split: str = Field(default="train", description="the dataset's split")
     revision: str | None = Field(default=None, description="the dataset's commit, tag or branch")
     text: str | None = Field(default=None, description="their column with the text; default: input.text")
+    id: str | None = Field(default=None, description="their column with one value per document; default: input.id")
     source: str | None = Field(default=None, description="a value for a column `source`")
     license: str | None = Field(default=None, description="a value for a column `license`")
 
@@ -59,6 +63,10 @@ class Input(Section):
     id: str | None = Field(
         default=None, description="a column with one value per document; without it doc_id is a hash of the text"
     )
+    columns: list[str] | None = Field(
+        default=None, description="the columns that the corpus has beside text and id; null: all that files have"
+    )
+    cast: dict[str, Cast] = Field(default={}, description="columns that are read as another type, in every file")
     strata: list[str] = Field(
         default=[], description="columns that quotas and percentiles are taken within; `name?` may be missing"
     )
@@ -73,6 +81,8 @@ class Input(Section):
     def _text_or_messages(self) -> "Input":
         if self.messages is not None and (self.text != "text" or any(e.text for e in self.entries())):
             raise ValueError("messages takes the place of text; set one of them")
+        if self.id is None and any(entry.id for entry in self.entries()):
+            raise ValueError("an entry has an `id`; set input.id too, the name that the column has in the corpus")
         return self
 
     def entries(self) -> list[Source]:

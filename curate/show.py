@@ -34,6 +34,8 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     )
     for path in given["quarantined"]:
         _say(f"quarantined: {path}")
+    for path, count in given["bad_lines"].items():
+        _say(f"quarantined: {counted(count, 'line')} of {path}, as far as it was read")
     for line in _passed_over(given["passed_over"]):
         _say(line)
     if any(step["reused"] or step["why"] for step in plan["steps"]):

@@ -7,7 +7,8 @@ import json
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,36 @@ from curate.storage import one_line, opened, status
 
 SPOOL_VERSION = 2  # to be raised when the same input is written otherwise
 BLOCK_BYTES = 16 << 20  # of lines, which become one row group
+BAD_LINES = "curate.bad_lines"  # in a footer's metadata
+MOST_PROBLEMS = 20  # that are told in full
 MIN_BLOCK_BYTES = 1 << 16
 MAX_LINE_BYTES = 512 << 20  # a file of one endless line, such as a gzip bomb, must not fill the memory
 DATASET_ROWS = 1000
 UNKNOWN_ROWS = 100_000  # of a dataset that does not tell, for a forecast
+
+
+@dataclass
+class BadLines:
+    """Lines of a file that hold no object: how many, and what is wrong with the first."""
+
+    count: int = 0
+    problems: list[str] = dataclass_field(default_factory=list)
+
+    def add(self, problem: str) -> None:
+        """Count a line."""
+        self.count += 1
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(problem)
+
+    def as_metadata(self) -> dict[str, str]:
+        """What of them stands in the file that is written."""
+        return {BAD_LINES: json.dumps(asdict(self), ensure_ascii=False)} if self.count else {}
+
+
+def bad_lines_of(metadata: Mapping[bytes, bytes] | None) -> BadLines:
+    """The lines that were left out of a file, by the metadata of its footer."""
+    found = (metadata or {}).get(BAD_LINES.encode())
+    return BadLines(**json.loads(found)) if found is not None else BadLines()
 
 
 @dataclass(frozen=True)
@@ -39,6 +66,7 @@ class SpoolTask:
     dataset: Mapping[str, str]  # arguments of `datasets.load_dataset`; empty for JSON lines
     target: str
     share: float = 1.0  # about how much of it; a forecast reads the beginning only
+    lenient: bool = False  # lines that are no objects are left out and counted, and are no error
 
     def __str__(self) -> str:
         """What is converted, for messages."""
@@ -53,7 +81,12 @@ def spool(task: SpoolTask) -> tuple[int, float, str]:
 
     Errors: InputError naming the file and the line, or the dataset, that cannot be read.
     """
-    pieces = dataset_tables(task.name, task.dataset) if task.dataset else json_tables(task.location, task.share)
+    bad = BadLines()
+    pieces = (
+        dataset_tables(task.name, task.dataset)
+        if task.dataset
+        else json_tables(task.location, task.share, bad if task.lenient else None)
+    )
     share = 0.0
 
     def tables() -> Iterator[pa.Table]:
@@ -66,7 +99,10 @@ def spool(task: SpoolTask) -> tuple[int, float, str]:
 
     try:
         target = Path(task.target)
-        documents = _write(tables(), target)
+        documents = _write(tables(), target, bad)
+        if bad.count and not documents:
+            target.unlink()
+            raise InputError(f"{task.location}: {bad.problems[0]}; no line of this file is a JSON object")
         named = target.with_stem(f"{target.stem}-{footer_hash(target)}")
         target.replace(named)
         sync(named.parent)
@@ -93,8 +129,11 @@ def found_spooled(target: Path) -> Path | None:
     return next((path for path in found if path.stem == f"{target.stem}-{footer_hash(path)}"), None)
 
 
-def _write(tables: Iterator[pa.Table], target: Path) -> int:
-    """Write tables as row groups of one schema: what is written anew if a later table needs a wider one."""
+def _write(tables: Iterator[pa.Table], target: Path, bad: BadLines) -> int:
+    """Write tables as row groups of one schema: what is written anew if a later table needs a wider one.
+
+    The lines that were left out, known when all tables are, go into the footer.
+    """
     schema: pa.Schema | None = None
     with committed(target) as aside:
         pieces: list[Path] = []
@@ -113,11 +152,13 @@ def _write(tables: Iterator[pa.Table], target: Path) -> int:
                 schema = pa.schema([])
                 pq.write_table(schema.empty_table(), aside)
                 return 0
+            if len(pieces) == 1:
+                writer.add_key_value_metadata(bad.as_metadata())
             writer.close()
             if len(pieces) == 1:
                 pieces[0].rename(aside)
             else:
-                _join(pieces, schema, aside)
+                _join(pieces, schema, aside, bad)
             return int(pq.read_metadata(aside).num_rows)
         finally:
             if writer is not None:
@@ -126,8 +167,9 @@ def _write(tables: Iterator[pa.Table], target: Path) -> int:
                 piece.unlink(missing_ok=True)
 
 
-def _join(pieces: Iterable[Path], schema: pa.Schema, target: Path) -> None:
+def _join(pieces: Iterable[Path], schema: pa.Schema, target: Path, bad: BadLines) -> None:
     with _writer(target, schema) as writer:
+        writer.add_key_value_metadata(bad.as_metadata())
         for piece in pieces:
             with pq.ParquetFile(piece) as file:
                 for k in range(file.num_row_groups):
@@ -186,12 +228,12 @@ def _as_json(values: Iterable[object]) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-def json_tables(location: str, share: float = 1.0) -> Iterator[tuple[pa.Table, float]]:
+def json_tables(location: str, share: float = 1.0, bad: BadLines | None = None) -> Iterator[tuple[pa.Table, float]]:
     """The objects of a file of JSON lines, a table per block of lines, and the share of the file read by then.
 
     Blank lines are no objects. Where only a share is wanted, blocks are no larger than that.
 
-    Errors: InputError naming the line that is no JSON object.
+    Errors: InputError naming the line that is no JSON object; with `bad` it is counted there and left out.
     """
     known: pa.Schema | None = None
     line = 1
@@ -200,7 +242,7 @@ def json_tables(location: str, share: float = 1.0) -> Iterator[tuple[pa.Table, f
         size = max(1, before[0])
         with opened(location) as file, _decompressed(file, location) as stream:
             for block in _blocks(stream.read, max(MIN_BLOCK_BYTES, min(BLOCK_BYTES, int(size * share))), location):
-                table = _parsed(block, known, location, line)
+                table = _parsed(block, known, location, line, bad)
                 line += block.count(b"\n")
                 if table is not None:
                     known = widened(known or pa.schema([]), table.schema)
@@ -241,7 +283,7 @@ def _blocks(read: Callable[[int], bytes], size: int, location: str) -> Iterator[
         yield rest
 
 
-def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int) -> pa.Table | None:
+def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int, bad: BadLines | None) -> pa.Table | None:
     """A block as a table; `known` are columns of the blocks before it, `line` is its first line's number."""
     if not block.strip():
         return None
@@ -257,7 +299,10 @@ def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int) -> 
             break
         if explicit == table.schema:
             return table
-    return _parsed_slowly(block, location, line)
+    rows, good = _objects(block, location, line, bad)
+    if len(rows) < len(lines):  # the rest is read as if the bad lines had never stood there
+        return _parsed(b"\n".join(good), known, location, line, None) if rows else None
+    return _table_of(rows, location, line)
 
 
 def _read_json(block: bytes, explicit: pa.Schema | None) -> pa.Table:
@@ -285,23 +330,38 @@ def _without_timestamps(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _parsed_slowly(block: bytes, location: str, line: int) -> pa.Table | None:
-    """What pyarrow cannot read: values of several kinds in one column (as JSON text), NaN; or the broken line named."""
-    rows: list[dict[str, Any]] = []
+def _objects(block: bytes, location: str, line: int, bad: BadLines | None) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """The objects of a block and the lines that hold them, one by one; a line without one is bad, or an error."""
+    rows, good = list[dict[str, Any]](), list[bytes]()
     for k, text in enumerate(block.split(b"\n")):
         if not text.strip():
             continue
-        try:
-            row = json.loads(text.decode("utf-8-sig", "surrogateescape"))
-        except ValueError as error:
-            raise InputError(f"{location}: line {line + k} is not JSON: {error}") from None
-        except RecursionError:
-            raise InputError(f"{location}: line {line + k} is nested too deeply") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{location}: line {line + k} is not a JSON object but a {type(row).__name__}")
-        if any(not _is_text(name) for name in row):
-            raise InputError(f"{location}: line {line + k} has a key that is not UTF-8")
-        rows.append(row)
+        row = _object(text)
+        if not isinstance(row, str):
+            rows.append(row)
+            good.append(text)
+        elif bad is None:
+            raise InputError(f"{location}: line {line + k} {row}")
+        else:
+            bad.add(f"line {line + k} {row}")
+    return rows, good
+
+
+def _object(text: bytes) -> dict[str, Any] | str:
+    """The JSON object of a line, or what is wrong with it."""
+    try:
+        row = json.loads(text.decode("utf-8-sig", "surrogateescape"))
+    except ValueError as error:
+        return f"is not JSON: {error}"
+    except RecursionError:
+        return "is nested too deeply"
+    if not isinstance(row, dict):
+        return f"is not a JSON object but a {type(row).__name__}"
+    return row if all(map(_is_text, row)) else "has a key that is not UTF-8"
+
+
+def _table_of(rows: list[dict[str, Any]], location: str, line: int) -> pa.Table:
+    """What pyarrow cannot read: values of several kinds in one column (as JSON text), NaN."""
     names = dict.fromkeys(name for row in rows for name in row)
     if not names:
         raise InputError(f"{location}: line {line} and those behind it hold empty objects only")

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from curate.corpus import is_text
+from curate.columns import is_text
 from curate.errors import InputError, RecipeError
 from curate.folders import IN_FOLDERS
 from curate.recipe import NOT_BUILT, Recipe

@@ -70,7 +70,7 @@ def source_of(run: Path, file: KnownFile) -> Source:
     except (OSError, pa.ArrowException) as error:
         problem = getattr(error, "strerror", None) or "cannot be reached"
         raise InputError(f"{location}: {problem}; it was there when the run measured it") from None
-    return Source(location, size, mtime_ns, file.renamed, file.added)
+    return Source(location, size, mtime_ns, file.renamed, file.added, file.lifted, file.cast)
 
 
 def _check_hashes(ledger: Ledger, files: dict[int, KnownFile], found: pa.Table) -> None:

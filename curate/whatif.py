@@ -136,7 +136,9 @@ def notes(asked: Asked, kept: int) -> list[str]:
     found = [f"`curate run` would measure again: {what}" for what in _stale(asked.of)]
     if asked.after.on_error == "stop":
         found += [
-            f"`curate run` would stop at {file.path}: {file.error}" for file in asked.of.ledger.files if file.error
+            f"`curate run` would stop at {file.path}: {file.error or 'a line is no JSON object'}"
+            for file in asked.of.ledger.files
+            if file.error or file.bad_lines
         ][:1]
     if asked.after.tier3 and asked.plan.written:
         found.append("written documents stay as they are here; `curate run` would judge, and perhaps write, them anew")
@@ -215,7 +217,7 @@ def save_recipe(asked: Asked, path: Path) -> None:
 
 def _measuring(before: Recipe, after: Recipe) -> Iterator[tuple[str, object, object]]:
     """Fields that measurements depend on, each as it was and as it would be, but for sections that go."""
-    for name in ("paths", "text", "messages", "id"):
+    for name in ("paths", "text", "messages", "id", "cast"):
         yield f"input.{name}", getattr(before.input, name), getattr(after.input, name)
     yield "tokenizer", before.tokenizer, after.tokenizer
     redacting = [recipe.tier1.pii if recipe.tier1.pii.action == "redact" else None for recipe in (before, after)]

@@ -47,6 +47,7 @@ def build_manifest(
             {"path": file.path, "bytes": file.size, "documents": file.rows}
             | dict(zip(("documents_out", "tokens_out"), counts.kept.get(file.file_no, (0, 0)), strict=True))
             | dict(file.added)
+            | ({"bad_lines": file.bad_lines} if file.bad_lines else {})
             | ({"error": file.error} if file.error else {"content_xxh3_128": contents.get(file.file_no, "")})
             for file in ledger.files
         ],

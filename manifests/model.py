@@ -41,6 +41,7 @@ class InputEntry(Entry):
     content_xxh3_128: str | None = Field(default=None, description="of its documents' hashes")
     source: str | None = Field(default=None, description="as the recipe says")
     license: str | None = Field(default=None, description="as the recipe says")
+    bad_lines: Count | None = Field(default=None, description="of JSON lines, that are in quarantine; null: none")
     error: str | None = Field(default=None, description="why it is in quarantine")
 
 

@@ -14,7 +14,7 @@ from xxhash import xxh3_128_hexdigest
 
 from curate.augmented import COMPARED, COMPARISON, JUDGED, STATE
 from curate.augmented import FOLDER as WRITTEN
-from curate.corpus import Unit, read_rows
+from curate.corpus import Unit, read_documents
 from curate.errors import InputError, RunError
 from curate.files import is_sealed, leads_out, sha256_of
 from curate.ledger import KnownFile, read_ledger
@@ -22,7 +22,7 @@ from curate.manifests.reading import read_manifest
 from curate.measure import content_hash
 from curate.progress import Log, Meter
 from curate.retained import FOLDER, TABLES
-from curate.storage import is_remote
+from curate.texts import source_of
 
 EXPORT, UNFINISHED, EXPORTS = "export.json", "pieces.ndjson", "export"
 MANIFEST = "manifest.json"
@@ -111,10 +111,9 @@ def verify_inputs(run: Path, threads: int, log: Log) -> list[str]:
 
     def problem(entry: tuple[KnownFile, Unit, str]) -> str | None:
         file, unit, content = entry
-        own = next((old for old, new in file.renamed if new == column), column)
-        location = file.location if is_remote(file.location) else str(run / file.location)
         try:
-            found = content_hash(batch.column(0) for batch in read_rows(location, unit.start, unit.stop, [own]))
+            batches = read_documents(source_of(run, file), unit.start, unit.stop, [column])
+            found = content_hash(batch.column(column) for batch in batches)
         except InputError as error:
             return str(error)
         return (

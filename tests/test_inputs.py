@@ -118,17 +118,59 @@ def test_types_may_widen_from_block_to_block(tmp_path, monkeypatch):
     ],
     ids=["cut", "list", "text", "two", "half", "key", "deep"],
 )
-def test_a_broken_line_is_named_or_its_file_quarantined(tmp_path, line, problem):
+def test_a_broken_line_is_named_or_quarantined_alone(tmp_path, line, problem):
     write_lines(tmp_path / "in" / "a.jsonl", [*ROWS, line])
-    write_lines(tmp_path / "in" / "b.jsonl", ROWS)
+    write_lines(tmp_path / "in" / "b.jsonl", [{"text": f"{PROSE} b"}])
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
     with pytest.raises(InputError) as told:
         carry_out(recipe)
     assert problem in str(told.value)
     assert "\n" not in str(told.value)
     summary = carry_out(recipe, "on_error=quarantine")
-    assert (summary["quarantined"], summary["documents_in"]) == (["a.jsonl"], 20)
-    assert command("verify", run).returncode == 0
+    bad = 2 if line.count("\n") == 2 else 1
+    assert (summary["quarantined"], summary["bad_lines"], summary["documents_in"]) == ([], {"a.jsonl": bad}, 21)
+    with connect(run) as connection:
+        told_of = connection.execute(
+            "SELECT file, documents, bad_lines, error FROM inputs ORDER BY position"
+        ).fetchall()
+    assert told_of == [("a.jsonl", 20, bad, None), ("b.jsonl", 1, 0, None)]
+    assert [file.get("bad_lines") for file in json.loads((run / "manifest.json").read_text())["inputs"]] == [bad, None]
+    assert command("verify", run, "--inputs").returncode == 0
+    with pytest.raises(InputError) as again:  # the file that was converted leniently is not taken for a whole one
+        carry_out(recipe)
+    assert str(again.value) == str(told.value)
+
+
+def test_bad_lines_are_counted_wherever_they_stand_and_change_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.spool.BLOCK_BYTES", 3000)
+    rows = [{"text": f"{PROSE} {k}", "n": k if k < 10 else k + 0.5, "m": None if k < 15 else [k]} for k in range(20)]
+    write_lines(tmp_path / "good" / "a.jsonl", rows)
+    mixed = [line for k, row in enumerate(rows) for line in (["\n", "no JSON\n"] * (k % 3 == 0) + [row])]
+    write_lines(tmp_path / "bad" / "a.jsonl", [*mixed, "[1]\n", '{"text": "cut o'])
+    outputs = []
+    for name in ("good", "bad"):
+        recipe, run = write_recipe(tmp_path / name, tmp_path / name / "a.jsonl", on_error="quarantine")
+        done = command("run", recipe)
+        assert done.returncode == 0, done.stderr
+        outputs.append(output(run))
+    assert outputs[0].equals(outputs[1])
+    first = f"{tmp_path}/bad/a.jsonl: line 2 is not JSON: Expecting value: line 1 column 1 (char 0)"
+    assert f"quarantined: {first} and 8 more lines are bad: without its bad lines the file is read" in done.stderr
+    assert "quarantined: 9 lines of a.jsonl (the first: run.log)\n" in done.stdout
+    event = next(json.loads(line) for line in (run / "run.log").open() if '"quarantined_lines"' in line)
+    assert [problem.split(" is ")[0] for problem in event["first"]][:3] == ["line 2", "line 7", "line 12"]
+    assert event["lines"] == 9
+
+
+def test_a_file_without_one_good_line_is_quarantined_as_a_file(tmp_path):
+    write_lines(tmp_path / "in" / "a.jsonl", ROWS)
+    write_lines(tmp_path / "in" / "b.jsonl", ["one\n", "two\n"])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", on_error="quarantine")
+    summary = carry_out(recipe)
+    assert (summary["quarantined"], summary["bad_lines"], summary["documents_in"]) == (["b.jsonl"], {}, 20)
+    problem = json.loads((run / "manifest.json").read_text())["inputs"][1]["error"]
+    assert problem.startswith("b.jsonl: line 1 is not JSON: ")
+    assert problem.endswith("; no line of this file is a JSON object")
 
 
 def test_json_lines_without_a_line_have_no_documents_and_are_no_error(tmp_path):
@@ -174,7 +216,10 @@ def test_several_inputs_bring_their_own_text_column_source_and_licence(tmp_path)
         {"paths": [str(tmp_path / "talk.jsonl")], "text": "body"},
     ]
     recipe, run = write_recipe(tmp_path, "", input={"paths": paths, "strata": ["source"]})
-    with pytest.raises(InputError, match=r"talk\.jsonl: column 'pages' holds double, and int64"):
+    with pytest.raises(
+        InputError,
+        match=r"talk\.jsonl: column 'pages' holds double, and int64 in books\.parquet; give it one",
+    ):
         carry_out(recipe)
     write_lines(tmp_path / "talk.jsonl", [{"body": PROSE + " talk", "pages": 1}])
     carry_out(recipe)
@@ -223,7 +268,7 @@ def test_an_error_about_a_column_of_json_lines_names_the_place_of_their_file(tmp
     [
         ({"text": "b"}, "has a column 'text' beside 'b'; rename one, or set input.text: b"),
         ({"source": "web"}, "has a column 'source' of its own; leave `source` out of its entry"),
-        ({"text": "c"}, "no column 'c' (has: text, b, source); set input.text: text"),
+        ({"text": "c"}, "no column 'c' (has: text, b, source); set `text: text` in its entry"),
         ({"text": "b", "in": {"text": "c", "id": "b"}}, "column 'b' is called 'c' in the corpus; set input.id: c"),
         ({"text": "b", "license": "CC0", "in": {"text": "license"}}, "has a column 'license' of its own; leave"),
     ],

@@ -61,7 +61,7 @@ def test_a_missing_text_column_is_named_with_those_that_are_there(tmp_path):
 def test_a_text_column_that_holds_no_strings_is_refused_with_those_that_do(tmp_path):
     pq.write_table(pa.table({"text": [1, 2], "body": ["x", "y"]}), tmp_path / "a.parquet")
     recipe, _ = write_recipe(tmp_path, tmp_path / "a.parquet")
-    expected = f"{tmp_path}/a.parquet: column 'text' holds int64, not strings; set input.text to one of: body"
+    expected = f"{tmp_path}/a.parquet: column 'text' holds int64, not strings; set input.text: body"
     assert refused(recipe, InputError) == expected
 
 
@@ -69,7 +69,7 @@ def test_schemas_that_contradict_are_refused_with_file_and_column(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", ["x"], score=pa.array([1]))
     write_shard(tmp_path / "in" / "b.parquet", ["y"], score=pa.array(["high"]))
     recipe, _ = write_recipe(tmp_path, tmp_path / "in")
-    assert "b.parquet: column 'score' holds string, and int64 in the files before it" in refused(recipe, InputError)
+    assert "b.parquet: column 'score' holds string, and int64 in a.parquet; give it" in refused(recipe, InputError)
 
 
 def test_a_file_without_rows_is_fine_and_a_corpus_without_documents_is_not(tmp_path, good):

@@ -1,0 +1,174 @@
+"""Columns: which types hold text or chats, how files' columns become the corpus's, and how types are unified."""
+
+import json
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # of which pyarrow cannot take rows
+# Types that `input.cast` gives to columns.
+CASTS: dict[str, pa.DataType] = {
+    "string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us"),
+}  # fmt: skip
+# How a text column of another type becomes text: bytes as UTF-8, a list of strings with a line for each.
+UTF8, LINES = "utf8", "lines"
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text as it stands."""
+    return kind in (pa.string(), pa.large_string(), pa.string_view())
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds bytes, which may be UTF-8."""
+    types = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return kind == pa.binary_view() or any(is_one(kind) for is_one in types)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds lists, of a fixed size or not."""
+    return any(is_one(kind) for is_one in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
+
+
+def is_messages(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds chats: lists of structs with the texts role and content."""
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_struct(kind.value_type):
+        return False
+    message = kind.value_type
+    return all(message.get_field_index(n) >= 0 and is_text(message.field(n).type) for n in ("role", "content"))
+
+
+def render_messages(column: pa.Array) -> pa.Array:
+    """Chats as the texts that are measured: the contents of their messages, a blank line between two; null for null."""
+    return _joined(column, column.values.field("content"), "\n\n")
+
+
+def _joined(lists: pa.Array, values: pa.Array, separator: str) -> pa.Array:
+    """The strings of each list as one text, null ones as empty ones; null for a null list."""
+    contents = values.fill_null("").cast(pa.large_string())
+    listed = pa.LargeListArray.from_arrays(lists.offsets.cast(pa.int64()), contents)
+    texts = pc.binary_join(listed, pa.scalar(separator, pa.large_string()))
+    return pc.if_else(lists.is_valid(), texts, pa.scalar(None, texts.type))
+
+
+def text_cast(kind: pa.DataType) -> str | None:
+    """How a text column of a type other than text is read as text, if it can be."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if is_bytes(kind):
+        return UTF8
+    return LINES if is_list(kind) and is_text(plain(kind.value_type)) else None
+
+
+def cast_type(how: str) -> pa.DataType:
+    """The type that a cast makes."""
+    return CASTS.get(how, pa.string())
+
+
+def cast_column(column: pa.Array, how: str) -> pa.Array:
+    """A column read as a type of CASTS (structs and lists as JSON text), or as text (UTF8, LINES).
+
+    Bytes that are no UTF-8 come through, since a text of them is a row with a reason.
+    Errors: ValueError where a value cannot be read so.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if how == UTF8:
+        return _as_utf8(column)
+    if how == LINES:
+        lists = column.cast(pa.large_list(pa.large_string()))
+        return _joined(lists, lists.values, "\n")
+    if how == "string" and pa.types.is_nested(column.type):
+        texts = [None if v is None else json.dumps(v, ensure_ascii=False, default=str) for v in column.to_pylist()]
+        return pa.array(texts, pa.string())
+    try:
+        return column.cast(CASTS[how])
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # whose message holds the value
+        raise ValueError(f"{column.type} cannot be read as {how}") from None
+
+
+def _as_utf8(column: pa.Array) -> pa.Array:
+    if pa.types.is_fixed_size_binary(column.type) or column.type == pa.binary_view():
+        column = column.cast(pa.binary())
+    kind = pa.large_string() if pa.types.is_large_binary(column.type) else pa.string()
+    return pa.Array.from_buffers(kind, len(column), column.buffers(), column.null_count, column.offset)
+
+
+def leaf_type(schema: Sequence[pa.Field] | pa.Schema, path: str) -> pa.DataType | None:
+    """The type of a field within structs, as in doc.text; None where there is none."""
+    for field in schema:
+        if path.startswith(f"{field.name}.") and pa.types.is_struct(field.type):
+            rest = path[len(field.name) + 1 :]
+            inner = list(field.type)
+            found = next((one.type for one in inner if one.name == rest), None) or leaf_type(inner, rest)
+            if found is not None:
+                return found
+    return None
+
+
+def without_leaf(field: pa.Field, path: str) -> pa.Field | None:
+    """A column without the field at a path within it; None where nothing is left, and the same where it has none."""
+    if leaf_type([field], path) is None:
+        return field
+    rest = path[len(field.name) + 1 :]
+    inner = [None if one.name == rest else without_leaf(one, rest) for one in field.type]
+    left = [one for one in inner if one is not None]
+    return pa.field(field.name, pa.struct(left)) if left else None
+
+
+def take_leaf(column: pa.Array, name: str, path: str) -> pa.Array:
+    """The values of a field within a column of structs; null where a struct around it is."""
+    rest = path[len(name) + 1 :]
+    while rest:
+        fields = [column.type.field(k).name for k in range(column.type.num_fields)]
+        k, inner = max(
+            ((k, f) for k, f in enumerate(fields) if f"{rest}.".startswith(f"{f}.")), key=lambda o: len(o[1])
+        )
+        column, rest = pc.struct_field(column, [k]), rest[len(inner) + 1 :]
+    return column
+
+
+def fit_struct(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A column of structs with those fields alone that another type of structs has."""
+    if not pa.types.is_struct(kind):
+        return column
+    names = [kind.field(k).name for k in range(kind.num_fields)]
+    children = [fit_struct(column.field(name), kind.field(name).type) for name in names]
+    return pa.StructArray.from_arrays(
+        children, fields=[pa.field(n, c.type) for n, c in zip(names, children, strict=True)], mask=column.is_null()
+    )
+
+
+def plain(kind: pa.DataType) -> pa.DataType:
+    """The type a column is carried in: dictionaries decoded, views as what they view, also within lists and structs."""
+    if pa.types.is_dictionary(kind):
+        return plain(kind.value_type)
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, plain(field.type)) for field in kind])
+    if pa.types.is_large_list(kind):
+        return pa.large_list(plain(kind.value_type))
+    if pa.types.is_list(kind):
+        return pa.list_(plain(kind.value_type))
+    return VIEWS.get(kind, kind)
+
+
+def wider(a: pa.DataType, b: pa.DataType, inferred: bool) -> pa.DataType | None:
+    """The type that holds all values of two plain types, or None.
+
+    Of integers beside floats only those of at most 32 bits fit into 64-bit floats, unless types are `inferred`.
+    """
+    if a == b:
+        return a
+    if pa.types.is_floating(a) != pa.types.is_floating(b) and not (pa.types.is_null(a) or pa.types.is_null(b)):
+        number = b if pa.types.is_floating(a) else a
+        if not (pa.types.is_integer(number) and (number.bit_width <= 32 or inferred)):
+            return None
+        return pa.float64()
+    pair = [pa.schema([("x", a)]), pa.schema([("x", b)])]
+    try:
+        found: pa.DataType = pa.unify_schemas(pair, promote_options="permissive").field(0).type
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return None
+    return found
