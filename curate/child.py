@@ -11,6 +11,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from curate import worker
+from curate.cache import VARIABLE, cache_home
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # of BLAS, whose threads would be as many as cores in each of as many workers
 
@@ -36,7 +37,8 @@ def start_worker(cpu_seconds: float) -> tuple["subprocess.Popen[bytes]", Connect
     ours, theirs = Pipe()
     with theirs:
         words = [sys.executable, "-P", worker.__file__, *map(str, (theirs.fileno(), os.getpid(), cpu_seconds))]
-        options = {"stdin": subprocess.DEVNULL, "pass_fds": (theirs.fileno(),), "env": ONE_THREAD | os.environ}
+        environment = {**ONE_THREAD, **os.environ, VARIABLE: str(cache_home().parent)}  # the same, were it a new one
+        options = {"stdin": subprocess.DEVNULL, "pass_fds": (theirs.fileno(),), "env": environment}
         process = start_child(lambda: subprocess.Popen(words, **options))  # type: ignore[call-overload]
     ours.send(sys.path)
     return process, ours

@@ -64,7 +64,7 @@ def lm_train(
 @click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True, help="Type of the weights.")
 @click.option("--quantization", help="As vLLM names it, as in fp8.")
 @click.option("--max-model-len", type=click.IntRange(2), help="Tokens of prompt and reply; default: the model's.")
-@click.option("--log", "log_file", type=click.Path(path_type=Path), help="What vLLM says; default: a temporary file.")
+@click.option("--log", "log_file", type=click.Path(path_type=Path), help="What vLLM says; default: in our cache.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def serve(
     model: str, extra: tuple[str, ...], lora: tuple[str, ...], name: str | None, host: str, port: int,

@@ -1,7 +1,7 @@
 """What all commands share: how their errors are told, how JSON is printed, how many cores there are."""
 
+import atexit
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curate.errors import CurateError, Interrupted, TaskError, did_you_mean, is_stop
+from curate.interrupt import EXIT_CODE, Interrupt, interruptible
 
 if TYPE_CHECKING:
     from curate.engine import Engine
@@ -21,19 +22,29 @@ if TYPE_CHECKING:
 class Commands(click.Group):
     """Prints an error that the user can act on as one line; anything else keeps its traceback."""
 
+    interrupt = Interrupt()
+
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - as click declares it
+        """Parse the command line and run a command, which Ctrl-C ends."""
+        self.interrupt = Interrupt()
+        if not args and not extra:  # called as a program
+            atexit.register(self.interrupt.leave)
+        with interruptible(self.interrupt):
+            return super().main(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
         """Run a command."""
         try:
             return super().invoke(ctx)
         except CurateError as error:
-            if isinstance(error, Interrupted):
-                _end_of_keys()
+            stopped = isinstance(error, Interrupted) or self.interrupt.pressed is not None
+            self.interrupt.told = stopped
             if isinstance(error, TaskError) and not error.place:
                 error = _kept(error)
             from curate.mirror import named
 
             click.echo(f"Error: {named(str(error))}", err=True)
-            ctx.exit(130 if isinstance(error, Interrupted) else 1)
+            ctx.exit(EXIT_CODE if stopped else 1)
         except MemoryError:
             click.echo(
                 "Error: no memory is left; nothing finished is lost: try fewer --workers, or more memory", err=True
@@ -43,11 +54,11 @@ class Commands(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
         except (KeyboardInterrupt, Exception) as error:
-            if not is_stop(error):
+            if not is_stop(error) and self.interrupt.pressed is None:  # some libraries make errors of their own of it
                 raise
-            _end_of_keys()
+            self.interrupt.told = True
             click.echo("stopped", err=True)
-            ctx.exit(130)
+            ctx.exit(EXIT_CODE)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:  # noqa: ANN401
         """Find a command, or say which one may have been meant."""
@@ -124,11 +135,6 @@ def available_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         return os.cpu_count() or 1
-
-
-def _end_of_keys() -> None:
-    """Once Ctrl-C has ended a command, further ones change nothing: Python would tell of them with a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _kept(error: TaskError) -> TaskError:

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curate.cache import cache_folder, private_leaf
 from curate.errors import CurateError, RunError, WorkerError
 from curate.files import ASIDE, committed
 from curate.object_store import Changed, Gone, Store, open_store
@@ -104,14 +105,20 @@ _held: dict[Path, "_Holding"] = {}
 def run_of(place: str) -> Path:
     """The run directory that a path or URI names: for a URI its mirror on this machine. Nothing is asked of the store.
 
-    Mirrors lie below $CURATE_RUNS, or in `curate/runs` of $CURATE_CACHE or of the user's cache folder.
+    Mirrors lie below $CURATE_RUNS, or in `runs` of `curate.cache.cache_home`.
+
+    Errors: RunError where others than this user could change the mirror.
     """
     if not is_remote(place):
         return Path(place)
     uri = place.rstrip("/")
-    home = os.environ.get("CURATE_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    root = Path(os.environ.get("CURATE_RUNS") or Path(home) / "curate" / "runs").expanduser().absolute()
-    run = root / hashlib.sha256(uri.encode()).hexdigest()[:16] / "run"
+    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    given = os.environ.get("CURATE_RUNS")
+    try:
+        folder = private_leaf(Path(given).expanduser().absolute() / name) if given else cache_folder(f"runs/{name}")
+    except OSError as error:
+        raise RunError(f"{uri}: its copy on this machine: {error}; set CURATE_RUNS to a folder of yours") from None
+    run = folder / "run"
     _mirrors.setdefault(run, Mirror(uri, run))
     return run
 

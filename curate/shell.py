@@ -19,9 +19,11 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
+from curate.cache import made_private
 from curate.completion import SqlCompleter
 from curate.errors import CurateError, did_you_mean
 from curate.inspect import connect, print_rows, read_query, rows_to_show
+from curate.interrupt import each_press
 from curate.sql import first_line, only_query, statements_in
 from curate.terminal import json_text, visible
 
@@ -143,7 +145,7 @@ def shell(run: Path, form: str) -> None:
     """
     if form not in MODES:
         raise CurateError(f"sql: {form} is not for a terminal; give a query, and redirect it to a file")
-    with connect(run) as connection:
+    with connect(run) as connection, each_press():
         there = Shell(connection, form)
         session = _session(connection, f"{run.resolve().name}> ")
         click.echo(f"{run}: read only. End a query with ; — .help tells more")
@@ -202,9 +204,8 @@ def is_whole(text: str) -> bool:
 def _history() -> History:
     """What was written before, in the user's folders; for this session alone where they cannot be written."""
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    path = Path(home).expanduser() / "curate" / "sql_history"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = made_private(Path(home).expanduser().absolute() / "curate") / "sql_history"
         os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))  # queries hold ids and addresses
     except OSError:
         return InMemoryHistory()

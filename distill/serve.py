@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curate.cache import cache_folder
 from curate.distill.vllm_client import Client, connect
 from curate.distill.weights import adapter_contents, lora_rank, model_facts
 from curate.errors import Interrupted, TeacherError, disk_error, shortened
@@ -195,7 +195,7 @@ def serve_forever(serving: Serving, log_file: Path | None, quiet: bool) -> Itera
     model_facts(serving.model, serving.revision, "serve")
     adapter_contents(serving.lora, "serve")
     _check_port(serving)
-    place = log_file or Path(tempfile.gettempdir()) / f"curate-serve-{serving.port}.log"
+    place = log_file or cache_folder("logs") / f"serve-{serving.port}.log"
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     with started(serving, place, unwritten_log(quiet)) as running:

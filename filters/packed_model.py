@@ -27,7 +27,7 @@ from curate.files import committed, write_json
 from curate.filters.kenlm_binary import write_binary
 from curate.filters.ngram_lm import Grams
 from curate.kernels.arrow import text_views
-from curate.kernels.jit import cache_folder
+from curate.kernels.jit import kernel_folder
 from curate.kernels.lm_words import FORM
 
 Numbers = npt.NDArray[np.int64]
@@ -148,7 +148,7 @@ def unpacked(packed: Path) -> Path:
     Beside it stands its form, as beside every binary model that is trained here.
     """
     digest = xxh3_128_hexdigest(packed.read_bytes())
-    target = Path(cache_folder()) / f"{packed.stem}-{digest[:16]}.binary"
+    target = Path(kernel_folder()) / f"{packed.stem}-{digest[:16]}.binary"
     beside = target.with_name(f"{target.name}.json")
     try:
         whole = json.loads(beside.read_text("utf-8"))["bytes"] == target.stat().st_size

@@ -20,7 +20,7 @@ GIBBERISH = "xqzt vbrr lkjh qwpo zzxc mnbv trew yuio hgfd sazx " * 6
 
 
 def test_a_packed_model_says_what_its_arpa_says(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.filters.packed_model.cache_folder", lambda: str(tmp_path))
+    monkeypatch.setattr("curate.filters.packed_model.kernel_folder", lambda: str(tmp_path))
     arpa = tmp_path / "model.arpa"
     train(
         Training(

@@ -5,8 +5,6 @@ kernel sources, the numba version and the CPU. The digest without the CPU is the
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,6 +15,8 @@ from llvmlite import binding, ir
 from numba import types
 from numba.core import config
 from numba.extending import intrinsic
+
+from curate.cache import cache_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
 UNCOUNTED: Any = {
@@ -36,27 +36,17 @@ def code_digest() -> str:
 
 
 @cache
-def cache_folder() -> str:
-    """Where compiled kernels are kept: $CURATE_CACHE, or the user's cache folder, or a temporary one."""
-    home = os.environ.get("CURATE_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+def kernel_folder() -> str:
+    """Where compiled kernels are kept."""
     cpu = hashlib.sha256((binding.get_host_cpu_name() + binding.get_host_cpu_features().flatten()).encode()).hexdigest()
-    name = f"curate/kernels/{code_digest()}-{cpu[:8]}"
-    for root in (Path(home).expanduser(), Path(tempfile.gettempdir()) / f"curate-{os.getuid()}"):
-        folder = root / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            return str(folder)
-    return tempfile.mkdtemp(prefix="curate-kernels-")
+    return str(cache_folder(f"kernels/{code_digest()}-{cpu[:8]}"))
 
 
 def kernel(function: F) -> F:
     """Compile `function` on its first call, without the GIL, kept on disk for later processes."""
     settings: Any = config
     before = settings.CACHE_DIR
-    settings.CACHE_DIR = cache_folder()
+    settings.CACHE_DIR = kernel_folder()
     try:
         compiled: F = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     finally:
@@ -158,9 +148,9 @@ fold_product: Any = intrinsic(_fold_product)
 
 def is_compiled(name: str) -> bool:
     """Whether an earlier process compiled the kernels behind a signal group or an edit and left them on the disk."""
-    return (Path(cache_folder()) / f"compiled-{name}").exists()
+    return (Path(kernel_folder()) / f"compiled-{name}").exists()
 
 
 def mark_compiled(name: str) -> None:
     """Note that the kernels behind a signal group or an edit are on the disk."""
-    (Path(cache_folder()) / f"compiled-{name}").touch()
+    (Path(kernel_folder()) / f"compiled-{name}").touch()

@@ -118,10 +118,10 @@ def spinning(folder, where):
     (folder / "spinning.py").write_text(text)
 
 
-def marked(words, **options):
+def marked(words, environment=UNIT, **options):
     """A process, and what the environment of all that it starts holds."""
     mark = f"CURATE_TEST_{secrets.token_hex(8)}"
-    environment = {**os.environ, **UNIT, mark: "1"}
+    environment = {**os.environ, **environment, mark: "1"}
     driver = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, **options)
     return driver, mark
 
