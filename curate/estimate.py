@@ -10,6 +10,7 @@ from typing import Any
 
 from curate import decide, shards
 from curate.corpus import unit_bytes
+from curate.costs import Seconds, Texts, model_seconds
 from curate.engine import Engine
 from curate.filters.duplicates import choose_bands
 from curate.index import SIGNALS_AS_TABLE
@@ -67,6 +68,7 @@ def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) 
             hushed = unwritten_log(quiet=True)
             found = rehearse(recipe, plan, work.measured_bytes, engine, workers, Path(folder), hushed)
     kept = _share_kept(found, "tokens_out", "tokens_in")
+    models = _model_seconds(recipe, work, found, kept) if work.makes("decisions") else {}
     return {
         "run": named(str(recipe.run_directory)),
         "input": _input(plan, ledger, found),
@@ -78,8 +80,10 @@ def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) 
         "tier3": recipe.tier3 is not None,
         "keep_tokens": recipe.distill.keep_tokens if recipe.distill else None,
         "bands": str(choose_bands(near.threshold, near.permutations)) if (near := recipe.dedup.near) else None,
-        "cpu_seconds": (seconds := _seconds(work, found, kept, workers)),
-        "minutes": _minutes(seconds, work, found.sample.corpus_text_bytes * kept, recipe, workers),
+        "cpu_seconds": (seconds := _seconds(work, found, kept, workers))
+        | {stage: models[stage].all if models else 0.0 for stage in ("purify", "distil", "track")},
+        "minutes": _minutes(seconds, work, found.sample.corpus_text_bytes * kept, recipe, workers)
+        + sum(each.alone + each.shared / min(workers, max(1, len(plan.units))) for each in models.values()) / 60,
         "workers": workers,
         "memory_bytes": _memory(work, found, base, workers),
         "disk_bytes": _disk(work, found, recipe, plan),
@@ -160,6 +164,15 @@ def _seconds(work: Work, found: Rehearsal, kept: float, workers: int) -> dict[st
         "write": write if work.makes("output") else 0.0,
         "index": found.seconds["index"] + INDEX_SECONDS * work.documents,
     }
+
+
+def _model_seconds(recipe: Recipe, work: Work, found: Rehearsal, kept: float) -> dict[str, Seconds]:
+    """What stages that train models take, over the corpus and what the rules leave of it."""
+    size = found.sample.corpus_text_bytes
+    tokens = found.stages[0]["tokens_in"] / max(1, found.sample.text_bytes)
+    documents = work.documents * _share_kept(found, "documents_out", "documents_in")
+    passing = Texts(round(documents), round(size * kept))
+    return model_seconds(recipe, Texts(work.documents, size), passing, round(size * tokens))
 
 
 def _scale(work: Work, found: Rehearsal) -> float:

@@ -477,7 +477,11 @@ class Evaluate(Section):
     sample: Size = Field(default=200_000_000, description="bytes of the input that models are trained on, at most")
     ablate: bool = Field(default=True, description="also decide the run anew without each of its stages")
     transformer: Transformer = Transformer()
-    track: bool = Field(default=True, description="`curate run` measures a small sample after each stage")
+    track: bool | None = Field(
+        default=None,
+        description="`curate run` measures a small sample after each stage; null: where the input is so large that "
+        "this is the smaller part of the run",
+    )
 
 
 class Models(Section):

@@ -46,13 +46,13 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     console().print(_dropped(plan))
     _say("Duplicates, bands and repeated lines are not estimated: they come after the rules, so less may be kept.")
     if plan["tier2"]:
-        _say("Nor is the second tier: what it drops and costs is not part of this forecast.")
+        _say("Nor is what the second tier drops; what it costs, with the models it trains, is in the forecast below.")
     if plan["tier3"]:
         _say("Nor is the third tier: what a model writes for thin domains, and what that costs, is not part of it.")
     if plan["keep_tokens"]:
         budget = shown_budget(plan["keep_tokens"])
         of_input = " of the input's tokens" if plan["keep_tokens"] <= 1 else ""
-        _say(f"Of what is left, distill keeps {budget}{of_input}; what that costs is not part of this forecast.")
+        _say(f"Of what is left, distill keeps {budget}{of_input}.")
     if plan["bands"]:
         _say(f"near duplicates: {plan['bands']}")
     console().print(_costs(plan))

@@ -27,6 +27,7 @@ from curate.retained import FOLDER, TRACKING, commit, facts_of, remove_scratch
 
 SAMPLE_BYTES = 5_000_000
 HELDOUT = 60  # texts of a domain, at most
+TRACKED_FROM = 250_000_000  # tokens of the input, about 1 GB, from which on rules alone take longer than tracking
 OTHERWISE = ("lines", "purify", "distil")  # stages behind which documents that are kept have the text of the output
 
 TRACKED = pa.schema([
@@ -47,6 +48,12 @@ def check_heldout(recipe: Recipe) -> None:
         read_heldout(recipe.evaluate, recipe.input.column, recipe.seed)
 
 
+def is_tracked(recipe: Recipe, tokens: int) -> bool:
+    """Whether a run over so many tokens measures quality after each stage: as its recipe says, else by the size."""
+    section = recipe.evaluate
+    return section is not None and (tokens >= TRACKED_FROM if section.track is None else section.track)
+
+
 def track(
     recipe: Recipe, run: Path, decisions: str, stages: Sequence[Mapping[str, Any]], threads: int, log: Log
 ) -> bool:
@@ -55,7 +62,7 @@ def track(
     A run does not fail because too few held-out texts are left: it says so.
     """
     section = recipe.evaluate
-    if section is None or not section.track or not stages[-1]["documents_out"]:
+    if section is None or not is_tracked(recipe, stages[0]["tokens_in"]) or not stages[-1]["documents_out"]:
         return False
     of = open_decided(run)
     small = section.model_copy(update={"most": min(section.most, HELDOUT), "ablate": False})

@@ -21,6 +21,7 @@ from curate.plan import make_plan
 from curate.progress import Log
 from curate.recipe import load_recipe
 from curate.sampling import place_units, spread
+from curate.tracking import is_tracked
 
 
 def foresee(recipe, *changes):
@@ -262,3 +263,33 @@ def test_a_recipe_that_reads_texts_again_is_foreseen(tmp_path):
     foreseen = foresee(recipe)
     assert foreseen["sample"]["documents"] == 60
     assert carry_out(recipe)["documents_out"] < foreseen["passing"]["documents"] == 60
+
+
+def test_stages_that_train_models_are_in_the_forecast(tmp_path):
+    for k, name in enumerate(("good", "held")):
+        write_shard(tmp_path / name / "a.parquet", [f"{PROSE} {k} {n} {PROSE[n:]}" for n in range(120)])
+    write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE * (1 + n % 9)} {n}" for n in range(400)])
+    recipe, _ = write_recipe(
+        tmp_path, tmp_path / "in", reference=[str(tmp_path / "good")], tier2={"rounds": 2},
+        distill={"keep_tokens": "30%"}, evaluate={"heldout": [str(tmp_path / "held")], "track": True},
+    )  # fmt: skip
+    whole = foresee(recipe)
+    seconds = whole["cpu_seconds"]
+    assert min(seconds["purify"], seconds["distil"], seconds["track"]) > 0
+    assert whole["minutes"] * 60 > seconds["purify"] + seconds["track"]
+    assert foresee(recipe, "tier2.rounds=6")["cpu_seconds"]["purify"] > 2 * seconds["purify"]
+    assert foresee(recipe, "tier2=null")["cpu_seconds"]["purify"] == 0
+    assert foresee(recipe, "distill=null")["cpu_seconds"]["distil"] == 0
+    assert foresee(recipe, "evaluate.track=null")["cpu_seconds"]["track"] == 0  # so small an input is not tracked
+    told = command("plan", recipe, cwd=tmp_path).stdout
+    assert "track " in told
+    assert "what it costs, with the models it trains, is in the forecast below" in told
+
+
+def test_quality_is_tracked_by_default_where_that_is_the_smaller_part_of_a_run(tmp_path):
+    path, _ = write_recipe(tmp_path, tmp_path / "in", evaluate={"heldout": ["held.parquet"]})
+    recipe = load_recipe(path)
+    assert (is_tracked(recipe, 249_000_000), is_tracked(recipe, 250_000_000)) == (False, True)
+    assert is_tracked(load_recipe(path, ["evaluate.track=true"]), 1)
+    assert not is_tracked(load_recipe(path, ["evaluate.track=false"]), 10**12)
+    assert not is_tracked(load_recipe(path, ["evaluate=null"]), 10**12)
