@@ -81,3 +81,43 @@ def test_constraints_pin_every_dependency_by_name_and_version_only():
     pinned = {line.split("==")[0].lower() for line in pins}
     wanted = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["dev"]
     assert {re.split(r"[>\[]", name)[0].lower() for name in wanted} <= pinned
+
+
+CORE_ONLY = """
+import importlib.metadata as metadata, re, sys
+from packaging.requirements import Requirement
+needed, queue = set(), ["curate-lm"]
+while queue:
+    name = re.sub(r"[-_.]+", "-", queue.pop()).lower()
+    if name not in needed:
+        needed.add(name)
+        wanted = map(Requirement, metadata.requires(name) or ())
+        queue += [one.name for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+known = metadata.packages_distributions()
+spelled = {module: {re.sub(r"[-_.]+", "-", one).lower() for one in found} for module, found in known.items()}
+others = {module for module, found in spelled.items() if not needed & found}
+sys.modules.update(dict.fromkeys(others - set(sys.modules)))  # None: cannot be imported
+"""
+
+
+def test_nothing_is_needed_but_what_the_project_depends_on(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(CORE_ONLY)  # also for workers
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "check": False}
+    for module in ("scipy", "datasketch", "ray", "pytest"):
+        assert subprocess.run([sys.executable, "-c", f"import {module}"], **options).returncode == 1
+    modules = sorted(
+        ".".join((*name.split("."), *path.relative_to(ROOT / folder).with_suffix("").parts))
+        for name, folder in MAPPED.items() for path in (ROOT / folder).glob("*.py") if not path.stem.startswith("__")
+    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", f"import {', '.join(modules)}"], **options)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, "-m", "curate", "demo", "--quiet"], **options)
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_demo_installs_what_users_install_and_no_more():
+    words = ["make", "--dry-run", "--always-make", "demo"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--editable '.'" in done.stdout
+    assert "[dev]" not in done.stdout
