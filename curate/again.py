@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128
 
+from curate.begun import telling
 from curate.corpus import Source, Unit, by_units, read_documents
 from curate.filters import registry
 from curate.ledger import Part, write_part
@@ -28,6 +29,11 @@ class Again:
     reading: Reading
     digest: str
     more: Any = None
+
+    @property
+    def name(self) -> str:
+        """Names the task's parts: the place where it starts."""
+        return f"{self.unit.file_no:05d}-{self.unit.start:010d}"
 
     def __str__(self) -> str:
         """Where the task works, for messages."""
@@ -69,18 +75,19 @@ def _content(documents: pa.Table) -> str:
 def texts_again(task: Again) -> Iterator[tuple[pa.Table, pa.Array]]:
     """The task's documents, batch by batch, with their raw texts."""
     wanted = task.documents["row"].to_numpy()
-    position = task.unit.start
-    for batch in read_documents(task.source, task.unit.start, task.unit.stop, [task.reading.text]):
-        start, stop = np.searchsorted(wanted, (position, position + len(batch)))
-        places = pa.array(wanted[start:stop] - position)
-        yield task.documents.slice(start, stop - start), texts_of(batch.column(task.reading.text).take(places))
-        position += len(batch)
+    position, rows = task.unit.start, max(1, task.unit.stop - task.unit.start)
+    with telling(Path(task.run), task.name) as tell:
+        for batch in read_documents(task.source, task.unit.start, task.unit.stop, [task.reading.text]):
+            start, stop = np.searchsorted(wanted, (position, position + len(batch)))
+            places = pa.array(wanted[start:stop] - position)
+            yield task.documents.slice(start, stop - start), texts_of(batch.column(task.reading.text).take(places))
+            position += len(batch)
+            tell((position - task.unit.start) / rows)
 
 
 def write_again(task: Again, group: str, tables: Sequence[pa.Table]) -> Part:
     """Commit what a task made of its documents as one part; the tables begin with file_no and row."""
-    name = f"{task.unit.file_no:05d}-{task.unit.start:010d}"
-    return write_part(Path(task.run), group, task.digest, name, pa.concat_tables(tables), units=(task.unit,))
+    return write_part(Path(task.run), group, task.digest, task.name, pa.concat_tables(tables), units=(task.unit,))
 
 
 def keyed(table: pa.Table, rows: np.ndarray, file_no: int | np.ndarray) -> pa.Table:

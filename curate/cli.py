@@ -15,13 +15,21 @@ from curate.cli_evaluate import evaluate
 from curate.cli_export import export
 from curate.cli_manifest import card, verify
 from curate.cli_models import lm, serve
-from curate.commands import Commands, RunPath, available_cores, chosen_engine, engine_options, print_json
+from curate.commands import (
+    GroupedCommands,
+    RunPath,
+    available_cores,
+    chosen_engine,
+    engine_options,
+    print_json,
+    process_seconds,
+)
 from curate.errors import CurateError
 
 FORMATS = ("table", "csv", "json", "parquet")
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=GroupedCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(curate.__version__, prog_name="curate")
 def main() -> None:
     """Turn a large pile of text into a small, clean, explained training set."""
@@ -88,20 +96,22 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
         curate plan recipes/gopher.yaml --set tier1.thresholds.too_few_words=30
     """
     from curate.engine import Processes
+    from curate.preflight import check_names
     from curate.recipe import load_recipe
 
     found = load_recipe(recipe, changes)
+    check_names(found)
     if found.output is not None and "://" in found.output:
         from curate.ledger import NOT_READ, fetched
 
         fetched(found.output, NOT_READ)
     with Processes(1) as engine:
         engine.start(1)  # it imports while this process does
+        from curate.compiling import prepare_process
         from curate.estimate import estimate
-        from curate.kernels.arrow import spare_pandas
         from curate.show import print_plan
 
-        spare_pandas()
+        prepare_process(quiet or as_json)
         forecast = estimate(found, engine, workers or available_cores(), quiet or as_json)
     if as_json:
         print_json(forecast)
@@ -149,13 +159,16 @@ def demo(
 
 
 def _run(recipe: Any, workers: int | None, kind: str, address: str | None, quiet: bool, as_json: bool) -> None:  # noqa: ANN401 - a late import
+    from curate.preflight import check_names
+
+    check_names(recipe)
     with chosen_engine(kind, address, workers, start=2) as (engine, threads):
+        from curate.compiling import prepare_process
         from curate.inspect import print_summary
-        from curate.kernels.arrow import spare_pandas
         from curate.pipeline import run as carry_out
 
-        spare_pandas()
-        summary = carry_out(recipe, engine, threads, quiet or as_json)
+        prepare_process(quiet or as_json)
+        summary = carry_out(recipe, engine, threads, quiet or as_json) | {"seconds": process_seconds()}
     if as_json:
         print_json(summary)
     else:
@@ -193,9 +206,9 @@ def what_if(
     Example:
         curate what-if runs/demo --set tier1.thresholds.too_few_words=30 --save looser.yaml
     """
-    from curate.kernels.arrow import spare_pandas
+    from curate.compiling import prepare_process
 
-    spare_pandas()
+    prepare_process(quiet or as_json)
     from curate.difference import what_if as tell
     from curate.mirror import named
     from curate.show import print_difference
@@ -225,9 +238,9 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
     Example:
         curate compare runs/web runs/web-looser --output differences.parquet
     """
-    from curate.kernels.arrow import spare_pandas
+    from curate.compiling import prepare_process
 
-    spare_pandas()
+    prepare_process(quiet or as_json)
     from curate.difference import compare as tell
     from curate.mirror import named
     from curate.progress import Steps, unwritten_log
@@ -240,6 +253,28 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
         print_json(found)
     else:
         print_difference(found)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default="runs")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def runs(folder: Path, as_json: bool) -> None:
+    """List the runs in FOLDER (default: runs) with their closing figures, and whether each is whole or was stopped.
+
+    \b
+    Example:
+        curate runs
+    """
+    from curate.runs import list_runs
+
+    found = list_runs(folder)
+    if as_json:
+        print_json([vars(run) for run in found])
+        return
+    from curate.show_runs import print_runs
+    from curate.terminal import console
+
+    print_runs(found, folder, console())
 
 
 @main.command()
@@ -284,10 +319,10 @@ def why(run: Path, doc_id: str, whole: bool, as_json: bool) -> None:
     Example:
         curate why runs/demo qs-00660
     """
-    from curate.kernels.arrow import spare_pandas
+    from curate.compiling import prepare_process
     from curate.why import explain
 
-    spare_pandas()
+    prepare_process(as_json)
     story = explain(run, doc_id)
     if as_json:
         print_json(story)
@@ -317,10 +352,10 @@ def sample(
     Example:
         curate sample runs/demo --reason too_many_hashes -n 3
     """
+    from curate.compiling import prepare_process
     from curate.draw import Wanted, draw, without_pieces
-    from curate.kernels.arrow import spare_pandas
 
-    spare_pandas()
+    prepare_process(as_json)
     found = draw(run, Wanted(reason, stage, kept, where, n, seed, full))
     if as_json:
         print_json([without_pieces(one) for one in found])
@@ -341,12 +376,12 @@ def report(run: Path, output: Path | None, quiet: bool) -> None:
     Example:
         curate report runs/demo
     """
-    from curate.kernels.arrow import spare_pandas
+    from curate.compiling import prepare_process
     from curate.mirror import named, send
     from curate.progress import Steps, unwritten_log
     from curate.report import write_report
 
-    spare_pandas()
+    prepare_process(quiet)
     with Steps(unwritten_log(quiet), "reporting") as steps:
         steps(named(str(run)))
         path = write_report(run, output)

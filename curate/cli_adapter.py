@@ -10,7 +10,7 @@ from curate.commands import Commands, print_json
 
 @click.group(cls=Commands)
 def adapter() -> None:
-    """LoRA adapters: a language model that has learnt how texts of a domain read."""
+    """Train LoRA adapters, by which a language model learns how texts of a domain read."""
 
 
 @adapter.command("train")

@@ -33,11 +33,11 @@ def evaluate(
     given: dict[str, Any] = {"heldout": list(heldout) or None, "domain": domain, "proxy": proxy, "draws": draws}
     changes = {name: value for name, value in given.items() if value is not None}
     with chosen_engine(engine, address, workers) as (opened, threads):
+        from curate.compiling import prepare_process
         from curate.evaluate import evaluate as carry_out
-        from curate.kernels.arrow import spare_pandas
         from curate.show_retention import print_evaluation
 
-        spare_pandas()
+        prepare_process(quiet or as_json)
         found = carry_out(run, changes | ({"ablate": False} if no_ablate else {}), opened, threads, quiet or as_json)
     if as_json:
         print_json(found)

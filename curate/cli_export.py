@@ -53,14 +53,14 @@ def export(
         curate export mixture.yaml --to llama-factory --out exports
         curate export --to list
     """
-    from curate.kernels.arrow import spare_pandas
+    from curate.compiling import prepare_process
     from curate.manifests.export import export as write
     from curate.manifests.formats import options_of
     from curate.manifests.mixture import open_sources
     from curate.progress import unwritten_log
     from curate.show_export import print_exports
 
-    spare_pandas()
+    prepare_process(quiet or as_json)
     if out.parts and out.parts[0].endswith(":"):
         raise CurateError(f"--out {out.parts[0]}//…: exports are written to a local folder; copy them from there")
     options = options_of(validation, tokenizer, eos)

@@ -13,7 +13,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @click.group(cls=Commands)
 def lm() -> None:
-    """Language models of words, by which text is told from other text."""
+    """Train language models of words, and score texts by them."""
 
 
 @lm.command("train")
@@ -41,9 +41,11 @@ def lm_train(
     Example:
         curate lm train reference/*.parquet --output models/reference.arpa
     """
+    from curate.compiling import tell_of_kernels
     from curate.lm import Training, parse_memory, parse_prune, train
     from curate.show import print_trained
 
+    tell_of_kernels(quiet or as_json)
     bounds, size = parse_prune(prune, order), parse_memory(memory)
     training = Training(inputs, output, order, bounds, text, form, size, threads or available_cores(), quiet or as_json)
     trained = train(training)

@@ -4,6 +4,7 @@ import atexit
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,19 @@ from curate.interrupt import EXIT_CODE, Interrupt, interruptible
 
 if TYPE_CHECKING:
     from curate.engine import Engine
+
+IMPORTED = time.monotonic()
+
+
+# The commands by what they are for, in the order in which a newcomer meets them.
+GROUPS = {
+    "Start": ("demo", "init", "schema", "plan", "run"),
+    "Look": ("runs", "report", "sample", "why", "sql", "signals", "rules"),
+    "Decide": ("what-if", "compare", "domains"),
+    "Prove": ("evaluate", "verify", "card"),
+    "Ship": ("export", "gc"),
+    "Models": ("lm", "adapter", "serve"),
+}
 
 
 class Commands(click.Group):
@@ -65,6 +79,22 @@ class Commands(click.Group):
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
+
+
+class GroupedCommands(Commands):
+    """The commands of `curate` itself, listed by what they are for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in groups, each with its first sentence."""
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, _first_sentence(self.commands[name])) for name in names], col_max=12)
+
+
+def _first_sentence(command: click.Command) -> str:
+    """The sentence that a command's help begins with."""
+    paragraph = " ".join((command.help or "").split("\n\n")[0].split())
+    return paragraph.split(". ")[0].rstrip(".") + "."
 
 
 class RunPath(click.ParamType[Path]):
@@ -135,6 +165,15 @@ def available_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         return os.cpu_count() or 1
+
+
+def process_seconds() -> float:
+    """Seconds since this process was started, as the kernel knows it; elsewhere since it was imported."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])  # behind a name with blanks
+        return round(time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"), 3)
+    except (OSError, AttributeError, ValueError, IndexError):  # not Linux
+        return round(time.monotonic() - IMPORTED, 3)
 
 
 def _kept(error: TaskError) -> TaskError:

@@ -253,7 +253,8 @@ def _spool_all(
     tasks = {k: SpoolTask(named[k].path, named[k].location, _arguments(named[k].entry), str(target),
                           share if size or not preview else PREVIEW_DATASET, lenient)
              for k, (target, size) in wanted.items()}  # fmt: skip
-    meter = Meter(log, "converting", round(whole * share))
+    bytes_of = {Path(task.target).name: round(wanted[k][1] * task.share) for k, task in tasks.items()}
+    meter = Meter(log, "converting", round(whole * share), preview or run / FOLDER, bytes_of, "file")
     numbers = {task.target: k for k, task in tasks.items()}
     with closing(engine.map(spool, tasks.values())) as results:  # type: ignore[type-var]
         for task, result in results:

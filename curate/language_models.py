@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from curate.errors import RecipeError, did_you_mean
 from curate.filters.forms import CCNET, FORMS, lines_in_form, pieces_beside
-from curate.filters.language import known_languages, like_a_code
 from curate.filters.language_model import LanguageModel, check, form_of, identity_of
+from curate.filters.language_names import like_a_code, model_codes
 from curate.filters.packed_model import PACKAGED, unpacked
 from curate.sections import DEFAULT_MODEL, Perplexity
 from curate.side_files import content_of
@@ -32,7 +32,7 @@ def _named(section: Perplexity) -> Iterator[tuple[str | None, str]]:
     if not section.model:
         raise RecipeError(f"{FIELD}: is empty; name a model, as in {{en: default}}")
     for language, name in section.model.items():
-        if language not in known_languages():
+        if language not in model_codes():
             raise RecipeError(f"{FIELD}: no language {language!r}{like_a_code(language)}")
         if name == DEFAULT_MODEL and language != "en":
             raise RecipeError(f"{FIELD}: {language}: the packaged model is for English; name one for {language}")

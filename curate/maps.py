@@ -111,7 +111,7 @@ def read_again(
     done = {unit for unit, count in held.items() if count >= parts_each}
     sizes = {unit: unit_bytes(unit, plan.files[unit.file_no]) for unit in (task.unit for task in tasks)}
     todo = [task for task in tasks if task.unit not in done]
-    meter = Meter(log, title, sum(sizes[task.unit] for task in todo))
+    meter = Meter(log, title, sum(sizes[task.unit] for task in todo), ledger.run, {t.name: sizes[t.unit] for t in todo})
     with closing(carry_out(function, todo, ledger, engine, log, title)) as results:
         for task, result in results:
             if isinstance(result, CurateError):

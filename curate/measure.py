@@ -1,7 +1,7 @@
 """The first map: read a task's units once, edit them, measure every signal group that lacks them, commit the parts."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128
 
+from curate.begun import telling
 from curate.columns import cast_column, is_messages, is_text, render_messages
+from curate.compiling import expecting, one_done
 from curate.corpus import (
     MAX_UNIT_BYTES,
     MAX_UNIT_ROWS,
@@ -138,9 +140,24 @@ def measure(task: Task) -> list[Part]:
 
     Errors: InputError with `file_no` of the file that cannot be read.
     """
-    columns = _columns_needed(task)
     collected: dict[str, list[pa.Table]] = {group: [] for group in task.groups}
     contents: list[str] = []
+    with telling(Path(task.run), task.name) as tell:
+        _read_units(task, collected, contents, tell)
+    parts = []
+    for group, digest in task.groups.items():
+        table = pa.concat_tables(collected[group])
+        known = tuple(contents) if group == DOCUMENTS else ()
+        parts.append(write_part(Path(task.run), group, digest, task.name, table, units=task.units, contents=known))
+    return parts
+
+
+def _read_units(
+    task: Task, collected: Mapping[str, list[pa.Table]], contents: list[str], tell: Callable[[float], None]
+) -> None:
+    """Measure the task's documents batch by batch into `collected`, and hash each unit's content."""
+    columns = _columns_needed(task)
+    rows, done = max(1, sum(unit.stop - unit.start for unit in task.units)), 0
     for unit in task.units:
         source = task.sources[unit.file_no]
         content = xxh3_128()
@@ -152,16 +169,12 @@ def measure(task: Task) -> list[Part]:
                         _feed(content, *(table[name].combine_chunks() for name in RAW_HASH))
                     collected[group].append(_keyed(group, table, unit.file_no, row))
                 row += len(batch)
+                done += len(batch)
+                tell(done / rows)
         except InputError as error:
             where = "" if source.location in str(error) else f"{source.location}: "
             raise InputError(f"{where}{error}", unit.file_no) from None
         contents.append(content.hexdigest())
-    parts = []
-    for group, digest in task.groups.items():
-        table = pa.concat_tables(collected[group])
-        known = tuple(contents) if group == DOCUMENTS else ()
-        parts.append(write_part(Path(task.run), group, digest, task.name, table, units=task.units, contents=known))
-    return parts
 
 
 def _columns_needed(task: Task) -> list[str]:
@@ -342,14 +355,21 @@ def plan_tasks(
 
 def compile_kernels(groups: Iterable[str], editors: Sequence[Finder]) -> None:
     """Compile what measures these groups and finds these edits, once for all: workers then find it on the disk."""
-    for group in groups:
-        if (group in registry.groups() or group in (SIGNATURES, LINE_HASHES, BLOCK)) and not is_compiled(group):
+    todo = [group for group in groups if _has_kernels(group) and not is_compiled(group)]
+    edits = [editor for editor in editors if not is_compiled(editor.name)]
+    with expecting(len(todo) + len(edits)):
+        for group in todo:
             _call_kernels(group)
             mark_compiled(group)
-    for editor in editors:
-        if not is_compiled(editor.name):
+            one_done()
+        for editor in edits:
             apply_edits(pa.array(WARM), find_edits(pa.array(WARM), [editor]))
             mark_compiled(editor.name)
+            one_done()
+
+
+def _has_kernels(group: str) -> bool:
+    return group in registry.groups() or group in (SIGNATURES, LINE_HASHES, BLOCK)
 
 
 def load_kernels() -> None:

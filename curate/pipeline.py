@@ -27,6 +27,7 @@ from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, TaskError, disk_error, is_stop
 from curate.files import committed, remove_asides, sync, write_json
 from curate.folders import told
+from curate.ids import SeenIds
 from curate.index import INDEX, build_index
 from curate.ledger import Ledger, is_whole, locked, read_ledger
 from curate.manifests.export import check_named, export
@@ -34,7 +35,7 @@ from curate.manifests.formats import Options
 from curate.manifests.manifest import build_manifest, write_manifest
 from curate.manifests.sources import open_source
 from curate.maps import carry_out, maps_of
-from curate.measure import SIGNATURES, Task, compile_kernels, measure, plan_tasks
+from curate.measure import DOCUMENTS, SIGNATURES, Task, compile_kernels, measure, plan_tasks
 from curate.members import MEMBERS
 from curate.mirror import named
 from curate.plan import Given, Plan, make_plan, without_root
@@ -163,7 +164,9 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
         return
     compile_kernels(plan.groups, plan.reading.editors)
     log.event("measuring", tasks=len(tasks))
-    meter = Meter(log, "measuring", sum(size_of[unit] for task in tasks for unit in task.units))
+    ids = SeenIds(plan.reading.id, DOCUMENTS, plan.groups[DOCUMENTS], ledger) if plan.reading.id else None
+    bytes_of = {task.name: sum(size_of[unit] for unit in task.units) for task in tasks}
+    meter = Meter(log, "measuring", sum(bytes_of.values()), ledger.run, bytes_of)
     queue = list(tasks)
     while queue:
         again: list[Task] = []
@@ -172,6 +175,8 @@ def measure_stage(plan: Plan, ledger: Ledger, engine: Engine, log: Log) -> None:
                 if isinstance(result, CurateError):
                     again += _quarantine(plan, ledger, task, result, log)
                 elif task is not None:
+                    if ids is not None:
+                        ids.check(result)
                     whole = set(plan.groups) == set(task.groups)
                     passing = decide.count_passing(ledger, plan.groups, plan.rules, result) if whole else None
                     meter.add(result[0].rows, sum(size_of[unit] for unit in task.units), passing)
@@ -280,7 +285,8 @@ def shard_stage(
     tasks = [task for task in tasks if str(task) not in done]
     if tasks:
         _unfinish(ledger.run)
-    meter = Meter(log, "writing", sum(task.bytes for task in tasks))
+    bytes_of = {task.name: task.bytes for task in tasks}
+    meter = Meter(log, "writing", sum(bytes_of.values()), ledger.run, bytes_of, "shard")
     with closing(carry_out(shards.write_shard, tasks, ledger, engine, log, "wrote")) as results:
         for task, result in results:
             if isinstance(result, CurateError):

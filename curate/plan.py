@@ -29,6 +29,7 @@ from curate.language_models import open_models
 from curate.ledger import KnownFile, Ledger
 from curate.manifests.composition import check_license
 from curate.measure import BLOCK, DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES, Reading, group_digests
+from curate.preflight import check_names
 from curate.progress import Log
 from curate.purify import check_strata, strata_of_purify
 from curate.recipe import Recipe
@@ -93,7 +94,9 @@ def make_plan(
 
     Errors: RecipeError; InputError for a file that cannot be read (unless quarantined) or does not fit.
     """
+    check_names(recipe)
     rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
+    signals, named = columns_named(rules)
     blocks = block.read_lists(recipe.tier1.block)
     excluded = read_exclusions(recipe.exclude)
     if recipe.input.messages is not None:
@@ -109,6 +112,7 @@ def make_plan(
     learns = (recipe.tier2 or recipe.distill) and recipe.models.pin is None
     reference = open_reference(recipe) if learns else ()
     static = _open_static(recipe) if learns else None
+    models = open_models(recipe.tier1.perplexity) if recipe.tier1.perplexity else ()
     found, files = open_inputs(recipe, ledger, engine, log, preview)
     inputs = unified_schema(list(files.values()))
     for name in (*(recipe.input.columns or ()), *recipe.input.cast):
@@ -121,7 +125,6 @@ def make_plan(
         check_strata(pinned.calibration, list(strata_of_purify(recipe, inputs.names)))
     check_columns(recipe, inputs)
     check_license(recipe.input, inputs)
-    signals, named = columns_named(rules)
     columns = input_columns(recipe, named, excluded, inputs)
     if recipe.dedup.lines and "url" in inputs.names and "url" not in dict(columns):
         log.say(f"dedup.lines: column url holds {inputs.field('url').type} and no text: lines count over all documents")
@@ -130,7 +133,6 @@ def make_plan(
     sizes = (near.permutations, near.shingle) if near else (0, 0)
     sets = prepare(recipe.tier1.decontaminate, ledger.run / MODELS, preview)
     cutting = [sets.sought] if sets.sought and sets.sought.cuts else []
-    models = open_models(recipe.tier1.perplexity) if recipe.tier1.perplexity else ()
     reading = Reading(
         recipe.input.column, recipe.input.id, columns, (*editors, *cutting), *sizes, sets.sought, blocks, models
     )

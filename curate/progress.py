@@ -2,17 +2,20 @@
 
 import io
 import json
+import math
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
+from curate.begun import shares_begun
 from curate.errors import TaskError, disk_error
 
+LEAST_SHARE = 0.02  # of the work, below which the time to go is not told
 LINE_SECONDS = 10.0  # between lines where stderr is not a terminal
 TICK_SECONDS = 1.0  # where it is
 
@@ -65,15 +68,37 @@ def unwritten_log(quiet: bool) -> Log:
 
 
 @dataclass
+class TimeLeft:
+    """Seconds to go as they are shown: they never grow; where work slows down they stand still for a while."""
+
+    _least: float = math.inf
+
+    def __call__(self, estimate: float) -> str:
+        """The estimate, or the least one before, as a clock shows it."""
+        self._least = min(self._least, estimate)
+        return f"{_clock(self._least)} left"
+
+
+@dataclass
 class Meter:
-    """Counts of a map in progress, shown as one line that a terminal rewrites."""
+    """Counts of a map in progress, shown as one line that a terminal rewrites.
+
+    With a `folder` in which workers tell how far their tasks have come (begun.py), the share and speed count these too.
+    `tasks` are their bytes by name; what they are called is `noun`.
+    """
 
     log: Log
     title: str
     total_bytes: int
+    folder: Path | None = None
+    tasks: Mapping[str, int] = field(default_factory=dict)
+    noun: str = "unit"
     documents: int = 0
     bytes: int = 0
     passing: int | None = None
+    _finished: int = 0
+    _share: float = 0.0
+    _left: TimeLeft = field(default_factory=TimeLeft)
     _started: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
 
@@ -81,27 +106,35 @@ class Meter:
         """Count finished work."""
         self.documents += documents
         self.bytes += size
+        self._finished += 1
         if passing is not None:
             self.passing = (self.passing or 0) + passing
 
     def line(self) -> str:
-        """Title, share, documents/s, MB/s, time to go, kept so far."""
+        """Title, share, tasks begun, documents/s, MB/s, time to go, kept so far."""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        share = self.bytes / self.total_bytes if self.total_bytes else 1.0
-        text = f"{self.title}  {min(share, 1):4.0%}"
-        left = f"  {_clock(seconds * (1 - share) / share if share else 0)} left"
+        shares = shares_begun(self.folder) if self.folder else {}
+        begun = {task: share for task, share in shares.items() if task in self.tasks}
+        read = self.bytes + sum(self.tasks[task] * share for task, share in begun.items())
+        self._share = max(self._share, min(1.0, read / self.total_bytes) if self.total_bytes else 1.0)
+        text = f"{self.title}  {self._share:4.0%}"
+        if len(self.tasks) > 1:
+            count = min(len(self.tasks), self._finished + len(begun))
+            text += f"  {count:,} of {len(self.tasks):,} {self.noun}s begun"
         if self.documents:
             text += f"  {self.documents:,} documents  {self.documents / seconds:,.0f}/s"
-            text += f"  {self.bytes / 1e6 / seconds:,.1f} MB/s"
-        text += left if self.bytes else ""
+        if self.documents or begun:
+            text += f"  {read / 1e6 / seconds:,.1f} MB/s" if read else ""
+        if self.bytes or self._share >= LEAST_SHARE:
+            text += f"  {self._left(seconds * (1 - self._share) / self._share if self._share else 0)}"
         if self.passing is not None and self.documents:
             text += f"  {self.passing / self.documents:.1%} pass the rules"
-        return text
+        return text + _noted()
 
     def clear(self) -> None:
         """Take the line away, for work that tells its result by itself."""
         if not self.log.quiet and sys.stderr.isatty():
-            _rewrite("")
+            rewrite("")
 
     def show(self, last: bool = False) -> None:
         """Rewrite the line on a terminal; elsewhere print one every ten seconds."""
@@ -109,7 +142,7 @@ class Meter:
             return
         now = time.monotonic()
         if sys.stderr.isatty():
-            _rewrite(self.line(), last)
+            rewrite(self.line(), last)
         elif last or now - max(self._shown, self._started) >= LINE_SECONDS:
             self._shown = now
             self.log.say(self.line())
@@ -125,6 +158,7 @@ class Replies:
     done: int = 0
     tokens: int = 0
     note: str = ""  # what is to be told besides
+    _left: TimeLeft = field(default_factory=TimeLeft)
     _before: int = field(init=False)  # of those done: what an earlier process did, which tells nothing of the speed
     _started: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
@@ -145,7 +179,7 @@ class Replies:
         if done := self.done - self._before:
             text += f"  {done / seconds:,.1f}/s" if done >= seconds / 20 else f"  {seconds / done:,.0f} s each"
             text += f"  {self.tokens / seconds:,.0f} tokens/s" if self.tokens else ""
-            text += f"  {_clock(seconds * (self.total - self.done) / done)} left"
+            text += f"  {self._left(seconds * (self.total - self.done) / done)}"
         return text + (f"  {self.note}" if self.note else "")
 
     def show(self) -> None:
@@ -158,20 +192,41 @@ class Replies:
             return
         self._shown = now
         if terminal:
-            _rewrite(self.line())
+            rewrite(self.line())
         else:
             self.log.say(self.line())
 
     def end(self) -> None:
         """Take the line of a terminal away."""
         if not self.log.quiet and sys.stderr.isatty():
-            _rewrite("")
+            rewrite("")
+
+
+_note = ""  # what is told beside any line of progress
+_lines = 0  # of progress that are under way and show the note
+
+
+def set_note(text: str) -> bool:
+    """Show a text beside the line of the work under way; whether there is such a line."""
+    global _note
+    _note = text
+    return _lines > 0
+
+
+def _noted() -> str:
+    return f"  {_note}" if _note else ""
+
+
+def clear() -> None:
+    """Take the line of a terminal away."""
+    if sys.stderr.isatty():
+        rewrite("")
 
 
 _on_line = 0  # characters that stand on the line that is rewritten
 
 
-def _rewrite(line: str, last: bool = False) -> None:
+def rewrite(line: str, last: bool = False) -> None:
     """Show a line in the place of the one before, on a terminal; the last one stays."""
     global _on_line
     if _on_line or line:
@@ -195,17 +250,21 @@ class Steps:
 
     def __enter__(self) -> "Steps":
         """Begin to tell."""
+        global _lines
+        _lines += not self.log.quiet
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         """End the last step, and leave no line behind."""
+        global _lines
+        _lines -= not self.log.quiet
         try:
             self("")
         finally:
             self._ended.set()
             self._thread.join()
-            _rewrite("")
+            rewrite("")
 
     def __call__(self, step: str) -> None:
         """Begin a step; with no name, the work has a line of its own."""
@@ -219,9 +278,9 @@ class Steps:
             now = time.monotonic()
             if self.log.quiet or not self._step:
                 continue
-            line = f"{self.title}  {self._step}  {_clock(now - self._began)}"
+            line = f"{self.title}  {self._step}  {_clock(now - self._began)}{_noted()}"
             if sys.stderr.isatty():
-                _rewrite(line)
+                rewrite(line)
             elif now - self._told >= LINE_SECONDS:
                 self._told = now
                 self.log.say(line)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from curate.errors import RecipeError, did_you_mean
 from curate.filters import pii, registry
 from curate.filters.contamination import REASON as CONTAMINATED
-from curate.filters.language import known_languages, like_a_code
+from curate.filters.language_names import like_a_code, model_codes
 from curate.sections import MIN_CONFIDENCE, Language, Rule, Tier1
 from curate.sql import first_line, literal, quoted
 
@@ -112,7 +112,7 @@ def _language_rules(section: Language) -> list[Rule]:
     bounds, other = (given, MIN_CONFIDENCE) if isinstance(given, dict) else ({}, given)
     for field, codes in (("keep", section.keep or []), ("min_confidence", bounds)):
         for code in codes:
-            if code not in known_languages():
+            if code not in model_codes():
                 raise RecipeError(f"tier1.language.{field}: the model knows no language {code!r}{like_a_code(code)}")
     clear = Rule(reason="uncertain_language", signal="language_confidence", min=other, source="Penedo et al. 2024, 3.3")
     if bounds:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
+from curate.begun import telling
 from curate.corpus import Source, Unit, read_documents
 from curate.decide import DECISIONS
 from curate.edits import apply_edits, sorted_edits
@@ -134,12 +135,17 @@ def write_shard(task: ShardTask) -> list[Part]:
     )
     schema = output_schema(task.schema, task.ours)
     path = Path(DATA) / task.name
-    with committed(run / path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+    with (
+        telling(run, task.name) as tell,
+        committed(run / path) as aside,
+        pq.ParquetWriter(aside, schema, compression="zstd") as writer,
+    ):
         position = 0
         for table in row_groups(_documents(task, kept)):
             group = _with_ours(table, kept.slice(position, len(table)), task).combine_chunks()
             writer.write_table(group, row_group_size=len(table))
             position += len(table)
+            tell(position / max(1, len(kept)))
     tokens = int(kept["n_tokens"].to_numpy().sum())
     return [finished_part(run, DATA, task.digest, path, len(kept), tokens=tokens)]
 

@@ -18,6 +18,7 @@ import pyarrow.json as pajson
 import pyarrow.parquet as pq
 from xxhash import xxh3_64_hexdigest
 
+from curate.begun import telling
 from curate.errors import InputError
 from curate.files import committed, sync
 from curate.folders import CODECS
@@ -89,17 +90,20 @@ def spool(task: SpoolTask) -> tuple[int, float, str]:
     )
     share = 0.0
 
-    def tables() -> Iterator[pa.Table]:
+    def tables(tell: Callable[[float], None]) -> Iterator[pa.Table]:
         nonlocal share
         for table, share in pieces:
             yield table
+            tell(min(1.0, share / task.share))
             if share >= task.share < 1:
                 return
         share = 1.0
 
     try:
         target = Path(task.target)
-        documents = _write(tables(), target, bad)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with telling(target.parent, target.name) as tell:
+            documents = _write(tables(tell), target, bad)
         if bad.count and not documents:
             target.unlink()
             raise InputError(f"{task.location}: {bad.problems[0]}; no line of this file is a JSON object")

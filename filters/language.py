@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.filters.language_names import meant
 from curate.filters.registry import Columns, signal
 from curate.kernels.windows import windows
 
@@ -46,18 +45,6 @@ def _likeliest(text: str | None) -> tuple[float, str] | tuple[None, None]:
         return None, None
     [(share, label)] = _model().predict(f"{text}\n", 1, 0.0, "strict")
     return min(1.0, share), label[LABEL:]  # it tells 1.00003 at times
-
-
-@cache
-def known_languages() -> frozenset[str]:
-    """The codes that the model can tell."""
-    return frozenset(label[LABEL:] for _, label in _model().predict("a\n", 1000, -1.0, "strict"))
-
-
-def like_a_code(name: str) -> str:
-    """What was meant by a code that the model does not know."""
-    code = meant(name, known_languages())
-    return f"; did you mean {code!r}?" if code else "; codes are as in en, de, zh"
 
 
 def model_path() -> Path:

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from functools import cache
 
 # Where a language has more than one name, or is written by a script or region at times, each stands.
 NAMES = """
@@ -39,6 +40,18 @@ def codes_by_name() -> dict[str, str]:
     """Codes by lower-cased names."""
     entries = (entry.split(" ", 1) for entry in re.split(r" \| |\n", NAMES.strip()))
     return {name.lower(): code for code, names in entries for name in names.split(", ")}
+
+
+@cache
+def model_codes() -> frozenset[str]:
+    """The codes that the model tells, without loading it."""
+    return frozenset(codes_by_name().values())
+
+
+def like_a_code(name: str) -> str:
+    """What was meant by a code that the model does not know."""
+    code = meant(name, model_codes())
+    return f"; did you mean {code!r}?" if code else "; codes are as in en, de, zh"
 
 
 def meant(name: str, codes: frozenset[str]) -> str | None:

@@ -13,23 +13,8 @@ import pyarrow.parquet as pq
 
 from curate.errors import CurateError, did_you_mean
 from curate.fields import parse_share
+from curate.manifests.format_names import MODULES as MODULES
 from curate.manifests.sources import Source, documents_of, plain
-
-MODULES = {  # by format: the module that has its FORMAT
-    "hf": "hf",
-    "jsonl": "jsonl",
-    "dpo": "dpo",
-    "trl": "trl",
-    "llama-factory": "llama_factory",
-    "axolotl": "axolotl",
-    "torchtitan": "torchtitan",
-    "mds": "mds",
-    "litdata": "litdata",
-    "webdataset": "webdataset",
-    "megatron": "megatron",
-    "olmo": "olmo",
-    "nanotron": "nanotron",
-}
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import pytest
 from conftest import PROSE, carry_out, documents, write_recipe, write_shard
 
 from curate.errors import RecipeError
-from curate.filters.language import known_languages, language
-from curate.filters.language_names import codes_by_name
+from curate.filters.language import LABEL, _model, language
+from curate.filters.language_names import model_codes
 from curate.recipe import load_recipe
 
 GERMAN = "Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung aller Gewalt. " * 3
@@ -46,9 +46,9 @@ def test_norwegian_needs_no_quotes(tmp_path):
 
 
 def test_a_model_of_176_languages():
-    assert len(known_languages()) == 176
-    assert set(codes_by_name().values()) == known_languages()
-    assert {"en", "zh", "arz"} <= known_languages()
+    told = {label[LABEL:] for _, label in _model().predict("a\n", 1000, -1.0, "strict")}
+    assert len(told) == 176
+    assert model_codes() == told
 
 
 def test_other_languages_are_dropped(tmp_path):

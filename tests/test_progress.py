@@ -3,14 +3,18 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from conftest import PROSE, carry_out, command, write_recipe, write_shard
 
 import curate.progress
+from curate.begun import shares_begun, telling
 from curate.progress import Meter, Replies, Steps, open_log, unwritten_log
 
 
@@ -143,3 +147,130 @@ def test_problems_are_json_too(tmp_path):
     done = command("verify", run, "--json")
     assert done.returncode == 1
     assert "its bytes changed" in json.loads(done.stdout)["problems"][0]
+
+
+def test_progress_counts_what_tasks_under_way_have_read(tmp_path, capsys):
+    meter = Meter(unwritten_log(quiet=False), "measuring", 400, tmp_path, {f"unit-{k}": 100 for k in range(4)})
+    meter._started -= 10
+    with telling(tmp_path, "unit-0"), telling(tmp_path, "unit-1") as tell, telling(tmp_path, "of-another-map"):
+        assert meter.line() == "measuring    0%  2 of 4 units begun"
+        tell(0.4)
+        assert meter.line().startswith("measuring   10%  2 of 4 units begun  0.0 MB/s  1:30 left")
+    meter.add(5, 100)
+    assert meter.line().startswith("measuring   25%  1 of 4 units begun  5 documents")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_task_whose_worker_died_is_counted_from_its_new_beginning(tmp_path):
+    with telling(tmp_path, "unit-0") as tell:
+        tell(0.5)
+        with telling(tmp_path, "unit-0"):
+            assert shares_begun(tmp_path) == {"unit-0": 0.0}
+        assert shares_begun(tmp_path) == {}
+
+
+def test_the_share_and_the_time_to_go_never_go_back(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    meter = Meter(unwritten_log(quiet=False), "measuring", 100, tmp_path, {"a": 50, "b": 50}, _started=0.0)
+    seen = []
+    with telling(tmp_path, "a") as tell:
+        for seconds, share in ((1, 0.02), (2, 0.2), (4, 0.4), (30, 0.41), (60, 0.42), (70, 0.9)):
+            now[0] = float(seconds)
+            tell(share)
+            seen.append(re.search(r"(\d+)%.*?(?:(\d+):(\d\d) left)?$", meter.line()).groups())
+    shares = [int(share) for share, _, _ in seen]
+    left = [int(minutes) * 60 + int(rest) for _, minutes, rest in seen if rest]
+    assert shares == sorted(shares) == [1, 10, 20, 20, 21, 45]
+    assert left == sorted(left, reverse=True) == [18, 16, 16, 16, 16]
+    meter.add(1, 50)
+    now[0] = 80.0
+    assert meter.line().endswith("0:16 left")
+    meter.add(1, 50)
+    assert meter.line().endswith("0:00 left")
+
+
+def test_workers_tell_how_far_their_tasks_have_come(tmp_path, monkeypatch):
+    """Of a unit of many batches, a file that is converted and a shard that is written."""
+    seen = {}
+
+    def record(folder, task):
+        inner = telling(folder, task)
+
+        @contextmanager
+        def recorded():
+            with inner as tell:
+                shares = seen.setdefault(Path(folder).name, [])
+                yield lambda share: (shares.append(share), tell(share))
+
+        return recorded()
+
+    for module in ("measure", "again", "shards", "spool"):
+        monkeypatch.setattr(f"curate.{module}.telling", record)
+    monkeypatch.setattr("curate.spool.BLOCK_BYTES", 20_000)
+    lines = "".join(json.dumps({"text": f"{PROSE} {k}"}) + "\n" for k in range(400))
+    (tmp_path / "in.jsonl").write_text(lines)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in.jsonl", dedup={"near": {"verify": "exact"}})
+    carry_out(recipe)
+    assert len(seen["inputs"]) >= 2
+    assert seen["inputs"] == sorted(seen["inputs"])
+    assert seen["inputs"][-1] == 1.0
+    assert seen["run"][-1] == 1.0
+    assert not list(run.rglob(".aside-*"))
+
+
+COMPILING = """
+import sys
+import numba
+from curate import compiling, progress
+from curate.progress import Steps, unwritten_log
+
+compiling.tell_of_kernels(quiet=sys.argv[1] == "quiet")
+progress.LINE_SECONDS = 0.0
+
+def kernel():
+    @numba.njit
+    def part(x):
+        return x + 1
+
+    @numba.njit
+    def whole(x):
+        return part(x) * 2
+
+    return whole(20)
+
+with compiling.expecting(2):
+    for _ in range(2):
+        kernel()
+        compiling.one_done()
+kernel()
+with Steps(unwritten_log(quiet=False), "deciding"):
+    kernel()
+"""
+
+
+def test_kernels_are_told_of_as_they_are_compiled(tmp_path):
+    def told(how):
+        words = [sys.executable, "-c", COMPILING, how]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stderr.splitlines()
+
+    say = "compiling kernels, once on this machine"
+    assert told("loud") == [f"{say} (1 of 2)", f"{say} (2 of 2)", f"{say} (3)"]  # parts are no kernels of their own
+    assert told("quiet") == []
+
+
+def test_a_newcomer_sees_that_kernels_are_compiled_and_the_closing_line_counts_from_the_start(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} {k}" for k in range(20)])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    began = time.monotonic()
+    done = command("run", recipe, cwd=tmp_path, timeout=600, CURATE_CACHE=str(tmp_path / "cache"))
+    took = time.monotonic() - began
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"compiling kernels, once on this machine \(1 of \d+\)$", done.stderr.splitlines()[0])
+    seconds = float(re.search(r"run\.duckdb, ([\d.]+) s", done.stdout)[1])
+    steps = json.loads((run / "run.log").read_text().splitlines()[-1])["seconds"]
+    assert steps < seconds <= took + 0.1
+    assert took - seconds < 1 + took / 4  # what is left is the interpreter's end
+    told = command("sample", run, "-n", "1", CURATE_CACHE=str(tmp_path / "other"), timeout=600)
+    compiled = list((tmp_path / "other").rglob("*.nbi"))
+    assert ("compiling kernels, once on this machine" in told.stderr) == bool(compiled)

@@ -1,0 +1,17 @@
+"""The names of all formats of `curate export`, for those who need no more of them."""
+
+MODULES = {  # by format: the module that has its FORMAT
+    "hf": "hf",
+    "jsonl": "jsonl",
+    "dpo": "dpo",
+    "trl": "trl",
+    "llama-factory": "llama_factory",
+    "axolotl": "axolotl",
+    "torchtitan": "torchtitan",
+    "mds": "mds",
+    "litdata": "litdata",
+    "webdataset": "webdataset",
+    "megatron": "megatron",
+    "olmo": "olmo",
+    "nanotron": "nanotron",
+}
