@@ -26,7 +26,7 @@ from curate.purify import THRESHOLDS
 from curate.recipe import Recipe
 from curate.retained import load_evaluation
 from curate.scorecard import SCORECARD
-from curate.sql import literal, quoted, read_parquet
+from curate.sql import literal, quoted, read_parquet, read_run_parquet
 from curate.storage import is_remote
 from curate.tables import derived_sql, load_signals, ranges
 from curate.training import ATTACKS, GRADES, ROUNDS
@@ -88,7 +88,7 @@ def build_index(
     passed_over: Sequence[PassedOver],
     database: duckdb.DuckDBPyConnection,
 ) -> None:
-    """Build run.duckdb aside and rename it over the old one. Its views hold paths relative to the run directory."""
+    """Build run.duckdb aside and rename it over the old one. Its views hold paths relative to it."""
     run = ledger.run
     aside = run / f"{ASIDE}{os.getpid()}-{INDEX}"
     with database.cursor() as connection:  # its own, without the other's temporary tables
@@ -106,7 +106,7 @@ def build_index(
         if (corpus := _corpus_sql(ledger, inputs, files, recipe.input.column)) is not None:
             connection.execute(corpus)
         edits = [*(ledger.of(EDITS, groups[EDITS]) if EDITS in groups else []), *ledger.of(LINE_EDITS)]
-        source = read_parquet(part.path for part in edits) if edits else NO_EDITS
+        source = read_run_parquet(part.path for part in edits) if edits else NO_EDITS
         connection.execute(
             f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)"
         )
@@ -115,7 +115,7 @@ def build_index(
                 connection.execute(f"CREATE TABLE {group} AS FROM {read_parquet(part.path for part in parts)}")
         for group in (ATTACKS, GRADES):
             if parts := ledger.of(group):
-                connection.execute(f"CREATE VIEW {group} AS FROM {read_parquet(part.path for part in parts)}")
+                connection.execute(f"CREATE VIEW {group} AS FROM {read_run_parquet(part.path for part in parts)}")
         if ledger.of(ATTACKS):
             connection.execute(PREFERENCE_SQL)
         if OVERLAPS in groups:
@@ -141,7 +141,7 @@ def _load_written(connection: duckdb.DuckDBPyConnection, ledger: Ledger, run: Pa
         return
     for name, file in (("domains", DOMAINS), ("synthetic", SYNTHETIC)):
         connection.execute(f"CREATE TABLE {name} AS FROM {read_parquet([(made.folder / file).absolute()])}")
-    told = read_parquet(part.path for part in ledger.of(MEMBERS)) if ledger.of(MEMBERS) else NO_MEMBERS
+    told = read_run_parquet(part.path for part in ledger.of(MEMBERS)) if ledger.of(MEMBERS) else NO_MEMBERS
     connection.execute(
         f"""CREATE VIEW domain_documents AS SELECT doc_id, m.domain, m.importance FROM {told} m
         JOIN domains t USING (domain) JOIN decisions USING (file_no, row) WHERE m.importance >= least_importance"""
@@ -161,7 +161,7 @@ def _pairs_sql(ledger: Ledger) -> str:
         CREATE VIEW duplicate_pairs AS {copies}
         UNION ALL
         SELECT d.doc_id, s.doc_id, p.similarity, 'near_duplicate', p.exact
-        FROM {read_parquet(part.path for part in parts)} p
+        FROM {read_run_parquet(part.path for part in parts)} p
         JOIN decisions d USING (file_no, row) JOIN decisions s ON s.file_no = other_file_no AND s.row = other_row"""
 
 
@@ -176,7 +176,7 @@ def _load_benchmarks(connection: duckdb.DuckDBPyConnection, benchmarks: Sequence
 
 
 def _parts(ledger: Ledger, group: str, groups: Mapping[str, str]) -> str:
-    return f"(FROM {read_parquet(part.path for part in ledger.of(group, groups[group]))})"
+    return f"(FROM {read_run_parquet(part.path for part in ledger.of(group, groups[group]))})"
 
 
 def _inputs(connection: duckdb.DuckDBPyConnection, ledger: Ledger, passed_over: Sequence[PassedOver]) -> None:
@@ -281,9 +281,10 @@ def source_sql(names: Sequence[str], known: Sequence[KnownFile], present: Collec
     }
     fields = ", ".join(f"{values[name]} AS {quoted(f'{INPUT}.{name}')}" for name in names if name in present)
     options = f", filename = {literal(location)}, file_row_number = true, union_by_name = true"
-    # DuckDB tells an absolute path or, started in the run directory, a relative one of what lies in it.
+    read = read_run_parquet if is_spooled(known[0]) else read_parquet
+    # DuckDB tells an absolute path or, of an attached run.duckdb, a relative one of what lies in the run directory.
     same = "parse_filename({0}) = parse_filename({1})" if is_spooled(known[0]) else "{0} = {1}"
     return f"""
             SELECT inputs.file, read.file_row_number AS row, {fields}
-            FROM {read_parquet((file.location for file in known), options)} read
+            FROM {read((file.location for file in known), options)} read
             JOIN inputs ON {same.format(f"read.{location}", "inputs.location")}"""

@@ -9,7 +9,6 @@ from typing import Any
 
 import duckdb
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -18,10 +17,12 @@ from curate.counts import SHOWN
 from curate.errors import CurateError, RunError, did_you_mean
 from curate.index import INDEX
 from curate.sql import first_line, literal, only_query
+from curate.terminal import console as console
 from curate.terminal import visible
 
 MAX_RECORDS = 20  # rows with too many columns for a table
 LEAST_WIDTH = 8  # characters of a column, on average, that can be read
+MAX_TEXT = 300  # characters of a value that a table shows
 MAX_ROWS = 1000  # that a table shows; other formats print all
 
 
@@ -34,11 +35,19 @@ def connect(run: Path) -> duckdb.DuckDBPyConnection:
         what = "its run did not get far enough; run it again" if (run / "ledger").is_dir() else "not a run directory"
         raise RunError(f"{run}: no {INDEX}: {what}")
     try:
-        connection = duckdb.connect(run / INDEX, read_only=True)
+        connection = duckdb.connect(run.resolve() / INDEX, read_only=True)
     except duckdb.Error as error:
         raise RunError(f"{run / INDEX}: cannot be opened: {first_line(error)}; run again to rebuild it") from None
     connection.execute(f"SET file_search_path = {literal(str(run.resolve()))}")
     return connection
+
+
+def told(error: duckdb.Error) -> str:
+    """One line on a query that failed; of files that are gone also what to do."""
+    line = first_line(error)
+    if "No files found that match the pattern" in line:
+        return f"{line}; `corpus` reads input files where they lay at the last run: put them back there, or run again"
+    return line
 
 
 def read_query(path: Path) -> str:
@@ -67,7 +76,7 @@ def print_query(run: Path, query: str, form: str) -> None:
             else:
                 _print_file(connection, only, form)
         except duckdb.Error as error:
-            raise CurateError(f"sql: {first_line(error)}") from None
+            raise CurateError(f"sql: {told(error)}") from None
 
 
 def rows_to_show(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[tuple[str, str]], list[Any]]:
@@ -77,14 +86,18 @@ def rows_to_show(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[lis
     return kinds, relation.limit(MAX_ROWS + 1).fetchall()
 
 
-def print_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Any]) -> None:
-    """Print rows as a table, up to MAX_ROWS; an EXPLAIN's plan as it is drawn."""
+def print_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Any], whole: str = "--format csv") -> None:
+    """Print rows as a table, up to MAX_ROWS, with long texts cut; an EXPLAIN's plan as it is drawn.
+
+    `whole` tells how to have all of them.
+    """
     if [name for name, _ in columns] == ["explain_key", "explain_value"]:
         for _, value in rows:
             console().print(Text(visible(value)), soft_wrap=True)
         return
     if len(columns) * LEAST_WIDTH > console().width:
-        _print_records(columns, rows)
+        _print_records(columns, rows, whole)
+        _tell_of_cuts(rows[:MAX_RECORDS], whole)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, kind in columns:
@@ -94,10 +107,18 @@ def print_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Any]) -> None:
         table.add_row(*(Text(visible(_shown(value))) for value in row))
     console().print(table)
     if len(rows) > MAX_ROWS:
-        console().print(f"first {MAX_ROWS:,} rows; --format csv prints all")
+        console().print(f"first {MAX_ROWS:,} rows; {whole} prints all")
+    _tell_of_cuts(rows[:MAX_ROWS], whole)
 
 
-def _print_records(columns: Sequence[tuple[str, str]], rows: Sequence[Any]) -> None:
+def _tell_of_cuts(rows: Sequence[Any], whole: str) -> None:
+    """Say that texts were cut, if some were."""
+    texts = (value for row in rows for value in row if isinstance(value, str | list | dict | tuple))
+    if any(len(str(value)) > MAX_TEXT for value in texts):
+        console().print(f"… texts are cut at {MAX_TEXT} characters; {whole} prints them whole")
+
+
+def _print_records(columns: Sequence[tuple[str, str]], rows: Sequence[Any], whole: str) -> None:
     """Rows of more columns than fit side by side, each as a block of lines."""
     for k, row in enumerate(rows[:MAX_RECORDS]):
         table = Table(box=None, show_header=False, pad_edge=False, title=f"── {k}", title_justify="left")
@@ -107,7 +128,7 @@ def _print_records(columns: Sequence[tuple[str, str]], rows: Sequence[Any]) -> N
             table.add_row(Text(visible(name)), Text(visible(_shown(value))))
         console().print(table)
     if len(rows) > MAX_RECORDS:
-        console().print(f"first {MAX_RECORDS} rows; name fewer columns for a table, or --format csv")
+        console().print(f"first {MAX_RECORDS} rows; name fewer columns for a table, or {whole}")
 
 
 def _shown(value: object) -> str:
@@ -115,7 +136,8 @@ def _shown(value: object) -> str:
         return "NULL"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    text = str(value)
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 
 def _print_file(connection: duckdb.DuckDBPyConnection, query: str, form: str) -> None:
@@ -274,8 +296,3 @@ def print_rules(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(escape(str(value)) for value in row.values()))
     console().print(table)
-
-
-def console() -> Console:
-    """Stdout as wide as the terminal; wide enough for any table where it is not one."""
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)

@@ -22,9 +22,9 @@ from pygments.lexers.sql import SqlLexer
 from curate.cache import made_private
 from curate.completion import SqlCompleter
 from curate.errors import CurateError, did_you_mean
-from curate.inspect import connect, print_rows, read_query, rows_to_show
+from curate.inspect import connect, print_rows, read_query, rows_to_show, told
 from curate.interrupt import each_press
-from curate.sql import first_line, only_query, statements_in
+from curate.sql import only_query, statements_in
 from curate.terminal import json_text, visible
 
 MODES = ("table", "csv", "json")
@@ -36,7 +36,7 @@ Write a query in DuckDB's SQL and end it with a semicolon. Tab completes names, 
 .mode MODE       print as table, csv or json
 .read FILE       run the queries of a file
 .help            this
-.quit            leave (also Ctrl-D)
+.quit            leave (also exit, quit or Ctrl-D)
 
 Ctrl-C stops a query, or clears what you write."""
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class Shell:
         Errors: CurateError and duckdb.Error, for which the shell goes on too.
         """
         text = line.strip()
+        if is_farewell(text):
+            return False
         if text.startswith("."):
             return self._command(text)
         for query in statements_in(text):
@@ -109,7 +111,7 @@ class Shell:
     def _print(self, query: str) -> None:
         """Run a query and print what it finds."""
         if self.mode == "table":
-            print_rows(*self._interruptible(lambda: rows_to_show(self.connection, query)))
+            print_rows(*self._interruptible(lambda: rows_to_show(self.connection, query)), ".mode csv")
             return
         names, rows = self._interruptible(lambda: _all_rows(self.connection, query))
         if self.mode == "json":
@@ -130,7 +132,7 @@ class Shell:
                 while not future.done():  # a query that is only about to begin would not notice once
                     self.connection.interrupt()
                     wait([future], timeout=0.1)
-                raise
+                raise CurateError("the query was interrupted") from None
 
 
 def _all_rows(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -160,7 +162,7 @@ def shell(run: Path, form: str) -> None:
             except CurateError as error:
                 click.echo(f"Error: {error}", err=True)
             except duckdb.Error as error:
-                click.echo(f"Error: {first_line(error)}", err=True)
+                click.echo(f"Error: {told(error)}", err=True)
 
 
 def _session(connection: duckdb.DuckDBPyConnection, prompt: str) -> "PromptSession[str]":
@@ -189,10 +191,15 @@ def _session(connection: duckdb.DuckDBPyConnection, prompt: str) -> "PromptSessi
     )
 
 
+def is_farewell(text: str) -> bool:
+    """Whether a user wants to leave, in the words of other shells."""
+    return text.rstrip("; ").lower() in ("exit", "quit", r"\q")
+
+
 def is_whole(text: str) -> bool:
     """Whether what was written can be carried out: nothing, a command, or SQL up to a semicolon."""
     stripped = text.strip()
-    if not stripped or stripped.startswith("."):
+    if not stripped or stripped.startswith(".") or is_farewell(stripped):
         return True
     try:
         tokens = [(start, kind) for start, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]

@@ -25,6 +25,21 @@ def read_parquet(paths: Iterable[object], options: str = "") -> str:
     return f"read_parquet([{listed}], hive_partitioning = false{options})"
 
 
+# The folder of the run.duckdb that a client has opened, with a slash behind it and globs quoted: DuckDB tells it by the
+# name of the folder that it would spill to. Of a run.duckdb that is attached, or about to be made, it is empty.
+RUN_FOLDER = (
+    "regexp_replace(regexp_extract(current_setting('temp_directory'), '^(.*/)run[.]duckdb[.]tmp$', 1), "
+    "'([*?[])', '[\\1]', 'g')"
+)
+
+
+def read_run_parquet(paths: Iterable[object], options: str = "") -> str:
+    """`read_parquet` for views of run.duckdb: paths are relative to it, wherever it lies and a client was started."""
+    listed = ", ".join(literal(_without_globs(str(path))) for path in paths)
+    located = f"list_transform([{listed}], lambda path: {RUN_FOLDER} || path)"
+    return f"read_parquet({located}, hive_partitioning = false{options})"
+
+
 def _without_globs(path: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)
 

@@ -2,6 +2,11 @@
 
 import json
 import re
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # What a terminal obeys or hides: control characters, marks of direction, tags, and spaces without a width.
 UNSAFE = re.compile(
@@ -22,6 +27,13 @@ def _symbol(code: int) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
     return "␡" if code == 0x7F else f"⟨{code:04X}⟩"
+
+
+def console() -> "Console":
+    """Stdout as wide as the terminal; wide enough for any table where it is not one."""
+    from rich.console import Console  # which `curate --help` does without
+
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
 
 
 def json_text(value: object) -> str:

@@ -142,6 +142,7 @@ def test_ctrl_c_clears_what_is_written_and_stops_a_query_and_ends_nothing(shell)
     shell.write(SLOW + ENTER)
     time.sleep(2)
     shell.write(CTRL_C)
+    shell.read_until("Error: the query was interrupted", 20)
     shell.read_until("run>", 20)
     told = shell.ask("SELECT 41 + 1 AS answer;", r"\b42\b")
     assert "Error" not in told  # as there would be of nonsense with a query behind it
@@ -182,3 +183,21 @@ def test_commands_list_tables_columns_and_modes_and_read_files(shell, tmp_path):
     shell.ask(".help", r"\.schema NAME")
     shell.write(".quit" + ENTER)
     assert shell.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("word", ["exit", "quit;", "EXIT ;", ".quit"])
+def test_words_of_other_shells_leave(demo, tmp_path, word):
+    terminal = Terminal(demo, tmp_path / "home")
+    terminal.read_until("run>")
+    terminal.write(word + ENTER)
+    assert terminal.process.wait(20) == 0
+    terminal.close()
+
+
+def test_long_texts_are_cut_and_the_shell_says_how_to_have_them_whole(shell):
+    told = shell.ask("SELECT repeat('x', 299) AS short, repeat('y', 5000) AS long;", r"run>")
+    assert told.count("y") < 400
+    assert "…" in told
+    assert "texts are cut at 300 characters; .mode csv prints them whole" in " ".join(told.split())
+    shell.ask(".mode csv", "run>")
+    assert shell.ask("SELECT repeat('y', 5000) AS long;", r"run>").count("y") >= 5000

@@ -187,3 +187,50 @@ def test_rows_of_more_columns_than_fit_are_blocks_of_lines(demo):
     with connect(demo) as connection:
         [[expected]] = connection.execute("SELECT n_words FROM kept ORDER BY doc_id LIMIT 1").fetchall()
     assert words == ["n_words", str(expected)]
+
+
+def test_every_view_is_read_by_any_client_from_any_folder_also_of_a_run_that_was_moved(run, tmp_path):
+    """The run's second file is JSON lines, whose Parquet lies in the run directory."""
+    names = views(run)
+    assert {"corpus", "edits", "duplicate_pairs", "contamination", "signals"} <= set(names)
+    query = "SELECT doc_id, input.text AS text FROM corpus ORDER BY file, row"
+    with connect(run) as connection:
+        counts = [connection.execute(f"SELECT count(*) FROM {name}").fetchone() for name in names]
+        texts = connection.execute(query).fetchall()
+    assert len(texts) == 13
+    assert texts[-1][1] == PROSE.upper()
+    program = (
+        "import duckdb, sys\n"
+        "connection = duckdb.connect(sys.argv[1], read_only=True)\n"
+        "print([connection.execute(f'SELECT count(*) FROM {name}').fetchone() for name in sys.argv[3:]])\n"
+        "print(connection.execute(sys.argv[2]).fetchall())\n"
+    )
+    moved = tmp_path / "it's [a] moved*"
+    for place in (run, moved):
+        if place == moved:
+            run.rename(moved)
+        for folder, path in (
+            ("/", place / "run.duckdb"),
+            (tmp_path, f"{place.name}/run.duckdb"),
+            (place, "run.duckdb"),
+        ):
+            words = [sys.executable, "-c", program, str(path), query, *names]
+            done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+            assert done.stdout == f"{counts}\n{texts}\n"
+
+
+def test_corpus_says_what_to_do_where_inputs_are_gone(run, tmp_path):
+    (tmp_path / "in").rename(tmp_path / "elsewhere")
+    done = command("sql", run, "SELECT count(input.text) FROM corpus")
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "`corpus` reads input files where they lay at the last run: put them back there, or run again\n"
+    )
+
+
+def test_a_table_cuts_long_texts_and_says_how_to_have_them(demo):
+    query = "SELECT repeat('y', 5000) AS long"
+    told = command("sql", demo, query).stdout
+    assert told.count("y") == 300
+    assert "… texts are cut at 300 characters; --format csv prints them whole" in told
+    assert command("sql", demo, query, "--format", "csv").stdout.count("y") == 5000

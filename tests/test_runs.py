@@ -1,0 +1,84 @@
+"""`curate runs` lists runs with what they came to; `curate --help` lists commands by what they are for."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+from click.testing import CliRunner
+from conftest import PROSE, command, write_recipe, write_shard
+
+from curate import cli
+from curate.commands import GROUPS
+from curate.runs import list_runs
+
+
+def stopped_run(folder):
+    """A run whose inputs fail while they are measured: it has a ledger and no manifest."""
+    folder.mkdir()
+    texts = [f"{PROSE} {k}" for k in range(4)]
+    write_shard(folder / "in" / "a.parquet", texts, key=["a", "b", "b", "c"])
+    recipe, run = write_recipe(folder, folder / "in")
+    done = command("run", recipe, "--set", "input.id=key")
+    assert done.returncode == 1
+    assert "stands 2 times" in done.stderr
+    return run
+
+
+def test_runs_are_listed_with_their_closing_figures_and_state(demo, tmp_path):
+    shutil.copytree(demo, tmp_path / "runs" / "web" / "demo")
+    stopped = stopped_run(tmp_path / "other")
+    (tmp_path / "runs" / "empty").mkdir()
+    done = command("runs", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    [line] = [line for line in done.stdout.splitlines() if "demo" in line]
+    assert line.split()[:8] == ["runs/web/demo", "whole", "1,309", "682", "52.1%", "816,925", "500,508", "61.3%"]
+    assert "stopped" not in done.stdout
+    listed = json.loads(command("runs", tmp_path, "--json").stdout)
+    assert [(run["run"], run["state"]) for run in listed] == [
+        (str(stopped), "stopped"), (str(tmp_path / "runs" / "web" / "demo"), "whole"),
+    ]  # fmt: skip
+    facts = json.loads((demo / "run.json").read_text())
+    assert listed[1] | {"run": ""} == {
+        "run": "", "name": "demo", "state": "whole", "documents": 1309, "kept": 682, "tokens": 816925,
+        "tokens_kept": 500508, "shards": 1, "finished": facts["finished"],
+    }  # fmt: skip
+    assert listed[0]["kept"] is None
+    assert listed[0]["finished"].startswith("20")
+    assert "goes on where it was" in command("runs", tmp_path).stdout
+
+
+def test_a_run_is_listed_by_its_own_folder_and_what_lies_inside_is_not(demo, tmp_path):
+    shutil.copytree(demo, tmp_path / "run")
+    shutil.copytree(demo, tmp_path / "run" / "evaluation" / "arms")
+    assert [found.run for found in list_runs(tmp_path / "run")] == [str(tmp_path / "run")]
+    (tmp_path / "run" / "manifest.json").write_text("{")  # damaged
+    assert [found.state for found in list_runs(tmp_path)] == ["stopped"]
+
+
+def test_a_folder_without_runs_and_none_at_all_are_told(tmp_path):
+    assert command("runs", tmp_path).stdout.startswith(f"no run in {tmp_path}; start one with `curate run`")
+    done = command("runs", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: runs: runs: no such folder; give the folder that your runs lie in\n",
+    )
+
+
+def test_help_has_every_command_once_in_its_group_with_a_whole_sentence():
+    listed = [name for names in GROUPS.values() for name in names]
+    assert sorted(listed) == sorted(cli.main.commands)
+    told = CliRunner().invoke(cli.main, ["--help"]).output
+    assert [line[:-1] for line in told.splitlines() if line in [f"{title}:" for title in GROUPS]] == list(GROUPS)
+    words = " ".join(told.split())
+    for name in listed:
+        first = " ".join(cli.main.commands[name].help.split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+        assert f" {name} {first}." in words
+
+
+def test_help_imports_nothing_heavy():
+    words = [sys.executable, "-X", "importtime", "-m", "curate", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    imported = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert not imported & {"numba", "duckdb", "pyarrow", "numpy", "pydantic", "yaml", "rich"}
