@@ -13,7 +13,7 @@ from curate.kernels.arrow import spare_pandas
 TOLD = "compiling kernels, once on this machine"
 
 
-class Compiling(event.Listener):  # type: ignore[misc] # numba has no types
+class Compiling(event.Listener):
     """Counts kernels as they are compiled and tells of them, beside the line of work under way if there is one."""
 
     def __init__(self, quiet: bool) -> None:
@@ -63,7 +63,7 @@ def tell_of_kernels(quiet: bool = False) -> None:
     global _listener
     if _listener is None:
         _listener = Compiling(quiet)
-        event.register("numba:compile", _listener)
+        event.register("numba:compile", _listener)  # type: ignore[no-untyped-call]
     _listener.quiet = quiet
 
 

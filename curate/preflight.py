@@ -27,9 +27,9 @@ def check_names(recipe: Recipe) -> None:
     for name in recipe.export:
         if name not in MODULES:
             raise RecipeError(f"export: {name}: no such format{did_you_mean(name, MODULES)}")
-    for name in recipe.tier1.rules:
-        if isinstance(name, str) and name not in set_names():
-            raise RecipeError(f"tier1.rules: no rule set {name!r}{did_you_mean(name, set_names())}")
+    for rule in recipe.tier1.rules:
+        if isinstance(rule, str) and rule not in set_names():
+            raise RecipeError(f"tier1.rules: no rule set {rule!r}{did_you_mean(rule, set_names())}")
     _check_languages(recipe)
     for name in recipe.exclude:
         _check_file(name, "exclude", "name its files")
