@@ -32,8 +32,8 @@ class Compiling(event.Listener):
     def on_end(self, event: event.Event) -> None:
         """A kernel, or a part of one, is compiled."""
         self._depth -= 1
-        if self._depth == 0 and self.total is None:
-            progress.set_note("")
+        if self._depth == 0 and self.total is None and not progress.set_note("") and not self.quiet:
+            progress.clear()  # what is printed next stands at the begin of a line
 
     def tell(self) -> None:
         """Show how far it is: at once, and where stderr is no terminal every ten seconds."""

@@ -17,6 +17,8 @@ import curate.progress
 from curate.begun import shares_begun, telling
 from curate.progress import Meter, Replies, Steps, open_log, unwritten_log
 
+README = Path(__file__).parent.parent / "README.md"
+
 
 @pytest.fixture
 def often(monkeypatch):
@@ -274,3 +276,16 @@ def test_a_newcomer_sees_that_kernels_are_compiled_and_the_closing_line_counts_f
     told = command("sample", run, "-n", "1", CURATE_CACHE=str(tmp_path / "other"), timeout=600)
     compiled = list((tmp_path / "other").rglob("*.nbi"))
     assert ("compiling kernels, once on this machine" in told.stderr) == bool(compiled)
+
+
+def test_a_newcomer_sees_what_the_readme_shows(tmp_path):
+    """Of each line the words; the numbers are those of a machine."""
+
+    def words(line):
+        return re.sub(r"[\d.,:]+", "N", line)
+
+    [shown] = re.findall(r"^```log\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    done = command("demo", cwd=tmp_path, timeout=900, CURATE_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    told = [words(line) for line in done.stderr.splitlines()]
+    assert [line for line in shown.splitlines() if words(line) not in told] == []
