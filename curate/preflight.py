@@ -10,7 +10,7 @@ from pathlib import Path
 from curate.errors import InputError, RecipeError, RunError, did_you_mean
 from curate.filters.language_names import like_a_code, model_codes
 from curate.filters.rules import set_names
-from curate.inputs import local_files
+from curate.inputs import local_listing
 from curate.manifests.format_names import MODULES
 from curate.recipe import Recipe
 from curate.sections import DEFAULT_MODEL
@@ -110,7 +110,7 @@ def _check_inputs(recipe: Recipe) -> None:
     for entry in recipe.input.entries():
         for pattern in entry.paths:
             if not is_remote(pattern):
-                local_files(pattern, "input.paths")
+                local_listing(pattern, "input.paths")
         dataset = entry.dataset
         if dataset is not None and dataset.startswith((".", "/", "~")) and not Path(dataset).expanduser().exists():
             raise InputError(f"input.paths: {dataset}: no such folder; name one, or a dataset on the Hugging Face Hub")
