@@ -54,7 +54,9 @@ def curate_json(command: str, recipe: Path) -> tuple[dict[str, Any], tuple[float
         "print(json.dumps([u.ru_utime + u.ru_stime, u.ru_maxrss]), file=sys.stderr)"
     )
     arguments = [sys.executable, "-c", code, command, str(recipe), "--json"]
-    done = subprocess.run(arguments, check=True, capture_output=True, text=True)
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
     cpu, peak = json.loads(done.stderr.splitlines()[-1])
     return json.loads(done.stdout), (cpu, peak / (1e6 if sys.platform == "darwin" else 1e3))
 

@@ -19,10 +19,10 @@ ATTACK_MB = 0.57  # seconds of CPU for a megabyte: attacks are made of it
 TRAIN_MB = 0.11  # a discriminator is trained on it
 TEST_MB = 0.015  # a discriminator is tested on it
 JUDGE_MB = 0.15  # documents of the corpus are scored, with evidence
-LEARN_MB = 0.12  # a budget learns from it what is wanted
+LEARN_MB = 0.13  # a budget learns from it what is wanted
 RANK_MB = 0.3  # a budget scores it
-ENCODE_MB = 0.4  # tracking reads it and writes it in tokens
-NGRAMS_MB, NGRAMS = 0.35, 0.5  # a model of n-grams is trained on it; and is asked about held-out texts
+ENCODE_MB = 0.6  # tracking reads it and writes it in tokens
+NGRAMS_MB, NGRAMS = 0.5, 0.25  # a model of n-grams is trained on it; and is asked about held-out texts
 BYTES_A_TOKEN = 4
 TESTING = SHARES[1] - SHARES[0]
 
