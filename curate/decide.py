@@ -30,6 +30,7 @@ from curate.sql import literal, quoted, read_parquet, without_values
 from curate.tables import Range, input_sql, load_files, load_signals, narrow, ranges, signal_types
 from curate.training import TRAINED
 from curate.verdicts import (
+    COPIES,
     EARLIER_PASSING,
     FOUND,
     JUDGED,
@@ -40,6 +41,7 @@ from curate.verdicts import (
     exact_sql,
     judged_sql,
     named_copies_sql,
+    orders_copies,
     passing_columns,
     passing_sql,
     repeated_sql,
@@ -224,10 +226,13 @@ def _near_parts(
     own = Signatures(ledger.run, ledger.of(SIGNATURES, measured))
     others = [Signatures(run.ledger.run, run.parts(SIGNATURES), run.first_file_no) for run in plan.earlier]
     known = [part for part in ledger.of(PAIRS) if part.contents == (measured,)]
-    return find_near(
+    parts = find_near(
         recipe.dedup.near, survivor_order(recipe), ledger.run, [*others, own], known, maps.sets, maps.carry,
-        connection, (digest, measured),
+        connection, (digest, measured), orders_copies(recipe),
     )  # fmt: skip
+    for name in COPIES if orders_copies(recipe) else ():  # nothing behind looks at them
+        connection.execute(f"ALTER TABLE passing DROP COLUMN {name}")
+    return parts
 
 
 def _name_survivors(

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.again import Again, plan_again, texts_again, write_again
+from curate.copies import Moved, best_copies_first
 from curate.corpus import Source, Unit
 from curate.edits import apply_edits, find_edits
 from curate.errors import RunError
@@ -105,6 +106,13 @@ class Pairs:
         """Those at some places."""
         return Pairs(self.packed[places], self.similarity[places], self.exact[places])
 
+    def renumbered(self, order: Ranks) -> "Pairs":
+        """The pairs by other ranks: `order` has them by those of today."""
+        one, other = order[self.first], order[self.second]
+        both = packed(np.minimum(one, other), np.maximum(one, other))
+        places = np.argsort(both)
+        return Pairs(both[places], self.similarity[places], self.exact[places])
+
 
 NO_PAIRS = Pairs(np.zeros(0, np.uint64), np.zeros(0, np.float32), np.zeros(0, bool))
 
@@ -112,12 +120,15 @@ NO_PAIRS = Pairs(np.zeros(0, np.uint64), np.zeros(0, np.float32), np.zeros(0, bo
 def find_near(
     near: Near, survivor_order: str, run: Path, signatures: Sequence[Signatures], known: Sequence[Part],
     sets: CollectSets, carry: Carry, connection: duckdb.DuckDBPyConnection, part: tuple[str, str],
+    best_copies: bool = False,
 ) -> list[Part]:  # fmt: skip
     """Table `near` (file_no, row, survivor_file_no, survivor_row, similarity), and the parts with all compared pairs.
 
     Reads the tables `passing` and `exact`; `survivor_order` ranks the documents, those of earlier runs and then the
-    best first. `known` are parts with pairs that were compared before: of these no text is read again. `part` is the
-    digest of the parts that are written, and what they are of. `carry` runs tasks.
+    best first. With `best_copies` the order in clusters of duplicates is settled once these are known
+    (`curate.copies`), from further columns of `passing`. `known` are parts with pairs that were compared before: of
+    these no text is read again. `part` is the digest of the parts that are written, and what they are of. `carry` runs
+    tasks.
 
     Errors: RunError for more documents than ranks.
     """
@@ -137,11 +148,21 @@ def find_near(
         pairs, dropped = NO_PAIRS, np.zeros(0, np.int64)
         for turn in count():
             fresh = _compared(replace(spread, round=turn), pairs.packed, carry)
-            if not len(fresh[0]):
+            if len(fresh[0]):
+                pairs = pairs.plus(_verified(*fresh, near, before, sets, spread.earlier, connection))
+                wanted = np.zeros(0, np.uint32)
+            elif best_copies and turn and not spread.renumbered:
+                moved = best_copies_first(*_duplicates(pairs, near.threshold), spread, carry, connection)
+                if not len(moved.before):
+                    break
+                spread, order = _renumbered(spread, moved, connection)
+                pairs, before, wanted = pairs.renumbered(order), before.renumbered(order), order[moved.clusters]
+            else:
                 break
-            pairs = pairs.plus(_verified(*fresh, near, before, sets, spread.earlier, connection))
             dropped = _dropped(pairs, near.threshold, spread.documents)
-            save(spread.path("only"), _orphans(pairs, dropped, spread.documents))
+            only = _orphans(pairs, dropped, spread.documents)
+            only[wanted] = True
+            save(spread.path("only"), only)
         _load_near(pairs.some(dropped), spread, connection)
         connection.execute("DROP TABLE ranked; DROP TABLE IF EXISTS known")
         return list(_parts_of(pairs, spread, run, *part))
@@ -185,6 +206,32 @@ def _spread(
     for array in of_rank.values():
         array.flush()
     return spread
+
+
+def _renumbered(spread: Spread, moved: Moved, connection: duckdb.DuckDBPyConnection) -> tuple[Spread, Ranks]:
+    """Give documents other ranks, in new files and in the tables; these are returned by the ranks of before.
+
+    Files of before stay as they are: a task that was given up may still read them.
+    """
+    order = np.arange(spread.documents, dtype=np.uint32)
+    order[moved.before] = moved.after
+    save(spread.path("order"), order)
+    again = replace(spread, renumbered=True)
+    for name in ("file_no", "row", "slice"):
+        values = np.array(spread.by_rank(name))
+        values[moved.after] = values[moved.before]
+        save(again.ranked(name), values)
+    for found in spread.slices:
+        ranks = np.load(spread.path("ranks", found.number))
+        there = ranks != NO_RANK
+        ranks[there] = order[ranks[there]]
+        save(again.ranked("ranks", found.number), ranks)
+    connection.register("moved", pa.table({"before": moved.before, "after": moved.after}))
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS known (rank BIGINT, {SHINGLES} UBIGINT[])")
+    for table in ("ranked", "known"):
+        connection.execute(f"UPDATE {table} SET rank = after FROM moved WHERE rank = before")
+    connection.unregister("moved")
+    return again, order
 
 
 def _documents_in(path: str, first_file_no: int) -> tuple[Numbers, Numbers]:
@@ -348,6 +395,12 @@ def _exact(
     connection.execute("DROP TABLE unknown")
     first, second, similarity = (np.concatenate([batch[k].to_numpy() for batch in columns]) for k in range(3))
     return similarity[np.lexsort((first, second))]
+
+
+def _duplicates(pairs: Pairs, threshold: float) -> tuple[Numbers, Numbers]:
+    """The ranks of pairs that are duplicates."""
+    same = pairs.some(np.flatnonzero(pairs.similarity >= np.float32(threshold)))
+    return same.first, same.second
 
 
 def _dropped(pairs: Pairs, threshold: float, documents: int) -> Numbers:

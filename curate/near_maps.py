@@ -5,6 +5,11 @@ stars      of some bands and ranges: each document with the best one of its key,
 signatures of a slice: those of its documents that others are compared with, by the slice of the others
 pairs      of a slice: its documents with the similarity to those that were sent to it
 
+Where the copy that most resembles the others is to survive, two more follow once clusters are known:
+
+members      of a slice: the signatures of its documents in clusters, by bucket of clusters
+resemblance  of a bucket: in how many values each document agrees with the others of its cluster
+
 No map sees more than a slice or a range, whatever the number of documents. Documents go by their rank.
 """
 
@@ -24,7 +29,7 @@ from curate.corpus import READ_BUFFER
 from curate.files import aside_of
 from curate.filters.duplicates import Bands
 from curate.kernels.minhash import Values, agreeing, band_keys, binary_rows, values_of
-from curate.kernels.survivors import dealt, stars
+from curate.kernels.survivors import dealt, resemblance, stars
 
 BATCH_ROWS = 1 << 16
 NO_RANK = np.uint32(0xFFFFFFFF)  # of a document that is not compared
@@ -54,6 +59,7 @@ class Spread:
     documents: int
     round: int = 0  # beyond the first, some documents `only` are wanted
     keys: int = 0  # how often keys were made before: what a task that was given up still writes, nobody reads
+    renumbered: bool = False  # documents have other ranks than at first; keys that were made before have the first ones
 
     @property
     def pieces(self) -> int:
@@ -68,9 +74,17 @@ class Spread:
         """A file that a task writes for the tasks behind it."""
         return self.path(f"{name}-{self.keys if name == 'keys' else self.round}", number)
 
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """An array of the scratch folder, mapped into memory."""
+        return np.load(self.path(name), mmap_mode="r")  # type: ignore[no-any-return]
+
+    def ranked(self, name: str, number: int | None = None) -> Path:
+        """The file of what depends on ranks: `ranks` of a slice, or what is known of each document, by rank."""
+        return self.path(f"{name}-again" if self.renumbered else name, number)
+
     def by_rank(self, name: str) -> npt.NDArray[Any]:
         """What is known of each document, by rank, mapped into memory."""
-        return np.load(self.path(name), mmap_mode="r")  # type: ignore[no-any-return]
+        return np.load(self.ranked(name), mmap_mode="r")  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -110,10 +124,10 @@ def distinct(keys: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def find_keys(task: Task) -> None:
     """Write the keys of a slice, or of those documents in it that are wanted: a batch for each band and range."""
     spread, found = task.of, task.of.slices[task.number]
-    ranks = np.load(spread.path("ranks", task.number))
+    ranks = np.load(spread.ranked("ranks", task.number))
     wanted = ranks != NO_RANK
     if spread.round:
-        wanted[wanted] = spread.by_rank("only")[ranks[wanted]]
+        wanted[wanted] = spread.array("only")[ranks[wanted]]
     held: list[tuple[Ranks, list[pa.Array]]] = []
     for place, batch in _signatures(found, wanted):
         there = np.flatnonzero(np.asarray(batch.is_valid()) & wanted[place : place + len(batch)])
@@ -134,11 +148,14 @@ def find_keys(task: Task) -> None:
 def find_stars(task: Task) -> list[int]:
     """Write the stars of some bands and ranges, a batch for each slice of the better one; return their numbers."""
     spread = task.of
-    only = spread.by_rank("only") if spread.round else None
+    only = spread.array("only") if spread.round else None
+    order = spread.array("order") if spread.renumbered and not spread.keys else None
     edges = [np.zeros(0, np.uint64)]
     for piece in task.pieces:
         batches = [_batch(spread.written("keys", found.number), piece - task.first) for found in spread.slices]
         keys, ranks = (np.concatenate([batch[name].to_numpy() for batch in batches]) for name in ("key", "rank"))
+        if order is not None:
+            ranks = order[ranks]
         if only is not None:
             wanted = np.flatnonzero(only[ranks])
             keys, ranks = keys[wanted], ranks[wanted]
@@ -152,7 +169,7 @@ def send_signatures(task: Task) -> list[int]:
 
     There is a batch for each slice of the other document; their numbers of pairs are returned.
     """
-    spread, known = task.of, task.of.by_rank("known")
+    spread, known = task.of, task.of.array("known")
     batches = [_batch(spread.written("stars", number), task.number) for number in task.sources]
     edges = distinct(np.concatenate([np.zeros(0, np.uint64), *(batch["pair"].to_numpy() for batch in batches)]))
     if len(known):
@@ -195,9 +212,51 @@ def compared_pairs(spread: Spread, slices: Iterable[int]) -> tuple[Packed, npt.N
     return pairs[order], similarity[order]
 
 
+def send_members(task: Task) -> None:
+    """Write the signatures of those documents of a slice that stand in clusters: a batch for each bucket."""
+    spread = task.of
+    members, places, buckets = (spread.array(name) for name in ("members", "places", "buckets"))
+    ranks = np.load(spread.path("ranks", task.number))
+    found = np.minimum(np.searchsorted(members, ranks), len(members) - 1)
+    wanted = members[found] == ranks
+    held = [np.zeros(0, np.int64)], [pa.array([], pa.binary(4))]
+    for place, batch in _signatures(spread.slices[task.number], wanted):
+        there = np.flatnonzero(wanted[place : place + len(batch)])
+        if len(there):
+            held[0].append(places[found[place + there]])
+            held[1].append(batch.take(pa.array(there)))
+    own, signatures = np.concatenate(held[0]), pa.concat_arrays(held[1][1:] or held[1])
+    order = np.argsort(own)
+    bounds = np.searchsorted(own[order], buckets)
+    batches = (order[begin:end] for begin, end in pairwise(bounds))
+    _write(
+        spread.path("sent-members", task.number),
+        ({"place": own[some], "minhash": signatures.take(pa.array(some))} for some in batches),
+    )
+
+
+def count_resemblance(task: Task) -> None:
+    """Write the resemblance of each document in a bucket of clusters to the copies in its cluster."""
+    spread, bounds = task.of, task.pieces
+    batches = [_batch(spread.path("sent-members", found.number), task.number) for found in spread.slices]
+    places = np.concatenate([batch["place"].to_numpy() for batch in batches]) - bounds.start
+    values = np.concatenate([values_of(batch["minhash"]) for batch in batches if len(batch)])[np.argsort(places)]
+    begins = spread.array("begins")
+    first, last = np.searchsorted(begins, (bounds.start, bounds.stop))
+    copies = np.asarray(spread.array("copies")[bounds.start : bounds.stop])
+    found = resemblance(values, copies, np.asarray(begins[first : last + 1]) - bounds.start)
+    _write(spread.path("resemblance", task.number), [{"resemblance": found}])
+
+
+def resemblances(spread: Spread, buckets: int) -> npt.NDArray[np.int64]:
+    """What `count_resemblance` wrote of all buckets."""
+    batches = [_batch(spread.path("resemblance", number), 0) for number in range(buckets)]
+    return np.concatenate([batch["resemblance"].to_numpy() for batch in batches])
+
+
 def _signatures_of(task: Task, wanted: Ranks) -> Values:
     """The signatures of documents of the task's slice, a row each; `wanted` are sorted."""
-    ranks = np.load(task.of.path("ranks", task.number))
+    ranks = np.load(task.of.ranked("ranks", task.number))
     places = np.minimum(np.searchsorted(wanted, ranks), max(0, len(wanted) - 1))
     hit = wanted[places] == ranks if len(wanted) else np.zeros(len(ranks), bool)
     values = np.empty((len(wanted), 0), dtype=np.uint32)

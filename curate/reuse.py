@@ -9,6 +9,7 @@ from curate import decide, shards
 from curate.bands import find_bands
 from curate.budget import scores_of
 from curate.choose import chosen
+from curate.copies import best_copies_first
 from curate.corpus import Unit
 from curate.distil import distil_documents
 from curate.distill.histogram import ranked
@@ -35,6 +36,7 @@ from curate.rules import resolve
 from curate.scorers import GRADES_FIELD, LEARNT
 from curate.side_files import content_of, side_files
 from curate.training import TRAINED, code_of_models, digest_of_rubric
+from curate.verdicts import exact_sql
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     """The digest of the decisions: all that they depend on."""
     return digest_of([
         registry.code_of([
-            decide.decide, coarse_score_sql, find_near, find_stars, find_bands, cut_repeated, load_earlier,
-            choose_bands, resolve, purify_documents, mined_documents, distil_documents, scores_of, chosen, ranked,
-            Layers, select, scores_of_table,
+            decide.decide, coarse_score_sql, exact_sql, find_near, find_stars, best_copies_first, find_bands,
+            cut_repeated, load_earlier, choose_bands, resolve, purify_documents, mined_documents, distil_documents,
+            scores_of, chosen, ranked, Layers, select, scores_of_table,
         ]),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],

@@ -33,6 +33,11 @@ def survivor_order(recipe: Recipe) -> str:
     return f"position < 0 DESC, {SURVIVOR_ORDER[recipe.dedup.keep]}"
 
 
+def orders_copies(recipe: Recipe) -> bool:
+    """Whether the order of near duplicates is settled by their clusters."""
+    return recipe.dedup.near is not None and recipe.dedup.keep == "best"
+
+
 def repeated_sql(recipe: Recipe) -> str:
     """Table `repeated`: of documents with equal raw texts, the how manieth in input order each one is.
 
@@ -109,6 +114,7 @@ JUDGED = (
     "rule_reasons",
 )
 EARLIER_PASSING = "* EXCLUDE (doc_id), (-2147483648 - file_no)::INTEGER AS position"  # before all others, run by run
+COPIES = {"n_words": "INTEGER", "stop_word_ratio": "FLOAT", "bits_per_byte": "FLOAT"}  # what best copies are told by
 PASSING = {"file_no": "INTEGER", "position": "INTEGER", "row": "BIGINT", "n_bytes": "BIGINT", "coarse_score": "FLOAT"}
 DISTIL = {"n_tokens": "BIGINT", "raw_hash_low": "UBIGINT"}
 HASHES = {f"{text}_hash_{half}": "UBIGINT" for text in ("text", "normal") for half in ("high", "low")}
@@ -121,6 +127,9 @@ def passing_columns(recipe: Recipe, strata: Mapping[str, str], inputs: Collectio
     """
     kinds = PASSING | (HASHES if recipe.dedup.exact else {}) | (DISTIL if recipe.distill else {})
     columns = {name: (kind, name) for name, kind in kinds.items()}
+    if orders_copies(recipe):
+        columns |= {name: (kind, name) for name, kind in COPIES.items()}
+        columns["bits_per_byte"] = ("FLOAT", "bits_per_byte" if recipe.tier1.perplexity else "NULL::FLOAT")
     if recipe.tier1.perplexity:
         columns["perplexity"] = ("FLOAT", "perplexity")
         columns |= {f"stratum_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata.values())}

@@ -3,13 +3,14 @@
 import json
 import random
 from contextlib import suppress
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROSE, carry_out, command, documents, write_recipe, write_shard
+from conftest import PROSE, SAMPLE, carry_out, command, documents, write_recipe, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_minhash import shingles_of
@@ -18,7 +19,7 @@ from curate.engine import InProcess, Processes
 from curate.errors import RecipeError
 from curate.filters.duplicates import choose_bands
 from curate.inspect import connect
-from curate.kernels.survivors import dealt, stars, survivors
+from curate.kernels.survivors import clusters, dealt, resemblance, stars, survivors
 from curate.ledger import read_ledger
 from curate.near_maps import find_keys
 from curate.pipeline import run as carried_out
@@ -162,6 +163,109 @@ def test_the_copy_that_survives_is_the_one_that_the_recipe_prefers(tmp_path):
     assert documents(run, "kept") == [(False,), (True,)]
 
 
+def sample_text(words):
+    """A good document of the sample, of some hundred words."""
+    files = [pq.read_table(path, columns=["text", "label"]) for path in sorted(SAMPLE.glob("*.parquet"))]
+    rows = pa.concat_tables(files).to_pylist()
+    return next(
+        row["text"] for row in rows if row["label"] == "good" and words <= len(row["text"].split()) < 1.2 * words
+    )
+
+
+def with_words_put_in(text, seed, count=10):
+    draw = random.Random(seed)
+    words = text.split(" ")
+    place = draw.randrange(len(words))
+    return " ".join([*words[:place], *draw.choices(sorted(set(words)), k=count), *words[place:]])
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_the_copy_that_most_resembles_the_others_survives(tmp_path, place):
+    original = " ".join(VOCABULARY[:200])
+    copies = [with_words_put_in(original, seed) for seed in range(4)]
+    texts = [*copies[:place], original, *copies[place:]]
+    assert min(similarity(a, b) for a in texts for b in texts) > 0.8
+    _, run = run_over(tmp_path, texts, keep="best")
+    assert documents(run, "row", "kept") == [(place,)]
+    assert documents(run, "row", f"coarse_score <= (SELECT coarse_score FROM documents WHERE row = {place})") == [
+        (place,)
+    ]
+
+
+def test_a_copy_that_scores_worse_does_not_survive_for_its_resemblance(tmp_path):
+    original = " ".join(VOCABULARY[:200])
+    copies = [with_words_put_in(original, seed).replace(" ", ". ", 150) for seed in range(3)]
+    score = "(SELECT max(coarse_score) FROM documents) - coarse_score"
+    in_lines = "\n".join(" ".join(VOCABULARY[k : k + 4]) for k in range(0, 200, 4))
+    _, run = run_over(tmp_path, [*copies, in_lines], keep="best")
+    [(worse,)] = documents(run, score, "row = 3")
+    assert worse > 0.03
+    assert documents(run, "kept", "row = 3") == [(False,)]
+
+
+def test_exact_copies_speak_for_a_document(tmp_path):
+    original = " ".join(VOCABULARY[:200])
+    write_shard(tmp_path / "in" / "a.parquet", [with_words_put_in(original, 1), original, original])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"near": {}})
+    carry_out(recipe)
+    assert documents(run, "stage") == [("near",), (None,), ("exact",)]
+
+
+@pytest.mark.parametrize("model", [False, True])
+def test_of_two_copies_the_longer_survives_if_what_it_has_more_reads_like_the_rest(tmp_path, model):
+    text = sample_text(300)
+    draw = random.Random(1)
+    rare = ["".join(draw.choices("bcdfghaeiou", k=9)) for _ in range(20)]
+    words = text.split(" ")
+    salad = " ".join([*words[:50], *rare, *words[50:]])
+    for name, other, kept in (("cut", " ".join(words[:-20]), [True, False]), ("salad", salad, [True, False])):
+        assert similarity(text, other) > 0.8
+        (tmp_path / name).mkdir()
+        tier1 = {"perplexity": {"band": [0, 100]}} if model else None
+        write_shard(tmp_path / name / "in" / "a.parquet", [text, other])
+        recipe, run = write_recipe(
+            tmp_path / name, tmp_path / name / "in", dedup={"near": {}}, **({"tier1": tier1} if model else {})
+        )
+        carry_out(recipe)
+        assert [stays for (stays,) in documents(run, "kept")] == kept, name
+
+
+def test_what_if_chooses_the_same_copies(tmp_path):
+    original = " ".join(VOCABULARY[:200])
+    texts = [*(with_words_put_in(original, seed) for seed in range(3)), original]
+    recipe, run = run_over(tmp_path, texts, keep="first")
+    told = command("what-if", run, "--set", "dedup.keep=best", "--json").stdout
+    carry_out(recipe, "dedup.keep=best")
+    assert documents(run, "row", "kept") == [(3,)]
+    totals = json.loads(told)["totals"]
+    assert (totals["gained_documents"], totals["lost_documents"]) == (1, 1)
+
+
+@settings(deadline=None)
+@given(st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)).filter(lambda pair: pair[0] < pair[1])))
+def test_a_cluster_goes_by_its_least_document(pairs):
+    least = list(range(13))
+    for _ in range(13):
+        for a, b in pairs:
+            least[a] = least[b] = min(least[a], least[b])
+    first, second = (np.array([pair[k] for pair in sorted(pairs)], dtype=np.int64) for k in (0, 1))
+    assert clusters(first, second, 13).tolist() == least
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 4), max_size=5), st.integers(0, 1000))
+def test_resemblance_counts_values_that_agree_with_all_copies_of_the_cluster(sizes, seed):
+    draw = np.random.default_rng(seed)
+    begins = np.append(0, np.cumsum(sizes)).astype(np.int64)
+    values = draw.integers(0, 3, (begins[-1], 8), dtype=np.uint32)
+    copies = draw.integers(1, 4, begins[-1])
+    expected = []
+    for begin, end in pairwise(begins):
+        agree = (values[begin:end, None] == values[None, begin:end]).sum(axis=2)
+        expected += (agree @ copies[begin:end] - 8).tolist()
+    assert resemblance(values, copies, begins).tolist() == expected
+
+
 def test_duplicates_are_found_on_edited_text(tmp_path):
     menus = ["Home\nAbout us\nContact\nAll our products\n", "Start\nImprint\nYour account\nSearch the site\n"]
     texts = [menu * 10 + "\n".join([PROSE] * 3) for menu in menus]
@@ -268,6 +372,7 @@ def slices_find_what_one_slice_does(monkeypatch, folder, engine, keep="best", ke
     monkeypatch.setattr("curate.near.SLICE_ROWS", 30)
     monkeypatch.setattr("curate.near.PAIRS_AT_ONCE", 7)
     monkeypatch.setattr("curate.near.KEY_FILES", key_files)
+    monkeypatch.setattr("curate.copies.BUCKET", 3)
     *pieces, ledger = found("b", engine)
     assert len(ledger.of("signatures")) == 10
     assert len(ledger.of("pairs")) > 5
@@ -289,7 +394,8 @@ def test_slices_are_compared_by_worker_processes(monkeypatch, tmp_path):
 def test_what_a_task_that_was_given_up_still_writes_is_not_read(monkeypatch, tmp_path):
     """A node that is lost may go on: here, what was done before is done again before each map, one for each band."""
     slices_find_what_one_slice_does(monkeypatch, tmp_path, Belated(), "best", key_files=0)
-    assert {function.__name__ for function, _ in Belated.done} > {"find_keys", "find_stars"}
+    done = {function.__name__ for function, _ in Belated.done}
+    assert done > {"find_keys", "find_stars", "send_members", "count_resemblance"}
     Belated.done.clear()
 
 
