@@ -22,6 +22,7 @@ from curate.distill.select import (
     Reals,
     Selected,
     gumbel_keys,
+    key_span,
     quotas_of,
     repeats_of,
     select,
@@ -47,12 +48,14 @@ Values = tuple[str | None, ...]  # of the columns of a stratum
 class Table:
     """Candidates in input order, batch by batch, and what they are together."""
 
-    path: Path  # of a file with their columns: tokens, hash, stratum, cluster, wordless, scores
+    path: Path  # of a file with their columns: tokens, hash, stratum, kind, cluster, wordless, scores
     documents: int
+    kinds: int  # strata within which ranks are taken, by the nearest domain, however far that is
     strata: Sequence[Values]  # in ascending order
     numbers: Numbers  # of the strata, by the numbers in the file
     available: Integers  # tokens of each stratum
     of_cluster: Integers  # tokens of each cluster, from 1; at 0 those of documents of none
+    domain: int | None  # the place of the domain among the values of a stratum
 
     def batches(self) -> Iterator[Arrays]:
         """The candidates' columns."""
@@ -73,12 +76,16 @@ def read_candidates(recipe: Recipe, strata: Sequence[str], folder: Path, rows: R
     drawn = ["raw_hash_low"] if section.temperature > 0 else []  # unless nothing is left to chance
     read = bool(READ.keys() & scores_of(recipe).keys())
     known: dict[Values, int] = {} if by else {(): 0}
+    kinds: dict[Values, int] = {} if by else {(): 0}
+    wanted = ["n_tokens", "cluster", "importance", "likeness", *scores, *by, *drawn]
 
     def batches() -> Iterator[Arrays]:
-        for batch in rows(list(dict.fromkeys(["n_tokens", "cluster", "importance", *scores, *by, *drawn]))):
+        for batch in rows(list(dict.fromkeys(wanted))):
+            columns = [_own_domain(batch) if column == DOMAIN else batch[column] for column in by]
             yield {
                 "tokens": batch["n_tokens"].to_numpy().astype(np.uint32),
-                "stratum": _numbered([batch[column] for column in by], len(batch), known),
+                "stratum": _numbered(columns, len(batch), known),
+                "kind": _numbered([batch[column] for column in by], len(batch), kinds),
                 "cluster": pc.fill_null(batch["cluster"], -1).to_numpy().astype(np.int32) + 1,
                 "wordless": batch["importance"].is_null().to_numpy() & read,
                 **{name: batch[name].to_numpy() for name in drawn},
@@ -96,7 +103,17 @@ def read_candidates(recipe: Recipe, strata: Sequence[str], folder: Path, rows: R
     order = np.array([known[values] for values in names], np.int64)
     numbers = np.zeros(len(names), np.int32)
     numbers[order] = np.arange(len(names))
-    return Table(path, documents, names, numbers, available[order], of_cluster)
+    place = by.index(DOMAIN) if DOMAIN in by else None
+    return Table(path, documents, len(kinds), names, numbers, available[order], of_cluster, place)
+
+
+def _own_domain(batch: pa.Table) -> pa.ChunkedArray:
+    """The domain of each document; null where it is less like the reference than like the corpus that it stands in.
+
+    Its nearest domain may be far away: it is not to fill the quota of one that is short of text.
+    """
+    alike = pc.coalesce(batch["likeness"], batch["importance"])
+    return pc.if_else(pc.less(alike, 0), pa.scalar(None, pa.string()), batch[DOMAIN])
 
 
 def _numbered(columns: Sequence[pa.ChunkedArray], count: int, known: dict[Values, int]) -> Numbers:
@@ -164,7 +181,7 @@ def chosen(recipe: Recipe, table: Table, rows: Rows, size: tuple[int, int], shar
     section = recipe.distill
     assert section is not None
     budgets = _budgets(section, *size)
-    wanted_shares = _shares(section, table.strata, table.available, shares)
+    wanted_shares = _shares(section, table, shares)
     quotas = [quotas_of(wanted_shares, table.available, budget) for budget, _ in budgets]
     path = table.path.with_name("keys")
     write_columns(path, _keyed(recipe, table))
@@ -212,20 +229,22 @@ def _keyed(recipe: Recipe, table: Table) -> Iterator[Arrays]:
     assert section is not None
     targets = section.quotas.targets if section.quotas else {}
     closed = np.array([targets.get(stratum_name(name)) == 0 for name in table.strata], bool)
+    last = np.array([table.domain is not None and name[table.domain] is None for name in table.strata], bool)
     mask = np.uint64(sampling_mask(recipe.seed, PURPOSE))
     values, weights = _values_of(recipe, table), scores_of(recipe)
     ranks = _ranks(table, values)
     total, diversity = sum(weights.values()), section.weights.diversity
     for columns in table.batches():
         stratum = columns["stratum"]
-        found = {name: ranks[name](of(columns), stratum) for name, of in values.items()}
+        found = {name: ranks[name](of(columns), columns["kind"]) for name, of in values.items()}
         mean = sum((weight / total * found[name] for name, weight in weights.items()), np.zeros(len(stratum)))
         wanted = quality = np.where(columns["wordless"], 0.0, mean)
         if RARITY in found:
             share = section.weights.quality + diversity
             wanted = (section.weights.quality * quality + diversity * found[RARITY]) / share
         hashes = columns["raw_hash_low"] ^ mask if section.temperature > 0 else np.zeros(0, np.uint64)
-        key = np.where(closed[stratum], -np.inf, gumbel_keys(wanted, hashes, section.temperature))
+        key = gumbel_keys(wanted, hashes, section.temperature)
+        key = np.where(closed[stratum], -np.inf, key - last[stratum] * key_span(section.temperature))
         told = {"quality": quality.astype(np.float32), "key": key, "stratum": stratum}
         yield told | {name: columns[name] for name in ("tokens", "cluster")}
 
@@ -251,12 +270,12 @@ def _score(columns: Arrays, *, column: str, sign: int) -> Reals:
 
 def _ranks(table: Table, values: Mapping[str, Callable[[Arrays], Reals]]) -> dict[str, Ranked]:
     """For each of the values what tells their ranks within strata."""
-    histograms = {name: Histogram(len(table.strata)) for name in values}
+    histograms = {name: Histogram(table.kinds) for name in values}
     for columns in table.batches():
         for name, histogram in histograms.items():
             found = values[name](columns)
             known = ~np.isnan(found)
-            histogram.add(histogram.keys_of(found[known], columns["stratum"][known]))
+            histogram.add(histogram.keys_of(found[known], columns["kind"][known]))
     return {name: ranked(histogram, middle_best=name in PERPLEXITY) for name, histogram in histograms.items()}
 
 
@@ -273,37 +292,30 @@ def _budgets(section: Distill, input_tokens: int, reserved: int) -> list[tuple[i
     return [*budgets, (max(largest - reserved, *(count for count, _ in budgets), 0), share)]
 
 
-def _masses(
-    section: Distill, names: Sequence[Values], available: Integers,
-    shares: Mapping[str, float],
-) -> Reals:  # fmt: skip
+def _masses(table: Table, shares: Mapping[str, float]) -> Reals:
     """What shares of the budget go with: tokens of candidates; those of a domain make up its share of the reference."""
-    masses = available.astype(np.float64)
-    if section.quotas is None or DOMAIN not in section.quotas.by:
+    masses = table.available.astype(np.float64)
+    if table.domain is None:
         return masses
-    place = section.quotas.by.index(DOMAIN)
-    domains = [name[place] for name in names]
+    domains = [name[table.domain] for name in table.strata]
     for domain in set(domains):
         own = np.array([one == domain for one in domains])
         masses[own] *= shares.get(domain or "", 0.0) / max(1.0, masses[own].sum())
     return masses
 
 
-def _shares(
-    section: Distill, names: Sequence[Values], available: Integers,
-    domains: Mapping[str, float],
-) -> Reals:  # fmt: skip
+def _shares(section: Distill, table: Table, domains: Mapping[str, float]) -> Reals:
     """The share of a budget that each stratum is to have."""
     if section.quotas is None:
         return np.ones(1)
-    known = {stratum_name(name): number for number, name in enumerate(names)}
+    known = {stratum_name(name): number for number, name in enumerate(table.strata)}
     for name in section.quotas.targets:
         if name not in known and name not in domains:
             raise RecipeError(f"distill.quotas.targets: no document is left of {name!r}{did_you_mean(name, known)}")
-    targets = {number: 0.0 for number, name in enumerate(names) if None in name}  # of no kind: only where there is room
+    targets = {number: 0.0 for number, name in enumerate(table.strata) if None in name}  # only where there is room
     targets |= {known[name]: float(share) for name, share in section.quotas.targets.items() if name in known}
-    masses = _masses(section, names, available, domains)
-    return shares_of(masses, available, section.quotas.temperature, float(section.quotas.floor), targets)
+    masses = _masses(table, domains)
+    return shares_of(masses, table.available, section.quotas.temperature, float(section.quotas.floor), targets)
 
 
 def stratum_name(values: Sequence[str | None]) -> str:

@@ -18,6 +18,7 @@ Flags = npt.NDArray[np.bool_]
 
 OVER_BUDGET, REDUNDANT = -1, -2  # of a document that no rung has: there was better, or too little of it was new
 TOLERANCE = 0.001  # of a budget, that may stay unused
+MOST_NOISE = 64.0  # more than the noise of two keys differs by: it is made of 53 bits, so from -3.7 to 37
 MOST_REPEATS = 4.0  # beyond which repeated text teaches little more (arXiv 2305.16264)
 
 
@@ -59,6 +60,11 @@ def gumbel_keys(wanted: Reals, hashes: Hashes, temperature: float) -> Reals:
         return wanted
     uniform = ((hashes >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
     return wanted / temperature - np.log(-np.log(uniform))
+
+
+def key_span(temperature: float) -> float:
+    """More than any two of `gumbel_keys` differ by, of what is wanted from 0 to 1."""
+    return 2.0 if temperature == 0 else 1 / temperature + MOST_NOISE
 
 
 def shares_of(

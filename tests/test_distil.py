@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from conftest import PROSE, carry_out, command, digests, distilling, documents, write_recipe, write_shard
@@ -175,6 +176,55 @@ def test_domains_are_those_of_the_files_of_the_reference(corpus, tmp_path):
         WHERE domain IS NOT NULL AND input.source IN ('{some[0]}', '{some[1]}') GROUP BY ALL""")  # fmt: skip
     right = sum(n for source, domain, n in found if domain == f"kind{'ab'[some.index(source)]}")
     assert right > 0.8 * sum(n for *_, n in found)
+
+
+def reference_of_sources(corpus, folder, count):
+    """Files of a reference, one for each of the sources that it has most texts of."""
+    reference = pq.read_table(corpus / "reference.parquet")
+    sources = reference["source"].to_pylist()
+    folder.mkdir()
+    for k, source in enumerate(sorted(set(sources), key=lambda source: (-sources.count(source), source))[:count]):
+        pq.write_table(reference.filter(pc.equal(reference["source"], source)), folder / f"kind{'abcdef'[k]}.parquet")
+    return [str(folder / "*.parquet")]
+
+
+FAR = "coalesce(likeness, importance) < 0"  # less like the reference than like the corpus
+
+
+@pytest.mark.parametrize(("ours", "temperature"), [({}, 0.0), ({}, 0.05), ({"reference": []}, 0.0)])
+def test_what_is_like_no_domain_is_kept_only_when_nothing_else_is_left(corpus, tmp_path, ours, temperature):
+    fields = {"reference": reference_of_sources(corpus, tmp_path / "reference", 3), **ours}
+    distill = {
+        "keep_tokens": "20%",
+        "temperature": temperature,
+        "novelty": 0,
+        "quotas": {"by": ["domain"], "floor": "10%"},
+    }
+    path, run = distilling(corpus, tmp_path, distill, **fields)
+    carry_out(path)
+    count = "SELECT count(*) FROM documents WHERE"
+    [(near_dropped,)] = table(run, f"{count} NOT {FAR} AND reason = 'over_budget'")
+    [(far_dropped,)] = table(run, f"{count} {FAR} AND reason = 'over_budget'")
+    assert near_dropped > 20 < far_dropped
+    # What is kept of it at last is so little that nothing better would fit.
+    [(room,)] = table(run, f"SELECT min(n_tokens) FROM documents WHERE NOT {FAR} AND reason = 'over_budget'")
+    [(far_kept,)] = table(run, f"SELECT coalesce(sum(n_tokens), 0) FROM documents WHERE {FAR} AND kept")
+    assert far_kept < room
+    available = f"SELECT sum(n_tokens) FROM documents WHERE ({FAR} OR domain IS NULL) AND (kept OR stage = 'distil')"
+    [(tokens, quota, kept)] = table(run, "SELECT available, quota, tokens FROM quotas WHERE stratum = 'none'")
+    assert [(tokens,)] == table(run, available)
+    assert (quota, kept) == (0, far_kept)
+    # A document's quality is its place among all that are nearest to its domain.
+    assert table(run, f"SELECT count(*) FROM documents WHERE {FAR} AND quality > 0.9") == [(0,)]
+    carry_out(path, "distill.keep_tokens=95%")
+    assert table(run, f"{count} NOT {FAR} AND reason = 'over_budget'") == [(0,)]
+    assert table(run, f"{count} {FAR} AND kept") > [(0,)]
+
+
+def test_an_optional_stratum_that_the_input_lacks_leaves_quotas_by_domain(corpus, tmp_path):
+    path, run = distilling(corpus, tmp_path, {"keep_tokens": "20%", "quotas": {"by": ["site", "domain"]}})
+    carry_out(path, "input.strata=['site?']")
+    assert {"none"} < {name for (name,) in table(run, "SELECT stratum FROM quotas")}
 
 
 def test_domains_are_named_by_files_or_folders():
