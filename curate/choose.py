@@ -180,7 +180,7 @@ def chosen(recipe: Recipe, table: Table, rows: Rows, size: tuple[int, int], shar
     """
     section = recipe.distill
     assert section is not None
-    budgets = _budgets(section, *size)
+    budgets = budgets_of(section, *size)
     wanted_shares = _shares(section, table, shares)
     quotas = [quotas_of(wanted_shares, table.available, budget) for budget, _ in budgets]
     path = table.path.with_name("keys")
@@ -279,7 +279,7 @@ def _ranks(table: Table, values: Mapping[str, Callable[[Arrays], Reals]]) -> dic
     return {name: ranked(histogram, middle_best=name in PERPLEXITY) for name, histogram in histograms.items()}
 
 
-def _budgets(section: Distill, input_tokens: int, reserved: int) -> list[tuple[int, float]]:
+def budgets_of(section: Distill, input_tokens: int, reserved: int) -> list[tuple[int, float]]:
     """Tokens of each rung, the least first, and the share of the input that they are; the largest less `reserved`."""
     given = [*section.ladder, section.keep_tokens]
     counts = [int(value * input_tokens) if value <= 1 else int(value) for value in given]

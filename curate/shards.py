@@ -209,14 +209,14 @@ def _documents(task: ShardTask, kept: pa.Table) -> Iterator[pa.Table]:
     for a, b in zip(starts, [*starts[1:], len(rows)], strict=True):
         file_no, wanted = int(file_nos[a]), rows[a:b]
         source = task.sources[file_no]
-        edits = _edits_of(task, file_no, int(wanted[0]), int(wanted[-1]))
+        edits = edits_of(task, file_no, int(wanted[0]), int(wanted[-1]))
         position, done = int(wanted[0]), 0
         for batch in read_documents(source, int(wanted[0]), int(wanted[-1]) + 1, task.schema.names):
             upto = int(np.searchsorted(wanted, position + len(batch)))
             if upto > done:
                 here = wanted[done:upto]
                 table = pa.Table.from_batches([batch]).take(pa.array(here - position))
-                yield _edited(fitted(table, task.schema, source.location), here, edits, task.text)
+                yield with_edits(fitted(table, task.schema, source.location), here, edits, task.text)
             position += len(batch)
             done = upto
 
@@ -235,7 +235,7 @@ def fitted(table: pa.Table, schema: pa.Schema, path: str) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _edits_of(task: ShardTask, file_no: int, first: int, last: int) -> pa.Table | None:
+def edits_of(task: ShardTask, file_no: int, first: int, last: int) -> pa.Table | None:
     """The edits of rows `first` to `last` of a file, sorted by place; None where there can be none."""
     run = Path(task.run)
     covering = [run / path for path, units in task.edits
@@ -247,7 +247,7 @@ def _edits_of(task: ShardTask, file_no: int, first: int, last: int) -> pa.Table 
     return sorted_edits(table)
 
 
-def _edited(table: pa.Table, rows: np.ndarray, edits: pa.Table | None, column: str) -> pa.Table:
+def with_edits(table: pa.Table, rows: np.ndarray, edits: pa.Table | None, column: str) -> pa.Table:
     """`table`, which holds `rows` of a file, with their edits made in the text column."""
     if edits is None:
         return table

@@ -225,7 +225,7 @@ def _train(material: Material, made: pa.Table, unseen: frozenset[str], seed: int
     texts = pa.concat_arrays([*(_chunk(table["text"]) for table in sides.values()), _chunk(made["text"])])
     sizes = [len(table) for table in sides.values()]
     bad = np.r_[np.repeat([False, True], sizes), made["bad"].to_numpy()]
-    weights = np.r_[np.ones(sum(sizes)), _weights(made)]
+    weights = np.r_[np.ones(sum(sizes)), attack_weights(made)]
     attacked = np.r_[np.zeros(sum(sizes), bool), np.ones(len(made), bool)]
     for side in (False, True):
         own, theirs = (bad == side) & ~attacked, (bad == side) & attacked
@@ -236,7 +236,7 @@ def _train(material: Material, made: pa.Table, unseen: frozenset[str], seed: int
     return train(texts, bad, weights, groups, names, Settings(), seed)
 
 
-def _weights(made: pa.Table) -> Floats:
+def attack_weights(made: pa.Table) -> Floats:
     """What each attack counts: one that fooled more than one that did not, and each family as much as any other."""
     _, own = np.unique(np.array(made["family"].to_pylist(), object).astype(str), return_inverse=True)
     equal = len(made) / np.maximum(np.bincount(own)[own] * (own.max(initial=0) + 1), 1)

@@ -13,6 +13,7 @@ import pytest
 from conftest import PROSE, carry_out, command, digests, distilling, documents, write_recipe, write_shard
 
 from curate.budget import scores_of
+from curate.choose import budgets_of
 from curate.distil import sampled_documents
 from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.inspect import connect
@@ -377,6 +378,16 @@ def test_weights_tell_how_often_a_thin_stratum_is_to_be_repeated(corpus, tmp_pat
     [(budget,)] = table(run, "SELECT tokens FROM rungs")
     assert weights.pop(rare) == pytest.approx(min(4.0, 0.5 * budget / tokens), rel=0.01)
     assert min(weights.values()) == 1.0
+
+
+def test_budgets_are_shares_of_the_input_or_tokens_less_what_is_reserved():
+    def budgets(reserved=0, **fields):
+        return budgets_of(Distill(**fields), 1000, reserved)
+
+    assert budgets(keep_tokens="100%") == [(1000, 1.0)]
+    assert budgets(keep_tokens="15%", ladder=["5%", "15%"]) == [(50, 0.05), (150, 0.15)]
+    assert budgets(keep_tokens="15%", ladder=["5%"], reserved=30) == [(50, 0.05), (120, 0.15)]
+    assert budgets(keep_tokens="15%", ladder=["5%"], reserved=130) == [(50, 0.05), (50, 0.15)]
 
 
 def test_documents_without_words_have_no_quality(tmp_path):

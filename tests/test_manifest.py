@@ -90,6 +90,19 @@ def test_inputs_tell_how_much_of_each_is_kept(demo):
     assert {file["path"]: (file["documents_out"], file["tokens_out"]) for file in manifest["inputs"]} == wanted
 
 
+def test_an_input_that_nothing_is_kept_of_is_told_with_zeros(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    write_shard(tmp_path / "in" / "b.parquet", ["", ""])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    first, second = read_manifest(run)["inputs"]
+    assert (first["documents"], first["documents_out"], second["documents"]) == (1, 1, 2)
+    assert (second["documents_out"], second["tokens_out"]) == (0, 0)
+    assert len(first["content_xxh3_128"]) == len(second["content_xxh3_128"]) == 32
+    assert first["content_xxh3_128"] != second["content_xxh3_128"]
+    assert "error" not in first
+
+
 def test_a_column_with_odd_names_values_and_types_is_counted(tmp_path):
     odd = "no. of | column"
     manifest = run_over(

@@ -143,6 +143,14 @@ def test_what_is_verified_by_whole_texts(tmp_path, verify):
     assert all(128 * told == round(128 * told) for told in estimates)
 
 
+def test_documents_are_duplicates_at_the_threshold_itself(tmp_path):
+    words = VOCABULARY[:13]
+    texts = [" ".join(words), " ".join([*words[:12], "other"])]
+    assert similarity(*texts) == 0.8
+    _, run = run_over(tmp_path, texts, threshold=0.8, verify="exact", permutations=256)
+    assert documents(run, "reason, similarity") == [(None, None), ("near_duplicate", pytest.approx(0.8))]
+
+
 def test_texts_without_words_are_never_duplicates_of_each_other(tmp_path):
     _, run = run_over(tmp_path, ["!!! ???", "... ---", "—", "", PROSE])
     assert documents(run, "reason") == [(None,), (None,), (None,), ("empty_text",), (None,)]

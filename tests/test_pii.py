@@ -562,6 +562,41 @@ def test_kinds_and_reserved_examples_are_for_the_recipe_to_choose(tmp_path, chos
     assert [k for k, reason in enumerate(reasons) if reason == "personal_data"] == dropped
 
 
+def test_of_kinds_that_are_not_chosen_nothing_is_found():
+    text = pa.array(["jane@roe.org, 212-736-5000, 078-05-1120, 93.184.216.34"])
+    bounds = dict.fromkeys(pii.KINDS)
+    for kind, placeholders in {
+        "email": "<EMAIL>",
+        "phone": "<PHONE>",
+        "ssn": "<SSN>",
+        "ip_address": "<IP_ADDRESS>",
+    }.items():
+        found = pii.personal_data(text, bounds | {kind: True})
+        assert found["replacement"].to_pylist() == [placeholders]
+        assert found["reason"].to_pylist() == [kind]
+    assert len(pii.personal_data(text, bounds)) == 0
+    both = pii.personal_data(text, bounds | {"email": True, "ssn": True})
+    assert both["reason"].to_pylist() == ["email", "ssn"]
+
+
+@pytest.mark.parametrize(("value", "is_address"), [("11.22.33.4", True), ("11.22.3.4", False), ("10.1.2.3", True)])
+def test_what_is_as_short_as_a_version_is_no_address_unless_it_is_reserved(value, is_address):
+    found = list(pii.find(pa.array([f"it was {value} then"]), frozenset(["ip_address"])))
+    assert [one.end - one.start for one in found] == [len(value)] * is_address
+
+
+@pytest.mark.parametrize(
+    ("number", "reserved"),
+    [
+        ("001-01-0001", False), ("000-12-3456", True), ("665-12-3456", False), ("666-12-3456", True),
+        ("667-12-3456", False), ("899-12-3456", False), ("900-12-3456", True), ("999-12-3456", True),
+        ("123-00-4567", True), ("123-01-4567", False), ("123-45-0000", True), ("123-45-0001", False),
+    ],
+)  # fmt: skip
+def test_security_numbers_of_areas_that_are_never_issued_are_reserved(number, reserved):
+    assert [found.reserved for found in pii.find(pa.array([f"SSN {number}."]), frozenset(["ssn"]))] == [reserved]
+
+
 @pytest.mark.parametrize("chosen", [{"kinds": ["email"]}, {"keep_reserved": True}])
 def test_a_choice_without_an_action_is_refused_in_one_line(tmp_path, chosen):
     write_shard(tmp_path / "in" / "a.parquet", [PROSE])

@@ -18,13 +18,13 @@ import pytest
 import yaml
 from conftest import PROSE, TIER2, carry_out, command, digests, documents, purifying, write_recipe, write_shard
 
-from curate.distill.purify import Material
+from curate.distill.purify import Material, attack_weights
 from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.inspect import connect
 from curate.manifests.mixture import open_sources
 from curate.manifests.sources import SHARE_SEED, SPLIT_SEED, places
 from curate.measure import Reading
-from curate.purify import bounds_of
+from curate.purify import bounds_of, told_from
 from curate.recipe import parse_recipe
 from curate.reference import open_reference, read_good
 from curate.sections import Tier2
@@ -342,6 +342,37 @@ def test_the_bound_holds_over_all_strata_and_in_the_small_ones_together():
     assert overall < 0.053
     assert of_small < 0.055
     assert overall > 0.04
+
+
+def test_a_stratum_has_a_bound_of_its_own_from_exactly_as_many_documents_as_it_needs():
+    section = Tier2(max_false_drop=0.05)  # 19 documents
+    kinds = ["a"] * 19 + ["b"] * 18 + [None] * 40
+    p_bad = np.r_[np.linspace(0.5, 0.9, 19), np.linspace(0.1, 0.2, 18), np.linspace(0.2, 0.4, 40)].astype(np.float32)
+    rows = bounds_of(pa.table({"p_bad": p_bad, "kind": kinds}), section, ["kind"]).to_pylist()
+    assert [(row["depth"], row["kind"], row["documents"]) for row in rows] == [(0, None, 58), (1, "a", 19)]
+    assert rows[1]["bound"] == pytest.approx(0.9)
+    assert 0.38 < rows[0]["bound"] <= 0.4
+
+
+def test_where_too_few_are_left_for_a_bound_they_take_the_largest_of_all():
+    section = Tier2(max_false_drop=0.05)
+    p_bad = np.r_[np.linspace(0.5, 0.9, 19), np.linspace(0.1, 0.2, 19), [0.3]].astype(np.float32)
+    rows = bounds_of(pa.table({"p_bad": p_bad, "kind": ["a"] * 19 + ["b"] * 19 + ["c"]}), section, ["kind"]).to_pylist()
+    assert [(row["depth"], row["documents"], row["drop_low"] is None) for row in rows] == [
+        (0, 1, True), (1, 19, False), (1, 19, False),
+    ]  # fmt: skip
+    assert rows[0]["bound"] == pytest.approx(0.9)
+
+
+def test_a_fifth_of_good_documents_is_told_of_with_attack_and_evidence():
+    assert told_from(pa.table({"p_bad": np.arange(11, dtype=np.float32)})) == 8
+
+
+def test_attacks_that_fooled_weigh_more_and_each_family_as_much_as_any_other():
+    families, fooled = ["a", "a", "a", "b"], [True, False, False, False]
+    weights = attack_weights(pa.table({"family": families, "fooled": fooled}))
+    assert weights[0] > weights[1] == weights[2]
+    assert weights[1] * 3 == pytest.approx(weights[3])
 
 
 def test_a_stratum_that_the_models_do_not_know_is_refused_with_one_line(purified, tmp_path, corpus):

@@ -170,6 +170,22 @@ def test_quotas_by_temperature_floor_and_targets():
     assert quotas_by(available, available, 10_000, 1.0, 0.0, {0: 0.0, 1: 0.5}).tolist() == [0, 9_000, 1_000]
 
 
+def test_what_a_floor_takes_is_taken_from_the_others_in_proportion():
+    available = np.full(3, 1_000_000)
+
+    def shares(*masses, floor):
+        return shares_of(np.array(masses), available, 1.0, floor, {}).tolist()
+
+    assert shares(0.5, 0.3, 0.2, floor=0.25) == pytest.approx([0.46875, 0.28125, 0.25])
+    assert shares(0.6, 0.251, 0.149, floor=0.25) == pytest.approx([0.5, 0.25, 0.25])  # the second falls below it then
+    assert shares(0.5, 0.3, 0.2, floor=0.2) == pytest.approx([0.5, 0.3, 0.2])
+    assert shares(0.5, 0.3, 0.2, floor=0.9) == pytest.approx([1 / 3] * 3)
+
+
+def test_what_rounding_down_took_goes_to_the_largest_rests():
+    assert quotas_of(np.array([0.55, 0.28, 0.17]), np.full(3, 100), 10).tolist() == [5, 3, 2]
+
+
 def test_what_a_stratum_lacks_goes_to_the_others():
     assert quotas_by(np.ones(3), np.array([50, 1_000, 1_000]), 900, 0.0, 0.0, {}).tolist() == [50, 425, 425]
 

@@ -14,7 +14,7 @@ from curate.errors import RunError
 from curate.files import sealed, sha256_of, write_json
 from curate.ledger import read_ledger
 from curate.manifests.reading import read_manifest
-from curate.manifests.verify import verify
+from curate.manifests.verify import verify, verify_inputs
 from curate.progress import unwritten_log
 
 FLIPS = 12  # of each file
@@ -126,6 +126,40 @@ def test_counts_that_do_not_add_up_are_told_even_where_the_seal_is_right(searche
         f"manifest.json: {documents + 1} documents of the inputs are kept, totals say {documents}",
         f"manifest.json: licences hold {tokens + 1} tokens, totals say {tokens}",
     ]
+
+
+def test_written_documents_and_stages_count_too(searched, tmp_path):
+    run = shutil.copytree(searched, tmp_path / "run")
+    manifest = read_manifest(run)
+    manifest["synthetic"]["documents"] += 1
+    stage = next(stage for stage in manifest["stages"] if stage["dropped"])
+    stage["documents_out"] -= 1
+    write_json(run / "manifest.json", sealed(manifest))
+    documents = manifest["totals"]["documents_out"]
+    assert problems(run) == [
+        f"manifest.json: {documents} documents of the inputs are kept, totals say {documents - 1}",
+        f"manifest.json: stage {stage['stage']}: {stage['documents_out'] + 1} documents are left, "
+        f"it says {stage['documents_out']}",
+    ]
+
+
+@pytest.mark.parametrize("more", [1, -1])
+def test_a_manifest_of_other_inputs_than_the_ledger_is_told(searched, tmp_path, more):
+    run = shutil.copytree(searched, tmp_path / "run")
+    manifest = read_manifest(run)
+    manifest["totals"]["documents_in"] += more
+    write_json(run / "manifest.json", sealed(manifest))
+    [problem] = verify_inputs(run, 1, unwritten_log(quiet=True))
+    assert problem.startswith("manifest.json: is of other inputs than the ledger")
+
+
+@pytest.mark.parametrize("more", [1, -1])
+def test_a_file_of_another_size_than_an_export_lists_is_told(exported, more):
+    listed = json.loads((exported / "export.json").read_text())
+    listed["files"][0]["bytes"] += more
+    write_json(exported / "export.json", sealed({name: listed[name] for name in ("format", "files")}))
+    path, size = listed["files"][0]["path"], listed["files"][0]["bytes"]
+    assert problems(exported) == [f"{path}: has {size - more} bytes, written as {size}"]
 
 
 @pytest.fixture
