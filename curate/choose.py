@@ -243,9 +243,9 @@ def _keyed(recipe: Recipe, table: Table) -> Iterator[Arrays]:
             share = section.weights.quality + diversity
             wanted = (section.weights.quality * quality + diversity * found[RARITY]) / share
         hashes = columns["raw_hash_low"] ^ mask if section.temperature > 0 else np.zeros(0, np.uint64)
-        key = gumbel_keys(wanted, hashes, section.temperature)
-        key = np.where(closed[stratum], -np.inf, key - last[stratum] * key_span(section.temperature))
-        told = {"quality": quality.astype(np.float32), "key": key, "stratum": stratum}
+        drawn = gumbel_keys(wanted, hashes, section.temperature) - last[stratum] * key_span(section.temperature)
+        key: Reals = np.where(closed[stratum], -np.inf, drawn)
+        told: Arrays = {"quality": quality.astype(np.float32), "key": key, "stratum": stratum}
         yield told | {name: columns[name] for name in ("tokens", "cluster")}
 
 
