@@ -59,6 +59,7 @@ def gumbel_keys(wanted: Reals, hashes: Hashes, temperature: float) -> Reals:
     if temperature == 0:
         return wanted
     uniform = ((hashes >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+    uniform = np.minimum(uniform, np.nextafter(1.0, 0.0))  # the largest one is rounded to 1, whose noise is infinite
     return wanted / temperature - np.log(-np.log(uniform))
 
 

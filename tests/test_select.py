@@ -10,6 +10,7 @@ from curate.distill.select import (
     TOLERANCE,
     Candidates,
     gumbel_keys,
+    key_span,
     quotas_of,
     repeats_of,
     select,
@@ -198,6 +199,16 @@ def test_a_warm_draw_follows_its_probabilities_and_a_cold_one_the_order():
     keys = np.stack([gumbel_keys(wanted, some, 0.1) for some in hashes])
     share = (keys[:, 1] > keys[:, 0]).mean()
     assert share == pytest.approx(np.e / (1 + np.e), abs=0.015)  # exp(1) against exp(0)
+    hashes = draw.integers(0, 1 << 64, (20_000, 3), dtype=np.uint64)  # of three: noise the other way round wins 0.617
+    keys = np.stack([gumbel_keys(np.array([0.0, 0.0, 0.1]), some, 0.1) for some in hashes])
+    assert (keys.argmax(axis=1) == 2).mean() == pytest.approx(np.e / (2 + np.e), abs=0.015)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.01, 1.0])
+def test_no_two_keys_differ_by_more_than_their_span(temperature):
+    ends = np.array([0, (1 << 64) - 1], np.uint64)
+    low, high = gumbel_keys(np.array([0.0, 1.0]), ends, temperature)
+    assert 0 < high - low < key_span(temperature)
 
 
 def test_repeats_bring_thin_strata_to_their_quota():
