@@ -48,17 +48,35 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path), default="recipe.yaml")
-def init(path: Path) -> None:
-    """Write a commented recipe to PATH (default: recipe.yaml) for the files that lie in this folder.
+@click.argument("places", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--full", is_flag=True, help="Every field, each explained.")
+@click.option("--force", is_flag=True, help="Write over PATH where it exists.")
+def init(path: Path, places: tuple[Path, ...], full: bool, force: bool) -> None:
+    """Write a recipe to PATH (default: recipe.yaml) for the files of this folder, or of each FOLDER or file.
+
+    Evaluation sets, held-out texts, reference and seeds are told from the corpus by names, columns and texts. What
+    cannot be told is asked on a terminal, and left out elsewhere.
 
     \b
-    Example:
+    Examples:
         curate init web.yaml
+        curate init chats.yaml data/chats --full
     """
+    from curate.kernels.arrow import spare_pandas
     from curate.starter import write_recipe
+    from curate.terminal import visible
 
-    for line in write_recipe(path, Path.cwd()):
-        click.echo(line)
+    spare_pandas()
+    for line in write_recipe(path, Path.cwd(), places, full, force, _ask_role if sys.stdin.isatty() else None):
+        click.echo(visible(line))
+
+
+def _ask_role(question: str) -> Any:  # noqa: ANN401 - a late import
+    """What a file is for, as the user says; None leaves it out."""
+    from curate.roles import ROLES
+
+    said = click.prompt(question, type=click.Choice([*ROLES, "skip"]), default="skip", err=True)
+    return None if said == "skip" else said
 
 
 @main.command()

@@ -1,128 +1,194 @@
-"""A first recipe: every field that is built, with its default and what it means, for the files of a folder."""
+"""What `curate init` writes: a recipe for the files of a folder, short, or with every field explained."""
 
+import glob
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shlex
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from curate.columns import is_text
-from curate.errors import InputError, RecipeError
+from curate.errors import RecipeError
+from curate.folder import Ask, Folder, look_into, said
 from curate.folders import IN_FOLDERS
 from curate.recipe import NOT_BUILT, Recipe
-from curate.spool import json_tables
+from curate.survey import Seen
+from curate.terminal import visible
 
-DEPTH = 3  # levels of folders that are looked into, the current one the first
-TEXT_NAMES = ("text", "content", "body", "raw_content", "document")
 WIDTH = 116
+ENGLISH_ALONE = {"reason": "too_few_english_stop_words", "signal": "n_stop_words", "min": 2, "if": "language = 'en'"}
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What a folder offers: paths to write into the recipe, the files found there, the text column."""
+def write_recipe(
+    path: Path, folder: Path, places: Sequence[Path] = (), full: bool = False, force: bool = False,
+    ask: Ask | None = None,
+) -> list[str]:  # fmt: skip
+    """Write a recipe for what lies in `folder`, or in some places; return what to tell the user.
 
-    paths: tuple[str, ...]
-    files: int
-    text: str
+    `ask` settles what a file is for where that cannot be told; without it such files are left out.
 
-
-def write_recipe(path: Path, folder: Path) -> list[str]:
-    """Write a recipe for what lies in `folder`; return what to tell the user.
-
-    Errors: RecipeError where `path` exists or cannot be written.
+    Errors: RecipeError where `path` exists (unless forced) or cannot be written; InputError without any input.
     """
-    inputs = look_around(folder)
-    said = folder.name if path.stem == "recipe" else path.stem
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", said).strip("._-") or "corpus"
-    text = "\n".join(recipe_lines(path, name, inputs)) + "\n"
+    if path.is_dir():
+        raise RecipeError(f"{path}: a folder; write the recipe's name before it: curate init recipe.yaml {path}")
+    if path.exists() and not force:
+        raise RecipeError(f"{path}: exists; give another path, or --force to write over it")
+    found = look_into([folder / place for place in places] or [folder], folder, ask)
+    called = folder.name if path.stem == "recipe" else path.stem
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", called).strip("._-") or "corpus"
+    lines = list(recipe_lines(path, name, found, folder) if full else short_lines(path, name, found, folder))
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise RecipeError(f"{path}: exists; give another path, or remove it first") from None
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
     except OSError as error:
         raise RecipeError(f"{path}: cannot be written: {error.strerror}") from None
-    files = f"{inputs.files:,} file{'' if inputs.files == 1 else 's'}"
-    found = f"{files} in {', '.join(inputs.paths)}, text in column {inputs.text!r}"
-    told = found if inputs.files else "no Parquet or JSONL file found here: set input.paths and input.text first"
-    return [f"{path}: {told}", f"next: curate plan {path}, then curate run {path}"]
+    more = "" if full else "; with every field: --full"
+    shown = shlex.quote(str(path))
+    return [f"{path}: {len(lines)} lines{more}", *said(found), f"next: curate plan {shown}, then curate run {shown}"]
 
 
-def look_around(folder: Path) -> Inputs:
-    """The input files nearest to `folder`, and the column that seems to hold the text: by footer, or a line of JSON."""
-    for depth in range(DEPTH):
-        found = sorted(folder.glob("*/" * depth + "*"))
-        found = [p for p in found if p.name.endswith(IN_FOLDERS) and p.is_file() and not _is_hidden(p, folder)]
-        if found:
-            folders = sorted({path.parent.relative_to(folder).as_posix() for path in found})
-            endings = dict.fromkeys(next(e for e in IN_FOLDERS if path.name.endswith(e)) for path in found)
-            paths = tuple(f"*{ending}" for ending in endings) if depth == 0 else tuple(folders)
-            return Inputs(paths, len(found), _text_column(found[0]))
-    return Inputs(("data",), 0, "text")
+def short_lines(path: Path, name: str, found: Folder, folder: Path) -> Iterator[str]:
+    """A recipe of what was found and what most corpora need."""
+    yield f"# `curate plan {path}` tells what this recipe would do and cost; `curate run {path}` carries it out."
+    yield "# `curate init --full` writes one with every field; docs/recipe.md explains them."
+    yield "#"
+    for line in said(found):
+        yield from _comment(visible(line), "")
+    yield ""
+    yield f"name: {_yaml(name)}"
+    yield "input:"
+    yield "  paths:"
+    yield from (f"  - {_yaml(entry)}" for entry in _entries(found, folder))
+    yield f"  {'messages' if found.chats else 'text'}: {_yaml(found.column)}"
+    if found.roles["reference"]:
+        yield f"reference: {_yaml(_paths(found, found.roles['reference'], folder))}  # good text; distill looks for it"
+    yield "tier1:"
+    yield "  rules:  # `curate rules` lists the sets"
+    yield from (f"  - {_yaml(rule)}" for rule in _rules(found))
+    if found.languages.foreign:
+        yield "  thresholds: {too_few_stop_words: null}  # for English; to keep English alone: language: {keep: [en]}"
+    if files := found.roles["evaluation"]:
+        yield f"  decontaminate: {_yaml({'against': _paths(found, files, folder)})}  # drop what holds their text"
+    yield "dedup:"
+    yield "  exact: true"
+    yield "  # near: {}  # near duplicates too"
+    yield "# distill: {keep_tokens: 15%}  # the best 15 % of the tokens"
+    if files := found.roles["heldout"]:
+        yield f"evaluate: {_yaml({'heldout': _paths(found, files, folder)})}  # how much quality is kept"
+    if files := found.roles["seeds"]:
+        yield "# tier3:  # a model writes more of thin domains"
+        yield f"#   domains: {_yaml(_domains(found, folder))}"
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    """Whether a file lies in a hidden folder or in a run directory."""
-    inner = [folder / part for part in path.relative_to(folder).parents]
-    return any(place.name.startswith((".", "_")) or (place / "ledger").is_dir() for place in inner if place != folder)
+def _rules(found: Folder) -> list[Any]:
+    return ["gopher", ENGLISH_ALONE] if found.languages.foreign else ["gopher"]
 
 
-def _text_column(path: Path) -> str:
-    """The column of strings with a usual name, else the largest one."""
-    if not path.name.endswith(".parquet"):
-        return _text_key(path)
-    try:
-        metadata = pq.read_metadata(path)
-        strings = [field.name for field in metadata.schema.to_arrow_schema() if is_text(field.type)]
-    except (OSError, pa.ArrowException):
-        return "text"
-    sizes = dict.fromkeys(strings, 0)
-    for group in (metadata.row_group(k) for k in range(metadata.num_row_groups)):
-        for column in (group.column(k) for k in range(group.num_columns)):
-            if column.path_in_schema in sizes:
-                sizes[column.path_in_schema] += column.total_uncompressed_size
-    usual = [name for name in TEXT_NAMES if name in sizes]
-    return usual[0] if usual else max(sizes, key=lambda name: sizes[name], default="text")
+def _domains(found: Folder, folder: Path) -> list[dict[str, Any]]:
+    """A domain for each file of seeds."""
+    return [
+        {
+            "name": re.sub(r"[^A-Za-z0-9_-]+", "-", file.path.name.split(".")[0]).strip("-_") or "domain",
+            "seeds": _paths(found, [file], folder),
+            "target_tokens": "2M",
+        }
+        for file in found.roles["seeds"]
+    ]
 
 
-def _text_key(path: Path) -> str:
-    """The key with a usual name in the first lines of a JSON lines file, else that of the longest text."""
-    try:
-        table, _ = next(json_tables(str(path), share=0.0), (pa.table({}), 1.0))
-    except InputError:
-        return "text"
-    strings = [field.name for field in table.schema if is_text(field.type)]
-    usual = [name for name in TEXT_NAMES if name in strings]
-    return usual[0] if usual else max(strings, key=lambda name: table[name].nbytes, default="text")
+def _entries(found: Folder, folder: Path) -> list[Any]:
+    """The input's paths; those whose texts are in another column than the corpus's as entries of their own."""
+    by_column: dict[str, list[Seen]] = {}
+    for file in found.roles["input"]:
+        by_column.setdefault(found.column_of(file), []).append(file)
+    entries: list[Any] = _paths(found, by_column.pop(found.column, []), folder)
+    return entries + [{"paths": _paths(found, files, folder), "text": name} for name, files in by_column.items()]
 
 
-def recipe_lines(path: Path, name: str, inputs: Inputs) -> Iterator[str]:
-    """The recipe as text."""
+def _paths(found: Folder, files: Sequence[Seen], folder: Path) -> list[str]:
+    """Folders, globs and names that say some files and no others, relative to `folder` where they lie in it."""
+    chosen = {file.path for file in files}
+    inside = [path for path in found.every if folder in path.parents]
+    outside = [str(path) for path in found.every if folder not in path.parents and path in chosen]
+    return [*_patterns(folder, inside, chosen, found, folder), *outside]
+
+
+def _patterns(
+    place: Path, below: Sequence[Path], chosen: Collection[Path], found: Folder, folder: Path
+) -> Iterator[str]:
+    """What says the chosen ones among all files `below` a place: the place itself where they are all of them."""
+    if place != folder and found.knows(place) and all(path in chosen for path in below):
+        yield place.relative_to(folder).as_posix()
+        return
+    lead = "" if place == folder else f"{place.relative_to(folder).as_posix()}/"
+    for name in _names([path for path in below if path.parent == place], chosen, found.knows(place), lead):
+        yield f"{lead}{name}"
+    inner: dict[Path, list[Path]] = {}
+    for path in below:
+        if path.parent != place:
+            inner.setdefault(place / path.relative_to(place).parts[0], []).append(path)
+    for one, files in inner.items():
+        if any(path in chosen for path in files):
+            yield from _patterns(one, files, chosen, found, folder)
+
+
+def _names(here: Sequence[Path], chosen: Collection[Path], known: bool, lead: str) -> Iterator[str]:
+    """Globs for chosen files of one folder, each with no other file in it; names where these are not to be had."""
+    for ending in IN_FOLDERS:
+        names = [path.name for path in here if _ending(path) == ending]
+        wanted = [path.name for path in here if _ending(path) == ending and path in chosen]
+        while wanted:
+            first = wanted[0]
+            fits = (first[:k] for k in range(len(first) - len(ending) + 1))
+            prefix = next((start for start in fits if _starting(names, start) == _starting(wanted, start)), first)
+            some = _starting(wanted, prefix)
+            if not known or len(some) == 1 or glob.has_magic(lead + prefix):
+                some = [first]
+            yield first if len(some) == 1 else f"{prefix}*{ending}"
+            wanted = [name for name in wanted if name not in some]
+
+
+def _starting(names: Sequence[str], prefix: str) -> list[str]:
+    return [name for name in names if name.startswith(prefix)]
+
+
+def _ending(path: Path) -> str:
+    return next((ending for ending in IN_FOLDERS if path.name.endswith(ending)), "")
+
+
+def recipe_lines(path: Path, name: str, found: Folder, folder: Path) -> Iterator[str]:
+    """The recipe with every field."""
     yield "# A recipe of curate. Every field is here with its default; most can be left out."
     yield "# A section that is off is commented out: take away the `# ` before each of its lines."
     yield f"# `curate plan {path}` tells what it would do and cost; `curate run {path}` carries it out."
+    yield "#"
+    for line in said(found):
+        yield from _comment(visible(line), "")
+    roles = {role: _paths(found, files, folder) for role, files in found.roles.items() if files}
     chosen: dict[str, Any] = {
         "name": name,
-        "input.paths": list(inputs.paths),
-        "input.text": inputs.text,
-        "tier1.rules": ["gopher"],
-        "tier1.decontaminate.against": ["benchmarks"],
-        "evaluate.heldout": ["heldout"],
-        "tier3.domains": [{"name": "law", "seeds": ["seeds/law"], "target_tokens": "2M"}],
+        "input.paths": _entries(found, folder),
+        "input.messages" if found.chats else "input.text": found.column,
+        "reference": roles.get("reference", []),
+        "tier1.rules": _rules(found),
+        "tier1.thresholds": {"too_few_stop_words": None} if found.languages.foreign else {},
+        "tier1.decontaminate.against": roles.get("evaluation", ["benchmarks"]),
+        "evaluate.heldout": roles.get("heldout", ["heldout"]),
+        "tier3.domains": _domains(found, folder) or [{"name": "law", "seeds": ["seeds/law"], "target_tokens": "2M"}],
         "distill.keep_tokens": 0.15,
     }
-    yield from _section_lines(Recipe, "", chosen, "")
+    on = {"tier1.decontaminate"} if "evaluation" in roles else set()
+    yield from _section_lines(Recipe, "", chosen, "", on | ({"evaluate"} if "heldout" in roles else set()))
 
 
-def _section_lines(section: type[BaseModel], place: str, chosen: dict[str, Any], margin: str) -> Iterator[str]:
-    """The fields of a section, each after its explanation; what is off by default is commented out."""
+def _section_lines(
+    section: type[BaseModel], place: str, chosen: dict[str, Any], margin: str, on: Collection[str]
+) -> Iterator[str]:
+    """The fields of a section, each after its explanation; what is off by default, and not `on`, is commented out."""
     for key, field in section.model_fields.items():
         name = field.alias or key
         here = f"{place}{name}"
@@ -132,11 +198,12 @@ def _section_lines(section: type[BaseModel], place: str, chosen: dict[str, Any],
         if not place:
             yield ""
         if inner is not None:
-            off = field.default is None
-            yield from _comment(_meaning(field, inner) + ("; default: left out" if off else ""), margin)
-            lead = f"{margin}# " if off else margin
+            yield from _comment(
+                _meaning(field, inner) + ("; default: left out" if field.default is None else ""), margin
+            )
+            lead = f"{margin}# " if field.default is None and here not in on else margin
             yield f"{lead}{name}:"
-            yield from _section_lines(inner, f"{here}.", chosen, f"{lead}  ")
+            yield from _section_lines(inner, f"{here}.", chosen, f"{lead}  ", on)
             continue
         default = "required" if field.is_required() else f"default: {_yaml(field.get_default())}"
         yield from _comment(f"{field.description or name}; {default}", margin)

@@ -33,14 +33,15 @@ def language(texts: pa.Array) -> Columns:
     for k, line in enumerate(lines):
         if line is not None and line.isspace():  # between blanks there may be words
             lines[k] = " ".join(texts[k].as_py().split())[:WINDOW_BYTES]
-    found = [_likeliest(line) for line in lines]
+    found = [likeliest(line) for line in lines]
     return {
         "language": pa.array([name for _, name in found], pa.string()),
         "language_confidence": pa.array([share for share, _ in found], pa.float32()),
     }
 
 
-def _likeliest(text: str | None) -> tuple[float, str] | tuple[None, None]:
+def likeliest(text: str | None) -> tuple[float, str] | tuple[None, None]:
+    """The likeliest language of a text of one line, behind what the model gives it; None without letters."""
     if text is None or not any(map(str.isalpha, text)):
         return None, None
     [(share, label)] = _model().predict(f"{text}\n", 1, 0.0, "strict")
