@@ -17,6 +17,7 @@ from curate.index import SIGNALS_AS_TABLE
 from curate.ledger import Ledger, check_run_directory, read_ledger
 from curate.measure import APART, INPUT, Task, compile_kernels, plan_tasks
 from curate.mirror import named
+from curate.overlap import overlaps
 from curate.plan import Plan, make_plan
 from curate.progress import Steps, unwritten_log
 from curate.recipe import Recipe
@@ -62,6 +63,7 @@ def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) 
         plan = make_plan(recipe, ledger, engine, log, Path(folder))
         compile_kernels(plan.groups, plan.reading.editors)
         work = what_is_left(recipe, plan, ledger, before)
+        shared = overlaps(recipe, plan)
         base = peak_bytes()
         with Steps(log, "planning") as steps:
             steps("a run on a sample")
@@ -76,6 +78,8 @@ def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) 
         "steps": [vars(step) | {"why": list(step.why)} for step in work.steps],
         "dropped": _dropped(found, work.documents),
         "passing": _passing(found, work.documents),
+        "other_language": _other_language(found, work.documents),
+        "warnings": shared + _languages(found, work.documents),
         "tier2": recipe.tier2 is not None,
         "tier3": recipe.tier3 is not None,
         "keep_tokens": recipe.distill.keep_tokens if recipe.distill else None,
@@ -127,6 +131,19 @@ def _dropped(found: Rehearsal, documents: int) -> list[dict[str, Any]]:
         for stage in found.stages[:2]
         for reason, gone in stage["dropped"].items()
     ]
+
+
+def _other_language(found: Rehearsal, documents: int) -> dict[str, int] | None:
+    """Documents in languages that are not kept, and those of them that another reason drops first."""
+    factor = documents / max(1, found.stages[0]["documents_in"])
+    return {name: round(count * factor) for name, count in (found.other_language or {}).items()} or None
+
+
+def _languages(found: Rehearsal, documents: int) -> list[str]:
+    """What rules made for English would drop of other languages, where that is much."""
+    if found.losses is None or not found.losses.is_telling:
+        return []
+    return [found.losses.scaled(found.sample.documents, documents).told()]
 
 
 def _passing(found: Rehearsal, documents: int) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from curate.errors import InputError
 from curate.figures import counted
 from curate.filters.language import likeliest
 from curate.kernels.words import GOPHER_STOP_WORDS
-from curate.overlap import shared
 from curate.roles import FIELDS, ROLES, Role, role_of
 from curate.survey import Seen, survey
+from curate.text_keys import shared
 
 COPIED = 0.5  # of a file's texts that another role has, from which it is that role's and not the corpus's
 SURE = 0.5  # confidence from which a text's language is told

@@ -155,6 +155,8 @@ def _print_file(connection: duckdb.DuckDBPyConnection, query: str, form: str) ->
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """The closing table: documents and tokens by stage and reason."""
+    from curate.foreign import told_of_other
+
     documents, tokens = max(summary["documents_in"], 1), max(summary["tokens_in"], 1)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage")
@@ -193,6 +195,10 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for row in summary["wanting"]:
         line = f"{row['domain']}: {row['tokens']:,} of {row['target_tokens']:,} tokens are wanting still"
         console().print(escape(line), highlight=False, soft_wrap=True)
+    if summary["other_language"]:
+        console().print(told_of_other(summary["other_language"]), highlight=False, soft_wrap=True)
+    for warning in summary["warnings"]:
+        console().print(escape(f"warning: {visible(warning)}"), highlight=False, soft_wrap=True)
     for path in summary["quarantined"]:
         console().print(f"quarantined: {escape(path)} (why: view `inputs`)")
     for path, count in summary["bad_lines"].items():

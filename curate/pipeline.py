@@ -27,6 +27,7 @@ from curate.engine import Engine
 from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, TaskError, disk_error, is_stop
 from curate.files import committed, remove_asides, sync, write_json
 from curate.folders import told
+from curate.foreign import losses, other_language
 from curate.ids import SeenIds
 from curate.index import INDEX, build_index
 from curate.ledger import Ledger, is_whole, locked, read_ledger
@@ -38,6 +39,7 @@ from curate.maps import carry_out, maps_of
 from curate.measure import DOCUMENTS, SIGNATURES, Task, compile_kernels, measure, plan_tasks
 from curate.members import MEMBERS
 from curate.mirror import named
+from curate.overlap import overlaps
 from curate.plan import Given, Plan, make_plan, without_root
 from curate.progress import Log, Meter, Steps, open_log
 from curate.purify import P_BAD
@@ -86,6 +88,7 @@ def run(
             if plan.passed_over:
                 log.say(f"passed over beside the input: {told(plan.passed_over)}; view `inputs` lists them")
             engine.check(directory, plan.files_read)
+            warnings = _warn_of_overlaps(recipe, plan, log) if given is None else []
             measure_stage(plan, ledger, engine, log)
             if all(file.error for file in ledger.files):
                 raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")
@@ -96,6 +99,8 @@ def run(
                 with Steps(log, "deciding") as steps:
                     steps("counts")
                     counts = count(plan, ledger, database)
+                    other = other_language(ledger, database)
+                    warnings += _warn_of_languages(recipe, plan, ledger, database, log) if given is None else []
                 if counts.stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
                     _index(recipe, plan, ledger, counts, database, log)
                     raise EmptyOutputError(_nothing_kept(directory, counts.stages))
@@ -128,7 +133,7 @@ def run(
             if recipe.export:
                 source = open_source(directory)
                 export((source,), recipe.export, directory / EXPORTS, Options(), engine, log, True, thorough=True)
-            _write_end(directory)
+            _write_end(directory, warnings)
         except (KeyboardInterrupt, RuntimeError, duckdb.InterruptException) as error:
             if not is_stop(error):
                 raise
@@ -145,6 +150,7 @@ def run(
         if about is not None and recipe.evaluate is not None:
             about |= {"vocabulary": recipe.evaluate.vocabulary, "tokenizer": recipe.tokenizer}
         summary |= {"tracking": tracked, "tracked_by": about, "wanting": made.wanting() if made else []}
+        summary |= {"other_language": other, "warnings": warnings}
         log.event("finished", **{name: value for name, value in summary.items() if name.endswith(("_in", "_out"))})
     return summary
 
@@ -265,6 +271,28 @@ def _tell_of_languages(plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConn
         log.event("without_model", documents=dict(found))
 
 
+def _warn_of_overlaps(recipe: Recipe, plan: Plan, log: Log) -> list[str]:
+    """Say which files and texts the input shares with those that measure it."""
+    found = overlaps(recipe, plan)
+    for line in found:
+        log.say(f"warning: {line}")
+        log.event("overlap", told=line)
+    return found
+
+
+def _warn_of_languages(
+    recipe: Recipe, plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConnection, log: Log
+) -> list[str]:
+    """What rules made for English dropped of other languages, where that is much."""
+    found = losses(recipe, plan, ledger, database)
+    if found is None or not found.is_telling:
+        return []
+    if found.sampled:
+        found = found.scaled(0, sum(file.rows for file in plan.files.values()))
+    log.event("other_languages", dropped={loss.language: loss.dropped for loss in found.by_language})
+    return [found.told()]
+
+
 def shard_stage(
     recipe: Recipe, plan: Plan, ledger: Ledger, decisions: str, made: Augmented | None, engine: Engine, log: Log
 ) -> None:
@@ -374,10 +402,10 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int, began: str) -> No
         aside.write_text(text, "utf-8")
 
 
-def _write_end(run: Path) -> None:
-    """When the run came to its end, into run.json."""
+def _write_end(run: Path, warnings: Sequence[str]) -> None:
+    """When the run came to its end and what it warned of, into run.json."""
     facts = json.loads((run / "run.json").read_text("utf-8"))
-    write_json(run / "run.json", facts | {"finished": _now()})
+    write_json(run / "run.json", facts | {"finished": _now(), "warnings": list(warnings)})
 
 
 def _now() -> str:

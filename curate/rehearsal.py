@@ -16,6 +16,7 @@ from curate import decide, shards
 from curate.counts import count
 from curate.engine import Engine
 from curate.errors import CurateError, InputError
+from curate.foreign import Losses, losses, other_language
 from curate.index import build_index
 from curate.ledger import Ledger, Part
 from curate.lines import LINE_EDITS
@@ -72,6 +73,8 @@ class Rehearsal:
     files: dict[str, Files] = field(default_factory=dict)  # by group
     table_bytes: int = 0  # of all measured tables in memory
     resident: int = 0  # bytes of a process that has measured, without these tables
+    losses: Losses | None = None  # of other languages, to rules made for English
+    other_language: Mapping[str, int] | None = None  # documents in languages that are not kept
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -174,6 +177,7 @@ def _decide_and_write(
     parts = ledger.of(decide.DECISIONS)
     counts = count(plan, ledger, database)
     found.stages = list(counts.stages)
+    found.losses, found.other_language = losses(recipe, plan, ledger, database), other_language(ledger, database)
     edits = edit_parts(plan, ledger)
     tasks = shards.plan_shards(
         ledger, "sample", plan.sources, recipe.input.column, plan.inputs, shards.our_columns(recipe), edits

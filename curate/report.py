@@ -143,6 +143,7 @@ def sections(reading: Reading) -> Row:
         "excerpts": documents_section(look) if total else None,
         "dropped": _dropped(reading, dimensions, total, total - kept) if total > kept else None,
         "unread": unread,
+        "warnings": read_facts(reading.run).get("warnings", []),
         "facts": facts,
         "recipe": (reading.run / "recipe.yaml").read_text("utf-8"),
         "made": {"at": when(time.strftime("%Y-%m-%dT%H:%M:%S%z")), "curate": curate.__version__},

@@ -125,7 +125,7 @@ def write_sample(plan: Plan, folder: Path) -> Sample:
 
 def _read(plan: Plan, units: Sequence[Unit]) -> Iterator[tuple[Unit, pa.Table]]:
     """Pieces of `units` with their rows; those of one row group are read in one pass."""
-    for (no, _), group in groupby(units, key=lambda unit: (unit.file_no, _group_of(unit, plan.files[unit.file_no]))):
+    for (no, _), group in groupby(units, key=lambda unit: (unit.file_no, group_of(unit, plan))):
         held = list(group)
         source = plan.sources[no]
         position = held[0].start
@@ -140,9 +140,9 @@ def _read(plan: Plan, units: Sequence[Unit]) -> Iterator[tuple[Unit, pa.Table]]:
             position += len(batch)
 
 
-def _group_of(unit: Unit, file: InputFile) -> int:
+def group_of(unit: Unit, plan: Plan) -> int:
     """The number of the row group in which a unit begins."""
-    return bisect_right(list(accumulate(file.group_rows)), unit.start)
+    return bisect_right(list(accumulate(plan.files[unit.file_no].group_rows)), unit.start)
 
 
 def _correction(sizes: Sequence[tuple[int, int]]) -> float:

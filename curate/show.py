@@ -13,6 +13,7 @@ from rich.text import Text
 from curate.errors import shortened
 from curate.fields import shown_budget
 from curate.figures import counted
+from curate.foreign import told_of_other
 from curate.inspect import console
 from curate.terminal import visible
 
@@ -44,6 +45,10 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         _say("The ledger holds nothing yet: everything is measured.")
     _say(f"of a sample of {counted(sample['documents'], 'document')} ({size(sample['text_bytes'])} of text):")
     console().print(_dropped(plan))
+    if other := plan["other_language"]:
+        _say(f"{told_of_other(other)} (about)")
+    for warning in plan["warnings"]:
+        _say(f"warning: {warning}")
     _say("Duplicates, bands and repeated lines are not estimated: they come after the rules, so less may be kept.")
     if plan["tier2"]:
         _say("Nor is what the second tier drops; what it costs, with the models it trains, is in the forecast below.")

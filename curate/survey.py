@@ -14,9 +14,9 @@ from curate.contamination import texts_of_table
 from curate.corpus import BROKEN, is_messages, is_text, render_messages
 from curate.errors import InputError
 from curate.inputs import IN_FOLDERS, JSON_LINES, local_files
-from curate.overlap import Keys, keys_of, texts_in
 from curate.spool import json_tables
 from curate.storage import one_line
+from curate.text_keys import Keys, keys_of, texts_in
 
 TEXT_NAMES = ("text", "content", "body", "raw_content", "document")
 NO_TEXTS = {"id", "doc_id", "url", "source", "license", "lang", "language", "label", "date", "path", "title"}
@@ -65,7 +65,7 @@ def survey(places: Sequence[Path], folder: Path) -> tuple[list[Seen], Counter[st
             if path in known:
                 continue
             known.add(path)
-            seen.append(_look(path, place, folder, left))
+            seen.append(look(path, place, folder, left))
             left -= min(seen[-1].size, WHOLE_BYTES)
     return seen, passed
 
@@ -104,7 +104,8 @@ def _is_odd(name: str) -> bool:
     return not name.startswith((".", "_")) and not name.endswith((*IN_FOLDERS, ".yaml", ".yml", ".md", ".py"))
 
 
-def _look(path: Path, place: Path, folder: Path, left: int) -> Seen:
+def look(path: Path, place: Path, folder: Path, left: int) -> Seen:
+    """What is seen of a file, in all of its rows where these are few and `left` bytes may be read."""
     below = path.relative_to(place).parts if place in path.parents else ()
     name = path.relative_to(folder).as_posix() if folder in path.parents else str(path)
     try:
