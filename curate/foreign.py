@@ -67,6 +67,8 @@ class Losses:
 
     def scaled(self, of: int, documents: int) -> "Losses":
         """The same where what was judged (`of` documents, or the sample of them) stands for so many documents."""
+        if not self.sampled and of == documents:
+            return self
         factor = documents / max(1, self.sampled or of)
 
         def large(loss: Loss) -> Loss:
@@ -113,7 +115,8 @@ def losses(recipe: Recipe, plan: Plan, ledger: Ledger, connection: duckdb.DuckDB
         ) GROUP BY ALL ORDER BY ALL"""
     ).fetchall()
     sets = tuple(dict.fromkeys(found.rule_set for found in english))
-    return _counted(recipe, sets, rows, 0 if measured else len(sample))
+    is_whole = len(sample) == sum(file.rows for file in plan.files.values())
+    return _counted(recipe, sets, rows, 0 if measured or is_whole else len(sample))
 
 
 def _made_for(rule_set: str) -> str | None:

@@ -138,7 +138,7 @@ def _patterns(
 
 def _names(here: Sequence[Path], chosen: Collection[Path], known: bool, lead: str) -> Iterator[str]:
     """Globs for chosen files of one folder, each with no other file in it; names where these are not to be had."""
-    for ending in IN_FOLDERS:
+    for ending in dict.fromkeys(map(_ending, here)):
         names = [path.name for path in here if _ending(path) == ending]
         wanted = [path.name for path in here if _ending(path) == ending and path in chosen]
         while wanted:
@@ -157,7 +157,7 @@ def _starting(names: Sequence[str], prefix: str) -> list[str]:
 
 
 def _ending(path: Path) -> str:
-    return next((ending for ending in IN_FOLDERS if path.name.endswith(ending)), "")
+    return next((ending for ending in IN_FOLDERS if path.name.endswith(ending)), path.suffix)
 
 
 def recipe_lines(path: Path, name: str, found: Folder, folder: Path) -> Iterator[str]:

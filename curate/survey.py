@@ -1,8 +1,7 @@
 """What lies in a folder: each file that a run could read, its columns, and a sample of its texts."""
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.columns import is_messages, is_text, render_messages
 from curate.contamination import texts_of_table
-from curate.corpus import BROKEN, is_messages, is_text, render_messages
+from curate.corpus import BROKEN
 from curate.errors import InputError
-from curate.inputs import IN_FOLDERS, JSON_LINES, local_files
+from curate.folders import Listing, ending_reason, is_json_lines, list_folder
+from curate.inputs import local_files
 from curate.spool import json_tables
 from curate.storage import one_line
 from curate.text_keys import Keys, keys_of, texts_in
@@ -25,6 +26,7 @@ WHOLE_BYTES = 16 << 20  # of a file that is read in all
 ALL_BYTES = 256 << 20  # of all files that are read in all; of those behind them a little
 FEW_ROWS = 256
 BATCH_ROWS = 1024
+NO_DATA = ("", ".yaml", ".yml", ".md", ".py")  # of files that are passed over without a word
 SHOWN_TEXTS = 64  # of a file, whose languages are told
 SHOWN_CHARACTERS = 1500
 _NONE: Keys = np.empty(0, np.uint64)
@@ -60,61 +62,38 @@ def survey(places: Sequence[Path], folder: Path) -> tuple[list[Seen], Counter[st
     left = ALL_BYTES
     known: set[Path] = set()
     for place in places:
-        passed += _passed_over(place)
-        for path in _files(place):
-            if path in known:
-                continue
-            known.add(path)
-            seen.append(look(path, place, folder, left))
-            left -= min(seen[-1].size, WHOLE_BYTES)
+        found = list_folder(place) if place.is_dir() else Listing(local_files(str(place), "init"))
+        passed.update(Path(one.path).suffix for one in found.passed_over if one.reason == ending_reason(one.path))
+        seen += [
+            Seen(path, _name(path, folder), (), 0, problem=f"a folder that cannot be read: {problem}")
+            for path, problem in found.unreadable.items()
+        ]
+        for path in found.files:
+            if path not in known:
+                known.add(path)
+                seen.append(look(path, place, folder, left))
+                left -= min(seen[-1].size, WHOLE_BYTES)
+    for ending in NO_DATA:
+        passed.pop(ending, None)
     return seen, passed
 
 
-def _files(place: Path) -> list[Path]:
-    if not place.is_dir():
-        return local_files(str(place), "init")
-    if not any(True for _ in _walked(place)):
-        return []
-    return local_files(str(place), "init")
-
-
-def _walked(place: Path) -> Iterator[Path]:
-    """The input files below a folder, as far as this user can see them."""
-    for folder, inner, names in os.walk(place):
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "_")))
-        if (Path(folder) / "ledger" / "snapshot.json").exists():
-            inner.clear()
-            continue
-        yield from (Path(folder, name) for name in sorted(names) if name.endswith(IN_FOLDERS))
-
-
-def _passed_over(place: Path) -> Counter[str]:
-    """Files below a folder that no run reads, by their endings."""
-    found: Counter[str] = Counter()
-    for folder, inner, names in os.walk(place):
-        inner[:] = [name for name in inner if not name.startswith((".", "_"))]
-        if (Path(folder) / "ledger" / "snapshot.json").exists():
-            inner.clear()
-            continue
-        found.update(Path(name).suffix or name for name in names if _is_odd(name))
-    return found
-
-
-def _is_odd(name: str) -> bool:
-    return not name.startswith((".", "_")) and not name.endswith((*IN_FOLDERS, ".yaml", ".yml", ".md", ".py"))
+def _name(path: Path, folder: Path) -> str:
+    """How a recipe names a file."""
+    return path.relative_to(folder).as_posix() if folder in path.parents else str(path)
 
 
 def look(path: Path, place: Path, folder: Path, left: int) -> Seen:
     """What is seen of a file, in all of its rows where these are few and `left` bytes may be read."""
     below = path.relative_to(place).parts if place in path.parents else ()
-    name = path.relative_to(folder).as_posix() if folder in path.parents else str(path)
+    name = _name(path, folder)
     try:
         size = path.stat().st_size
     except OSError as error:
         return Seen(path, name, below, 0, problem=f"cannot be read: {error.strerror}")
     whole = size <= WHOLE_BYTES <= left
     try:
-        found = _lines(path, size, whole) if path.name.endswith(JSON_LINES) else _parquet(path, whole)
+        found = _lines(path, size, whole) if is_json_lines(path.name) else _parquet(path, whole)
     except (InputError, EOFError, *BROKEN) as error:
         return Seen(path, name, below, size, problem=_without(one_line(error), path))
     rows, tables = found
