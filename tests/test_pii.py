@@ -250,6 +250,9 @@ def test_a_kind_that_is_chosen_is_found_and_no_other(kind):
     assert {k for k, _, _ in found(text)} == set(pii.KINDS)
     assert {k for k, _, _ in found(text, kinds=[kind])} == {kind}
     assert {k for k, _, _ in found(text, kinds=EVERYTHING - {kind})} == EVERYTHING - {kind}
+    edit = registry.edits()["personal_data"]
+    edits = edit.find(pa.array([text]), {k: True if k == kind else None for k in pii.KINDS})
+    assert set(edits["reason"].to_pylist()) == {kind}
 
 
 def test_a_kind_that_is_not_chosen_hides_none_that_overlaps_it():
