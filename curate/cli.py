@@ -1,5 +1,6 @@
 """The command line: parse, call one function, print."""
 
+import glob
 import json
 import sys
 from collections.abc import Callable
@@ -172,7 +173,7 @@ def demo(
     from curate.recipe import load_recipe
 
     folder = Path(curate.sample.__path__[0])
-    place = f"input.paths=[{json.dumps(str(folder))}]"
+    place = f"input.paths=[{json.dumps(glob.escape(str(folder)) + '/*.parquet')}]"
     _run(load_recipe(folder / "demo.yaml", (place, *changes)), workers, engine, address, quiet, as_json)
 
 

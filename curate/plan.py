@@ -219,8 +219,8 @@ def _without_bad_lines(named: Named, found: InputFile, lenient: bool, log: Log) 
     """Tell of the lines that were left out of a file; an error where that is not wanted."""
     if not lenient:  # an earlier run was, and converted the file
         return InputError(f"{named.location}: {found.bad[0]}")
-    more = f" and {found.bad_lines - 1:,} more lines are bad" if found.bad_lines > 1 else ""
-    log.say(f"quarantined: {named.location}: {found.bad[0]}{more}: without its bad lines the file is read")
+    rest = f"it and {found.bad_lines - 1:,} more lines are" if found.bad_lines > 1 else "it is"
+    log.say(f"quarantined: {named.location}: {found.bad[0]}; {rest} left out")
     log.event("quarantined_lines", file=named.path, lines=found.bad_lines, first=list(found.bad))
     return found
 

@@ -155,7 +155,7 @@ def test_bad_lines_are_counted_wherever_they_stand_and_change_nothing_else(tmp_p
         outputs.append(output(run))
     assert outputs[0].equals(outputs[1])
     first = f"{tmp_path}/bad/a.jsonl: line 2 is not JSON: Expecting value: line 1 column 1 (char 0)"
-    assert f"quarantined: {first} and 8 more lines are bad: without its bad lines the file is read" in done.stderr
+    assert f"quarantined: {first}; it and 8 more lines are left out" in done.stderr
     assert "quarantined: 9 lines of a.jsonl (the first: run.log)\n" in done.stdout
     event = next(json.loads(line) for line in (run / "run.log").open() if '"quarantined_lines"' in line)
     assert [problem.split(" is ")[0] for problem in event["first"]][:3] == ["line 2", "line 7", "line 12"]

@@ -10,7 +10,10 @@ from conftest import PROSE
 from hypothesis import strategies as st
 
 WORDS = pa.dictionary(pa.int32(), pa.string())
-TEXT_TYPES = [pa.string(), pa.large_string(), pa.string_view(), WORDS, pa.null()]
+TEXT_TYPES = [pa.string(), pa.large_string(), pa.string_view(), WORDS, pa.null(), pa.binary(), pa.large_binary()]
+NESTED = "doc.text"
+NESTED_TYPE = pa.struct([("text", pa.string()), ("k", pa.int64())])
+TEXTS = st.sampled_from([PROSE, PROSE + " 2", "é 你好", " "])
 # Types that one column may have in different files: they are unified, and every value is what it was.
 FAMILIES = {
     "n": [pa.int8(), pa.int32(), pa.int64(), pa.null(), pa.dictionary(pa.int8(), pa.int64()), pa.uint8()],
@@ -46,7 +49,10 @@ class DrawnFile:
     @property
     def texts(self):
         """The texts of its documents."""
-        return [text for group in self.groups for text in group[self.text].to_pylist()]
+        texts = [text for group in self.groups for text in group[self.text.split(".")[0]].to_pylist()]
+        if self.text == NESTED:
+            texts = [one and one["text"] for one in texts]
+        return [text.decode() if isinstance(text, bytes) else text for text in texts]
 
     def values(self, column):
         """The values of a column, null where the file has none of that name."""
@@ -57,21 +63,23 @@ class DrawnFile:
 @st.composite
 def drawn_files(draw):
     """A file with row groups that may be empty, columns of any type, and nulls in all of them."""
-    text = draw(st.sampled_from(["text", "text", "body"]))
-    types = {text: draw(st.sampled_from(TEXT_TYPES))}
+    name_of_text = draw(st.sampled_from(["text", "text", "body", NESTED]))
+    text = name_of_text.split(".")[0]
+    types = {text: NESTED_TYPE if name_of_text == NESTED else draw(st.sampled_from(TEXT_TYPES))}
     for name in draw(st.lists(st.sampled_from(sorted(FAMILIES)), unique=True, max_size=3)):
         types[name] = draw(st.sampled_from(FAMILIES[name]))
     groups = []
     for rows in draw(st.lists(st.sampled_from([0, 0, 1, 2, 5]), max_size=5)):
         columns = {}
         for name, kind in types.items():
-            value = st.sampled_from([PROSE, PROSE + " 2", "é 你好", " "]) if name == text else VALUES[name]
+            value = TEXTS if name == text else VALUES[name]
+            value = st.builds(lambda one: {"text": one, "k": 1}, st.none() | TEXTS) if kind == NESTED_TYPE else value
             values = draw(st.lists(st.none() | value, min_size=rows, max_size=rows))
             columns[name] = _array([None] * rows if kind == pa.null() else values, kind)
         groups.append(pa.table(columns))
     if not groups:
         groups.append(pa.table({name: pa.nulls(0, kind) for name, kind in types.items()}))
-    return DrawnFile(draw(st.sampled_from(FOLDERS)), draw(st.booleans()), text, tuple(groups))
+    return DrawnFile(draw(st.sampled_from(FOLDERS)), draw(st.booleans()), name_of_text, tuple(groups))
 
 
 def _array(values, kind):
