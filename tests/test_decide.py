@@ -94,6 +94,22 @@ def test_a_copy_dropped_by_a_rule_is_nobodys_survivor(tmp_path):
     assert documents(run, "reason, duplicate_of") == [("loud", None), (None, None), (None, None)]
 
 
+@pytest.mark.parametrize("keep", ["first", "longest", "best"])
+def test_of_equal_documents_in_two_files_that_of_the_first_stays(tmp_path, keep):
+    for name in ("a", "b"):
+        write_shard(tmp_path / "in" / f"{name}.parquet", [PROSE])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"keep": keep})
+    carry_out(recipe)
+    assert documents(run, "file", "kept") == [("a.parquet",)]
+
+
+def test_a_document_of_as_many_bytes_as_it_may_have_is_not_too_large(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE, PROSE + "x"])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe, f"input.max_document_bytes={len(PROSE)}")
+    assert documents(run, "reason") == [(None,), ("too_large",)]
+
+
 def test_exact_duplicates_stay_where_the_recipe_says_so(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", [PROSE, PROSE, PROSE.upper()])
     recipe, _ = write_recipe(tmp_path, tmp_path / "in", dedup={"exact": False})

@@ -126,6 +126,7 @@ def test_edited_texts_are_large_strings(kind, rows):
         pytest.param([(1, 0, 1, "", "test")], id="in a null text"),
         pytest.param([(2, 1, 2, "", "test")], id="half a character"),
         pytest.param([(2, 1, 1, "x", "test")], id="into a character"),
+        pytest.param([(2, 0, 1, "", "test"), (2, 2, 2, "", "test")], id="ends within a character"),
         pytest.param([(2, 1, 3, "", "test")], id="the halves of two characters that fit together"),
     ],
 )
