@@ -140,10 +140,11 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
 
 @main.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Let the run take the place of one of other input in its directory.")
 @_run_options
 def run(
     recipe: Path, changes: tuple[str, ...], workers: int | None, engine: str, address: str | None, quiet: bool,
-    as_json: bool,
+    as_json: bool, force: bool,
 ) -> None:  # fmt: skip
     """Carry out RECIPE: measure, decide, write shards and the manifest.
 
@@ -155,7 +156,7 @@ def run(
     """
     from curate.recipe import load_recipe
 
-    _run(load_recipe(recipe, changes), workers, engine, address, quiet, as_json)
+    _run(load_recipe(recipe, changes), workers, engine, address, quiet, as_json, force)
 
 
 @main.command()
@@ -177,7 +178,10 @@ def demo(
     _run(load_recipe(folder / "demo.yaml", (place, *changes)), workers, engine, address, quiet, as_json)
 
 
-def _run(recipe: Any, workers: int | None, kind: str, address: str | None, quiet: bool, as_json: bool) -> None:  # noqa: ANN401 - a late import
+def _run(
+    recipe: Any,  # noqa: ANN401 - a late import
+    workers: int | None, kind: str, address: str | None, quiet: bool, as_json: bool, force: bool = False,
+) -> None:  # fmt: skip
     from curate.preflight import check_names
 
     check_names(recipe)
@@ -187,7 +191,7 @@ def _run(recipe: Any, workers: int | None, kind: str, address: str | None, quiet
         from curate.pipeline import run as carry_out
 
         prepare_process(quiet or as_json)
-        summary = carry_out(recipe, engine, threads, quiet or as_json) | {"seconds": process_seconds()}
+        summary = carry_out(recipe, engine, threads, quiet or as_json, force=force) | {"seconds": process_seconds()}
     if as_json:
         print_json(summary)
     else:

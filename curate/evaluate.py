@@ -23,6 +23,7 @@ from curate.heldout import told
 from curate.index import INDEX
 from curate.ledger import locked
 from curate.manifests.manifest import write_manifest
+from curate.pipeline import renew
 from curate.prepared import Prepared, digest_of_evaluation, prepare
 from curate.progress import Log, Steps, open_log
 from curate.recipe import Recipe, parse_recipe
@@ -38,6 +39,7 @@ from curate.retained import (
 )
 from curate.sections import Evaluate
 from curate.shards import DATA
+from curate.superseded import supersede_report
 from curate.tracking import check_heldout
 
 EVALUATION = pa.schema([
@@ -86,6 +88,7 @@ def _evaluated(run: Path, changes: Mapping[str, Any], engine: Engine, threads: i
                 log.event("evaluated", digest=digest)
             index_evaluation(run, INDEX, decisions)
             _tell_manifest(run, decisions)
+            renew(run, log)
             remove_arms(run)
     return {"run": str(run), **facts, "arms": table_of(run, "retention").to_pylist()}
 
@@ -183,4 +186,5 @@ def _tell_manifest(run: Path, decisions: str) -> None:
     manifest = json.loads((run / "manifest.json").read_text("utf-8"))
     entry = manifest_entry(run, decisions)
     if manifest.get("retention") != entry:
+        supersede_report(run)
         write_manifest(run, manifest | {"retention": entry})

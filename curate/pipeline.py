@@ -23,14 +23,25 @@ from curate.bands import without_model
 from curate.checks import check_measured
 from curate.corpus import unit_bytes
 from curate.counts import Counts, count, most_drifted, with_written
+from curate.decided import read_facts
 from curate.engine import Engine
-from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, TaskError, disk_error, is_stop
+from curate.errors import (
+    CurateError,
+    EmptyOutputError,
+    InputError,
+    Interrupted,
+    RunError,
+    TaskError,
+    disk_error,
+    is_stop,
+)
+from curate.figures import counted
 from curate.files import committed, remove_asides, sync, write_json
 from curate.folders import told
 from curate.foreign import losses, other_language
 from curate.ids import SeenIds
 from curate.index import INDEX, build_index
-from curate.ledger import Ledger, is_whole, locked, read_ledger
+from curate.ledger import KnownFile, Ledger, is_whole, locked, read_ledger
 from curate.manifests.export import check_named, export
 from curate.manifests.formats import Options
 from curate.manifests.manifest import build_manifest, write_manifest
@@ -38,7 +49,7 @@ from curate.manifests.sources import open_source
 from curate.maps import carry_out, maps_of
 from curate.measure import DOCUMENTS, SIGNATURES, Task, compile_kernels, measure, plan_tasks
 from curate.members import MEMBERS
-from curate.mirror import named
+from curate.mirror import named, send
 from curate.overlap import overlaps
 from curate.plan import Given, Plan, make_plan, without_root
 from curate.progress import Log, Meter, Steps, open_log
@@ -54,22 +65,23 @@ from curate.reuse import (
     shards_digest,
 )
 from curate.scorers import LEARNT, SCORES, scorers_of
+from curate.superseded import EXPORTS, REPORT, is_superseded, supersede, superseded_exports
 from curate.tables import scratch_database
 from curate.tracking import check_heldout, track
 from curate.training import MINED, TRAINED, learnt_of
 from curate.written_shards import shards_with, write_written
 
-EXPORTS = "export"
 LANGUAGES_TOLD = 5
 WITHOUT_THE_FILE = "; to go on without a file at fault: --set on_error=quarantine"
 
 
 def run(
-    recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, given: Given | None = None
+    recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, given: Given | None = None, force: bool = False
 ) -> dict[str, Any]:
     """Carry out a recipe and return the summary that the closing table shows.
 
     `engine` runs the maps; `threads` is what DuckDB may use; `given` is for a run within another one.
+    With `force` it may take the place of a run of other input.
 
     A run directory that holds finished work is gone on with: only what is missing is done.
 
@@ -84,7 +96,10 @@ def run(
             check_heldout(recipe)
             check_named(recipe)
             engine.check(directory)
+            before = list(ledger.files)
             plan = make_plan(recipe, ledger, engine, log, given=given)
+            if given is None and not force:
+                _check_same_inputs(directory, before, plan, ledger)
             if plan.passed_over:
                 log.say(f"passed over beside the input: {told(plan.passed_over)}; view `inputs` lists them")
             engine.check(directory, plan.files_read)
@@ -134,6 +149,7 @@ def run(
                 source = open_source(directory)
                 export((source,), recipe.export, directory / EXPORTS, Options(), engine, log, True, thorough=True)
             _write_end(directory, warnings)
+            renew(directory, log)
         except (KeyboardInterrupt, RuntimeError, duckdb.InterruptException) as error:
             if not is_stop(error):
                 raise
@@ -359,10 +375,41 @@ def _quarantine(plan: Plan, ledger: Ledger, task: Task, error: CurateError, log:
 
 
 def _unfinish(run: Path) -> None:
-    """Take the manifest away before what it describes changes."""
+    """Take the manifest away before what it describes changes, and say so in what was made of it."""
+    supersede(run)
     if (run / "manifest.json").exists():
         (run / "manifest.json").unlink()
         sync(run)
+
+
+def renew(run: Path, log: Log) -> None:
+    """Make a report anew that is of earlier decisions, and tell of exports that are."""
+    if is_superseded(run):
+        from curate.report import write_report
+
+        with Steps(log, "reporting") as steps:
+            steps(REPORT)
+            send(write_report(run))
+    for folder in superseded_exports(run):
+        log.say(
+            f"{folder}: is of earlier decisions; make it anew: curate export {named(str(run))} --to {folder.name} "
+            f"--out {folder.parent} --overwrite"
+        )
+
+
+def _check_same_inputs(run: Path, before: Sequence[KnownFile], plan: Plan, ledger: Ledger) -> None:
+    """Refuse a run directory whose run read none of these files: that of another recipe of the same name.
+
+    Errors: RunError.
+    """
+    root = Path(read_facts(run).get("corpus_root", ""))
+    known = {(root / file.path).as_posix() for file in before} | {file.identity for file in before}
+    now = {(plan.root / file.path).as_posix() for file in ledger.files} | {file.identity for file in ledger.files}
+    if before and known.isdisjoint(now):
+        raise RunError(
+            f"{named(str(run))}: holds a run of other input, {counted(len(before), 'file')} such as "
+            f"{root / before[0].path}; give this recipe another name or output, or replace that run with --force"
+        )
 
 
 def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:

@@ -38,9 +38,9 @@ from curate.scorecard import QUANTILES
 from curate.shards import DATA
 from curate.sql import first_line, literal, quoted, rows_of
 from curate.summary import sentences, when
+from curate.superseded import HIDDEN, REPORT
 from curate.written_examples import domains_section
 
-REPORT = "report.html"
 MEMORY = "2GB"  # that DuckDB may hold; the rest spills
 THREADS = 8  # at most, for that memory
 TEMPLATES = Path(__file__).parent / "templates"
@@ -59,7 +59,6 @@ CONTENTS = {
     "budget": "Budget", "clusters": "Copies", "domains": "Domains", "strata": "Strata", "signals": "Signals",
     "scorecard": "Scorecard", "facts": "Run and recipe",
 }  # fmt: skip  # the sections in their order
-SUPERSEDED = '<p class="note" id="superseded" hidden>'  # in the page, until documents are decided anew
 MEASURES = ("mean", *(f"p{quantile * 100:.0f}" for quantile in QUANTILES))
 
 Row = dict[str, Any]
@@ -442,12 +441,12 @@ def render(found: Mapping[str, Any]) -> str:
 
 
 def _superseded(run: str) -> str:
-    """The paragraph that `supersede` uncovers."""
+    """The paragraph that `curate.superseded` uncovers."""
     from markupsafe import escape
 
     command = escape(f"curate report {shlex.quote(run)}")
     return (
-        f"{SUPERSEDED}This page shows decisions that are no longer in force: the run was carried out again after the "
+        f"{HIDDEN}This page shows decisions that are no longer in force: the run was carried out again after the "
         f"page was made. <code>{command}</code> makes it anew.</p>"
     )
 

@@ -42,6 +42,7 @@ from curate.manifests.sources import (
 from curate.manifests.tokens import open_vocabulary
 from curate.progress import Log, Meter
 from curate.recipe import Recipe
+from curate.superseded import NOTICE
 
 EXPORT, DONE = "export.json", "pieces.ndjson"
 EXPORT_VERSION = 2
@@ -132,6 +133,7 @@ def _exported(
             told: dict[str, Any] = json.loads((folder / EXPORT).read_text("utf-8"))
             if all(_has(folder, file, thorough) for file in told["files"]):
                 (folder / DONE).unlink(missing_ok=True)  # of an export that was stopped at its very end
+                (folder / NOTICE).unlink(missing_ok=True)
                 log.say(f"{folder}: is there already")
                 return told | {"load": found.load(folder)}
         engine.check(folder.parent, [source.shards[0].path for source in sources if source.shards])
@@ -151,6 +153,7 @@ def _exported(
         told = sealed(_told(found, exported, digest, about))
         write_sealed(folder / EXPORT, told)
         (folder / DONE).unlink(missing_ok=True)
+        (folder / NOTICE).unlink(missing_ok=True)
     return told | {"load": found.load(folder)}
 
 

@@ -22,6 +22,7 @@ from curate.manifests.reading import read_manifest
 from curate.measure import content_hash
 from curate.progress import Log, Meter
 from curate.retained import FOLDER, TABLES
+from curate.superseded import NOTICE
 from curate.texts import source_of
 
 EXPORT, UNFINISHED, EXPORTS = "export.json", "pieces.ndjson", "export"
@@ -153,7 +154,7 @@ def _verify_export(folder: Path, threads: int, log: Log) -> list[str]:
         problems.append(f"{MANIFEST}: its bytes changed")
     files = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
     present = {path.as_posix() for path in files if not any(name.startswith(".") for name in path.parts)}
-    return problems + [f"{path}: not in {EXPORT}; remove it" for path in sorted(present - known - {EXPORT})]
+    return problems + [f"{path}: not in {EXPORT}; remove it" for path in sorted(present - known - {EXPORT, NOTICE})]
 
 
 def _seals(run: Path, made: bool) -> list[str]:

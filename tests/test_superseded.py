@@ -1,0 +1,105 @@
+"""A report and exports say when they are of other decisions, and two recipes of one name do not share a directory."""
+
+import json
+import shutil
+
+import pytest
+from conftest import PROSE, carry_out, command, write_recipe, write_shard
+
+from curate.errors import EmptyOutputError, RunError
+from curate.report import write_report
+from curate.superseded import HIDDEN, NOTICE, UNCOVERED
+
+RULE = {"reason": "few", "signal": "n_words", "min": 5, "source": "x"}
+
+
+@pytest.fixture
+def ran(tmp_path):
+    """A finished run of 20 documents that grow longer, its recipe, and how many are kept."""
+    write_shard(tmp_path / "in" / "a.parquet", [" ".join(PROSE.split()[:k]) for k in range(1, 21)])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [RULE]}, export=["hf"])
+    carry_out(recipe)
+    return recipe, run
+
+
+def test_a_report_is_made_anew_with_the_decisions(ran):
+    recipe, run = ran
+    page = write_report(run)
+    before = page.read_text("utf-8")
+    assert (HIDDEN in before, "16 of 20 documents are kept" in before) == (True, True)
+    carry_out(recipe)
+    assert page.read_text("utf-8") == before  # of the same decisions
+    carry_out(recipe, "tier1.thresholds.few=11")
+    after = page.read_text("utf-8")
+    assert (HIDDEN in after, "10 of 20 documents are kept" in after) == (True, True)
+
+
+def test_a_run_without_a_report_makes_none(ran):
+    recipe, run = ran
+    carry_out(recipe, "tier1.thresholds.few=11")
+    assert not (run / "report.html").exists()
+
+
+def test_a_report_says_on_top_that_it_is_of_earlier_decisions_where_the_run_did_not_end(ran):
+    recipe, run = ran
+    page = write_report(run)
+    with pytest.raises(EmptyOutputError):
+        carry_out(recipe, "tier1.thresholds.few=999")
+    text = page.read_text("utf-8")
+    assert (UNCOVERED in text, HIDDEN in text) == (True, False)
+    assert "no longer in force" in text
+    assert text.index(UNCOVERED) < text.index("16 of 20 documents are kept")
+
+
+def test_exports_within_a_run_are_made_anew_or_say_that_they_are_of_earlier_decisions(ran):
+    recipe, run = ran
+    write = ("export", run, "--to", "jsonl", "--out", run / "export")
+    assert command(*write).returncode == 0
+    done = command("run", recipe, "--set", "tier1.thresholds.few=11")
+    told = f"{run / 'export' / 'jsonl'}: is of earlier decisions; make it anew: curate export {run} --to jsonl"
+    assert told in done.stderr
+    assert f"--to jsonl --out {run / 'export'} --overwrite" in (run / "export" / "jsonl" / NOTICE).read_text("utf-8")
+    assert not (run / "export" / "hf" / NOTICE).exists()  # the recipe names it: it is of the new decisions
+    assert json.loads((run / "export" / "hf" / "export.json").read_text())["splits"]["train"]["documents"] == 10
+    assert command("verify", run / "export" / "jsonl").returncode == 0
+    assert command(*write, "--overwrite").returncode == 0
+    assert not (run / "export" / "jsonl" / NOTICE).exists()
+
+
+def test_an_export_that_is_of_the_decisions_again_says_nothing_any_more(ran):
+    recipe, run = ran
+    assert command("export", run, "--to", "jsonl", "--out", run / "export").returncode == 0
+    carry_out(recipe, "tier1.thresholds.few=11")
+    assert (run / "export" / "jsonl" / NOTICE).exists()
+    carry_out(recipe)
+    assert not (run / "export" / "jsonl" / NOTICE).exists()
+
+
+def test_another_recipe_of_the_same_name_is_refused_the_directory_unless_it_is_forced(ran, tmp_path):
+    recipe, run = ran
+    write_shard(tmp_path / "other" / "a.parquet", [f"{PROSE} {k}" for k in range(7)])
+    manifest = (run / "manifest.json").read_bytes()
+    place = f"input.paths=[{tmp_path / 'other'}]"
+    done = command("run", recipe, "--set", place)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"Error: {run}: holds a run of other input, 1 file such as {tmp_path / 'in' / 'a.parquet'}; give this recipe "
+        "another name or output, or replace that run with --force"
+    )
+    assert (run / "manifest.json").read_bytes() == manifest
+    assert command("run", recipe, "--set", place, "--force").returncode == 0
+    assert json.loads((run / "manifest.json").read_text())["totals"]["documents_in"] == 7
+
+
+def test_more_files_changed_files_and_files_that_were_moved_need_no_force(ran, tmp_path):
+    recipe, _ = ran
+    write_shard(tmp_path / "in" / "b.parquet", [f"{PROSE} {k}" for k in range(7)])
+    carry_out(recipe)
+    (tmp_path / "in" / "a.parquet").unlink()
+    write_shard(tmp_path / "in" / "b.parquet", [f"{PROSE} again {k}" for k in range(9)])
+    carry_out(recipe)
+    shutil.move(tmp_path / "in", tmp_path / "moved")
+    carry_out(recipe, f"input.paths=[{tmp_path / 'moved'}]")
+    write_shard(tmp_path / "new" / "b.parquet", [f"{PROSE} new {k}" for k in range(9)])
+    with pytest.raises(RunError, match="holds a run of other input"):
+        carry_out(recipe, f"input.paths=[{tmp_path / 'new'}]")
