@@ -262,6 +262,13 @@ def test_quality_is_tracked_stage_by_stage_beside_random_documents(planted, tmp_
     done = command("run", path, "--set", "evaluate.track=true", "--quiet")
     assert done.returncode == 0, done.stderr
     assert "quality after" in done.stdout
+    assert "tracked R" in done.stdout
+    assert "retained R  " not in done.stdout  # which is that of `curate evaluate`, of other texts
+    assert "Rule filtering took" in done.stdout
+    [scope] = [line for line in done.stdout.splitlines() if line.startswith("Tracked R is that of n-grams on")]
+    [(size,)] = table(run, "SELECT sample_tokens FROM tracking WHERE stage = 'input'")
+    assert f"{size:,} tokens by a tokenizer of their own of at most" in scope
+    assert "tokens left are counted by the recipe's tokenizer, estimate." in scope
     columns = "stage, documents_out, tokens_out, retained, control_retained, gain_low, gap_closed"
     rows = table(run, f"SELECT {columns} FROM tracking")
     assert [row[0] for row in rows] == ["input", "rules"]
