@@ -44,7 +44,8 @@ def test_what_a_tier_brought_is_told_by_the_interval_of_its_difference():
 def test_stage_by_stage_a_tier_that_moves_nothing_beyond_the_intervals_is_said_to_change_nothing():
     stages = [
         stage("input", 1000, 1.0, 1.0, 1.0, None), stage("exact", 900, 0.99, 0.98, 1.0),
-        stage("near", 800, 0.98, 0.97, 1.0), stage("purify", 700, 0.98, 0.97, 0.99), stage("distil", 150, 0.935, 0.92, 0.95, 0.9),
+        stage("near", 800, 0.98, 0.97, 1.0), stage("purify", 700, 0.98, 0.97, 0.99),
+        stage("distil", 150, 0.935, 0.92, 0.95, 0.9),
     ]  # fmt: skip
     assert tracked_claims(stages) == [
         "Deduplication took 20.0% of the tokens and changed nothing that this can see: tracked R 0.980 with it, 1.000 "
