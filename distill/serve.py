@@ -1,6 +1,5 @@
 """A server of vLLM: started as a process group of its own, waited for, and ended with all that it started."""
 
-import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -13,15 +12,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.cache import cache_folder
+from curate.child import start_child
 from curate.distill.vllm_client import Client, connect
 from curate.distill.weights import adapter_contents, lora_rank, model_facts
 from curate.errors import Interrupted, TeacherError, disk_error, shortened
 from curate.progress import Log, Steps, unwritten_log
 from curate.teachers import Servers
+from curate.worker import end_with
 
 if TYPE_CHECKING:
     import httpx2
@@ -31,7 +33,6 @@ POLL_SECONDS = 0.5
 GRACE_SECONDS = 20.0
 TELLING = re.compile(r"(?:^|[\s)\]])((?:\w+\.)*\w*(?:Error|Exception|error): .+)")
 HOLLOW = "See root cause above"
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -169,10 +170,11 @@ def started(serving: Serving, log_file: Path, log: Log) -> Iterator[Running]:
         raise disk_error(error, str(log_file)) from error
     with output:
         environment = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **os.environ}
-        process = subprocess.Popen(
-            serving.command(), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
-            start_new_session=True, preexec_fn=_end_with_parent,
-        )  # fmt: skip
+        words, bind = serving.command(), partial(_end_with, os.getpid())
+        process = start_child(lambda: subprocess.Popen(
+            words, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
+            start_new_session=True, preexec_fn=bind,
+        ))  # fmt: skip
     running = Running(process, log_file)
     try:
         with Steps(log, "starting vLLM") as steps, httpx2.Client(timeout=10.0) as http:
@@ -239,10 +241,11 @@ def _is_healthy(http: "httpx2.Client", url: str) -> bool:
         return False
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     """Have Linux end the server when this process is killed without a chance to do it; runs in the new process."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        end_with(parent, signal.SIGTERM)
 
 
 def _cause(log_file: Path) -> str:

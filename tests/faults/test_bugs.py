@@ -1,0 +1,82 @@
+"""A failure that nobody foresaw: its traceback is in a log, and the terminal has one line with the way on."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from conftest import PROSE, command, documents, write_recipe, write_shard
+
+# Python imports a module of this name by itself when it starts: a library that fails on one of the files.
+LIBRARY = """
+import sys
+
+if any(word.endswith("worker.py") for word in sys.orig_argv):
+    import pyarrow.json as pj
+    import pyarrow.parquet as pq
+    read = pq.ParquetFile.iter_batches
+
+    def iter_batches(file, *arguments, **options):
+        if file.metadata.num_rows == 13:
+            raise KeyError("a text of the file")
+        return read(file, *arguments, **options)
+
+    def read_json(*arguments):
+        raise KeyError("a text of the file")
+
+    pq.ParquetFile.iter_batches = iter_batches
+    pj.read_json = read_json
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A recipe over three files, and the environment in which a library fails on the second."""
+    for name, rows in (("a", 20), ("b", 13), ("c", 5)):
+        write_shard(tmp_path / "in" / f"{name}.parquet", [f"{PROSE} {name} {k}" for k in range(rows)])
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "sitecustomize.py").write_text(LIBRARY)
+    path, run = write_recipe(tmp_path, tmp_path / "in")
+    return path, run, {"PYTHONPATH": str(tmp_path / "library"), "TMPDIR": str(tmp_path)}
+
+
+def test_the_terminal_has_one_line_and_the_log_the_traceback(recipe):
+    path, run, environment = recipe
+    done = command("run", path, "--quiet", **environment)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.endswith(
+        f": failed with KeyError, which is a bug of curate; its traceback is in {run}/run.log; to go on without a file "
+        "at fault: --set on_error=quarantine"
+    )
+    assert str(path.parent / "in" / "a.parquet") in line
+    [bug] = [event for event in events(run) if event["event"] == "bug"]
+    assert "KeyError: 'a text of the file'" in bug["traceback"]
+    assert "iter_batches" in bug["traceback"]
+
+
+def test_quarantine_sets_the_file_at_fault_aside_and_no_other(recipe):
+    path, run, environment = recipe
+    done = command("run", path, "--quiet", "--json", "--set", "on_error=quarantine", **environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["quarantined"] == ["b.parquet"]
+    assert {file for (file,) in documents(run, "file")} == {"a.parquet", "c.parquet"}
+    [error] = [file["error"] for file in json.loads((run / "manifest.json").read_text())["inputs"] if "error" in file]
+    assert "failed with KeyError" in error
+    assert command("verify", run).returncode == 0
+
+
+def test_a_command_without_a_log_keeps_the_traceback_in_a_file_of_its_own(recipe, tmp_path):
+    path, _, environment = recipe
+    (tmp_path / "lines.jsonl").write_text(json.dumps({"text": PROSE}) + "\n")
+    done = command("plan", path, "--quiet", "--set", f"input.paths=[{tmp_path / 'lines.jsonl'}]", **environment)
+    assert done.returncode == 1, done.stdout
+    [line] = done.stderr.splitlines()
+    kept = Path(line.partition("its traceback is in ")[2].partition(";")[0])
+    assert "KeyError: 'a text of the file'" in kept.read_text()
+    assert stat.S_IMODE(os.stat(kept).st_mode) == 0o600
+
+
+def events(run):
+    return [json.loads(line) for line in (run / "run.log").read_text().splitlines()]
