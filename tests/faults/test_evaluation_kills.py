@@ -6,11 +6,14 @@ import subprocess
 import sys
 import time
 
-from conftest import carry_out, command
+from conftest import carry_out
 from soak import MOMENTS, drawn, tell
+from test_evaluate import evaluated, planted_recipe, table
 from test_evaluate import planted as planted
-from test_evaluate import planted_recipe, table
 from test_kills import wait_until
+
+from curate.manifests.verify import verify
+from curate.progress import unwritten_log
 
 CLOCK = ("run.log", "run.json", "run.duckdb", "lock")  # and what DuckDB lays out anew each time
 PATIENCE = 300
@@ -22,7 +25,7 @@ def test_a_killed_evaluation_that_goes_on_leaves_the_files_of_one_that_was_never
     carry_out(path)
     undisturbed = copied(kept, tmp_path / "undisturbed")
     began = time.monotonic()
-    assert command("evaluate", undisturbed, "--quiet", timeout=PATIENCE).returncode == 0
+    evaluated(undisturbed)
     seconds = time.monotonic() - began
     assert not (undisturbed / "evaluation" / "arms").exists()
     while kills < MOMENTS:
@@ -38,13 +41,12 @@ def test_a_killed_evaluation_that_goes_on_leaves_the_files_of_one_that_was_never
             kills += evaluating.poll() is None
             evaluating.kill()
             evaluating.wait()
-        done = command("evaluate", run, "--quiet", timeout=PATIENCE)
-        assert (done.returncode, done.stderr) == (0, "")
+        evaluated(run)
         assert content(run) == content(undisturbed)
         for name in ("evaluation", "retention"):
             query = f"FROM {name} ORDER BY ALL"
             assert table(run, query) == table(undisturbed, query)
-        assert command("verify", run).returncode == 0
+        assert verify(run, 2, unwritten_log(True)) == []
     tell(f"kills of an evaluation: {kills}")
 
 
