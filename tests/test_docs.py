@@ -282,7 +282,7 @@ def test_the_programs_that_the_page_of_the_manifest_shows_run(demo, tmp_path, mo
     assert len(programs) == 3
     for program in programs:
         exec(compile(program, "manifest.md", "exec"), {})
-    assert "en 682 500508" in capsys.readouterr().out
+    assert "en 682 500693" in capsys.readouterr().out
 
 
 def test_every_view_and_table_of_a_run_stands_in_the_docs_with_its_columns(demo, augmented):
