@@ -62,7 +62,7 @@ from curate.plan import Given, Plan
 from curate.progress import Log
 from curate.recipe import Recipe, digest_of
 from curate.reference import MIN_BYTES
-from curate.sql import literal, read_parquet
+from curate.sql import literal, open_database, read_parquet
 from curate.training import code_of_models
 
 MARGIN = 4  # times the tokens that are to be asked for
@@ -208,7 +208,7 @@ def _members(
     """The domains of all documents that are left, and of those that were dropped for their form."""
     reasons = form_reasons(plan)
     decisions = decisions_sql(ledger)
-    with duckdb.connect() as connection:
+    with open_database() as connection:
         documents = connection.sql(
             f"""SELECT file_no, row FROM {decisions}
             WHERE n_bytes >= {MIN_BYTES} AND (kept OR {_for_form(reasons)}) ORDER BY file_no, row"""
@@ -235,7 +235,7 @@ def _for_form(reasons: Sequence[str]) -> str:
 def domain_rows(section: Tier3, domains: Domains, ledger: Ledger, members: Sequence[Part]) -> pa.Table:
     """Table `domains`: seeds, what is left of each domain in the corpus, how far it is from it, and what is wanting."""
     decisions = decisions_sql(ledger)
-    with duckdb.connect() as connection:
+    with open_database() as connection:
         [[whole]] = connection.execute(
             f"SELECT coalesce(sum(n_tokens), 0)::BIGINT FROM {decisions} WHERE kept"
         ).fetchall()
@@ -288,7 +288,7 @@ def _sources(
     of those dropped for their form perhaps none has.
     """
     decisions = decisions_sql(ledger)
-    with duckdb.connect() as connection:
+    with open_database() as connection:
         found = connection.sql(
             f"""SELECT file_no, row, doc_id, domain, kept, n_tokens
             FROM {of_domain_sql(domains.least, ledger, members)} JOIN {decisions} USING (file_no, row)

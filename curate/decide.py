@@ -26,7 +26,7 @@ from curate.purify import NOTHING_PURIFIED, P_BAD, THRESHOLDS, Purify, purify_do
 from curate.recipe import Recipe
 from curate.rules import ResolvedRule, condition
 from curate.scorers import LEARNT, SCORES
-from curate.sql import literal, quoted, read_parquet, without_values
+from curate.sql import literal, open_database, quoted, read_parquet, without_values
 from curate.tables import Range, input_sql, load_files, load_signals, narrow, ranges, signal_types
 from curate.training import TRAINED
 from curate.verdicts import (
@@ -322,7 +322,7 @@ def count_passing(
     ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule], parts: Sequence[Part]
 ) -> int:
     """How many documents of freshly measured parts no rule drops (duplicates aside): what progress shows."""
-    with duckdb.connect(config={"threads": "1"}) as connection:
+    with open_database(threads="1") as connection:
         load_signals(connection, ledger, groups, only=parts)
         types = signal_types(connection)
         drops = " OR ".join(["coalesce(n_words, 0) = 0", *(condition(rule.rule, types) for rule in rules)])

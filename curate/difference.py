@@ -18,7 +18,7 @@ from curate.measure import DOCUMENTS, INPUT
 from curate.mirror import named
 from curate.recipe import Recipe, changed_fields
 from curate.rules import resolve, resolve_editors
-from curate.sql import first_line, literal, quoted, read_parquet, rows_of
+from curate.sql import first_line, literal, open_database, quoted, read_parquet, rows_of
 from curate.tables import input_sql, load_files, load_signals
 from curate.texts import masked_values
 from curate.whatif import Asked, notes, redecided
@@ -101,7 +101,7 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
     check_output(output)
     opened = [open_decided(run) for run in (run_a, run_b)]
     recipes = [one.recipe for one in opened]
-    with readable(run_b), readable(run_a), duckdb.connect() as connection:
+    with readable(run_b), readable(run_a), open_database() as connection:
         columns = [strata_of_documents(one.recipe, one.columns.names, one.groups) for one in opened]
         common = [name for name in columns[0] if name in columns[1]]
         for side, one in zip(("a", "b"), opened, strict=True):

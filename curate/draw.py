@@ -73,7 +73,11 @@ def _drawn(look: Look, wanted: Wanted) -> list[Row]:
     query = f"""SELECT doc_id FROM documents WHERE {_condition(look, wanted)}
         ORDER BY md5({literal(f"{seed} ")} || doc_id), doc_id LIMIT {wanted.n}"""
     try:
-        only_query(f"SELECT 1 WHERE (\n{wanted.where or True}\n)", "sample: --where")  # alone, so that errors are of it
+        for alone in (
+            "SELECT {}",
+            "SELECT 1 WHERE (\n{}\n)",
+        ):  # so that errors are of it; the first refuses `x) UNION (y`
+            only_query(alone.format(wanted.where or True), "sample: --where")
         only_query(query, "sample: --where")
         ids = [row["doc_id"] for row in look.query(query)]
     except duckdb.Error as error:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from curate.checks import check_ids
 from curate.ledger import Ledger, Part
-from curate.sql import read_parquet
+from curate.sql import open_database, read_parquet
 from curate.tables import load_files
 
 MOST = 20_000_000  # ids whose hashes are held, 160 MB of them; later ones are compared once all are measured
@@ -39,7 +38,7 @@ class SeenIds:
     def _hashes(self, part: Part) -> Hashes | None:
         """The sorted hashes of a part's ids; None where one is null."""
         query = f"SELECT hash(id) AS hashed, id IS NULL AS lacks FROM {read_parquet([self._ledger.run / part.path])}"
-        with duckdb.connect() as connection:
+        with open_database() as connection:
             columns: dict[str, Any] = connection.execute(query).fetchnumpy()
         if columns["lacks"].any():
             return None
@@ -59,7 +58,7 @@ class SeenIds:
 
     def _look_closer(self) -> None:
         """Compare the ids themselves: two may have one hash, and files put aside do not count."""
-        with duckdb.connect() as connection:
+        with open_database() as connection:
             load_files(connection, self._ledger)
             paths = (self._ledger.run / part.path for part in self._ledger.of(self._group, self._digest))
             connection.execute(f"CREATE TEMP VIEW texts AS FROM {read_parquet(paths)} SEMI JOIN files USING (file_no)")

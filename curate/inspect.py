@@ -16,7 +16,7 @@ from rich.text import Text
 from curate.counts import SHOWN
 from curate.errors import CurateError, RunError, did_you_mean
 from curate.index import INDEX
-from curate.sql import first_line, literal, only_query
+from curate.sql import first_line, literal, only_query, open_database
 from curate.terminal import console as console
 from curate.terminal import visible
 
@@ -26,8 +26,11 @@ MAX_TEXT = 300  # characters of a value that a table shows
 MAX_ROWS = 1000  # that a table shows; other formats print all
 
 
-def connect(run: Path) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to a run's index, from anywhere.
+def connect(run: Path, **settings: str) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to a run's index, from anywhere, with settings of DuckDB.
+
+    The index may be somebody else's, whose views are queries like any other: none of them can write a file, change a
+    setting or reach a network.
 
     Errors: RunError where the run has no index.
     """
@@ -35,11 +38,9 @@ def connect(run: Path) -> duckdb.DuckDBPyConnection:
         what = "its run did not get far enough; run it again" if (run / "ledger").is_dir() else "not a run directory"
         raise RunError(f"{run}: no {INDEX}: {what}")
     try:
-        connection = duckdb.connect(run.resolve() / INDEX, read_only=True)
+        return open_database(run.resolve() / INDEX, read_only=True, file_search_path=str(run.resolve()), **settings)
     except duckdb.Error as error:
         raise RunError(f"{run / INDEX}: cannot be opened: {first_line(error)}; run again to rebuild it") from None
-    connection.execute(f"SET file_search_path = {literal(str(run.resolve()))}")
-    return connection
 
 
 def told(error: duckdb.Error) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,7 +20,7 @@ from curate.inputs import common_root
 from curate.measure import INPUT, Reading, is_utf8, texts_of
 from curate.recipe import Recipe
 from curate.side_files import content_of, side_files, tables_of
-from curate.sql import quoted
+from curate.sql import open_database, quoted
 
 FIELD = "reference"
 MIN_BYTES = 200  # a shorter text tells too little of how good text reads
@@ -157,7 +156,7 @@ def _strata(held: pa.Table, texts: pa.Array, reading: Reading, strata: Mapping[s
     derived = registry.derived(columns)
     fields = ", ".join(f"{quoted(name.removeprefix(f'{INPUT}.'))} := {quoted(name)}" for name in names)
     struct = f", struct_pack({fields}) AS {INPUT}" if names else ""
-    with duckdb.connect() as connection:
+    with open_database() as connection:
         connection.register("measured", pa.table(columns))
         more = "".join(f", {found.sql} AS {quoted(name)}" for name, found in derived.items())
         selected = "".join(f", {sql} AS stratum_{k}" for k, sql in enumerate(strata.values()))

@@ -17,6 +17,7 @@ import curate
 from curate.augmented import STAGE as AUGMENT
 from curate.bands import BANDS
 from curate.charts import UNITS, flow, histogram, percent
+from curate.commands import available_cores
 from curate.counts import STABLE, count_stages
 from curate.decided import open_decided, read_facts, readable
 from curate.distil import QUOTAS, RUNGS
@@ -89,12 +90,10 @@ def write_report(run: Path, output: Path | None = None) -> Path:
     path = output or run / REPORT
     if path.is_dir():
         raise RunError(f"--output {path}: a folder; name a file in it")
-    with readable(run), connect(run) as connection, tempfile.TemporaryDirectory() as spool:
-        [(cores,)] = connection.execute("SELECT current_setting('threads')").fetchall()
-        connection.execute(
-            f"SET memory_limit = '{MEMORY}'; SET threads = {min(cores, THREADS)}; SET temp_directory = {literal(spool)}"
-        )
-        page = render(sections(open_run(run, connection)))
+    with readable(run), tempfile.TemporaryDirectory() as spool:
+        threads = str(min(available_cores(), THREADS))
+        with connect(run, memory_limit=MEMORY, threads=threads, temp_directory=spool) as connection:
+            page = render(sections(open_run(run, connection)))
     with committed(path) as aside:
         aside.write_text(page, "utf-8")
     return path

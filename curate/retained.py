@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.files import ASIDE, committed, sha256_of, sync, unsealed, write_sealed
-from curate.sql import literal, quoted, read_parquet
+from curate.sql import literal, open_database, quoted, read_parquet
 
 FOLDER = Path("evaluation")
 RETENTION, TRACKING = "retention", "tracking"  # parts of an evaluation: of the whole run, and stage by stage
@@ -88,7 +88,7 @@ def index_evaluation(run: Path, index: str, decisions: str) -> None:
     """Put the tables into the index of a run, aside, and rename it over the old one."""
     aside = run / f"{ASIDE}{os.getpid()}-{index}"
     shutil.copyfile(run / index, aside)
-    with duckdb.connect() as connection:
+    with open_database() as connection:
         connection.execute(f"SET file_search_path = {literal(str(run.resolve()))}")
         connection.execute(f"ATTACH {literal(str(aside))} AS run (STORAGE_VERSION 'v1.0.0'); USE run")
         load_evaluation(connection, run, decisions)

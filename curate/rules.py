@@ -18,7 +18,7 @@ from curate.filters import pii, registry
 from curate.filters.contamination import REASON as CONTAMINATED
 from curate.filters.language_names import like_a_code, model_codes
 from curate.sections import MIN_CONFIDENCE, Language, Rule, Tier1
-from curate.sql import first_line, literal, quoted
+from curate.sql import first_line, literal, open_database, quoted
 
 PERSONAL_DATA = "personal_data"  # the edit that redacts, and the reason for dropping
 
@@ -284,7 +284,7 @@ def _columns_in(expression: str, reason: str) -> list[list[str]]:
 
 @cache
 def _parse(query: str) -> dict[str, Any]:
-    with duckdb.connect() as connection:
+    with open_database() as connection:
         row = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
         assert row is not None
         tree: dict[str, Any] = json.loads(row[0])
@@ -303,7 +303,7 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - DuckDB's sy
 @cache
 def _not_row_wise() -> frozenset[str]:
     """Functions whose result depends on other rows, the clock or chance."""
-    with duckdb.connect() as connection:
+    with open_database() as connection:
         rows = connection.execute(
             "SELECT function_name FROM duckdb_functions() GROUP BY function_name "
             "HAVING bool_and(function_type = 'aggregate' OR stability <> 'CONSISTENT')"
@@ -328,7 +328,7 @@ def check_conditions(rules: Sequence[ResolvedRule], signals: pa.Schema, inputs: 
             )
     columns = signals.append(pa.field("input", pa.struct(list(inputs)))) if len(inputs) else signals
     nulls = pa.Table.from_arrays([pa.nulls(1, field.type) for field in columns], schema=columns)
-    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+    with tempfile.TemporaryDirectory() as folder, open_database() as connection:
         # Through a file: handing DuckDB an Arrow table makes it import pandas, which takes a second.
         pq.write_table(nulls, f"{folder}/nulls.parquet")
         connection.execute(f"CREATE TABLE signals AS FROM {literal(folder + '/nulls.parquet')}")

@@ -2,11 +2,23 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from curate.errors import CurateError, shortened
+
+CLOSED = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+
+
+def open_database(path: Path | str = ":memory:", read_only: bool = False, **settings: str) -> duckdb.DuckDBPyConnection:
+    """A DuckDB that neither downloads nor loads extensions: no query, view or name of a file reaches a network.
+
+    One that is only read has its settings locked too: `FROM enable_logging(…)`, say, would write files.
+    """
+    locked = {"lock_configuration": "true"} if read_only else {}
+    return duckdb.connect(str(path), read_only, {**CLOSED, **settings, **locked})
 
 
 def quoted(name: str) -> str:

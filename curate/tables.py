@@ -18,7 +18,7 @@ from curate.fields import parse_size
 from curate.filters import registry
 from curate.ledger import Ledger, Part
 from curate.measure import APART, DOCUMENTS, INPUT
-from curate.sql import literal, quoted, read_parquet
+from curate.sql import literal, open_database, quoted, read_parquet
 
 THREAD_MB = 128  # what DuckDB may hold per thread before it spills: with twenty times as much it is 5 % faster
 DOCUMENT_BYTES = 16  # and per document, where that is more: groups that spill need some of each part at once
@@ -71,7 +71,7 @@ def database_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.Du
     except OSError as error:
         raise disk_error(error, str(spool)) from error
     try:
-        with duckdb.connect(spool / "scratch.duckdb") as connection:
+        with open_database(spool / "scratch.duckdb") as connection:
             connection.execute(
                 f"SET threads = {threads}; SET temp_directory = {literal(str(spool))}; "
                 f"SET memory_limit = '{memory_mb}MB'"

@@ -39,7 +39,7 @@ from curate.reference import open_reference
 from curate.rules import check_conditions, columns_named, resolve, resolve_editors
 from curate.scorers import LEARNT_WITH, scorers_of
 from curate.sections import DEFAULT_MODEL, Block
-from curate.sql import quoted
+from curate.sql import open_database, quoted
 from curate.tables import deciding_in
 from curate.training import NOT_TRAINED_WITH, learnt_of
 from curate.verdicts import TOKENS, TOKENS_CUT, verdicts_sql
@@ -298,7 +298,7 @@ def _index_of(ledger: Ledger) -> Path | None:
     """The run's index, where it holds a table of the signals that the ledger has now."""
     digests = {part.digest for part in ledger.of(decide.DECISIONS)}
     try:
-        with duckdb.connect(ledger.run / INDEX, read_only=True) as connection:
+        with open_database(ledger.run / INDEX, read_only=True) as connection:
             found = connection.execute(
                 "SELECT decisions_digest FROM about WHERE EXISTS (FROM duckdb_tables() WHERE table_name = 'signals')"
             ).fetchall()

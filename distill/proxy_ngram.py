@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +18,7 @@ from curate.filters.kenlm_binary import write_binary
 from curate.filters.ngram_lm import count_numbers, estimate, estimate_levels
 from curate.kernels.arrow import Bytes, Offsets
 from curate.kernels.lm_ngrams import BEGIN, END, SPECIAL, Numbers
-from curate.sql import literal
+from curate.sql import literal, open_database
 
 LIBRARIES = ("ufal.kenlm",)
 BATCH_TOKENS = 1 << 20
@@ -46,7 +45,7 @@ def ngram_bits(
     folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=ASIDE, dir=folder) as work,
-        duckdb.connect(Path(work) / "counts.duckdb") as found,
+        open_database(Path(work) / "counts.duckdb") as found,
     ):
         found.execute(f"SET preserve_insertion_order = false; SET threads = {threads}; "
                       f"SET memory_limit = '{memory_mb}MB'; SET temp_directory = {literal(work)}")  # fmt: skip

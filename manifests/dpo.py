@@ -8,7 +8,6 @@ weighted nor repeated.
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,7 +19,7 @@ from curate.manifests.formats import Exported, Format
 from curate.manifests.reading import read_manifest
 from curate.manifests.sources import DOC_ID, TRAIN, VALIDATION, Source, taken
 from curate.shards import write_tables
-from curate.sql import read_parquet
+from curate.sql import open_database, read_parquet
 from curate.training import ATTACKS
 
 BATCH_ROWS = 1024
@@ -82,7 +81,7 @@ def _pairs(source: Source) -> Iterator[pa.Table]:
     """The pairs of a run, in an order that depends on nothing else."""
     if not (attacks := _attacks(source)):
         return
-    with duckdb.connect() as connection:
+    with open_database() as connection:
         connection.execute(f"CREATE VIEW attacks AS FROM {read_parquet(attacks)}")
         connection.execute(PREFERENCE_SQL)
         pairs = connection.sql(

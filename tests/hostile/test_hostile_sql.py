@@ -1,0 +1,174 @@
+"""SQL that means harm, in queries, conditions, recipes and the views of somebody else's run directory."""
+
+import http.server
+import shutil
+import threading
+
+import duckdb
+import pytest
+from conftest import PROSE, carry_out, command, write_recipe, write_shard
+
+from curate.errors import CurateError, RecipeError
+from curate.index import INDEX
+from curate.inspect import connect
+from curate.report import write_report
+from curate.sql import literal
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of a few documents."""
+    folder = tmp_path_factory.mktemp("run")
+    write_shard(folder / "in" / "a.parquet", [f"{PROSE} {PROSE} {k}" for k in range(6)])
+    recipe, run = write_recipe(folder, folder / "in", tier1={"rules": ["gopher"]})
+    carry_out(recipe)
+    return run
+
+
+@pytest.fixture
+def visits():
+    """The paths that are asked of a server on this machine, whose address is the first entry."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    asked.append(f"http://127.0.0.1:{server.server_port}")
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+def queries_that_write(folder):
+    """Queries by which DuckDB writes files, or changes what later queries do."""
+    aside = literal(str(folder / "written"))
+    return [
+        f"COPY (SELECT 1) TO {aside}",
+        f"EXPLAIN ANALYZE COPY (SELECT 1) TO {aside}",
+        f"ATTACH {aside}",
+        f"EXPORT DATABASE {aside}",
+        f"FROM enable_logging(storage = 'file', storage_path = {aside})",
+        f"FROM query({literal(f'COPY (SELECT 1) TO {aside}')})",
+        "FROM enable_profiling('json')",
+        "SET memory_limit = '1GB'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "CREATE PERSISTENT SECRET s (TYPE s3)",
+        "WITH w AS (DELETE FROM decisions RETURNING *) FROM w",
+    ]
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_a_query_writes_no_file_and_changes_no_setting(finished, tmp_path, number):
+    query = queries_that_write(tmp_path)[number]
+    before = (finished / INDEX).read_bytes()
+    done = command("sql", finished, query)
+    assert done.returncode == 1, query
+    assert done.stderr.startswith("Error: sql: ")
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert (finished / INDEX).read_bytes() == before
+
+
+def test_nothing_that_a_shell_is_asked_is_written_by_later_queries(finished, tmp_path):
+    with connect(finished) as connection:
+        with pytest.raises(duckdb.Error, match="locked"):
+            connection.execute(
+                f"FROM enable_logging(storage = 'file', storage_path = {literal(str(tmp_path / 'log'))})"
+            )
+        connection.execute("SELECT 42").fetchall()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_query_reaches_a_network_or_an_extension(finished, visits):
+    for query in (
+        f"FROM '{visits[0]}/a.csv'",
+        f"FROM read_text('{visits[0]}/b')",
+        f"FROM read_parquet('{visits[0]}/c.parquet')",
+        "FROM 's3://bucket/a.parquet'",
+        "FROM sqlite_scan('a', 'b')",
+    ):
+        with connect(finished) as connection, pytest.raises(duckdb.Error, match="extension"):
+            connection.execute(query)
+    assert visits[1:] == []
+
+
+@pytest.mark.parametrize("name", ["documents", "kept", "decisions", "about", "corpus", "stages"])
+def test_views_of_a_foreign_run_directory_neither_write_nor_reach_a_network(finished, tmp_path, visits, name):
+    run = tmp_path / "foreign"
+    shutil.copytree(finished, run)
+    aside = literal(str(tmp_path / "written"))
+    with duckdb.connect(run / INDEX) as connection:
+        kinds = dict(connection.execute("SELECT table_name, table_type FROM information_schema.tables").fetchall())
+        kind = "VIEW" if kinds.get(name) == "VIEW" else "TABLE"
+        if kind == "TABLE":
+            connection.execute(f"ALTER TABLE {name} RENAME TO own")
+            source = "own"
+        else:
+            [(source,)] = connection.execute(
+                f"SELECT sql FROM duckdb_views() WHERE view_name = {literal(name)} AND NOT internal"
+            ).fetchall()
+            source = f"({source.partition(' AS ')[2].rstrip().rstrip(';')})"
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {name} AS SELECT o.* FROM {source} o, "
+            f"enable_logging(storage = 'file', storage_path = {aside}) LIMIT 1000"
+        )
+    for ask in (
+        lambda: command("sql", run, f"SELECT count(*) FROM {name}"),
+        lambda: write_report(run, tmp_path / "report.html"),
+        lambda: command("what-if", run, "--set", "tier1.thresholds.too_few_words=1"),
+        lambda: command("sample", run),
+    ):
+        try:
+            done = ask()
+        except (CurateError, duckdb.Error):
+            continue
+        assert "Traceback" not in getattr(done, "stderr", "")
+    assert not (tmp_path / "written").exists()
+    assert visits[1:] == []
+
+
+CONDITIONS = [
+    "n_words < (SELECT count(*) FROM read_text('/etc/hostname'))",
+    "EXISTS (FROM duckdb_secrets())",
+    "n_words < 5; COPY (SELECT 1) TO 'evil.csv'",
+    "n_words < 5) UNION (SELECT 1",
+    "length(current_setting('home_directory')) < n_words",
+    "ST_X(ST_Point(1, 2)) < n_words",
+    "n_words < (FROM 'http://127.0.0.1:9/a.csv')",
+    "read_blob('/etc/hostname') IS NULL",
+    "getenv('HOME') = 'x'",
+    "n_words < nextval('s')",
+]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("field", ["when", "if"])
+def test_a_condition_of_a_recipe_reads_its_own_row_alone(tmp_path, condition, field):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    rule = {"reason": "x", "when": condition}
+    if field == "if":
+        rule = {"reason": "x", "signal": "n_words", "min": 1, "if": condition}
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": ["gopher", rule]})
+    with pytest.raises(RecipeError, match=r"tier1\.rules: x: "):
+        carry_out(recipe)
+
+
+@pytest.mark.parametrize(
+    "where", ["kept; COPY (SELECT 1) TO 'evil.csv'", "kept) UNION (SELECT 1", "true) --", "ST_X(ST_Point(1, 2)) = 0"]
+)
+def test_where_is_one_condition(finished, tmp_path, where):
+    done = command("sample", finished, "--where", where)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: sample: --where")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
