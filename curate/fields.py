@@ -1,5 +1,6 @@
 """Values of the recipe that may be written in more than one way."""
 
+import math
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -20,7 +21,17 @@ def parse_size(value: object) -> object:
     if match is None:
         raise ValueError(f"{value!r} is not a size; write bytes, or a number with kB, MB, GB, KiB, MiB, GiB")
     number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** "_KMGT".index(unit.upper() or "_"))
+    return _whole(float(number) * (1024 if binary else 1000) ** "_KMGT".index(unit.upper() or "_"))
+
+
+def _whole(number: float) -> int:
+    """A number without its fraction.
+
+    Errors: ValueError for one with hundreds of digits, which is infinite here.
+    """
+    if math.isinf(number):
+        raise ValueError("is larger than anything that can be counted")
+    return int(number)
 
 
 def parse_share(value: object) -> object:
@@ -69,7 +80,7 @@ def parse_tokens(value: object) -> object:
         return value
     if (match := re.fullmatch(TOKENS, value)) is None:
         raise ValueError(f"{value!r} is no number of tokens; write one such as 700k, 20M or 10B")
-    return int(float(match[1]) * 1000 ** "_kMB".index(match[2] or "_"))
+    return _whole(float(match[1]) * 1000 ** "_kMB".index(match[2] or "_"))
 
 
 def parse_budget(value: object) -> object:

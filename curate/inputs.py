@@ -1,5 +1,6 @@
 """Which files and datasets a recipe names, and those among them that are first written as Parquet into the run."""
 
+import glob
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -178,6 +179,10 @@ def _check_name(path: Path, field: str) -> None:
         str(path).encode()
     except UnicodeEncodeError:
         raise InputError(f"{field}: {str(path)!r}: its name is not UTF-8; rename it") from None
+    if "\\" in str(path) and glob.has_magic(str(path)):  # DuckDB takes both for parts of a pattern
+        raise InputError(
+            f"{field}: {path}: its name has a backslash beside one of *?[, which cannot be read; rename it"
+        )
     if path.suffix.lower() in NOT_READ and not is_json_lines(path.name):
         raise InputError(
             f"{field}: {path}: only Parquet and JSON lines (.jsonl, .jsonl.gz, .jsonl.zst) are read; convert it"

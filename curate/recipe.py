@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from curate.domains import Tier3
-from curate.errors import RecipeError
+from curate.errors import RecipeError, shortened
 from curate.fields import Size, switch
 from curate.mirror import run_of
 from curate.recipe_errors import first_error
@@ -25,6 +25,7 @@ NOT_BUILT: dict[str, Any] = {
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST_VALUES = 1_000_000  # in a recipe
+MOST_BYTES = 10_000_000  # of a recipe
 DECIDES_NOTHING = (
     "name",
     "export",
@@ -132,7 +133,13 @@ def read_fields(path: Path, wanted: str) -> dict[str, Any]:
     Errors: RecipeError naming the file.
     """
     try:
-        fields = _parsed_yaml(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise RecipeError(
+                f"{path}: is larger than {MOST_BYTES // 10**6} MB, which no recipe is; name folders or globs"
+            )
+        fields = _parsed_yaml(content.decode("utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file") from None
     except OSError as error:
@@ -191,17 +198,36 @@ def _parsed_yaml(text: str) -> Any:  # noqa: ANN401 - any YAML
     """YAML's value; what its own constructors raise (a 13th month, no number) as its error."""
     try:
         return yaml.load(text, _UniqueKeys)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except ValueError as error:  # of characters that no YAML has
         raise yaml.YAMLError(str(error)) from None
+
+
+MERGE = "tag:yaml.org,2002:merge"
 
 
 class _UniqueKeys(yaml.SafeLoader):
     """YAML in which a repeated key is an error, not a silent loss."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that the mapping already has."""
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401 - any YAML
+        """A node's value; where it is none of its type, such as `!!int ''`, say so with its place."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, OverflowError):  # as PyYAML's own constructors end
+            value = shortened(node.value) if isinstance(node, yaml.ScalarNode) else node.id
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.MarkedYAMLError(problem=f"{value!r} is no {kind}", problem_mark=node.start_mark) from None
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that the mapping already has, and the merge of another mapping."""
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.MarkedYAMLError(problem=f"a mapping is expected, not a {node.id}", problem_mark=node.start_mark)
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == MERGE:
+                problem = "merge keys (<<) are not taken; write the fields out"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool):
                 raise yaml.MarkedYAMLError(problem="a field's name is text", problem_mark=key_node.start_mark)
@@ -231,4 +257,4 @@ def _set(fields: dict[str, Any], change: str) -> None:
     try:
         fields[last] = _parsed_yaml(text)
     except yaml.YAMLError:
-        raise RecipeError(f"--set {change}: {text!r} is not YAML") from None
+        raise RecipeError(f"--set {shortened(change)}: {shortened(text)!r} is not YAML") from None

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from curate.errors import did_you_mean
+from curate.errors import did_you_mean, shortened
 
 # Options of commands that users look for in the recipe: they say where and how fast, and change no result.
 OPTIONS = ("workers", "engine", "address", "quiet", "json")
@@ -38,9 +38,13 @@ def first_error(error: ValidationError, model: type[BaseModel], what: str) -> st
     unknown = [e for e in errors if e["type"] == "extra_forbidden"]
     of_right_kind = [e for e in errors if not (e["type"] == "string_type" and isinstance(e["input"], dict))]
     first = (unknown or of_right_kind or errors)[0]
-    place = [str(part) for part in first["loc"] if not _is_type_name(part)]
-    if unknown:
-        return _unknown_field(place, first["input"], model, what)
+    *sections, last = first["loc"] or ("",)
+    place = [str(part) for part in sections if not _is_type_name(part)]
+    if unknown:  # whose name may look like a type's, as in `Name`
+        return _unknown_field([*place, str(last)], first["input"], model, what)
+    place += [] if _is_type_name(last) else [str(last)]
+    if first["type"] == "json_invalid":
+        return f"{what} is nested too deeply"
     if first["type"] == "missing":
         return f"{'.'.join(place)} is missing"
     shown = json.dumps(first["input"], ensure_ascii=False, default=str)
@@ -64,7 +68,7 @@ def _wrong(error: Mapping[str, Any]) -> str:
     if error["type"] == "string_pattern_mismatch" and (words := PATTERNS.get(error["ctx"]["pattern"])):
         return f"a name has {words}"
     message = str(error["msg"]).removeprefix("Value error, ").replace(" after validation,", ",")
-    return message[0].lower() + message[1:]
+    return shortened(message[0].lower() + message[1:])
 
 
 def _as_list(error: Mapping[str, Any]) -> str:
@@ -72,7 +76,7 @@ def _as_list(error: Mapping[str, Any]) -> str:
     value = error["input"]
     if error["type"] != "list_type" or not isinstance(value, str | int | float) or isinstance(value, bool):
         return ""
-    return f"; write [{value}]"
+    return f"; write [{value}]" if len(str(value)) < 60 else "; write it in [ ]"
 
 
 def _is_type_name(part: object) -> bool:

@@ -45,6 +45,12 @@ DECONTAMINATE = Rule(
     reason=CONTAMINATED, signal="n_contaminated_ngrams", max=0, source="after Brown et al. 2020, appendix C"
 )
 
+# Functions of DuckDB that make values as long as a number says, outside of its limit on memory.
+OF_ANY_LENGTH = (
+    "repeat", "lpad", "rpad", "printf", "format", "bar", "range", "generate_series", "list_resize", "array_resize",
+    "list_reduce", "array_reduce", "reduce",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ResolvedRule:
@@ -274,6 +280,11 @@ def _columns_in(expression: str, reason: str) -> list[list[str]]:
         if node["class"] in ("SUBQUERY", "WINDOW", "STAR") or function in _not_row_wise():
             raise RecipeError(
                 f"{where}: {function or node['class'].lower()} does not depend on the document's own row alone"
+            )
+        if function in OF_ANY_LENGTH:
+            raise RecipeError(
+                f"{where}: {function} makes text or lists of any length, which fill the memory; use none of "
+                + ", ".join(OF_ANY_LENGTH)
             )
     parameters = {
         name for node in nodes if node["class"] == "LAMBDA" for n in _nodes(node["lhs"]) for name in n["column_names"]

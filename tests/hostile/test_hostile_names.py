@@ -120,6 +120,14 @@ def test_an_odd_file_name_is_read_and_told_as_it_is(tmp_path, name):
     assert listing(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["a\\[b].parquet", "a[\\b/c.parquet", "*\\.parquet"])
+def test_a_file_name_that_no_query_can_tell_is_refused_before_anything_is_read(tmp_path, name):
+    write_shard(tmp_path / "in" / name, [PROSE])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    assert "rename it" in refused(recipe, InputError)
+    assert not (run / "ledger" / "snapshot.json").exists()
+
+
 @pytest.mark.parametrize("name", ["../out", "/tmp/out", "..", "a/b", "", ".", "\0"])
 @pytest.mark.parametrize(
     "field", ["tier3={{domains: [{{name: {}, seeds: [s.parquet], target_tokens: 5}}]}}", "export=[{}]"]

@@ -24,13 +24,21 @@ ODD_FILES = {
     "documents": "---\na: 1\n---\nb: 1", "date": "2024-01-01: 2", "number": "name: 0x" + "f" * 3000, 
     "keys": "? [a]\n: b",
     "surrogate": 'name: "\\ud800"\ninput: {paths: [a]}', "beyond": 'name: "\\U00110000"', "null": "~: x\nname: x",
+    "flow": "name: " + "[" * 100_000, "json": "name: x\ndedup: " + "{a: " * 250 + "1" + "}" * 250,
+    "merged": "a: &a {name: y}\n<<: *a\nname: x", "merged laughs": "a0: &a0 {b: 1}\n" + "".join(
+        f"a{k}: &a{k} {{<<: [{NINE.replace('{}', f'*a{k - 1}')}]}}\n" for k in range(1, 30)),
+    "large": "name: " + "x" * 20_000_000, "sexagesimal": "name: x\nseed: 1" + ":59" * 30_000 + ".5",
+    "no time": "name: x\nseed: !!timestamp x", "no bool": "name: x\nseed: !!bool x", "no int": "seed: !!int ''",
+    "no sign": "name: !!int '-'", "no float": "name: !!float ''", "no map": "name: x\ninput: !!map [a]",
+    "no set": "name: x\ninput: !!set [a]", "digits": "name: x\nseed: " + "9" * 5000,
     "unicode": "n\u0430me: x\ninput: {paths: [a]}", "bidi": "\u202ename: x", "null in name": '"na\\0me": x',
 }  # fmt: skip
 ODD_VALUES = [
     None, True, -1, 2**70, 1.5, float("nan"), float("inf"), "", "../../..", "\u202e", "';DROP TABLE x", [], {}, [[]],
     {"a": {}}, [None], "9" * 30, "1e400%", "nan", "-5%", "5 apples", "\0", "~", ["a", 1], {"a": 1, "b": [1]}, "*",
     "[z-a]",
-    "s3://", "hf://", "file://", "\U0001f600", "a\nb",
+    "s3://", "hf://", "file://", 10**4000, "9" * 400, "9" * 400 + "GB", "9" * 5000 + "%", "1" + "0" * 400 + "k",
+    "\U0001f600", "a\nb",
 ]  # fmt: skip
 
 
@@ -61,6 +69,8 @@ def test_an_odd_file_is_told_in_one_line_and_soon(tmp_path, text):
     with pytest.raises(RecipeError) as caught:
         load_recipe(path)
     assert "r.yaml" in told_by(caught.value)
+    assert len(str(caught.value)) < 1000
+    assert "r.yaml: :" not in str(caught.value)
     assert time.monotonic() - began < 30
 
 
@@ -76,6 +86,48 @@ def test_an_odd_value_of_any_field_is_taken_or_told_in_one_line(place, value):
         parse_recipe(fields, "r.yaml").digest()
     except CurateError as error:
         told_by(error)
+        assert len(str(error)) < 2000
+
+
+@pytest.mark.parametrize(
+    "value", ["!!timestamp x", "!!int ''", "!!bool x", "[" * 5000, "9" * 5000, "{a," + "a," * 9999]
+)
+def test_an_odd_value_that_is_set_is_told_in_one_line(tmp_path, value):
+    path = tmp_path / "r.yaml"
+    path.write_text("name: x\ninput: {paths: [in]}", "utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, [f"seed={value}"])
+    told_by(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 400, "9" * 400 + "GB", "9" * 5000 + "%", 10**4000, -(10**4000), "1" * 999 + "k"]
+)
+def test_a_number_of_a_thousand_digits_is_taken_or_told_in_one_line(value):
+    for place in FIELDS:
+        fields = {"name": "x", "input": {"paths": ["in"]}}
+        inner = fields
+        for name in place[:-1]:
+            inner[name] = inner = inner[name] if isinstance(inner.get(name), dict) else {}
+        inner[place[-1]] = value
+        try:
+            parse_recipe(fields, "r.yaml").digest()
+        except CurateError as error:
+            told_by(error)
+            assert len(str(error)) < 1000, place
+
+
+@pytest.mark.parametrize("name", ["Name", "NAME", "str", "int", "a[b]", "constrained-str", "\x1b[31m", "", "list[int]"])
+@pytest.mark.parametrize("section", [(), ("dedup",), ("tier1", "language"), ("distill", "quotas")])
+def test_a_field_that_is_named_like_a_type_is_an_unknown_field(section, name):
+    fields = {"name": "x", "input": {"paths": ["in"]}}
+    inner = fields
+    for part in section:
+        inner[part] = inner = {}
+    inner[name] = 1
+    with pytest.raises(RecipeError, match=f"{section[-1] if section else 'the recipe'} has no field"):
+        parse_recipe(fields, "r.yaml")
 
 
 def test_what_is_taken_is_carried_out_or_told_in_one_line_and_writes_nowhere_else(tmp_path):

@@ -164,6 +164,33 @@ def test_a_condition_of_a_recipe_reads_its_own_row_alone(tmp_path, condition, fi
 
 
 @pytest.mark.parametrize(
+    "condition",
+    [
+        "length(repeat('a', 4000000000)) > n_words",
+        "length(REPEAT('a', 2000000000)) > n_words",
+        "n_words < length(lpad('a', 2000000000, 'b'))",
+        "rpad(input.text, 2000000000, 'b') = ''",
+        "printf('%2000000000d', n_words) = ''",
+        "format('{:2000000000}', n_words) = ''",
+        "len(range(3000000000)) > n_words",
+        "len(generate_series(1, 3000000000)) > n_words",
+        "len([1].list_resize(2000000000)) > n_words",
+        "length(bar(1, 0, 1, 2000000000)) > n_words",
+        f"length(list_reduce([{', '.join(['input.text'] * 34)}], lambda a, b: a || a)) > n_words",
+    ],
+)
+@pytest.mark.parametrize("field", ["when", "if"])
+def test_a_condition_that_would_fill_the_memory_is_refused_before_it_is_tried(tmp_path, condition, field):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    rule = {"reason": "x", "when": condition}
+    if field == "if":
+        rule = {"reason": "x", "signal": "n_words", "min": 1, "if": condition}
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]})
+    with pytest.raises(RecipeError, match=r"tier1\.rules: x: .*of any length"):
+        carry_out(recipe)
+
+
+@pytest.mark.parametrize(
     "where", ["kept; COPY (SELECT 1) TO 'evil.csv'", "kept) UNION (SELECT 1", "true) --", "ST_X(ST_Point(1, 2)) = 0"]
 )
 def test_where_is_one_condition(finished, tmp_path, where):
