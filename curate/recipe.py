@@ -215,14 +215,14 @@ class _UniqueKeys(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError, OverflowError):  # as PyYAML's own constructors end
-            value = shortened(node.value) if isinstance(node, yaml.ScalarNode) else node.id
+            value = shortened(str(node.value))
             kind = node.tag.rpartition(":")[2]
             raise yaml.MarkedYAMLError(problem=f"{value!r} is no {kind}", problem_mark=node.start_mark) from None
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
         """Refuse a key that the mapping already has, and the merge of another mapping."""
         if not isinstance(node, yaml.MappingNode):
-            raise yaml.MarkedYAMLError(problem=f"a mapping is expected, not a {node.id}", problem_mark=node.start_mark)
+            raise yaml.MarkedYAMLError(problem="a mapping is expected", problem_mark=node.start_mark)
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag == MERGE:

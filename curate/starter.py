@@ -248,6 +248,7 @@ def _yaml(value: object) -> str:
         value = list(value)
     if isinstance(value, BaseModel | float):
         return json.dumps(value, default=str)
-    return (
-        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).removesuffix("\n...\n").strip()
-    )
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    if visible(text) != text:  # marks of direction, say, that would show a name as another
+        text = yaml.safe_dump(value, default_flow_style=True, width=10**6)
+    return text.removesuffix("\n...\n").strip()
