@@ -146,11 +146,11 @@ def plain(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return plain(kind.value_type)
     if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, plain(field.type)) for field in kind])
+        return pa.struct([field.with_type(plain(field.type)) for field in kind])
     if pa.types.is_large_list(kind):
-        return pa.large_list(plain(kind.value_type))
+        return pa.large_list(kind.value_field.with_type(plain(kind.value_type)))
     if pa.types.is_list(kind):
-        return pa.list_(plain(kind.value_type))
+        return pa.list_(kind.value_field.with_type(plain(kind.value_type)))
     return VIEWS.get(kind, kind)
 
 
