@@ -3,6 +3,7 @@
 Each folder on the way, symbolic links followed, belongs to this user or root, and others can replace nothing in it; the
 ones that are made have mode 0700. The first of these that can be so is taken: `curate` in $CURATE_CACHE, in
 $XDG_CACHE_HOME or in ~/.cache; a folder for this user in the temporary one; a new one, which goes with this process.
+Where $CURATE_CACHE is set and cannot be the one, a line on stderr says so.
 """
 
 import atexit
@@ -11,7 +12,9 @@ import os
 import pwd
 import shutil
 import stat
+import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -22,12 +25,35 @@ NAME = "curate"
 @cache
 def cache_home() -> Path:
     """The folder: it exists, and no link is in its path."""
-    named = os.environ.get(VARIABLE) or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    for place in (Path(named) / NAME, Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid()}" / NAME):
-        try:
-            return made_private(place.expanduser().absolute())
-        except OSError:
-            continue
+    named = os.environ.get(VARIABLE)
+    try:
+        return made_private(user_path(named or os.environ.get("XDG_CACHE_HOME") or "~/.cache") / NAME)
+    except OSError as error:
+        folder = _temporary_home()
+        if named:
+            print(  # noqa: T201 - workers are given the folder that is taken, so that this is said once
+                f"{VARIABLE}: {error}; {folder} is used instead: name a folder that nobody else can write to, "
+                "nor replace anything above it",
+                file=sys.stderr,
+            )
+        return folder
+
+
+def user_path(named: str) -> Path:
+    """The absolute path of a folder that the environment names, with `~` for the user's home.
+
+    Errors: FileNotFoundError where the user has no home, as in a container under a number that no user has.
+    """
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:
+        raise FileNotFoundError(f"{named}: this user has no home") from None
+
+
+def _temporary_home() -> Path:
+    """The folder where the user's own cannot be had: in the temporary one."""
+    with suppress(OSError):
+        return made_private(Path(tempfile.gettempdir()).absolute() / f"{NAME}-{os.getuid()}" / NAME)
     folder = Path(tempfile.mkdtemp(prefix=f"{NAME}-"))
     atexit.register(_remove, folder, os.getpid())
     return made_private(folder / NAME)

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.cache import cache_folder, private_leaf
+from curate.cache import cache_home, made_private, private_leaf, user_path
 from curate.errors import CurateError, RunError, WorkerError
 from curate.files import ASIDE, committed
 from curate.object_store import Changed, Gone, Store, open_store
@@ -115,7 +115,7 @@ def run_of(place: str) -> Path:
     name = hashlib.sha256(uri.encode()).hexdigest()[:16]
     given = os.environ.get("CURATE_RUNS")
     try:
-        folder = private_leaf(Path(given).expanduser().absolute() / name) if given else cache_folder(f"runs/{name}")
+        folder = private_leaf(user_path(given) / name) if given else made_private(cache_home() / "runs" / name)
     except OSError as error:
         raise RunError(f"{uri}: its copy on this machine: {error}; set CURATE_RUNS to a folder of yours") from None
     run = folder / "run"

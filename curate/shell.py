@@ -19,7 +19,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
-from curate.cache import made_private
+from curate.cache import made_private, user_path
 from curate.completion import SqlCompleter
 from curate.errors import CurateError, did_you_mean
 from curate.inspect import connect, print_rows, read_query, rows_to_show, told
@@ -212,7 +212,7 @@ def _history() -> History:
     """What was written before, in the user's folders; for this session alone where they cannot be written."""
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     try:
-        path = made_private(Path(home).expanduser().absolute() / "curate") / "sql_history"
+        path = made_private(user_path(home) / "curate") / "sql_history"
         os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))  # queries hold ids and addresses
     except OSError:
         return InMemoryHistory()

@@ -13,6 +13,7 @@ import pytest
 from curate.cache import cache_folder, cache_home, made_private, private_leaf
 from curate.errors import RunError
 from curate.mirror import run_of
+from curate.shell import _history
 
 MODE = 0o700
 US, THEM = 61_001, 61_002
@@ -43,7 +44,8 @@ def ask(home, temporary, look=None, **environment):
             os.setgid(US)
             os.setuid(US)
             os.environ.clear()
-            os.environ.update({"HOME": str(home), "TMPDIR": str(temporary), **environment})
+            named = {"HOME": str(home), "TMPDIR": str(temporary), **environment}
+            os.environ.update({name: value for name, value in named.items() if value is not None})
             tempfile.tempdir = None
             cache_home.cache_clear()
             os.write(writing, json.dumps((look or cache)()).encode())
@@ -76,6 +78,11 @@ def mirror():
         return {"run": str(run_of("s3://bucket/run"))}
     except RunError as error:
         return {"refused": str(error)}
+
+
+def history():
+    """How the shell of `curate sql` keeps what was written before."""
+    return {"history": type(_history()).__name__}
 
 
 others = pytest.mark.skipif(os.getuid() != 0, reason="acts as two other users")
@@ -140,6 +147,44 @@ def test_a_folder_that_is_named_but_that_others_can_change_is_not_taken(machine,
     found = ask(home, temporary, **{where: str(named)})
     assert found["home"] == str(temporary / f"curate-{US}" / "curate")
     assert list(named.iterdir()) == []
+
+
+@others
+def test_a_refused_folder_of_the_environment_is_told_once_with_what_is_used_instead(machine, capfd):
+    home, temporary = machine
+    shared = home.parent / "shared"
+    shared.mkdir()
+    os.chown(shared, US, THEM)
+    os.chmod(shared, 0o2775)  # as clusters set up the folder of a project
+    assert ask(home, temporary, CURATE_CACHE=str(shared))["home"] == str(temporary / f"curate-{US}" / "curate")
+    assert capfd.readouterr().err == (
+        f"CURATE_CACHE: {shared}: others can write there; {temporary}/curate-{US}/curate is used instead: "
+        "name a folder that nobody else can write to, nor replace anything above it\n"
+    )
+    ask(home, temporary, XDG_CACHE_HOME=str(shared))
+    assert capfd.readouterr().err == ""
+
+
+@others
+def test_a_user_without_a_home_gets_the_folder_in_the_temporary_one(machine):
+    home, temporary = machine
+    without_home = {"HOME": None, "XDG_CACHE_HOME": None}
+    assert ask(home, temporary, **without_home)["home"] == str(temporary / f"curate-{US}" / "curate")
+    assert ask(home, temporary, history, **without_home) == {"history": "InMemoryHistory"}
+    assert ask(home, temporary, mirror, **without_home, CURATE_RUNS="~/runs")["refused"] == (
+        "s3://bucket/run: its copy on this machine: ~/runs: this user has no home; set CURATE_RUNS to a folder of yours"
+    )
+
+
+@others
+def test_the_copy_of_a_run_that_others_could_change_is_refused_and_not_replaced_by_a_new_one(machine):
+    home, temporary = machine
+    run = Path(ask(home, temporary, mirror)["run"])
+    os.chmod(run.parent, 0o2770)
+    os.chown(run.parent, US, THEM)
+    refused = ask(home, temporary, mirror)["refused"]
+    assert refused.startswith(f"s3://bucket/run: its copy on this machine: {run.parent}: others can write there; set ")
+    assert list(temporary.iterdir()) == []
 
 
 @others
