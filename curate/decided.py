@@ -1,11 +1,9 @@
 """A run whose documents are decided, opened to look at or to ask: its recipe, and the ledger as it was decided."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -13,14 +11,13 @@ import pyarrow.parquet as pq
 
 from curate import decide
 from curate.errors import RunError
-from curate.ledger import Ledger, read_ledger
+from curate.ledger import RUN_FACTS, Ledger, read_facts, read_ledger
 from curate.measure import INPUT
 from curate.recipe import Recipe, load_recipe
 from curate.shards import DATA
 from curate.sql import first_line
 
 RECIPE = "recipe.yaml"
-RUN_FACTS = "run.json"
 
 
 @dataclass(frozen=True)
@@ -64,15 +61,6 @@ def open_decided(run: Path) -> Decided:
     with readable(run):
         columns = _held_columns(ledger)
     return Decided(run, load_recipe(run / RECIPE), ledger, groups, columns, names, started)
-
-
-def read_facts(run: Path) -> dict[str, Any]:
-    """What run.json tells; nothing where it is missing or damaged."""
-    try:
-        facts = json.loads((run / RUN_FACTS).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def _held_columns(ledger: Ledger) -> pa.Schema:

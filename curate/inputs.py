@@ -212,7 +212,7 @@ def open_all(
         if isinstance(place, InputError):
             return place
         try:
-            identity = _identity(named[k]) if named[k].spooled else None
+            identity = identity_of(named[k]) if named[k].spooled else None
             where = named[k].location or named[k].path
             return open_footer(named[k].path, where, place.location, named[k].entry, source, identity, place.share)
         except InputError as error:
@@ -242,7 +242,7 @@ def _spool_all(
         if not one.spooled:
             continue
         try:
-            size, identity = _identity(one)
+            size, identity = identity_of(one)
         except InputError as error:
             places[k] = error
             continue
@@ -301,7 +301,7 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
     return [(path.relative_to(folder).as_posix(), *status(str(path))) for path in files]
 
 
-def _identity(named: Named) -> tuple[int, str]:
+def identity_of(named: Named) -> tuple[int, str]:
     """Size and identity of an input that is spooled.
 
     Of a file its size, time of change, and first and last bytes; of a dataset what names it, and of one in a local

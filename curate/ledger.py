@@ -22,6 +22,7 @@ from curate.files import committed, json_text, leads_out, sealed, sha256_of, syn
 from curate.storage import is_remote
 
 LEDGER_VERSION = 2
+RUN_FACTS = "run.json"
 PART_ROW_GROUP = 1 << 17
 PAIRS = ("renamed", "added", "lifted", "cast")  # how a file's columns become the corpus's: see `curate.corpus.Source`
 NOT_READ = ("data/", "export/")  # folders of a run that only those who want its output read
@@ -279,6 +280,15 @@ def whole_of(run: Path, parts: Sequence[Part]) -> set[str]:
 
 def _folder(group: str) -> str:
     return {"line_edits": "edits"}.get(group, group if group in ("edits", "decisions", "pairs") else f"signals/{group}")
+
+
+def read_facts(run: Path) -> dict[str, Any]:
+    """What run.json tells; nothing where it is missing or damaged."""
+    try:
+        facts = json.loads((run / RUN_FACTS).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def check_run_directory(run: Path) -> None:

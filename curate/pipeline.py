@@ -23,25 +23,22 @@ from curate.bands import without_model
 from curate.checks import check_measured
 from curate.corpus import unit_bytes
 from curate.counts import Counts, count, most_drifted, with_written
-from curate.decided import read_facts
 from curate.engine import Engine
 from curate.errors import (
     CurateError,
     EmptyOutputError,
     InputError,
     Interrupted,
-    RunError,
     TaskError,
     disk_error,
     is_stop,
 )
-from curate.figures import counted
 from curate.files import committed, remove_asides, sync, write_json
 from curate.folders import told
 from curate.foreign import losses, other_language
 from curate.ids import SeenIds
 from curate.index import INDEX, build_index
-from curate.ledger import KnownFile, Ledger, is_whole, locked, read_ledger
+from curate.ledger import Ledger, is_whole, locked, read_ledger
 from curate.manifests.export import check_named, export
 from curate.manifests.formats import Options
 from curate.manifests.manifest import build_manifest, write_manifest
@@ -96,10 +93,7 @@ def run(
             check_heldout(recipe)
             check_named(recipe)
             engine.check(directory)
-            before = list(ledger.files)
-            plan = make_plan(recipe, ledger, engine, log, given=given)
-            if given is None and not force:
-                _check_same_inputs(directory, before, plan, ledger)
+            plan = make_plan(recipe, ledger, engine, log, given=given, same_input=given is None and not force)
             if plan.passed_over:
                 log.say(f"passed over beside the input: {told(plan.passed_over)}; view `inputs` lists them")
             engine.check(directory, plan.files_read)
@@ -394,21 +388,6 @@ def renew(run: Path, log: Log) -> None:
         log.say(
             f"{folder}: is of earlier decisions; make it anew: curate export {named(str(run))} --to {folder.name} "
             f"--out {folder.parent} --overwrite"
-        )
-
-
-def _check_same_inputs(run: Path, before: Sequence[KnownFile], plan: Plan, ledger: Ledger) -> None:
-    """Refuse a run directory whose run read none of these files: that of another recipe of the same name.
-
-    Errors: RunError.
-    """
-    root = Path(read_facts(run).get("corpus_root", ""))
-    known = {(root / file.path).as_posix() for file in before} | {file.identity for file in before}
-    now = {(plan.root / file.path).as_posix() for file in ledger.files} | {file.identity for file in ledger.files}
-    if before and known.isdisjoint(now):
-        raise RunError(
-            f"{named(str(run))}: holds a run of other input, {counted(len(before), 'file')} such as "
-            f"{root / before[0].path}; give this recipe another name or output, or replace that run with --force"
         )
 
 

@@ -35,6 +35,7 @@ from curate.purify import check_strata, strata_of_purify
 from curate.recipe import Recipe
 from curate.reference import ReferenceFile, open_reference
 from curate.rules import ResolvedRule, check_conditions, columns_named, edits_of_set, resolve, resolve_editors
+from curate.run_inputs import refuse_other_files, refuse_other_paths
 from curate.scorers import Scorers, open_pinned_scorers
 from curate.storage import is_remote, status
 from curate.training import Learnt, check_tier2, open_pinned
@@ -85,14 +86,21 @@ class Plan:
 
 
 def make_plan(
-    recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview: Path | None = None, given: Given | None = None
+    recipe: Recipe,
+    ledger: Ledger,
+    engine: Engine,
+    log: Log,
+    preview: Path | None = None,
+    given: Given | None = None,
+    same_input: bool = False,
 ) -> Plan:
     """Settle the rules, open every footer, check columns and conditions, cut the units.
 
     No document is read, but for those inputs that are first written as Parquet: into the run, or for a forecast their
     beginnings into the folder `preview`.
 
-    Errors: RecipeError; InputError for a file that cannot be read (unless quarantined) or does not fit.
+    Errors: RecipeError; InputError for a file that cannot be read (unless quarantined) or does not fit; RunError for a
+    run directory of other input, where it must be of the `same_input`: then nothing was written there.
     """
     check_names(recipe)
     rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
@@ -113,7 +121,7 @@ def make_plan(
     reference = open_reference(recipe) if learns else ()
     static = _open_static(recipe) if learns else None
     models = open_models(recipe.tier1.perplexity) if recipe.tier1.perplexity else ()
-    found, files = open_inputs(recipe, ledger, engine, log, preview)
+    found, files = open_inputs(recipe, ledger, engine, log, preview, same_input)
     inputs = unified_schema(list(files.values()))
     for name in (*(recipe.input.columns or ()), *recipe.input.cast):
         if name not in inputs.names:
@@ -184,10 +192,12 @@ def _refuse_edits(recipe: Recipe, editors: Sequence[registry.Editor]) -> None:
 
 
 def open_inputs(
-    recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview: Path | None = None
+    recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview: Path | None = None, same_input: bool = False
 ) -> tuple[Found, dict[int, InputFile]]:
     """What the input is, and its files that can be read, numbered; the ledger then lists all in input order."""
     there = find_inputs(recipe.input, ledger.run)
+    if same_input:
+        refuse_other_paths(ledger, there)
     root, named = there.root, there.inputs
     if there.passed_over:
         log.event("passed_over", count=len(there.passed_over), why=told(there.passed_over))
@@ -209,7 +219,9 @@ def open_inputs(
             log.event("quarantined", file=one.path, error=str(found))
             known.append(replace(ledger.number(_unreadable(one), taken), error=without_root(str(found), root)))
         taken.add(known[-1].file_no)
-    ledger.files = known
+    before, ledger.files = ledger.files, known
+    if same_input:
+        refuse_other_files(ledger, before, root)
     if not sum(file.rows for file in files.values()):
         raise InputError(f"input.paths: no documents in the {len(named)} file(s) under {root}")
     return there, files

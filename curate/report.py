@@ -19,7 +19,7 @@ from curate.bands import BANDS
 from curate.charts import UNITS, flow, histogram, percent
 from curate.commands import available_cores
 from curate.counts import STABLE, count_stages
-from curate.decided import open_decided, read_facts, readable
+from curate.decided import open_decided, readable
 from curate.distil import QUOTAS, RUNGS
 from curate.errors import InputError, RunError
 from curate.examples import bound_of, documents_section
@@ -28,7 +28,7 @@ from curate.files import committed
 from curate.groups import LEAST, MOST_GROUPS, Inputs, drop_rates, find_inputs, gather, strata
 from curate.histograms import histograms, signals_of
 from curate.inspect import connect
-from curate.ledger import Ledger
+from curate.ledger import Ledger, read_facts
 from curate.look import Look
 from curate.mirror import named
 from curate.purify import THRESHOLDS

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from curate.augmented import BEYOND, FOLDER, JUDGED, STAGE, read_augmented
 from curate.candidates import CORPUS, LENGTHS, PREFIX
-from curate.decided import read_facts
 from curate.evidence import Fired, evidence_of, rules_by_reason
 from curate.excerpts import characters_of, mask
+from curate.ledger import read_facts
 from curate.look import MIN_PREFIX, Look, Row, Text, find_document, opened_run
 from curate.shards import DATA, our_name
 from curate.texts import masked

@@ -1,12 +1,14 @@
 """A report and exports say when they are of other decisions, and two recipes of one name do not share a directory."""
 
 import json
+import os
 import shutil
 
 import pytest
 from conftest import PROSE, carry_out, command, write_recipe, write_shard
 
 from curate.errors import EmptyOutputError, RunError
+from curate.ledger import read_ledger
 from curate.report import write_report
 from curate.superseded import HIDDEN, NOTICE, UNCOVERED
 
@@ -103,3 +105,53 @@ def test_more_files_changed_files_and_files_that_were_moved_need_no_force(ran, t
     write_shard(tmp_path / "new" / "b.parquet", [f"{PROSE} new {k}" for k in range(9)])
     with pytest.raises(RunError, match="holds a run of other input"):
         carry_out(recipe, f"input.paths=[{tmp_path / 'new'}]")
+
+
+def test_a_directory_that_is_refused_is_left_as_it_is(tmp_path):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [RULE]})
+    write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} {k}" for k in range(7)])
+    carry_out(recipe)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "b.jsonl").write_text(json.dumps({"text": PROSE}) + "\n")
+    write_shard(tmp_path / "sets" / "benchmark.parquet", [PROSE])
+    before = contents(run)
+    for more in ([], [f"tier1.decontaminate.against=[{tmp_path / 'sets'}]"]):
+        with pytest.raises(RunError, match="holds a run of other input"):
+            carry_out(recipe, f"input.paths=[{tmp_path / 'other'}]", *more)
+        assert contents(run) == before
+
+
+def contents(run):
+    """The files of a run but for its log, with their bytes."""
+    return {
+        path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name not in ("run.log", "lock")
+    }
+
+
+def test_a_file_that_only_has_the_size_and_time_of_a_known_one_is_refused_when_it_is_opened(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text(json.dumps({"text": f"{PROSE} 1"}) + "\n")
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [RULE]})
+    carry_out(recipe)
+    shutil.move(tmp_path / "in", tmp_path / "moved")
+    place = f"input.paths=[{tmp_path / 'moved'}]"
+    carry_out(recipe, place)  # the same file elsewhere: nothing is measured again
+    (tmp_path / "new").mkdir()
+    other = tmp_path / "new" / "b.jsonl"
+    other.write_text((tmp_path / "moved" / "a.jsonl").read_text().replace("1", "2"))
+    found = (tmp_path / "moved" / "a.jsonl").stat()
+    os.utime(other, ns=(found.st_atime_ns, found.st_mtime_ns))
+    with pytest.raises(RunError, match="holds a run of other input"):
+        carry_out(recipe, f"input.paths=[{other}]")
+
+
+def test_a_run_that_was_stopped_before_it_measured_anything_needs_no_force(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} {k}" for k in range(7)])
+    write_shard(tmp_path / "other" / "b.parquet", [f"{PROSE} {k}" for k in range(5)])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [RULE]})
+    carry_out(recipe)
+    ledger = read_ledger(run)
+    ledger.parts = []
+    ledger.commit()
+    carry_out(recipe, f"input.paths=[{tmp_path / 'other'}]")
+    assert json.loads((run / "manifest.json").read_text())["totals"]["documents_in"] == 5
