@@ -14,7 +14,7 @@ from typing import Any
 from curate.decide import DECISIONS
 from curate.decided import Decided
 from curate.engine import Engine
-from curate.errors import CurateError
+from curate.errors import CurateError, Interrupted
 from curate.inputs import FOLDER
 from curate.ledger import Ledger, is_whole, locked
 from curate.pipeline import run
@@ -60,6 +60,8 @@ def ablated(of: Decided, engine: Engine, threads: int, say: Callable[[str], None
             share_measurements(of, folder)
             with contextlib.chdir(of.working_directory):
                 run(parse_recipe(fields, f"evaluate.ablate: {name}"), engine, threads, quiet=True)
+        except Interrupted:
+            raise
         except CurateError as error:
             say(f"left out: {name}: {error}")
             continue

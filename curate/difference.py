@@ -187,7 +187,7 @@ def _totals(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     sums = {f"kept_{when}": (f"kept_{when}", when) for when in ("before", "after")}
     sums |= {kind: (condition, "after" if kind == "gained" else "before") for kind, (condition, _) in KINDS.items()}
     columns = ", ".join(
-        f"count_if({condition}) AS {name}_documents, "
+        f"count(*) FILTER ({condition}) AS {name}_documents, "
         f"coalesce(sum(n_tokens_{when}) FILTER ({condition}), 0)::BIGINT AS {name}_tokens"
         for name, (condition, when) in sums.items()
     )
@@ -205,7 +205,7 @@ def _reasons(connection: duckdb.DuckDBPyConnection) -> Rows:
     for when, other, moved in (("before", "after", "gained"), ("after", "before", "lost")):
         for row in rows_of(
             f"""SELECT stage_{when} AS stage, reason_{when} AS reason, count(*) AS documents_{when},
-                sum(n_tokens_{when})::BIGINT AS tokens_{when}, count_if(kept_{other}) AS documents_{moved},
+                sum(n_tokens_{when})::BIGINT AS tokens_{when}, count(*) FILTER (kept_{other}) AS documents_{moved},
                 coalesce(sum(n_tokens_{other}) FILTER (kept_{other}), 0)::BIGINT AS tokens_{moved}
             FROM joined WHERE NOT kept_{when} GROUP BY ALL""",
             connection,
@@ -223,11 +223,11 @@ NO_REASON = {"stage": "", "reason": ""} | {
 def _stratum(name: str, connection: duckdb.DuckDBPyConnection) -> Rows:
     """For the commonest values of a column, and all others together: documents, and what is kept of them."""
     kept = ", ".join(
-        f"count_if(kept_{when}) AS documents_{when}, "
+        f"count(*) FILTER (kept_{when}) AS documents_{when}, "
         f"coalesce(sum(n_tokens_{when}) FILTER (kept_{when}), 0)::BIGINT AS tokens_{when}"
         for when in ("before", "after")
     )
-    moved = ", ".join(f"count_if({condition}) AS {kind}" for kind, (condition, _) in KINDS.items())
+    moved = ", ".join(f"count(*) FILTER ({condition}) AS {kind}" for kind, (condition, _) in KINDS.items())
     rows = rows_of(
         f"""WITH common AS (
             SELECT {quoted(name)} AS value FROM joined GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {MOST_VALUES}

@@ -23,12 +23,13 @@ class Interrupt:
 
     pressed: float | None = None  # when it first was
     told: bool = False  # the command's one line is printed
+    lost: bool = False  # the press met a callback that cannot raise, and is raised again
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Unwind at the first press; end at once where one comes that is not the same press."""
         now = time.monotonic()
-        if self.pressed is None:
-            self.pressed = now
+        if self.pressed is None or self.lost:
+            self.pressed, self.lost = now, False
             raise KeyboardInterrupt
         if self.told:
             os._exit(EXIT_CODE)
@@ -50,7 +51,7 @@ class Interrupt:
         """Whether an unraisable exception was the press, in a callback that cannot raise: then it is raised again."""
         if not issubclass(hooked.exc_type, KeyboardInterrupt):
             return False
-        self.pressed = None
+        self.lost = True
         main = threading.main_thread().ident
         threading.Timer(RAISE_AGAIN_SECONDS, signal.pthread_kill, (main, signal.SIGINT)).start()
         return True

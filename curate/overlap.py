@@ -91,7 +91,7 @@ def _misplaced(plan: Plan) -> Iterator[str]:
 
 def _sides(recipe: Recipe) -> list[Side]:
     patterns: dict[str, tuple[Sequence[str], str]] = {
-        REFERENCE: (recipe.reference, "reference texts"),
+        REFERENCE: (recipe.reference if recipe.models.pin is None else [], "reference texts"),
         HELDOUT: (recipe.evaluate.heldout if recipe.evaluate else [], "held-out texts"),
         EVALUATION: (recipe.tier1.decontaminate.against if recipe.tier1.decontaminate else [], "evaluation sets"),
     }

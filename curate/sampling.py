@@ -119,8 +119,13 @@ def write_sample(plan: Plan, folder: Path) -> Sample:
         sizes.append((payload(table[plan.reading.text]), unit_bytes(unit, plan.files[unit.file_no])))
     whole = pa.concat_tables(tables).combine_chunks()
     pq.write_table(whole, path, compression="zstd", row_group_size=max(1, len(whole)))
+    text = sum(size for size, _ in sizes)
+    if all(file.held is None for file in plan.files.values()) and len(whole) == sum(
+        f.rows for f in plan.files.values()
+    ):
+        return Sample(path, len(whole), text, text)
     known = sum(sum(file.group_bytes) for file in plan.files.values())
-    return Sample(path, len(whole), sum(size for size, _ in sizes), round(known * _correction(sizes)))
+    return Sample(path, len(whole), text, round(known * _correction(sizes)))
 
 
 def _read(plan: Plan, units: Sequence[Unit]) -> Iterator[tuple[Unit, pa.Table]]:

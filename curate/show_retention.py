@@ -29,31 +29,53 @@ def print_evaluation(found: Mapping[str, Any]) -> None:
 
 
 def _arms(rows: Sequence[Row]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("arm")
-    for name in ("documents", "tokens", "draws", "bits per byte", "retained R", "95 %", "gap closed G", "95 %",
-                 "R of random"):  # fmt: skip
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in (row for row in rows if row["arm"] not in CURVE):
-        control = row["control"] not in (None, row["arm"])
-        table.add_row(
-            row["arm"], f"{row['documents']:,}", f"{row['tokens']:,}", str(row["draws"]), f"{row['bits_per_byte']:.4f}",
-            *_figure(row, "retained"), *(_figure(row, "gap_closed", "gap") if control else ("", "")),
-            f"{row['control_retained']:.3f}" if control else "", style="bold" if row["arm"] == "ours" else "",
-        )  # fmt: skip
-    return table
+    shown = [row for row in rows if row["arm"] not in CURVE]
+    return _fitting(
+        "arm", [_arm_cells(row) for row in shown], ["bold" if row["arm"] == "ours" else "" for row in shown]
+    )
+
+
+def _arm_cells(row: Row) -> list[tuple[str, str]]:
+    """What a row of the table of arms has, by heading."""
+    control = row["control"] not in (None, row["arm"])
+    retained, gap = _figure(row, "retained"), _figure(row, "gap_closed", "gap") if control else ("", "")
+    return [
+        ("arm", row["arm"]), ("documents", f"{row['documents']:,}"), ("tokens", f"{row['tokens']:,}"),
+        ("draws", str(row["draws"])), ("bits per byte", f"{row['bits_per_byte']:.4f}"), ("retained R", retained[0]),
+        ("95 %", retained[1]), ("gap closed G", gap[0]), ("95 %", gap[1]),
+        ("R of random", f"{row['control_retained']:.3f}" if control else ""),
+    ]  # fmt: skip
 
 
 def _domains(rows: Sequence[Row]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("domain (ours)")
-    for name in ("bits per byte", "of random", "retained R", "95 %", "gap closed G", "95 %"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            escape(row["domain"]), f"{row['bits_per_byte']:.4f}", f"{row['control_bits_per_byte']:.4f}",
-            *_figure(row, "retained"), *_figure(row, "gap_closed", "gap"),
-        )  # fmt: skip
+    return _fitting("domain (ours)", [_domain_cells(row) for row in rows], [""] * len(rows))
+
+
+def _domain_cells(row: Row) -> list[tuple[str, str]]:
+    """What a row of the table of domains has, by heading."""
+    retained, gap = _figure(row, "retained"), _figure(row, "gap_closed", "gap")
+    return [
+        ("domain (ours)", escape(row["domain"])), ("bits per byte", f"{row['bits_per_byte']:.4f}"),
+        ("of random", f"{row['control_bits_per_byte']:.4f}"), ("retained R", retained[0]), ("95 %", retained[1]),
+        ("gap closed G", gap[0]), ("95 %", gap[1]),
+    ]  # fmt: skip
+
+
+# Columns that a terminal which is too narrow does without, the first one first.
+SPARED = ("documents", "draws", "of random", "bits per byte", "tokens", "R of random")
+
+
+def _fitting(first: str, rows: Sequence[Sequence[tuple[str, str]]], styles: Sequence[str]) -> Table:
+    """The rows as a table whose names and numbers are whole, with as many columns as the terminal has room for."""
+    for spared in range(len(SPARED) + 1):
+        kept = [[cell for cell in row if cell[0] not in SPARED[:spared]] for row in rows]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name, _ in kept[0] if kept else [(first, "")]:
+            table.add_column(name, justify="left" if name == first else "right", no_wrap=True)
+        for row, style in zip(kept, styles, strict=True):
+            table.add_row(*(cell for _, cell in row), style=style)
+        if console().measure(table).maximum <= console().width:
+            break
     return table
 
 
@@ -68,7 +90,7 @@ def _figure(row: Row, name: str, interval: str = "") -> tuple[str, str]:
 def tracked_table(rows: Sequence[Row]) -> Table:
     """Quality after each stage of a run, on a small sample: its figure is called other than that of an evaluation."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("quality after")
+    table.add_column("quality after", no_wrap=True)
     for name in ("tokens left", "%", "in the sample", "tracked R", "gap closed G", "95 %", "R of random"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
