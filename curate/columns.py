@@ -155,20 +155,64 @@ def plain(kind: pa.DataType) -> pa.DataType:
 
 
 def wider(a: pa.DataType, b: pa.DataType, inferred: bool) -> pa.DataType | None:
-    """The type that holds all values of two plain types, or None.
+    """The type that holds all values of two plain types, also within lists, maps and structs, or None.
 
-    Of integers beside floats only those of at most 32 bits fit into 64-bit floats, unless types are `inferred`.
+    Of integers beside floats only those of at most 32 bits fit into 64-bit floats, unless types are `inferred`. Of
+    times of two units the finer one is taken.
     """
-    if a == b:
+    if a == b or pa.types.is_null(b):
         return a
-    if pa.types.is_floating(a) != pa.types.is_floating(b) and not (pa.types.is_null(a) or pa.types.is_null(b)):
+    if pa.types.is_null(a):
+        return b
+    if pa.types.is_nested(a) or pa.types.is_nested(b):
+        return _wider_nested(a, b, inferred)
+    if pa.types.is_floating(a) != pa.types.is_floating(b):
         number = b if pa.types.is_floating(a) else a
-        if not (pa.types.is_integer(number) and (number.bit_width <= 32 or inferred)):
-            return None
-        return pa.float64()
+        fits = pa.types.is_integer(number) and (number.bit_width <= 32 or inferred)
+        return pa.float64() if fits else None
     pair = [pa.schema([("x", a)]), pa.schema([("x", b)])]
     try:
-        found: pa.DataType = pa.unify_schemas(pair, promote_options="permissive").field(0).type
+        kind: pa.DataType = pa.unify_schemas(pair, promote_options="permissive").field(0).type
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         return None
-    return found
+    return kind if _holds_integers(kind, a) and _holds_integers(kind, b) else None
+
+
+def _holds_integers(kind: pa.DataType, part: pa.DataType) -> bool:
+    """Whether a type holds all values of `part`, if that is a type of integers."""
+    if not pa.types.is_integer(part):
+        return True
+    if pa.types.is_decimal(kind):
+        largest = 2 ** (part.bit_width - pa.types.is_signed_integer(part))
+        return bool(kind.precision - kind.scale >= len(str(largest)))
+    return bool(part != pa.uint64() or kind == part)
+
+
+def _wider_nested(a: pa.DataType, b: pa.DataType, inferred: bool) -> pa.DataType | None:
+    """`wider` of two types of which one or both are nested."""
+    if pa.types.is_struct(a) and pa.types.is_struct(b):
+        names = [[field.name for field in kind] for kind in (a, b)]
+        if any(len(set(one)) < len(one) for one in names):
+            return None
+        shared = {f.name: _wider_field(f, b.field(f.name), inferred) for f in a if f.name in names[1]}
+        fields = [shared[f.name] if f.name in shared else f.with_nullable(True) for f in a]
+        fields += [f.with_nullable(True) for f in b if f.name not in names[0]]
+        return None if any(field is None for field in fields) else pa.struct(fields)
+    if pa.types.is_map(a) and pa.types.is_map(b):
+        key, item = _wider_field(a.key_field, b.key_field, inferred), _wider_field(a.item_field, b.item_field, inferred)
+        return None if key is None or item is None else pa.map_(key, item)
+    if not (is_list(a) and is_list(b)):
+        return None
+    value = _wider_field(a.value_field, b.value_field, inferred)
+    if value is None:
+        return None
+    if pa.types.is_large_list(a) or pa.types.is_large_list(b):
+        return pa.large_list(value)
+    sizes = {kind.list_size if pa.types.is_fixed_size_list(kind) else -1 for kind in (a, b)}
+    return pa.list_(value, sizes.pop() if len(sizes) == 1 else -1)
+
+
+def _wider_field(a: pa.Field, b: pa.Field, inferred: bool) -> pa.Field | None:
+    """The field that holds all values of two, with the first one's name; None where their types do not fit."""
+    kind = wider(a.type, b.type, inferred)
+    return None if kind is None else a.with_type(kind).with_nullable(a.nullable or b.nullable)

@@ -220,9 +220,10 @@ def unified_schema(files: Sequence[InputFile]) -> pa.Schema:
 
 
 def _common(*kinds: pa.DataType) -> str:
-    """The type of `input.cast` that two types are most likely meant to be."""
-    numbers = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds)
-    return "float64" if numbers else "string"
+    """The type of `input.cast` that two types are most likely meant to be; of integers none but text holds all."""
+    floats = [pa.types.is_floating(kind) for kind in kinds]
+    numbers = all(pa.types.is_integer(kind) or is_float for kind, is_float in zip(kinds, floats, strict=True))
+    return "float64" if numbers and any(floats) else "string"
 
 
 def cut_units(file_no: int, file: InputFile) -> list[Unit]:

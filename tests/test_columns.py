@@ -8,6 +8,7 @@ import pytest
 from conftest import PROSE, carry_out, command, digests, documents, refused, write_recipe, write_shard
 from test_inputs import corpus, output, write_lines
 
+from curate.columns import wider
 from curate.errors import InputError, RecipeError
 
 LONG = [f"{PROSE} {k}" for k in range(5)]
@@ -132,6 +133,12 @@ DIFFERENT = [
     (pa.array([1, 2], pa.int32()), pa.array([0.5, None]), pa.float64()),
     (pa.array([["a"], []]), pa.array([[], []], pa.list_(pa.null())), pa.list_(pa.string())),
     (pa.array([1, 2], pa.uint8()), pa.array([-1, 1], pa.int8()), pa.int16()),
+    (
+        pa.array([{"a": 1, "b": "x"}, None], pa.struct([("a", pa.int32()), ("b", pa.string())])),
+        pa.array([{"a": 0.5, "b": None}] * 2),
+        pa.struct([("a", pa.float64()), ("b", pa.string())]),
+    ),
+    (pa.array([[1], None], pa.list_(pa.int16())), pa.array([[2**40], []]), pa.list_(pa.int64())),
 ]
 
 
@@ -146,6 +153,47 @@ def test_types_are_unified_where_that_loses_nothing(tmp_path, first, second, kin
         expected = {"a": first.to_pylist(), "b": second.to_pylist()}
         assert output(run).schema.field("x").type == kind
         assert output(run)["x"].to_pylist() == [value for name in names for value in expected[name]]
+
+
+def struct(kind):
+    return pa.struct([("x", kind)])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (struct(pa.int64()), struct(pa.float64())),
+        (pa.list_(pa.int64()), pa.list_(pa.float64())),
+        (pa.large_list(struct(pa.int64())), pa.list_(struct(pa.float64()))),
+        (pa.map_(pa.string(), pa.int64()), pa.map_(pa.string(), pa.float64())),
+        (pa.int64(), pa.uint64()),
+        (pa.list_(pa.int8()), pa.list_(pa.uint64())),
+        (pa.int64(), pa.decimal128(10, 2)),
+        (struct(pa.float64()), struct(pa.decimal128(10, 2))),
+    ],
+    ids=str,
+)
+def test_types_that_cannot_hold_each_others_values_are_refused_at_any_depth(tmp_path, first, second):
+    assert wider(first, second, False) is None
+    assert wider(second, first, False) is None
+    write_shard(tmp_path / "in" / "a.parquet", LONG[:1], meta=pa.nulls(1, first))
+    write_shard(tmp_path / "in" / "b.parquet", LONG[1:2], meta=pa.nulls(1, second))
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    assert "b.parquet: column 'meta' holds" in refused(recipe, InputError)
+    assert "input.cast: {meta: string}" in refused(recipe, InputError)
+    carry_out(recipe, "input.cast={meta: string}")
+    assert output(run)["meta"].to_pylist() == [None, None]
+
+
+def test_widening_keeps_names_and_nullability_of_inner_fields():
+    one = pa.list_(pa.field("element", pa.struct([pa.field("a", pa.int32(), nullable=False)]), nullable=False))
+    two = pa.list_(
+        pa.field("element", pa.struct([pa.field("a", pa.int64(), nullable=False), ("b", pa.string())]), nullable=False)
+    )
+    found = wider(one, two, False)
+    assert found.value_field.equals(two.value_field)
+    assert wider(pa.decimal128(5, 2), pa.int8(), False) == pa.decimal128(5, 2)
+    assert wider(pa.timestamp("s"), pa.timestamp("us"), False) == pa.timestamp("us")
 
 
 def test_types_that_contradict_name_both_files_and_both_ways_out_work(tmp_path):
