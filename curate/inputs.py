@@ -82,7 +82,8 @@ def find_inputs(source: Input, run: Path) -> Found:
                 chosen = [file for file in files if file == pattern or is_input(file)]
                 if not chosen:
                     raise InputError(f"input.paths: {pattern}: no Parquet or JSONL file there")
-                passed_over += [PassedOver(file, ending_reason(file)) for file in files if file not in set(chosen)]
+                kept = set(chosen)
+                passed_over += [PassedOver(file, ending_reason(file)) for file in files if file not in kept]
                 for file in chosen:
                     inputs.setdefault(file, Named(file, file, entry))
                 continue
