@@ -17,7 +17,7 @@ HIDDEN = "hidden: its name begins with a dot"
 SET_ASIDE = "its name begins with an underscore"
 RUN = "a run directory"
 SPECIAL = "no regular file"
-KNOWN_FOLDER = "a link to a folder that is read already"
+KNOWN_FOLDER = "a link to a folder that was already read"
 PERHAPS_LINES = "a .json file may hold anything: name it in input.paths if it holds JSON lines"
 
 

@@ -32,7 +32,7 @@ def check_columns(where: str, location: str, schema: pa.Schema, entry: sections.
     """Refuse a schema without the text or id column, or with one of the wrong type."""
     columns = schema.names
     if twice := next((name for name in columns if columns.count(name) > 1), None):
-        raise InputError(f"{where}: column {twice!r} stands {columns.count(twice)} times; columns need distinct names")
+        raise InputError(f"{where}: column {twice!r} appears {columns.count(twice)} times; columns need distinct names")
     text = entry.text or source.column
     if source.id == text != source.column:
         raise InputError(

@@ -62,7 +62,7 @@ def test_columns_that_stand_twice_or_cannot_be_told_apart_are_refused(tmp_path):
     (tmp_path / "in").mkdir()
     pq.write_table(table, tmp_path / "in" / "a.parquet")
     recipe, _ = write_recipe(tmp_path, tmp_path / "in")
-    assert "column 'k' stands 2 times" in refused(recipe, InputError)
+    assert "column 'k' appears 2 times" in refused(recipe, InputError)
     write_shard(tmp_path / "in" / "a.parquet", [PROSE], k=pa.array([1]), K=pa.array([2]))
     assert "that SQL cannot tell apart" in refused(recipe, RecipeError, "input.strata=[k, K]")
 
