@@ -1,6 +1,8 @@
 """Columns: which types hold text or chats, how files' columns become the corpus's, and how types are unified."""
 
+import base64
 import json
+import math
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -81,12 +83,32 @@ def cast_column(column: pa.Array, how: str) -> pa.Array:
         lists = column.cast(pa.large_list(pa.large_string()))
         return _joined(lists, lists.values, "\n")
     if how == "string" and pa.types.is_nested(column.type):
-        texts = [None if v is None else json.dumps(v, ensure_ascii=False, default=str) for v in column.to_pylist()]
-        return pa.array(texts, pa.string())
+        return pa.array([None if v is None else _as_json(v) for v in column.to_pylist()], pa.string())
     try:
         return column.cast(CASTS[how])
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # whose message holds the value
         raise ValueError(f"{column.type} cannot be read as {how}") from None
+
+
+def _as_json(value: object) -> str:
+    """JSON without spaces, as DuckDB writes it; null for NaN and infinity, base64 for bytes that are no UTF-8."""
+
+    def finite(part: object) -> object:
+        if isinstance(part, dict):
+            return {key: finite(inner) for key, inner in part.items()}
+        if isinstance(part, list):
+            return [finite(inner) for inner in part]
+        return None if isinstance(part, float) and not math.isfinite(part) else part
+
+    def other(part: object) -> str:
+        if not isinstance(part, bytes):
+            return str(part)
+        try:
+            return part.decode()
+        except UnicodeDecodeError:
+            return base64.b64encode(part).decode()
+
+    return json.dumps(finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=other)
 
 
 def _as_utf8(column: pa.Array) -> pa.Array:

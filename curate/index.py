@@ -36,7 +36,10 @@ SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the 
 
 # As `curate.columns.cast_column` reads columns; of bytes that are no UTF-8, null.
 CAST_SQL = {
-    None: "{}", UTF8: "TRY(decode({}))", LINES: "array_to_string({}, chr(10))", "string": "CAST({} AS VARCHAR)",
+    None: "{0}", UTF8: "TRY(decode({0}))",
+    LINES: "array_to_string(list_transform({0}, lambda one: coalesce(one, '')), chr(10))",
+    "string": "CASE WHEN regexp_matches(typeof({0}), '^(STRUCT|MAP)\\(|\\]$') THEN to_json({0})::VARCHAR "
+    "ELSE CAST({0} AS VARCHAR) END",
     "int64": "TRY_CAST({} AS BIGINT)", "float64": "TRY_CAST({} AS DOUBLE)", "bool": "TRY_CAST({} AS BOOLEAN)",
     "timestamp": "TRY_CAST({} AS TIMESTAMP)",
 }  # fmt: skip

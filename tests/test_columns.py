@@ -1,6 +1,7 @@
 """Columns that fit no plain reading: read as what is meant, or refused with the field that would put it right."""
 
 import json
+import math
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,7 +9,7 @@ import pytest
 from conftest import PROSE, carry_out, command, digests, documents, refused, write_recipe, write_shard
 from test_inputs import corpus, output, write_lines
 
-from curate.columns import wider
+from curate.columns import cast_column, wider
 from curate.errors import InputError, RecipeError
 
 LONG = [f"{PROSE} {k}" for k in range(5)]
@@ -213,6 +214,25 @@ def test_types_that_contradict_name_both_files_and_both_ways_out_work(tmp_path):
     carry_out(recipe, "input.columns=[n]")
     assert output(run).schema.names == ["text", "n", "doc_id", "n_tokens"]
     assert corpus(run, "input")[0] == ({"text": LONG[0], "n": 1},)
+
+
+def test_the_view_of_the_corpus_shows_nested_columns_as_they_are_measured_and_written(tmp_path):
+    lines = [[LONG[0], None, "The end."], [None, LONG[1]], [LONG[2]]]
+    meta = [{"a": 0, "b": ["x", None], "c": 2.5}, {"a": None, "b": [], "c": None}, None]
+    write_table(tmp_path / "in" / "a.parquet", {"text": lines, "meta": meta, "n": [1, None, 3]})
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"exact": False})
+    carry_out(recipe, "input.cast={meta: string, n: string}")
+    written = output(run)
+    assert written["text"][0].as_py() == f"{LONG[0]}\n\nThe end."
+    assert written["meta"][0].as_py() == '{"a":0,"b":["x",null],"c":2.5}'
+    for name in ("text", "meta", "n"):
+        assert [value for (value,) in corpus(run, f"input.{name}")] == written[name].to_pylist()
+
+
+def test_json_of_odd_values_is_json():
+    values = pa.array([{"a": math.nan, "b": b"\xff", "c": b"ok"}])
+    text = cast_column(values, "string")[0].as_py()
+    assert json.loads(text, parse_constant=pytest.fail) == {"a": None, "b": "/w==", "c": "ok"}
 
 
 def test_a_cast_is_of_what_is_measured_and_judged(tmp_path):
