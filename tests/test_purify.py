@@ -311,11 +311,11 @@ def test_the_report_shows_the_bounds_and_what_the_rounds_did(purified, tmp_path)
     assert re.search(r"repetition <span class=\"muted\">\(held out\)", page)
 
 
-def test_a_plan_trains_nothing_and_says_that_the_second_tier_is_not_estimated(corpus, tmp_path):
+def test_a_plan_trains_nothing_and_says_that_what_the_second_tier_drops_is_not_estimated(corpus, tmp_path):
     path, run = purifying(corpus, tmp_path)
     done = command("plan", path)
     assert done.returncode == 0, done.stderr
-    assert "Nor is the second tier" in done.stdout
+    assert "Nor is what the second tier drops" in done.stdout
     assert not (run / "models").exists()
 
 
