@@ -122,7 +122,7 @@ def test_again_nothing_is_asked_and_the_bytes_are_the_same(augmented, finance, t
 
 def test_what_is_drawn_does_not_hang_on_the_files_that_lay_in_its_place(finance, tmp_path):
     shutil.copytree(finance, tmp_path / "parts")
-    domain = {"name": "finance", "seeds": [str(finance / "seeds.parquet")], "target_tokens": 104_000}
+    domain = {"name": "finance", "seeds": [str(finance / "seeds.parquet")], "target_tokens": 120_000}
     asked = []
     for place in ("own", "other"):
         with running(StandIn(writing)) as url:

@@ -225,7 +225,7 @@ def test_plan_and_two_workers_know_the_lists(tmp_path):
     [
         ({"words": "gone.txt"}, "tier1.block: mine: gone.txt: no such file"),
         ({"words": "empty.txt"}, "tier1.block: mine: empty.txt: is empty; write one entry a line"),
-        ({"urls": "."}, "tier1.block: mine: .: Is a directory"),
+        ({"urls": "."}, "tier1.block: mine: .: a folder; name its file"),
         ({"words": "latin.txt"}, "tier1.block: mine: latin.txt: not UTF-8 text"),
         ({"regex": "(a"}, "tier1.block: mine: '(a' is not a regular expression of RE2: missing ): (a"),
         ({"regex": r"(a)\1"}, r"tier1.block: mine: '(a)\\1' is not a regular expression of RE2: invalid escape"),

@@ -116,7 +116,7 @@ def test_the_card_tells_composition_drops_licences_and_how_to_make_it_again(demo
         for reason, gone in stage["dropped"].items():
             assert f"| {stage['stage']} | {reason} | {gone['documents']:,} | {gone['tokens']:,} |" in text
     assert "| en | 682 |" in text
-    assert "| standardebooks | CC0-1.0 | 101 |" in text
+    assert "| standardebooks | CC0-1.0 | 107 |" in text
     assert "How much quality is kept was not measured" in text
     assert "It was not searched for text of evaluation sets." in text
     assert manifest["recipe_digest"] in text

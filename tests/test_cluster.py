@@ -26,7 +26,7 @@ from test_same_bytes import expected as expected
 import curate
 from curate.actors import open_on_gpus
 from curate.cluster import Nodes
-from curate.errors import RecipeError, TeacherError, WorkerError
+from curate.errors import RecipeError, TaskError, TeacherError, WorkerError
 from curate.progress import unwritten_log
 from curate.recipe import load_recipe
 from curate.teachers import Teacher
@@ -75,8 +75,9 @@ def test_results_errors_bugs_and_deaths_come_back_as_from_local_processes(cluste
         [(path, error)] = [pair for pair in engine.map(load_recipe, [tmp_path / "no.yaml"]) if pair != (None, None)]
         assert path == tmp_path / "no.yaml"
         assert isinstance(error, RecipeError)
-        with pytest.raises(RuntimeError, match=r"x: a worker failed:\nTraceback(.|\n)*ValueError: invalid literal"):
-            list(engine.map(int, ["x"]))
+        [(_, bug)] = [pair for pair in engine.map(int, ["x"]) if pair != (None, None)]
+        assert (type(bug), bug.task, bug.kind) == (TaskError, "x", "ValueError")
+        assert "ValueError: invalid literal" in bug.trace
         with pytest.raises(WorkerError, match=r"^7: its worker died, 3 times; .*run the same command to go on$"):
             list(engine.map(os._exit, [7]))
 
