@@ -116,7 +116,8 @@ def _by_role(files: Sequence[Seen], left: dict[str, str], ask: Ask | None) -> tu
 def _leave_out_textless(roles: Roles, left: dict[str, str]) -> None:
     for role, files in roles.items():
         for file in files:
-            if not file.texts and file.chats is None:
+            readable = file.texts if role == "input" else file.plain
+            if not readable and file.chats is None:
                 left[file.name] = f"no column of texts (has: {', '.join(file.columns[:6])})"
         roles[role] = [file for file in files if file.name not in left]
 
@@ -164,7 +165,7 @@ def _leave_out_other_columns(roles: Roles, left: dict[str, str], column: str) ->
     """Files beside the corpus are read by the corpus's column, or by one named text."""
     for role in ("reference", "heldout", "seeds"):
         for file in roles[role]:
-            if not {column, "text"} & {*file.texts, file.chats}:
+            if not {column, "text"} & {*file.plain, file.chats}:
                 held, reads = (*file.texts, file.chats or "")[0], " or ".join(dict.fromkeys((repr(column), "'text'")))
                 left[file.name] = f"texts in column {held!r}, where {FIELDS[role]} reads {reads}; rename it"
         roles[role] = [file for file in roles[role] if file.name not in left]

@@ -4,19 +4,15 @@ import difflib
 import json
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import sections
-from curate.columns import CASTS, LINES, cast_column, is_messages, is_text, leaf_type, text_cast
+from curate.columns import LINES, is_messages, is_text, leaf_type, text_cast
 from curate.errors import InputError
 from curate.storage import opened
+from curate.text_columns import PROBE_ROWS, may_be_text, text_columns
 
-TEXT_NAMES = ("text", "content", "body", "raw_content", "raw_text", "document", "article", "markdown", "story")
 ID_NAMES = ("id", "doc_id", "document_id", "_id", "uuid", "guid", "key")
-NO_TEXTS = ("id", "url", "uri", "hash", "date", "time", "timestamp", "lang", "language", "source", "license", "path")
-PROBE_ROWS = 64  # of a file, whose mean lengths are compared
-LEAST_LENGTH = 40  # mean bytes of a column without a usual name that is taken for text
 MOST_NAMED = 30  # columns of a message
 
 
@@ -114,60 +110,16 @@ def _check_text(
 
 
 def likely_text(schema: pa.Schema, location: str, asked: str) -> str | None:
-    """The column that most likely holds the text, which may lie within structs: by name, type and length of values.
-
-    `asked` is the name that the recipe has; one that is like it comes first, then the usual names, then long values.
-    """
-    kinds = {path: kind for path, kind in _leaves(list(schema)) if _may_be_text(kind)}
-    lengths = _lengths(location, list(kinds))
-    last = {path: path.rsplit(".", 1)[-1].lower() for path in kinds}
-
-    def order(path: str) -> tuple[bool, int, int, float]:
-        usual = TEXT_NAMES.index(last[path]) if last[path] in TEXT_NAMES else len(TEXT_NAMES)
-        like = bool(difflib.get_close_matches(asked.lower(), [last[path]], cutoff=0.8))
-        return (not like, usual, path.count("."), -lengths.get(path, 0.0))
-
-    def is_likely(path: str) -> bool:
-        names = last[path].replace("-", "_").split("_")
-        if last[path] in TEXT_NAMES or difflib.get_close_matches(asked.lower(), [last[path]], cutoff=0.8):
-            return not (path in lengths and lengths[path] < 1)
-        return not set(names) & set(NO_TEXTS) and lengths.get(path, 0.0) >= LEAST_LENGTH
-
-    return min(filter(is_likely, kinds), key=order, default=None)
+    """The column of a Parquet file that most likely holds the text; `asked` is the name that the recipe has."""
+    return next(iter(text_columns(schema, _probe(location, schema), asked)), None)
 
 
-def _may_be_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return is_text(kind) or text_cast(kind) is not None
-
-
-def _leaves(fields: list[pa.Field], prefix: str = "") -> list[tuple[str, pa.DataType]]:
-    """Columns that are no structs, and the fields within structs, by their paths."""
-    found: list[tuple[str, pa.DataType]] = []
-    for field in fields:
-        inner = list(field.type) if pa.types.is_struct(field.type) else []
-        path = f"{prefix}{field.name}"
-        found += _leaves(inner, f"{path}.") if inner else [(path, field.type)]
-    return found
-
-
-def _lengths(location: str, paths: list[str]) -> dict[str, float]:
-    """Mean bytes of the first values of columns of text; nothing of a file whose data cannot be read."""
+def _probe(location: str, schema: pa.Schema) -> pa.Table | None:
+    """The first rows of a file in the columns that may hold text; None where its data cannot be read."""
+    columns = [field.name for field in schema if pa.types.is_struct(field.type) or may_be_text(field.type)]
     try:
         with opened(location) as raw, pq.ParquetFile(raw, pre_buffer=False) as file:
-            batch = next(file.iter_batches(PROBE_ROWS, columns=paths, use_threads=False), None)
-        if batch is None:
-            return {}
-        table = pa.Table.from_batches([batch])
-        while any(pa.types.is_struct(kind) for kind in table.schema.types):
-            table = table.flatten()
-        return {name: _mean_length(table[name].combine_chunks()) for name in table.column_names if name in paths}
+            batch = next(file.iter_batches(PROBE_ROWS, columns=columns, use_threads=False), None)
+        return None if batch is None else pa.Table.from_batches([batch])
     except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError):
-        return {}
-
-
-def _mean_length(column: pa.Array) -> float:
-    how = text_cast(column.type)
-    texts = cast_column(column, how) if how else column.cast(CASTS["string"])
-    return pc.mean(pc.binary_length(texts)).as_py() or 0.0
+        return None

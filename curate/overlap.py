@@ -1,7 +1,8 @@
 """Warnings of a plan and a run: files and texts that input, reference, held-out and evaluation files share."""
 
+import filecmp
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from curate.heldout import FIELD as HELDOUT
 from curate.plan import Plan
 from curate.recipe import Recipe
 from curate.reference import FIELD as REFERENCE
-from curate.roles import Role, role_of
+from curate.roles import Role, role_of, words_of
 from curate.sampled_texts import sampled_texts
-from curate.side_files import content_of, side_files
+from curate.side_files import side_files
 from curate.storage import is_remote
 from curate.survey import Seen, look
 from curate.text_keys import Keys, keys_of, shared
@@ -28,8 +29,11 @@ SIDE_BYTES = 64 << 20  # of files beside the corpus, those of one field, that ar
 MEANT = {
     (INPUT, EVALUATION): "what is trained on would be measured; tier1.decontaminate drops what it finds of them",
     (INPUT, HELDOUT): "evaluate leaves these held-out texts out; hold out what the input does not have",
-    (INPUT, REFERENCE): "good text is then told by documents that it judges; take them out of one of the two",
-    (REFERENCE, EVALUATION): "what is like an evaluation set would be wanted most; take them out of reference",
+    (
+        INPUT,
+        REFERENCE,
+    ): "the model of good text would then be trained on documents that it judges; take them out of one of the two",
+    (REFERENCE, EVALUATION): "documents similar to an evaluation set would be preferred; take them out of reference",
     (REFERENCE, HELDOUT): "evaluate leaves these held-out texts out; take them out of reference",
 }
 LOOKS_LIKE: dict[Role, tuple[str, str]] = {
@@ -53,20 +57,15 @@ def overlaps(recipe: Recipe, plan: Plan) -> list[str]:
     sides = _sides(recipe)
     if not sides:
         return found
-    local = {
-        str(plan.root / file.path): (Path(os.path.realpath(plan.root / file.path)), file.size)
-        for no, file in plan.files.items() if not is_remote(file.path)
-    }  # fmt: skip
     keys = keys_of(one.text for one in sampled_texts(plan, MOST))
     for side in sides:
-        same = _same_files(local, side)
+        same = _same_files(((str(plan.root / f.path), f.size) for f in plan.files.values()), side)
         found += [_told_files(INPUT, side.field, same)] if same else []
         found += _told_texts(INPUT, side, keys, "sampled documents")
     by_field = {side.field: side for side in sides}
     if reference := by_field.pop(REFERENCE, None):
         for side in by_field.values():
-            of_side = {str(file.path): (Path(os.path.realpath(file.path)), file.size) for file in side.files}
-            same = _same_files(of_side, reference)
+            same = _same_files(((str(file.path), file.size) for file in side.files), reference)
             found += [_told_files(REFERENCE, side.field, [(b, a) for a, b in same])] if same else []
             texts = np.concatenate([file.keys for file in reference.files])
             found += _told_texts(REFERENCE, side, texts, "texts that were looked at")
@@ -76,8 +75,14 @@ def overlaps(recipe: Recipe, plan: Plan) -> list[str]:
 def _misplaced(plan: Plan) -> Iterator[str]:
     """Inputs whose folders, names or columns say that they are for something else."""
     files: dict[Role, list[tuple[str, int, str]]] = {}
+    known: dict[tuple[str, str, tuple[str, ...]], tuple[Role | None, str]] = {}
     for file in plan.files.values():
-        role, told = role_of(tuple(file.path.split("/")), file.schema.names)
+        folder, _, name = file.path.rpartition("/")
+        columns = tuple(file.schema.names)
+        alike = (folder, words_of(name.split(".")[0]), columns)
+        if alike not in known:
+            known[alike] = role_of(tuple(file.path.split("/")), columns)
+        role, told = known[alike]
         if role is not None and role in LOOKS_LIKE:
             files.setdefault(role, []).append((file.path, file.rows, told))
     for of, some in files.items():
@@ -106,18 +111,25 @@ def _seen(paths: Sequence[Path]) -> tuple[Seen, ...]:
     return tuple(found)
 
 
-def _same_files(files: Mapping[str, tuple[Path, int]], side: Side) -> list[tuple[str, str]]:
-    """Pairs of names of files that are one, or hold the same bytes."""
-    found = []
+def _same_files(files: Iterable[tuple[str, int]], side: Side) -> list[tuple[str, str]]:
+    """Pairs of names of files that are one, or hold the same bytes; files are opened where their sizes are equal."""
+    by_size: dict[int, list[Seen]] = {}
     for other in side.files:
-        for name, (path, size) in files.items():
-            if size == other.size and size and (path == Path(os.path.realpath(other.path)) or _equal(path, other.path)):
-                found.append((name, other.name))
-    return found
+        by_size.setdefault(other.size, []).append(other)
+    by_size.pop(0, None)
+    return [
+        (name, other.name)
+        for name, size in files if size in by_size and not is_remote(name)
+        for other in by_size[size] if _equal(Path(name), other.path)
+    ]  # fmt: skip
 
 
 def _equal(a: Path, b: Path) -> bool:
-    return content_of([a], INPUT) == content_of([b], INPUT)
+    """Whether two files are one or hold the same bytes, which are read up to the first that differ."""
+    try:
+        return os.path.realpath(a) == os.path.realpath(b) or filecmp.cmp(a, b, shallow=False)
+    except OSError:  # the run itself tells of a file that cannot be read
+        return False
 
 
 def _told_files(field: str, other: str, same: Sequence[tuple[str, str]]) -> str:

@@ -71,7 +71,7 @@ def role_of(parts: Sequence[str], columns: Collection[str]) -> tuple[Role | None
     for k, part in enumerate(parts):
         is_file = k == len(parts) - 1
         told = f"{'file name' if is_file else 'folder'} {part}"
-        name = _words(part.split(".")[0] if is_file else part)
+        name = words_of(part.split(".")[0] if is_file else part)
         if _TEST.search(name):
             return ("evaluation", f"{told}, columns {', '.join(items)}") if items else ("heldout", told)
         for role in ("evaluation", "heldout", "reference", "seeds"):
@@ -84,11 +84,11 @@ def role_of(parts: Sequence[str], columns: Collection[str]) -> tuple[Role | None
     answers = answers_in(columns)
     if answers and not {"text", "content"} & set(columns):
         return None, f"columns {', '.join(answers)}: an evaluation set, or something to train on"
-    named = next((part for part in parts[:-1] if _NAMES["input"].search(_words(part))), None)
+    named = next((part for part in parts[:-1] if _NAMES["input"].search(words_of(part))), None)
     return "input", f"folder {named}" if named else ""
 
 
-def _words(name: str) -> str:
-    """The words of a name, as in held_out for Held-Out-2."""
+def words_of(name: str) -> str:
+    """The words of a name, as in held_out for Held-Out-2; names with the same words have the same role."""
     words = (re.sub(r"\d+$", "", word) for word in re.findall(r"[^\W_]+", name.lower()))
     return "_".join(word for word in words if word)

@@ -157,7 +157,9 @@ def _starting(names: Sequence[str], prefix: str) -> list[str]:
 
 
 def _ending(path: Path) -> str:
-    return next((ending for ending in IN_FOLDERS if path.name.endswith(ending)), path.suffix)
+    """The ending of a file, as it is written: capitals are as good as small letters, but a glob tells them apart."""
+    lower = path.name.lower()
+    return next((path.name[-len(ending) :] for ending in IN_FOLDERS if lower.endswith(ending)), path.suffix)
 
 
 def recipe_lines(path: Path, name: str, found: Folder, folder: Path) -> Iterator[str]:

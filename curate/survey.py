@@ -1,34 +1,34 @@
 """What lies in a folder: each file that a run could read, its columns, and a sample of its texts."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.columns import is_messages, is_text, render_messages
+from curate.columns import is_messages, is_text, leaf_type, take_leaf
 from curate.contamination import texts_of_table
-from curate.corpus import BROKEN
+from curate.corpus import BROKEN, read_rows
 from curate.errors import InputError
 from curate.folders import Listing, ending_reason, is_json_lines, list_folder
 from curate.inputs import local_files
 from curate.spool import json_tables
 from curate.storage import one_line
+from curate.text_columns import NO_TEXTS, as_texts, may_be_text, text_columns
 from curate.text_keys import Keys, keys_of, texts_in
 
-TEXT_NAMES = ("text", "content", "body", "raw_content", "document")
-NO_TEXTS = {"id", "doc_id", "url", "source", "license", "lang", "language", "label", "date", "path", "title"}
-TEXT_BYTES = 40  # of a column's values on average, from which it may hold texts under any name
 WHOLE_BYTES = 16 << 20  # of a file that is read in all
 ALL_BYTES = 256 << 20  # of all files that are read in all; of those behind them a little
+DECODED_BYTES = 256 << 20  # of a file, however small it is on disk
 FEW_ROWS = 256
-BATCH_ROWS = 1024
+FEW_BYTES = 1 << 20  # of JSON lines that are not read in all
 NO_DATA = ("", ".yaml", ".yml", ".md", ".py")  # of files that are passed over without a word
 SHOWN_TEXTS = 64  # of a file, whose languages are told
 SHOWN_CHARACTERS = 1500
+HELD_TEXTS = 1024  # of a file, of which the shown ones are taken
 _NONE: Keys = np.empty(0, np.uint64)
 
 
@@ -44,6 +44,7 @@ class Seen:
     rows: int = 0  # of JSON lines that are not read in all an estimate
     columns: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()  # columns that hold texts, the likeliest first
+    plain: frozenset[str] = frozenset()  # those of them that are strings, which files beside the corpus must be
     chats: str | None = None  # a column of messages
     keys: Keys = field(default_factory=lambda: _NONE, repr=False)  # of the text of each row that was read
     all_keys: Keys = field(default_factory=lambda: _NONE, repr=False)  # of whatever texts these rows have, each once
@@ -87,28 +88,52 @@ def look(path: Path, place: Path, folder: Path, left: int) -> Seen:
     """What is seen of a file, in all of its rows where these are few and `left` bytes may be read."""
     below = path.relative_to(place).parts if place in path.parents else ()
     name = _name(path, folder)
+    size = 0
     try:
         size = path.stat().st_size
-    except OSError as error:
-        return Seen(path, name, below, 0, problem=f"cannot be read: {error.strerror}")
-    whole = size <= WHOLE_BYTES <= left
-    try:
-        found = _lines(path, size, whole) if is_json_lines(path.name) else _parquet(path, whole)
-    except (InputError, EOFError, *BROKEN) as error:
+        return _look(Seen(path, name, below, size), size <= WHOLE_BYTES <= left)
+    except (InputError, EOFError, ValueError, *BROKEN) as error:
         return Seen(path, name, below, size, problem=_without(one_line(error), path))
-    rows, tables = found
-    if not tables or not tables[0].num_columns:
-        return Seen(path, name, below, size, problem="empty: it holds no rows")
-    table = pa.concat_tables(tables, promote_options="permissive")
-    chats = next((one.name for one in table.schema if is_messages(one.type)), None)
-    texts = _text_columns(table)
-    column = texts[0] if texts else chats
-    values = _texts_of(table, column) if column else []
-    keys = keys_of(values)
-    leaves = [keys_of(texts_in(found)) for _, found in texts_of_table(_others(table, column), None)]
-    every = np.unique(np.concatenate([keys, *leaves]))
-    shown = _spread([value[:SHOWN_CHARACTERS] for value in values if value], SHOWN_TEXTS)
-    return Seen(path, name, below, size, "", rows, tuple(table.schema.names), texts, chats, keys, every, shown)
+
+
+def _look(file: Seen, whole: bool) -> Seen:
+    """Look at a file some rows at a time, up to DECODED_BYTES of them, since a small file may hold endless texts."""
+    columns: dict[str, None] = {}
+    texts: tuple[str, ...] = ()
+    chats, plain, rows, decoded = None, set[str](), 0, 0
+    keys, every, beginnings = [_NONE], [_NONE], list[str]()
+    step, position = 1, 0
+    read = _lines(file.path, file.size, whole) if is_json_lines(file.path.name) else _parquet(file.path, whole)
+    for table, so_far in read:
+        rows = so_far
+        if len(set(table.schema.names)) < len(table.schema.names):
+            raise InputError("two of its columns have the same name")
+        columns |= dict.fromkeys(table.schema.names)
+        plain |= {one.name for one in table.schema if is_text(one.type)}
+        chats = chats or next((one.name for one in table.schema if is_messages(one.type)), None)
+        texts = texts or (text_columns(table.schema, table) if len(table) else ())
+        column = texts[0] if texts else chats
+        values = list(_texts_of(table, column)) if column else []
+        keys.append(keys_of(values))
+        leaves = [keys_of(texts_in(found)) for _, found in texts_of_table(_others(table, column), None)]
+        every.append(np.unique(np.concatenate([keys[-1], *leaves])))
+        for value in values:
+            if value:
+                if position % step == 0:
+                    beginnings.append(value[:SHOWN_CHARACTERS])
+                position += 1
+                if len(beginnings) >= HELD_TEXTS:
+                    beginnings, step = beginnings[::2], step * 2
+        decoded += table.nbytes
+        if decoded > DECODED_BYTES:
+            break
+    if not rows or not columns:
+        return replace(file, problem="empty: it holds no rows")
+    return replace(
+        file, rows=rows, columns=tuple(columns), texts=texts, chats=chats,
+        plain=frozenset(plain.intersection(texts)), keys=np.concatenate(keys),
+        all_keys=np.unique(np.concatenate(every)), shown=_spread(beginnings, SHOWN_TEXTS),
+    )  # fmt: skip
 
 
 def _others(table: pa.Table, column: str | None) -> pa.Table:
@@ -125,39 +150,36 @@ def _without(problem: str, path: Path) -> str:
     return problem.removeprefix(f"{path}: ").replace(str(path), path.name)
 
 
-def _parquet(path: Path, whole: bool) -> tuple[int, list[pa.Table]]:
-    """How many rows a Parquet file has, and all of them or a few from the beginning and the middle."""
+def _parquet(path: Path, whole: bool) -> Iterator[tuple[pa.Table, int]]:
+    """The rows of a Parquet file, or a few from the beginning and the middle, and how many it has."""
     with path.open("rb") as raw:
         raw.seek(0, 2)
         if raw.tell() < 12 or (raw.seek(-4, 2), raw.read(4))[1] != b"PAR1":
             raise InputError("not a whole Parquet file; truncated, or another format?")
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-        rows = file.metadata.num_rows
-        columns = [one.name for one in file.schema_arrow if _is_texts(one.type) or is_messages(one.type)]
-        empty = _decoded(file.schema_arrow.empty_table())
-        groups = list(range(file.num_row_groups))
-        tables = []
-        for some in [groups] if whole else [groups[:1], groups[len(groups) // 2 : len(groups) // 2 + 1]]:
-            batches = file.iter_batches(BATCH_ROWS if whole else FEW_ROWS, row_groups=some, columns=columns)
-            for batch in batches:
-                tables.append(_decoded(pa.Table.from_batches([batch])))
-                if not whole:
-                    break
-        return rows, [empty, *tables] if rows else []
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+        sizes = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
+    yield schema.empty_table(), rows
+    columns = [one.name for one in schema if _is_texts(one.type)]
+    middle = sum(sizes[: len(sizes) // 2])
+    for start in dict.fromkeys([0] if whole else [0, middle]):
+        stop = rows if whole else min(rows, start + FEW_ROWS)
+        for batch in read_rows(str(path), start, stop, columns) if columns and start < stop else ():
+            yield _decoded(pa.Table.from_batches([batch])), rows
 
 
-def _lines(path: Path, size: int, whole: bool) -> tuple[int, list[pa.Table]]:
-    """How many lines a file of JSON lines has, about, and all of them or those of its beginning."""
-    share = 1.0 if whole else min(1.0, WHOLE_BYTES / max(1, size))
-    tables: list[pa.Table] = []
-    done = 1.0
+def _lines(path: Path, size: int, whole: bool) -> Iterator[tuple[pa.Table, int]]:
+    """The lines of a file of JSON lines, or those of its beginning, and how many it has by what is read of it."""
+    share = 1.0 if whole else min(1.0, FEW_BYTES / max(1, size))
+    count = 0
+    table = None
     for table, done in json_tables(str(path), share):
-        tables.append(table)
+        count += len(table)
+        yield table, max(1, round(count / max(done, 1e-9)))
         if not whole and done >= share:
-            break
-    else:
-        done = 1.0
-    return round(sum(map(len, tables)) / max(done, 1e-9)), tables
+            return
+    if table is not None:
+        yield table.slice(0, 0), count
 
 
 def _is_texts(kind: pa.DataType) -> bool:
@@ -166,7 +188,7 @@ def _is_texts(kind: pa.DataType) -> bool:
         return _is_texts(kind.value_type)
     if pa.types.is_struct(kind):
         return any(_is_texts(one.type) for one in kind)
-    return is_text(kind)
+    return may_be_text(kind)
 
 
 def _decoded(table: pa.Table) -> pa.Table:
@@ -179,21 +201,12 @@ def _decoded(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema(plain))
 
 
-def _text_columns(table: pa.Table) -> tuple[str, ...]:
-    """The columns that hold texts: those with a usual name, then those with the longest values."""
-    strings = [one.name for one in table.schema if is_text(one.type)]
-    usual = [name for name in TEXT_NAMES if name in strings]
-    sizes = {}
-    for name in strings:
-        if name not in usual and name.lower() not in NO_TEXTS:
-            values = [value for value in texts_in(table[name].slice(0, FEW_ROWS)) if value]
-            mean = sum(map(len, values)) / max(1, len(values))
-            spaced = sum(" " in value or not value.isascii() for value in values)
-            if mean >= TEXT_BYTES and 2 * spaced >= len(values):
-                sizes[name] = mean
-    return (*usual, *sorted(sizes, key=lambda name: -sizes[name]))
-
-
-def _texts_of(table: pa.Table, column: str) -> list[str | None]:
-    values = table[column].combine_chunks()
-    return texts_in(render_messages(values) if is_messages(values.type) else values)
+def _texts_of(table: pa.Table, path: str) -> Iterator[str | None]:
+    """The texts of a column, or of a field within structs; none of a table in which it is missing or something else."""
+    names = table.schema.names
+    if path not in names and leaf_type(table.schema, path) is None:
+        return
+    top = path if path in names else next(name for name in names if path.startswith(f"{name}."))
+    for chunk in table[top].chunks:
+        texts = as_texts(chunk if top == path else take_leaf(chunk, top, path))
+        yield from [] if texts is None else texts_in(texts)

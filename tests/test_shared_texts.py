@@ -1,11 +1,14 @@
 """Plan and run warn of files and texts that input, reference, held-out and evaluation files share."""
 
+import gzip
 import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from conftest import PROSE, carry_out, command, write_shard
+
+from curate.survey import ALL_BYTES, DECODED_BYTES, look
 
 
 def prose(start, count):
@@ -90,3 +93,22 @@ def test_fields_that_share_nothing_are_not_warned_of(tmp_path):
     )
     recipe = write_recipe(tmp_path, ["in"], tier1={"decontaminate": {"against": ["q.parquet"]}})
     assert planned(tmp_path, recipe) == []
+
+
+def test_a_held_out_column_that_changes_its_type_does_not_stop_a_plan(tmp_path):
+    write_shard(tmp_path / "in" / "web.parquet", prose(0, 40))
+    with gzip.open(tmp_path / "mixed.jsonl.gz", "wt") as file:
+        for k, text in enumerate(prose(0, 9000)):
+            file.write(json.dumps({"text": text, "score": k if k < 6000 else f"about {k}"}) + "\n")
+    recipe = write_recipe(tmp_path, ["in"], evaluate={"heldout": ["mixed.jsonl.gz"], "track": False})
+    told = planned(tmp_path, recipe)
+    assert told[0].startswith("40 of 40 sampled documents of input.paths (100.0%) are in evaluate.heldout too")
+
+
+def test_of_a_small_file_that_decodes_to_endless_texts_a_part_is_looked_at(tmp_path):
+    text = f"{PROSE} " * (1_000_000 // len(PROSE))
+    pq.write_table(pa.table({"text": [text] * 1000}), tmp_path / "bomb.parquet", compression="zstd")
+    assert (tmp_path / "bomb.parquet").stat().st_size < 100_000
+    seen = look(tmp_path / "bomb.parquet", tmp_path, tmp_path, ALL_BYTES)
+    assert (seen.problem, seen.rows, seen.texts) == ("", 1000, ("text",))
+    assert len(seen.keys) * len(text) < 2 * DECODED_BYTES

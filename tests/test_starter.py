@@ -219,6 +219,25 @@ def test_the_text_column_is_told_by_its_name_or_by_what_it_holds(tmp_path):
     assert found["input"] == {"paths": ["top.parquet", {"paths": ["a", "b"], "text": "words"}], "text": "text"}
 
 
+def test_texts_in_structs_bytes_and_lists_of_strings_are_found(tmp_path):
+    texts = prose(0, 9)
+    for name, column in {
+        "nested": {"doc": [{"text": text, "n": 1} for text in texts]},
+        "bytes": {"article": [text.encode() for text in texts]},
+        "lines": {"paragraphs": [[text, text] for text in texts]},
+    }.items():
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(column), tmp_path / name / "a.parquet")
+    found = look_into([tmp_path], tmp_path)
+    columns = {file.name: found.column_of(file) for file in found.roles["input"]}
+    wanted = {"nested/a.parquet": "doc.text", "bytes/a.parquet": "article", "lines/a.parquet": "paragraphs"}
+    assert columns == wanted
+    write_recipe(tmp_path / "recipe.yaml", tmp_path)
+    written = load_recipe(tmp_path / "recipe.yaml").input
+    entries = {(entry if isinstance(entry, str) else entry.paths[0]): entry for entry in written.paths}
+    assert sorted(entries) == ["bytes", "lines", "nested"]
+
+
 def test_globs_name_the_files_of_one_kind_in_a_mixed_folder_and_no_others(tmp_path):
     for k in range(3):
         write_shard(tmp_path / "data" / f"web-{k}.parquet", prose(10 * k, 5))
