@@ -3,7 +3,8 @@
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from curate.terminal import visible
 
@@ -57,6 +58,10 @@ class TaskError(CurateError):
         told = f"; its traceback is in {self.place}" if self.place else ""
         text = f"{self.task}: failed with {self.kind}, which is a bug of curate{told}{self.way_on}"
         return visible(text).replace("\n", "␊")
+
+    def recorded(self) -> str:
+        """The line as a run records it, the same wherever the run lies."""
+        return str(replace(self, place=Path(self.place).name))
 
 
 class TeacherError(CurateError):

@@ -266,8 +266,8 @@ def _spool_all(
         for task, result in results:
             if isinstance(result, InputError):
                 places[numbers[task.target]] = result
-            elif isinstance(result, TaskError) and (bug := log.bug(result)).place:
-                places[numbers[task.target]] = InputError(str(bug))
+            elif isinstance(result, TaskError) and lenient:
+                places[numbers[task.target]] = InputError(log.bug(result).recorded())
             elif isinstance(result, CurateError):  # of the disk, not of the file
                 raise result
             elif task is not None:

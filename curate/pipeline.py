@@ -62,7 +62,7 @@ from curate.reuse import (
     shards_digest,
 )
 from curate.scorers import LEARNT, SCORES, scorers_of
-from curate.superseded import EXPORTS, REPORT, is_superseded, supersede, superseded_exports
+from curate.superseded import EXPORTS, REPORT, export_command, is_superseded, supersede, superseded_exports
 from curate.tables import scratch_database
 from curate.tracking import check_heldout, track
 from curate.training import MINED, TRAINED, learnt_of
@@ -356,7 +356,7 @@ def _quarantine(plan: Plan, ledger: Ledger, task: Task, error: CurateError, log:
         files = dict.fromkeys(unit.file_no for unit in task.units)
         if len(files) > 1:  # each by itself, to learn which one it is
             return [replace(task, units=tuple(u for u in task.units if u.file_no == number)) for number in files]
-        error = InputError(str(error), *files)
+        error = InputError(error.recorded(), *files)
     file_no = error.file_no if isinstance(error, InputError) else None
     if file_no is None or not plan.quarantine:
         raise error
@@ -385,10 +385,7 @@ def renew(run: Path, log: Log) -> None:
             steps(REPORT)
             send(write_report(run))
     for folder in superseded_exports(run):
-        log.say(
-            f"{folder}: is of earlier decisions; make it anew: curate export {named(str(run))} --to {folder.name} "
-            f"--out {folder.parent} --overwrite"
-        )
+        log.say(f"{named(str(folder))}: is of earlier decisions; make it anew: {export_command(run, folder)}")
 
 
 def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:

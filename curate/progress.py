@@ -100,7 +100,7 @@ class Meter:
     _share: float = 0.0
     _left: TimeLeft = field(default_factory=TimeLeft)
     _started: float = field(default_factory=time.monotonic)
-    _shown: float = 0.0
+    _shown: float = -math.inf
 
     def add(self, documents: int, size: int, passing: int | None = None) -> None:
         """Count finished work."""
@@ -137,14 +137,15 @@ class Meter:
             rewrite("")
 
     def show(self, last: bool = False) -> None:
-        """Rewrite the line on a terminal; elsewhere print one every ten seconds."""
-        if self.log.quiet:
+        """Rewrite the line on a terminal, a few times a second; elsewhere print one every ten seconds."""
+        now, terminal = time.monotonic(), sys.stderr.isatty()
+        since = now - (self._shown if terminal else max(self._shown, self._started))
+        if self.log.quiet or (not last and since < (TICK_SECONDS / 5 if terminal else LINE_SECONDS)):
             return
-        now = time.monotonic()
-        if sys.stderr.isatty():
+        self._shown = now
+        if terminal:
             rewrite(self.line(), last)
-        elif last or now - max(self._shown, self._started) >= LINE_SECONDS:
-            self._shown = now
+        else:
             self.log.say(self.line())
 
 

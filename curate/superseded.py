@@ -6,10 +6,12 @@ they are made anew, or turn out to be of the same decisions after all.
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from curate.files import committed
+from curate.mirror import is_mirror, named
 
 REPORT = "report.html"
 EXPORTS = "export"  # the folder of exports within a run
@@ -22,13 +24,34 @@ def supersede(run: Path) -> None:
     """Put the notice on top of a run's report, and into its exports."""
     supersede_report(run)
     for folder in _exports(run):
-        command = f"curate export {run} --to {folder.name} --out {run / EXPORTS} --overwrite"
         with committed(folder / NOTICE) as aside:
             aside.write_text(
                 "# Superseded\n\nThis export was made of decisions that are no longer in force: its run was "
-                f"carried out again since. Make it anew:\n\n    {command}\n",
+                f"carried out again since. Make it anew:\n\n    {export_command(run, folder)}\n",
                 "utf-8",
             )
+
+
+def export_command(run: Path, folder: Path) -> str:
+    """The command that makes an export within a run anew, with the options that it was made with.
+
+    Of a run on an object store it writes to a local folder: exports are written to no other.
+    """
+    out = EXPORTS if is_mirror(run) else str(run / EXPORTS)
+    words = ["curate", "export", named(str(run)), "--to", folder.name, "--out", out, *_options_of(folder)]
+    return shlex.join([*words, "--overwrite"])
+
+
+def _options_of(folder: Path) -> list[str]:
+    """The options of an export as its export.json tells of them; none of a damaged one."""
+    try:
+        options = json.loads((folder / "export.json").read_text("utf-8"))["options"]
+        words = ["--validation", str(options["validation"])] if options["validation"] else []
+        if tokenizer := options.get("tokenizer"):
+            words += ["--tokenizer", str(tokenizer["name"]), "--eos", str(tokenizer["eos"])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return words
 
 
 def supersede_report(run: Path) -> None:

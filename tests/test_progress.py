@@ -163,6 +163,32 @@ def test_progress_counts_what_tasks_under_way_have_read(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_terminal_is_rewritten_five_times_a_second_at_most_and_at_the_end(monkeypatch):
+    now, shown = [100.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(curate.progress, "rewrite", lambda line, last=False: shown.append(line.split()[1]))
+    meter = Meter(unwritten_log(quiet=False), "converting", 1000, _started=99.0)
+    for _ in range(1000):
+        now[0] += 0.001
+        meter.add(1, 1)
+        meter.show()
+    meter.show(last=True)
+    assert (shown[0], shown[-1], len(shown)) == ("0%", "100%", 6)
+
+
+def test_how_far_tasks_have_come_is_found_without_a_look_at_their_results(tmp_path, monkeypatch):
+    for k in range(50):
+        (tmp_path / f"{k}.parquet").touch()
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(Path(path)) or scandir(path))
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(Path(path)) or [e.name for e in scandir(path)])
+    with telling(tmp_path, "unit-0"):
+        assert shares_begun(tmp_path) == {"unit-0": 0.0}
+    assert tmp_path not in listed
+
+
 def test_a_task_whose_worker_died_is_counted_from_its_new_beginning(tmp_path):
     with telling(tmp_path, "unit-0") as tell:
         tell(0.5)

@@ -2,15 +2,18 @@
 
 import json
 import os
+import shlex
 import shutil
 
 import pytest
 from conftest import PROSE, carry_out, command, write_recipe, write_shard
+from tokenizers import Tokenizer, models
 
 from curate.errors import EmptyOutputError, RunError
 from curate.ledger import read_ledger
+from curate.mirror import run_of
 from curate.report import write_report
-from curate.superseded import HIDDEN, NOTICE, UNCOVERED
+from curate.superseded import HIDDEN, NOTICE, UNCOVERED, export_command
 
 RULE = {"reason": "few", "signal": "n_words", "min": 5, "source": "x"}
 
@@ -66,6 +69,36 @@ def test_exports_within_a_run_are_made_anew_or_say_that_they_are_of_earlier_deci
     assert command("verify", run / "export" / "jsonl").returncode == 0
     assert command(*write, "--overwrite").returncode == 0
     assert not (run / "export" / "jsonl" / NOTICE).exists()
+
+
+def test_the_command_that_is_told_makes_the_same_export_anew(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [" ".join(PROSE.split()[:k]) for k in range(1, 21)])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [RULE]})
+    place, run = f"output={tmp_path / 'my run'}", tmp_path / "my run"
+    carry_out(recipe, place)
+    words = {word: k for k, word in enumerate(["the end", "[UNK]", *sorted(set(PROSE.split()))])}
+    tokenizer = Tokenizer(models.WordLevel(words, "[UNK]"))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    options = ("--tokenizer", tmp_path / "tokenizer.json", "--eos", "the end", "--validation", "40%")
+    assert command("export", run, "--to", "megatron,jsonl", "--out", run / "export", *options).returncode == 0
+    before = {path: json.loads(path.read_text()) for path in (run / "export").glob("*/export.json")}
+    assert len(before) == 2
+    carry_out(recipe, place, "tier1.thresholds.few=11")
+    for path, export in before.items():
+        notice = path.with_name(NOTICE)
+        curate, *told = shlex.split(notice.read_text("utf-8").splitlines()[-1])
+        assert curate == "curate"
+        done = command(*told, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert not notice.exists()
+        assert json.loads(path.read_text())["options"] == export["options"]
+
+
+def test_the_command_for_a_run_on_an_object_store_does_not_name_its_mirror(tmp_path, monkeypatch):
+    monkeypatch.setenv("CURATE_RUNS", str(tmp_path))
+    run = run_of("s3://bucket/my run")
+    command = export_command(run, run / "export" / "hf")
+    assert command == "curate export 's3://bucket/my run' --to hf --out export --overwrite"
 
 
 def test_an_export_that_is_of_the_decisions_again_says_nothing_any_more(ran):
