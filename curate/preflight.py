@@ -92,7 +92,7 @@ def _side_files(recipe: Recipe) -> Iterator[tuple[list[str], str, str]]:
         yield recipe.evaluate.heldout, "evaluate.heldout", "held-out texts"
     if recipe.tier1.decontaminate:
         yield recipe.tier1.decontaminate.against, "tier1.decontaminate.against", "evaluation sets"
-    if recipe.distill and recipe.distill.grades:
+    if recipe.distill and recipe.distill.grades and "grades" in (recipe.distill.scores or ()):
         yield [recipe.distill.grades], "distill.grades", "graded texts"
     for domain in recipe.tier3.domains if recipe.tier3 else ():
         yield domain.seeds, f"tier3.domains: {domain.name}", "seeds"
