@@ -29,7 +29,7 @@ MISSING = [
     ("dedup.against=[runs/old]", "dedup.against: runs/old: no manifest.json: not a run directory"),
     ("models.pin=runs/old", "models.pin: runs/old: no manifest.json: not a run directory"),
     ("distill={vectors: {static: ./model}}", "distill.vectors.static: ./model: no such folder"),
-    ("distill={grades: grades.parquet}", "distill.grades: grades.parquet matches no file in"),
+    ("distill={grades: grades.parquet, scores: {grades: 1}}", "distill.grades: grades.parquet matches no file in"),
 ]
 
 
