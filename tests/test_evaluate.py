@@ -304,7 +304,7 @@ def test_the_sample_with_a_budget_bands_and_lines_is_evaluated_with_all_its_arms
         tier1={"rules": ["gopher"], "perplexity": {"min_documents": 30}, "pii": "redact"},
         distill={"keep_tokens": "30%", "ladder": ["10%"], "scores": {"importance": 1}},
         dedup={"lines": {"max_repeats": 5}},
-        evaluate={"heldout": [str(tmp_path / "heldout.parquet")], "domain": "source", "least": 10},
+        evaluate={"heldout": [str(tmp_path / "heldout.parquet")], "domain": "source", "least": 10, "track": True},
     )  # fmt: skip
     carry_out(path)
     done = command("evaluate", run, "--draws", "2", "--json", "--quiet")

@@ -414,7 +414,16 @@ def test_a_dataset_is_loaded_once_by_the_library_that_made_it(tmp_path):
     write_lines(tmp_path / "set" / "train.jsonl", ROWS[:19])
     assert command("run", recipe, "--quiet", **offline).returncode == 0
     assert len(output(run)) == 19
-    done = command("run", recipe, "--set", "input.paths=[{dataset: nobody/nothing}]", "--quiet", **offline)
+    done = command(
+        "run",
+        recipe,
+        "--set",
+        "input.paths=[{dataset: nobody/nothing}]",
+        "--set",
+        f"output={tmp_path / 'other'}",
+        "--quiet",
+        **offline,
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("Error: datasets://nobody/nothing/train: `datasets` cannot load it: ")
     assert done.stderr.count("\n") == 1
