@@ -5,14 +5,15 @@ import json
 import jsonschema
 import pytest
 import yaml
-from conftest import SAMPLE, command
+from conftest import PROSE, SAMPLE, command, write_shard
 from test_docs import whole_recipes
 
 from curate.errors import CurateError
+from curate.folder import look_into
 from curate.recipe import parse_recipe
 from curate.rules import resolve, resolve_editors
 from curate.schema import recipe_schema
-from curate.starter import look_around, recipe_lines
+from curate.starter import recipe_lines, short_lines
 
 SCHEMA = recipe_schema()
 RULE = {"reason": "own", "signal": "n_words", "min": 3}
@@ -135,9 +136,12 @@ def test_the_schema_and_the_run_agree_on_a_recipe(fields, good):
 
 def test_the_schema_is_one_itself_and_accepts_every_recipe_of_the_docs_and_of_the_project(tmp_path):
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    started = yaml.safe_load("\n".join(recipe_lines(tmp_path, "x", look_around(tmp_path))))
+    write_shard(tmp_path / "a.parquet", [PROSE] * 3)
+    found = look_into([tmp_path], tmp_path)
+    begun = [lines(tmp_path / "r.yaml", "x", found, tmp_path) for lines in (short_lines, recipe_lines)]
+    started = [yaml.safe_load("\n".join(lines)) for lines in begun]
     packaged = yaml.safe_load((SAMPLE / "demo.yaml").read_text("utf-8"))
-    recipes = [*whole_recipes(), started, packaged]
+    recipes = [*whole_recipes(), *started, packaged]
     recipes += [parse_recipe(fields, "test").model_dump(mode="json", by_alias=True) for fields in recipes]
     for recipe in recipes:
         jsonschema.validate(recipe, SCHEMA)
