@@ -20,7 +20,7 @@ def telling(folder: Path, task: str) -> Iterator[Callable[[float], None]]:
     path = folder / FOLDER / task
 
     def tell(share: float) -> None:
-        with suppress(OSError):  # a full disk is told of by what matters
+        with suppress(OSError):  # a full disk is reported where output is written
             path.parent.mkdir(exist_ok=True)  # the last task to end took it away
             path.write_text(f"{share:.6f}")
 

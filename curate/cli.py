@@ -55,8 +55,8 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 def init(path: Path, places: tuple[Path, ...], full: bool, force: bool) -> None:
     """Write a recipe to PATH (default: recipe.yaml) for the files of this folder, or of each FOLDER or file.
 
-    Evaluation sets, held-out texts, reference and seeds are told from the corpus by names, columns and texts. What
-    cannot be told is asked on a terminal, and left out elsewhere.
+    Evaluation sets, held-out texts, reference and seeds are distinguished from the corpus by names, columns and texts.
+    What stays unclear is asked on a terminal, and left out elsewhere.
 
     \b
     Examples:

@@ -97,7 +97,7 @@ def _told(
 ) -> dict[str, Any]:
     """A document with what fired, its text with marks, its difference from the copy that stays, and the command."""
     text = texts.get((row["file_no"], row["row"]))
-    # With the reason named, only it would be told of: all that fired stand beside the text.
+    # A search by reason reports that reason alone, but all that fired are shown beside the text.
     whole = shown_of(look, rules, row, text, None, Wanted(reason=row["reason"], limit=EXCERPT))
     why = [(one.reason, _why(one, row)) for one in evidence_of(look, rules, row)]
     pieces = None if whole["pieces"] is None else [(kind, visible(part)) for kind, part in whole["pieces"]]

@@ -103,7 +103,7 @@ def _set_aside(folder: Path) -> str | None:
 def expand_glob(pattern: Path) -> Listing:
     """The files that a glob matches, as `glob.glob` finds them (`**`: folders at any depth; no hidden names).
 
-    A folder that it would look into and cannot is told of, which `glob` keeps to itself.
+    A folder that cannot be listed is reported; `glob` skips it in silence.
     """
     found = Listing()
     folders = [Path(pattern.anchor) if pattern.anchor else Path.cwd()]

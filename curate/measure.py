@@ -106,7 +106,7 @@ def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
     """The digest of each group: its code, its parameters, and the edits that were made before it, if it sees them."""
     editors = [(e.name, e.bounds, e.code) for e in reading.editors]
     # Everything that a group's values pass through: how rows are read and edited, and Python's own tables of Unicode.
-    common = [registry.code_of([measure, find_edits, cast_column]), unicodedata.unidata_version]
+    common = [registry.code_of([measure, find_edits, cast_column, read_documents]), unicodedata.unidata_version]
     raw = [common, reading.text, []]
     edited = [common, reading.text, editors]
     digests = {

@@ -377,7 +377,7 @@ def _unfinish(run: Path) -> None:
 
 
 def renew(run: Path, log: Log) -> None:
-    """Make a report anew that is of earlier decisions, and tell of exports that are."""
+    """Rebuild the report if it shows earlier decisions, and name the exports that do."""
     if is_superseded(run):
         from curate.report import write_report
 
@@ -385,7 +385,7 @@ def renew(run: Path, log: Log) -> None:
             steps(REPORT)
             send(write_report(run))
     for folder in superseded_exports(run):
-        log.say(f"{named(str(folder))}: is of earlier decisions; make it anew: {export_command(run, folder)}")
+        log.say(f"{named(str(folder))}: shows earlier decisions; rebuild it: {export_command(run, folder)}")
 
 
 def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:

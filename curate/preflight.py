@@ -99,7 +99,7 @@ def _side_files(recipe: Recipe) -> Iterator[tuple[list[str], str, str]]:
 
 
 def _check_file(name: str, field: str, advice: str) -> None:
-    """Refuse a file that is not there; an empty name is told of where it is opened."""
+    """Refuse a file that is not there; an empty name is refused where it is opened."""
     path = Path(name).expanduser()
     if name and not path.is_file():
         raise RecipeError(f"{field}: {name}: {f'a folder; {advice}' if path.is_dir() else 'no such file'}")

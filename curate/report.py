@@ -445,8 +445,8 @@ def _superseded(run: str) -> str:
 
     command = escape(f"curate report {shlex.quote(run)}")
     return (
-        f"{HIDDEN}This page shows decisions that are no longer in force: the run was carried out again after the "
-        f"page was made. <code>{command}</code> makes it anew.</p>"
+        f"{HIDDEN}This page shows decisions that are no longer in force: the run was executed again after the "
+        f"page was made. <code>{command}</code> rebuilds it.</p>"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a file is for, told from its name, its folders and its columns: the corpus, or what stands beside it."""
+"""What a file is for, by its name, its folders and its columns: the corpus, or something beside it."""
 
 import re
 from collections.abc import Collection, Sequence

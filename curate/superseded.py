@@ -1,7 +1,7 @@
 """What a run leaves that others read, and that says so when it no longer belongs to the decisions in force.
 
 Before anything that a manifest describes changes, the report and the exports within the run get a notice; it goes when
-they are made anew, or turn out to be of the same decisions after all.
+they are rebuilt, or a later run decides as before.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ def supersede(run: Path) -> None:
         with committed(folder / NOTICE) as aside:
             aside.write_text(
                 "# Superseded\n\nThis export was made of decisions that are no longer in force: its run was "
-                f"carried out again since. Make it anew:\n\n    {export_command(run, folder)}\n",
+                f"executed again since. Rebuild it:\n\n    {export_command(run, folder)}\n",
                 "utf-8",
             )
 
 
 def export_command(run: Path, folder: Path) -> str:
-    """The command that makes an export within a run anew, with the options that it was made with.
+    """The command that rebuilds an export within a run, with the options of the first time.
 
     Of a run on an object store it writes to a local folder: exports are written to no other.
     """

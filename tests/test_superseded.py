@@ -61,7 +61,7 @@ def test_exports_within_a_run_are_made_anew_or_say_that_they_are_of_earlier_deci
     write = ("export", run, "--to", "jsonl", "--out", run / "export")
     assert command(*write).returncode == 0
     done = command("run", recipe, "--set", "tier1.thresholds.few=11")
-    told = f"{run / 'export' / 'jsonl'}: is of earlier decisions; make it anew: curate export {run} --to jsonl"
+    told = f"{run / 'export' / 'jsonl'}: shows earlier decisions; rebuild it: curate export {run} --to jsonl"
     assert told in done.stderr
     assert f"--to jsonl --out {run / 'export'} --overwrite" in (run / "export" / "jsonl" / NOTICE).read_text("utf-8")
     assert not (run / "export" / "hf" / NOTICE).exists()  # the recipe names it: it is of the new decisions
