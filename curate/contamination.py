@@ -34,7 +34,10 @@ from curate.sql import read_parquet
 MODELS = "models"  # of the run directory
 FIELD = "tier1.decontaminate.against"
 
+AT_ONCE = 1 << 24  # n-grams that are held beyond twice the distinct ones
+
 Numbers = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -111,24 +114,30 @@ def _known(path: Path) -> dict[str, Any] | None:
 def _build(section: Decontaminate, paths: Sequence[Path], folder: Path) -> dict[str, Any]:
     """Commit the table of all n-grams, and return what is to be known of it."""
     _check_columns(section.columns, paths)
-    keys, places = [], []
+    keys, places = list[Hashes](), list[Hashes]()
     items: list[int] = []
     lengths: set[int] = set()
+    held = 0
     for number, path in enumerate(paths):
         rows = size = 0
         for piece in tables_of(path, FIELD):
             for owners, texts in starmap(in_both_forms, texts_of_table(piece, section.columns)):
                 found, text, words = ngram_keys(texts, section.ngram, section.min_words)
-                keys.append(found)
-                places.append((number << PLACE_BITS) + rows + owners[text])
+                place = ((number << PLACE_BITS) + rows + owners[text]).astype(np.uint64)
+                for column, new in zip((keys, places), first_of_each(found, place), strict=True):
+                    column.append(new)
                 lengths |= set(np.unique(words).tolist())
                 size += len(found)
             rows += len(piece)
+            if sum(map(len, keys)) > 2 * held + AT_ONCE:  # of texts that repeat: a few kilobytes may hold gigabytes
+                distinct = first_of_each(np.concatenate(keys), np.concatenate(places))
+                keys, places = [distinct[0]], [distinct[1]]
+                held = len(distinct[0])
         items.append(rows)
         if not size:
             least = min(section.ngram, section.min_words)
             raise InputError(f"{FIELD}: {path}: no text of {least} words or more to look for; remove it")
-    table = ngram_table(np.concatenate(keys), np.concatenate(places).astype(np.uint64), sorted(lengths))
+    table = ngram_table(np.concatenate(keys), np.concatenate(places), sorted(lengths))
     counts = np.bincount((table.places[table.keys > 0] >> np.uint64(PLACE_BITS)).astype(np.int64), minlength=len(paths))
     packed = table.packed()
     content = xxh3_128_hexdigest(packed.data)
@@ -136,6 +145,12 @@ def _build(section: Decontaminate, paths: Sequence[Path], folder: Path) -> dict[
     with committed(folder / name) as aside, aside.open("wb") as file:
         np.save(file, packed)
     return {"table": name, "content": content, "lengths": sorted(lengths), "items": items, "ngrams": counts.tolist()}
+
+
+def first_of_each(keys: Hashes, places: Hashes) -> tuple[Hashes, Hashes]:
+    """Distinct keys, sorted, each with the first of its places."""
+    distinct, first = np.unique(keys, return_index=True)
+    return distinct, places[first]
 
 
 def _check_columns(columns: Sequence[str] | None, paths: Sequence[Path]) -> None:

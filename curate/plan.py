@@ -37,6 +37,7 @@ from curate.reference import ReferenceFile, open_reference
 from curate.rules import ResolvedRule, check_conditions, columns_named, edits_of_set, resolve, resolve_editors
 from curate.run_inputs import refuse_other_files, refuse_other_paths
 from curate.scorers import Scorers, open_pinned_scorers
+from curate.side_files import tables_of
 from curate.storage import is_remote, status
 from curate.training import Learnt, check_tier2, open_pinned
 
@@ -298,8 +299,9 @@ def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
             columns = [c for c in pq.read_schema(path).names if c in ("id", "doc_id", "url", "hash")]
             if not columns:
                 raise RecipeError(f"exclude: {name}: no column id, doc_id, url or hash")
-            for column in pq.read_table(path, columns=columns).columns:
-                values |= set(column.cast(pa.string()).drop_null().to_pylist())
+            for table in tables_of(path, "exclude", columns):
+                for column in table.columns:
+                    values |= set(column.cast(pa.string()).drop_null().unique().to_pylist())
         except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
             raise RecipeError(f"exclude: {name}: cannot be read: {' '.join(str(error).split())}") from None
     return tuple(sorted(values))

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
+from curate.corpus import read_rows
 from curate.errors import InputError
 from curate.folders import is_json_lines
 from curate.inputs import local_files
@@ -15,7 +16,6 @@ from curate.spool import json_tables
 from curate.storage import is_remote, one_line
 
 READ_BYTES = 1 << 20
-BATCH_ROWS = 1024
 
 
 def side_files(patterns: Sequence[str], field: str, what: str) -> list[Path]:
@@ -45,8 +45,8 @@ def content_of(paths: Sequence[Path], field: str) -> str:
     return str(content.hexdigest())
 
 
-def tables_of(path: Path, field: str) -> Iterator[pa.Table]:
-    """The rows of a Parquet or JSON lines file, some at a time.
+def tables_of(path: Path, field: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of a Parquet or JSON lines file, some at a time, however large they are; of Parquet some columns only.
 
     Errors: InputError for one that cannot be read.
     """
@@ -55,6 +55,8 @@ def tables_of(path: Path, field: str) -> Iterator[pa.Table]:
             yield from (table for table, _ in json_tables(str(path), share=1.0))
             return
         with pq.ParquetFile(path) as file:
-            yield from (pa.Table.from_batches([batch]) for batch in file.iter_batches(BATCH_ROWS))
+            names, rows = file.schema_arrow.names, file.metadata.num_rows
+        for batch in read_rows(str(path), 0, rows, names if columns is None else columns):
+            yield pa.Table.from_batches([batch])
     except (OSError, pa.ArrowException, EOFError) as error:
         raise InputError(f"{field}: {path}: cannot be read: {one_line(error)}") from None

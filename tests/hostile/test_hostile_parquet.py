@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +12,11 @@ import pytest
 from conftest import PROSE, carry_out, documents, refused, told_by, write_recipe
 from soak import EXAMPLES, SEED, SOAK, tell
 
+from curate import contamination
 from curate.corpus import MOST_BYTES, read_rows
 from curate.errors import CurateError, InputError
+from curate.sections import Decontaminate
+from curate.side_files import tables_of
 
 HERE = Path(__file__).parent
 ODD_COLUMNS = {
@@ -124,6 +128,27 @@ def test_a_column_of_kilobytes_that_unpacks_to_gigabytes_is_read_in_bounded_memo
     assert path.stat().st_size < 10_000
     sizes = [batch.nbytes for batch in read_rows(str(path), 0, 1016 if SOAK else 250, ["text"])]
     assert max(sizes) <= MOST_BYTES + len(long)
+
+
+def test_a_file_beside_the_corpus_that_unpacks_to_gigabytes_is_read_a_few_megabytes_at_a_time(tmp_path):
+    """Reference, held-out texts, evaluation sets and exclusions: some hundred bytes that come to 4 GB."""
+    long = "word " * 200_000
+    values = pa.DictionaryArray.from_arrays(pa.array([0] * 4000, pa.int32()), pa.array([long]))
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": values}), path, compression="zstd")
+    assert path.stat().st_size < 10_000
+    sizes = [table.nbytes for table in islice(tables_of(path, "reference"), 5)]
+    assert max(sizes) < 64 << 20
+
+
+def test_an_evaluation_set_of_one_text_a_thousand_times_counts_its_ngrams_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(contamination, "AT_ONCE", 100)
+    texts = [f"{PROSE} {k % 2}" for k in range(1000)]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", row_group_size=10)
+    found = contamination.prepare(Decontaminate(against=[str(tmp_path / "a.parquet")]), tmp_path / "made")
+    [one] = found.benchmarks
+    assert one.items == 1000
+    assert one.ngrams == len({tuple(t.split()[k : k + 13]) for t in texts for k in range(len(t.split()) - 12)})
 
 
 def test_a_file_of_rows_that_are_not_there_is_refused(tmp_path):
