@@ -22,6 +22,7 @@ from test_near import slices_find_what_one_slice_does
 from test_same_bytes import UNIT, recipe_for
 from test_same_bytes import corpus as corpus
 from test_same_bytes import expected as expected
+from test_same_bytes import undisturbed as undisturbed
 
 import curate
 from curate.actors import open_on_gpus

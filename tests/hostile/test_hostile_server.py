@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import re
 import resource
 import socket
 import threading
@@ -27,13 +28,28 @@ def whole(content, headers=b""):
     return b"HTTP/1.1 200 OK\r\n%scontent-length: %d\r\n\r\n%s" % (headers, len(content), content)
 
 
+def whole_request(connection):
+    """The next request with its body: what is closed before all of it was read is reset, and loses the answer."""
+    request = connection.recv(65536)
+    while request:
+        head, _, body = request.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)^content-length: *(\d+)", head, re.MULTILINE)
+        if b"\r\n\r\n" in request and len(body) >= int(length[1] if length else 0):
+            break
+        more = connection.recv(65536)
+        if not more:
+            return b""
+        request += more
+    return request
+
+
 @contextmanager
 def answering(answer):
     """A server that lists its models, and answers whatever else it is asked with the bytes that `answer` yields."""
 
     def serve(connection):
         with connection, suppress(OSError):
-            while request := connection.recv(65536):
+            while request := whole_request(connection):
                 models = request.startswith(b"GET /v1/models")
                 for piece in [whole(MODELS)] if models else [whole(b"")] if request.startswith(b"GET") else answer():
                     connection.sendall(piece)
