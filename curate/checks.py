@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from curate.errors import InputError, RecipeError, shortened
+from curate.figures import place
 from curate.filters import registry
 from curate.ledger import Ledger
 from curate.rules import ResolvedRule
@@ -17,9 +18,7 @@ def check_ids(column: str, connection: duckdb.DuckDBPyConnection) -> None:
         "SELECT file, row FROM texts JOIN files USING (file_no) WHERE id IS NULL ORDER BY position, row LIMIT 1"
     ).fetchone()
     if row:
-        raise InputError(
-            f"{row[0]} row {row[1]}: column {column!r} (input.id) is null; give it a value, or leave input.id out"
-        )
+        raise InputError(f"{place(*row)}: column {column!r} (input.id) is null; give it a value, or leave input.id out")
     row = connection.execute(
         """SELECT id, count(*), min({'position': position, 'row': row, 'file': file}),
             max({'position': position, 'row': row, 'file': file})
@@ -29,8 +28,8 @@ def check_ids(column: str, connection: duckdb.DuckDBPyConnection) -> None:
     if row:
         doc_id, times, first, last = row
         raise InputError(
-            f"{last['file']} row {last['row']}: id {shortened(doc_id)!r} stands {times} times, first in "
-            f"{first['file']} row {first['row']}; ids must differ: make them unique, or leave input.id out"
+            f"{place(last['file'], last['row'])}: id {shortened(doc_id)!r} stands {times} times, first in "
+            f"{place(first['file'], first['row'])}; ids must differ: make them unique, or leave input.id out"
         )
 
 

@@ -21,6 +21,11 @@ def share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f}\u202f%" if whole else ""
 
 
+def place(file: object, row: object) -> str:
+    """Where a document lies, as `curate why` takes it: FILE:ROW, rows from 0."""
+    return f"{file}:{row}"
+
+
 def brief(value: object) -> str:
     """A value as it can stand in a line: not endless, and without control characters."""
     text = visible(str(value))

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from curate.distill.leaks import LEAK, leaks
 from curate.errors import InputError
+from curate.figures import place
 from curate.filters.duplicates import hash_texts
 from curate.inputs import common_root
 from curate.measure import is_utf8
@@ -59,7 +60,7 @@ def read_heldout(section: Evaluate, column: str, seed: int) -> pa.Table:
         name = path.relative_to(root).as_posix()
         for table in tables_of(path, FIELD):
             texts = _readable(texts_in(table, column, FIELD, path))
-            where = [f"{name} row {row + k}" for k in range(len(table))]
+            where = [place(name, row + k) for k in range(len(table))]
             held.append(pa.table({"text": texts, "domain": _domains(table, section, path, name), "where": where}))
             row += len(table)
     found = pa.concat_tables(held) if held else pa.table({"text": pa.array([], pa.large_string())})
@@ -92,10 +93,10 @@ def _drawn(found: pa.Table, most: int, seed: int) -> pa.Table:
     order = order[np.r_[True, np.diff(keys[order]) > 0]]
     counts: dict[str, int] = {}
     chosen = []
-    for place, domain in zip(order.tolist(), found["domain"].take(pa.array(order)).to_pylist(), strict=True):
+    for index, domain in zip(order.tolist(), found["domain"].take(pa.array(order)).to_pylist(), strict=True):
         counts[domain] = counts.get(domain, 0) + 1
         if counts[domain] <= most:
-            chosen.append(place)
+            chosen.append(index)
     return found.take(pa.array(chosen))
 
 

@@ -1,5 +1,7 @@
 """A run opened to look at single documents: their rows, how they are found, and their texts."""
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +19,10 @@ from curate.edits import apply_edits
 from curate.errors import CurateError, InputError, shortened
 from curate.filters.registry import FOUND
 from curate.inspect import connect
-from curate.ledger import KnownFile, Ledger
+from curate.ledger import KnownFile, Ledger, read_facts
 from curate.measure import INPUT
 from curate.recipe import Recipe
+from curate.shards import DATA
 from curate.sql import literal, quoted, read_parquet, rows_of
 from curate.texts import PLACES, edits_of, read_texts
 
@@ -27,6 +30,7 @@ MIN_PREFIX = 8  # characters of a hash that name a document
 ALIKE = 0.9  # Jaro-Winkler similarity from which an id may have been meant
 Row = dict[str, Any]
 Place = tuple[int, int]  # file_no, row
+SHARD = re.compile(r"(?:^|/)data/train-(\d+)-of-\d+\.parquet$")
 ROWS = "SELECT documents.*, file_no, position FROM documents JOIN inputs USING (file)"
 
 
@@ -160,18 +164,15 @@ def opened_run(run: Path) -> Iterator[Look]:
 
 
 def find_document(look: Look, address: str) -> Row:
-    """The document that is meant: by its doc_id, the first eight or more characters of a hash, or `file:row`.
+    """The document that is meant: by its doc_id, the first eight or more characters of a hash, or FILE:ROW.
 
     Errors: CurateError for an address that is nobody's, or that of more than one.
     """
     if exact := look.query(f"{ROWS} WHERE doc_id = ?", [address]):
         return exact[0]
     file, colon, row = address.rpartition(":")
-    if colon and row.isascii() and row.isdigit() and len(row) < 19:
-        if there := look.query(f"{ROWS} WHERE file = ? AND row = ?", [file, int(row)]):
-            return there[0]
-        if known := look.query("SELECT documents FROM inputs WHERE file = ? AND file_no IS NOT NULL", [file]):
-            raise CurateError(f"{look.run}: {file} has rows 0 to {known[0]['documents'] - 1}, not {row}")
+    if colon and row.isascii() and row.isdigit() and len(row) < 19 and (there := _document_at(look, file, int(row))):
+        return there
     if look.recipe.input.id is None and len(address) >= MIN_PREFIX:
         alike = look.query(f"{ROWS} WHERE starts_with(doc_id, ?) ORDER BY doc_id LIMIT 4", [address])
         if len(alike) == 1:
@@ -180,6 +181,37 @@ def find_document(look: Look, address: str) -> Row:
             listed = ", ".join(found["doc_id"] for found in alike[:3]) + (", …" if len(alike) > 3 else "")
             raise CurateError(f"{look.run}: more than one document begins with {address!r}: {listed}; write more of it")
     raise CurateError(f"{look.run}: no document {shortened(address)!r}{_meant(look, address)}")
+
+
+def _document_at(look: Look, file: str, row: int) -> Row | None:
+    """The document in a row of an input file or of a file of the output; None where neither is a file of the run.
+
+    An input is known by the run's name for it, relative to the corpus root, and by any path that leads to it.
+
+    Errors: CurateError for a row that the file does not have.
+    """
+    if (shard := SHARD.search(file)) and Path(file).name in {Path(part.path).name for part in look.ledger.of(DATA)}:
+        kept = f"{ROWS} WHERE shard = ? ORDER BY position, row LIMIT 1 OFFSET ?"
+        if found := look.query(kept, [int(shard[1]), row]):
+            return found[0]
+    inputs = "FROM inputs WHERE file_no IS NOT NULL AND file IN (SELECT unnest(?))"
+    known = look.query(f"SELECT file, documents {inputs} ORDER BY file <> ? LIMIT 1", [_names_of(look, file), file])
+    if not known:
+        return None
+    [named] = known
+    if there := look.query(f"{ROWS} WHERE file = ? AND row = ?", [named["file"], row]):
+        return there[0]
+    raise CurateError(f"{look.run}: {file} has rows 0 to {named['documents'] - 1}, not {row}")
+
+
+def _names_of(look: Look, file: str) -> list[str]:
+    """What the run may call an input file: as it is, or relative to the corpus root, from here or from where it ran."""
+    facts = read_facts(look.run)
+    root, started = Path(facts.get("corpus_root", "")), Path(facts.get("working_directory", ""))
+    paths = [Path(os.path.normpath(folder / file)) for folder in (Path.cwd(), started)]
+    roots = dict.fromkeys((root, root.resolve()))
+    paths += [path.resolve() for path in paths]
+    return [file, *(path.relative_to(top).as_posix() for path in paths for top in roots if path.is_relative_to(top))]
 
 
 def _meant(look: Look, address: str) -> str:

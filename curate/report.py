@@ -23,7 +23,7 @@ from curate.decided import open_decided, readable
 from curate.distil import QUOTAS, RUNGS
 from curate.errors import InputError, RunError
 from curate.examples import bound_of, documents_section
-from curate.figures import brief, share, shown
+from curate.figures import brief, place, share, shown
 from curate.files import committed
 from curate.groups import LEAST, MOST_GROUPS, Inputs, drop_rates, find_inputs, gather, strata
 from curate.histograms import histograms, signals_of
@@ -427,7 +427,13 @@ def render(found: Mapping[str, Any]) -> str:
     )  # fmt: skip
     groups = itertools.count()
     environment.filters |= {"n": lambda value: "" if value is None else shown(value), "brief": brief}
-    environment.globals |= {"share": share, "least": LEAST, "most_groups": MOST_GROUPS, "measures": MEASURES}
+    environment.globals |= {
+        "share": share,
+        "place": place,
+        "least": LEAST,
+        "most_groups": MOST_GROUPS,
+        "measures": MEASURES,
+    }
     environment.globals |= {"units_group": lambda: f"unit-{next(groups)}"}
     script = (TEMPLATES / "report.js").read_text("utf-8")
     return environment.get_template("report.html").render(

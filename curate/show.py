@@ -12,7 +12,7 @@ from rich.text import Text
 
 from curate.errors import shortened
 from curate.fields import shown_budget
-from curate.figures import counted
+from curate.figures import counted, place
 from curate.foreign import told_of_other
 from curate.inspect import console
 from curate.terminal import visible
@@ -228,15 +228,16 @@ def _strata_moved(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _examples(rows: Sequence[Mapping[str, Any]], title: str, when: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in (title, "file", "row", "tokens", f"reason {when}"):
-        table.add_column(column, justify="right" if column in ("row", "tokens") else "left", overflow="fold")
+    for column in (title, "file:row", "tokens", f"reason {when}"):
+        table.add_column(column, justify="right" if column == "tokens" else "left", overflow="fold")
     other = "after" if when == "before" else "before"
     for row in rows:
         reason = row[f"reason_{when}"] or "in the other run alone"
         of = f" of {row['duplicate_of']}" if when == "after" and row["duplicate_of"] else ""
         of += f"  {row['evidence']}" if row.get("evidence") else ""
         tokens = row[f"tokens_{other}"]
-        table.add_row(_cell(row["doc_id"]), _cell(row["file"]), f"{row['row']:,}", f"{tokens:,}", _cell(reason + of))
+        where = place(row["file"], row["row"])
+        table.add_row(_cell(row["doc_id"]), _cell(where), f"{tokens:,}", _cell(reason + of))
     return table
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.excerpts import Piece
-from curate.figures import counted, shown
+from curate.figures import counted, place, shown
 from curate.inspect import console
 from curate.mirror import named
 from curate.terminal import visible
@@ -81,10 +81,10 @@ def print_story(story: Mapping[str, Any], whole: bool) -> None:
     if story["later"]:
         tell.heading("later tiers")
         tell.line(", ".join(f"{name} {shown(value)}" for name, value in story["later"].items()), indent=2)
-    if place := story["output"]:
+    if output := story["output"]:
         tell.heading("in the output")
-        missing = "" if place["written"] else " (not written: the run did not finish)"
-        tell.line(f"{place['file']}, row {place['row']:,}{missing}", indent=2)
+        missing = "" if output["written"] else " (not written: the run did not finish)"
+        tell.line(f"{place(output['file'], output['row'])}{missing}", indent=2)
     if story["text_problem"]:
         tell.console.print()
         tell.line("its text is not shown: ", story["text_problem"])
@@ -95,7 +95,7 @@ def _tell_head(tell: Teller, story: Mapping[str, Any]) -> None:
     sizes = [f"{origin.pop(name):,} {name}" for name in ("bytes", "words", "tokens") if name in origin]
     if "bytes_after_edits" in origin:
         sizes[0] += f" ({origin.pop('bytes_after_edits'):,} after edits)"
-    tell.line(Text(visible(story["doc_id"]), style=HEAD), f"  {story['file']} row {story['row']}")
+    tell.line(Text(visible(story["doc_id"]), style=HEAD), f"  {place(story['file'], story['row'])}")
     tell.line(", ".join([*sizes, *(f"{name} {value}" for name, value in origin.items())]), indent=2)
     tell.console.print()
     if story["kept"]:
@@ -163,7 +163,7 @@ def _tell_duplicate(tell: Teller, story: Mapping[str, Any]) -> None:
     if found is None:
         return
     how = "exact" if found["exact"] else "estimated by signatures"
-    where = f"  {found['survivor_file']} row {found['survivor_row']}" if "survivor_file" in found else ""
+    where = f"  {place(found['survivor_file'], found['survivor_row'])}" if "survivor_file" in found else ""
     stays = found.get("survivor_kept", True)
     heading = "the copy that stays" if stays else "the copy that it was dropped for, itself dropped by a later stage"
     other = "the copy that stays" if stays else "that copy"
@@ -219,7 +219,7 @@ def _tell_written(tell: Teller, story: Mapping[str, Any]) -> None:
     tell.heading("how it was made")
     verdict = "kept" if source["kept"] else f"dropped: {source['reason']}"
     piece = f"piece {source['chunk']}, bytes {source['start']:,} to {source['end']:,}"
-    tell.line(f"after {source['doc_id']}  {source['file']} row {source['row']} ({verdict}), {piece}", indent=2)
+    tell.line(f"after {source['doc_id']}  {place(source['file'], source['row'])} ({verdict}), {piece}", indent=2)
     adapter = f"adapter {made['adapter']}" if made["adapter"] else "no adapter"
     tell.line(f"by {made['model']}, {adapter}, prompt {made['prompt']} {made['prompt_sha256'][:12]}…", indent=2)
     drawn = ", ".join(f"{name} {made[name]}" for name in ("seed", "temperature", "top_p"))
@@ -232,9 +232,9 @@ def _tell_written(tell: Teller, story: Mapping[str, Any]) -> None:
         if text is not None:
             tell.heading(title)
             tell.line(text, indent=2)
-    if place := story["output"]:
+    if output := story["output"]:
         tell.heading("in the output")
-        tell.line(f"{place['file']}, row {place['row']:,}", indent=2)
+        tell.line(place(output["file"], output["row"]), indent=2)
     if story["text_problem"]:
         tell.console.print()
         tell.line("the piece is not shown: ", story["text_problem"])
@@ -304,7 +304,7 @@ def print_samples(run: Path, samples: Sequence[Mapping[str, Any]]) -> None:
         tell.line(f"── {k} of {len(samples)} ".ljust(min(78, tell.console.width - 2), "─"), style=DIM)
         tell.line(
             Text(visible(one["doc_id"]), style=HEAD),
-            f"  {one['file']} row {one['row']}, {counted(one['n_tokens'], 'token')}",
+            f"  {place(one['file'], one['row'])}, {counted(one['n_tokens'], 'token')}",
         )
         if one["kept"]:
             tell.line(Text("kept", style="bold green"), indent=2)

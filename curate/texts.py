@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from curate.corpus import Source, read_documents
 from curate.edits import PART, apply_edits
 from curate.errors import InputError
+from curate.figures import place
 from curate.filters import pii, registry
 from curate.filters.duplicates import hash_texts
 from curate.ledger import KnownFile, Ledger, Part, is_spooled
@@ -82,7 +83,7 @@ def _check_hashes(ledger: Ledger, files: dict[int, KnownFile], found: pa.Table) 
         measured = zip(*(table[name].to_pylist() for name in RAW_HASH), strict=True)
         for (file_no, row), known in zip(_places(table), measured, strict=True):
             if have[file_no, row] != known:
-                raise InputError(f"{files[file_no].path} row {row}: is not the text that was measured; run again")
+                raise InputError(f"{place(files[file_no].path, row)}: is not the text that was measured; run again")
 
 
 def edits_of(ledger: Ledger, documents: pa.Table, groups: Sequence[str] = (EDITS, LINE_EDITS)) -> pa.Table:

@@ -112,7 +112,7 @@ def test_kept_documents_may_be_drawn_by_what_was_cut_and_not_by_a_stage(run):
 
 def test_each_document_is_headed_by_its_place_its_reason_and_the_value_against_the_bound(run):
     text = told(run, "--where", "doc_id = 'bullets'", "--reason", "too_many_bullet_lines")
-    assert re.search(r"^bullets  a\.parquet row 1, \d+ tokens$", text, re.MULTILINE)
+    assert re.search(r"^bullets  a\.parquet:1, \d+ tokens$", text, re.MULTILINE)
     assert re.search(r"too_many_bullet_lines +bullet_line_ratio 1 > 0\.9 +gopher, Rae et al", text)
     assert text.count("«- item") == 12
 

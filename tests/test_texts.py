@@ -37,7 +37,7 @@ def test_a_file_that_was_only_touched_is_read_and_another_one_refused(run):
     [text] = read_texts(read_ledger(run), "text", places((1, 4)))["text"].to_pylist()
     assert text == f"{PROSE} 1 4"
     write_shard(path, ["another text"] * 20_000)
-    with pytest.raises(InputError, match=r"1\.parquet row 4: is not the text that was measured; run again"):
+    with pytest.raises(InputError, match=r"1\.parquet:4: is not the text that was measured; run again"):
         read_texts(read_ledger(run), "text", places((1, 4)))
     path.unlink()
     with pytest.raises(InputError, match=r"1\.parquet: No such file or directory; it was there when the run measured"):

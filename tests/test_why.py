@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -246,6 +247,28 @@ def test_a_band_is_told_with_its_stratum_and_the_wider_one_where_that_has_none(d
         ).fetchall()
     band = explain(demo, doc_id)["band"]
     assert (band["stratum"], band["low"], band["high"]) == ({"language": "en"}, low, high)
+
+
+def test_a_place_is_printed_as_it_is_typed_and_every_path_to_a_file_leads_to_its_documents(run, monkeypatch):
+    printed = told(run, "near")
+    assert "near  a.parquet:4\n" in printed
+    assert "  survivor  a.parquet:3; similarity" in printed
+    with connect(run) as connection:
+        [(location,)] = connection.execute("SELECT location FROM inputs WHERE file = 'a.parquet'").fetchall()
+    file = Path(location)
+    monkeypatch.chdir(file.parent)
+    for path in ("a.parquet", file, "./a.parquet", f"../{file.parent.name}/a.parquet"):
+        assert explain(run, f"{path}:4")["doc_id"] == "near"
+    with pytest.raises(CurateError, match=r"no document '/elsewhere/a\.parquet:4'"):
+        explain(run, "/elsewhere/a.parquet:4")
+
+
+def test_a_row_of_the_output_is_the_document_that_was_written_there(run):
+    output = explain(run, "good")["output"]
+    place = f"{output['file']}:{output['row']}"
+    assert f"\n  {place}\n" in told(run, "good")
+    for address in (place, run / place):
+        assert explain(run, str(address))["doc_id"] == "good"
 
 
 def test_documents_are_found_by_file_and_row(run, demo):

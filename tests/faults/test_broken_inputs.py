@@ -92,9 +92,9 @@ def test_clashing_and_null_ids_are_named(tmp_path):
     write_shard(tmp_path / "in" / "b.parquet", ["z"], id=pa.array(["one"]))
     recipe, _ = write_recipe(tmp_path, tmp_path / "in", allow_empty=True)
     message = refused(recipe, InputError, "input.id=id")
-    assert message.startswith("b.parquet row 0: id 'one' stands 2 times, first in a.parquet row 0")
+    assert message.startswith("b.parquet:0: id 'one' stands 2 times, first in a.parquet:0")
     write_shard(tmp_path / "in" / "b.parquet", ["z"], id=pa.array([None], pa.string()))
-    assert "b.parquet row 0: column 'id' (input.id) is null" in refused(recipe, InputError, "input.id=id")
+    assert "b.parquet:0: column 'id' (input.id) is null" in refused(recipe, InputError, "input.id=id")
 
 
 def test_when_every_file_is_quarantined_the_first_reason_is_told(tmp_path, good):
