@@ -106,8 +106,15 @@ class RunPath(click.ParamType[Path]):
         self.skipped = skipped  # folders that the command does not read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401
-        """The run directory."""
+        """The run directory.
+
+        Errors: RunError for a path at which there is nothing.
+        """
         if "://" not in value:
+            if not os.path.lexists(value):  # told before anything is imported
+                from curate.runs import no_run
+
+                raise no_run(Path(value), "ledger")
             return Path(value)
         from curate.ledger import fetched
 

@@ -14,6 +14,7 @@ from curate.errors import RunError
 from curate.ledger import RUN_FACTS, Ledger, read_facts, read_ledger
 from curate.measure import INPUT
 from curate.recipe import Recipe, load_recipe
+from curate.runs import no_run
 from curate.shards import DATA
 from curate.sql import first_line
 
@@ -45,8 +46,7 @@ def open_decided(run: Path) -> Decided:
     """
     ledger = read_ledger(run)
     if not ledger.of(decide.DECISIONS):
-        what = "its run did not get far enough; run it again" if (run / "ledger").is_dir() else "not a run directory"
-        raise RunError(f"{run}: no verdicts: {what}")
+        raise no_run(run, "verdicts")
     facts = read_facts(run)
     try:
         groups: dict[str, str] = dict(facts["signal_groups"])

@@ -37,6 +37,7 @@ from curate.retained import (
     remove_scratch,
     table_of,
 )
+from curate.runs import no_run
 from curate.sections import Evaluate
 from curate.shards import DATA
 from curate.superseded import supersede_report
@@ -69,7 +70,7 @@ def evaluate(
 
 def _evaluated(run: Path, changes: Mapping[str, Any], engine: Engine, threads: int, quiet: bool) -> dict[str, Any]:
     if not (run / "ledger").is_dir():
-        raise RunError(f"{run}: not a run directory")
+        raise no_run(run, "ledger")
     with locked(run):
         remove_scratch(run)
         of = _opened(run, changes)

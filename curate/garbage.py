@@ -12,7 +12,7 @@ from curate.ablate import ARMS, remove_arms
 from curate.augmented import FOLDER as WRITTEN
 from curate.contamination import MODELS
 from curate.decide import DECISIONS, TOGETHER
-from curate.errors import RunError, disk_error
+from curate.errors import disk_error
 from curate.files import ASIDE
 from curate.inputs import FOLDER
 from curate.ledger import Ledger, Part, locked, read_ledger
@@ -22,6 +22,7 @@ from curate.members import MEMBERS
 from curate.mirror import named
 from curate.retained import FOLDER as EVALUATION
 from curate.retained import RETENTION, TRACKING, facts_of
+from curate.runs import no_run
 from curate.shards import DATA
 
 OURS = re.compile(r"[0-9a-f]{8}-[^/]+\.parquet")  # what `write_part` names files
@@ -72,7 +73,7 @@ def collect(run: Path, everything: bool, dry: bool) -> dict[str, Any]:
     Errors: RunError where there is no run, where another process works on it, or where `everything` cannot be told.
     """
     if not (run / "ledger" / "snapshot.json").exists():
-        raise RunError(f"{run}: no ledger/snapshot.json: not a run directory, or its run did not get far enough")
+        raise no_run(run, "ledger/snapshot.json")
     with locked(run):
         ledger = read_ledger(run)
         unused = _unused(ledger) if everything else []

@@ -16,6 +16,7 @@ from rich.text import Text
 from curate.counts import SHOWN
 from curate.errors import CurateError, RunError, did_you_mean
 from curate.index import INDEX
+from curate.runs import no_run
 from curate.sql import first_line, literal, only_query, open_database
 from curate.terminal import console as console
 from curate.terminal import visible
@@ -35,8 +36,7 @@ def connect(run: Path, **settings: str) -> duckdb.DuckDBPyConnection:
     Errors: RunError where the run has no index.
     """
     if not (run / INDEX).is_file():
-        what = "its run did not get far enough; run it again" if (run / "ledger").is_dir() else "not a run directory"
-        raise RunError(f"{run}: no {INDEX}: {what}")
+        raise no_run(run, INDEX)
     try:
         return open_database(run.resolve() / INDEX, read_only=True, file_search_path=str(run.resolve()), **settings)
     except duckdb.Error as error:

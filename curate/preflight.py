@@ -13,6 +13,7 @@ from curate.filters.rules import set_names
 from curate.inputs import local_listing
 from curate.manifests.format_names import MODULES
 from curate.recipe import Recipe
+from curate.runs import no_run
 from curate.sections import DEFAULT_MODEL
 from curate.side_files import side_files
 from curate.storage import is_remote
@@ -39,7 +40,7 @@ def check_names(recipe: Recipe) -> None:
     _check_models(recipe)
     for field, run in [*(("dedup.against", run) for run in recipe.dedup.against), ("models.pin", recipe.models.pin)]:
         if run is not None and "://" not in run and not Path(run).is_dir():
-            raise RunError(f"{field}: {run}: no manifest.json: not a run directory")
+            raise RunError(f"{field}: {no_run(Path(run), 'manifest.json')}")
     for patterns, field, what in _side_files(recipe):
         side_files(patterns, field, what)
     _check_inputs(recipe)

@@ -1,4 +1,4 @@
-"""The runs in a folder, with the figures that each closed with: what `curate runs` lists."""
+"""The runs in a folder, with the figures that each closed with: what `curate runs` lists; and a run that is none."""
 
 import json
 import os
@@ -8,9 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from curate.errors import CurateError
+from curate.errors import CurateError, RunError, closest
 
 DEPTH = 4  # levels of folders that are looked into, the given one the first
+RUNS = Path("runs")  # where runs lie unless recipes say otherwise
+MOST_NEAR = 3  # runs that a message names
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,38 @@ def list_runs(folder: Path) -> list[RunFigures]:
         what = "is a file" if folder.exists() else "no such folder"
         raise CurateError(f"runs: {folder}: {what}; give the folder that your runs lie in")
     return [_figures(run) for run in _run_directories(folder, DEPTH)]
+
+
+def no_run(run: Path, lacks: str) -> RunError:
+    """What is wrong with a path that was given as a run directory and `lacks` what one has, and which may be meant."""
+    if os.path.isdir(run / "ledger"):
+        return RunError(f"{run}: no {lacks}: its run did not get far enough; run it again")
+    if os.path.isdir(run):
+        wrong = f"no {lacks}: not a run directory"
+    else:
+        wrong = "a file, not a run directory" if os.path.exists(run) else "no such folder"
+    return RunError(f"{run}: {wrong}; {_meant(run)}")
+
+
+def _meant(run: Path) -> str:
+    """The run that a path was probably meant for, else those near by, else how they are found."""
+    near = _near(run)
+    by_name = {found.name: found for found in reversed(near)}
+    if within := [found for found in near if found in run.parents]:
+        return f"did you mean {within[0]}?"
+    if like := closest(run.stem if os.path.isfile(run) else run.name, by_name):
+        return f"did you mean {by_name[like]}?"
+    if not near:
+        return "`curate runs FOLDER` lists the runs in a folder"
+    more = f" and {len(near) - MOST_NEAR:,} more" if len(near) > MOST_NEAR else ""
+    return f"runs near by: {', '.join(map(str, near[:MOST_NEAR]))}{more}"
+
+
+def _near(run: Path) -> list[Path]:
+    """Runs in a folder that was taken for one, around it, and where runs usually lie."""
+    folders = [folder for folder in (run, *run.parents[:2], RUNS) if str(folder) != folder.anchor]
+    found = [near for folder in folders if os.path.isdir(folder) for near in _run_directories(folder, 2)]
+    return list(dict.fromkeys(found))
 
 
 def _run_directories(folder: Path, depth: int) -> Iterator[Path]:

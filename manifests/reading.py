@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from curate.errors import RunError
 from curate.files import leads_out
 from curate.manifests.model import MANIFEST_VERSION, Manifest
+from curate.runs import no_run
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -29,8 +30,7 @@ def read_manifest(run: Path) -> dict[str, Any]:
         told = f"damaged: its field {str(name)!r} is not as it was written"
         raise RunError(f"{run}/manifest.json: {told}; run again to rebuild it") from None
     except (FileNotFoundError, NotADirectoryError):
-        what = "the run did not finish; run it again" if (run / "ledger").is_dir() else "not a run directory"
-        raise RunError(f"{run}: no manifest.json: {what}") from None
+        raise no_run(run, "manifest.json") from None
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{run}/manifest.json: {error}; run again to rebuild it") from None
     return manifest

@@ -93,7 +93,7 @@ def test_the_earlier_run_is_part_of_what_decisions_depend_on(earlier, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("dedup.against=[nowhere]", "nowhere: no manifest.json: not a run directory"),
+        ("dedup.against=[nowhere]", "nowhere: no such folder; "),
         (
             "dedup.near={shingle: 4}",
             "has no signatures with permutations: 128, shingle: 4; run it again with dedup.near",
@@ -130,5 +130,5 @@ def test_a_run_whose_ledger_is_damaged_is_refused(earlier, tmp_path, what):
 def test_a_folder_that_is_no_run_is_named_with_the_field(tmp_path):
     write_shard(tmp_path / "in.parquet", [OLD])
     recipe, _ = write_recipe(tmp_path, tmp_path / "in.parquet", dedup={"against": [str(tmp_path / "none")]})
-    with pytest.raises(CurateError, match=r"dedup.against: \S+none: no manifest.json: not a run directory"):
+    with pytest.raises(CurateError, match=r"dedup.against: \S+none: no such folder; "):
         carry_out(recipe)

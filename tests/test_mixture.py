@@ -239,7 +239,7 @@ def test_the_closing_table_shows_weights_and_epochs(runs, tmp_path):
         ({"sources": {"web": {"run": "web"}}}, "sources.web: has a weight or tokens, one of the two"),
         ({"sources": {"web": {"run": "web", "weight": -1}}}, "sources.web.weight"),
         ({"sources": {"web": {"run": "web", "wieght": 1}}}, "did you mean 'weight'?"),
-        ({"sources": {"web": {"run": "nowhere", "weight": 1}}}, "nowhere: no manifest.json: not a run directory"),
+        ({"sources": {"web": {"run": "nowhere", "weight": 1}}}, "nowhere: no such folder; "),
         ({"sources": {"a": {"run": "web", "weight": 1}, "b": {"run": "web", "tokens": 5}}}, "all of them a weight"),
         ({"sources": {"a": {"run": "web", "weight": 1}, "A": {"run": "web", "weight": 1}}}, "differ in case alone"),
         ({"sources": {"a b": {"run": "web", "weight": 1}}}, "sources"),

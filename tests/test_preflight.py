@@ -26,8 +26,8 @@ MISSING = [
     ("evaluate.heldout=[heldout]", "evaluate.heldout: heldout matches no file in"),
     ("exclude=[gone.txt]", "exclude: gone.txt: no such file"),
     ("export=[parquet]", "export: parquet: no such format"),
-    ("dedup.against=[runs/old]", "dedup.against: runs/old: no manifest.json: not a run directory"),
-    ("models.pin=runs/old", "models.pin: runs/old: no manifest.json: not a run directory"),
+    ("dedup.against=[runs/old]", "dedup.against: runs/old: no such folder; "),
+    ("models.pin=runs/old", "models.pin: runs/old: no such folder; "),
     ("distill={vectors: {static: ./model}}", "distill.vectors.static: ./model: no such folder"),
     ("distill={grades: grades.parquet, scores: {grades: 1}}", "distill.grades: grades.parquet matches no file in"),
 ]
@@ -73,15 +73,13 @@ def test_an_id_that_stands_twice_is_told_while_the_corpus_is_read(tmp_path, monk
         write_shard(tmp_path / "in" / f"{name}.parquet", texts, key=list(range(first, first + 10)))
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
     told = refused(recipe, InputError, "input.id=key")
-    assert told.startswith("b.parquet row 0: id '5' stands 2 times, first in a.parquet row 5; ids must differ")
+    assert told.startswith("b.parquet:0: id '5' stands 2 times, first in a.parquet:5; ids must differ")
     events = [json.loads(line) for line in (run / "run.log").read_text().splitlines()]
     assert len([event for event in events if event["event"] == "measured"]) == 2  # files c and d were not read
     # A run that goes on knows the ids that an earlier one read.
     table = pq.read_table(tmp_path / "in" / "b.parquet")
     pq.write_table(table.set_column(1, "key", pa.array(range(200, 210))), tmp_path / "in" / "b.parquet")
-    assert "d.parquet row 0: id '200' stands 2 times, first in b.parquet row 0" in refused(
-        recipe, InputError, "input.id=key"
-    )
+    assert "d.parquet:0: id '200' stands 2 times, first in b.parquet:0" in refused(recipe, InputError, "input.id=key")
 
 
 def test_ids_are_compared_with_those_of_every_part_before(tmp_path, monkeypatch):

@@ -405,7 +405,8 @@ def test_the_command_writes_where_it_is_told_and_refuses_what_is_no_run(demo, tm
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'new' / 'page.html'}\n")
     assert (tmp_path / "new" / "page.html").read_text("utf-8").startswith("<!doctype html>")
     done = command("report", tmp_path)
-    assert (done.returncode, done.stderr) == (1, f"Error: {tmp_path}: no run.duckdb: not a run directory\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: {tmp_path}: no run.duckdb: not a run directory; ")
     with pytest.raises(RunError):
         write_report(tmp_path)
     assert list(tmp_path.glob("*.html")) == []

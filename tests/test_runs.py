@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import pytest
 from click.testing import CliRunner
 from conftest import PROSE, command, write_recipe, write_shard
 
@@ -54,6 +55,47 @@ def test_a_run_is_listed_by_its_own_folder_and_what_lies_inside_is_not(demo, tmp
     assert [found.run for found in list_runs(tmp_path / "run")] == [str(tmp_path / "run")]
     (tmp_path / "run" / "manifest.json").write_text("{")  # damaged
     assert [found.state for found in list_runs(tmp_path)] == ["stopped"]
+
+
+RUN_COMMANDS = [
+    ["sql", "{run}", "SELECT 1"], ["why", "{run}", "x"], ["report", "{run}"], ["sample", "{run}"],
+    ["evaluate", "{run}"], ["compare", "{run}", "runs/web"], ["compare", "runs/web", "{run}"],
+    ["what-if", "{run}", "--set", "seed=1"],
+    ["export", "{run}", "--to", "hf", "--out", "out"], ["verify", "{run}"], ["card", "{run}"], ["gc", "{run}"],
+    ["domains", "{run}"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", RUN_COMMANDS, ids=" ".join)
+def test_a_run_that_is_not_there_is_one_line_with_the_run_that_may_be_meant(tmp_path, words):
+    for name in ("web", "books"):
+        (tmp_path / "runs" / name / "ledger").mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.log").touch()
+    done = command(*(word.format(run="runs/wbe") for word in words), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: runs/wbe: no such folder; did you mean runs/web?\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("web", "web: no such folder; did you mean runs/web?"),
+        ("runs/else", "runs/else: no such folder; runs near by: runs/books, runs/more, runs/news and 1 more"),
+        ("runs", "runs: no run.duckdb: not a run directory; runs near by: runs/books, runs/more, runs/news and 1 more"),
+        ("runs/web/data", "runs/web/data: no run.duckdb: not a run directory; did you mean runs/web?"),
+        ("web.yaml", "web.yaml: a file, not a run directory; did you mean runs/web?"),
+        ("runs/web", "runs/web: no run.duckdb: its run did not get far enough; run it again"),
+        ("a" * 300, f"{'a' * 300}: no such folder; runs near by: runs/books, runs/more, runs/news and 1 more"),
+    ],
+)
+def test_what_is_no_run_is_answered_with_runs_near_by(tmp_path, given, told):
+    for name in ("web", "books", "news", "more"):
+        (tmp_path / "runs" / name / "ledger").mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.log").touch()
+    (tmp_path / "runs" / "web" / "data").mkdir()
+    (tmp_path / "web.yaml").write_text("name: web")
+    done = command("sql", given, "SELECT 1", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, f"Error: {told}\n")
 
 
 def test_a_folder_without_runs_and_none_at_all_are_told(tmp_path):

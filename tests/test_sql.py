@@ -167,7 +167,7 @@ def test_there_are_ten_tasks_or_more_in_the_docs_and_what_the_demo_lacks_answers
 
 def test_what_is_no_run_is_told_before_anything_is_asked(tmp_path):
     done = command("sql", tmp_path, "SELECT 1")
-    assert done.stderr == f"Error: {tmp_path}: no run.duckdb: not a run directory\n"
+    assert done.stderr.startswith(f"Error: {tmp_path}: no run.duckdb: not a run directory; ")
     with pytest.raises(CurateError):
         only_query("SELECT 1; SELECT 2", "sql")
 

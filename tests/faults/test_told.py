@@ -103,8 +103,11 @@ def test_a_signal_outside_the_measured_groups_is_measured_where_a_rule_names_it(
         (["demo", "--set", "input.paths=[{dataset: ''}]"], "Error: "),
         (["demo", "--set", "input.paths=[{paths: [a], split: test}]"], "Error: "),
         (["demo", "--set", f"output={'b' * 300}"], f"Error: {'b' * 300}: File name too long; choose another output"),
-        (["sql", "nowhere", "SELECT 1"], "Error: nowhere: no run.duckdb: not a run directory"),
-        (["verify", "nowhere"], "Error: nowhere: no manifest.json: not a run directory"),
+        (
+            ["sql", "nowhere", "SELECT 1"],
+            "Error: nowhere: no such folder; `curate runs FOLDER` lists the runs in a folder",
+        ),
+        (["verify", "nowhere"], "Error: nowhere: no such folder; `curate runs FOLDER` lists the runs in a folder"),
         (["rules", "gofer"], "Error: tier1.rules: no rule set 'gofer'"),
         (["signals", "word"], "Error: signals: no group 'word'; did you mean 'words'?"),
     ],
