@@ -1,19 +1,11 @@
 """Columns: which types hold text or chats, how files' columns become the corpus's, and how types are unified."""
 
-import base64
-import json
-import math
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # of which pyarrow cannot take rows
-# Types that `input.cast` gives to columns.
-CASTS: dict[str, pa.DataType] = {
-    "string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(),
-    "timestamp": pa.timestamp("us"),
-}  # fmt: skip
 # How a text column of another type becomes text: bytes as UTF-8, a list of strings with a line for each.
 UTF8, LINES = "utf8", "lines"
 
@@ -44,10 +36,10 @@ def is_messages(kind: pa.DataType) -> bool:
 
 def render_messages(column: pa.Array) -> pa.Array:
     """Chats as the texts that are measured: the contents of their messages, a blank line between two; null for null."""
-    return _joined(column, column.values.field("content"), "\n\n")
+    return joined(column, column.values.field("content"), "\n\n")
 
 
-def _joined(lists: pa.Array, values: pa.Array, separator: str) -> pa.Array:
+def joined(lists: pa.Array, values: pa.Array, separator: str) -> pa.Array:
     """The strings of each list as one text, null ones as empty ones; null for a null list."""
     contents = values.fill_null("").cast(pa.large_string())
     listed = pa.LargeListArray.from_arrays(lists.offsets.cast(pa.int64()), contents)
@@ -62,60 +54,6 @@ def text_cast(kind: pa.DataType) -> str | None:
     if is_bytes(kind):
         return UTF8
     return LINES if is_list(kind) and is_text(plain(kind.value_type)) else None
-
-
-def cast_type(how: str) -> pa.DataType:
-    """The type that a cast makes."""
-    return CASTS.get(how, pa.string())
-
-
-def cast_column(column: pa.Array, how: str) -> pa.Array:
-    """A column read as a type of CASTS (structs and lists as JSON text), or as text (UTF8, LINES).
-
-    Bytes that are no UTF-8 come through, since a text of them is a row with a reason.
-    Errors: ValueError where a value cannot be read so.
-    """
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if how == UTF8:
-        return _as_utf8(column)
-    if how == LINES:
-        lists = column.cast(pa.large_list(pa.large_string()))
-        return _joined(lists, lists.values, "\n")
-    if how == "string" and pa.types.is_nested(column.type):
-        return pa.array([None if v is None else _as_json(v) for v in column.to_pylist()], pa.string())
-    try:
-        return column.cast(CASTS[how])
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # whose message holds the value
-        raise ValueError(f"{column.type} cannot be read as {how}") from None
-
-
-def _as_json(value: object) -> str:
-    """JSON without spaces, as DuckDB writes it; null for NaN and infinity, base64 for bytes that are no UTF-8."""
-
-    def finite(part: object) -> object:
-        if isinstance(part, dict):
-            return {key: finite(inner) for key, inner in part.items()}
-        if isinstance(part, list):
-            return [finite(inner) for inner in part]
-        return None if isinstance(part, float) and not math.isfinite(part) else part
-
-    def other(part: object) -> str:
-        if not isinstance(part, bytes):
-            return str(part)
-        try:
-            return part.decode()
-        except UnicodeDecodeError:
-            return base64.b64encode(part).decode()
-
-    return json.dumps(finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=other)
-
-
-def _as_utf8(column: pa.Array) -> pa.Array:
-    if pa.types.is_fixed_size_binary(column.type) or column.type == pa.binary_view():
-        column = column.cast(pa.binary())
-    kind = pa.large_string() if pa.types.is_large_binary(column.type) else pa.string()
-    return pa.Array.from_buffers(kind, len(column), column.buffers(), column.null_count, column.offset)
 
 
 def leaf_type(schema: Sequence[pa.Field] | pa.Schema, path: str) -> pa.DataType | None:

@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from curate import sections
+from curate.casts import CASTS, cast_column, cast_type, how_to_cast
 from curate.columns import (
     VIEWS,
-    cast_column,
-    cast_type,
     fit_struct,
     leaf_type,
     plain,
@@ -100,14 +99,15 @@ def open_footer(
     text = entry.text or source.column
     if len(schema) or spooled is None:  # JSON lines without a line have no columns either
         check_columns(where, location, schema, entry, source)
-    place = replace(place, **_as_the_corpus_has_them(schema, entry, source))
+    place = replace(place, **_as_the_corpus_has_them(where, schema, entry, source))
     paths = [metadata.schema.column(k).path for k in range(metadata.num_columns)]
     leaves = [k for k, path in enumerate(paths) if path == text or path.startswith(f"{text}.")]
     groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
     rows = [group.num_rows for group in groups]
     sizes = [sum(group.column(k).total_uncompressed_size for k in leaves) for group in groups]
     read_so = [list(pairs) for pairs in (place.renamed, place.added)]
-    read_so += [list(pairs) for pairs in (place.lifted, place.cast) if pairs]
+    measured = [(name, how) for name, how in place.cast if name in (source.column, source.id)]
+    read_so += [list(pairs) for pairs in (place.lifted, measured) if pairs]
     left_out = bad_lines_of(metadata.metadata) if spooled else BadLines()
     identity = spooled[1] if spooled else f"{place.size}-{footer}-{place.mtime_ns}"
     return InputFile(
@@ -125,7 +125,9 @@ def open_footer(
     )
 
 
-def _as_the_corpus_has_them(schema: pa.Schema, entry: sections.Source, source: sections.Input) -> dict[str, Any]:
+def _as_the_corpus_has_them(
+    where: str, schema: pa.Schema, entry: sections.Source, source: sections.Input
+) -> dict[str, Any]:
     """How a file's columns become those of the corpus, as the fields of `Source`."""
     text = entry.text or source.column
     is_lifted = text not in schema.names and leaf_type(schema, text) is not None
@@ -136,8 +138,10 @@ def _as_the_corpus_has_them(schema: pa.Schema, entry: sections.Source, source: s
     types = {names.get(field.name, field.name): field.type for field in schema}
     if is_lifted:
         types[source.column] = leaf_type(schema, text)
-    cast: dict[str, str] = {
-        name: how for name, how in source.cast.items() if name in types and types[name] != cast_type(how)
+    cast = {
+        name: _how_to_cast(where, name, types[name], how)
+        for name, how in source.cast.items()
+        if name in types and types[name] != cast_type(how)
     }
     if source.messages is None and source.column in types and source.column not in cast:
         how = text_cast(types[source.column])
@@ -148,6 +152,15 @@ def _as_the_corpus_has_them(schema: pa.Schema, entry: sections.Source, source: s
         "lifted": ((text, source.column),) if is_lifted else (),
         "cast": tuple(sorted(cast.items())),
     }
+
+
+def _how_to_cast(where: str, name: str, kind: pa.DataType, wanted: str) -> str:
+    how = how_to_cast(kind, wanted)
+    if how is None:
+        others = [other for other in CASTS if how_to_cast(kind, other)]
+        hint = f"it can be read as {' or '.join(others)}" if others else "leave it out by input.columns"
+        raise InputError(f"{where}: input.cast: column {name!r} of {kind} cannot be read as {wanted}; {hint}")
+    return how
 
 
 def _read_footer(where: str, location: str) -> tuple[Source, str, pq.FileMetaData, pa.Schema]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from curate.augmented import DOMAINS, SYNTHETIC, read_augmented
 from curate.bands import BANDS
-from curate.columns import LINES, UTF8
+from curate.casts import cast_sql
 from curate.corpus import InputFile
 from curate.counts import Counts
 from curate.decide import DECISIONS
@@ -33,16 +33,6 @@ from curate.training import ATTACKS, GRADES, ROUNDS
 
 INDEX = "run.duckdb"
 SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the ledger
-
-# As `curate.columns.cast_column` reads columns; of bytes that are no UTF-8, null.
-CAST_SQL = {
-    None: "{0}", UTF8: "TRY(decode({0}))",
-    LINES: "array_to_string(list_transform({0}, lambda one: coalesce(one, '')), chr(10))",
-    "string": "CASE WHEN regexp_matches(typeof({0}), '^(STRUCT|MAP)\\(|\\]$') THEN to_json({0})::VARCHAR "
-    "ELSE CAST({0} AS VARCHAR) END",
-    "int64": "TRY_CAST({} AS BIGINT)", "float64": "TRY_CAST({} AS DOUBLE)", "bool": "TRY_CAST({} AS BOOLEAN)",
-    "timestamp": "TRY_CAST({} AS TIMESTAMP)",
-}  # fmt: skip
 
 DOCUMENTS_SQL = """
     CREATE VIEW documents AS
@@ -279,7 +269,7 @@ def source_sql(names: Sequence[str], known: Sequence[KnownFile], present: Collec
     values = {
         name: literal(given[name])
         if name in given
-        else CAST_SQL[casts.get(name)].format(".".join(("read", *map(quoted, own.get(name, (name,))))))
+        else cast_sql(casts.get(name), ".".join(("read", *map(quoted, own.get(name, (name,))))))
         for name in present
     }
     fields = ", ".join(f"{values[name]} AS {quoted(f'{INPUT}.{name}')}" for name in names if name in present)

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from xxhash import xxh3_128
 
 from curate.begun import telling
-from curate.columns import cast_column, is_messages, is_text, render_messages
+from curate.casts import cast_column
+from curate.columns import is_messages, is_text, render_messages
 from curate.compiling import expecting, one_done
 from curate.corpus import (
     MAX_UNIT_BYTES,
@@ -66,6 +67,7 @@ class Reading:
     sought: Sought | None = None  # what of evaluation sets
     blocks: tuple[block.BlockList, ...] = ()
     models: tuple[LanguageModel, ...] = ()
+    casts: tuple[tuple[str, str], ...] = ()  # columns that the recipe reads as another type
 
     @property
     def by_language(self) -> bool:
@@ -106,15 +108,21 @@ def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
     """The digest of each group: its code, its parameters, and the edits that were made before it, if it sees them."""
     editors = [(e.name, e.bounds, e.code) for e in reading.editors]
     # Everything that a group's values pass through: how rows are read and edited, and Python's own tables of Unicode.
-    common = [registry.code_of([measure, find_edits, cast_column, read_documents]), unicodedata.unidata_version]
+    common = [
+        registry.code_of([measure, find_edits, cast_column, render_messages, read_documents]),
+        unicodedata.unidata_version,
+    ]
     raw = [common, reading.text, []]
+    casts = dict(reading.casts)
     edited = [common, reading.text, editors]
     digests = {
         DOCUMENTS: digest_of([common, registry.code_of([hash_texts]), reading.text, reading.id]),
-        INPUT: digest_of([common, [[name, str(kind)] for name, kind in reading.input_columns]]),
+        INPUT: digest_of([common, [[name, str(kind), casts.get(name)] for name, kind in reading.input_columns]]),
         EDITS: digest_of(edited),
         LINE_HASHES: digest_of([edited, LINE_HASHES]),
-        BLOCK: digest_of([edited, registry.code_of([block.count]), [str(found) for found in reading.blocks]]),
+        BLOCK: digest_of(
+            [edited, registry.code_of([block.count]), [str(found) for found in reading.blocks], casts.get(block.URL)]
+        ),
         SIGNATURES: digest_of([edited, reading.permutations, reading.shingle]),
     }
     for name in names:

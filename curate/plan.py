@@ -143,7 +143,15 @@ def make_plan(
     sets = prepare(recipe.tier1.decontaminate, ledger.run / MODELS, preview)
     cutting = [sets.sought] if sets.sought and sets.sought.cuts else []
     reading = Reading(
-        recipe.input.column, recipe.input.id, columns, (*editors, *cutting), *sizes, sets.sought, blocks, models
+        recipe.input.column,
+        recipe.input.id,
+        columns,
+        (*editors, *cutting),
+        *sizes,
+        sets.sought,
+        blocks,
+        models,
+        tuple(sorted(recipe.input.cast.items())),
     )
     _check_urls(blocks, inputs)
     groups = group_digests(groups_needed(recipe, signals, bool(reading.editors), bool(columns)), reading)

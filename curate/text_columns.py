@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from curate.columns import cast_column, is_messages, is_text, render_messages, text_cast
+from curate.casts import cast_column
+from curate.columns import is_messages, is_text, render_messages, text_cast
 from curate.text_keys import texts_in
 
 TEXT_NAMES = ("text", "content", "body", "raw_content", "raw_text", "document", "article", "markdown", "story")

@@ -75,14 +75,14 @@ def ask(run: Path, changes: Sequence[str], quiet: bool = False) -> Asked:
     """
     found = open_decided(run)
     after = load_recipe(run / RECIPE, changes)
-    for name, old, new in _measuring(found.recipe, after):
-        if old != new:
-            raise RecipeError(f"{name}: changes what is measured; {ONLY_RUN}")
     check_distill(after)
     rules, editors = resolve(after.tier1), tuple(resolve_editors(after.tier1))
     signals, _ = columns_named(rules)
     excluded = read_exclusions([found.located(path) for path in after.exclude])
     wanted = _wanted_columns(found, after, excluded)
+    for name, old, new in _measuring(found.recipe, after, wanted):
+        if old != new:
+            raise RecipeError(f"{name}: changes what is measured; {ONLY_RUN}")
     needed = groups_needed(after, signals, bool(editors) or _cuts(after), bool(wanted))
     groups = {group: found.groups[group] for group in needed if _is_held(group, found)}
     near = after.dedup.near
@@ -162,6 +162,7 @@ def _stale(found: Decided) -> list[str]:
             blocks=block.read_lists([_located(entry, found) for entry in recipe.tier1.block]),
             # The packaged model changes with the code alone, and takes a while to be read.
             models=open_models(perplexity) if perplexity and perplexity.model != DEFAULT_MODEL else (),
+            casts=tuple(sorted(recipe.input.cast.items())),
         )
         unseen = {CONTAMINATION, OVERLAPS} | (set() if reading.models else {PERPLEXITY})
         names = [group for group in found.groups if group not in unseen]
@@ -215,10 +216,19 @@ def save_recipe(asked: Asked, path: Path) -> None:
         aside.write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100), "utf-8")
 
 
-def _measuring(before: Recipe, after: Recipe) -> Iterator[tuple[str, object, object]]:
-    """Fields that measurements depend on, each as it was and as it would be, but for sections that go."""
-    for name in ("paths", "text", "messages", "id", "cast"):
+def _measuring(
+    before: Recipe, after: Recipe, wanted: Sequence[tuple[str, pa.DataType]]
+) -> Iterator[tuple[str, object, object]]:
+    """Fields that measurements depend on, each as it was and as it would be, but for sections that go.
+
+    `wanted` are the columns beside text and id that the other recipe reads.
+    """
+    for name in ("paths", "text", "messages", "id"):
         yield f"input.{name}", getattr(before.input, name), getattr(after.input, name)
+    urls = any(entry.urls for entry in after.tier1.block)
+    measured = {after.input.column, after.input.id, *(name for name, _ in wanted), *(["url"] if urls else [])}
+    cast, recast = ({name: how for name, how in of.input.cast.items() if name in measured} for of in (before, after))
+    yield "input.cast", cast, recast
     yield "tokenizer", before.tokenizer, after.tokenizer
     redacting = [recipe.tier1.pii if recipe.tier1.pii.action == "redact" else None for recipe in (before, after)]
     yield "tier1.pii", redacting[0], redacting[1]

@@ -1,0 +1,190 @@
+"""Casts: columns that are read as another type, by Arrow where rows are read and by SQL in views of the input.
+
+As strings all values are written by the same SQL, run over Arrow's columns in the one place and over Parquet in the
+other, so that view `corpus` shows what `data/` holds.
+"""
+
+from collections.abc import Callable
+
+import duckdb
+import pyarrow as pa
+
+from curate.columns import LINES, UTF8, is_bytes, is_list, is_text, joined, plain
+from curate.sql import literal, open_database, quoted
+
+# Types that `input.cast` gives to columns.
+CASTS: dict[str, pa.DataType] = {
+    "string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us"),
+}  # fmt: skip
+OF = " of "  # between a type of CASTS and the column's own one in DuckDB: int64 of VARCHAR
+
+IsKind = Callable[[pa.DataType], bool]
+NUMBERS: tuple[IsKind, ...] = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, is_text)
+READ_AS: dict[
+    str, tuple[IsKind, ...]
+] = {  # which types can be read as those of CASTS; as a string, all that SQL_TYPES has
+    "int64": (*NUMBERS, pa.types.is_decimal),
+    "float64": (*NUMBERS, pa.types.is_decimal),
+    "bool": NUMBERS,
+    "timestamp": (pa.types.is_timestamp, pa.types.is_date, is_text),
+}
+SQL_TYPES: dict[pa.DataType, str] = {  # of Arrow's types, as DuckDB reads them from Parquet
+    pa.null(): "VARCHAR", pa.bool_(): "BOOLEAN", pa.string(): "VARCHAR", pa.large_string(): "VARCHAR",
+    pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INTEGER", pa.int64(): "BIGINT",
+    pa.uint8(): "UTINYINT", pa.uint16(): "USMALLINT", pa.uint32(): "UINTEGER", pa.uint64(): "UBIGINT",
+    pa.float16(): "FLOAT", pa.float32(): "FLOAT", pa.float64(): "DOUBLE",
+    pa.date32(): "DATE", pa.date64(): "DATE", pa.time64("ns"): "TIME_NS",
+}  # fmt: skip
+MOST_DIGITS = 38  # of a decimal of DuckDB
+
+
+def how_to_cast(kind: pa.DataType, name: str) -> str | None:
+    """How a column of this type is read as one of CASTS, for `cast_column` and `cast_sql`; None where it cannot be."""
+    kind = plain(kind)
+    found = sql_type(kind)
+    can = name == "string" or pa.types.is_null(kind) or any(is_one(kind) for is_one in READ_AS[name])
+    return f"{name}{OF}{found}" if can and found else None
+
+
+def sql_type(kind: pa.DataType) -> str | None:
+    """The type by which DuckDB knows values of a plain type of Arrow; None where it cannot hold them."""
+    if pa.types.is_struct(kind):
+        fields = [(field.name, sql_type(field.type)) for field in kind]
+        inner = ", ".join(f"{quoted(name)} {found}" for name, found in fields)
+        return f"STRUCT({inner})" if fields and all(found for _, found in fields) else None
+    if pa.types.is_map(kind):
+        pair = sql_type(kind.key_type), sql_type(kind.item_type)
+        return f"MAP({pair[0]}, {pair[1]})" if all(pair) else None
+    if is_list(kind):
+        value = sql_type(kind.value_type)
+        return f"{value}[]" if value else None
+    if pa.types.is_timestamp(kind):
+        return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP_NS" if kind.unit == "ns" else "TIMESTAMP"
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision},{kind.scale})" if kind.precision <= MOST_DIGITS else None
+    if pa.types.is_duration(kind):  # which Parquet knows as a number alone
+        return "BIGINT"
+    if is_bytes(kind):
+        return "BLOB"
+    return "TIME" if pa.types.is_time(kind) and kind != pa.time64("ns") else SQL_TYPES.get(kind)
+
+
+def cast_type(how: str) -> pa.DataType:
+    """The type that a cast makes."""
+    return CASTS.get(how.split(OF)[0], pa.string())
+
+
+def cast_column(column: pa.Array, how: str) -> pa.Array:
+    """A column read as a type of CASTS (structs and lists as JSON text), or as text (UTF8, LINES).
+
+    Bytes that are no UTF-8 come through as text, since a text of them is a row with a reason.
+    Errors: ValueError where a value cannot be read so.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if how == UTF8:
+        return _as_utf8(column)
+    if how == LINES:
+        lists = column.cast(pa.large_list(pa.large_string()))
+        return joined(lists, lists.values, "\n")
+    name = how.split(OF)[0]
+    try:
+        as_it_is = is_text(column.type) or is_bytes(column.type)
+        if (name == "string" and not as_it_is) or (name == "float64" and pa.types.is_decimal(column.type)):
+            return _by_sql(column.cast(_carried(column.type)), cast_sql(how, "x"), CASTS[name])
+        return column.cast(CASTS[name])
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, duckdb.Error):  # whose messages hold the value
+        raise ValueError(f"{column.type} cannot be read as {name}") from None
+
+
+def cast_sql(how: str | None, value: str) -> str:
+    """SQL of `value` read as `cast_column` reads it; of bytes that are no UTF-8, null."""
+    if how is None:
+        return value
+    if how == UTF8:
+        return f"TRY(decode({value}))"
+    if how == LINES:
+        return f"array_to_string(list_transform({value}, lambda one: coalesce(one, '')), chr(10))"
+    name, _, own = how.partition(OF)
+    kind = duckdb.sqltype(own)
+    if name == "string":
+        return f"to_json({_json_sql(kind, value)})::VARCHAR" if _is_nested(kind) else _text_sql(kind, value)
+    if name != "timestamp":
+        return f"TRY_CAST({value} AS {({'int64': 'BIGINT', 'float64': 'DOUBLE', 'bool': 'BOOLEAN'})[name]})"
+    if own.endswith("WITH TIME ZONE"):
+        return f"({value} AT TIME ZONE 'UTC')"
+    hour = f", TRY_CAST({value} || ':00' AS TIMESTAMP)" if own == "VARCHAR" else ""  # as in 2020-01-02 03
+    return f"coalesce(TRY_CAST({value} AS TIMESTAMP){hour})"
+
+
+def _as_utf8(column: pa.Array) -> pa.Array:
+    if pa.types.is_fixed_size_binary(column.type) or column.type == pa.binary_view():
+        column = column.cast(pa.binary())
+    kind = pa.large_string() if pa.types.is_large_binary(column.type) else pa.string()
+    return pa.Array.from_buffers(kind, len(column), column.buffers(), column.null_count, column.offset)
+
+
+def _carried(kind: pa.DataType) -> pa.DataType:
+    """The type in which DuckDB is given values of another one, so that it sees what it reads from Parquet."""
+    kind = plain(kind)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_carried(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(kind.key_field.with_type(_carried(kind.key_type)), _carried(kind.item_type))
+    if is_list(kind):
+        return pa.large_list(kind.value_field.with_type(_carried(kind.value_type)))
+    if pa.types.is_decimal(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if pa.types.is_duration(kind):
+        return pa.int64()
+    return {pa.float16(): pa.float32(), pa.date64(): pa.date32()}.get(kind, kind)
+
+
+def _is_nested(kind: duckdb.sqltypes.DuckDBPyType) -> bool:
+    return kind.id in ("struct", "list", "map")
+
+
+def _text_sql(kind: duckdb.sqltypes.DuckDBPyType, value: str) -> str:
+    """SQL of a value that is not nested as text."""
+    if kind.id == "timestamp with time zone":  # whatever zone a session is in
+        return f"(({value} AT TIME ZONE 'UTC')::VARCHAR || '+00')"
+    if kind.id == "blob":
+        return f"TRY(decode({value}))"
+    text = f"CAST(CAST({value} AS {kind}) AS VARCHAR)"
+    return f"regexp_replace({text}, '^(-?)[.]', '\\1' || '0.')" if kind.id == "decimal" else text
+
+
+def _json_sql(kind: duckdb.sqltypes.DuckDBPyType, value: str, depth: int = 0) -> str:
+    """SQL of what `to_json` is given: null for NaN and infinity, text for decimals, base64 for bytes but UTF-8."""
+    one = f"one{depth}"
+    if kind.id == "struct":
+        inner = [
+            f"{quoted(name)} := {_json_sql(of, f'struct_extract({value}, {literal(name)})', depth)}"
+            for name, of in _children(kind)
+        ]
+        return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({', '.join(inner)}) END"
+    if kind.id == "list":
+        [(_, of)] = _children(kind)
+        return f"list_transform({value}, lambda {one}: {_json_sql(of, one, depth + 1)})"
+    if kind.id == "map":
+        _, (_, of) = _children(kind)
+        pair = f"{{'k': {one}.key, 'v': {_json_sql(of, f'{one}.value', depth + 1)}}}"
+        return f"map_from_entries(list_transform(map_entries({value}), lambda {one}: {pair}))"
+    if kind.id in ("float", "double"):
+        return f"CASE WHEN isfinite({value}) THEN {value} END"
+    if kind.id == "blob":
+        return f"coalesce(TRY(decode({value})), base64({value}))"
+    return _text_sql(kind, value) if kind.id in ("decimal", "timestamp with time zone") else value
+
+
+def _children(kind: duckdb.sqltypes.DuckDBPyType) -> list[tuple[str, duckdb.sqltypes.DuckDBPyType]]:
+    return [(name, of) for name, of in kind.children if isinstance(of, duckdb.sqltypes.DuckDBPyType)]
+
+
+def _by_sql(column: pa.Array, sql: str, kind: pa.DataType) -> pa.Array:
+    """What SQL about `x` makes of a column."""
+    with open_database(threads="1", enable_external_access="false") as connection:
+        connection.register("read", pa.table({"x": column}))
+        found = connection.sql(f"SELECT {sql} AS x FROM read").to_arrow_table()["x"]
+    return found.cast(kind).combine_chunks()
