@@ -56,6 +56,7 @@ def verify(run: Path, inputs: bool, quiet: bool, as_json: bool) -> None:
     from curate.manifests import verify as checks
     from curate.mirror import named
     from curate.progress import unwritten_log
+    from curate.terminal import visible
 
     log = unwritten_log(quiet or as_json)
     problems = checks.verify(run, available_cores(), log)
@@ -64,7 +65,7 @@ def verify(run: Path, inputs: bool, quiet: bool, as_json: bool) -> None:
     if as_json:
         print_json({"run": named(str(run)), "problems": problems})
     for problem in problems if not as_json else ():
-        click.echo(problem)
+        click.echo(visible(problem))
     if problems:
         raise CurateError(f"{run}: {len(problems)} {'thing is' if len(problems) == 1 else 'things are'} not as written")
     if not as_json:

@@ -15,6 +15,7 @@ import click
 
 from curate.errors import CurateError, Interrupted, TaskError, did_you_mean, is_stop
 from curate.interrupt import EXIT_CODE, Interrupt, interruptible
+from curate.redaction import redacted
 
 if TYPE_CHECKING:
     from curate.engine import Engine
@@ -186,5 +187,5 @@ def process_seconds() -> float:
 def _kept(error: TaskError) -> TaskError:
     """The error of a command that has no log, with a new file that holds its traceback."""
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="curate-", suffix=".log", delete=False) as file:
-        file.write(error.trace)
+        file.write(redacted(error.trace))
     return replace(error, place=file.name)

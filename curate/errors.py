@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from curate.redaction import redacted
 from curate.terminal import visible
 
 MAX_SHOWN = 300  # characters of a value or of another library's message
@@ -15,8 +16,8 @@ class CurateError(Exception):
     """A failure that the user can act on: printed as one line, without a traceback, whatever names it tells of."""
 
     def __str__(self) -> str:
-        """The message; what would end its line, or a terminal would obey, is seen."""
-        return visible(str(self.args[0]) if self.args else "").replace("\n", "␊")
+        """The message without credentials; what would end its line, or a terminal would obey, is seen."""
+        return visible(redacted(str(self.args[0]) if self.args else "")).replace("\n", "␊")
 
 
 class RecipeError(CurateError):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from fnmatch import translate
 from pathlib import Path
 
+from curate.redaction import redacted
+
 CODECS = {".gz": "gzip", ".zst": "zstd"}
 JSON_LINES = tuple(f"{suffix}{codec}" for suffix in (".jsonl", ".ndjson", ".json") for codec in ("", *CODECS))
 IN_FOLDERS = (".parquet", *JSON_LINES[: -1 - len(CODECS)])  # a .json file in a folder is often something else
@@ -56,7 +58,7 @@ def ending_reason(name: str) -> str:
     """Why a file that `is_input` refuses is passed over."""
     if is_json_lines(name):
         return PERHAPS_LINES
-    ending = Path(name).suffix
+    ending = redacted(Path(name).suffix)  # of a file that was downloaded together with its URL's query
     return f"{ending} files are not read" if ending else "files without an ending are not read"
 
 

@@ -27,6 +27,7 @@ from curate.folders import (
 from curate.misfits import NoTextError
 from curate.progress import Log, Meter
 from curate.recipe import digest_of
+from curate.redaction import redacted
 from curate.sections import Input, Source
 from curate.spool import SPOOL_VERSION, SpoolTask, found_spooled, spool
 from curate.storage import expand, is_remote, one_line, opened, status
@@ -106,7 +107,11 @@ def find_inputs(source: Input, run: Path) -> Found:
             one if one.path else replace(one, path=Path(one.location).relative_to(root).as_posix())
             for one in inputs.values()
         ),
-        tuple(replace(one, path=_within(one.path, root)) for one in dict.fromkeys(passed_over) if one.path not in read),
+        tuple(
+            replace(one, path=redacted(_within(one.path, root)))
+            for one in dict.fromkeys(passed_over)
+            if one.path not in read
+        ),
     )
 
 

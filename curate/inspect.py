@@ -1,5 +1,6 @@
 """Looking at runs, signals and rules."""
 
+import codecs
 import shutil
 import sys
 import tempfile
@@ -9,7 +10,6 @@ from typing import Any
 
 import duckdb
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -19,8 +19,9 @@ from curate.index import INDEX
 from curate.runs import no_run
 from curate.sql import first_line, literal, only_query, open_database
 from curate.terminal import console as console
-from curate.terminal import visible
+from curate.terminal import safe_json, visible
 
+COPIED = 1 << 20  # characters at a time
 MAX_RECORDS = 20  # rows with too many columns for a table
 LEAST_WIDTH = 8  # characters of a column, on average, that can be read
 MAX_TEXT = 300  # characters of a value that a table shows
@@ -142,15 +143,25 @@ def _shown(value: object) -> str:
 
 
 def _print_file(connection: duckdb.DuckDBPyConnection, query: str, form: str) -> None:
-    """Let DuckDB write the result to a file, however large, and copy that to stdout."""
+    """Let DuckDB write the result to a file, however large, and copy that to stdout.
+
+    JSON has an escape for what a terminal would obey, which changes no value; CSV has none, so only what goes to a
+    terminal is changed.
+    """
     if form == "parquet" and sys.stdout.isatty():
         raise CurateError("sql: parquet is not for a terminal; redirect it to a file")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result"
         options = {"csv": "FORMAT csv, HEADER", "json": "FORMAT json, ARRAY true", "parquet": "FORMAT parquet"}[form]
         connection.execute(f"COPY ({query.rstrip().rstrip(';')}\n) TO {literal(str(path))} ({options})")
+        fit = {"json": safe_json, "csv": visible if sys.stdout.isatty() else None}.get(form)
         with path.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
+            if fit is None:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            else:
+                decoded = codecs.getreader("utf-8")(file, "replace")
+                while text := decoded.read(COPIED):
+                    sys.stdout.buffer.write(fit(text).encode())
         sys.stdout.buffer.flush()
 
 
@@ -192,27 +203,25 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         stages = summary["tracking"]
         console().print(tracked_table(stages))
         for line in (*tracked_claims(stages), tracked_scope(stages, summary["tracked_by"])):
-            console().print(escape(line), highlight=False, soft_wrap=True)
+            console().print(line, highlight=False, soft_wrap=True)
     for row in summary["wanting"]:
         line = f"{row['domain']}: {row['tokens']:,} of {row['target_tokens']:,} tokens are wanting still"
-        console().print(escape(line), highlight=False, soft_wrap=True)
+        console().print(line, highlight=False, soft_wrap=True)
     if summary["other_language"]:
         console().print(told_of_other(summary["other_language"]), highlight=False, soft_wrap=True)
     for warning in summary["warnings"]:
-        console().print(escape(f"warning: {visible(warning)}"), highlight=False, soft_wrap=True)
+        console().print(f"warning: {visible(warning)}", highlight=False, soft_wrap=True)
     for path in summary["quarantined"]:
-        console().print(f"quarantined: {escape(path)} (why: view `inputs`)")
+        console().print(f"quarantined: {path} (why: view `inputs`)")
     for path, count in summary["bad_lines"].items():
         lines = "1 line" if count == 1 else f"{count:,} lines"
-        console().print(f"quarantined: {lines} of {escape(path)} (the first: run.log)", highlight=False)
+        console().print(f"quarantined: {lines} of {path} (the first: run.log)", highlight=False)
     run = summary["run"]
     shards = f"{summary['shards']} shard{'' if summary['shards'] == 1 else 's'}"
     console().print(
-        f"{escape(run)}: {shards} in data/, every verdict in run.duckdb, {summary['seconds']:.1f} s", highlight=False
+        f"{run}: {shards} in data/, every verdict in run.duckdb, {summary['seconds']:.1f} s", highlight=False
     )
-    console().print(
-        f'look: curate sql {escape(run)} "SELECT reason, count(*) FROM dropped GROUP BY 1"', highlight=False
-    )
+    console().print(f'look: curate sql {run} "SELECT reason, count(*) FROM dropped GROUP BY 1"', highlight=False)
 
 
 def _drift(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -254,7 +263,7 @@ def print_signals(signals: Sequence[Mapping[str, str]]) -> None:
     for name in ("group", "signal", "type", "meaning"):
         table.add_column(name, no_wrap=name != "meaning")
     for row in signals:
-        table.add_row(row["group"], row["signal"], row["type"], escape(row["meaning"]))
+        table.add_row(row["group"], row["signal"], row["type"], row["meaning"])
     console().print(table)
 
 
@@ -301,5 +310,5 @@ def print_rules(rows: Sequence[Mapping[str, Any]]) -> None:
     for name in rows[0]:
         table.add_column(heads.get(name, name))
     for row in rows:
-        table.add_row(*(escape(str(value)) for value in row.values()))
+        table.add_row(*(str(value) for value in row.values()))
     console().print(table)

@@ -52,6 +52,7 @@ from curate.plan import Given, Plan, make_plan, without_root
 from curate.progress import Log, Meter, Steps, open_log
 from curate.purify import P_BAD
 from curate.recipe import Recipe
+from curate.redaction import redacted_values
 from curate.retained import TRACKING, facts_of, index_evaluation, manifest_entry, tracked_stages
 from curate.reuse import (
     decisions_digest,
@@ -405,7 +406,7 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int, began: str) -> No
     """
     run = recipe.run_directory
     fields = recipe.model_dump(mode="json", by_alias=True) | {"output": named(str(run))}
-    text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(redacted_values(fields), sort_keys=False, allow_unicode=True, width=100)
     if not (run / "recipe.yaml").exists() or (run / "recipe.yaml").read_bytes() != text.encode():
         _unfinish(run)
     write_json(run / "run.json", {
@@ -428,7 +429,7 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int, began: str) -> No
 def _write_end(run: Path, warnings: Sequence[str]) -> None:
     """When the run came to its end and what it warned of, into run.json."""
     facts = json.loads((run / "run.json").read_text("utf-8"))
-    write_json(run / "run.json", facts | {"finished": _now(), "warnings": list(warnings)})
+    write_json(run / "run.json", facts | {"finished": _now(), "warnings": redacted_values(warnings)})
 
 
 def _now() -> str:

@@ -14,6 +14,8 @@ from typing import TextIO
 
 from curate.begun import shares_begun
 from curate.errors import TaskError, disk_error
+from curate.redaction import redacted, redacted_values
+from curate.terminal import visible
 
 LEAST_SHARE = 0.02  # of the work, below which the time to go is not told
 LINE_SECONDS = 10.0  # between lines where stderr is not a terminal
@@ -33,7 +35,7 @@ class Log:
         seconds = round(time.monotonic() - self._started, 3)
         line = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "seconds": seconds, "event": name, **facts}
         try:
-            self.file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+            self.file.write(json.dumps(redacted_values(line), ensure_ascii=False, default=str) + "\n")
             self.file.flush()
         except OSError as error:
             raise disk_error(error, "run.log") from error
@@ -48,7 +50,7 @@ class Log:
     def say(self, text: str) -> None:
         """Tell the user one line."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one place that talks
+            print(visible(redacted(text)), file=sys.stderr, flush=True)  # noqa: T201 - the one place that talks
 
 
 @contextmanager
@@ -230,6 +232,7 @@ _on_line = 0  # characters that stand on the line that is rewritten
 def rewrite(line: str, last: bool = False) -> None:
     """Show a line in the place of the one before, on a terminal; the last one stays."""
     global _on_line
+    line = visible(redacted(line))
     if _on_line or line:
         sys.stderr.write("\r" + line.ljust(_on_line) + ("\n" if last else "\r" * (not line)))
         sys.stderr.flush()

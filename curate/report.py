@@ -34,6 +34,7 @@ from curate.mirror import named
 from curate.purify import THRESHOLDS
 from curate.quality import quality_section, verdict_of
 from curate.recipe import Recipe
+from curate.redaction import redacted
 from curate.rules import BUILT_IN, DECONTAMINATE, ResolvedRule, columns_named, resolve
 from curate.scorecard import QUANTILES
 from curate.shards import DATA
@@ -423,7 +424,7 @@ def render(found: Mapping[str, Any]) -> str:
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=_without_credentials,
     )  # fmt: skip
     groups = itertools.count()
     environment.filters |= {"n": lambda value: "" if value is None else shown(value), "brief": brief}
@@ -443,6 +444,11 @@ def render(found: Mapping[str, Any]) -> str:
         script=Markup(script),
         policy=f"'sha256-{_hash(script)}'",
     )
+
+
+def _without_credentials(value: object) -> object:
+    """A value of a template, redacted where it is text; our own markup is none of it."""
+    return redacted(value) if type(value) is str else value
 
 
 def _superseded(run: str) -> str:

@@ -19,6 +19,7 @@ from curate.fields import (
     shown_budget,
     switch,
 )
+from curate.redaction import redacted
 
 
 class Section(BaseModel):
@@ -49,6 +50,9 @@ class Source(Section):
             raise ValueError("an entry has either `paths` or `dataset`")
         if self.paths and (self.config or self.revision or self.split != "train"):
             raise ValueError("`config`, `split` and `revision` belong to a dataset; an entry with `paths` has none")
+        for name in ("source", "license"):
+            if (value := getattr(self, name)) is not None and redacted(value) != value:
+                raise ValueError(f"`{name}` holds a credential, which the data would publish; leave it out of the URL")
         return self
 
 

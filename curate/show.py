@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -72,7 +71,7 @@ def _steps(plan: Mapping[str, Any]) -> Table:
             if step["name"] in ("decisions", "output")
             else (counted(step["reused"], "unit"), counted(step["made"], "unit"))
         )
-        why = escape("; ".join(step["why"]))
+        why = "; ".join(step["why"])
         table.add_row(step["name"], held if step["reused"] else "", todo if step["made"] else "", why)
     return table
 
@@ -129,7 +128,7 @@ def print_garbage(found: Mapping[str, Any]) -> None:
         for name in ("files", "bytes"):
             table.add_column(name, justify="right")
         for kind in found["kinds"]:
-            table.add_row(escape(kind["folder"]), kind["why"], f"{kind['files']:,}", f"{kind['bytes']:,}")
+            table.add_row(kind["folder"], kind["why"], f"{kind['files']:,}", f"{kind['bytes']:,}")
         console().print(table)
     done = "removed" if found["removed"] else "would remove"
     what = (

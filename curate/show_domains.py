@@ -6,7 +6,6 @@ from typing import Any
 
 import duckdb
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from curate.errors import RunError
@@ -54,11 +53,11 @@ def print_domains(found: Mapping[str, Sequence[Row]]) -> None:
         console().print(_written(found["written"]))
         asked = sum(row["candidates"] for row in found["gates"])
         told = ", ".join(f"{row['reason']} {row['candidates']:,}" for row in found["gates"])
-        console().print(escape(f"of {counted(asked, 'candidate')}: {told}"), highlight=False, soft_wrap=True)
+        console().print(f"of {counted(asked, 'candidate')}: {told}", highlight=False, soft_wrap=True)
     for row in found["domains"]:
         if row["wanting_still"]:
             line = f"{row['domain']}: {row['wanting_still']:,} tokens are wanting still"
-            console().print(escape(line), highlight=False, soft_wrap=True)
+            console().print(line, highlight=False, soft_wrap=True)
 
 
 def _with_written(domains: Sequence[Row], written: Sequence[Row]) -> list[dict[str, Any]]:
@@ -78,7 +77,7 @@ def _domains(rows: Sequence[Row]) -> Table:
     table = _table("domain", *names)
     for row in rows:
         table.add_row(
-            escape(row["domain"]), f"{row['seeds']:,}", f"{row['documents']:,}", f"{row['tokens']:,}",
+            row["domain"], f"{row['seeds']:,}", f"{row['documents']:,}", f"{row['tokens']:,}",
             f"{row['share']:.2%}", f"{row['mean_importance']:.2f}", f"{row['distance']:.2f}",
             f"{row['target_tokens']:,}", f"{row['wanting']:,}", f"{row['written']:,}",
         )  # fmt: skip
@@ -89,7 +88,7 @@ def _written(rows: Sequence[Row]) -> Table:
     table = _table("domain", "form", "candidates", "accepted", "tokens")
     for row in rows:
         counts = (f"{row[name]:,}" for name in ("candidates", "accepted", "tokens"))
-        table.add_row(escape(row["domain"]), row["form"], *counts)
+        table.add_row(row["domain"], row["form"], *counts)
     return table
 
 

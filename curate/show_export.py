@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from curate.inspect import console
@@ -22,14 +21,14 @@ def print_exports(found: Sequence[Mapping[str, Any]], out: Path) -> None:
         of_all = (str(len(told["files"])), f"{size:,.1f}")
         rows = [(split, f"{n['documents']:,}", f"{n['tokens']:,}") for split, n in told["splits"].items()]
         for k, row in enumerate(rows or [("", "", "")]):
-            table.add_row(*(("" if k else escape(str(out / told["format"]))), *row, *(("", "") if k else of_all)))
+            table.add_row(*(("" if k else str(out / told["format"])), *row, *(("", "") if k else of_all)))
     console().print(table)
     sources = found[0]["sources"] if found else []
     if len(sources) > 1:
         console().print(_mixture(sources))
     for told in found:
         if told["load"]:
-            console().print(f"{told['format']}: {escape(told['load'])}", highlight=False, soft_wrap=True)
+            console().print(f"{told['format']}: {told['load']}", highlight=False, soft_wrap=True)
 
 
 def print_formats(formats: Sequence[Format]) -> None:
@@ -38,7 +37,7 @@ def print_formats(formats: Sequence[Format]) -> None:
     for name in ("format", "for", "holds"):
         table.add_column(name, no_wrap=True)
     for found in formats:
-        table.add_row(found.name, escape(found.title), found.holds)
+        table.add_row(found.name, found.title, found.holds)
     console().print(table)
 
 
@@ -49,7 +48,7 @@ def _mixture(sources: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="left" if name == "source" else "right", no_wrap=True)
     for source in sources:
         table.add_row(
-            escape(source["name"]), f"{source['documents']:,}", f"{source['tokens']:,}", f"{source['weight']:.1%}",
+            source["name"], f"{source['documents']:,}", f"{source['tokens']:,}", f"{source['weight']:.1%}",
             f"{source['epochs']:.3g}",
         )  # fmt: skip
     return table

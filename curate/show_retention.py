@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from curate.arms import CURVE
@@ -25,7 +24,7 @@ def print_evaluation(found: Mapping[str, Any]) -> None:
         console().print(_arms([row for row in rows if row["domain"] is None]))
         console().print(_domains([row for row in rows if row["arm"] == "ours" and row["domain"] is not None]))
     for line in (*claims(found), *tier_claims(found["arms"]), *augmentation_claims(found["arms"]), scope(found)):
-        console().print(escape(line), highlight=False, soft_wrap=True)
+        console().print(line, highlight=False, soft_wrap=True)
 
 
 def _arms(rows: Sequence[Row]) -> Table:
@@ -55,7 +54,7 @@ def _domain_cells(row: Row) -> list[tuple[str, str]]:
     """What a row of the table of domains has, by heading."""
     retained, gap = _figure(row, "retained"), _figure(row, "gap_closed", "gap")
     return [
-        ("domain (ours)", escape(row["domain"])), ("bits per byte", f"{row['bits_per_byte']:.4f}"),
+        ("domain (ours)", row["domain"]), ("bits per byte", f"{row['bits_per_byte']:.4f}"),
         ("of random", f"{row['control_bits_per_byte']:.4f}"), ("retained R", retained[0]), ("95 %", retained[1]),
         ("gap closed G", gap[0]), ("95 %", gap[1]),
     ]  # fmt: skip

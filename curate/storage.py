@@ -1,6 +1,7 @@
 """Places that inputs are read from: local files, and object stores by URI through pyarrow.fs and fsspec."""
 
 import glob
+import inspect
 import os
 import re
 from collections.abc import Iterator
@@ -99,7 +100,12 @@ def _store(uri: str) -> tuple[pafs.FileSystem, str]:
     scheme, _, path = uri.partition("://")
     if not scheme:
         raise InputError(f"input.paths: {uri}: a URI begins with a scheme, as in s3://bucket/data")
-    return store_of(scheme, path.split("/")[0]), path
+    if "@" in (bucket := path.split("/")[0]):
+        raise InputError(
+            f"input.paths: {uri}: credentials come from the environment, not from the URI; write "
+            f"{scheme}://{bucket.rpartition('@')[2]}/…"
+        )
+    return store_of(scheme, bucket), path
 
 
 @cache
@@ -119,8 +125,9 @@ def store_of(scheme: str, bucket: str) -> pafs.FileSystem:
     import fsspec
 
     try:
+        inspect.signature(fsspec.get_filesystem_class(scheme).__init__).bind(None)
         return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec.filesystem(scheme)))
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, TypeError) as error:  # the last: of a store that needs more than its scheme
         raise InputError(f"input.paths: {scheme}://: {one_line(error)}") from None
 
 

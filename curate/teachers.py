@@ -75,6 +75,8 @@ class Servers(Section):
         for url in self.urls:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"{url!r} is no URL; write it as http://127.0.0.1:8000")
+        if self.api_key_env is not None and not self.api_key_env.isidentifier():
+            raise ValueError("`api_key_env` names the environment variable that holds the key, and is not the key")
         given = [name for name in SERVED_ONLY if getattr(self, name) != type(self).model_fields[name].default]
         if self.urls and given:
             raise ValueError(f"`{given[0]}` belongs to `serve`; with `urls` the server itself is started with it")

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,13 +30,25 @@ def _symbol(code: int) -> str:
 
 
 def console() -> "Console":
-    """Stdout as wide as the terminal; wide enough for any table where it is not one."""
-    from rich.console import Console  # which `curate --help` does without
+    """Stdout as wide as the terminal; wide enough for any table where it is not one.
 
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
+    Texts are printed as they are: `[red]` and `:smile:` are no markup, and what a terminal would obey is `visible`.
+    """
+    from rich.console import Console  # which `curate --help` does without
+    from rich.text import Text
+
+    class Plain(Console):
+        def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - as rich declares it
+            return super().render_str(visible(text), **options)
+
+    return Plain(file=sys.stdout, width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
 
 
 def json_text(value: object) -> str:
     """A value as JSON, in which all that `visible` replaces is escaped, so that it can be shown and read back."""
-    written = json.dumps(value, ensure_ascii=False, indent=1, default=str)
+    return safe_json(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+
+
+def safe_json(written: str) -> str:
+    """JSON, or a part of it, with an escape for each character that `visible` would replace: the same value."""
     return UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], written)

@@ -22,6 +22,7 @@ from curate.distill.teacher import Arrived, Question, Refusal
 from curate.distill.weights import adapter_contents, lora_rank, room_for
 from curate.errors import RecipeError, TeacherError, did_you_mean, shortened
 from curate.progress import Log
+from curate.redaction import hide
 from curate.teachers import Servers
 
 if TYPE_CHECKING:
@@ -279,6 +280,7 @@ def _headers(section: Servers) -> dict[str, str]:
         return {}
     if not (key := os.environ.get(section.api_key_env)):
         raise RecipeError(f"teacher.vllm.api_key_env: the environment has no variable {section.api_key_env!r}")
+    hide(key)  # a server may repeat it in what it says of an error
     return {"Authorization": f"Bearer {key}"}
 
 
