@@ -61,12 +61,16 @@ def init(path: Path, places: tuple[Path, ...], full: bool, force: bool) -> None:
     \b
     Examples:
         curate init web.yaml
+        curate init data/web
         curate init chats.yaml data/chats --full
     """
     from curate.kernels.arrow import spare_pandas
+    from curate.recipe_errors import no_recipe
     from curate.starter import write_recipe
     from curate.terminal import visible
 
+    if no_recipe(path) is not None:  # a folder or data file alone
+        path, places = Path("recipe.yaml"), (path, *places)
     spare_pandas()
     for line in write_recipe(path, Path.cwd(), places, full, force, _ask_role if sys.stdin.isatty() else None):
         click.echo(visible(line))

@@ -13,7 +13,7 @@ from curate.domains import Tier3
 from curate.errors import RecipeError, shortened
 from curate.fields import Size, switch
 from curate.mirror import run_of
-from curate.recipe_errors import first_error
+from curate.recipe_errors import first_error, no_recipe
 from curate.sections import Dedup, Distill, Evaluate, Input, Models, Section, Tier1, Tier2
 from curate.teachers import HOW_ASKED, AnyTeacher, Teacher
 
@@ -121,6 +121,8 @@ def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
 
     Errors: RecipeError naming the file, the field and what would have been right.
     """
+    if (told := no_recipe(path)) is not None:
+        raise RecipeError(told)
     fields = read_fields(path, "a recipe is a mapping of fields such as name and input")
     for change in changes:
         _set(fields, change)

@@ -1,12 +1,17 @@
 """What is wrong with a recipe's fields, in the words of YAML and in one line."""
 
 import json
+import os
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from curate.errors import did_you_mean, shortened
+from curate.figures import counted
+from curate.folders import is_input
 
 # Options of commands that users look for in the recipe: they say where and how fast, and change no result.
 OPTIONS = ("workers", "engine", "address", "quiet", "json")
@@ -30,6 +35,20 @@ PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "letters, digits, '.', '_' and '-', beginning with a letter or digit",
     r"^[a-z][a-z0-9_]*$": "small letters, digits and '_', beginning with a letter",
 }
+
+
+def no_recipe(path: Path) -> str | None:
+    """What to type where a folder or a file of documents was given as a recipe; None for anything else."""
+    if os.path.isdir(path):
+        recipes = sorted(entry.name for entry in os.scandir(path) if entry.name.endswith((".yaml", ".yml")))
+        if recipes:
+            what = "run directory" if os.path.isdir(path / "ledger") else "folder"
+            others = f" or {counted(len(recipes) - 1, 'other')} there" if len(recipes) > 1 else ""
+            return f"{path}: a {what}, not a recipe; did you mean {path / recipes[0]}{others}?"
+        return f"{path}: a folder, not a recipe; write a recipe for its files: curate init {shlex.quote(str(path))}"
+    if is_input(path.name) and os.path.isfile(path):
+        return f"{path}: a data file, not a recipe; write a recipe for it: curate init {shlex.quote(str(path))}"
+    return None
 
 
 def first_error(error: ValidationError, model: type[BaseModel], what: str) -> str:

@@ -115,6 +115,33 @@ def test_an_existing_file_is_not_overwritten_but_by_force(tmp_path):
         write_recipe(tmp_path / "data", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["run", "plan"])
+def test_data_in_place_of_a_recipe_is_answered_with_the_command_that_writes_one(tmp_path, name):
+    write_shard(tmp_path / "my data" / "a.parquet", [PROSE, PROSE + " more"])
+    (tmp_path / "b.jsonl").write_text('{"text": "One."}\n{"text": "Two."}\n')
+    (tmp_path / "runs" / "web" / "ledger").mkdir(parents=True)
+    (tmp_path / "runs" / "web" / "recipe.yaml").touch()
+    for given, told in (
+        ("my data", "a folder, not a recipe; write a recipe for its files: curate init 'my data'"),
+        ("my data/a.parquet", "a data file, not a recipe; write a recipe for it: curate init 'my data/a.parquet'"),
+        ("b.jsonl", "a data file, not a recipe; write a recipe for it: curate init b.jsonl"),
+        ("runs/web", "a run directory, not a recipe; did you mean runs/web/recipe.yaml?"),
+    ):
+        done = command(name, given, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (1, f"Error: {given}: {told}\n")
+
+
+@pytest.mark.parametrize("given", ["data", "data/a.parquet"])
+def test_init_with_data_alone_writes_recipe_yaml_for_it(tmp_path, given):
+    write_shard(tmp_path / "data" / "a.parquet", [PROSE, PROSE + " more"])
+    write_shard(tmp_path / "other" / "b.parquet", [PROSE + " other"])
+    before = (tmp_path / "data" / "a.parquet").read_bytes()
+    done = command("init", given, "--force", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert load_recipe(tmp_path / "recipe.yaml").input.paths == [given]
+    assert (tmp_path / "data" / "a.parquet").read_bytes() == before
+
+
 def test_for_an_empty_folder_nothing_is_written(tmp_path):
     (tmp_path / "table.csv").write_text("a,b")
     done = command("init", cwd=tmp_path)

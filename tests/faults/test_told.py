@@ -85,6 +85,7 @@ def test_a_signal_outside_the_measured_groups_is_measured_where_a_rule_names_it(
     ("arguments", "told"),
     [
         (["run", "nowhere.yaml"], "Error: nowhere.yaml: no such file"),
+        (["run", "."], "Error: .: a folder, not a recipe; write a recipe for its files: curate init ."),
         (["demo", "--set", "shard_size=99999999999999999999"], "Error: "),
         (["demo", "--set", "name={[1]: 2}"], "Error: "),
         (["demo", "--set", "input.paths=['']"], "Error: input.paths: an empty path"),
