@@ -24,21 +24,27 @@ from curate.completion import SqlCompleter
 from curate.errors import CurateError, did_you_mean
 from curate.inspect import connect, print_rows, read_query, rows_to_show, told
 from curate.interrupt import each_press
-from curate.sql import only_query, statements_in
+from curate.sql import literal, only_query, statements_in
 from curate.terminal import json_text, visible
+from curate.views import ONE_ROW_FOR as ROWS
 
 MODES = ("table", "csv", "json")
 HELP = """\
 Write a query in DuckDB's SQL and end it with a semicolon. Tab completes names, arrow keys bring back earlier queries.
 
-.tables          tables and views of this run (also .views)
+.tables          the tables and views of this run (also .views, \\d)
 .schema NAME     the columns of one
 .mode MODE       print as table, csv or json
 .read FILE       run the queries of a file
-.help            this
+.help            this (also help, \\?)
 .quit            leave (also exit, quit or Ctrl-D)
 
 Ctrl-C stops a query, or clears what you write."""
+# What users of other shells type.
+FOREIGN = {
+    "help": ".help", "?": ".help", r"\?": ".help", r"\h": ".help",
+    r"\d": ".tables", r"\dt": ".tables", r"\dv": ".tables", "show tables": ".tables",
+}  # fmt: skip
 T = TypeVar("T")
 
 
@@ -57,6 +63,7 @@ class Shell:
         text = line.strip()
         if is_farewell(text):
             return False
+        text = FOREIGN.get(_word(text), text)
         if text.startswith("."):
             return self._command(text)
         for query in statements_in(text):
@@ -71,7 +78,7 @@ class Shell:
         if name in (".quit", ".exit", ".q"):
             return False
         commands: dict[str, tuple[int, Callable[..., None]]] = {
-            ".help": (0, lambda: click.echo(HELP)),
+            ".help": (0, self._help),
             ".tables": (0, self._tables),
             ".views": (0, self._tables),
             ".schema": (1, self._schema),
@@ -86,15 +93,29 @@ class Shell:
         command(*arguments)
         return True
 
+    def _help(self) -> None:
+        click.echo(HELP)
+        click.echo("\nThe tables and views of this run:")
+        for name, about in self._rows(self._about_tables()):
+            click.echo(f"  {name:<16} {about}".rstrip())
+
     def _tables(self) -> None:
-        self._print(
-            "SELECT table_name AS name, if(table_type = 'VIEW', 'view', 'table') AS kind "
-            "FROM information_schema.tables ORDER BY name"
+        self._print(self._about_tables())
+
+    def _about_tables(self) -> str:
+        """A query of the run's tables and views, and what a row of each is."""
+        about = ", ".join(f"({k}, {literal(name)}, {literal(told)})" for k, (name, told) in enumerate(ROWS.items()))
+        return (
+            f"SELECT table_name AS name, coalesce(told, '') AS one_row_for FROM information_schema.tables "
+            f"LEFT JOIN (VALUES {about}) AS known(k, table_name, told) USING (table_name) ORDER BY k, table_name"
         )
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self._interruptible(lambda: self.connection.execute(query).fetchall())
 
     def _schema(self, name: str) -> None:
         tables = "SELECT table_name FROM information_schema.tables"
-        known = [table for (table,) in self._interruptible(lambda: self.connection.execute(tables).fetchall())]
+        known = [table for (table,) in self._rows(tables)]
         if name not in known:
             raise CurateError(f".schema: no table {name!r}{did_you_mean(name, known)}")
         self._print(f"SELECT column_name AS name, column_type AS type FROM (DESCRIBE {name})")
@@ -150,7 +171,7 @@ def shell(run: Path, form: str) -> None:
     with connect(run) as connection, each_press():
         there = Shell(connection, form)
         session = _session(connection, f"{run.resolve().name}> ")
-        click.echo(f"{run}: read only. End a query with ; — .help tells more")
+        click.echo(f"{run}: read only. End a query with ; — help lists the views; quit leaves")
         going = True
         while going:
             try:
@@ -191,15 +212,19 @@ def _session(connection: duckdb.DuckDBPyConnection, prompt: str) -> "PromptSessi
     )
 
 
+def _word(text: str) -> str:
+    return text.rstrip("; ").lower()
+
+
 def is_farewell(text: str) -> bool:
     """Whether a user wants to leave, in the words of other shells."""
-    return text.rstrip("; ").lower() in ("exit", "quit", r"\q")
+    return _word(text) in ("exit", "quit", r"\q")
 
 
 def is_whole(text: str) -> bool:
     """Whether what was written can be carried out: nothing, a command, or SQL up to a semicolon."""
     stripped = text.strip()
-    if not stripped or stripped.startswith(".") or is_farewell(stripped):
+    if not stripped or stripped.startswith(".") or is_farewell(stripped) or _word(stripped) in FOREIGN:
         return True
     try:
         tokens = [(start, kind) for start, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]

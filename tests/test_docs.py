@@ -26,6 +26,7 @@ from curate.manifests.model import Manifest
 from curate.recipe import NOT_BUILT, Recipe, parse_recipe
 from curate.rules import BUILT_IN, edits_of_set, named_set, resolve
 from curate.sections import Block, Rule, Source
+from curate.views import ONE_ROW_FOR
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -291,6 +292,7 @@ def test_every_view_and_table_of_a_run_stands_in_the_docs_with_its_columns(demo,
         for name, row in table_rows(text_of("ledger.md").split("### Views and tables")[1]).items()
         if len(row) == 3
     }
+    assert set(cells) - {"name"} == set(ONE_ROW_FOR)
     signals = {column for signals in registry.groups().values() for signal in signals for column in signal.writes}
     signals |= set(registry.DERIVED)
 

@@ -165,7 +165,7 @@ def test_history_brings_back_what_an_earlier_shell_was_asked_and_lies_outside_of
 
 
 def test_commands_list_tables_columns_and_modes_and_read_files(shell, tmp_path):
-    shell.ask(".tables", r"duplicate_pairs\s+view")
+    shell.ask(".tables", r"duplicate_pairs\s+every pair of copies")
     shell.read_until("run>")
     shell.ask(".schema clusters", r"survivor\s+VARCHAR")
     shell.read_until("run>")
@@ -183,6 +183,20 @@ def test_commands_list_tables_columns_and_modes_and_read_files(shell, tmp_path):
     shell.ask(".help", r"\.schema NAME")
     shell.write(".quit" + ENTER)
     assert shell.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("word", ["help", "help;", "HELP", ".help", r"\?"])
+def test_help_shows_the_views_with_a_line_each_and_how_to_leave(shell, word):
+    told = shell.ask(word, r"about +the index itself\s+run>")
+    assert re.search(r"\.quit +leave", told)
+    assert re.search(r"documents +every input document: .*start here", told)
+    assert "Error" not in told
+
+
+@pytest.mark.parametrize("word", [r"\d", "show tables;", ".views"])
+def test_tables_are_listed_by_what_a_row_of_each_is(shell, word):
+    told = shell.ask(word, r"about +the index itself")
+    assert told.index("documents ") < told.index("dropped ") < told.index("clusters ")
 
 
 @pytest.mark.parametrize("word", ["exit", "quit;", "EXIT ;", ".quit"])
