@@ -237,7 +237,7 @@ def prepare() -> None:
     import pyarrow
 
     from curate.kernels.arrow import spare_pandas
-    from curate.measure import load_kernels
+    from curate.warm import load_kernels
 
     pyarrow.set_cpu_count(1)
     spare_pandas()

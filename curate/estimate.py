@@ -15,7 +15,7 @@ from curate.engine import Engine
 from curate.filters.duplicates import choose_bands
 from curate.index import SIGNALS_AS_TABLE
 from curate.ledger import Ledger, check_run_directory, read_ledger
-from curate.measure import APART, INPUT, Task, compile_kernels, plan_tasks
+from curate.measure import APART, INPUT, Task, plan_tasks
 from curate.mirror import named
 from curate.overlap import overlaps
 from curate.plan import Plan, make_plan
@@ -24,6 +24,7 @@ from curate.recipe import Recipe
 from curate.rehearsal import Rehearsal, peak_bytes, rehearse
 from curate.reuse import Before, Step, drop_stale_parts, missing_groups, steps
 from curate.tables import RANGE_ROWS, THREAD_MB
+from curate.warm import compile_kernels
 
 # Beyond what SQL takes for the sample, which is nearly all start; measured with ten rules.
 DECIDE_SECONDS = 4.5e-6  # of CPU per document

@@ -18,10 +18,21 @@ from curate.errors import CurateError
 from curate.ledger import Ledger, Part
 from curate.plan import Plan
 from curate.progress import Log, Meter, Steps
-from curate.purify import P_BAD, Purify, plan_scores, score_documents, scores_key
+from curate.purify import P_BAD, Purify, plan_scores, score_documents, scores_key, warm_scores
 from curate.recipe import Recipe
-from curate.scorers import SCORES, Scorers, copy_scorers, learn_scorers, plan_scoring, score_candidates, scoring_key
+from curate.scorers import (
+    SCORES,
+    Scorers,
+    copy_scorers,
+    learn_scorers,
+    paths_of,
+    plan_scoring,
+    score_candidates,
+    scoring_key,
+    warm_scoring,
+)
 from curate.training import Learnt, collect_mined, copy_pinned, learn, plan_mined
+from curate.warm import compile_once
 
 
 def maps_of(recipe: Recipe, plan: Plan, ledger: Ledger, engine: Engine, log: Log, steps: Steps) -> Maps:
@@ -59,6 +70,7 @@ def maps_of(recipe: Recipe, plan: Plan, ledger: Ledger, engine: Engine, log: Log
         return key, [ledger.run / part.path for part in ledger.of(P_BAD) if part.contents == (key,)]
 
     def scored(documents: pa.Table, found: Learnt, cut: Sequence[Part]) -> list[Part]:
+        compile_once({P_BAD: lambda: warm_scores(found, ledger.run)})
         tasks = plan_scores(where[0], documents, *where[1:], found, cut)
         return again(score_documents, tasks, "scoring", 1)
 
@@ -88,6 +100,8 @@ def _distil(
         return key, [ledger.run / part.path for part in ledger.of(SCORES) if part.contents == (key,)]
 
     def scored(documents: pa.Table, found: Scorers, cut: Sequence[Part]) -> list[Part]:
+        name = "-".join([SCORES, *sorted(paths_of(found))])  # each kind of model has kernels of its own
+        compile_once({name: lambda: warm_scoring(found)})
         tasks = plan_scoring(ledger.run, documents, plan.units, plan.sources, plan.reading, found, cut)
         return again(score_candidates, tasks, "scoring", 1)
 

@@ -14,7 +14,6 @@ from xxhash import xxh3_128
 from curate.begun import telling
 from curate.casts import cast_column
 from curate.columns import is_messages, is_text, render_messages
-from curate.compiling import expecting, one_done
 from curate.corpus import (
     MAX_UNIT_BYTES,
     MAX_UNIT_ROWS,
@@ -35,9 +34,7 @@ from curate.filters.language_model import LanguageModel
 from curate.filters.perplexity import GROUP as PERPLEXITY
 from curate.kernels.arrow import plain_text, text_views
 from curate.kernels.corpus_lines import line_hashes
-from curate.kernels.jit import is_compiled, mark_compiled
-from curate.kernels.minhash import minhash, shingle_sets
-from curate.kernels.words_of_list import count_listed_words, word_table
+from curate.kernels.minhash import minhash
 from curate.ledger import Part, write_part
 from curate.recipe import digest_of
 
@@ -50,7 +47,6 @@ SIGNATURES = "signatures"  # MinHash values, by which near duplicates are found
 LINE_HASHES = "line_hashes"  # by which repeated lines are
 OVERLAPS = "overlaps"  # passages of evaluation sets
 APART = (EDITS, SIGNATURES, LINE_HASHES, OVERLAPS)  # what is no column of the table of signals
-WARM = ("Warm the kernels[1]. é", None, "你好")  # no Arrow array: making one imports pandas, see `spare_pandas`
 RAW_HASH = ("raw_hash_high", "raw_hash_low")
 
 
@@ -359,47 +355,3 @@ def plan_tasks(
         rows += unit.stop - unit.start
     close(held)
     return tasks
-
-
-def compile_kernels(groups: Iterable[str], editors: Sequence[Finder]) -> None:
-    """Compile what measures these groups and finds these edits, once for all: workers then find it on the disk."""
-    todo = [group for group in groups if _has_kernels(group) and not is_compiled(group)]
-    edits = [editor for editor in editors if not is_compiled(editor.name)]
-    with expecting(len(todo) + len(edits)):
-        for group in todo:
-            _call_kernels(group)
-            mark_compiled(group)
-            one_done()
-        for editor in edits:
-            apply_edits(pa.array(WARM), find_edits(pa.array(WARM), [editor]))
-            mark_compiled(editor.name)
-            one_done()
-
-
-def _has_kernels(group: str) -> bool:
-    return group in registry.groups() or group in (SIGNATURES, LINE_HASHES, BLOCK)
-
-
-def load_kernels() -> None:
-    """Load those kernels of the usual groups that an earlier process compiled, so that the first task need not."""
-    for group in registry.groups():
-        if group not in registry.ON_DEMAND and is_compiled(group):
-            _call_kernels(group)
-
-
-def _call_kernels(group: str) -> None:
-    if group == SIGNATURES:
-        minhash(pa.array(WARM), 1, 1)
-        shingle_sets(pa.array(WARM), 1)
-        return
-    if group == LINE_HASHES:
-        line_hashes(pa.array(WARM))
-        return
-    if group == PERPLEXITY:
-        language_model.warm(pa.array(WARM))
-        return
-    if group == BLOCK:
-        count_listed_words(pa.array(WARM), word_table(["warm"]))
-        return
-    for signal in registry.groups()[group]:
-        signal(pa.array(WARM))

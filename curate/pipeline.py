@@ -44,7 +44,7 @@ from curate.manifests.formats import Options
 from curate.manifests.manifest import build_manifest, write_manifest
 from curate.manifests.sources import open_source
 from curate.maps import carry_out, maps_of
-from curate.measure import DOCUMENTS, SIGNATURES, Task, compile_kernels, measure, plan_tasks
+from curate.measure import DOCUMENTS, SIGNATURES, Task, measure, plan_tasks
 from curate.members import MEMBERS
 from curate.mirror import named, send
 from curate.overlap import overlaps
@@ -67,6 +67,7 @@ from curate.superseded import EXPORTS, REPORT, export_command, is_superseded, su
 from curate.tables import scratch_database
 from curate.tracking import check_heldout, track
 from curate.training import MINED, TRAINED, learnt_of
+from curate.warm import compile_kernels
 from curate.written_shards import shards_with, write_written
 
 LANGUAGES_TOLD = 5

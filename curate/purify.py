@@ -35,6 +35,7 @@ from curate.sql import quoted, read_parquet
 from curate.tables import Range
 from curate.texts import masked
 from curate.training import Learnt, check_calibration, code_of_models
+from curate.warm import warm_texts
 
 P_BAD = "p_bad"
 THRESHOLDS = "thresholds"
@@ -236,11 +237,21 @@ def scores_key(learnt: Learnt) -> str:
     return digest_of([code_of_models(), models, told_from(learnt.calibration)])
 
 
+def warm_scores(learnt: Learnt, run: Path) -> None:
+    """Compile what scores documents."""
+    model, grades = models_of(scoring_of(learnt, run, ()))
+    scored(warm_texts(), groups_of(warm_texts()), model, grades, least_told=0)
+
+
+def models_of(scoring: Scoring) -> tuple[Model, Model | None]:
+    """The model of p_bad and, if there is one, that of grades."""
+    return load(Path(scoring.model)), load(Path(scoring.grades)) if scoring.grades else None
+
+
 def score_documents(task: Again) -> list[Part]:
     """The p_bad of a task's documents, as the output would have them."""
     scoring: Scoring = task.more
-    model = load(Path(scoring.model))
-    grades = load(Path(scoring.grades)) if scoring.grades else None
+    model, grades = models_of(scoring)
     tables = []
     for documents, raw in texts_again(task):
         rows = documents["row"].to_numpy()

@@ -36,6 +36,7 @@ from curate.reference import ReferenceFile, read_good
 from curate.rescored import copy_parts, parts_of_pin
 from curate.side_files import content_of, side_files, tables_of
 from curate.training import code_of_models
+from curate.warm import warm_texts
 
 LIKENESS, TARGET, RAW = "likeness_model", "importance_target", "importance_corpus"
 PROJECTION, STATIC, CLUSTERS = "projection", "static_vectors", "cluster_centres"
@@ -334,6 +335,11 @@ def plan_scoring(
 def scoring_key(scorers: Scorers) -> str:
     """The digest of what scores depend on besides the documents."""
     return digest_of([code_of_models(), [part.sha256 for part in scorers.parts], SHINGLE, ONE_IN])
+
+
+def warm_scoring(scorers: Scorers) -> None:
+    """Compile what scores documents."""
+    scored_texts(warm_texts(), groups_of(warm_texts()), open_models(paths_of(scorers)))
 
 
 def score_candidates(task: Again) -> list[Part]:

@@ -4,7 +4,7 @@ import sys
 import types
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 Offsets = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]  # one row a text, one column a count
+A = TypeVar("A", bound=npt.NDArray[Any])
 
 
 def plain_text(texts: pa.Array) -> pa.Array:
@@ -81,3 +82,10 @@ def divide(numerator: pa.Array, denominator: pa.Array) -> pa.Array:
     nonzero = pc.if_else(pc.equal(denominator, 0), pa.scalar(None, denominator.type), denominator)
     ratio: Any = pc.divide(numerator.cast(pa.float64()), nonzero.cast(pa.float64()))
     return ratio.cast(pa.float32())
+
+
+def read_only(numbers: A) -> A:
+    """A view that cannot be written: numba compiles once more for an array that can."""
+    view = numbers.view()
+    view.flags.writeable = False
+    return view

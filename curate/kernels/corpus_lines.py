@@ -82,7 +82,7 @@ def _hashes(offsets: Offsets, data: Bytes, lines: Offsets, begins: Offsets) -> H
                 continue
             n = split_words(data, begin, finish, out, starts)
             if n > 0:
-                hashes[j] = xxh3_64(out.ctypes.data, starts[n] - 1)
+                hashes[j] = xxh3_64(np.int64(out.ctypes.data), starts[n] - 1)
             elif n == IN_CONTEXT:
                 hashes[j] = xxh3_64(data.ctypes.data + begin, finish - begin)
     return hashes

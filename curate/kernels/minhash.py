@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.kernels.arrow import Bytes, Offsets, plain_text, text_views
+from curate.kernels.arrow import Bytes, Offsets, plain_text, read_only, text_views
 from curate.kernels.jit import inline, kernel
 from curate.kernels.unicode import ASCII_CLASS, SPACELESS, WORD, class_of, decode, encode, lower_of
 from curate.kernels.xxh3 import xxh3_64
@@ -79,13 +79,13 @@ def band_keys(signatures: pa.Array, bands: int, rows: int) -> list[pa.Array]:
     Out:    for each band an array of uint64, as long as `signatures`.
     Oracle: `xxhash.xxh3_64_intdigest` over slices (tests/test_minhash.py).
     """
-    keys = _keys(values_of(signatures).view(np.uint8), bands, 4 * rows)
+    keys = _keys(read_only(values_of(signatures).view(np.uint8)), bands, 4 * rows)
     return [pa.array(keys[k]) for k in range(bands)]
 
 
 def agreeing(first: Values, second: Values) -> Offsets:
     """In how many values the signatures of two tables, which are of one shape, agree, row by row."""
-    return _agreeing(first, second)
+    return _agreeing(read_only(first), read_only(second))
 
 
 def jaccard(first: pa.Array, second: pa.Array) -> pa.Array:
@@ -93,7 +93,7 @@ def jaccard(first: pa.Array, second: pa.Array) -> pa.Array:
 
     In:     two arrays of large_list of uint64 of one length, each list sorted and without repeats.
     """
-    views = [(a.offsets.to_numpy(), a.values.to_numpy()) for a in (first, second)]
+    views = [(read_only(a.offsets.to_numpy().astype(np.int64)), a.values.to_numpy()) for a in (first, second)]
     return pa.array(_jaccard(*views[0], *views[1]))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from curate.kernels.arrow import read_only
 from curate.kernels.jit import kernel
 
 Numbers = npt.NDArray[np.int64]
@@ -20,7 +21,7 @@ def stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
     Cost:   two look-ups a document; memory for a copy of both and twice the documents of the largest piece.
     Oracle: a dictionary (tests/test_near.py).
     """
-    return _stars(ranks, keys)
+    return _stars(read_only(ranks), read_only(keys))
 
 
 def dealt(keys: Keys, bits: int) -> tuple[Numbers, Numbers]:
@@ -30,7 +31,7 @@ def dealt(keys: Keys, bits: int) -> tuple[Numbers, Numbers]:
     Out:    as many places as keys, those of one range in order, and one more begin than ranges: the end.
     Oracle: a stable sort (tests/test_near.py).
     """
-    return _dealt(keys, bits, np.uint64(1))
+    return _dealt(read_only(keys), bits, np.uint64(1))
 
 
 @kernel
@@ -95,7 +96,7 @@ def survivors(first: Numbers, second: Numbers, count: int) -> Numbers:
     Cost:   one pass over the pairs; memory for a byte a document, and as many numbers as pairs.
     Oracle: a dictionary of sets (tests/test_near.py).
     """
-    return _survivors(first, second, count)
+    return _survivors(read_only(first), read_only(second), count)
 
 
 @kernel
@@ -117,7 +118,7 @@ def clusters(first: Numbers, second: Numbers, count: int) -> Numbers:
     Cost:   one pass over the pairs with path halving; eight bytes a document.
     Oracle: repeated minima (tests/test_near.py).
     """
-    return _clusters(first, second, count)
+    return _clusters(read_only(first), read_only(second), count)
 
 
 @kernel
@@ -148,7 +149,7 @@ def resemblance(values: Values, copies: Numbers, begins: Numbers) -> Numbers:
     Cost:   for each cluster the square of its documents, times the values of a signature.
     Oracle: NumPy comparisons of all pairs (tests/test_near.py).
     """
-    return _resemblance(values, copies, begins)
+    return _resemblance(*map(read_only, (values, copies, begins)))
 
 
 @kernel
