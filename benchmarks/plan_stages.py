@@ -3,7 +3,7 @@
 Usage: python benchmarks/plan_stages.py CORPORA [NAME ...]
 
 CORPORA is the folder beside this project. By name: the packaged sample, `web`, `domains`, each with a second tier of
-two rounds, a budget and tracking, against half of a file of good texts; the other half is held out. CPU seconds are
+two rounds, a budget and tracking, against half of each file of good texts; the other half is held out. CPU seconds are
 those of all processes, user and system: they hold on a machine that has other work too, where time on the clock does
 not.
 """
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from plan_accuracy import curate_json
 
 INPUTS = {"sample": "quickstart_sample/*.parquet", "web": "web/web_pages.parquet", "domains": "domains/*.parquet"}
-GOOD = {"sample": "medical", "web": "encyclopedic", "domains": "technical_docs"}
+GOOD = {"sample": ["encyclopedic", "medical"], "web": ["encyclopedic"], "domains": ["technical_docs"]}
 STAGES = ("purify", "distil", "track")
 
 
@@ -38,19 +38,20 @@ def main(arguments: list[str]) -> None:
 
 def recipe(corpora: Path, name: str, folder: Path) -> dict[str, Any]:
     """All stages that train something, over one of the corpora."""
-    good = pq.read_table(corpora / "reference" / f"{GOOD[name]}.parquet")
-    pq.write_table(good.slice(0, len(good) // 2), folder / "reference.parquet")
-    pq.write_table(good.slice(len(good) // 2), folder / "heldout.parquet")
+    for kind in GOOD[name]:
+        good = pq.read_table(corpora / "reference" / f"{kind}.parquet")
+        pq.write_table(good.slice(0, len(good) // 2), folder / f"reference-{kind}.parquet")
+        pq.write_table(good.slice(len(good) // 2), folder / f"heldout-{kind}.parquet")
     return {
         "name": name,
         "output": str(folder / "run"),
         "input": {"paths": [str(corpora / INPUTS[name])]},
-        "reference": [str(folder / "reference.parquet")],
+        "reference": [str(folder / "reference-*.parquet")],
         "tier1": {"rules": ["gopher"]},
         "dedup": {"near": {}},
         "tier2": {"rounds": 2},
         "distill": {"keep_tokens": "15%"},
-        "evaluate": {"heldout": [str(folder / "heldout.parquet")], "track": True},
+        "evaluate": {"heldout": [str(folder / "heldout-*.parquet")], "track": True},
     }
 
 

@@ -1,7 +1,8 @@
 """What the stages cost that a forecast does not rehearse, since they train models: tier 2, a budget, tracking.
 
 Each is a sum over the bytes of text that its steps read, times seconds of CPU for a megabyte, as they were seen in
-runs; `python benchmarks/plan_stages.py` compares. What a language model writes or grades is not in it.
+runs; `python benchmarks/plan_stages.py` compares. What a language model writes or grades is not in it. On a machine
+that has not trained before, compiling comes to it.
 """
 
 from dataclasses import dataclass
@@ -10,9 +11,12 @@ import pyarrow.parquet as pq
 
 from curate.distill.attacks import attacks
 from curate.mining import WORST
+from curate.purify import P_BAD
 from curate.recipe import Recipe
 from curate.reference import SHARES, open_reference
+from curate.scorers import SCORES
 from curate.tracking import SAMPLE_BYTES, is_tracked
+from curate.warm import is_warm
 
 MB = 1_000_000
 ATTACK_MB = 0.57  # seconds of CPU for a megabyte: attacks are made of it
@@ -24,6 +28,9 @@ RANK_MB = 0.3  # a budget scores it
 ENCODE_MB = 0.6  # tracking reads it and writes it in tokens
 NGRAMS_MB, NGRAMS = 0.5, 0.25  # a model of n-grams is trained on it; and is asked about held-out texts
 BYTES_A_TOKEN = 4
+# Seconds of CPU that compile the kernels which train and score, and of these what tier 2 and a budget have in common.
+COMPILE = {P_BAD: 37.0, SCORES: 16.0}
+COMPILE_COMMON = 13.0
 TESTING = SHARES[1] - SHARES[0]
 
 
@@ -67,6 +74,14 @@ def model_seconds(recipe: Recipe, corpus: Texts, passing: Texts, tokens: int) ->
     if is_tracked(recipe, tokens):
         found["track"] = Seconds(_track(recipe, corpus, passing))
     return found
+
+
+def compile_seconds(recipe: Recipe) -> float:
+    """What compiling the kernels of tier 2 and of a budget takes: nothing where this machine did so before."""
+    with_models = {P_BAD: recipe.tier2, SCORES: recipe.distill}
+    cold = [name for name, section in with_models.items() if section is not None and not is_warm(name)]
+    warm = any(is_warm(name) for name in COMPILE)
+    return sum(COMPILE[name] for name in cold) - COMPILE_COMMON * max(0, len(cold) - (not warm))
 
 
 def _reference(recipe: Recipe) -> Texts:

@@ -10,7 +10,7 @@ from typing import Any
 
 from curate import decide, shards
 from curate.corpus import unit_bytes
-from curate.costs import Seconds, Texts, model_seconds
+from curate.costs import Seconds, Texts, compile_seconds, model_seconds
 from curate.engine import Engine
 from curate.filters.duplicates import choose_bands
 from curate.index import SIGNALS_AS_TABLE
@@ -72,6 +72,7 @@ def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) 
             found = rehearse(recipe, plan, work.measured_bytes, engine, workers, Path(folder), hushed)
     kept = _share_kept(found, "tokens_out", "tokens_in")
     models = _model_seconds(recipe, work, found, kept) if work.makes("decisions") else {}
+    compiling = compile_seconds(recipe) if models else 0.0
     return {
         "run": named(str(recipe.run_directory)),
         "input": _input(plan, ledger, found),
@@ -86,9 +87,11 @@ def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) 
         "keep_tokens": recipe.distill.keep_tokens if recipe.distill else None,
         "bands": str(choose_bands(near.threshold, near.permutations)) if (near := recipe.dedup.near) else None,
         "cpu_seconds": (seconds := _seconds(work, found, kept, workers))
-        | {stage: models[stage].all if models else 0.0 for stage in ("purify", "distil", "track")},
+        | {stage: models[stage].all if models else 0.0 for stage in ("purify", "distil", "track")}
+        | {"compile": compiling},
         "minutes": _minutes(seconds, work, found.sample.corpus_text_bytes * kept, recipe, workers)
-        + sum(each.alone + each.shared / min(workers, max(1, len(plan.units))) for each in models.values()) / 60,
+        + sum(each.alone + each.shared / min(workers, max(1, len(plan.units))) for each in models.values()) / 60
+        + compiling / 60,
         "workers": workers,
         "memory_bytes": _memory(work, found, base, workers),
         "disk_bytes": _disk(work, found, recipe, plan),

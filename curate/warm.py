@@ -4,6 +4,7 @@ Workers would compile in silence, and each of them the same.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from curate.edits import Finder, apply_edits, find_edits, sorted_edits
 from curate.filters import language_model, registry
 from curate.filters.perplexity import GROUP as PERPLEXITY
 from curate.kernels.corpus_lines import line_hashes
-from curate.kernels.jit import is_compiled, mark_compiled
+from curate.kernels.jit import is_compiled, kernel_folder, mark_compiled
 from curate.kernels.minhash import agreeing, band_keys, jaccard, minhash, shingle_sets, values_of
 from curate.kernels.survivors import clusters, dealt, resemblance, stars, survivors
 from curate.kernels.words_of_list import count_listed_words, word_table
@@ -41,6 +42,11 @@ def compile_once(calls: Mapping[str, Callable[[], object]]) -> None:
             call()
             mark_compiled(name)
             one_done()
+
+
+def is_warm(name: str) -> bool:
+    """Whether an earlier process compiled what is used under this name, or one that begins with it."""
+    return any(Path(kernel_folder()).glob(f"compiled-{name}*"))
 
 
 def load_kernels() -> None:

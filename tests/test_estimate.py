@@ -13,6 +13,7 @@ from conftest import PROSE, SAMPLE, carry_out, command, write_recipe, write_shar
 
 from curate import sampling
 from curate.corpus import Unit
+from curate.costs import compile_seconds
 from curate.engine import InProcess
 from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.estimate import estimate
@@ -284,6 +285,21 @@ def test_stages_that_train_models_are_in_the_forecast(tmp_path):
     told = command("plan", recipe, cwd=tmp_path).stdout
     assert "track " in told
     assert "what it costs, with the models it trains, is in the forecast below" in told
+
+
+def test_compiling_what_trains_models_is_foreseen_until_it_is_done(monkeypatch, tmp_path):
+    monkeypatch.setattr("curate.warm.kernel_folder", lambda: str(tmp_path))
+    recipe, _ = write_recipe(
+        tmp_path, tmp_path / "in", reference=["good.parquet"], tier2={}, distill={"keep_tokens": 0.3}
+    )
+    both = compile_seconds(load_recipe(recipe))
+    tier2, budget = (compile_seconds(load_recipe(recipe, [f"{other}=null"])) for other in ("distill", "tier2"))
+    assert 0 < budget < tier2 < both < tier2 + budget
+    (tmp_path / "compiled-p_bad").touch()
+    assert compile_seconds(load_recipe(recipe, ["distill=null"])) == 0
+    assert compile_seconds(load_recipe(recipe)) == both - tier2
+    (tmp_path / "compiled-distil_scores-importance_corpus").touch()
+    assert compile_seconds(load_recipe(recipe)) == 0
 
 
 def test_quality_is_tracked_by_default_where_that_is_the_smaller_part_of_a_run(tmp_path):
