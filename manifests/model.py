@@ -8,6 +8,8 @@ MANIFEST_VERSION = 1
 
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# As the recipe holds it: trainers' configurations name the data by it, where a line feed would begin a field.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # 128 bits
 
 
@@ -306,7 +308,7 @@ class Manifest(Entry):
 
     manifest_version: Literal[1]
     seal: Sha256 = Field(description="of this file without this field: sorted keys, indent 1, UTF-8, a last newline")
-    name: str
+    name: Name
     tool: Tool
     recipe: RecipeEntry = Field(description="without places, such as input.paths and output")
     recipe_digest: Hash = Field(description="of all that can change a kept document")
