@@ -115,7 +115,7 @@ def _tell_of_room(found: Chosen, say: Callable[[str], None]) -> None:
     *_, last = found.rungs.to_pylist()
     if last["tokens"] < (1 - TOLERANCE) * last["budget"] and last["documents"] == len(found.selected.rung):
         say(
-            f"distil: the budget is {last['budget']:,} tokens, and {last['tokens']:,} are left: all of them are kept; "
+            f"distill: the budget is {last['budget']:,} tokens, and {last['tokens']:,} are left: all of them are kept; "
             "give more input, or drop less before"
         )
 

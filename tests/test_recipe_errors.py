@@ -23,6 +23,7 @@ def recipe(tmp_path):
         ("tier1.thresholds=[a]", 'tier1.thresholds: input should be a mapping, got ["a"]'),
         ("dedup=true", "dedup: input should be a mapping, got true"),
         ("dedup.near=3", "dedup.near: input should be a mapping, got 3"),
+        ("distil.keep_tokens=15%", "the recipe has no field 'distil'; did you mean 'distill'?"),
         ("seed=1.5", "seed: input should be a whole number, got 1.5"),
         ("allow_empty=3", "allow_empty: input should be true or false, got 3"),
         ("tier1.language.min_confidence=x", 'tier1.language.min_confidence: input should be a number, got "x"'),

@@ -206,6 +206,8 @@ def test_a_reason_that_none_has_is_answered_with_those_there_are(run, demo):
     assert told(run, "--reason", "too_large", "--json") == "[]\n"
     with pytest.raises(CurateError, match="no stage 'nar'; did you mean 'near'"):
         drawn(run, stage="nar")
+    with pytest.raises(CurateError, match="no stage 'distill'; did you mean 'distil'"):
+        drawn(run, stage="distill")
 
 
 @pytest.mark.parametrize(
