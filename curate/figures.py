@@ -18,7 +18,7 @@ def shown(value: object, digits: int = 4) -> str:
 
 def share(part: float, whole: float) -> str:
     """A share in percent, with one digit; of nothing, nothing."""
-    return f"{100 * part / whole:.1f}\u202f%" if whole else ""
+    return f"{100 * part / whole:.1f}%" if whole else ""
 
 
 def place(file: object, row: object) -> str:

@@ -228,7 +228,7 @@ def _drift(rows: Sequence[Mapping[str, Any]]) -> Table:
     """The signals that differ most between the input and what is kept."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("moved most")
-    for name in ("5 %, median, 95 % of the input", "of what is kept", "drift"):
+    for name in ("5%, median, 95% of the input", "of what is kept", "drift"):
         table.add_column(name, justify="right")
     for row in rows:
         spans = (", ".join(f"{row[f'{p}_{when}']:,.4g}" for p in SHOWN) for when in ("before", "after"))

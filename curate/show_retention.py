@@ -41,7 +41,7 @@ def _arm_cells(row: Row) -> list[tuple[str, str]]:
     return [
         ("arm", row["arm"]), ("documents", f"{row['documents']:,}"), ("tokens", f"{row['tokens']:,}"),
         ("draws", str(row["draws"])), ("bits per byte", f"{row['bits_per_byte']:.4f}"), ("retained R", retained[0]),
-        ("95 %", retained[1]), ("gap closed G", gap[0]), ("95 %", gap[1]),
+        ("95%", retained[1]), ("gap closed G", gap[0]), ("95%", gap[1]),
         ("R of random", f"{row['control_retained']:.3f}" if control else ""),
     ]  # fmt: skip
 
@@ -55,8 +55,8 @@ def _domain_cells(row: Row) -> list[tuple[str, str]]:
     retained, gap = _figure(row, "retained"), _figure(row, "gap_closed", "gap")
     return [
         ("domain (ours)", row["domain"]), ("bits per byte", f"{row['bits_per_byte']:.4f}"),
-        ("of random", f"{row['control_bits_per_byte']:.4f}"), ("retained R", retained[0]), ("95 %", retained[1]),
-        ("gap closed G", gap[0]), ("95 %", gap[1]),
+        ("of random", f"{row['control_bits_per_byte']:.4f}"), ("retained R", retained[0]), ("95%", retained[1]),
+        ("gap closed G", gap[0]), ("95%", gap[1]),
     ]  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def tracked_table(rows: Sequence[Row]) -> Table:
     """Quality after each stage of a run, on a small sample: its figure is called other than that of an evaluation."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("quality after", no_wrap=True)
-    for name in ("tokens left", "%", "in the sample", "tracked R", "gap closed G", "95 %", "R of random"):
+    for name in ("tokens left", "%", "in the sample", "tracked R", "gap closed G", "95%", "R of random"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         control = row["control_retained"]

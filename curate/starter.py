@@ -76,7 +76,7 @@ def short_lines(path: Path, name: str, found: Folder, folder: Path) -> Iterator[
     yield "dedup:"
     yield "  exact: true"
     yield "  # near: {}  # near duplicates too"
-    yield "# distill: {keep_tokens: 15%}  # the best 15 % of the tokens"
+    yield "# distill: {keep_tokens: 15%}  # the best 15% of the tokens"
     if files := found.roles["heldout"]:
         yield f"evaluate: {_yaml({'heldout': _paths(found, files, folder)})}  # how much quality is kept"
     if files := found.roles["seeds"]:

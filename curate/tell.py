@@ -281,18 +281,18 @@ def _tell_signals(tell: Teller, signals: Mapping[str, Any], whole: bool) -> None
     where = f"among {counted(signals['documents'], 'document')} of {stratum_named(signals['stratum'])}"
     tell.heading(f"{'signals' if whole else 'unusual signals'}, {where}")
     if not chosen:
-        tell.line("none: each lies among the middle 98 %; --signals shows all", indent=2)
+        tell.line("none: each lies among the middle 98%; --signals shows all", indent=2)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in NAMES:
         table.add_column(name, justify="left" if name == "signal" else "right")
     for one in chosen:
-        place = f"{one['percentile']:.1f} %" + ("" if not (whole and one["unusual"]) else " !")
+        place = f"{one['percentile']:.1f}%" + ("" if not (whole and one["unusual"]) else " !")
         style = "bold" if one["unusual"] and whole else ""
         table.add_row(one["signal"], shown(one["value"]), place, style=style)
     tell.console.print(Padding(table, (0, 0, 0, 1), expand=False))
     if not whole:
-        tell.line("the other signals lie among the middle 98 %; --signals shows all", style=DIM, indent=2)
+        tell.line("the other signals lie among the middle 98%; --signals shows all", style=DIM, indent=2)
 
 
 def print_samples(run: Path, samples: Sequence[Mapping[str, Any]]) -> None:

@@ -51,7 +51,7 @@ LETTER = re.compile(r"[^\W\d_]")
 
 @attack("typos", family="typos_ocr", bad=False)
 def typos(text: str, random: Random, others: Sequence[str]) -> Changed | None:
-    """Mistyped, left out, doubled and swapped letters, and the usual mistakes, in up to 1.5 % of the letters."""
+    """Mistyped, left out, doubled and swapped letters, and the usual mistakes, in up to 1.5% of the letters."""
     places = [match.start() for match in WITHIN.finditer(text)]
     if len(places) < 20:
         return None
@@ -77,7 +77,7 @@ def _slip(text: str, at: int, random: Random) -> tuple[int, str]:
 
 @attack("ocr_light", family="typos_ocr", bad=False)
 def ocr_light(text: str, random: Random, others: Sequence[str]) -> Changed | None:
-    """A good scan: up to 1.5 % of the letters read as others that look like them, a few stray spaces and hyphens."""
+    """A good scan: up to 1.5% of the letters read as others that look like them, a few stray spaces and hyphens."""
     places = [match.start() for match in WITHIN.finditer(text) if match.group() in CONFUSED]
     if len(places) < 20:
         return None
@@ -91,7 +91,7 @@ def ocr_light(text: str, random: Random, others: Sequence[str]) -> Changed | Non
 
 @attack("ocr_heavy", family="ocr_heavy", bad=True)
 def ocr_heavy(text: str, random: Random, others: Sequence[str]) -> Changed | None:
-    """A spoilt scan: 5 to 30 % of the letters wrong, words in pieces or run together, lines broken, specks as signs."""
+    """A spoilt scan: 5 to 30% of the letters wrong, words in pieces or run together, lines broken, specks as signs."""
     places = [match.start() for match in LETTER.finditer(text)]
     if len(places) < 10:
         return None

@@ -199,7 +199,7 @@ def _quality(manifest: Mapping[str, Any]) -> str:
         f"Models (`{evaluation['proxy']}`) were trained on this data, on all of the input, and on random documents of "
         f"as many tokens, and asked{about}. *Retained* is the bits per byte of all the input by those of this data: 1 "
         "is as good as all of it. *Gap closed* is 0 for data as good as random, 1 for as good as all. Intervals hold "
-        "95 % of the replicates of a bootstrap.",
+        "95% of the replicates of a bootstrap.",
         "",
         *table(
             ["budget", "tokens", "retained", "random control retains", "gap closed"],

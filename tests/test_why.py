@@ -222,7 +222,7 @@ def test_percentiles_are_of_the_stratum_and_unusual_ones_are_marked(demo):
     assert {one["signal"] for one in story["measured"] if one["unusual"]} >= {"digit_ratio", "short_line_ratio"}
     assert not found["n_words"]["unusual"]
     shown = told(demo, "qs-00261")
-    assert re.search(r"digit_ratio +0\.611 +99\.9 %", shown)
+    assert re.search(r"digit_ratio +0\.611 +99\.9%", shown)
     assert "whitespace_ratio" not in shown
     assert "whitespace_ratio" in told(demo, "qs-00261", "--signals")
 

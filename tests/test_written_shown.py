@@ -259,7 +259,7 @@ def test_the_report_counts_written_documents_and_tells_of_domains(augmented, pag
     text = page.read_text("utf-8")
     assert f"{totals['documents_out'] - made['documents']:,} kept of {totals['documents_in']:,}, " in text
     dropped = totals["documents_in"] - totals["documents_out"] + made["documents"]
-    assert f"Of all documents {100 * dropped / totals['documents_in']:.1f}\u202f% are dropped" in text
+    assert f"Of all documents {100 * dropped / totals['documents_in']:.1f}% are dropped" in text
 
 
 def test_a_report_without_domains_has_no_such_section(demo, tmp_path):
