@@ -123,7 +123,7 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
     from curate.recipe import load_recipe
 
     found = load_recipe(recipe, changes)
-    check_names(found)
+    inputs = check_names(found)
     if found.output is not None and "://" in found.output:
         from curate.ledger import NOT_READ, fetched
 
@@ -135,7 +135,7 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
         from curate.show import print_plan
 
         prepare_process(quiet or as_json)
-        forecast = estimate(found, engine, workers or available_cores(), quiet or as_json)
+        forecast = estimate(found, engine, workers or available_cores(), quiet or as_json, inputs)
     if as_json:
         print_json(forecast)
     else:
@@ -160,7 +160,7 @@ def run(
     """
     from curate.recipe import load_recipe
 
-    _run(load_recipe(recipe, changes), workers, engine, address, quiet, as_json, force)
+    _run(load_recipe(recipe, changes), recipe, workers, engine, address, quiet, as_json, force)
 
 
 @main.command()
@@ -179,27 +179,30 @@ def demo(
 
     folder = Path(curate.sample.__path__[0])
     place = f"input.paths=[{json.dumps(glob.escape(str(folder)) + '/*.parquet')}]"
-    _run(load_recipe(folder / "demo.yaml", (place, *changes)), workers, engine, address, quiet, as_json)
+    file = folder / "demo.yaml"
+    _run(load_recipe(file, (place, *changes)), file, workers, engine, address, quiet, as_json)
 
 
 def _run(
     recipe: Any,  # noqa: ANN401 - a late import
+    file: Path,
     workers: int | None, kind: str, address: str | None, quiet: bool, as_json: bool, force: bool = False,
 ) -> None:  # fmt: skip
     from curate.preflight import check_names
 
-    check_names(recipe)
+    inputs = check_names(recipe)
     with chosen_engine(kind, address, workers, start=2) as (engine, threads):
         from curate.compiling import prepare_process
         from curate.inspect import print_summary
         from curate.pipeline import run as carry_out
 
         prepare_process(quiet or as_json)
-        summary = carry_out(recipe, engine, threads, quiet or as_json, force=force) | {"seconds": process_seconds()}
+        summary = carry_out(recipe, engine, threads, quiet or as_json, force=force, file=file, found=inputs)
+        summary["seconds"] = process_seconds()
     if as_json:
         print_json(summary)
     else:
-        print_summary(summary)
+        print_summary(summary, quiet)
 
 
 def _difference_options(command: Callable[..., None]) -> Callable[..., None]:

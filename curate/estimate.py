@@ -14,6 +14,7 @@ from curate.costs import Seconds, Texts, compile_seconds, model_seconds
 from curate.engine import Engine
 from curate.filters.duplicates import choose_bands
 from curate.index import SIGNALS_AS_TABLE
+from curate.inputs import Found
 from curate.ledger import Ledger, check_run_directory, read_ledger
 from curate.measure import APART, INPUT, Task, plan_tasks
 from curate.mirror import named
@@ -49,7 +50,9 @@ class Work:
         return any(step.made for step in self.steps if step.name == name)
 
 
-def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) -> dict[str, Any]:
+def estimate(
+    recipe: Recipe, engine: Engine, workers: int, quiet: bool = False, inputs: Found | None = None
+) -> dict[str, Any]:
     """The forecast of a run of `recipe` with `workers` processes, as `curate plan --json` prints it.
 
     `engine` measures the sample. The run directory is only read, also while a run is at work there.
@@ -61,7 +64,7 @@ def estimate(recipe: Recipe, engine: Engine, workers: int, quiet: bool = False) 
     ledger = read_ledger(recipe.run_directory)
     before = Before.of(ledger)
     with tempfile.TemporaryDirectory(prefix="curate-plan-") as folder:
-        plan = make_plan(recipe, ledger, engine, log, Path(folder))
+        plan = make_plan(recipe, ledger, engine, log, Path(folder), found=inputs)
         compile_kernels(plan.groups, plan.reading.editors)
         work = what_is_left(recipe, plan, ledger, before)
         shared = overlaps(recipe, plan)

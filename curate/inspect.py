@@ -165,8 +165,8 @@ def _print_file(connection: duckdb.DuckDBPyConnection, query: str, form: str) ->
         sys.stdout.buffer.flush()
 
 
-def print_summary(summary: Mapping[str, Any]) -> None:
-    """The closing table: documents and tokens by stage and reason."""
+def print_summary(summary: Mapping[str, Any], quiet: bool = False) -> None:
+    """The closing table: documents and tokens by stage and reason; of a `quiet` run also early warnings."""
     from curate.foreign import told_of_other
 
     documents, tokens = max(summary["documents_in"], 1), max(summary["tokens_in"], 1)
@@ -209,7 +209,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         console().print(line, highlight=False, soft_wrap=True)
     if summary["other_language"]:
         console().print(told_of_other(summary["other_language"]), highlight=False, soft_wrap=True)
-    for warning in summary["warnings"]:
+    said = () if quiet else summary["overlaps"]  # on stderr, as the run began
+    for warning in (line for line in summary["warnings"] if line not in said):
         console().print(f"warning: {visible(warning)}", highlight=False, soft_wrap=True)
     for path in summary["quarantined"]:
         console().print(f"quarantined: {path} (why: view `inputs`)")

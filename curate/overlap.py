@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from curate import __version__
 from curate.contamination import FIELD as EVALUATION
 from curate.figures import counted
 from curate.heldout import FIELD as HELDOUT
 from curate.plan import Plan
-from curate.recipe import Recipe
+from curate.recipe import Recipe, digest_of
 from curate.reference import FIELD as REFERENCE
 from curate.roles import Role, role_of, words_of
 from curate.sampled_texts import sampled_texts
 from curate.side_files import side_files
-from curate.storage import is_remote
+from curate.storage import is_remote, status
 from curate.survey import Seen, look
 from curate.text_keys import Keys, keys_of, shared
 
@@ -72,6 +73,14 @@ def overlaps(recipe: Recipe, plan: Plan) -> list[str]:
     return found
 
 
+def overlaps_digest(recipe: Recipe, plan: Plan) -> str:
+    """Hex digest of what decides which overlaps are told: the input, the files beside it as they are, and the code."""
+    beside = {field: side_files(paths, field, what) for field, (paths, what) in _patterns(recipe).items() if paths}
+    states = [[(str(path), *status(str(path))) for path in paths] for paths in beside.values()]
+    files = [(file.path, str(plan.root), file.identity) for file in plan.files.values()]
+    return digest_of([__version__, files, list(beside), states, recipe.input.model_dump(mode="json"), recipe.seed])
+
+
 def _misplaced(plan: Plan) -> Iterator[str]:
     """Inputs whose folders, names or columns say that they are for something else."""
     files: dict[Role, list[tuple[str, int, str]]] = {}
@@ -95,12 +104,17 @@ def _misplaced(plan: Plan) -> Iterator[str]:
 
 
 def _sides(recipe: Recipe) -> list[Side]:
-    patterns: dict[str, tuple[Sequence[str], str]] = {
+    sides = _patterns(recipe).items()
+    return [Side(field, _seen(side_files(paths, field, what))) for field, (paths, what) in sides if paths]
+
+
+def _patterns(recipe: Recipe) -> dict[str, tuple[Sequence[str], str]]:
+    """The paths of files beside the corpus by their field, and what they hold."""
+    return {
         REFERENCE: (recipe.reference if recipe.models.pin is None else [], "reference texts"),
         HELDOUT: (recipe.evaluate.heldout if recipe.evaluate else [], "held-out texts"),
         EVALUATION: (recipe.tier1.decontaminate.against if recipe.tier1.decontaminate else [], "evaluation sets"),
     }
-    return [Side(field, _seen(side_files(paths, field, what))) for field, (paths, what) in patterns.items() if paths]
 
 
 def _seen(paths: Sequence[Path]) -> tuple[Seen, ...]:

@@ -38,7 +38,8 @@ from curate.folders import told
 from curate.foreign import losses, other_language
 from curate.ids import SeenIds
 from curate.index import INDEX, build_index
-from curate.ledger import Ledger, is_whole, locked, read_ledger
+from curate.inputs import Found
+from curate.ledger import Ledger, is_whole, locked, read_facts, read_ledger
 from curate.manifests.export import check_named, export
 from curate.manifests.formats import Options
 from curate.manifests.manifest import build_manifest, write_manifest
@@ -47,8 +48,9 @@ from curate.maps import carry_out, maps_of
 from curate.measure import DOCUMENTS, SIGNATURES, Task, measure, plan_tasks
 from curate.members import MEMBERS
 from curate.mirror import named, send
-from curate.overlap import overlaps
+from curate.overlap import overlaps, overlaps_digest
 from curate.plan import Given, Plan, make_plan, without_root
+from curate.preflight import check_names
 from curate.progress import Log, Meter, Steps, open_log
 from curate.purify import P_BAD
 from curate.recipe import Recipe
@@ -62,6 +64,7 @@ from curate.reuse import (
     missing_groups,
     shards_digest,
 )
+from curate.run_inputs import refuse_other_recipe
 from curate.scorers import LEARNT, SCORES, scorers_of
 from curate.superseded import EXPORTS, REPORT, export_command, is_superseded, supersede, superseded_exports
 from curate.tables import scratch_database
@@ -75,12 +78,14 @@ WITHOUT_THE_FILE = "; to go on without a file at fault: --set on_error=quarantin
 
 
 def run(
-    recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, given: Given | None = None, force: bool = False
-) -> dict[str, Any]:
+    recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, given: Given | None = None, force: bool = False,
+    file: Path | None = None, found: Found | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Carry out a recipe and return the summary that the closing table shows.
 
     `engine` runs the maps; `threads` is what DuckDB may use; `given` is for a run within another one.
-    With `force` it may take the place of a run of other input.
+    With `force` it may take the place of a run of other input. `file` is where the recipe stands, and `found` what
+    `check_names` made of its input.
 
     A run directory that holds finished work is gone on with: only what is missing is done.
 
@@ -95,18 +100,24 @@ def run(
             check_heldout(recipe)
             check_named(recipe)
             engine.check(directory)
-            plan = make_plan(recipe, ledger, engine, log, given=given, same_input=given is None and not force)
+            found = found or check_names(recipe)
+            if given is None and not force:
+                refuse_other_recipe(ledger, found, recipe, file)
+            plan = make_plan(
+                recipe, ledger, engine, log, given=given, same_input=given is None and not force, found=found
+            )
             if plan.passed_over:
                 log.say(f"passed over beside the input: {told(plan.passed_over)}; view `inputs` lists them")
             engine.check(directory, plan.files_read)
-            warnings = _warn_of_overlaps(recipe, plan, log) if given is None else []
+            shared = _warn_of_overlaps(recipe, plan, log) if given is None else {}
+            warnings: list[str] = [*shared.get("told", ())]
             measure_stage(plan, ledger, engine, log)
             if all(file.error for file in ledger.files):
                 raise InputError(f"every input file is quarantined, the first because: {ledger.files[0].error}")
             made = augment_stage(recipe, plan, ledger, engine, threads, log)
             digest, plan, made = decide_with_written(recipe, plan, ledger, made, engine, threads, log)
             with scratch_database(ledger, threads) as database:
-                _write_run_facts(recipe, plan, threads, began)
+                _write_run_facts(recipe, plan, threads, began, file, shared)
                 with Steps(log, "deciding") as steps:
                     steps("counts")
                     counts = count(plan, ledger, database)
@@ -162,7 +173,7 @@ def run(
         if about is not None and recipe.evaluate is not None:
             about |= {"vocabulary": recipe.evaluate.vocabulary, "tokenizer": recipe.tokenizer}
         summary |= {"tracking": tracked, "tracked_by": about, "wanting": made.wanting() if made else []}
-        summary |= {"other_language": other, "warnings": warnings}
+        summary |= {"other_language": other, "warnings": warnings, "overlaps": shared.get("told", [])}
         log.event("finished", **{name: value for name, value in summary.items() if name.endswith(("_in", "_out"))})
     return summary
 
@@ -283,13 +294,18 @@ def _tell_of_languages(plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConn
         log.event("without_model", documents=dict(found))
 
 
-def _warn_of_overlaps(recipe: Recipe, plan: Plan, log: Log) -> list[str]:
-    """Say which files and texts the input shares with those that measure it."""
-    found = overlaps(recipe, plan)
-    for line in found:
+def _warn_of_overlaps(recipe: Recipe, plan: Plan, log: Log) -> dict[str, Any]:
+    """Say which files and texts the input shares with those that measure it.
+
+    Of files that are as they were at the last run, that run has told: what it told is in run.json.
+    """
+    key = overlaps_digest(recipe, plan)
+    known = read_facts(recipe.run_directory).get("overlaps") or {}
+    told = known["told"] if known.get("digest") == key else overlaps(recipe, plan)
+    for line in told:
         log.say(f"warning: {line}")
         log.event("overlap", told=line)
-    return found
+    return {"digest": key, "told": told}
 
 
 def _warn_of_languages(
@@ -400,7 +416,9 @@ def _nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _write_run_facts(recipe: Recipe, plan: Plan, threads: int, began: str) -> None:
+def _write_run_facts(
+    recipe: Recipe, plan: Plan, threads: int, began: str, file: Path | None, shared: Mapping[str, Any]
+) -> None:
     """recipe.yaml as resolved, and run.json with what the manifest must not hold: clock, host, places.
 
     They belong to the decisions in force: a run that fails before it decides leaves those of the run before it.
@@ -420,6 +438,8 @@ def _write_run_facts(recipe: Recipe, plan: Plan, threads: int, began: str) -> No
         "threads": threads,
         "corpus_root": str(plan.root),
         "working_directory": os.getcwd(),
+        "recipe_file": str(file.resolve()) if file else None,
+        "overlaps": redacted_values(shared),
         "versions": {"python": platform.python_version(), "curate": curate.__version__, "duckdb": duckdb.__version__,
                      "numba": numba.__version__, "pyarrow": pa.__version__},
     })  # fmt: skip

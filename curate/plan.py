@@ -24,7 +24,7 @@ from curate.filters.contamination import GROUP as CONTAMINATION
 from curate.filters.duplicates import choose_bands
 from curate.filters.perplexity import GROUP as PERPLEXITY
 from curate.folders import PassedOver, told
-from curate.inputs import Found, Named, find_inputs, open_all
+from curate.inputs import Found, Named, open_all
 from curate.language_models import open_models
 from curate.ledger import KnownFile, Ledger
 from curate.manifests.composition import check_license
@@ -94,6 +94,7 @@ def make_plan(
     preview: Path | None = None,
     given: Given | None = None,
     same_input: bool = False,
+    found: Found | None = None,
 ) -> Plan:
     """Settle the rules, open every footer, check columns and conditions, cut the units.
 
@@ -101,9 +102,10 @@ def make_plan(
     beginnings into the folder `preview`.
 
     Errors: RecipeError; InputError for a file that cannot be read (unless quarantined) or does not fit; RunError for a
-    run directory of other input, where it must be of the `same_input`: then nothing was written there.
+    run directory of other input, where it must be of the `same_input`: then nothing was written there. `found` is the
+    input, where `check_names` has listed it before.
     """
-    check_names(recipe)
+    there = found or check_names(recipe)
     rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
     signals, named = columns_named(rules)
     blocks = block.read_lists(recipe.tier1.block)
@@ -122,7 +124,7 @@ def make_plan(
     reference = open_reference(recipe) if learns else ()
     static = _open_static(recipe) if learns else None
     models = open_models(recipe.tier1.perplexity) if recipe.tier1.perplexity else ()
-    found, files = open_inputs(recipe, ledger, engine, log, preview, same_input)
+    files = open_inputs(recipe, ledger, there, engine, log, preview, same_input)
     inputs = unified_schema(list(files.values()))
     for name in (*(recipe.input.columns or ()), *recipe.input.cast):
         if name not in inputs.names:
@@ -162,7 +164,7 @@ def make_plan(
     quarantine = recipe.on_error == "quarantine"
     made = read_augmented(ledger.run) if recipe.tier3 else None
     return Plan(
-        found.root,
+        there.root,
         files,
         units,
         inputs,
@@ -179,7 +181,7 @@ def make_plan(
         static,
         made.digest if made else None,
         made.tokens if made else 0,
-        found.passed_over,
+        there.passed_over,
     )
 
 
@@ -201,10 +203,10 @@ def _refuse_edits(recipe: Recipe, editors: Sequence[registry.Editor]) -> None:
 
 
 def open_inputs(
-    recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, preview: Path | None = None, same_input: bool = False
-) -> tuple[Found, dict[int, InputFile]]:
-    """What the input is, and its files that can be read, numbered; the ledger then lists all in input order."""
-    there = find_inputs(recipe.input, ledger.run)
+    recipe: Recipe, ledger: Ledger, there: Found, engine: Engine, log: Log, preview: Path | None = None,
+    same_input: bool = False,
+) -> dict[int, InputFile]:  # fmt: skip
+    """The files of the input that can be read, numbered; the ledger then lists all in input order."""
     if same_input:
         refuse_other_paths(ledger, there)
     root, named = there.root, there.inputs
@@ -233,7 +235,7 @@ def open_inputs(
         refuse_other_files(ledger, before, root)
     if not sum(file.rows for file in files.values()):
         raise InputError(f"input.paths: no documents in the {len(named)} file(s) under {root}")
-    return there, files
+    return files
 
 
 def _without_bad_lines(named: Named, found: InputFile, lenient: bool, log: Log) -> InputFile | InputError:

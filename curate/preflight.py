@@ -10,18 +10,17 @@ from pathlib import Path
 from curate.errors import InputError, RecipeError, RunError, did_you_mean
 from curate.filters.language_names import like_a_code, model_codes
 from curate.filters.rules import set_names
-from curate.inputs import local_listing
+from curate.inputs import Found, find_inputs
 from curate.manifests.format_names import MODULES
 from curate.recipe import Recipe
 from curate.runs import no_run
 from curate.sections import DEFAULT_MODEL
 from curate.side_files import side_files
-from curate.storage import is_remote
 from curate.teachers import Servers, Teacher
 
 
-def check_names(recipe: Recipe) -> None:
-    """Refuse a recipe that names what does not exist, as far as names and folders tell.
+def check_names(recipe: Recipe) -> Found:
+    """Refuse a recipe that names what does not exist, as far as names and folders tell; the input, listed.
 
     Errors: RecipeError; InputError for files of text that are missing; RunError for a folder that is no run.
     """
@@ -43,7 +42,7 @@ def check_names(recipe: Recipe) -> None:
             raise RunError(f"{field}: {no_run(Path(run), 'manifest.json')}")
     for patterns, field, what in _side_files(recipe):
         side_files(patterns, field, what)
-    _check_inputs(recipe)
+    return _inputs(recipe)
 
 
 def _check_languages(recipe: Recipe) -> None:
@@ -106,12 +105,10 @@ def _check_file(name: str, field: str, advice: str) -> None:
         raise RecipeError(f"{field}: {name}: {f'a folder; {advice}' if path.is_dir() else 'no such file'}")
 
 
-def _check_inputs(recipe: Recipe) -> None:
-    """Refuse local paths of the input that match nothing, or another format."""
+def _inputs(recipe: Recipe) -> Found:
+    """The input; paths that match nothing, or another format, are refused."""
     for entry in recipe.input.entries():
-        for pattern in entry.paths:
-            if not is_remote(pattern):
-                local_listing(pattern, "input.paths")
         dataset = entry.dataset
         if dataset is not None and dataset.startswith((".", "/", "~")) and not Path(dataset).expanduser().exists():
             raise InputError(f"input.paths: {dataset}: no such folder; name one, or a dataset on the Hugging Face Hub")
+    return find_inputs(recipe.input, recipe.run_directory)

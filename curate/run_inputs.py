@@ -1,15 +1,18 @@
 """Whether a run directory is of the same input: one of another recipe of the same name is left as it is."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import yaml
 
 from curate.errors import InputError, RunError
 from curate.figures import counted
 from curate.inputs import Found, Named, identity_of
 from curate.ledger import KnownFile, Ledger, read_facts
 from curate.mirror import named
+from curate.recipe import Recipe
 from curate.storage import status
 
 
@@ -23,6 +26,43 @@ def refuse_other_paths(ledger: Ledger, found: Found) -> None:
     paths = [place for one in found.inputs for place in (_place(found.root, one.path), one.location)]
     if _is_other(ledger, ledger.files, paths) and not _may_have_moved(ledger.files, found.inputs):
         raise _refusal(ledger, ledger.files)
+
+
+def refuse_other_recipe(ledger: Ledger, found: Found, recipe: Recipe, file: Path | None) -> None:
+    """Refuse a run directory that another recipe's file decided, of an input of which this one's has a part.
+
+    It is the same corpus with other settings, or grown, where the recipe's file, its `input.paths` or all files are the
+    same. A file that is gone from the disk is left out by nobody.
+
+    Errors: RunError.
+    """
+    facts = read_facts(ledger.run)
+    other = facts.get("recipe_file")
+    if file is None or other in (None, str(file.resolve())) or not ledger.parts or _has_paths(ledger.run, recipe):
+        return
+    before = {_place(_root(ledger), one.path) for one in ledger.files}
+    now = {_place(found.root, one.path) for one in found.inputs}
+    left_out = sorted(place for place in before - now if "://" in place or os.path.exists(place))
+    added = sorted(now - before)
+    if before.isdisjoint(now) or not (left_out or added):  # of other input altogether: see refuse_other_paths
+        return
+    parts = ((left_out, "leaves out"), (added, "adds"))
+    told = " and ".join(f"{does} {counted(len(some), 'file')} such as {some[0]}" for some, does in parts if some)
+    raise RunError(
+        f"{named(str(ledger.run))}: holds the run of {other}, and this recipe {told}; give this recipe another name or "
+        "output, or replace that run with --force"
+    )
+
+
+def _has_paths(run: Path, recipe: Recipe) -> bool:
+    """Whether the run's recipe names the input as this one does."""
+    try:
+        fields = yaml.safe_load((run / "recipe.yaml").read_text("utf-8"))
+        before = fields["input"]["paths"]
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):  # of a run that was stopped, or damaged
+        return False
+    same: bool = before == recipe.model_dump(mode="json", by_alias=True)["input"]["paths"]
+    return same
 
 
 def refuse_other_files(ledger: Ledger, before: Sequence[KnownFile], root: Path) -> None:

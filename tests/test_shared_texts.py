@@ -2,9 +2,12 @@
 
 import gzip
 import json
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
 from conftest import PROSE, carry_out, command, write_shard
 
@@ -50,8 +53,50 @@ def test_plan_and_run_tell_how_many_texts_of_the_input_measure_it(tmp_path, monk
     ]
     assert carry_out(recipe)["warnings"] == told
     done = command("run", str(recipe), cwd=tmp_path)
+    assert (done.stderr + done.stdout).count(f"warning: {told[0]}\n") == 1
     assert f"warning: {told[0]}\n" in done.stderr
+    done = command("run", str(recipe), "--quiet", cwd=tmp_path)
     assert f"warning: {told[0]}\n" in done.stdout
+
+
+def test_a_run_compares_texts_with_those_of_other_files_again_only_where_a_file_changed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_shard(tmp_path / "in" / "web.parquet", prose(0, 40))
+    write_shard(tmp_path / "sets" / "a.parquet", prose(39, 20))
+    recipe = write_recipe(tmp_path, ["in"], tier1={"decontaminate": {"against": ["sets"]}}, allow_empty=True)
+    [first] = carry_out(recipe)["warnings"]
+    assert first.startswith("1 of 40 sampled documents")
+    facts = json.loads((tmp_path / "runs" / "t" / "run.json").read_text())
+    assert facts["overlaps"]["told"] == [first]
+    marked = facts["overlaps"] | {"told": ["as the run before told"]}
+    (tmp_path / "runs" / "t" / "run.json").write_text(json.dumps(facts | {"overlaps": marked}))
+    assert carry_out(recipe)["warnings"] == ["as the run before told"]
+    write_shard(tmp_path / "sets" / "a.parquet", prose(38, 21))
+    [again] = carry_out(recipe)["warnings"]
+    assert again.startswith("2 of 40 sampled documents")
+
+
+COUNT_LISTINGS = """
+import os, sys
+listed = []
+sys.addaudithook(lambda name, given: listed.append(given[0]) if name in ("os.scandir", "os.listdir") else None)
+from curate.cli import main
+try:
+    main([sys.argv[1], "recipe.yaml", "--quiet"])
+except SystemExit as end:
+    assert not end.code
+print("listings", sum(os.path.abspath(str(path)) == os.path.abspath("in") for path in listed))
+"""
+
+
+@pytest.mark.parametrize("name", ["plan", "run"])
+def test_the_folder_of_the_input_is_listed_once(tmp_path, name):
+    write_shard(tmp_path / "in" / "web.parquet", prose(0, 40))
+    write_recipe(tmp_path, ["in"])
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_LISTINGS, name], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "listings 1"
 
 
 def test_plan_tells_of_one_file_in_two_fields_by_path_link_and_content(tmp_path):

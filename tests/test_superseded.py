@@ -6,6 +6,7 @@ import shlex
 import shutil
 
 import pytest
+import yaml
 from conftest import PROSE, carry_out, command, write_recipe, write_shard
 from tokenizers import Tokenizer, models
 
@@ -124,6 +125,71 @@ def test_another_recipe_of_the_same_name_is_refused_the_directory_unless_it_is_f
     assert (run / "manifest.json").read_bytes() == manifest
     assert command("run", recipe, "--set", place, "--force").returncode == 0
     assert json.loads((run / "manifest.json").read_text())["totals"]["documents_in"] == 7
+
+
+def two_recipes(folder, first, second, **changed):
+    """The recipe of a finished run, its directory, and another recipe in a file of its own with that directory."""
+    for name in "abc":
+        write_shard(folder / "in" / f"{name}.parquet", [f"{PROSE} {name} {k}" for k in range(5)])
+    run = folder / "runs" / "web"
+    files = []
+    for file, names, fields in (("one.yaml", first, {}), ("two.yaml", second, changed)):
+        paths = [str(folder / "in" / f"{name}.parquet") for name in names]
+        recipe = {"name": "web", "output": str(run), "input": {"paths": paths}, "tier1": {"rules": [RULE]}, **fields}
+        (folder / file).write_text(yaml.safe_dump(recipe))
+        files.append(folder / file)
+    assert command("run", files[0], "--quiet").returncode == 0
+    return files[1], run
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("ab", "bc", "leaves out 1 file such as {in}/a.parquet and adds 1 file such as {in}/c.parquet"),
+        ("abc", "b", "leaves out 2 files such as {in}/a.parquet"),
+        ("a", "abc", "adds 2 files such as {in}/b.parquet"),
+    ],
+)
+def test_another_recipe_of_a_part_of_the_same_files_is_asked_for_a_name_or_force(tmp_path, first, second, told):
+    recipe, run = two_recipes(tmp_path, first, second)
+    before = contents(run)
+    done = command("run", recipe)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"Error: {run}: holds the run of {tmp_path / 'one.yaml'}, and this recipe "
+        f"{told.replace('{in}', str(tmp_path / 'in'))}; give this recipe another name or output, or replace that run "
+        "with --force"
+    )
+    assert contents(run) == before
+    assert command("run", recipe, "--set", f"output={tmp_path / 'runs' / 'other'}").returncode == 0
+    assert command("run", recipe, "--force").returncode == 0
+    assert command("run", recipe).returncode == 0
+    assert json.loads((run / "manifest.json").read_text())["totals"]["documents_in"] == 5 * len(second)
+
+
+def test_another_recipe_of_the_same_corpus_decides_it_anew(tmp_path):
+    recipe, run = two_recipes(
+        tmp_path, "ab", "ab", tier1={"rules": [RULE], "thresholds": {"few": 900}}, allow_empty=True
+    )
+    assert command("run", recipe).returncode == 0
+    assert json.loads((run / "manifest.json").read_text())["totals"]["documents_out"] == 0
+
+
+def test_a_recipe_that_is_edited_and_an_input_that_grew_or_lost_a_file_need_no_force(tmp_path):
+    recipe, run = two_recipes(tmp_path, "a", "a")
+    first = tmp_path / "one.yaml"
+    for names in ("abc", "bc"):  # edited
+        paths = [str(tmp_path / "in" / f"{name}.parquet") for name in names]
+        first.write_text(yaml.safe_dump(yaml.safe_load(first.read_text()) | {"input": {"paths": paths}}))
+        assert command("run", first).returncode == 0
+    for path in (first, recipe):  # of one folder
+        fields = yaml.safe_load(path.read_text()) | {"input": {"paths": [str(tmp_path / "in")]}}
+        path.write_text(yaml.safe_dump(fields))
+    assert command("run", first).returncode == 0
+    write_shard(tmp_path / "in" / "d.parquet", [f"{PROSE} d {k}" for k in range(5)])
+    (tmp_path / "in" / "a.parquet").unlink()
+    assert command("run", recipe).returncode == 0
+    assert json.loads((run / "manifest.json").read_text())["totals"]["documents_in"] == 15
 
 
 def test_more_files_changed_files_and_files_that_were_moved_need_no_force(ran, tmp_path):
