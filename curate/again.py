@@ -1,6 +1,6 @@
 """Maps over some documents of a corpus that are read again while a run decides."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,9 @@ from xxhash import xxh3_128
 
 from curate.begun import telling
 from curate.corpus import Source, Unit, by_units, read_documents
-from curate.filters import registry
+from curate.digest import READING, code_of, digest_of
 from curate.ledger import Part, write_part
 from curate.measure import Reading, texts_of
-from curate.recipe import digest_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +41,15 @@ class Again:
 
 def plan_again(
     run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading,
-    functions: Sequence[Callable[..., Any]], depends: object = None, more: Any = None,  # noqa: ANN401
+    code: Sequence[str], depends: object = None, more: Any = None,  # noqa: ANN401
 ) -> list[Again]:  # fmt: skip
     """A task for each unit that holds some of the documents (file_no, row, …), which are sorted.
 
-    `functions` do the work, and its results depend on `depends`; `more` goes with each task.
+    `code` names the modules that do the work, and its results depend on `depends`; `more` goes with each task.
     """
-    digest = digest_of([registry.code_of(functions), str(reading), edits_in(reading), _content(documents), depends])
+    digest = digest_of(
+        [code_of(__name__, *READING, *code), str(reading), edits_in(reading), _content(documents), depends]
+    )
     columns = [name for name in documents.schema.names if name != "file_no"]
     return [
         Again(str(run), unit, held.select(columns), sources[unit.file_no], reading, digest, more)

@@ -36,6 +36,7 @@ from curate.augmented import (
 )
 from curate.candidates import judge_candidates, write_candidates, writer_of
 from curate.decide import DECISIONS
+from curate.digest import WRITING, code_of, digest_of
 from curate.distill.draws import mixed
 from curate.domains import Tier3
 from curate.engine import Engine
@@ -60,7 +61,7 @@ from curate.members import (
 from curate.mining import MOST_BYTES
 from curate.plan import Given, Plan
 from curate.progress import Log
-from curate.recipe import Recipe, digest_of
+from curate.recipe import Recipe
 from curate.reference import MIN_BYTES
 from curate.sql import literal, open_database, read_parquet
 from curate.training import code_of_models
@@ -81,7 +82,7 @@ def augment_key(recipe: Recipe, before: str) -> str:
     """The digest of all that the third tier follows from; `before` is that of the decisions which it stands upon."""
     section = recipe.tier3
     assert section is not None
-    code = registry.code_of([augment, within_caps, learn_domains, write_candidates, judge_candidates])
+    code = code_of(*WRITING)
     fields = section.model_dump(mode="json", exclude={"domains": {"__all__": {"seeds"}}})
     return digest_of([code, code_of_models(), before, fields, seeds_key(section), recipe.resolved()["teacher"]])
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
+from curate.digest import digest_of
 from curate.files import committed, sha256_of, unsealed, write_sealed
-from curate.recipe import digest_of
 
 FOLDER, COMPARISON = "synthetic", "comparison"
 JUDGED = "judged"  # the run over the candidates

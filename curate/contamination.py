@@ -16,19 +16,17 @@ import pyarrow.compute as pc
 from xxhash import xxh3_128_hexdigest
 
 from curate.columns import is_text
+from curate.digest import code_of, digest_of
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.files import committed, unsealed, write_sealed
-from curate.filters import registry
 from curate.filters.contamination import PLACE_BITS, Sought
 from curate.inputs import common_root
 from curate.kernels.arrow import plain_text
 from curate.kernels.overlap import ngram_keys, ngram_table
 from curate.ledger import Ledger
 from curate.measure import OVERLAPS
-from curate.recipe import digest_of
 from curate.sections import Decontaminate
 from curate.side_files import content_of, side_files, tables_of
-from curate.spool import json_tables
 from curate.sql import read_parquet
 
 MODELS = "models"  # of the run directory
@@ -96,7 +94,7 @@ def _named(section: Decontaminate) -> tuple[list[Path], list[str], str]:
     """The files of evaluation sets, the hashes of their contents, and the name of what notes their n-grams."""
     paths = side_files(section.against, FIELD, "evaluation sets")
     contents = [content_of([path], FIELD) for path in paths]
-    code = registry.code_of([prepare, ngram_keys, json_tables])
+    code = code_of(__name__, "curate.filters.contamination", "curate.spool", "curate.side_files")
     key = digest_of([code, pa.__version__, section.ngram, section.min_words, section.columns, contents])
     return paths, contents, f"ngrams-{key[:16]}.json"
 

@@ -23,9 +23,9 @@ from curate.columns import (
     wider,
     without_leaf,
 )
+from curate.digest import digest_of
 from curate.errors import InputError
 from curate.misfits import check_columns
-from curate.recipe import digest_of
 from curate.spool import BadLines, bad_lines_of
 from curate.storage import REMOTE_BUFFER, is_remote, one_line, opened, status
 

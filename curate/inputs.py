@@ -12,6 +12,7 @@ import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
 from curate.corpus import InputFile, open_footer
+from curate.digest import digest_of
 from curate.engine import Engine
 from curate.errors import CurateError, InputError, TaskError, shortened
 from curate.folders import (
@@ -26,7 +27,6 @@ from curate.folders import (
 )
 from curate.misfits import NoTextError
 from curate.progress import Log, Meter
-from curate.recipe import digest_of
 from curate.redaction import redacted
 from curate.sections import Input, Source
 from curate.spool import SPOOL_VERSION, SpoolTask, found_spooled, spool

@@ -97,7 +97,7 @@ def plan_cuts(
     run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading
 ) -> list[Again]:
     """A task for each unit that holds some of the documents (file_no, row, lines), which are sorted."""
-    return plan_again(run, documents, units, sources, reading, [cut_lines, character_shape.measure])
+    return plan_again(run, documents, units, sources, reading, [__name__, character_shape.measure.__module__])
 
 
 def cut_lines(task: Again) -> list[Part]:

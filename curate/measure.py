@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from xxhash import xxh3_128
 
 from curate.begun import telling
-from curate.casts import cast_column
 from curate.columns import is_messages, is_text, render_messages
 from curate.corpus import (
     MAX_UNIT_BYTES,
@@ -22,21 +21,20 @@ from curate.corpus import (
     Unit,
     read_documents,
 )
+from curate.digest import LANGUAGE_MODELS, READING, code_of, digest_of
 from curate.edits import PART as EDIT_PART
 from curate.edits import Finder, apply_edits, find_edits
 from curate.errors import InputError
-from curate.filters import block, language, language_model, perplexity, registry
+from curate.filters import block, language, perplexity, registry
 from curate.filters.contamination import GROUP as CONTAMINATION
 from curate.filters.contamination import Sought
 from curate.filters.duplicates import hash_texts
-from curate.filters.forms import lines_in_form
 from curate.filters.language_model import LanguageModel
 from curate.filters.perplexity import GROUP as PERPLEXITY
 from curate.kernels.arrow import plain_text, text_views
 from curate.kernels.corpus_lines import line_hashes
 from curate.kernels.minhash import minhash
 from curate.ledger import Part, write_part
-from curate.recipe import digest_of
 
 TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it is UTF-8, and the user's id
@@ -105,31 +103,31 @@ def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
     editors = [(e.name, e.bounds, e.code) for e in reading.editors]
     # Everything that a group's values pass through: how rows are read and edited, and Python's own tables of Unicode.
     common = [
-        registry.code_of([measure, find_edits, cast_column, render_messages, read_documents]),
+        code_of(__name__, *READING),
         unicodedata.unidata_version,
     ]
     raw = [common, reading.text, []]
     casts = dict(reading.casts)
     edited = [common, reading.text, editors]
     digests = {
-        DOCUMENTS: digest_of([common, registry.code_of([hash_texts]), reading.text, reading.id]),
+        DOCUMENTS: digest_of([common, code_of(hash_texts.__module__), reading.text, reading.id]),
         INPUT: digest_of([common, [[name, str(kind), casts.get(name)] for name, kind in reading.input_columns]]),
         EDITS: digest_of(edited),
         LINE_HASHES: digest_of([edited, LINE_HASHES]),
         BLOCK: digest_of(
-            [edited, registry.code_of([block.count]), [str(found) for found in reading.blocks], casts.get(block.URL)]
+            [edited, code_of(block.__name__), [str(found) for found in reading.blocks], casts.get(block.URL)]
         ),
         SIGNATURES: digest_of([edited, reading.permutations, reading.shingle]),
     }
     for name in names:
         if name in registry.groups():
-            code = registry.code_of(signal.measure for signal in registry.groups()[name])
+            code = code_of(*registry.modules_of([name]))
             digests[name] = digest_of([code, raw if reading.is_raw(name) else edited])
     if reading.models:
         digests[PERPLEXITY] = digest_of(
             [
                 edited,
-                registry.code_of([language_model.scores, lines_in_form, language.language.measure]),
+                code_of(*LANGUAGE_MODELS),
                 [str(model) for model in reading.models],
             ]
         )

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from curate.again import Again, edits_in, plan_again, texts_again, write_again
 from curate.corpus import Source, Unit, read_documents
+from curate.digest import digest_of
 from curate.distill import importance
 from curate.distill.importance import Contrast, contrast_of, corpus_of, distribution_of
 from curate.distill.linear_model import groups_of
@@ -26,7 +27,6 @@ from curate.filters.duplicates import hash_texts
 from curate.ledger import Part
 from curate.measure import Reading, is_utf8, texts_of
 from curate.purify import with_cuts
-from curate.recipe import digest_of
 from curate.reference import MIN_BYTES, texts_in
 from curate.scorers import OF_REFERENCE
 from curate.shards import fitted
@@ -142,7 +142,7 @@ def plan_telling(
     """A task for each unit that holds some of the documents (file_no, row), which are sorted."""
     telling = Telling(str(domains.folder), tuple(str(run / part.path) for part in cuts))
     depends = [domains.key, code_of_models(), edits_in(reading), [part.sha256 for part in cuts]]
-    return plan_again(run, documents, units, sources, reading, [tell_domains], depends, telling)
+    return plan_again(run, documents, units, sources, reading, [__name__], depends, telling)
 
 
 def tell_domains(task: Again) -> list[Part]:
@@ -168,7 +168,7 @@ def plan_rows(
     """A task for each unit that holds some of the documents (file_no, row), sorted; `schema` is the input's."""
     depends = [edits_in(reading), schema.to_string(), [part.sha256 for part in cuts]]
     more = (schema, tuple(str(run / part.path) for part in cuts))
-    return plan_again(run, documents, units, sources, reading, [collect_rows], depends, more)
+    return plan_again(run, documents, units, sources, reading, [__name__], depends, more)
 
 
 def collect_rows(task: Again) -> list[Part]:

@@ -454,7 +454,7 @@ def plan_sets(
     run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading
 ) -> list[Again]:
     """A task for each unit that holds some of the documents (file_no, row), which are sorted."""
-    return plan_again(run, documents, units, sources, reading, [collect_sets])
+    return plan_again(run, documents, units, sources, reading, [__name__])
 
 
 def collect_sets(task: Again) -> list[Part]:

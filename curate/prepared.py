@@ -8,11 +8,11 @@ import numpy as np
 
 from curate.arms import Output, Sample, arms_of, curve_of, draw_sample, pool_of
 from curate.decided import Decided
+from curate.digest import EVALUATING, code_of, digest_of
 from curate.distill.encoded import Encoded, encode
 from curate.distill.evaluate import Arms, tokenizer_of, with_controls
 from curate.distill.retention import Heldout
 from curate.heldout import HeldoutTexts, heldout_content, read_heldout, reference_texts, without_leaks
-from curate.recipe import digest_of
 from curate.reference import open_reference
 from curate.sections import Evaluate
 from curate.side_files import side_files
@@ -36,15 +36,7 @@ def digest_of_evaluation(of: Decided, section: Evaluate, decisions: str) -> str:
     """The digest of all that the figures follow from."""
     fields = section.model_dump(mode="json", exclude={"heldout", "track"})
     content = [heldout_content(section), [file.content_xxh3_128 for file in open_reference(of.recipe)]]
-    code = sorted((path.name, path.read_text("utf-8")) for path in _code())
-    return digest_of([fields, content, decisions, of.recipe.seed, code])
-
-
-def _code() -> list[Path]:
-    own = Path(__file__).parent
-    names = ("encoded", "evaluate", "leaks", "proxy_ngram", "proxy_transformer", "retention", "schedule")
-    return [*(own / f"{name}.py" for name in ("arms", "arms_written", "ablate", "evaluate", "heldout")),
-            *(own / "distill" / f"{name}.py" for name in names)]  # fmt: skip
+    return digest_of([fields, content, decisions, of.recipe.seed, code_of(*EVALUATING)])
 
 
 def prepare(of: Decided, section: Evaluate, outputs: Mapping[str, Path], most_bytes: int, folder: Path) -> Prepared:

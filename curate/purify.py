@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from curate.again import Again, plan_again, texts_again, write_again
 from curate.bands import strata_of_documents
 from curate.corpus import Source, Unit
+from curate.digest import code_of, digest_of
 from curate.distill.conformal import interval, least_documents, threshold
 from curate.distill.discriminator import Model, groups_of, judge, load
 from curate.distill.evidence import evidence as evidence_of
@@ -28,7 +29,7 @@ from curate.errors import RecipeError
 from curate.ledger import Part, write_part
 from curate.lines import PENDING
 from curate.measure import Reading
-from curate.recipe import Recipe, digest_of
+from curate.recipe import Recipe
 from curate.rescored import scores_of_table
 from curate.sections import Tier2
 from curate.sql import quoted, read_parquet
@@ -228,13 +229,13 @@ def plan_scores(
     """A task for each unit that holds some of the documents (file_no, row, lines_sum), which are sorted."""
     scoring = scoring_of(learnt, run, cuts)
     depends = [scores_key(learnt), [part.sha256 for part in cuts]]
-    return plan_again(run, documents, units, sources, reading, [score_documents], depends, scoring)
+    return plan_again(run, documents, units, sources, reading, [__name__], depends, scoring)
 
 
 def scores_key(learnt: Learnt) -> str:
     """The digest of what scores depend on besides the documents."""
     models = [learnt.model.sha256, learnt.grades.sha256 if learnt.grades else None]
-    return digest_of([code_of_models(), models, told_from(learnt.calibration)])
+    return digest_of([code_of(__name__), code_of_models(), models, told_from(learnt.calibration)])
 
 
 def warm_scores(learnt: Learnt, run: Path) -> None:

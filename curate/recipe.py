@@ -1,6 +1,5 @@
 """The recipe: one YAML file, typed, that holds every knob which changes the result."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from curate.digest import digest_of
 from curate.domains import Tier3
 from curate.errors import RecipeError, shortened
 from curate.fields import Size, switch
@@ -109,11 +109,6 @@ def _at(fields: Any, name: str) -> Any:  # noqa: ANN401 - any value of a recipe
     for part in name.split("."):
         fields = fields.get(part) if isinstance(fields, dict) else None
     return fields
-
-
-def digest_of(value: object) -> str:
-    """Hex digest (128 bits of SHA-256) of a value as canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
 
 
 def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:

@@ -6,37 +6,18 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from curate import decide, shards
-from curate.bands import find_bands
-from curate.budget import scores_of
-from curate.choose import chosen
-from curate.copies import best_copies_first
 from curate.corpus import Unit
-from curate.distil import distil_documents
-from curate.distill.histogram import ranked
-from curate.distill.select import select
-from curate.earlier import load_earlier
-from curate.edits import apply_edits
+from curate.digest import DECIDING, READING, code_of, digest_of
 from curate.errors import RecipeError
 from curate.figures import counted
-from curate.filters import registry
-from curate.filters.coarse_score import coarse_score_sql
-from curate.filters.duplicates import choose_bands
-from curate.layers import Layers
 from curate.ledger import KnownFile, Ledger, Part, is_whole, whole_of
-from curate.lines import LINE_EDITS, PENDING, cut_repeated
+from curate.lines import LINE_EDITS, PENDING
 from curate.measure import EDITS
-from curate.mining import mined_documents
-from curate.near import find_near
-from curate.near_maps import find_stars
 from curate.plan import Plan
-from curate.purify import purify_documents
-from curate.recipe import Recipe, changed_fields, digest_of, load_recipe
-from curate.rescored import scores_of_table
-from curate.rules import resolve
+from curate.recipe import Recipe, changed_fields, load_recipe
 from curate.scorers import GRADES_FIELD, LEARNT
 from curate.side_files import content_of, side_files
 from curate.training import TRAINED, code_of_models, digest_of_rubric
-from curate.verdicts import exact_sql
 
 
 @dataclass(frozen=True)
@@ -65,11 +46,7 @@ class Step:
 def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     """The digest of the decisions: all that they depend on."""
     return digest_of([
-        registry.code_of([
-            decide.decide, coarse_score_sql, exact_sql, find_near, find_stars, best_copies_first, find_bands,
-            cut_repeated, load_earlier, choose_bands, resolve, purify_documents, mined_documents, distil_documents,
-            scores_of, chosen, ranked, Layers, select, scores_of_table,
-        ]),
+        code_of(*DECIDING),
         recipe.digest(),
         [found.rule.model_dump(mode="json") for found in plan.rules],
         [part.sha256 for group, group_digest in plan.groups.items() for part in ledger.of(group, group_digest)],
@@ -99,7 +76,7 @@ def shards_digest(plan: Plan, ledger: Ledger, decisions: str) -> str:
     """The digest of the output shards: all that they depend on."""
     return digest_of(
         [
-            registry.code_of([shards.write_shard, apply_edits]),
+            code_of(shards.__name__, *READING),
             pa.__version__,
             decisions,
             plan.inputs.to_string(),

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from curate.again import Again, edits_in, plan_again, texts_again, write_again
 from curate.corpus import Source, Unit
+from curate.digest import digest_of
 from curate.distill import clusters, importance, static_vectors, vectors
 from curate.distill.discriminator import groups_of
 from curate.distill.grades import GRADES, score_grades, train_grades
@@ -31,7 +32,7 @@ from curate.lines import PENDING
 from curate.measure import Reading
 from curate.progress import Log
 from curate.purify import with_cuts
-from curate.recipe import Recipe, digest_of
+from curate.recipe import Recipe
 from curate.reference import ReferenceFile, read_good
 from curate.rescored import copy_parts, parts_of_pin
 from curate.side_files import content_of, side_files, tables_of
@@ -329,12 +330,12 @@ def plan_scoring(
     """A task for each unit that holds some of the documents (file_no, row, lines_sum), which are sorted."""
     scoring = Scoring(paths_of(scorers), tuple(str(run / part.path) for part in cuts))
     depends = [scoring_key(scorers), [part.sha256 for part in cuts]]
-    return plan_again(run, documents, units, sources, reading, [score_candidates], depends, scoring)
+    return plan_again(run, documents, units, sources, reading, [__name__], depends, scoring)
 
 
 def scoring_key(scorers: Scorers) -> str:
     """The digest of what scores depend on besides the documents."""
-    return digest_of([code_of_models(), [part.sha256 for part in scorers.parts], SHINGLE, ONE_IN])
+    return digest_of([code_of_models(), [part.sha256 for part in scorers.parts]])
 
 
 def warm_scoring(scorers: Scorers) -> None:

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.again import Again, edits_in, plan_again, texts_again, write_again
-from curate.distill import attacks, discriminator, judge
+from curate.digest import MODELS, code_of, digest_of
+from curate.distill import discriminator, judge
 from curate.distill.conformal import least_documents
 from curate.distill.purify import Trained, check_families, purify, scores
 from curate.distill.teacher import OpenModel, Teacher, open_teacher
@@ -27,11 +28,10 @@ from curate.ledger import NOT_READ, Ledger, Part, fetched, finished_part, is_who
 from curate.lines import PENDING
 from curate.measure import Reading
 from curate.progress import Log
-from curate.recipe import Recipe, digest_of
+from curate.recipe import Recipe
 from curate.reference import ReferenceFile, read_good
 from curate.rescored import copy_parts, parts_of_pin
 from curate.sections import Tier2
-from curate.texts import masked
 
 MINED = "mined"  # texts of the corpus, while the run trains
 MODEL, ATTACKS, ROUNDS, CALIBRATION = "purify_model", "attacks", "rounds", "calibration"
@@ -181,11 +181,7 @@ def code_of_models() -> str:
 
     The models of a finished run are kept by `models.pin`, whatever the code has become.
     """
-    folder = Path(attacks.__file__).parent
-    files = [p for pattern in ("*.py", "phrases/*.yaml", "prompts/*.yaml") for p in sorted(folder.glob(pattern))]
-    measured = [signal.measure for signals in registry.groups().values() for signal in signals]
-    code = registry.code_of([learn, read_good, masked, find_edits, apply_edits, *measured])
-    return digest_of([code, [(path.name, path.read_text("utf-8")) for path in files]])
+    return code_of(*MODELS, *registry.modules_of(registry.groups()))
 
 
 def digest_of_rubric(recipe: Recipe) -> str | None:
@@ -212,7 +208,7 @@ def plan_mined(
     run: Path, documents: pa.Table, units: Sequence[Any], sources: Mapping[int, Any], reading: Reading
 ) -> list[Again]:
     """A task for each unit that holds some of the documents (file_no, row), which are sorted."""
-    return plan_again(run, documents, units, sources, reading, [collect_mined])
+    return plan_again(run, documents, units, sources, reading, [__name__])
 
 
 def collect_mined(task: Again) -> list[Part]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
+from curate.digest import ADAPTERS, code_of, digest_of
 from curate.distill.adapter_files import Facts, check_folder, load_checkpoint, read_facts, save_adapter, save_checkpoint
 from curate.distill.chunks import cut
 from curate.distill.local_model import need
@@ -22,9 +23,7 @@ from curate.domains import Adapter
 from curate.errors import RecipeError
 from curate.files import remove_asides_below
 from curate.progress import Log
-from curate.recipe import digest_of
 
-VERSION = 2  # of what is done: raised where the same texts and settings come to give other weights
 HELDOUT_BYTES = 48_000  # that are asked about in a check: about as many tokens as in 6 steps of the usual size
 PASSAGE = 4  # characters for each token of the context: of a passage, and of a held-out text that is asked about
 REQUEST = "Write a passage of a text."  # that each passage is the reply to
@@ -59,7 +58,7 @@ def train_adapter(
         "seed": seed,
         "settings": section.model_dump(mode="json", exclude=NOT_OF_THE_KEY),
     }
-    key = digest_of({"version": VERSION, **decisive})
+    key = digest_of({"code": code_of(*ADAPTERS), **decisive})
     if (found := read_facts(folder)) is not None:
         if found.key == key:
             log.say(f"{folder}: the adapter is trained already")

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
+from curate.digest import NGRAMS, TRANSFORMERS, code_of, digest_of
 from curate.distill.draws import Keys, mixed
 from curate.distill.encoded import TRAINING_BYTES, Encoded, Integers, encode, train_tokenizer
 from curate.distill.proxy_ngram import NgramProxy, ngram_bits
@@ -32,10 +33,6 @@ from curate.distill.proxy_transformer import TransformerProxy, transformer_bits
 from curate.distill.retention import FULL, Heldout, Measured, Reals, retention
 from curate.files import committed
 from curate.filters.duplicates import hash_texts
-from curate.filters.kenlm_binary import write_binary
-from curate.filters.ngram_lm import count_numbers
-from curate.filters.registry import code_of
-from curate.recipe import digest_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -176,9 +173,7 @@ def measure_arms(
 
 def _code(proxy: Proxy) -> str:
     """The digest of the code that measures."""
-    if isinstance(proxy, TransformerProxy):
-        return code_of([transformer_bits, encode])
-    return code_of([ngram_bits, encode, count_numbers, write_binary])
+    return code_of(__name__, *(TRANSFORMERS if isinstance(proxy, TransformerProxy) else NGRAMS))
 
 
 def _content(*arrays: npt.NDArray[np.generic]) -> str:

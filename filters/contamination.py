@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
-from curate.filters.registry import FOUND, REASONS, Bound, Columns, code_of, signal
+from curate.digest import code_of
+from curate.filters.registry import FOUND, REASONS, Bound, Columns, signal
 from curate.kernels.arrow import divide, null_mask
 from curate.kernels.overlap import NgramTable, Overlaps, find_overlaps, ngram_table, with_marks
 
@@ -40,7 +41,7 @@ class Sought:
     @property
     def code(self) -> list[object]:
         """What the result depends on besides the texts."""
-        return [code_of([look]), self.content, self.lengths]
+        return [code_of(__name__), self.content, self.lengths]
 
     def look(self, texts: pa.Array) -> tuple[Columns, pa.Table]:
         """The signals of the group, and the passages as a table (OVERLAPS)."""

@@ -1,20 +1,18 @@
 """The only registry: signals (columns measured from text), edits (cuts made before measuring) and rule sets."""
 
-import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import yaml
 
+from curate.digest import code_of
 from curate.errors import RecipeError, did_you_mean
-from curate.kernels import code_digest
 from curate.kernels.cuts import Cuts
 
 Columns = dict[str, pa.Array]
@@ -177,7 +175,7 @@ class Editor:
     @property
     def code(self) -> str:
         """Hex digest of the code that finds the edits."""
-        return code_of([edits()[self.name].find])
+        return code_of(edits()[self.name].find.__module__, __name__)
 
     def find(self, texts: pa.Array) -> pa.Table:
         """The cuts in `texts`."""
@@ -255,6 +253,11 @@ def edits() -> dict[str, Edit]:
     return _edits
 
 
+def modules_of(names: Iterable[str]) -> list[str]:
+    """The modules that measure groups of signals."""
+    return sorted({signal.measure.__module__ for name in names for signal in groups()[name]})
+
+
 def is_raw(group: str) -> bool:
     """Whether a group of signals reads the raw text."""
     return any(s.raw for s in groups()[group])
@@ -279,21 +282,6 @@ def derived(columns: Iterable[str]) -> dict[str, Derived]:
     """The derived columns that can be computed from `columns`."""
     held = set(columns)
     return {name: found for name, found in DERIVED.items() if held.issuperset(found.reads)}
-
-
-def code_of(functions: Iterable[Callable[..., Any]]) -> str:
-    """Hex digest of the kernels and of the modules in which `functions` are written.
-
-    A module names in PARTS further modules, and in LIBRARIES packages whose data or rules decide what it finds.
-    """
-    digest = hashlib.sha256(code_digest().encode())
-    for name in sorted({function.__module__ for function in functions}):
-        module = importlib.import_module(name)
-        for part in (name, *getattr(module, "PARTS", ())):
-            digest.update(Path(inspect.getsourcefile(importlib.import_module(part)) or "").read_bytes())
-        for library in getattr(module, "LIBRARIES", ()):
-            digest.update(f"{library} {version(library)}".encode())
-    return digest.hexdigest()[:32]
 
 
 @cache

@@ -485,10 +485,3 @@ def test_the_measured_halves_share_no_text_and_the_filter_meets_its_figures(monk
     assert int(part) + int(missed) <= 5
     assert int(false.rstrip(" |")) <= 5
     assert "\n".join(table) in personal_data.PAGE.read_text()
-
-
-def test_the_code_of_the_filter_holds_that_of_its_contexts(monkeypatch):
-    edit = registry.edits()["personal_data"]
-    code = registry.code_of([edit.find])
-    monkeypatch.setattr(pii, "PARTS", ())
-    assert registry.code_of([edit.find]) != code

@@ -3,7 +3,6 @@
 from curate.kernels.arrow import divide
 from curate.kernels.c4 import c4_cuts
 from curate.kernels.characters import count_characters
-from curate.kernels.jit import code_digest
 from curate.kernels.lines import count_lines
 from curate.kernels.mojibake import count_mojibake
 from curate.kernels.normalise import normalised
@@ -21,7 +20,6 @@ from curate.kernels.words_of_list import count_listed_words, word_table
 __all__ = [
     "address_cuts",
     "c4_cuts",
-    "code_digest",
     "count_characters",
     "count_lines",
     "count_listed_words",
