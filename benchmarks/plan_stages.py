@@ -60,7 +60,7 @@ def row(name: str, plan: dict[str, Any], actual: float) -> str:
     seconds = plan["cpu_seconds"]
     cells = [f"{plan['input']['text_bytes'] / 1e6:,.0f}", f"{sum(seconds.values()):,.0f}"]
     cells += [*(f"{seconds[stage]:,.0f}" for stage in STAGES), f"{actual:,.0f}"]
-    return f"| {name} | {' | '.join(cells)} | {sum(seconds.values()) / actual - 1:+.0%} |"
+    return f"| {name} | {' | '.join(cells)} | {round(sum(seconds.values()) / actual - 1, 2) + 0.0:+.0%} |"
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import numpy as np
 
 from curate import __version__
 from curate.contamination import FIELD as EVALUATION
+from curate.digest import digest_of
 from curate.figures import counted
 from curate.heldout import FIELD as HELDOUT
 from curate.plan import Plan
-from curate.recipe import Recipe, digest_of
+from curate.recipe import Recipe
 from curate.reference import FIELD as REFERENCE
 from curate.roles import Role, role_of, words_of
 from curate.sampled_texts import sampled_texts
