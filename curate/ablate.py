@@ -50,12 +50,13 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 def ablated(of: Decided, engine: Engine, threads: int, say: Callable[[str], None]) -> dict[str, Path]:
     """The run directories of the arms, which are decided where they are not yet; an arm that cannot be is told of."""
     found = {}
-    for name, recipe in without(of.recipe).items():
+    arms = without(of.recipe)
+    for k, (name, recipe) in enumerate(arms.items(), 1):
         folder = (of.run / ARMS / name.replace(" ", "-")).resolve()
         fields = recipe.model_dump(mode="json", by_alias=True) | {"output": str(folder)}
         if recipe.tier2 or recipe.distill:
             fields["models"] = {"pin": fields["models"]["pin"] or str(of.run.resolve())}
-        say(f"deciding {name}")
+        say(f"deciding {name} ({k} of {len(arms)} arms)")
         try:
             share_measurements(of, folder)
             with contextlib.chdir(of.working_directory):

@@ -13,7 +13,7 @@ from curate.ablate import ablated, remove_arms
 from curate.arms import OURS
 from curate.decide import DECISIONS
 from curate.decided import Decided, open_decided
-from curate.distill.evaluate import Proxy, measure_arms
+from curate.distill.evaluate import Proxy, measure_arms, models_of
 from curate.distill.proxy_ngram import NgramProxy
 from curate.distill.proxy_transformer import TransformerProxy, imported
 from curate.distill.retention import FULL, Heldout, Measured, bits_per_byte, retention
@@ -25,7 +25,7 @@ from curate.ledger import locked
 from curate.manifests.manifest import write_manifest
 from curate.pipeline import renew
 from curate.prepared import Prepared, digest_of_evaluation, prepare
-from curate.progress import Log, Steps, open_log
+from curate.progress import Countdown, Log, Steps, open_log
 from curate.recipe import Recipe, parse_recipe
 from curate.retained import (
     FOLDER,
@@ -127,10 +127,13 @@ def _carry_out(of: Decided, section: Evaluate, engine: Engine, threads: int, log
             log.say(line)
         found: list[dict[str, Any]] = []
         tables = []
-        for name, budget, proxy in proxies(section):
+        asked = proxies(section)
+        total = sum(models_of(proxy, len(draws)) for _, _, proxy in asked for draws in prepared.arms.draws.values())
+        tell = Countdown(steps, total, "models")
+        for name, budget, proxy in asked:
             measured = measure_arms(
                 prepared.pool, prepared.arms, prepared.heldout, prepared.vocabulary, proxy, of.run / FOLDER, threads,
-                steps,
+                tell,
             )  # fmt: skip
             found += _by_domain(measured, prepared.about, name, budget)
             table = retention(measured, prepared.arms.controls, prepared.about, of.recipe.seed)

@@ -82,6 +82,32 @@ class TimeLeft:
 
 
 @dataclass
+class Countdown:
+    """Steps that take about as long each: how many are done of how many, the time that they took, and that to go."""
+
+    steps: "Steps"
+    total: int
+    what: str
+    done: int = 0
+    known: int = 0  # of those done: what took no time
+    _left: TimeLeft = field(default_factory=TimeLeft)
+    _started: float = field(default_factory=time.monotonic)
+
+    def __call__(self, step: str, known: bool) -> None:
+        """Begin a step; one that is known takes no time and is not shown."""
+        if not known:
+            self.steps(f"{step}, {self.line()}")
+        self.done += 1
+        self.known += known
+
+    def line(self) -> str:
+        """What is done of how many, the time so far, and the time to go once a step has told how long one takes."""
+        seconds, worked = time.monotonic() - self._started, self.done - self.known
+        left = f", {self._left(seconds / worked * (self.total - self.done))}" if worked else ""
+        return f"{self.done:,} of {self.total:,} {self.what} done in {_clock(seconds)}{left}"
+
+
+@dataclass
 class Meter:
     """Counts of a map in progress, shown as one line that a terminal rewrites.
 

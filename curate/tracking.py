@@ -21,7 +21,7 @@ from curate.distill.retention import FULL, retention
 from curate.errors import InputError
 from curate.heldout import read_heldout
 from curate.prepared import Prepared, digest_of_evaluation, prepare
-from curate.progress import Log, Steps
+from curate.progress import Countdown, Log, Steps
 from curate.recipe import Recipe
 from curate.retained import FOLDER, TRACKING, commit, facts_of, remove_scratch
 
@@ -87,8 +87,9 @@ def track(
         )  # fmt: skip
         proxy = NgramProxy(small.order)
         measured = measure_arms(
-            prepared.pool, chosen, prepared.heldout, prepared.vocabulary, proxy, folder, threads, steps
-        )
+            prepared.pool, chosen, prepared.heldout, prepared.vocabulary, proxy, folder, threads,
+            Countdown(steps, sum(map(len, chosen.draws.values())), "models"),
+        )  # fmt: skip
         found = retention(measured, chosen.controls, prepared.about, recipe.seed).to_pylist()
     rows = {row["arm"]: row for row in found if row["domain"] is None}
     table = [_row(left[stage], stages[0], rows[FULL if stage == STAGES[0] else stage]) for stage in (STAGES[0], *arms)]

@@ -136,19 +136,25 @@ def filled(pool: Encoded, places: Integers, tokens: int) -> Integers:
     return np.sort(places[:stop])
 
 
+def models_of(proxy: Proxy, draws: int) -> int:
+    """How many models an arm of so many draws has."""
+    return proxy.seeds if isinstance(proxy, TransformerProxy) and draws == 1 else draws
+
+
 def measure_arms(
     pool: Encoded, arms: Arms, heldout: Encoded, vocabulary: int, proxy: Proxy, folder: Path, threads: int = 2,
-    tell: Callable[[str], None] = lambda model: None,
+    tell: Callable[[str, bool], None] = lambda model, known: None,
 ) -> list[Measured]:  # fmt: skip
     """Train a model on each draw of each arm and ask it, unless the folder knows what it says.
 
-    A transformer has several models of an arm of one draw where it has several seeds.
+    A transformer has several models of an arm of one draw where it has several seeds. `tell` is given each model that
+    comes next, and whether it is known.
     """
     common = [asdict(proxy), _code(proxy), vocabulary, _content(heldout.numbers, heldout.bounds)]
     full = int(pool.n_tokens[arms.draws[FULL][0]].sum())
     found = []
     for arm, draws in arms.draws.items():
-        models = proxy.seeds if isinstance(proxy, TransformerProxy) and len(draws) == 1 else len(draws)
+        models = models_of(proxy, len(draws))
         for draw in range(models):
             places = draws[draw % len(draws)]
             own = pool.take(places)
@@ -158,8 +164,8 @@ def measure_arms(
                 steps = proxy.steps_for(full if proxy.budget == "compute" else tokens)
             digest = digest_of([common, steps, draw if steps else 0, _content(own.numbers, own.bounds)])
             path = folder / "parts" / f"{digest}.parquet"
+            tell(f"{arm} {draw + 1}/{models}", path.exists())
             if not path.exists():
-                tell(f"{arm} {draw + 1}/{models}")
                 if isinstance(proxy, TransformerProxy):
                     made = transformer_bits(pool, places, heldout, vocabulary, proxy, steps, draw, threads)
                 else:

@@ -15,7 +15,7 @@ from conftest import PROSE, carry_out, command, write_recipe, write_shard
 
 import curate.progress
 from curate.begun import shares_begun, telling
-from curate.progress import Meter, Replies, Steps, open_log, unwritten_log
+from curate.progress import Countdown, Meter, Replies, Steps, open_log, unwritten_log
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -315,3 +315,19 @@ def test_a_newcomer_sees_what_the_readme_shows(tmp_path):
     assert done.returncode == 0, done.stderr
     told = [words(line) for line in done.stderr.splitlines()]
     assert [line for line in shown.splitlines() if words(line) not in told] == []
+
+
+def test_steps_of_like_length_tell_how_many_are_done_and_the_time_to_go():
+    told = []
+    count = Countdown(told.append, 6, "models")
+    count("full 1/1", True)  # by an earlier process: it tells nothing of the speed
+    count("random 1/3", False)
+    count._started -= 30
+    count("random 2/3", False)
+    count._started -= 30
+    count("random 3/3", False)
+    assert told == [
+        "random 1/3, 1 of 6 models done in 0:00",
+        "random 2/3, 2 of 6 models done in 0:30, 2:00 left",
+        "random 3/3, 3 of 6 models done in 1:00, 1:30 left",
+    ]
