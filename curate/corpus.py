@@ -224,7 +224,7 @@ def unified_schema(files: Sequence[InputFile]) -> pa.Schema:
                 other, held = first[column.name]
                 raise InputError(
                     f"{file.path}: column {column.name!r} holds {kind}, and {held} in {other}; give it one type by "
-                    f"input.cast: {{{column.name}: {_common(kind, held)}}}, or leave it out by input.columns"
+                    f"input.cast: {{{column.name}: {common_cast(kind, held)}}}, or leave it out by input.columns"
                 )
             if column.name not in first or found != known:
                 first[column.name] = (file.path, kind)
@@ -232,7 +232,7 @@ def unified_schema(files: Sequence[InputFile]) -> pa.Schema:
     return pa.schema(list(types.items()))
 
 
-def _common(*kinds: pa.DataType) -> str:
+def common_cast(*kinds: pa.DataType) -> str:
     """The type of `input.cast` that two types are most likely meant to be; of integers none but text holds all."""
     floats = [pa.types.is_floating(kind) for kind in kinds]
     numbers = all(pa.types.is_integer(kind) or is_float for kind, is_float in zip(kinds, floats, strict=True))

@@ -5,13 +5,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+
+from curate.casts import cast_type, how_to_cast
+from curate.columns import plain, wider
+from curate.corpus import common_cast
 from curate.errors import InputError
 from curate.figures import counted
 from curate.filters.language import likeliest
+from curate.folders import is_json_lines
 from curate.kernels.words import GOPHER_STOP_WORDS
 from curate.roles import FIELDS, ROLES, Role, role_of
 from curate.survey import Seen, survey
-from curate.text_keys import shared
+from curate.text_keys import Owned
 
 COPIED = 0.5  # of a file's texts that another role has, from which it is that role's and not the corpus's
 SURE = 0.5  # confidence from which a text's language is told
@@ -49,7 +55,9 @@ class Folder:
     chats: bool
     languages: Languages
     places: tuple[Path, ...]  # that were looked into
-    every: tuple[Path, ...] = field(repr=False)  # all files there
+    every: tuple[Path, ...] = field(repr=False)  # all files there that a run could read
+    casts: Mapping[str, str]  # columns that files have in types which do not fit, and what to read them as
+    types: tuple[str, ...]  # what is told of these
 
     def knows(self, place: Path) -> bool:
         """Whether all files of a folder were looked at."""
@@ -65,7 +73,8 @@ def look_into(places: Sequence[Path], folder: Path, ask: Ask | None = None) -> F
 
     Errors: InputError where there is nothing that could be the corpus.
     """
-    seen, passed = survey(places, folder)
+    there = survey(places, folder)
+    seen, passed = there.files, there.passed
     where = ", ".join(map(str, places))
     if not seen:
         more = f" ({_endings(passed)} there)" if passed else ""
@@ -83,11 +92,14 @@ def look_into(places: Sequence[Path], folder: Path, ask: Ask | None = None) -> F
         raise InputError(
             f"init: nothing in {where} looks like a corpus ({told}); name its files: curate init recipe.yaml FILE …"
         )
+    _leave_out_bad_lines(roles, left)
     column = _column(roles["input"], chats)
     _leave_out_other_columns(roles, left, column)
+    casts, types = _casts(roles["input"], column)
     return Folder(
         {role: tuple(files) for role, files in roles.items()}, why, left, tuple(overlaps), passed, column, chats,
-        _languages(roles["input"]), tuple(places), tuple(file.path for file in seen),
+        _languages(roles["input"]), tuple(places),
+        tuple(sorted([*(file.path for file in seen), *there.others])), casts, types,
     )  # fmt: skip
 
 
@@ -134,24 +146,28 @@ def _settle_chats(roles: Roles, left: dict[str, str]) -> bool:
     return is_chats
 
 
-def _overlaps(roles: Roles, left: dict[str, str]) -> Iterator[str] | list[str]:
+def _overlaps(roles: Roles, left: dict[str, str]) -> list[str]:
     """Leave out of the input what is a copy of what measures it; lines about files that share some texts."""
-    lines = []
+    lines: list[tuple[str, str]] = []
+    measuring = [(role, file) for role in MEASURING for file in roles[role]]
+    owned = Owned.of([file.all_keys for _, file in measuring])
     for one in roles["input"]:
-        for role in MEASURING:
-            for other in roles[role]:
-                long, hits = shared(one.keys, other.all_keys)
-                if hits and hits >= COPIED * long:
-                    left[one.name] = f"{hits:,} of {long:,} texts are those of {other.name} ({FIELDS[role]})"
-                elif hits:
-                    lines.append(f"{one.name}: {hits:,} of {long:,} texts are in {other.name} ({FIELDS[role]}) too")
+        long, hits_of = owned.shared(one.keys)
+        for k, hits in hits_of.items():
+            role, other = measuring[k]
+            if hits >= COPIED * long:
+                left[one.name] = f"{hits:,} of {long:,} texts are those of {other.name} ({FIELDS[role]})"
+            else:
+                told = f"{hits:,} of {long:,} texts are in {other.name} ({FIELDS[role]}) too"
+                lines.append((one.name, f"{one.name}: {told}"))
     roles["input"] = [file for file in roles["input"] if file.name not in left]
+    owned = Owned.of([file.all_keys for file in roles["reference"]])
     for one in roles["heldout"]:
-        for other in roles["reference"]:
-            long, hits = shared(one.keys, other.all_keys)
-            if hits:
-                lines.append(f"{one.name}: {hits:,} of {long:,} held-out texts are in {other.name} (reference) too")
-    return [line for line in lines if line.split(":")[0] not in left]
+        long, hits_of = owned.shared(one.keys)
+        for k, hits in hits_of.items():
+            name = roles["reference"][k].name
+            lines.append((one.name, f"{one.name}: {hits:,} of {long:,} held-out texts are in {name} (reference) too"))
+    return [line for name, line in lines if name not in left]
 
 
 def _column(files: Sequence[Seen], chats: bool) -> str:
@@ -171,6 +187,39 @@ def _leave_out_other_columns(roles: Roles, left: dict[str, str], column: str) ->
         roles[role] = [file for file in roles[role] if file.name not in left]
 
 
+def _leave_out_bad_lines(roles: Roles, left: dict[str, str]) -> None:
+    """Of the input bad lines are left out by a run; files beside it are read whole or not at all."""
+    for role in ROLES[1:]:
+        left |= {file.name: f"{file.bad}; mend or remove that line" for file in roles[role] if file.bad_lines}
+        roles[role] = [file for file in roles[role] if file.name not in left]
+
+
+def _casts(files: Sequence[Seen], column: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Columns whose types do not fit between files of the input, what to read them as, and what is told of them."""
+    inferred = all(is_json_lines(file.path.name) for file in files)
+    kinds: dict[str, dict[pa.DataType, str]] = {}  # of each column, each type with a file that has it
+    first: dict[tuple[int, tuple[str, ...]], Seen] = {}  # of each schema, which files of one kind share
+    for file in files:
+        first.setdefault((id(file.schema), file.texts), file)
+    for file in first.values():
+        text = file.chats if column == file.chats else column if column in file.texts else file.texts[0]
+        for one in file.schema:
+            if one.name not in (text, column):
+                kinds.setdefault(one.name, {}).setdefault(plain(one.type), file.name)
+    casts, told = {}, []
+    for name, files_of in kinds.items():
+        known: pa.DataType | None = pa.null()
+        for kind in files_of:
+            known = None if known is None else wider(known, kind, inferred)
+        if known is None:
+            cast = common_cast(*files_of)
+            if all(kind == cast_type(cast) or how_to_cast(kind, cast) for kind in files_of):
+                casts[name] = cast
+                shown = " and ".join(f"{kind} in {file}" for kind, file in list(files_of.items())[:2])
+                told.append(f"column {name!r} is {shown}; input.cast reads it as {cast}")
+    return casts, tuple(told)
+
+
 def _languages(files: Sequence[Seen]) -> Languages:
     weights: Counter[str] = Counter()
     texts = others = dropped = 0
@@ -180,7 +229,7 @@ def _languages(files: Sequence[Seen]) -> Languages:
             share, language = likeliest(" ".join(text.split()))
             if share is None or language is None or share < SURE:
                 continue
-            weights[language] += file.rows * 1_000_000 // len(file.shown)
+            weights[language] += file.stands_for * 1_000_000 // len(file.shown)
             if language != "en":
                 others += 1
                 words = {word.strip(".,;:!?\"'()[]").lower() for word in text.split()}
@@ -196,6 +245,7 @@ def _endings(passed: Mapping[str, int]) -> str:
 
 
 MOST_LINES = 8  # of one kind
+MOST_COLUMNS = 4  # that hold texts
 
 
 def said(found: Folder) -> Iterator[str]:
@@ -204,8 +254,10 @@ def said(found: Folder) -> Iterator[str]:
         if files:
             yield f"{FIELDS[role]}: {_files(files)}{_told(found, role, files)}"
     yield from _some([f"left out: {name}: {reason}" for name, reason in found.left_out.items()], "left out")
+    yield from _some(list(_said_of_bad_lines(found.roles["input"])), "bad lines")
+    yield from _some([f"types: {line}" for line in found.types], "types")
     if found.passed_over:
-        yield f"not read: {_endings(found.passed_over)} (only Parquet and JSON lines are)"
+        yield f"not read: {_endings(found.passed_over)} (only Parquet and JSON lines are: one object a line)"
     yield from _some([f"overlap: {line}" for line in found.overlaps], "overlap")
     yield from _said_of_languages(found.languages)
 
@@ -214,6 +266,15 @@ def _some(lines: Sequence[str], what: str) -> Iterator[str]:
     yield from lines[:MOST_LINES]
     if len(lines) > MOST_LINES:
         yield f"{what}: {len(lines) - MOST_LINES:,} more"
+
+
+def _said_of_bad_lines(files: Sequence[Seen]) -> Iterator[str]:
+    for file in files:
+        if file.bad_lines:
+            yield (
+                f"bad lines: {file.name}: {counted(file.bad_lines, 'line')} beside {file.rows:,} good ones "
+                f"({file.bad}); on_error: quarantine leaves out and counts them"
+            )
 
 
 def _files(files: Sequence[Seen]) -> str:
@@ -225,8 +286,13 @@ def _told(found: Folder, role: Role, files: Sequence[Seen]) -> str:
     """What told a role, and where the corpus's texts are."""
     if role == "input":
         columns = Counter(found.column_of(file) for file in files)
-        others = "".join(f", {name!r} in {count}" for name, count in columns.items() if name != found.column)
-        return f", {'chats' if found.chats else 'texts'} in column {found.column!r}{others}"
+        named = [f", {name!r} in {count:,}" for name, count in columns.most_common() if name != found.column]
+        others = "".join(named[:MOST_COLUMNS]) + (
+            f" and {len(named) - MOST_COLUMNS} more" if named[MOST_COLUMNS:] else ""
+        )
+        looked = sum(file.is_looked_at for file in files)
+        some = f"; {looked:,} of the files were looked at" if looked < len(files) else ""
+        return f", {'chats' if found.chats else 'texts'} in column {found.column!r}{others}{some}"
     reasons = Counter(found.why[file.name] for file in files).most_common(2)
     return f" ({'; '.join(reason for reason, _ in reasons)})"
 

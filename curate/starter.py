@@ -1,6 +1,5 @@
 """What `curate init` writes: a recipe for the files of a folder, short, or with every field explained."""
 
-import glob
 import json
 import re
 import shlex
@@ -14,12 +13,13 @@ from pydantic.fields import FieldInfo
 
 from curate.errors import RecipeError
 from curate.folder import Ask, Folder, look_into, said
-from curate.folders import IN_FOLDERS
+from curate.patterns import patterns_of
 from curate.recipe import NOT_BUILT, Recipe
 from curate.survey import Seen
 from curate.terminal import visible
 
 WIDTH = 116
+MOST_PATHS = 16  # of the input, a line each
 ENGLISH_ALONE = {"reason": "too_few_english_stop_words", "signal": "n_stop_words", "min": 2, "if": "language = 'en'"}
 
 
@@ -60,10 +60,15 @@ def short_lines(path: Path, name: str, found: Folder, folder: Path) -> Iterator[
         yield from _comment(visible(line), "")
     yield ""
     yield f"name: {_yaml(name)}"
+    if _has_bad_lines(found):
+        yield "on_error: quarantine  # a bad line is left out and counted"
     yield "input:"
-    yield "  paths:"
-    yield from (f"  - {_yaml(entry)}" for entry in _entries(found, folder))
+    entries = _entries(found, folder)
+    yield "  paths:" if len(entries) <= MOST_PATHS else f"  paths: {_yaml(entries)}"
+    yield from (f"  - {_yaml(entry)}" for entry in (entries if len(entries) <= MOST_PATHS else ()))
     yield f"  {'messages' if found.chats else 'text'}: {_yaml(found.column)}"
+    if found.casts:
+        yield f"  cast: {_yaml(dict(found.casts))}  # files have these columns in types that do not fit"
     if found.roles["reference"]:
         yield f"reference: {_yaml(_paths(found, found.roles['reference'], folder))}  # good text; distill looks for it"
     yield "tier1:"
@@ -82,6 +87,10 @@ def short_lines(path: Path, name: str, found: Folder, folder: Path) -> Iterator[
     if files := found.roles["seeds"]:
         yield "# tier3:  # a model writes more of thin domains"
         yield f"#   domains: {_yaml(_domains(found, folder))}"
+
+
+def _has_bad_lines(found: Folder) -> bool:
+    return any(file.bad_lines for file in found.roles["input"])
 
 
 def _rules(found: Folder) -> list[Any]:
@@ -111,55 +120,12 @@ def _entries(found: Folder, folder: Path) -> list[Any]:
 
 def _paths(found: Folder, files: Sequence[Seen], folder: Path) -> list[str]:
     """Folders, globs and names that say some files and no others, relative to `folder` where they lie in it."""
-    chosen = {file.path for file in files}
-    inside = [path for path in found.every if folder in path.parents]
-    outside = [str(path) for path in found.every if folder not in path.parents and path in chosen]
-    return [*_patterns(folder, inside, chosen, found, folder), *outside]
-
-
-def _patterns(
-    place: Path, below: Sequence[Path], chosen: Collection[Path], found: Folder, folder: Path
-) -> Iterator[str]:
-    """What says the chosen ones among all files `below` a place: the place itself where they are all of them."""
-    if place != folder and found.knows(place) and all(path in chosen for path in below):
-        yield place.relative_to(folder).as_posix()
-        return
-    lead = "" if place == folder else f"{place.relative_to(folder).as_posix()}/"
-    for name in _names([path for path in below if path.parent == place], chosen, found.knows(place), lead):
-        yield f"{lead}{name}"
-    inner: dict[Path, list[Path]] = {}
-    for path in below:
-        if path.parent != place:
-            inner.setdefault(place / path.relative_to(place).parts[0], []).append(path)
-    for one, files in inner.items():
-        if any(path in chosen for path in files):
-            yield from _patterns(one, files, chosen, found, folder)
-
-
-def _names(here: Sequence[Path], chosen: Collection[Path], known: bool, lead: str) -> Iterator[str]:
-    """Globs for chosen files of one folder, each with no other file in it; names where these are not to be had."""
-    for ending in dict.fromkeys(map(_ending, here)):
-        names = [path.name for path in here if _ending(path) == ending]
-        wanted = [path.name for path in here if _ending(path) == ending and path in chosen]
-        while wanted:
-            first = wanted[0]
-            fits = (first[:k] for k in range(len(first) - len(ending) + 1))
-            prefix = next((start for start in fits if _starting(names, start) == _starting(wanted, start)), first)
-            some = _starting(wanted, prefix)
-            if not known or len(some) == 1 or glob.has_magic(lead + prefix):
-                some = [first]
-            yield first if len(some) == 1 else f"{prefix}*{ending}"
-            wanted = [name for name in wanted if name not in some]
-
-
-def _starting(names: Sequence[str], prefix: str) -> list[str]:
-    return [name for name in names if name.startswith(prefix)]
-
-
-def _ending(path: Path) -> str:
-    """The ending of a file, as it is written: capitals are as good as small letters, but a glob tells them apart."""
-    lower = path.name.lower()
-    return next((path.name[-len(ending) :] for ending in IN_FOLDERS if lower.endswith(ending)), path.suffix)
+    chosen = {str(file.path) for file in files}
+    lead = f"{folder}/"
+    every = [str(path) for path in found.every]
+    inside = [name.removeprefix(lead) for name in every if name.startswith(lead)]
+    outside = [name for name in every if not name.startswith(lead) and name in chosen]
+    return [*patterns_of(folder, inside, {name.removeprefix(lead) for name in chosen}, found.knows), *outside]
 
 
 def recipe_lines(path: Path, name: str, found: Folder, folder: Path) -> Iterator[str]:
@@ -176,6 +142,8 @@ def recipe_lines(path: Path, name: str, found: Folder, folder: Path) -> Iterator
         "input.paths": _entries(found, folder),
         "input.messages" if found.chats else "input.text": found.column,
         "reference": roles.get("reference", []),
+        "input.cast": dict(found.casts),
+        "on_error": "quarantine" if _has_bad_lines(found) else "stop",
         "tier1.rules": _rules(found),
         "tier1.thresholds": {"too_few_stop_words": None} if found.languages.foreign else {},
         "tier1.decontaminate.against": roles.get("evaluation", ["benchmarks"]),

@@ -1,7 +1,7 @@
 """What lies in a folder: each file that a run could read, its columns, and a sample of its texts."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,19 +9,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.alike import Kind, kinds_of, some_of, spread
 from curate.columns import is_messages, is_text, leaf_type, take_leaf
 from curate.contamination import texts_of_table
 from curate.corpus import BROKEN, read_rows
 from curate.errors import InputError
-from curate.folders import Listing, ending_reason, is_json_lines, list_folder
+from curate.folders import PERHAPS_LINES, Listing, ending_reason, is_json_lines, list_folder
 from curate.inputs import local_files
-from curate.spool import json_tables
+from curate.patterns import ending_of
+from curate.roles import role_of
+from curate.spool import BadLines, json_tables, widened
 from curate.storage import one_line
 from curate.text_columns import NO_TEXTS, as_texts, may_be_text, text_columns
 from curate.text_keys import Keys, keys_of, texts_in
 
 WHOLE_BYTES = 16 << 20  # of a file that is read in all
 ALL_BYTES = 256 << 20  # of all files that are read in all; of those behind them a little
+EACH, MOST = 64, 256  # files of one kind in one folder that are looked at, and of the corpus in all
+EACH_BESIDE, MOST_BESIDE = 256, 1024  # the same of what is beside it
 DECODED_BYTES = 256 << 20  # of a file, however small it is on disk
 FEW_ROWS = 256
 FEW_BYTES = 1 << 20  # of JSON lines that are not read in all
@@ -30,9 +35,10 @@ SHOWN_TEXTS = 64  # of a file, whose languages are told
 SHOWN_CHARACTERS = 1500
 HELD_TEXTS = 1024  # of a file, of which the shown ones are taken
 _NONE: Keys = np.empty(0, np.uint64)
+_NO_COLUMNS = pa.schema([])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Seen:
     """A file, and what was seen of it."""
 
@@ -49,34 +55,145 @@ class Seen:
     keys: Keys = field(default_factory=lambda: _NONE, repr=False)  # of the text of each row that was read
     all_keys: Keys = field(default_factory=lambda: _NONE, repr=False)  # of whatever texts these rows have, each once
     shown: Sequence[str] = field(default=(), repr=False)  # a few of the texts, shortened
+    schema: pa.Schema = field(default=_NO_COLUMNS, repr=False)  # of JSON lines by the values that were read
+    is_looked_at: bool = True  # or taken to be as another file of its kind is
+    stands_for: int = 0  # rows: its own, and those of files that are taken to be like it
+    bad_lines: int = 0  # of JSON lines that were read
+    bad: str = ""  # what is wrong with the first of them
 
 
-def survey(places: Sequence[Path], folder: Path) -> tuple[list[Seen], Counter[str]]:
-    """The files of some folders, each once, and how many others there are by their endings.
+@dataclass(frozen=True)
+class Survey:
+    """All files of some folders."""
 
-    Names are relative to `folder` where they lie in it.
+    files: list[Seen]
+    passed: Counter[str]  # how many others there are by their endings
+    others: tuple[Path, ...]  # of these those that a run would read where they are named
+
+
+def survey(places: Sequence[Path], folder: Path) -> Survey:
+    """The files of some folders, each once. Names are relative to `folder` where they lie in it.
 
     Errors: InputError for a place that is not there.
     """
-    seen: list[Seen] = []
+    broken: list[Seen] = []
     passed: Counter[str] = Counter()
-    left = ALL_BYTES
-    known: set[Path] = set()
+    place_of: dict[Path, Path] = {}
+    perhaps: dict[Path, Path] = {}  # .json files, which may be anything
     for place in places:
         found = list_folder(place) if place.is_dir() else Listing(local_files(str(place), "init"))
-        passed.update(Path(one.path).suffix for one in found.passed_over if one.reason == ending_reason(one.path))
-        seen += [
+        for one in found.passed_over:
+            if one.reason == PERHAPS_LINES:
+                perhaps.setdefault(Path(one.path), place)
+            elif one.reason == ending_reason(one.path):
+                passed[ending_of(one.path)] += 1
+        broken += [
             Seen(path, _name(path, folder), (), 0, problem=f"a folder that cannot be read: {problem}")
             for path, problem in found.unreadable.items()
         ]
-        for path in found.files:
-            if path not in known:
-                known.add(path)
-                seen.append(look(path, place, folder, left))
-                left -= min(seen[-1].size, WHOLE_BYTES)
+        place_of |= {path: place for path in found.files if path not in place_of}
+    lines = [path for path, kind in zip(perhaps, kinds_of(list(perhaps)), strict=True) if kind and kind.lines > 1]
+    place_of |= {path: perhaps[path] for path in lines if path not in place_of}
+    seen = _look_at_some(place_of, folder)
+    texts = [file for file in seen if file.path not in perhaps or (not file.problem and (file.texts or file.chats))]
+    others = tuple(path for path in perhaps if path not in {file.path for file in texts})
+    passed.update(ending_of(path.name) for path in others)
     for ending in NO_DATA:
         passed.pop(ending, None)
-    return seen, passed
+    return Survey([*broken, *texts], passed, others)
+
+
+def _look_at_some(place_of: Mapping[Path, Path], folder: Path) -> list[Seen]:
+    """What is seen of files, each of which lies in a place.
+
+    Of the files of one folder with the same columns some are looked at, and others are taken to be like the one before
+    them; so are those of a folder in which none is looked at.
+    """
+    paths = list(place_of)
+    kinds = kinds_of(paths)
+    sizes = [_size(path) for path in paths]
+    groups: dict[Hashable, list[int]] = {}
+    for k, (path, kind) in enumerate(zip(paths, kinds, strict=True)):
+        if kind is not None:
+            groups.setdefault((path.parent, ending_of(path.name), kind.key), []).append(k)
+    seen: dict[int, Seen] = {}
+    budget = ALL_BYTES
+    for k in sorted(_chosen(groups.values(), kinds, sizes, paths, place_of)):
+        seen[k] = look(paths[k], place_of[paths[k]], folder, budget)
+        budget -= min(seen[k].size, WHOLE_BYTES)
+    stand_ins = _stand_ins(groups.values(), kinds, seen)
+    for k, like in stand_ins.items():
+        seen[k] = _as(seen[like], paths[k], place_of[paths[k]], folder, kinds[k], sizes[k])
+    rows = Counter({k: one.rows for k, one in seen.items() if one.is_looked_at})
+    for k, like in stand_ins.items():
+        rows[like] += seen[k].rows
+    seen |= {k: replace(seen[k], stands_for=count) for k, count in rows.items()}
+    return [seen[k] for k in range(len(paths))]
+
+
+def _chosen(
+    groups: Iterable[Sequence[int]], kinds: Sequence[Kind | None], sizes: Sequence[int], paths: Sequence[Path],
+    place_of: Mapping[Path, Path],
+) -> set[int]:  # fmt: skip
+    """The files to look at: more of those that measure the corpus, and of those that may be copies of them."""
+    corpus, beside = list[Sequence[int]](), list[Sequence[int]]()
+    for group in groups:
+        path, kind = paths[group[0]], kinds[group[0]]
+        role, _ = role_of(_parts(path, place_of[path]), kind.columns if kind else ())
+        (corpus if role in ("input", None) else beside).append(group)
+    measuring = {sizes[k] for group in beside for k in group}
+    copies = [k for group in corpus for k in group if sizes[k] in measuring]
+    unknown = {k for k, kind in enumerate(kinds) if kind is None}
+    some = some_of(corpus, kinds, EACH, MOST) | some_of(beside, kinds, EACH_BESIDE, MOST_BESIDE)
+    return some | set(spread(copies, MOST)) | unknown
+
+
+def _stand_ins(
+    groups: Iterable[Sequence[int]], kinds: Sequence[Kind | None], seen: Mapping[int, Seen]
+) -> dict[int, int]:
+    """For each file that is not looked at one that is, and that it is like."""
+    found: dict[int, int] = {}
+    of_kind = {kind.key: k for k in seen if (kind := kinds[k]) is not None and not seen[k].problem}
+    by_text = {seen[k].texts[0]: k for k in seen if seen[k].texts}
+    for group in groups:
+        kind = kinds[group[0]]
+        assert kind is not None
+        whole = [k for k in group if k in seen and not seen[k].problem]
+        models = [k for k in whole if seen[k].texts or seen[k].chats] or whole
+        if not models:
+            with_text = (k for name, k in by_text.items() if name in kind.columns)
+            models = [of_kind[kind.key]] if kind.key in of_kind else [next(with_text, next(iter(seen)))]
+        last = models[0]
+        for k in group:
+            last = k if k in models else last
+            if k not in seen:
+                found[k] = last
+    return found
+
+
+def _as(like: Seen, path: Path, place: Path, folder: Path, kind: Kind | None, size: int) -> Seen:
+    """What is taken for seen of a file that is like another one."""
+    rows = kind.rows if kind else 0
+    if kind is None or kind.schema is None:  # of JSON lines an estimate
+        rows = max(1, like.rows * size // max(1, like.size))
+    problem = "empty: it holds no rows" if kind and kind.schema is not None and not rows else like.problem
+    columns = like.columns if kind is None or set(kind.columns) <= set(like.columns) else kind.columns
+    return replace(
+        like, path=path, name=_name(path, folder), parts=_parts(path, place), size=size, rows=rows, columns=columns,
+        keys=_NONE, all_keys=_NONE, shown=(), is_looked_at=False, bad_lines=0, bad="", problem=problem,
+    )  # fmt: skip
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # which is told where it is looked at
+        return 0
+
+
+def _parts(path: Path, place: Path) -> tuple[str, ...]:
+    """The names below a place by which a file's role is told; none of a place that is the file itself."""
+    return path.relative_to(place).parts if place in path.parents else ()
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -86,7 +203,7 @@ def _name(path: Path, folder: Path) -> str:
 
 def look(path: Path, place: Path, folder: Path, left: int) -> Seen:
     """What is seen of a file, in all of its rows where these are few and `left` bytes may be read."""
-    below = path.relative_to(place).parts if place in path.parents else ()
+    below = _parts(path, place)
     name = _name(path, folder)
     size = 0
     try:
@@ -101,13 +218,15 @@ def _look(file: Seen, whole: bool) -> Seen:
     columns: dict[str, None] = {}
     texts: tuple[str, ...] = ()
     chats, plain, rows, decoded = None, set[str](), 0, 0
-    keys, every, beginnings = [_NONE], [_NONE], list[str]()
-    step, position = 1, 0
-    read = _lines(file.path, file.size, whole) if is_json_lines(file.path.name) else _parquet(file.path, whole)
+    keys, every = [_NONE], [_NONE]
+    bad, schema, shown = BadLines(), _NO_COLUMNS, _Beginnings([])
+    is_lines = is_json_lines(file.path.name)
+    read = _lines(file.path, file.size, whole, bad) if is_lines else _parquet(file.path, whole)
     for table, so_far in read:
         rows = so_far
         if len(set(table.schema.names)) < len(table.schema.names):
             raise InputError("two of its columns have the same name")
+        schema = widened(schema, table.schema) if is_lines else schema if len(schema) else table.schema
         columns |= dict.fromkeys(table.schema.names)
         plain |= {one.name for one in table.schema if is_text(one.type)}
         chats = chats or next((one.name for one in table.schema if is_messages(one.type)), None)
@@ -117,32 +236,40 @@ def _look(file: Seen, whole: bool) -> Seen:
         keys.append(keys_of(values))
         leaves = [keys_of(texts_in(found)) for _, found in texts_of_table(_others(table, column), None)]
         every.append(np.unique(np.concatenate([keys[-1], *leaves])))
-        for value in values:
-            if value:
-                if position % step == 0:
-                    beginnings.append(value[:SHOWN_CHARACTERS])
-                position += 1
-                if len(beginnings) >= HELD_TEXTS:
-                    beginnings, step = beginnings[::2], step * 2
+        shown.add(values)
         decoded += table.nbytes
         if decoded > DECODED_BYTES:
             break
     if not rows or not columns:
-        return replace(file, problem="empty: it holds no rows")
+        return replace(file, problem=bad.problems[0] if bad.count else "empty: it holds no rows")
     return replace(
         file, rows=rows, columns=tuple(columns), texts=texts, chats=chats,
         plain=frozenset(plain.intersection(texts)), keys=np.concatenate(keys),
-        all_keys=np.unique(np.concatenate(every)), shown=_spread(beginnings, SHOWN_TEXTS),
+        all_keys=np.unique(np.concatenate(every)), shown=spread(shown.held, SHOWN_TEXTS),
+        schema=schema.remove_metadata(), bad_lines=bad.count, bad=bad.problems[0] if bad.count else "",
     )  # fmt: skip
+
+
+@dataclass
+class _Beginnings:
+    """Beginnings of texts, evenly spaced among all that are added."""
+
+    held: list[str]
+    step: int = 1
+    position: int = 0
+
+    def add(self, values: Iterable[str | None]) -> None:
+        for value in filter(None, values):
+            if self.position % self.step == 0:
+                self.held.append(value[:SHOWN_CHARACTERS])
+            self.position += 1
+            if len(self.held) >= HELD_TEXTS:
+                self.held, self.step = self.held[::2], self.step * 2
 
 
 def _others(table: pa.Table, column: str | None) -> pa.Table:
     """The columns that may hold texts of another kind: questions and answers, say."""
     return table.select([name for name in table.schema.names if name != column and name.lower() not in NO_TEXTS])
-
-
-def _spread(values: Sequence[str], most: int) -> Sequence[str]:
-    return values if len(values) <= most else [values[k * len(values) // most] for k in range(most)]
 
 
 def _without(problem: str, path: Path) -> str:
@@ -168,12 +295,12 @@ def _parquet(path: Path, whole: bool) -> Iterator[tuple[pa.Table, int]]:
             yield _decoded(pa.Table.from_batches([batch])), rows
 
 
-def _lines(path: Path, size: int, whole: bool) -> Iterator[tuple[pa.Table, int]]:
+def _lines(path: Path, size: int, whole: bool, bad: BadLines) -> Iterator[tuple[pa.Table, int]]:
     """The lines of a file of JSON lines, or those of its beginning, and how many it has by what is read of it."""
     share = 1.0 if whole else min(1.0, FEW_BYTES / max(1, size))
     count = 0
     table = None
-    for table, done in json_tables(str(path), share):
+    for table, done in json_tables(str(path), share, bad):
         count += len(table)
         yield table, max(1, round(count / max(done, 1e-9)))
         if not whole and done >= share:

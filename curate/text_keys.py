@@ -1,6 +1,7 @@
 """Hashes by which equal texts are found in files of two roles: what is trained on must not be what measures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,33 @@ def shared(keys: Keys, others: Keys) -> tuple[int, int]:
     """How many of some texts are long enough to be compared, and how many of these are among `others` too."""
     long = keys[keys > 0]
     return len(long), int(np.isin(long, others).sum())
+
+
+@dataclass(frozen=True)
+class Owned:
+    """The keys of several files, sorted, each with the number of its file."""
+
+    keys: Keys
+    owners: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, files: Sequence[Keys]) -> "Owned":
+        """The keys of files."""
+        keys = np.concatenate([np.empty(0, np.uint64), *files])
+        owners = np.repeat(np.arange(len(files)), [len(keys) for keys in files])
+        order = np.argsort(keys, kind="stable")
+        return cls(keys[order], owners[order])
+
+    def shared(self, keys: Keys) -> tuple[int, dict[int, int]]:
+        """How many of some texts are long enough to be compared, and how many of these each file has that has any."""
+        long = keys[keys > 0]
+        if not len(long):
+            return 0, {}
+        first, last = (np.searchsorted(self.keys, long, side) for side in ("left", "right"))
+        counts = last - first
+        starts = np.repeat(first - np.cumsum(counts) + counts, counts)
+        owners, hits = np.unique(self.owners[starts + np.arange(counts.sum())], return_counts=True)
+        return len(long), dict(zip(owners.tolist(), hits.tolist(), strict=True))
 
 
 def _key(text: str) -> int:
