@@ -4,9 +4,10 @@ Every later map then reads any rows of them at Parquet's speed, however often, a
 """
 
 import json
+import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -29,6 +30,8 @@ BLOCK_BYTES = 16 << 20  # of lines, which become one row group
 BAD_LINES = "curate.bad_lines"  # in a footer's metadata
 MOST_PROBLEMS = 20  # that are told in full
 MIN_BLOCK_BYTES = 1 << 16
+MOST_FIELDS, MOST_VALUES = 5_000, 1 << 27  # of the lines of a block
+FIELD = re.compile(rb'"([^"\\]{0,200})"\s*:')
 MAX_LINE_BYTES = 512 << 20  # a file of one endless line, such as a gzip bomb, must not fill the memory
 DATASET_ROWS = 1000
 UNKNOWN_ROWS = 100_000  # of a dataset that does not tell, for a forecast
@@ -295,7 +298,7 @@ def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int, bad
     lines = [text for text in map(bytes.strip, block.removeprefix(BOM_UTF8).split(b"\n")) if text]
     for _ in range(2 if all(text.startswith(b"{") for text in lines) else 0):  # a bare null would crash pyarrow
         try:
-            table = _read_json(block, explicit)
+            table = _read_json(block, explicit, location, line)
             if _has_huge_numbers(table) or not table.num_columns or len(table) != len(lines):
                 break
             explicit = pa.schema([pa.field(field.name, _without_timestamps(field.type)) for field in table.schema])
@@ -303,18 +306,46 @@ def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int, bad
             break
         if explicit == table.schema:
             return table
+    _check_fields(block, known, location, line)
     rows, good = _objects(block, location, line, bad)
     if len(rows) < len(lines):  # the rest is read as if the bad lines had never stood there
         return _parsed(b"\n".join(good), known, location, line, None) if rows else None
     return _table_of(rows, location, line)
 
 
-def _read_json(block: bytes, explicit: pa.Schema | None) -> pa.Table:
-    return pajson.read_json(
-        pa.BufferReader(block),
-        pajson.ReadOptions(use_threads=False, block_size=len(block) + 1),
-        pajson.ParseOptions(explicit_schema=explicit, unexpected_field_behavior="infer"),
-    )
+def _read_json(block: bytes, explicit: pa.Schema | None, location: str, line: int) -> pa.Table:
+    """The objects of a block; where all their fields are known, without a look at how many there are."""
+
+    def read(unexpected: str) -> pa.Table:
+        return pajson.read_json(
+            pa.BufferReader(block),
+            pajson.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            pajson.ParseOptions(explicit_schema=explicit, unexpected_field_behavior=unexpected),
+        )
+
+    if explicit is not None:
+        with suppress(pa.ArrowInvalid):
+            return read("error")
+    _check_fields(block, explicit, location, line)
+    return read("infer")
+
+
+def _check_fields(block: bytes, known: pa.Schema | None, location: str, line: int) -> None:
+    """Refuse lines that each have fields of their own: a table has room for every field in every row.
+
+    50 kB of such lines, compressed, would take 5 GB. Errors: InputError.
+    """
+    before = {name.encode() for name in known.names} if known is not None else set()
+    lines = block.count(b"\n") + 1
+    most = block.count(b":") + len(before)
+    if lines * most <= MOST_VALUES and most <= MOST_FIELDS:
+        return
+    fields = len(before.union(FIELD.findall(block)))
+    if fields > MOST_FIELDS or lines * fields > MOST_VALUES:
+        raise InputError(
+            f"{location}: has {fields:,} different fields up to line {line + lines - 1:,}, and a corpus has the same "
+            "in each line; put those that vary into one field, as a text"
+        )
 
 
 def _has_huge_numbers(table: pa.Table) -> bool:

@@ -16,6 +16,7 @@ from curate.files import committed
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 AGAIN = "make it again"
+MOST_BYTES = 4 << 30  # of all arrays: a few megabytes of zeros may unpack to gigabytes
 
 
 def save_arrays(path: Path, arrays: Arrays, about: Mapping[str, Any]) -> None:
@@ -37,11 +38,13 @@ def load_arrays(
     """
     try:
         with np.load(path, allow_pickle=False) as file:
+            if sum(entry.file_size for entry in file.zip.infolist()) > MOST_BYTES:
+                raise ValueError("it unpacks to more than any model has")
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").tobytes())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError, AttributeError, MemoryError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{path}: not {what}, or damaged; {AGAIN}") from None
     if any(about.get(name) != value for name, value in version.items()):
         raise InputError(f"{path}: {what} of another version of curate; {AGAIN}")

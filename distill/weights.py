@@ -58,6 +58,11 @@ def check_adapters(lora: Mapping[str, str], field: str) -> None:
     for name, path in lora.items():
         if not (Path(path) / "adapter_config.json").is_file():
             raise RecipeError(f"{field}.lora.{name}: {path}: no folder with an adapter_config.json")
+        if not (Path(path) / "adapter_model.safetensors").is_file():
+            raise RecipeError(
+                f"{field}.lora.{name}: {path}: no adapter_model.safetensors; pickled weights (adapter_model.bin) can "
+                "run programs, and are not loaded: save them as safetensors"
+            )
 
 
 def lora_rank(lora: Mapping[str, str]) -> int:

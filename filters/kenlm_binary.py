@@ -29,6 +29,8 @@ SANITY = struct.pack("<56sfffIIIQ", MAGIC, 0.0, 1.0, -0.5, 1, 0xFFFFFFFF, 0, 1)
 PROBING = 0  # the kind of tables, and their version
 ROOM = np.float32(1.5)  # places per entry
 VOCABULARY_HEADER = 8
+FIXED = struct.Struct("<B3xfI?3xI")  # order, room, kind of tables, whether words are there, version of the tables
+KINDS, MOST_ORDER, MOST_ROOM = range(6), 6, 100.0  # that KenLM knows, as it is built for Python
 
 
 def write_binary(path: Path, vocabulary: tuple[Offsets, Bytes], counts: Sequence[int], grams: Iterable[Grams]) -> None:
@@ -62,10 +64,46 @@ def write_binary(path: Path, vocabulary: tuple[Offsets, Bytes], counts: Sequence
     mapped.flush()
 
 
+def check_header(path: Path) -> None:
+    """Refuse a binary model whose header no build_binary writes: KenLM dies of some, with a signal.
+
+    Errors: ValueError.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(SANITY) + FIXED.size)
+        if not start.startswith(MAGIC[:-2]):
+            return
+        if len(start) < len(SANITY) + FIXED.size:
+            raise ValueError("it was cut off within its header")
+        order, room, kind, _, _ = FIXED.unpack_from(start, len(SANITY))
+        if not 2 <= order <= MOST_ORDER or kind not in KINDS or not 1 < room <= MOST_ROOM:
+            raise ValueError(f"its header is damaged: order {order}, kind {kind}, {room:.3g} places an entry")
+        counts = file.read(8 * order)
+    most = 8 * path.stat().st_size  # a table of KenLM's has no entry of less than a bit
+    if len(counts) < 8 * order or not all(0 < count <= most for count in struct.unpack(f"<{order}Q", counts)):
+        raise ValueError("its header is damaged: it counts more n-grams than its file has room for")
+    if kind == PROBING:
+        _check_words(path, order, np.float32(room), int.from_bytes(counts[:8], "little"))
+
+
+def _check_words(path: Path, order: int, room: np.float32, count: int) -> None:
+    """Refuse a number of a word beyond those that there are, which KenLM would look up.
+
+    Errors: ValueError.
+    """
+    start = len(_header([0] * order)) + VOCABULARY_HEADER
+    places = max(count + 1, int(room * np.float32(count)))
+    if path.stat().st_size < start + 4 * WORD * places:
+        return  # KenLM itself tells that it was cut off
+    words = np.memmap(path, dtype="<u4", mode="r", offset=start, shape=(places, WORD))
+    if int(words[:, -1].max()) > count:
+        raise ValueError(f"its table of words is damaged: it has {count} words, and numbers beyond")
+
+
 def _header(counts: Sequence[int]) -> bytes:
     """The header: 3 zeros fill up the order, and the flag that words are there, to 4 bytes."""
     has_words = True
-    fixed = struct.pack("<B3xfI?3xI", len(counts), ROOM, PROBING, has_words, PROBING)
+    fixed = FIXED.pack(len(counts), ROOM, PROBING, has_words, PROBING)
     whole = SANITY + fixed + struct.pack(f"<{len(counts)}Q", *counts)
     return whole.ljust(-(-len(whole) // 8) * 8, b"\0")
 

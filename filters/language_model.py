@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from curate.errors import RecipeError, shortened
 from curate.filters.forms import lines_in_form
+from curate.filters.kenlm_binary import check_header
 from curate.filters.packed_model import PACKAGED, unpacked
 from curate.kernels.lm_words import lm_lines
 from curate.kernels.priors import Vocabulary, count_priors, vocabulary_of
@@ -108,6 +109,7 @@ def _opened(path: str, identity: str) -> tuple[Any, Vocabulary]:
     """
     import kenlm
 
+    check_header(Path(path))
     if identity_of(path) != identity:
         raise RecipeError(f"tier1.perplexity.model: {path}: changed during the run; run again")
     config = kenlm.Config()
