@@ -110,6 +110,32 @@ def test_every_drop_is_like_its_own_survivor_and_no_two_that_stay_are_alike(tmp_
     assert len(alike) <= 0.02 * len(rows)  # what banding may miss
 
 
+def random_walks(seed, words_changed, walks=3, steps=40):
+    """Texts of 60 words, each with some words other than the one before it; in no order."""
+    draw = random.Random(seed)
+    texts = []
+    for _ in range(walks):
+        words = draw.sample(VOCABULARY, 60)
+        for _ in range(steps):
+            texts.append(" ".join(words))
+            for _ in range(words_changed):
+                words[draw.randrange(60)] = draw.choice(VOCABULARY)
+    draw.shuffle(texts)
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("seed", "words_changed", "threshold", "permutations"), [(1, 2, 0.5, 32), (3, 1, 0.6, 64), (2, 2, 0.4, 16)]
+)
+def test_what_was_compared_with_a_document_that_is_dropped_is_compared_with_others(
+    tmp_path, seed, words_changed, threshold, permutations
+):
+    texts = random_walks(seed, words_changed)
+    _, run = run_over(tmp_path, texts, threshold=threshold, permutations=permutations, verify="exact")
+    kept = [row for row, stays in documents(run, "row, kept") if stays]
+    assert not [(a, b) for a in kept for b in kept if a < b and similarity(texts[a], texts[b]) >= threshold]
+
+
 def test_a_chain_is_cut_where_a_document_is_not_like_the_survivor(tmp_path):
     words = VOCABULARY[:200]
     middle, end = [*words], [*words]
@@ -140,6 +166,7 @@ def test_what_is_verified_by_whole_texts(tmp_path, verify):
     assert {"signature": not exact, "border": 0 < len(exact) < len(pairs), "exact": not estimates}[verify]
     if verify == "border":
         assert all(abs(told - 0.8) > 0.1 for told in estimates)
+        assert min(estimates) < 0.7 < 0.9 < max(estimates)  # far from the border on both sides
     assert all(128 * told == round(128 * told) for told in estimates)
 
 

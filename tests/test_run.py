@@ -75,6 +75,11 @@ def test_stages_reasons_and_totals_of_the_manifest_add_up(demo):
     told = {reason: n["documents"] for stage in manifest["stages"] for reason, n in stage["dropped"].items()}
     assert told == counted
     assert manifest["totals"]["documents_in"] - sum(counted.values()) == manifest["totals"]["documents_out"]
+    with connect(demo) as connection:
+        sums = "sum(n_tokens + n_tokens_cut), sum(n_tokens) FILTER (kept)"
+        [(before, after)] = connection.execute(f"SELECT {sums} FROM decisions").fetchall()
+    assert (manifest["totals"]["tokens_in"], manifest["totals"]["tokens_out"]) == (before, after)
+    assert before > after
     assert sum(shard["documents"] for shard in manifest["shards"]) == manifest["totals"]["documents_out"]
 
 
