@@ -1,6 +1,7 @@
 """What all commands share: how their errors are told, how JSON is printed, how many cores there are."""
 
 import atexit
+import errno
 import os
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curate.errors import CurateError, Interrupted, TaskError, did_you_mean, is_stop
+from curate.errors import CurateError, Interrupted, TaskError, did_you_mean, disk_error, is_stop
 from curate.interrupt import EXIT_CODE, Interrupt, interruptible
 from curate.redaction import redacted
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from curate.engine import Engine
 
 IMPORTED = time.monotonic()
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk's, not ours
 
 
 # The commands by what they are for, in the order in which a newcomer meets them.
@@ -68,6 +70,12 @@ class Commands(click.Group):
         except BrokenPipeError:  # the reader of our output has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # which is flushed once more at the end
+            click.echo(f"Error: {disk_error(error, str(error.filename or 'the output'))}", err=True)
+            ctx.exit(1)
         except (KeyboardInterrupt, Exception) as error:
             if not is_stop(error) and self.interrupt.pressed is None:  # some libraries make errors of their own of it
                 raise

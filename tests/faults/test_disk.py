@@ -1,6 +1,7 @@
 """Disks that are full and folders that cannot be written."""
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -29,6 +30,16 @@ def small_disk(folder, size):
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # this process may hold files of it
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """A recipe of a small run, and its finished directory."""
+    folder = tmp_path_factory.mktemp("small")
+    write_shard(folder / "in" / "a.parquet", [f"{PROSE} {k}" for k in range(200)])
+    recipe, run = write_recipe(folder, folder / "in")
+    carry_out(recipe)
+    return recipe, run
 
 
 def resize(folder, size):
@@ -126,3 +137,40 @@ def test_a_file_that_a_user_put_into_a_run_directory_stays(tmp_path, good):
     carry_out(recipe, "shard_size=2000")
     assert mine.exists()
     assert "data/train-00000-of-00001.parquet" not in {f"data/{path.name}" for path in (run / "data").iterdir()}
+
+
+@pytest.mark.parametrize("words", [
+    ["card", "RUN"], ["card", "RUN", "--format", "openlineage"], ["runs", "FOLDER"], ["runs", "FOLDER", "--json"],
+    ["sql", "RUN", "FROM inputs"], ["sql", "RUN", "FROM inputs", "--format", "json"], ["plan", "RECIPE"], ["schema"],
+], ids=" ".join)  # fmt: skip
+def test_what_is_printed_onto_a_full_disk_ends_in_one_line(small_run, words):
+    recipe, run = small_run
+    places = {"RUN": run, "RECIPE": recipe, "FOLDER": recipe.parent}
+    command_line = [sys.executable, "-m", "curate", *(str(places.get(word, word)) for word in words)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command_line, stdout=full, stderr=subprocess.PIPE, text=True, timeout=240, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: the output: No space left on device")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [
+    ["report", "RUN"], ["export", "RUN", "--to", "hf,jsonl", "--out", "OUT"], ["run", "RECIPE", "--set", "name=other"],
+], ids=lambda words: words[0])  # fmt: skip
+def test_a_writer_beside_a_full_run_tells_one_line_and_ends_well_when_there_is_room(tmp_path, small_run, words):
+    recipe, run = small_run
+    with small_disk(tmp_path / "disk", 100_000) as disk:
+        shutil.copytree(run, disk / "run")
+        places = {"RUN": disk / "run", "RECIPE": recipe, "OUT": disk / "out"}
+        command_line = [places.get(word, word) for word in words]
+        command_line += ["--set", f"output={disk / 'run'}"] if words[0] == "run" else []
+        (disk / "rest").write_bytes(b"x" * (os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize - 4096))
+        done = command(*command_line)
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.splitlines()[-1].startswith("Error: ")
+        assert "No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+        (disk / "rest").unlink()
+        done = command(*command_line)
+        assert done.returncode == 0, done.stderr
+        assert command("verify", disk / "run").returncode == 0
