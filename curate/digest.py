@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent
 KERNELS = "curate.kernels"
 
 # How rows are read, and how their columns are cast and edited: each value that is measured passes through.
-READING = ("curate.corpus", "curate.columns", "curate.casts", "curate.edits")
+READING = ("curate.corpus", "curate.columns", "curate.casts", "curate.cast_sql", "curate.edits")
 # What gives texts a perplexity.
 LANGUAGE_MODELS = (
     "curate.filters.perplexity", "curate.filters.language_model", "curate.filters.forms", "curate.filters.packed_model",

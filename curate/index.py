@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from curate.augmented import DOMAINS, SYNTHETIC, read_augmented
 from curate.bands import BANDS
-from curate.casts import cast_sql
+from curate.cast_sql import cast_sql
 from curate.corpus import InputFile
 from curate.counts import Counts
 from curate.decide import DECISIONS
