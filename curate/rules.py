@@ -51,6 +51,8 @@ OF_ANY_LENGTH = (
     "list_reduce", "array_reduce", "reduce",
 )  # fmt: skip
 
+MOST_GROWTH = 100  # of a text by replacements
+
 
 @dataclass(frozen=True)
 class ResolvedRule:
@@ -286,11 +288,38 @@ def _columns_in(expression: str, reason: str) -> list[list[str]]:
                 f"{where}: {function} makes text or lists of any length, which fill the memory; use none of "
                 + ", ".join(OF_ANY_LENGTH)
             )
+    if (growth := _growth(parsed[0])) > MOST_GROWTH:
+        raise RecipeError(
+            f"{where}: replace and regexp_replace may make a text {growth:,.0f} times as long here, which fills the "
+            f"memory (at most {MOST_GROWTH}); put in less, in literals, or nest fewer"
+        )
     parameters = {
         name for node in nodes if node["class"] == "LAMBDA" for n in _nodes(node["lhs"]) for name in n["column_names"]
     }
     columns: list[list[str]] = [node["column_names"] for node in nodes if node["class"] == "COLUMN_REF"]
     return [names for names in columns if names[0] not in parameters]
+
+
+def _growth(tree: Any) -> float:  # noqa: ANN401 - DuckDB's syntax tree
+    """How many times as long as its input a text may become by replacements that are nested."""
+    children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    inner = max(map(_growth, children), default=1.0)
+    name = tree.get("function_name") if isinstance(tree, dict) else None
+    if name not in ("replace", "regexp_replace"):
+        return inner
+    texts = [_literal(argument["expression"]) for argument in tree["arguments"][1:3]]
+    old, new = texts if len(texts) == 2 else (None, None)
+    if new is None:
+        return math.inf
+    if name == "replace":
+        return inner * (max(1.0, len(new) / max(1, len(old))) if old is not None else 1.0 + len(new))
+    return inner * (1.0 + len(new) if new else 1.0)  # a pattern may match before every character
+
+
+def _literal(node: Mapping[str, Any]) -> str | None:
+    """The text of a literal; None for any other expression."""
+    text: str | None = node["literal"].get("text") if node["class"] == "CONSTANT" else None
+    return text
 
 
 @cache

@@ -190,6 +190,38 @@ def test_a_condition_that_would_fill_the_memory_is_refused_before_it_is_tried(tm
         carry_out(recipe)
 
 
+def nested(expression, old, new, times):
+    for _ in range(times):
+        expression = f"replace({expression}, '{old}', '{new}')"
+    return expression
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        f"length({nested('input.text', 'e', 'eeeeeeeeee', 9)}) > n_words",
+        f"length(upper({nested('lower(input.text)', 'e', 'ee', 7)})) > n_words",
+        "length(replace(input.text, 'e', input.text)) > n_words",
+        f"length(REPLACE(input.text, ' ', '{'x' * 200}')) > n_words",
+        f"length(regexp_replace(input.text, '', '{'y' * 100}', 'g')) > n_words",
+        r"length(regexp_replace(regexp_replace(input.text, '(.*)', '\1\1\1\1\1\1'), '', '\0\0\0\0\0\0')) > n_words",
+    ],
+)
+def test_replacements_that_would_fill_the_memory_are_refused_before_they_are_tried(tmp_path, condition):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [{"reason": "x", "when": condition}]})
+    with pytest.raises(RecipeError, match="times as long here, which fills the memory"):
+        carry_out(recipe)
+
+
+def test_replacements_that_clean_a_text_are_conditions_like_any_other(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    clean = nested(nested("lower(input.text)", "  ", " ", 20), "x", "yy", 3)
+    condition = f"regexp_replace(regexp_replace({clean}, '[0-9]+', 'N', 'g'), '[^a-z]', '', 'g') = ''"
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [{"reason": "x", "when": condition}]})
+    assert carry_out(recipe)["documents_out"] == 1
+
+
 @pytest.mark.parametrize(
     "where", ["kept; COPY (SELECT 1) TO 'evil.csv'", "kept) UNION (SELECT 1", "true) --", "ST_X(ST_Point(1, 2)) = 0"]
 )
