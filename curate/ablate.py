@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from curate.budget import scores_of
 from curate.decide import DECISIONS
 from curate.decided import Decided
 from curate.engine import Engine
@@ -56,6 +57,8 @@ def ablated(of: Decided, engine: Engine, threads: int, say: Callable[[str], None
         fields = recipe.model_dump(mode="json", by_alias=True) | {"output": str(folder)}
         if recipe.tier2 or recipe.distill:
             fields["models"] = {"pin": fields["models"]["pin"] or str(of.run.resolve())}
+        if recipe.distill:  # what a recipe with pinned models ranks by when it does not say is another thing
+            fields["distill"]["scores"] = scores_of(recipe)
         say(f"deciding {name} ({k} of {len(arms)} arms)")
         try:
             share_measurements(of, folder)

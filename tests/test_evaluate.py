@@ -323,6 +323,13 @@ def test_the_sample_with_a_budget_bands_and_lines_is_evaluated_with_all_its_arms
     assert 'id="quality"' in (run / "report.html").read_text()
 
 
+def test_a_budget_without_a_reference_has_its_arms_too(planted, tmp_path):
+    path, run = planted_recipe(planted, tmp_path, distill={"keep_tokens": "30%", "allow_small": True})
+    carry_out(path)
+    names = {row["arm"] for row in evaluated(run)["arms"]}
+    assert names >= {"without rules", "without duplicates"}
+
+
 def test_what_cannot_be_evaluated_is_told_in_one_line(planted, selected, tmp_path):
     with pytest.raises(RunError, match="not a run directory"):
         evaluated(tmp_path)
