@@ -110,10 +110,11 @@ def read_candidates(recipe: Recipe, strata: Sequence[str], folder: Path, rows: R
 def _own_domain(batch: pa.Table) -> pa.ChunkedArray:
     """The domain of each document; null where it is less like the reference than like the corpus that it stands in.
 
-    Its nearest domain may be far away: it is not to fill the quota of one that is short of text.
+    Its nearest domain may be far away: it is not to fill the quota of one that is short of text. The packaged prose,
+    which stands in where there is no reference, knows too few kinds of text to say so of others.
     """
-    alike = pc.coalesce(batch["likeness"], batch["importance"])
-    return pc.if_else(pc.less(alike, 0), pa.scalar(None, pa.string()), batch[DOMAIN])
+    unlike = pc.fill_null(pc.less(batch["likeness"], 0), False)
+    return pc.if_else(unlike, pa.scalar(None, pa.string()), batch[DOMAIN])
 
 
 def _numbered(columns: Sequence[pa.ChunkedArray], count: int, known: dict[Values, int]) -> Numbers:

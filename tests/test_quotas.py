@@ -53,12 +53,21 @@ def reference_of_sources(corpus, folder, count):
     return [str(folder / "*.parquet")]
 
 
-FAR = "coalesce(likeness, importance) < 0"  # less like the reference than like the corpus
+FAR = "likeness < 0"  # less like the reference than like the corpus
 
 
-@pytest.mark.parametrize(("ours", "temperature"), [({}, 0.0), ({}, 0.05), ({"reference": []}, 0.0)])
-def test_what_is_like_no_domain_is_kept_only_when_nothing_else_is_left(corpus, tmp_path, ours, temperature):
-    fields = {"reference": reference_of_sources(corpus, tmp_path / "reference", 3), **ours}
+def test_without_a_reference_every_document_fills_the_quota_of_its_nearest_domain(corpus, tmp_path):
+    path, run = distilling(corpus, tmp_path, {"keep_tokens": "20%", "quotas": {"by": ["domain"]}}, reference=[])
+    carry_out(path)
+    [(unlike,)] = table(run, "SELECT count(*) FROM documents WHERE importance < 0 AND domain IS NOT NULL AND kept")
+    available = "SELECT sum(n_tokens) FROM documents WHERE domain IS NULL AND (kept OR stage = 'distil')"
+    assert table(run, "SELECT available FROM quotas WHERE stratum = 'none'") in ([], table(run, available))
+    assert unlike > 0
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.05])
+def test_what_is_like_no_domain_is_kept_only_when_nothing_else_is_left(corpus, tmp_path, temperature):
+    fields = {"reference": reference_of_sources(corpus, tmp_path / "reference", 3)}
     distill = {
         "keep_tokens": "20%",
         "temperature": temperature,
