@@ -8,6 +8,7 @@ digest is the same. Code counts by whole packages and modules, so that what a fu
 import ast
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -89,15 +90,18 @@ def digest_of(value: object) -> str:
 
 @cache
 def code_of(*names: str, root: Path = ROOT) -> str:
-    """Hex digest of packages, with all their files and folders, of modules, and of the kernels, which all may call.
+    """Hex digest of packages, with all their files and folders, and of modules; of all kernels, where one calls any.
 
     A module names in PARTS further modules that count with it, and in LIBRARIES distributions whose data or rules
     decide what it finds: their versions count too.
 
     Errors: ValueError for a name that is neither a package nor a module of `curate`.
     """
-    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in files_of([*names, KERNELS], root)}
-    libraries = {"numba", *(library for code in files.values() for library in _named(code, "LIBRARIES"))}
+    files = _read(names, root)
+    libraries = {library for code in files.values() for library in _named(code, "LIBRARIES")}
+    if any(KERNELS.encode() in code for code in files.values()):
+        files |= _read([KERNELS], root)
+        libraries.add("numba")
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(f"{name} {len(content)}\n".encode() + content)
@@ -106,7 +110,11 @@ def code_of(*names: str, root: Path = ROOT) -> str:
     return digest.hexdigest()[:32]
 
 
-def files_of(names: list[str], root: Path = ROOT) -> set[Path]:
+def _read(names: Iterable[str], root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files_of(names, root)}
+
+
+def files_of(names: Iterable[str], root: Path = ROOT) -> set[Path]:
     """The files of packages and modules of `curate`, which lies at `root`, and of the modules that these name."""
     found: set[Path] = set()
     todo = list(names)

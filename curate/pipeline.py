@@ -54,7 +54,7 @@ from curate.preflight import check_names
 from curate.progress import Log, Meter, Steps, open_log
 from curate.purify import P_BAD
 from curate.recipe import Recipe
-from curate.redaction import redacted_values
+from curate.redaction import redacted_values, without_credentials
 from curate.retained import TRACKING, facts_of, index_evaluation, manifest_entry, tracked_stages
 from curate.reuse import (
     decisions_digest,
@@ -425,7 +425,7 @@ def _write_run_facts(
     """
     run = recipe.run_directory
     fields = recipe.model_dump(mode="json", by_alias=True) | {"output": named(str(run))}
-    text = yaml.safe_dump(redacted_values(fields), sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(without_credentials(fields), sort_keys=False, allow_unicode=True, width=100)
     if not (run / "recipe.yaml").exists() or (run / "recipe.yaml").read_bytes() != text.encode():
         _unfinish(run)
     write_json(run / "run.json", {

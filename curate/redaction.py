@@ -1,23 +1,27 @@
-"""Credentials in what is told or published: passwords and signatures of URLs, tokens, and keys of this process.
+"""Credentials in what is printed or published: passwords and signatures of URLs, tokens, and keys of this process.
 
-Everything that a run writes for other eyes goes through here: its log, its copy of the recipe, the manifest and what is
-made of it, errors, progress. What the run itself needs, such as the address of a server, stays as it is in memory.
+Errors, progress, logs and the report lose whatever looks like one (`redacted`). The copy of the recipe and the manifest
+are read again, so in them only URLs lose a password or a signature (`without_credentials`): paths, conditions and all
+else are as they were, on every machine. What the run itself needs stays as it is in memory.
 """
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 HIDDEN = "***"
-LEAST = 8  # characters of a key: a shorter one would be found in ordinary words
+LEAST = 12  # characters of a key: a shorter one would be found in ordinary words
 # Variables of the environment that hold a key, besides the one that the recipe names.
 VARIABLES = (
     "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
     "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN", "VLLM_API_KEY", "OPENAI_API_KEY", "WANDB_API_KEY",
 )  # fmt: skip
-# `user:password@` of a URL; a password may itself hold an @.
-USER = re.compile(r"(?<=://)[^\s/?#'\"<>]*@")
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+$")
+# `user:password@` of a URL, or a token in its place; a password may hold an @. Azure has a container's name there.
+USER = re.compile(
+    r"(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://)(?<=://)(?:[^\s/?#'\"<>]*:[^\s/?#'\"<>]*|\w{20,})@"
+)
 PARAMETER = re.compile(
     r"(?i)(?<=[?&;#])(x-(?:amz|goog)-(?:signature|credential|security-token)|awsaccesskeyid|googleaccessid|"
     r"signature|sig|(?:[a-z]+[_-])?(?:token|secret|key|password|passwd)|apikey|pwd|auth|credential)=[^&\s#;'\"<>]+"
@@ -25,7 +29,8 @@ PARAMETER = re.compile(
 HEADER = re.compile(r"(?i)\b(bearer|authorization: *\w+) +(?=\S*\d)[\w.~+/=-]{8,}")
 # Tokens that are known by how they begin: Hugging Face, OpenAI, GitHub, GitLab, Slack, AWS, Google, JWT.
 TOKEN = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{20,}|sk-(?=[\w-]*\d)[\w-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|"
+    r"\b(?:hf_[A-Za-z0-9]{20,}|sk-(?:proj|svcacct|admin|ant)-[\w-]{20,}|sk-[A-Za-z0-9]{32,}|"
+    r"gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|"
     r"glpat-[\w-]{20,}|xox[abeprs]-[\w-]{10,}|A[KS]IA[A-Z0-9]{16}|AIza[\w-]{35}|"
     r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,})(?![\w-])"
 )
@@ -39,9 +44,29 @@ def hide(key: str) -> None:
 
 def redacted(text: str) -> str:
     """`text` with *** for each credential."""
-    for key in sorted({*_keys, *(os.environ.get(name, "") for name in VARIABLES)}, key=len, reverse=True):
-        if len(key) >= LEAST:
-            text = text.replace(key, HIDDEN)
+    return _redacted(text, _keys_now())
+
+
+def redacted_values(value: Any) -> Any:  # noqa: ANN401 - any value of JSON
+    """A value of JSON with each text in it redacted; names of fields stay."""
+    keys = _keys_now()
+    return _mapped(value, lambda text: _redacted(text, keys))
+
+
+def without_credentials(value: Any) -> Any:  # noqa: ANN401 - any value of JSON
+    """A value of JSON in which texts that are URLs have *** for a password and for what signs them."""
+    return _mapped(value, _without_password)
+
+
+def _keys_now() -> re.Pattern[str] | None:
+    keys = {*_keys, *(os.environ.get(name, "") for name in VARIABLES)}
+    longest_first = sorted((re.escape(key) for key in keys if len(key) >= LEAST), key=len, reverse=True)
+    return re.compile("|".join(longest_first)) if longest_first else None
+
+
+def _redacted(text: str, keys: re.Pattern[str] | None) -> str:
+    if keys is not None:
+        text = keys.sub(HIDDEN, text)
     if "://" in text:
         text = USER.sub(f"{HIDDEN}@", text)
     if "=" in text:
@@ -49,10 +74,13 @@ def redacted(text: str) -> str:
     return TOKEN.sub(HIDDEN, HEADER.sub(rf"\1 {HIDDEN}", text))
 
 
-def redacted_values(value: Any) -> Any:  # noqa: ANN401 - any value of JSON
-    """A value of JSON with each text in it redacted; names of fields stay."""
+def _without_password(text: str) -> str:
+    return PARAMETER.sub(rf"\1={HIDDEN}", USER.sub(f"{HIDDEN}@", text)) if URL.match(text) else text
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:  # noqa: ANN401 - any value of JSON
     if isinstance(value, str):
-        return redacted(value)
+        return change(value)
     if isinstance(value, Mapping):
-        return {name: redacted_values(one) for name, one in value.items()}
-    return [redacted_values(one) for one in value] if isinstance(value, list | tuple) else value
+        return {name: _mapped(one, change) for name, one in value.items()}
+    return [_mapped(one, change) for one in value] if isinstance(value, list | tuple) else value

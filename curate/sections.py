@@ -19,7 +19,7 @@ from curate.fields import (
     shown_budget,
     switch,
 )
-from curate.redaction import redacted
+from curate.redaction import without_credentials
 
 
 class Section(BaseModel):
@@ -51,7 +51,7 @@ class Source(Section):
         if self.paths and (self.config or self.revision or self.split != "train"):
             raise ValueError("`config`, `split` and `revision` belong to a dataset; an entry with `paths` has none")
         for name in ("source", "license"):
-            if (value := getattr(self, name)) is not None and redacted(value) != value:
+            if (value := getattr(self, name)) is not None and without_credentials(value) != value:
                 raise ValueError(f"`{name}` holds a credential, which the data would publish; leave it out of the URL")
         return self
 

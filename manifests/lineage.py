@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
 from curate.manifests.described import files_of
-from curate.redaction import redacted
+from curate.redaction import without_credentials
 from curate.storage import is_remote
 
 SPEC = "https://openlineage.io/spec"
@@ -121,7 +121,7 @@ def _output(manifest: Mapping[str, Any], folder: str, producer: str) -> dict[str
 
 def _dataset(place: str) -> dict[str, str]:
     """Namespace and name of a place, as OpenLineage wants them: of a bucket `s3://bucket`, of files `file`."""
-    place = redacted(place)
+    place = without_credentials(place)
     if not is_remote(place):
         return {"namespace": "file", "name": place}
     parts = urlsplit(place)

@@ -19,7 +19,7 @@ from curate.manifests.composition import columns_of_mixture, licenses, mixture
 from curate.manifests.facts import decontamination, dedup, distil, language_identification, purify, synthetic
 from curate.manifests.model import MANIFEST_VERSION, Manifest
 from curate.recipe import Recipe
-from curate.redaction import redacted_values
+from curate.redaction import without_credentials
 from curate.rules import ResolvedRule
 from curate.scorers import Scorers
 from curate.shards import DATA, content_of, our_columns, our_name, output_schema
@@ -97,6 +97,6 @@ def described_column(field: pa.Field) -> dict[str, Any]:
 
 def write_manifest(run: Path, fields: Mapping[str, Any]) -> None:
     """Commit the manifest of a run, without credentials, checked and sealed."""
-    manifest = sealed(redacted_values(fields))
+    manifest = sealed(without_credentials(fields))
     Manifest.model_validate_json(json.dumps(manifest))
     write_json(run / "manifest.json", manifest)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import TIER2, command, purifying, refused, write_recipe
+from conftest import PROSE, TIER2, carry_out, command, purifying, refused, write_recipe, write_shard
 from stand_in import StandIn, running
 from test_purify_teacher import rewriting
 
@@ -16,7 +16,7 @@ from curate.errors import CurateError, InputError, RecipeError
 from curate.pipeline import run as carried_out
 from curate.progress import open_log
 from curate.recipe import load_recipe
-from curate.redaction import redacted
+from curate.redaction import redacted, without_credentials
 
 KEPT_OUT = {
     "https://me:pa55word@host/v1": "https://***@host/v1",
@@ -38,7 +38,8 @@ KEPT_OUT = {
 }
 UNTOUCHED = [
     "https://host:8000/v1@2", "datasets://owner/name/@main", "a bearer certificates of shares", "me@example.com",
-    "n_tokens=5", "keep_tokens=15%", "sk-button-primary-large-rounded", "https://h/?page=2&sort=key", "key=value",
+    "n_tokens=5", "keep_tokens=15%", "sk-button-primary-large-rounded-2024", "data/sk-train-00000-of-00064.parquet",
+    "abfss://corpus@account.dfs.core.windows.net/web", "sftp://user@host/x", "https://h/?page=2&sort=key", "key=value",
 ]  # fmt: skip
 KEY, PASSWORD, SIGNATURE, TOKEN = "unguessable-key-1", "pa55w0rd-of-basic", "5ignature0f5tore", "hf_short_of_the_hub"
 
@@ -57,6 +58,34 @@ def test_keys_of_the_environment_are_starred_wherever_they_stand(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("AWS_SESSION_TOKEN", "short")
     assert redacted(f"401: no user for {TOKEN}, short") == "401: no user for ***, short"
+
+
+def test_what_is_read_again_loses_the_credentials_of_urls_alone(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "a-key-that-is-a-word")
+    kept = [
+        "data/sk-train-00000-of-00064.parquet",
+        "input.url LIKE '%?token=%'",
+        "s3://a-key-that-is-a-word/x",
+        1,
+        None,
+    ]
+    url = f"https://me:{PASSWORD}@host/x?sig={SIGNATURE}&page=1"
+    assert without_credentials({"a": kept, "b": url}) == {"a": kept, "b": "https://***@host/x?sig=***&page=1"}
+
+
+def test_paths_and_conditions_of_a_run_are_those_of_its_recipe(tmp_path):
+    path = write_shard(tmp_path / "in" / "sk-train-00000-of-00064.parquet", [f"{PROSE} {k}" for k in range(9)],
+                       url=[f"https://h/?token={k % 2}" for k in range(9)])  # fmt: skip
+    write_shard(tmp_path / "in" / "other.parquet", [f"{PROSE} other {k}" for k in range(9)])
+    rules = [{"reason": "session_url", "when": "input.url LIKE '%?token=1%'"}]
+    recipe, run = write_recipe(tmp_path, path, tier1={"rules": rules})
+    assert carry_out(recipe)["documents_out"] == 5
+    again = load_recipe(run / "recipe.yaml")
+    assert again.digest() == load_recipe(recipe).digest()
+    assert again.input.paths == load_recipe(recipe).input.paths
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert "'%?token=1%'" in json.dumps(manifest)
+    assert [file["path"] for file in manifest["inputs"]] == ["sk-train-00000-of-00064.parquet"]
 
 
 def test_errors_and_logs_tell_no_credential(tmp_path, capsys):
