@@ -27,7 +27,7 @@ from curate.folders import (
 )
 from curate.misfits import NoTextError
 from curate.progress import Log, Meter
-from curate.redaction import redacted
+from curate.redaction import redacted, without_credentials
 from curate.sections import Input, Source
 from curate.spool import SPOOL_VERSION, SpoolTask, found_spooled, spool
 from curate.storage import expand, is_remote, one_line, opened, status
@@ -79,6 +79,7 @@ def find_inputs(source: Input, run: Path) -> Found:
             inputs.setdefault(name, Named(name, "", entry))
         for pattern in entry.paths:
             if is_remote(pattern):
+                _check_unsigned(pattern)
                 files = expand(pattern)
                 chosen = [file for file in files if file == pattern or is_input(file)]
                 if not chosen:
@@ -177,6 +178,15 @@ def local_listing(pattern: str, field: str) -> Listing:
     for name in found.files:
         _check_name(name, field)
     return found
+
+
+def _check_unsigned(uri: str) -> None:
+    """Refuse a URI that is signed or holds a token: the ledger keeps it, and it is good for some hours."""
+    if (shown := without_credentials(uri)) != uri:
+        raise InputError(
+            f"input.paths: {shown}: holds a credential, which the ledger would keep; credentials come from the "
+            "environment, and a signed file is downloaded first"
+        )
 
 
 def _check_name(path: Path, field: str) -> None:

@@ -160,6 +160,17 @@ def test_an_input_with_a_password_in_its_uri_is_refused_without_repeating_it(tmp
     assert "secret" not in said
 
 
+@pytest.mark.parametrize(
+    "uri", ["https://b.s3.amazonaws.com/x.parquet?X-Amz-Signature=secret", "s3://b/x?token=secret"]
+)
+def test_an_input_that_is_signed_is_refused_as_the_ledger_would_keep_it(tmp_path, uri):
+    recipe, run = write_recipe(tmp_path, uri)
+    said = refused(recipe, InputError)
+    assert "holds a credential, which the ledger would keep" in said
+    assert "secret" not in said
+    assert not (run / "ledger").exists() or "secret" not in (run / "run.log").read_text()
+
+
 def test_a_store_that_needs_more_than_its_scheme_is_refused_in_one_line(tmp_path):
     recipe, _ = write_recipe(tmp_path, "ftp://host/x.parquet")
     assert "ftp://" in refused(recipe, InputError)
