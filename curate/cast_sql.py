@@ -1,11 +1,16 @@
 """The SQL of casts: for views of the input, and for what Arrow writes otherwise as text."""
 
+from functools import cache
+
 import duckdb
 import pyarrow as pa
 
-from curate.casts import OF
+from curate.casts import OF, stored
 from curate.columns import LINES, UTF8, is_list, plain
 from curate.sql import literal, open_database, quoted
+
+# Its version counts as code, since it decides what casts give.
+LIBRARIES = ("duckdb",)
 
 
 def cast_by_sql(column: pa.Array, how: str, kind: pa.DataType) -> pa.Array:
@@ -13,13 +18,19 @@ def cast_by_sql(column: pa.Array, how: str, kind: pa.DataType) -> pa.Array:
 
     Errors: ValueError where a value cannot be read so.
     """
-    with open_database(threads="1", enable_external_access="false") as connection:
+    with _database().cursor() as connection:  # a cursor each, which threads may use at once
         connection.register("read", pa.table({"x": column.cast(_carried(column.type))}))
         try:
             found = connection.sql(f"SELECT {cast_sql(how, 'x')} AS x FROM read").to_arrow_table()["x"]
         except duckdb.Error as error:
             raise ValueError(str(error)) from None
     return found.cast(kind).combine_chunks()
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """One for all casts of a process: to open one takes longer than most casts."""
+    return open_database(threads="1", enable_external_access="false")
 
 
 def cast_sql(how: str | None, value: str) -> str:
@@ -34,6 +45,8 @@ def cast_sql(how: str | None, value: str) -> str:
     kind = duckdb.sqltype(own)
     if name == "string":
         return f"to_json({_json_sql(kind, value)})::VARCHAR" if _is_nested(kind) else _text_sql(kind, value)
+    if own == "VARCHAR":  # Parquet's JSON is read as text, too
+        value = f"CAST({value} AS VARCHAR)"
     if name != "timestamp":
         return f"TRY_CAST({value} AS {({'int64': 'BIGINT', 'float64': 'DOUBLE', 'bool': 'BOOLEAN'})[name]})"
     if own.endswith("WITH TIME ZONE"):
@@ -44,7 +57,7 @@ def cast_sql(how: str | None, value: str) -> str:
 
 def _carried(kind: pa.DataType) -> pa.DataType:
     """The type in which DuckDB is given values of another one, so that it sees what it reads from Parquet."""
-    kind = plain(kind)
+    kind = stored(plain(kind))
     if pa.types.is_struct(kind):
         return pa.struct([field.with_type(_carried(field.type)) for field in kind])
     if pa.types.is_map(kind):
@@ -92,7 +105,7 @@ def _json_sql(kind: duckdb.sqltypes.DuckDBPyType, value: str, depth: int = 0) ->
         return f"CASE WHEN isfinite({value}) THEN {value} END"
     if kind.id == "blob":
         return f"coalesce(TRY(decode({value})), base64({value}))"
-    return _text_sql(kind, value) if kind.id in ("decimal", "timestamp with time zone") else value
+    return _text_sql(kind, value) if kind.id in ("decimal", "timestamp with time zone", "varchar") else value
 
 
 def _children(kind: duckdb.sqltypes.DuckDBPyType) -> list[tuple[str, duckdb.sqltypes.DuckDBPyType]]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from curate import sections
-from curate.casts import CASTS, cast_column, cast_type, how_to_cast
+from curate.casts import CASTS, cast_column, cast_type, how_to_cast, why_not
 from curate.columns import (
     VIEWS,
     fit_struct,
@@ -158,7 +158,9 @@ def _how_to_cast(where: str, name: str, kind: pa.DataType, wanted: str) -> str:
     how = how_to_cast(kind, wanted)
     if how is None:
         others = [other for other in CASTS if how_to_cast(kind, other)]
+        reason = why_not(kind)
         hint = f"it can be read as {' or '.join(others)}" if others else "leave it out by input.columns"
+        hint = f"{reason}; rename it, or {hint}" if reason else hint
         raise InputError(f"{where}: input.cast: column {name!r} of {kind} cannot be read as {wanted}; {hint}")
     return how
 
@@ -222,9 +224,12 @@ def unified_schema(files: Sequence[InputFile]) -> pa.Schema:
             found = wider(known, kind, inferred)
             if found is None:
                 other, held = first[column.name]
+                cast = common_cast(kind, held)
+                can = all(how_to_cast(one, cast) for one in (kind, held))
+                advice = f"give it one type by input.cast: {{{column.name}: {cast}}}, or " if can else ""
                 raise InputError(
-                    f"{file.path}: column {column.name!r} holds {kind}, and {held} in {other}; give it one type by "
-                    f"input.cast: {{{column.name}: {common_cast(kind, held)}}}, or leave it out by input.columns"
+                    f"{file.path}: column {column.name!r} holds {kind}, and {held} in {other}; "
+                    f"{advice}leave it out by input.columns"
                 )
             if column.name not in first or found != known:
                 first[column.name] = (file.path, kind)

@@ -1,21 +1,27 @@
 """Columns read as another type: the same value in the output, in the view of the corpus and in conditions."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import PROSE, carry_out, command, documents, refused, write_recipe, write_shard
 from test_inputs import corpus, output
 
-from curate.casts import CASTS, how_to_cast
+from curate.cast_sql import _database, cast_by_sql
+from curate.casts import CASTS, cast_column, how_to_cast
 from curate.errors import InputError
 
 LONG = [f"{PROSE} {k}" for k in range(5)]
 MOMENT = datetime(2024, 2, 29, 1, 2, 3, 120000)
 NUMBERS = [2.0, 0.1, 1e20, 1e-7, 123456789012345680.0, -0.0, float("nan"), float("-inf"), None]
+UUIDS = pa.array([UUID(int=2**127 + 1), None], pa.uuid())
+JSONS = pa.array(['{"a": "\u00e9"}', None], pa.json_())
 # One column for every scalar type that Parquet files hold, with values whose text is not plain.
 SCALARS = {
     "bool": pa.array([True, False, None]),
@@ -26,6 +32,7 @@ SCALARS = {
     "float": pa.array(NUMBERS, pa.float32()),
     "double": pa.array(NUMBERS),
     "date32": pa.array([date(2024, 2, 29), date(1, 1, 1), date(9999, 12, 31)]),
+    "date_beyond": pa.array([-719163, -800000, 2932897, 2**31 - 1], pa.int32()).cast(pa.date32()),
     "date64": pa.array([date(2024, 2, 29)], pa.date64()),
     **{f"timestamp_{unit}": pa.array([MOMENT.replace(microsecond=0), None], pa.timestamp(unit))
        for unit in ("s", "ms", "us", "ns")},
@@ -45,6 +52,9 @@ SCALARS = {
     "binary": pa.array(["é".encode()]),
     "fixed": pa.array([b"ab"], pa.binary(2)),
     "null": pa.nulls(2),
+    "uuid": UUIDS,
+    "json": pa.array(['{"a": [1, 2]}', None, '"1"', "null"], pa.json_()),
+    "json_number": pa.array(["1", "0", "1.0"], pa.json_(pa.large_string())),
     "dictionary": pa.array([1.0, 2.5, 1.0]).dictionary_encode(),
     "number_text": pa.array(["1", "0", "1"]),
     "moment_text": pa.array(["2024-02-29", "2024-02-29 03", "2024-02-29T01:02:03.12"]),
@@ -54,14 +64,18 @@ NESTED = {
     "struct": pa.array([{"a": MOMENT, "b": Decimal("1.50"), "c": b"\xff", "d": True}, None]),
     "zones": pa.array([[{"at": MOMENT.replace(tzinfo=UTC)}]], pa.list_(pa.struct([("at", pa.timestamp("us", "UTC"))]))),
     "map": pa.array([[("k", 1.0), ("l", None)]], pa.map_(pa.string(), pa.float64())),
+    "uuid_list": pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), UUIDS),
+    "json_list": pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), JSONS),
+    "uuid_struct": pa.StructArray.from_arrays([UUIDS, JSONS], ["u", "j"]),
+    "uuid_map": pa.MapArray.from_arrays(pa.array([0, 1, 2], pa.int32()), pa.array(["k", "l"]), UUIDS),
     "name \"{0}'": pa.array([{"a'\"{b": 1}]),
 }
 # What no column of that type holds a value of that could be read so.
 NEVER = {("largest", "int64"), ("largest", "float64"), ("half", "int64"), ("half", "bool"), ("float", "int64"),
-         ("double", "int64"), ("nanosecond", "timestamp"), ("decimal", "int64"), ("fraction", "int64"),
-         ("dictionary", "int64")}  # fmt: skip
-TEXTS = {"string", "large_string", "view", "number_text", "moment_text"}
-TEXT_CASTS = {("number_text", "int64"), ("number_text", "float64"), ("number_text", "bool"),
+         ("double", "int64"), ("nanosecond", "timestamp"), ("date_beyond", "timestamp"), ("decimal", "int64"),
+         ("fraction", "int64"), ("dictionary", "int64")}  # fmt: skip
+TEXTS = {"string", "large_string", "view", "number_text", "moment_text", "json", "json_number"}
+TEXT_CASTS = {("number_text", "int64"), ("number_text", "float64"), ("number_text", "bool"), ("json_number", "float64"),
               ("moment_text", "timestamp")}  # fmt: skip
 
 
@@ -189,3 +203,63 @@ def test_a_cast_of_the_text_measures_it_again(tmp_path):
     carry_out(recipe, "input.cast={page: string}")
     assert output(run)["page"][0].as_py() == f'["{LONG[0]}","The end."]'
     assert documents(run, "raw_n_bytes") == [(size + 6,) for (size,) in bytes_of_lines]
+
+
+@pytest.mark.parametrize(
+    "name", ["bool", "int8", "uint8", "int64", "uint64", "largest", "date32", "date_beyond", "null"]
+)
+def test_values_that_arrow_casts_are_written_as_by_duckdb(name):
+    values = SCALARS[name]
+    how = how_to_cast(values.type, "string")
+    by_sql = cast_by_sql(values, how, pa.string())
+    assert cast_column(values, how).equals(by_sql)
+
+
+def test_casts_of_threads_share_a_database_and_each_has_its_own_values():
+    columns = [pa.array([k + 0.5] * 1000) for k in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda values: cast_column(values, "string of DOUBLE"), columns * 8))
+    assert [texts.to_pylist() for texts in found] == [[f"{k}.5"] * 1000 for k in range(8)] * 8
+
+
+def test_only_values_that_arrow_writes_otherwise_open_a_database_and_that_once(monkeypatch):
+    opened = []
+    connect = duckdb.connect
+    monkeypatch.setattr(duckdb, "connect", lambda *given: opened.append(given) or connect(*given))
+    _database.cache_clear()
+    for name in ("bool", "int64", "largest", "date32", "string", "null"):
+        cast_column(SCALARS[name], how_to_cast(SCALARS[name].type, "string"))
+    assert not opened
+    for name in ("double", "moment", "uuid", "double"):
+        cast_column(SCALARS[name], how_to_cast(SCALARS[name].type, "string"))
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["Id", "id"], "SQL does not tell its fields 'Id' and 'id' apart"),
+        (["id", "id"], "SQL does not tell its fields 'id' and 'id' apart"),
+        (["a", ""], "it has a field without a name, which SQL does not know"),
+    ],
+)
+@pytest.mark.parametrize("within", [lambda values: values, lambda values: pa.array([None], pa.list_(values.type))])
+def test_structs_whose_fields_sql_does_not_know_are_refused_at_the_footer(tmp_path, names, reason, within):
+    values = within(pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names))
+    path = write_shard(tmp_path / "in" / "a.parquet", LONG[:1], x=values)
+    kind = pq.read_schema(path).field("x").type
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    told = refused(recipe, InputError, "input.cast={x: string}")
+    hint = f"{reason}; rename it, or leave it out by input.columns"
+    assert told == f"{path}: input.cast: column 'x' of {kind} cannot be read as string; {hint}"
+    write_shard(tmp_path / "in" / "b.parquet", LONG[1:2], x=["text"])
+    told = refused(recipe, InputError)
+    assert told.endswith(f"column 'x' holds string, and {kind} in {path.name}; leave it out by input.columns")
+    carry_out(recipe, "input.columns=[text]")
+    assert output(run).num_rows == 2
+
+
+def test_names_of_fields_that_differ_in_case_beyond_ascii_are_known_to_sql():
+    values = pa.array([{"\u00c9": 1, "\u00e9": 2, "K": 3, "\u212a": 4}])
+    shown = cast_column(values, how_to_cast(values.type, "string"))
+    assert shown.to_pylist() == ['{"\u00c9":1,"\u00e9":2,"K":3,"\u212a":4}']
