@@ -30,6 +30,7 @@ PROBING = 0  # the kind of tables, and their version
 ROOM = np.float32(1.5)  # places per entry
 VOCABULARY_HEADER = 8
 FIXED = struct.Struct("<B3xfI?3xI")  # order, room, kind of tables, whether words are there, version of the tables
+PROBING_KINDS = (0, 1)  # the second with rest costs; the others are tries
 KINDS, MOST_ORDER, MOST_ROOM = range(6), 6, 100.0  # that KenLM knows, as it is built for Python
 
 
@@ -80,10 +81,19 @@ def check_header(path: Path) -> None:
             raise ValueError(f"its header is damaged: order {order}, kind {kind}, {room:.3g} places an entry")
         counts = file.read(8 * order)
     most = 8 * path.stat().st_size  # a table of KenLM's has no entry of less than a bit
-    if len(counts) < 8 * order or not all(0 < count <= most for count in struct.unpack(f"<{order}Q", counts)):
-        raise ValueError("its header is damaged: it counts more n-grams than its file has room for")
+    if len(counts) < 8 * order or not _plausible(struct.unpack(f"<{order}Q", counts), kind, most):
+        raise ValueError("its header is damaged: it counts no n-grams, or more than its file has room for")
     if kind == PROBING:
         _check_words(path, order, np.float32(room), int.from_bytes(counts[:8], "little"))
+
+
+def _plausible(counts: Sequence[int], kind: int, most: int) -> bool:
+    """Whether a model may have this many n-grams per order.
+
+    Short lines and pruning leave none of the higher orders, whose tables in a probing model have one empty place.
+    """
+    higher = counts[1:] if kind not in PROBING_KINDS else ()
+    return counts[0] > 0 and all(higher) and max(counts) <= most
 
 
 def _check_words(path: Path, order: int, room: np.float32, count: int) -> None:

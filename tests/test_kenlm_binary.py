@@ -12,7 +12,7 @@ from conftest import SAMPLE
 from test_lm import GOLDEN, trained, write_lines
 from test_repetition import SAMPLE as TEXTS
 
-from curate.filters.kenlm_binary import write_binary
+from curate.filters.kenlm_binary import check_header, write_binary
 from curate.filters.language_model import form_of, vocabulary_words
 from curate.filters.ngram_lm import Grams
 from curate.kernels.lm_ngrams import Vocabulary
@@ -69,6 +69,19 @@ def test_scores_are_those_of_the_arpa_file_to_the_last_bit(tmp_path, order, prun
     for line in sentences(lm_lines(texts).lines.to_pylist()[:1000], order):
         assert list(binary.full_scores(line)) == list(arpa.full_scores(line))
         assert binary.score(line, bos=False, eos=False) == arpa.score(line, bos=False, eos=False)
+
+
+@pytest.mark.parametrize("prune", ["0", "0,9999"])
+@pytest.mark.parametrize("order", [3, 5, 6])
+def test_a_model_without_n_grams_of_its_highest_orders_is_read_and_scores_like_its_arpa_file(tmp_path, order, prune):
+    words = [f"w{k}" for k in range(11)]  # a line each: "<s> w0 </s>" is the longest n-gram
+    source = write_lines(tmp_path / "a.jsonl", words)
+    arpa = kenlm.Model(str(trained(source, tmp_path / "a.arpa", order, prune)))
+    binary = trained(source, tmp_path / "a.binary", order, prune)
+    check_header(binary)
+    model = opened(binary)
+    for line in [*words, " ".join(words), "w0 w0 zzzz w1", "zzzz", ""]:
+        assert list(model.full_scores(line)) == list(arpa.full_scores(line))
 
 
 def test_a_binary_model_has_its_facts_beside_it_and_the_same_bytes_whatever_the_threads(tmp_path):

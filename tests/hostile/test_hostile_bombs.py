@@ -33,7 +33,8 @@ def changed(content, place, new):
 
 HARMS = {
     "no orders": (lambda m: changed(m, ORDER, b"\0"), "its header is damaged: order 0"),
-    "counts that overflow": (lambda m: changed(m, COUNTS, b"\xff" * 24), "more n-grams than its file has room for"),
+    "counts that overflow": (lambda m: changed(m, COUNTS, b"\xff" * 24), "more than its file has room for"),
+    "no words": (lambda m: changed(m, COUNTS, bytes(8)), "it counts no n-grams"),
     "no room for a word": (lambda m: changed(m, ORDER + 4, struct.pack("<f", 0.0)), "its header is damaged: order 3"),
     "a word beyond the last": (lambda m: changed(m, WORDS, b"\xff" * 120), "numbers beyond"),
     "cut in its header": (lambda m: m[: ORDER + 5], "cut off within its header"),
