@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from curate.errors import InputError, RunError, WorkerError, shortened
-from curate.storage import REMOTE_BUFFER, one_line, store_of
+from curate.storage import REMOTE_BUFFER, has_password, one_line, store_of
 
 ATTEMPTS = 8  # of a request, with pauses that double from 1 s to 20 s, each cut by chance: half a minute in all
 SECONDS = 20  # in which a connection is made, and in which an answer begins
@@ -76,7 +76,7 @@ def open_store(uri: str) -> Store:
     """
     scheme, _, path = uri.partition("://")
     bucket, _, prefix = path.strip("/").partition("/")
-    if "@" in bucket:
+    if has_password(bucket):
         raise RunError("output: credentials come from the environment, not from the URI; write s3://bucket/run")
     if not bucket or not prefix:
         raise RunError(f"output: {uri}: names no place within a bucket; write {scheme}://{bucket or 'bucket'}/run")

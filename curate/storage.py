@@ -100,12 +100,18 @@ def _store(uri: str) -> tuple[pafs.FileSystem, str]:
     scheme, _, path = uri.partition("://")
     if not scheme:
         raise InputError(f"input.paths: {uri}: a URI begins with a scheme, as in s3://bucket/data")
-    if "@" in (bucket := path.split("/")[0]):
+    bucket = path.split("/")[0]
+    if has_password(bucket):
         raise InputError(
             f"input.paths: {uri}: credentials come from the environment, not from the URI; write "
             f"{scheme}://{bucket.rpartition('@')[2]}/…"
         )
     return store_of(scheme, bucket), path
+
+
+def has_password(authority: str) -> bool:
+    """Whether `user:password@` precedes a host or bucket; a name alone is no secret: sftp://user@, abfss://container@."""
+    return ":" in authority.rpartition("@")[0]
 
 
 @cache

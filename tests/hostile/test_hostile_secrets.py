@@ -151,7 +151,7 @@ def test_nothing_that_a_run_writes_or_tells_holds_a_password_or_a_key(corpus, tm
 
 
 @pytest.mark.parametrize(
-    "uri", ["s3://AKID:secret@bucket/x.parquet", "https://me:secret@host/x.parquet", "ftp://a@b/c"]
+    "uri", ["s3://AKID:secret@bucket/x.parquet", "https://me:secret@host/x.parquet", "ftp://:secret@b/c"]
 )
 def test_an_input_with_a_password_in_its_uri_is_refused_without_repeating_it(tmp_path, good, uri):
     recipe, _ = write_recipe(tmp_path, uri)
@@ -169,6 +169,22 @@ def test_an_input_that_is_signed_is_refused_as_the_ledger_would_keep_it(tmp_path
     assert "holds a credential, which the ledger would keep" in said
     assert "secret" not in said
     assert not (run / "ledger").exists() or "secret" not in (run / "run.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "abfss://corpus@account.dfs.core.windows.net/web/*.parquet",
+        "wasbs://corpus@account.blob.core.windows.net/web/a.parquet",
+        "sftp://user@host/x.parquet",
+        "memory://container@account/web/*.parquet",
+    ],
+)
+def test_a_name_before_the_host_is_no_credential(tmp_path, uri):
+    recipe, _ = write_recipe(tmp_path, uri)
+    said = refused(recipe, InputError)  # by what the store itself needs, or lacks
+    assert said.startswith(f"input.paths: {uri.split('://')[0]}://")
+    assert "credentials" not in said
 
 
 def test_a_store_that_needs_more_than_its_scheme_is_refused_in_one_line(tmp_path):
