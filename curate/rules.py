@@ -4,6 +4,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -289,37 +290,83 @@ def _columns_in(expression: str, reason: str) -> list[list[str]]:
                 + ", ".join(OF_ANY_LENGTH)
             )
     if (growth := _growth(parsed[0])) > MOST_GROWTH:
+        times = f"{growth:,.0f}" if growth < math.inf else "any number of"
         raise RecipeError(
-            f"{where}: replace and regexp_replace may make a text {growth:,.0f} times as long here, which fills the "
-            f"memory (at most {MOST_GROWTH}); put in less, in literals, or nest fewer"
+            f"{where}: replace and regexp_replace may make a text {times} times as long here, which fills the "
+            f"memory (at most {MOST_GROWTH}); put in less, in constants, or nest fewer"
         )
     parameters = {
         name for node in nodes if node["class"] == "LAMBDA" for n in _nodes(node["lhs"]) for name in n["column_names"]
     }
     columns: list[list[str]] = [node["column_names"] for node in nodes if node["class"] == "COLUMN_REF"]
+    columns += filter(None, map(_subject, nodes))
     return [names for names in columns if names[0] not in parameters]
 
 
 def _growth(tree: Any) -> float:  # noqa: ANN401 - DuckDB's syntax tree
     """How many times as long as its input a text may become by replacements that are nested."""
-    children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    inner = max(map(_growth, children), default=1.0)
     name = tree.get("function_name") if isinstance(tree, dict) else None
     if name not in ("replace", "regexp_replace"):
-        return inner
-    texts = [_literal(argument["expression"]) for argument in tree["arguments"][1:3]]
-    old, new = texts if len(texts) == 2 else (None, None)
+        children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+        return max(map(_growth, children), default=1.0)
+    arguments = [argument["expression"] for argument in tree["arguments"]]
+    varying = [node for node in arguments if not _is_constant(node)]
+    inner = max(map(_growth, varying), default=1.0)
+    if _subject(tree):
+        arguments.insert(0, {})
+    if len(arguments) != 3 and (len(arguments) != 4 or name == "replace"):
+        return inner  # DuckDB itself tells how many it takes
+    old, new, *flags = map(_constant, arguments[1:])
     if new is None:
         return math.inf
+    put_in = float(len(new.encode()))
     if name == "replace":
-        return inner * (max(1.0, len(new) / max(1, len(old))) if old is not None else 1.0 + len(new))
-    return inner * (1.0 + len(new) if new else 1.0)  # a pattern may match before every character
+        return inner * max(1.0, put_in / max(1, len((old or "").encode())))
+    if "\\" not in new and not any(flag is None or "g" in flag for flag in flags):
+        return inner  # put in once
+    return inner * (max(1.0, put_in) if old is not None and not _matches_nothing(old) else 1.0 + put_in)
 
 
-def _literal(node: Mapping[str, Any]) -> str | None:
-    """The text of a literal; None for any other expression."""
-    text: str | None = node["literal"].get("text") if node["class"] == "CONSTANT" else None
-    return text
+def _subject(node: Mapping[str, Any]) -> list[str]:
+    """The column whose method a function is, as in `input.text.replace('a', 'b')`; empty where it is none."""
+    if node["class"] != "FUNCTION":
+        return []
+    names = [name for name in (node.get("catalog"), node.get("schema")) if name]
+    return [] if names and names[-1].lower() in ("main", "pg_catalog") else names
+
+
+def _is_constant(node: Mapping[str, Any]) -> bool:
+    """Whether an expression names no column, by itself or as that whose method it calls."""
+    return not any(part["class"] == "COLUMN_REF" or _subject(part) for part in _nodes(node))
+
+
+def _constant(node: Mapping[str, Any]) -> str | None:
+    """The text that an expression is in every row, empty for null or an error; None where it depends on the row."""
+    if not _is_constant(node) or _growth(node) > MOST_GROWTH:
+        return None
+    tree = json.loads(json.dumps(_parse("SELECT 1")))
+    tree["statements"][0]["node"]["select_list"] = [node]
+    with open_database() as connection, suppress(duckdb.Error):
+        query = connection.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
+        row = connection.execute(query[0]).fetchone() if query else None
+        return str(row[0]) if row and row[0] is not None else ""
+    return ""
+
+
+@cache
+def _matches_nothing(pattern: str) -> bool:
+    r"""Whether a pattern may match between two characters, at an end, or all of a text without any: `a*`, `^`, `\b`.
+
+    Letters, blanks and line ends are all that RE2's assertions tell apart.
+    """
+    ends = [("", r"\A"), *((letter, r"\A(?s:.)") for letter in "a \n")]
+    starts = [("", r"\z"), *((letter, r"(?s:.)\z") for letter in "a \n")]
+    probes = [(a + b, f"{before}(?:{pattern}){after}") for a, before in ends for b, after in starts]
+    with open_database() as connection:
+        try:
+            return any(connection.execute("SELECT regexp_matches(?, ?)", probe).fetchall()[0][0] for probe in probes)
+        except duckdb.Error:  # such as an open \Q
+            return True
 
 
 @cache

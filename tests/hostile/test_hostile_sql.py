@@ -214,6 +214,60 @@ def test_replacements_that_would_fill_the_memory_are_refused_before_they_are_tri
         carry_out(recipe)
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        f"length(input.text.replace('e', '{'x' * 200}')) > n_words",
+        f"length(replace(input.text, 'e', {' || '.join([literal('x' * 60)] * 2)})) > n_words",
+        f"length(replace(input.text, 'e', {nested(literal('e'), 'e', 'eeeeeeeeee', 9)})) > n_words",
+        f"length(regexp_replace(input.text, '[[:alpha:]]*', '{'y' * 100}', 'g')) > n_words",
+        rf"length(regexp_replace(input.text, '\b', '{'y' * 100}', 'g')) > n_words",
+        r"length(regexp_replace(regexp_replace(input.text, '.+', '\0\0\0\0\0\0'), '.+', '\0\0\0\0\0\0')) > n_words",
+    ],
+)
+def test_replacements_that_grow_in_other_ways_are_refused(tmp_path, condition):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [{"reason": "x", "when": condition}]})
+    with pytest.raises(RecipeError, match="times as long here, which fills the memory") as refusal:
+        carry_out(recipe)
+    assert "inf " not in str(refusal.value)
+
+
+def digits_hidden(expression, times):
+    for _ in range(times):
+        expression = f"regexp_replace({expression}, '[0-9]', '0', 'g')"
+    return expression
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "replace(input.text, chr(10), chr(32)) = ''",
+        r"regexp_replace(input.text, '\s+', chr(32), 'g') = ''",
+        "input.text.replace('a', 'b') = ''",
+        r"input.text.regexp_replace('\s', ' ', 'g') = ''",
+        "(input.text).replace('a', 'b').replace('b', 'c') = ''",
+        "replace(input.text, 'a', 'b' || 'c') = ''",
+        "replace(input.text, 'a', NULL) = ''",
+        "main.replace(input.text, 'a', 'b') = ''",
+        f"{digits_hidden('input.text', 7)} = ''",
+        f"regexp_replace(input.text, '^', '{'>' * 200}') = ''",
+    ],
+)
+def test_replacements_that_cannot_grow_a_text_are_conditions(tmp_path, condition):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [{"reason": "x", "when": condition}]})
+    assert carry_out(recipe)["documents_out"] == 1
+
+
+@pytest.mark.parametrize("condition", ["replace(input.text, 'a') = ''", "regexp_replace(input.text) = ''"])
+def test_a_wrong_number_of_arguments_is_told_of_in_the_words_of_duckdb(tmp_path, condition):
+    write_shard(tmp_path / "in" / "a.parquet", [PROSE])
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [{"reason": "x", "when": condition}]})
+    with pytest.raises(RecipeError, match="No function matches the given name and argument types"):
+        carry_out(recipe)
+
+
 def test_replacements_that_clean_a_text_are_conditions_like_any_other(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", [PROSE])
     clean = nested(nested("lower(input.text)", "  ", " ", 20), "x", "yy", 3)
