@@ -177,8 +177,9 @@ def _read_footer(where: str, location: str) -> tuple[Source, str, pq.FileMetaDat
                     f"{where}: not a whole Parquet file (no footer at its end); truncated, or another format?"
                 )
             footer = xxh3_128_hexdigest(file.read_at(length, size - 8 - length))
-            metadata = pq.read_metadata(file)
-        schema = metadata.schema.to_arrow_schema().remove_metadata()
+            parquet = pq.ParquetFile(file)
+            # Of the file, as its rows are read: that of `metadata` has bytes for UUIDs, and text for JSON.
+            metadata, schema = parquet.metadata, parquet.schema_arrow.remove_metadata()
     except BROKEN as error:
         raise InputError(f"{where}: cannot be read as Parquet: {one_line(error)}") from None
     return Source(location, size, mtime_ns), footer, metadata, schema

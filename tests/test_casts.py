@@ -263,3 +263,35 @@ def test_names_of_fields_that_differ_in_case_beyond_ascii_are_known_to_sql():
     values = pa.array([{"\u00c9": 1, "\u00e9": 2, "K": 3, "\u212a": 4}])
     shown = cast_column(values, how_to_cast(values.type, "string"))
     assert shown.to_pylist() == ['{"\u00c9":1,"\u00e9":2,"K":3,"\u212a":4}']
+
+
+@pytest.mark.parametrize("how", ["string", None])
+def test_json_and_uuid_columns_of_duckdb_are_read_as_its_files_hold_them(tmp_path, how):
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / "a.parquet"
+    duckdb.execute(f"""
+        COPY (SELECT '{LONG[0]}' AS text, '{{"a": 1}}'::JSON AS j, uuid() AS u, [uuid()] AS listed,
+                     struct_pack(j := '[1, 2]'::JSON) AS held) TO '{path}'""")
+    shown = duckdb.execute(f"SELECT u::VARCHAR, to_json(listed)::VARCHAR FROM '{path}'").fetchall()[0]
+    write_shard(tmp_path / "in" / "b.parquet", LONG[1:2], j=["text"])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    told = refused(recipe, InputError)
+    assert told.endswith("give it one type by input.cast: {j: string}, or leave it out by input.columns")
+    if how is None:
+        carry_out(recipe, "input.cast={j: string}")
+        assert output(run)["u"].type == pa.uuid()
+        assert [str(value) for value in output(run)["u"].to_pylist()] == [shown[0], "None"]
+    else:
+        carry_out(recipe, "input.cast={j: string, u: string, listed: string, held: string}")
+        found = [output(run)[name][0].as_py() for name in ("u", "listed", "held")]
+        assert found == [*shown, '{"j":"[1, 2]"}']
+        assert corpus(run, "input.u, input.listed, input.held")[0] == tuple(found)
+    assert output(run)["j"].to_pylist() == ['{"a": 1}', "text"]
+
+
+def test_parquets_json_that_is_cast_can_be_the_text(tmp_path):
+    values = pa.array([f'"{text}"' for text in LONG], pa.json_())
+    write_shard(tmp_path / "in" / "a.parquet", LONG, j=values)
+    recipe, run = write_recipe(tmp_path, "", input={"paths": [str(tmp_path / "in")], "text": "j"})
+    carry_out(recipe, "input.cast={j: string}")
+    assert output(run)["j"].to_pylist() == [f'"{text}"' for text in LONG]
