@@ -98,6 +98,11 @@ def sql_type(kind: pa.DataType) -> str | None:
     return "TIME" if pa.types.is_time(kind) and kind != pa.time64("ns") else SQL_TYPES.get(kind)
 
 
+def cast_of_extension(kind: pa.DataType) -> str | None:
+    """How a text or id of an extension type is read as a string; None for all other types."""
+    return how_to_cast(kind, "string") if isinstance(kind, pa.BaseExtensionType) else None
+
+
 def cast_type(how: str) -> pa.DataType:
     """The type that a cast makes."""
     return CASTS.get(how.split(OF)[0], pa.string())

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from curate import sections
-from curate.casts import CASTS, cast_column, cast_type, how_to_cast, why_not
+from curate.casts import CASTS, cast_column, cast_of_extension, cast_type, how_to_cast, why_not
 from curate.columns import (
     VIEWS,
     fit_struct,
@@ -146,6 +146,9 @@ def _as_the_corpus_has_them(
     if source.messages is None and source.column in types and source.column not in cast:
         how = text_cast(types[source.column])
         cast |= {source.column: how} if how else {}
+    for name in (source.column, source.id):  # of Parquet's types JSON and UUID, which are texts too
+        if name and name in types and name not in cast and (how := cast_of_extension(types[name])):
+            cast[name] = how
     return {
         "renamed": tuple(renamed),
         "added": tuple((column, value) for column, value in added if value is not None),

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate import sections
+from curate.casts import cast_of_extension
 from curate.columns import LINES, is_messages, is_text, leaf_type, text_cast
 from curate.errors import InputError
 from curate.storage import opened
@@ -99,7 +100,7 @@ def _check_text(
 ) -> None:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if is_text(kind) or pa.types.is_null(kind) or text_cast(kind) is not None:
+    if is_text(kind) or pa.types.is_null(kind) or text_cast(kind) is not None or cast_of_extension(kind) is not None:
         return
     if is_messages(kind):
         raise InputError(f"{where}: column {text!r} holds messages; set input.messages: {text}")

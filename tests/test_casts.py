@@ -295,3 +295,16 @@ def test_parquets_json_that_is_cast_can_be_the_text(tmp_path):
     recipe, run = write_recipe(tmp_path, "", input={"paths": [str(tmp_path / "in")], "text": "j"})
     carry_out(recipe, "input.cast={j: string}")
     assert output(run)["j"].to_pylist() == [f'"{text}"' for text in LONG]
+
+
+def test_json_is_read_as_the_text_and_a_uuid_as_the_id_without_being_asked(tmp_path):
+    path = tmp_path / "in.parquet"
+    name = "'0a1b2c3d-0000-4000-8000-000000000001'::UUID"
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT {name} AS u, '\"{PROSE}\"'::JSON AS j) TO '{path}'")
+    recipe, run = write_recipe(tmp_path, path)
+    carry_out(recipe, "input.text=j", "input.id=u")
+    found = pq.read_table(run / "data").select(["j", "u", "doc_id"]).to_pylist()
+    name = "0a1b2c3d-0000-4000-8000-000000000001"
+    assert found == [{"j": f'"{PROSE}"', "u": name, "doc_id": name}]
+    assert documents(run, "doc_id, kept") == [(name, True)]
