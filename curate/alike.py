@@ -4,7 +4,7 @@ import json
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ class Kind:
     schema: pa.Schema | None = None
     rows: int = 0
     lines: int = 0  # of the beginning of JSON lines, that are whole objects
+    problem: str = ""  # why the file must not be read further
 
     @property
     def key(self) -> Hashable:
@@ -42,7 +43,7 @@ def kinds_of(paths: Sequence[Path]) -> list[Kind | None]:
 
     def slim(kind: Kind) -> Kind:
         first = shared.setdefault(kind.key, kind)
-        return Kind(first.columns, first.schema, kind.rows, kind.lines)
+        return replace(kind, columns=first.columns, schema=first.schema)
 
     return [kind and slim(kind) for kind in found]
 
@@ -65,14 +66,21 @@ def _of_lines(path: Path) -> Kind | None:
     with pa.OSFile(str(path)) as raw, pa.CompressedInputStream(raw, codec) if codec else raw as stream:
         begin: bytes = stream.read(FEW_BYTES)
     lines = [line for line in begin.split(b"\n") if line.strip()]
-    if len(begin) == FEW_BYTES and len(lines) > 1:
-        lines.pop()  # which is cut
+    is_cut = len(begin) == FEW_BYTES and len(lines) > 1
     columns: dict[str, None] = {}
-    for line in lines:
-        if not isinstance(one := json.loads(line), dict):
+    for k, line in enumerate(lines):
+        try:
+            one = json.loads(line)
+        except RecursionError:  # a line of which pyarrow may end the process
+            return Kind((), problem=f"line {k + 1} with text is nested too deeply")
+        except ValueError:
+            if is_cut and line is lines[-1]:
+                break
+            raise
+        if not isinstance(one, dict):
             return None
         columns |= dict.fromkeys(one)
-    return Kind(tuple(columns), None, 0, len(lines)) if lines else None
+    return Kind(tuple(columns), None, 0, len(lines) - is_cut) if lines else None
 
 
 def spread(values: Sequence[T], most: int) -> Sequence[T]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from curate.casts import cast_type, how_to_cast
-from curate.columns import plain, wider
+from curate.columns import is_messages, plain, wider
 from curate.corpus import common_cast
 from curate.errors import InputError
 from curate.figures import counted
@@ -65,7 +65,7 @@ class Folder:
 
     def column_of(self, file: Seen) -> str:
         """The column of a file that holds its texts."""
-        return self.column if self.chats or self.column in file.texts else file.texts[0]
+        return _column_of(file, self.column, self.chats)
 
 
 def look_into(places: Sequence[Path], folder: Path, ask: Ask | None = None) -> Folder:
@@ -94,8 +94,10 @@ def look_into(places: Sequence[Path], folder: Path, ask: Ask | None = None) -> F
         )
     _leave_out_bad_lines(roles, left)
     column = _column(roles["input"], chats)
+    if chats:
+        _leave_out_other_chats(roles, left, column)
     _leave_out_other_columns(roles, left, column)
-    casts, types = _casts(roles["input"], column)
+    casts, types = _casts(roles["input"], column, chats)
     return Folder(
         {role: tuple(files) for role, files in roles.items()}, why, left, tuple(overlaps), passed, column, chats,
         _languages(roles["input"]), tuple(places),
@@ -174,7 +176,21 @@ def _column(files: Sequence[Seen], chats: bool) -> str:
     sizes: Counter[str] = Counter()
     for file in files:
         sizes[(file.chats or "") if chats else file.texts[0]] += file.size + 1
-    return "text" if "text" in sizes else sizes.most_common(1)[0][0]
+    return "text" if "text" in sizes and not chats else sizes.most_common(1)[0][0]
+
+
+def _column_of(file: Seen, column: str, chats: bool) -> str:
+    """The column of a file of the corpus that holds its texts."""
+    return column if chats or column in file.texts else file.texts[0]
+
+
+def _leave_out_other_chats(roles: Roles, left: dict[str, str], column: str) -> None:
+    """A recipe reads the chats of all its files from one column."""
+    for file in roles["input"]:
+        if not any(one.name == column and is_messages(one.type) for one in file.schema):
+            more = f"make one more: curate init other.yaml {file.name}"
+            left[file.name] = f"chats in column {file.chats!r}, and a recipe reads them from one, here {column!r}; {more}"
+    roles["input"] = [file for file in roles["input"] if file.name not in left]
 
 
 def _leave_out_other_columns(roles: Roles, left: dict[str, str], column: str) -> None:
@@ -194,7 +210,7 @@ def _leave_out_bad_lines(roles: Roles, left: dict[str, str]) -> None:
         roles[role] = [file for file in roles[role] if file.name not in left]
 
 
-def _casts(files: Sequence[Seen], column: str) -> tuple[dict[str, str], tuple[str, ...]]:
+def _casts(files: Sequence[Seen], column: str, chats: bool) -> tuple[dict[str, str], tuple[str, ...]]:
     """Columns whose types do not fit between files of the input, what to read them as, and what is told of them."""
     inferred = all(is_json_lines(file.path.name) for file in files)
     kinds: dict[str, dict[pa.DataType, str]] = {}  # of each column, each type with a file that has it
@@ -202,7 +218,7 @@ def _casts(files: Sequence[Seen], column: str) -> tuple[dict[str, str], tuple[st
     for file in files:
         first.setdefault((id(file.schema), file.texts), file)
     for file in first.values():
-        text = file.chats if column == file.chats else column if column in file.texts else file.texts[0]
+        text = _column_of(file, column, chats)
         for one in file.schema:
             if one.name not in (text, column):
                 kinds.setdefault(one.name, {}).setdefault(plain(one.type), file.name)

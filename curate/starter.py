@@ -121,7 +121,7 @@ def _entries(found: Folder, folder: Path) -> list[Any]:
 def _paths(found: Folder, files: Sequence[Seen], folder: Path) -> list[str]:
     """Folders, globs and names that say some files and no others, relative to `folder` where they lie in it."""
     chosen = {str(file.path) for file in files}
-    lead = f"{folder}/"
+    lead = f"{str(folder).rstrip('/')}/"  # of the root too
     every = [str(path) for path in found.every]
     inside = [name.removeprefix(lead) for name in every if name.startswith(lead)]
     outside = [name for name in every if not name.startswith(lead) and name in chosen]

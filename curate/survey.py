@@ -114,9 +114,13 @@ def _look_at_some(place_of: Mapping[Path, Path], folder: Path) -> list[Seen]:
     sizes = [_size(path) for path in paths]
     groups: dict[Hashable, list[int]] = {}
     for k, (path, kind) in enumerate(zip(paths, kinds, strict=True)):
-        if kind is not None:
+        if kind is not None and not kind.problem:
             groups.setdefault((path.parent, ending_of(path.name), kind.key), []).append(k)
-    seen: dict[int, Seen] = {}
+    seen = {
+        k: Seen(path, _name(path, folder), _parts(path, place_of[path]), sizes[k], problem=kind.problem)
+        for k, (path, kind) in enumerate(zip(paths, kinds, strict=True))
+        if kind is not None and kind.problem
+    }
     budget = ALL_BYTES
     for k in sorted(_chosen(groups.values(), kinds, sizes, paths, place_of)):
         seen[k] = look(paths[k], place_of[paths[k]], folder, budget)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -292,6 +293,24 @@ def test_chats_are_read_as_messages_and_go_into_a_recipe_of_their_own(tmp_path, 
     assert carry_out(tmp_path / "other.yaml")["documents_in"] == 5
 
 
+def test_chats_in_two_columns_give_a_recipe_of_the_larger_kind_and_the_other_is_told(tmp_path, monkeypatch):
+    chat = [{"role": "user", "content": "How do I cook rice?"}, {"role": "assistant", "content": PROSE}]
+    write_lines(tmp_path / "data" / "a.jsonl", [{"messages": chat, "n": k} for k in range(6)])
+    write_lines(tmp_path / "data" / "b.jsonl", [{"conversation": chat, "n": str(k)} for k in range(3)])
+    write_lines(tmp_path / "data" / "c.jsonl", [{"early": chat[:1], "messages": chat}])
+    found, said = fields_written(tmp_path)
+    assert found["input"] == {"paths": ["data/a.jsonl", "data/c.jsonl"], "messages": "messages"}
+    assert "input.paths: 2 files, 7 rows, chats in column 'messages'\n" in said
+    assert (
+        "left out: data/b.jsonl: chats in column 'conversation', and a recipe reads them from one, here 'messages'; "
+        "make one more: curate init other.yaml data/b.jsonl\n"
+    ) in said
+    monkeypatch.chdir(tmp_path)
+    assert carry_out(tmp_path / "recipe.yaml", "tier1.rules=[]", "dedup.exact=false")["documents_in"] == 7
+    assert command("init", "other.yaml", "data/b.jsonl", cwd=tmp_path).returncode == 0
+    assert yaml.safe_load((tmp_path / "other.yaml").read_text())["input"]["messages"] == "conversation"
+
+
 def test_languages_are_told_and_rules_for_english_judge_english_alone(tmp_path, monkeypatch):
     german = [f"{k}. {GERMAN * 4}" for k in range(20)]
     write_shard(tmp_path / "data" / "web.parquet", [*prose(0, 20), *german])
@@ -303,6 +322,14 @@ def test_languages_are_told_and_rules_for_english_judge_english_alone(tmp_path, 
     summary = carry_out(tmp_path / "recipe.yaml")
     assert summary["documents_out"] == 40
     assert carry_out(tmp_path / "recipe.yaml", "tier1.rules=[gopher]", "tier1.thresholds={}")["documents_out"] == 20
+
+
+def test_in_the_root_folder_files_are_named_by_their_folders_too(tmp_path):
+    for k in range(3):
+        write_shard(tmp_path / "data" / f"part-{k}.parquet", prose(10 * k, 2))
+    write_recipe(tmp_path / "recipe.yaml", Path("/"), [tmp_path / "data"])
+    found = yaml.safe_load((tmp_path / "recipe.yaml").read_text("utf-8"))
+    assert found["input"]["paths"] == [f"{tmp_path}/data".removeprefix("/")]
 
 
 def test_names_of_files_cannot_break_out_of_the_comments(tmp_path):

@@ -95,6 +95,19 @@ def test_json_lines_are_read_by_whatever_name_a_run_can_read(tmp_path, monkeypat
     assert carry_out(tmp_path / "recipe.yaml")["documents_in"] == 18
 
 
+@pytest.mark.parametrize("depth", [2_000, 20_000, 60_000])
+def test_lines_that_are_nested_too_deeply_leave_their_file_out_and_are_told(tmp_path, depth):
+    deep = json.dumps({"text": "x"}).replace('"x"', "[" * depth + "]" * depth) + "\n"
+    write_lines(tmp_path / "data" / "a.jsonl", [{"text": text} for text in prose(0, 5)])
+    (tmp_path / "data" / "deep.jsonl").write_text('{"text": "a"}\n' + deep)
+    (tmp_path / "data" / "deep.json").write_text(deep * 2)
+    (tmp_path / "data" / "one.json").write_text(deep)
+    found, said = fields_written(tmp_path)
+    assert found["input"]["paths"] == ["data/a.jsonl"]
+    assert "left out: data/deep.jsonl: line 2 with text is nested too deeply\n" in said
+    assert "not read: 2 .json" in said
+
+
 def test_json_files_that_hold_no_lines_of_texts_are_told_and_not_read(tmp_path):
     write_shard(tmp_path / "data" / "web.parquet", prose(0, 9))
     (tmp_path / "data" / "config.json").write_text(json.dumps({"text": PROSE}, indent=1))
