@@ -189,7 +189,8 @@ def _leave_out_other_chats(roles: Roles, left: dict[str, str], column: str) -> N
     for file in roles["input"]:
         if not any(one.name == column and is_messages(one.type) for one in file.schema):
             more = f"make one more: curate init other.yaml {file.name}"
-            left[file.name] = f"chats in column {file.chats!r}, and a recipe reads them from one, here {column!r}; {more}"
+            why = f"chats in column {file.chats!r}, and a recipe reads them from one, here {column!r}"
+            left[file.name] = f"{why}; {more}"
     roles["input"] = [file for file in roles["input"] if file.name not in left]
 
 

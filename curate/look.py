@@ -30,7 +30,7 @@ MIN_PREFIX = 8  # characters of a hash that name a document
 ALIKE = 0.9  # Jaro-Winkler similarity from which an id may have been meant
 Row = dict[str, Any]
 Place = tuple[int, int]  # file_no, row
-SHARD = re.compile(r"(?:^|/)data/train-(\d+)-of-\d+\.parquet$")
+SHARD = re.compile(r"train-(\d+)-of-\d+\.parquet")
 ROWS = "SELECT documents.*, file_no, position FROM documents JOIN inputs USING (file)"
 
 
@@ -186,22 +186,39 @@ def find_document(look: Look, address: str) -> Row:
 def _document_at(look: Look, file: str, row: int) -> Row | None:
     """The document in a row of an input file or of a file of the output; None where neither is a file of the run.
 
-    An input is known by the run's name for it, relative to the corpus root, and by any path that leads to it.
+    An input is known by the run's name for it, which goes first, and by any path that leads to it.
 
-    Errors: CurateError for a row that the file does not have.
+    Errors: CurateError for a path that leads to two files, and for a row that the file does not have.
     """
-    if (shard := SHARD.search(file)) and Path(file).name in {Path(part.path).name for part in look.ledger.of(DATA)}:
-        kept = f"{ROWS} WHERE shard = ? ORDER BY position, row LIMIT 1 OFFSET ?"
-        if found := look.query(kept, [int(shard[1]), row]):
-            return found[0]
     inputs = "FROM inputs WHERE file_no IS NOT NULL AND file IN (SELECT unnest(?))"
-    known = look.query(f"SELECT file, documents {inputs} ORDER BY file <> ? LIMIT 1", [_names_of(look, file), file])
-    if not known:
+    known = look.query(f"SELECT file, documents {inputs} ORDER BY file <> ?, file", [_names_of(look, file), file])
+    is_exact = bool(known) and known[0]["file"] == file
+    known, shard = (known[:1], None) if is_exact else (known, _shard_at(look, file))
+    if len(known) + (shard is not None) > 1:
+        named = [f"{one['file']}:{row} of the input" for one in known]
+        named += [f"{(look.run / DATA).resolve() / Path(file).name}:{row} of the output"] if shard is not None else []
+        raise CurateError(f"{look.run}: {file} leads to more than one file; write {' or '.join(named[:2])}")
+    if shard is not None:
+        [counted] = look.query("SELECT count(*) AS documents FROM documents WHERE shard = ?", [shard])
+        documents = counted["documents"]
+        there = look.query(f"{ROWS} WHERE shard = ? ORDER BY position, row LIMIT 1 OFFSET ?", [shard, row])
+    elif known:
+        documents = known[0]["documents"]
+        there = look.query(f"{ROWS} WHERE file = ? AND row = ?", [known[0]["file"], row])
+    else:
         return None
-    [named] = known
-    if there := look.query(f"{ROWS} WHERE file = ? AND row = ?", [named["file"], row]):
+    if there:
         return there[0]
-    raise CurateError(f"{look.run}: {file} has rows 0 to {named['documents'] - 1}, not {row}")
+    raise CurateError(f"{look.run}: {file} has rows 0 to {documents - 1}, not {row}")
+
+
+def _shard_at(look: Look, file: str) -> int | None:
+    """The number of a file of the output, by its name in the run or by a path to it."""
+    found = SHARD.fullmatch(Path(file).name)
+    if not found or Path(file).name not in {Path(part.path).name for part in look.ledger.of(DATA)}:
+        return None
+    is_there = Path(file).parent == Path(DATA) or Path(file).parent.resolve() == (look.run / DATA).resolve()
+    return int(found[1]) if is_there else None
 
 
 def _names_of(look: Look, file: str) -> list[str]:

@@ -27,6 +27,7 @@ from curate.storage import one_line, opened, status
 
 SPOOL_VERSION = 2  # to be raised when the same input is written otherwise
 BLOCK_BYTES = 16 << 20  # of lines, which become one row group
+DEEP, TOO_DEEP = 500, "is nested too deeply"  # brackets that open, from which on a line is looked at
 BAD_LINES = "curate.bad_lines"  # in a footer's metadata
 MOST_PROBLEMS = 20  # that are told in full
 MIN_BLOCK_BYTES = 1 << 16
@@ -296,7 +297,8 @@ def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int, bad
         return None
     explicit = known
     lines = [text for text in map(bytes.strip, block.removeprefix(BOM_UTF8).split(b"\n")) if text]
-    for _ in range(2 if all(text.startswith(b"{") for text in lines) else 0):  # a bare null would crash pyarrow
+    # A bare null would crash pyarrow, and so would a deep nesting.
+    for _ in range(2 if all(text.startswith(b"{") and not _is_deep(text) for text in lines) else 0):
         try:
             table = _read_json(block, explicit, location, line)
             if _has_huge_numbers(table) or not table.num_columns or len(table) != len(lines):
@@ -311,6 +313,11 @@ def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int, bad
     if len(rows) < len(lines):  # the rest is read as if the bad lines had never stood there
         return _parsed(b"\n".join(good), known, location, line, None) if rows else None
     return _table_of(rows, location, line)
+
+
+def _is_deep(line: bytes) -> bool:
+    """Whether a line is nested too deeply for Python, which gives up long before pyarrow ends the process."""
+    return line.count(b"[") + line.count(b"{") > DEEP and _object(line) == TOO_DEEP
 
 
 def _read_json(block: bytes, explicit: pa.Schema | None, location: str, line: int) -> pa.Table:
@@ -389,7 +396,7 @@ def _object(text: bytes) -> dict[str, Any] | str:
     except ValueError as error:
         return f"is not JSON: {error}"
     except RecursionError:
-        return "is nested too deeply"
+        return TOO_DEEP
     if not isinstance(row, dict):
         return f"is not a JSON object but a {type(row).__name__}"
     return row if all(map(_is_text, row)) else "has a key that is not UTF-8"

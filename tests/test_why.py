@@ -271,6 +271,27 @@ def test_a_row_of_the_output_is_the_document_that_was_written_there(run):
         assert explain(run, str(address))["doc_id"] == "good"
 
 
+def test_an_input_is_not_mistaken_for_a_file_of_the_output_with_the_end_of_its_path(tmp_path, monkeypatch):
+    name = "data/train-00000-of-00001.parquet"
+    write_shard(tmp_path / "hf" / "en" / name, [prose(1), prose(2)], name=["en0", "en1"])
+    write_shard(tmp_path / "hf" / "fr" / name, [prose(3), prose(4)], name=["fr0", "fr1"])
+    recipe, run = write_recipe(tmp_path, tmp_path / "hf")
+    recipe.write_text(recipe.read_text().replace("input:\n", "input:\n  id: name\n"))
+    carry_out(recipe)
+    monkeypatch.chdir(tmp_path)
+    for path in (f"fr/{name}", f"hf/fr/{name}", tmp_path / "hf" / "fr" / name):
+        assert explain(run, f"{path}:1")["doc_id"] == "fr1"
+    for path in (name, f"run/{name}", run / name):
+        assert explain(run, f"{path}:1")["doc_id"] == "en1"
+    with pytest.raises(CurateError, match="no document"):
+        explain(run, f"exports/{name}:1")
+    monkeypatch.chdir(tmp_path / "hf" / "fr")
+    with pytest.raises(CurateError) as caught:
+        explain(run, f"{name}:1")
+    both = f"fr/{name}:1 of the input or {run / name}:1 of the output"
+    assert str(caught.value) == f"{run}: {name} leads to more than one file; write {both}"
+
+
 def test_documents_are_found_by_file_and_row(run, demo):
     assert explain(run, "a.parquet:2")["doc_id"] == "good"
     with pytest.raises(CurateError, match=r"a\.parquet has rows 0 to 22, not 99$"):

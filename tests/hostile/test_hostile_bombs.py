@@ -103,3 +103,21 @@ def test_a_tokenizer_that_is_none_is_refused_in_one_line(tmp_path, demo, content
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "tokenizer.json" in done.stderr
+
+
+@pytest.mark.parametrize("depth", [2_000, 60_000])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_line_that_is_nested_deeply_is_a_bad_line(tmp_path, depth, opening):
+    closing = "]" if opening == "[" else "}"
+    deep = f'{{"text": {opening * depth}1{closing * depth}}}'
+    (tmp_path / "in.jsonl").write_text(
+        "\n".join([json.dumps({"text": PROSE}), deep, json.dumps({"text": PROSE + "2"})])
+    )
+    recipe, _ = write_recipe(tmp_path, tmp_path / "in.jsonl")
+    done = command("run", recipe, "--quiet", "--workers", 1)
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"Error: {tmp_path / 'in.jsonl'}: line 2 is nested too deeply\n"
+        or "line 2 is nested" in done.stderr
+    )
+    assert command("run", recipe, "--quiet", "--workers", 1, "--set", "on_error=quarantine").returncode == 0

@@ -47,14 +47,14 @@ def test_the_closing_table_shows_odd_files_as_they_are(odd_run):
 @pytest.mark.parametrize("words", [
     ["plan", "RECIPE"], ["compare", "RUN", "RUN"], ["verify", "RUN"], ["sample", "RUN"], ["runs", "FOLDER"],
     ["what-if", "RUN", "--set", "tier1.rules=[]"], ["card", "RUN"], ["sql", "RUN", "FROM inputs"],
-    ["sql", "RUN", "FROM documents"], ["why", "RUN", "[/red]0"], ["gc", "RUN"], ["export", "RUN"], ["rules", "RECIPE"],
+    ["sql", "RUN", "FROM documents"], ["why", "RUN", "[/red]0"], ["gc", "RUN"], ["export", "RUN"], ["rules"],
 ], ids=lambda words: " ".join(words[:1]))  # fmt: skip
 def test_no_command_fails_at_odd_names_or_passes_them_to_the_terminal(odd_run, tmp_path, words):
     recipe, run, _ = odd_run
     places = {"RUN": run, "RECIPE": recipe, "FOLDER": recipe.parent}
     more = ["--to", "hf,jsonl", "--out", tmp_path / "ou[/t]"] if words[0] == "export" else []
     done = command(*(places.get(word, word) for word in words), *more)
-    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
     assert is_safe(done.stdout)
     assert is_safe(done.stderr)
 
