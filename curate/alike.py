@@ -53,10 +53,10 @@ def kind_of(path: Path) -> Kind | None:
     with suppress(ValueError, *BROKEN):
         if is_json_lines(path.name):
             return _of_lines(path)
-        metadata = pq.read_metadata(path)
-        schema = metadata.schema.to_arrow_schema().remove_metadata()
+        with pq.ParquetFile(path) as file:
+            schema, rows = file.schema_arrow.remove_metadata(), file.metadata.num_rows
         if len(set(schema.names)) == len(schema.names):
-            return Kind(tuple(schema.names), schema, metadata.num_rows)
+            return Kind(tuple(schema.names), schema, rows)
     return None
 
 

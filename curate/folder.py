@@ -57,7 +57,7 @@ class Folder:
     places: tuple[Path, ...]  # that were looked into
     every: tuple[Path, ...] = field(repr=False)  # all files there that a run could read
     casts: Mapping[str, str]  # columns that files have in types which do not fit, and what to read them as
-    types: tuple[str, ...]  # what is told of these
+    types: tuple[str, ...]  # a line for each of these
 
     def knows(self, place: Path) -> bool:
         """Whether all files of a folder were looked at."""
@@ -212,7 +212,7 @@ def _leave_out_bad_lines(roles: Roles, left: dict[str, str]) -> None:
 
 
 def _casts(files: Sequence[Seen], column: str, chats: bool) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Columns whose types do not fit between files of the input, what to read them as, and what is told of them."""
+    """Columns whose types do not fit between files of the input, what to read them as, and a line that says so."""
     inferred = all(is_json_lines(file.path.name) for file in files)
     kinds: dict[str, dict[pa.DataType, str]] = {}  # of each column, each type with a file that has it
     first: dict[tuple[int, tuple[str, ...]], Seen] = {}  # of each schema, which files of one kind share

@@ -1,6 +1,7 @@
 """Looking at runs, signals and rules."""
 
 import codecs
+import shlex
 import shutil
 import sys
 import tempfile
@@ -222,7 +223,9 @@ def print_summary(summary: Mapping[str, Any], quiet: bool = False) -> None:
     console().print(
         f"{run}: {shards} in data/, every verdict in run.duckdb, {summary['seconds']:.1f} s", highlight=False
     )
-    console().print(f'look: curate sql {run} "SELECT reason, count(*) FROM dropped GROUP BY 1"', highlight=False)
+    console().print(
+        f'look: curate sql {shlex.quote(run)} "SELECT reason, count(*) FROM dropped GROUP BY 1"', highlight=False
+    )
 
 
 def _drift(rows: Sequence[Mapping[str, Any]]) -> Table:

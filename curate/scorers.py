@@ -193,7 +193,7 @@ def learn_scorers(
     told = scorers.facts.get("discriminator")
     if told and told["roc_auc"] < TELLS_NOTHING:
         log.say(
-            f"distill: the reference can hardly be told from the corpus (AUC {told['roc_auc']:.2f}, 0.5 is chance): "
+            f"distill: the reference hardly differs from the corpus (AUC {told['roc_auc']:.2f}, 0.5 is chance): "
             "the discriminator's scores mean little"
         )
     log.say(f"distill: {len(corpus):,} documents of the corpus were compared with {wanted}")

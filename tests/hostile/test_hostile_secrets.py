@@ -127,7 +127,7 @@ def test_nothing_that_a_run_writes_or_tells_holds_a_password_or_a_key(corpus, tm
         before = (run / "manifest.json").read_bytes()
         other = load_recipe(path, [f"teacher.vllm.urls=[{url.replace('//', '//me:another-one@')}]"])
         carried_out(other, InProcess(), threads=2)
-    assert requests == len(server.bodies) > 2, "another password decides nothing anew"
+    assert requests == len(server.bodies) > 2, "another password changes no decision"
     assert before == (run / "manifest.json").read_bytes()
     told = capsys.readouterr().err
     commands = (["report", run], ["runs", tmp_path, "--json"], *(
