@@ -213,7 +213,7 @@ def test_the_card_of_a_mixture_tells_sizes_licences_and_columns_of_each_source(r
             assert [source["name"], split, *(f"{number:,}" for number in numbers)] in cells
         rows, tokens = f"{ROWS[name][0]:,}", f"{tokens_of(runs, name):,}"
         assert [source["name"], "(none)", license, rows, tokens, "100.0%"] in cells
-        seen = [f"{100 * source['weight']:.1f} %", f"{source['epochs']:.4g}"]
+        seen = [f"{100 * source['weight']:.1f}%", f"{source['epochs']:.4g}"]
         assert [source["name"], source["role"], *seen] in [row[:4] for row in cells]
     assert "Of replay a part is here" in text
     data = datasets.load_dataset(str(tmp_path / "hf"), "code", cache_dir=str(tmp_path / "cache"))
