@@ -28,7 +28,7 @@ def check_ids(column: str, connection: duckdb.DuckDBPyConnection) -> None:
     if row:
         doc_id, times, first, last = row
         raise InputError(
-            f"{place(last['file'], last['row'])}: id {shortened(doc_id)!r} stands {times} times, first in "
+            f"{place(last['file'], last['row'])}: id {shortened(doc_id)!r} occurs {times} times, first in "
             f"{place(first['file'], first['row'])}; ids must differ: make them unique, or leave input.id out"
         )
 

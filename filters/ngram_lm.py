@@ -26,6 +26,7 @@ from curate.kernels.lm_ngrams import Numbers, Reals, Vocabulary, arpa_lines, ngr
 from curate.kernels.lm_words import lm_lines
 
 FALLBACK = (0.5, 1.0, 1.5)  # discounts where the data has none, as of lmplz --discount_fallback
+LEAST = 1e-9  # what is less is a discount of 0 but for rounding
 WRITE_ROWS = 1 << 18
 
 
@@ -129,12 +130,15 @@ def estimate_levels(connection: duckdb.DuckDBPyConnection, prune: Sequence[int],
 
 
 def discounts_of(counts: tuple[int, ...]) -> tuple[float, float, float] | None:
-    """The discounts by how many n-grams count 1, 2, 3 and 4 (Chen and Goodman 1998, equation 26); None for too few."""
+    """The discounts by how many n-grams count 1, 2, 3 and 4 (Chen and Goodman 1998, equation 26); None for too few.
+
+    None too for a discount of 0: a word that such n-grams alone follow would leave no probability for any other.
+    """
     if 0 in counts[:3]:
         return None
     y = counts[0] / (counts[0] + 2 * counts[1])
     one, two, three = (n - (n + 1) * y * counts[n] / counts[n - 1] for n in (1, 2, 3))
-    return (one, two, three) if 0 <= one <= 1 and 0 <= two <= 2 and 0 <= three <= 3 else None
+    return (one, two, three) if LEAST < one <= 1 and LEAST < two <= 2 and LEAST < three <= 3 else None
 
 
 class Grams(NamedTuple):

@@ -108,7 +108,7 @@ def test_an_input_that_was_broken_since_is_told_and_its_columns_are_not_shown(tm
     assert "https://example.com/2" in command("why", run, "d2").stdout
     shifted = {"id": pa.array(ids[1:] + ids[:1]), "url": pa.array(urls[1:] + urls[:1])}
     for damage, problem in {
-        "shifted": "row 2: is not the text that was measured",
+        "shifted": "a.parquet:2: is not the text that was measured",
         "no text": "a.parquet: has no column 'text' now; run again",
         "no Parquet": "cannot be read as Parquet",
         "empty": "cannot be read as Parquet",

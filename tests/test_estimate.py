@@ -182,7 +182,7 @@ def test_it_ends_with_the_errors_that_a_run_would_end_with(corpus, tmp_path):
     recipe, run = corpus
     assert "did you mean 'gopher'" in refused(recipe, RecipeError, "tier1.rules=[gofer]")
     assert "set input.text: text" in refused(recipe, InputError, "input.text=content")
-    assert "a sample of the input: row 118: id 'mit' stands 60 times" in refused(recipe, InputError, "input.id=license")
+    assert "sample.parquet:118: id 'mit' occurs 60 times" in refused(recipe, InputError, "input.id=license")
     rule = 'tier1.rules=[{reason: odd, when: "input.license::INTEGER = 3"}]'
     assert "a condition fails on the data" in refused(recipe, RecipeError, rule)
     (tmp_path / "other").mkdir()

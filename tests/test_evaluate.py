@@ -239,7 +239,7 @@ def test_held_out_texts_that_corpus_or_reference_hold_are_left_out_and_counted(p
     assert found["heldout"]["left_out_as_in_corpus"] == 2
     assert found["heldout"]["left_out_as_in_reference"] == 1
     write_shard(tmp_path / "leaked.parquet", corpus[500:530])
-    with pytest.raises(InputError, match=r"0 of 30 texts are left .* row \d+ is 100% in document .*evaluate\.least"):
+    with pytest.raises(InputError, match=r"0 of 30 texts .* \(leaked\.parquet:\d+ is 100% in .*evaluate\.least"):
         evaluated(run, heldout=[str(tmp_path / "leaked.parquet")], ablate=False)
 
 

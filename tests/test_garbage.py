@@ -144,7 +144,7 @@ def test_work_of_a_run_that_was_stopped_stays(corpus, tmp_path):
     (run / "manifest.json").unlink()
     assert collect(run, False, False)["files"] == 0
     assert read_ledger(run).parts[-len(fresh) :] == fresh
-    with pytest.raises(RunError, match="the run did not finish; run it again"):
+    with pytest.raises(RunError, match="its run did not get far enough; run it again"):
         collect(run, True, False)
 
 

@@ -109,6 +109,7 @@ WORDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=7).map(" ".jo
 @given(st.lists(WORDS, min_size=1, max_size=25), st.sampled_from([(2, "0"), (2, "0,1"), (3, "0,0,1"), (4, "0,1,2")]))
 @example(["a"], (2, "0"))
 @example(["a b"] * 5, (3, "0,9,9"))
+@example(["a d", "a d", "a d", "b b", "a c d a", "c a b b"], (2, "0"))  # what counts 2 has a discount of 0
 def test_random_text_gives_the_numbers_of_the_formulas_and_probabilities_that_sum_to_1(tmp_path_factory, lines, shape):
     order, prune = shape
     folder = tmp_path_factory.mktemp("lm")

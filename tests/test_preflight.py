@@ -73,13 +73,13 @@ def test_an_id_that_stands_twice_is_told_while_the_corpus_is_read(tmp_path, monk
         write_shard(tmp_path / "in" / f"{name}.parquet", texts, key=list(range(first, first + 10)))
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
     told = refused(recipe, InputError, "input.id=key")
-    assert told.startswith("b.parquet:0: id '5' stands 2 times, first in a.parquet:5; ids must differ")
+    assert told.startswith("b.parquet:0: id '5' occurs 2 times, first in a.parquet:5; ids must differ")
     events = [json.loads(line) for line in (run / "run.log").read_text().splitlines()]
     assert len([event for event in events if event["event"] == "measured"]) == 2  # files c and d were not read
     # A run that goes on knows the ids that an earlier one read.
     table = pq.read_table(tmp_path / "in" / "b.parquet")
     pq.write_table(table.set_column(1, "key", pa.array(range(200, 210))), tmp_path / "in" / "b.parquet")
-    assert "d.parquet:0: id '200' stands 2 times, first in b.parquet:0" in refused(recipe, InputError, "input.id=key")
+    assert "d.parquet:0: id '200' occurs 2 times, first in b.parquet:0" in refused(recipe, InputError, "input.id=key")
 
 
 def test_ids_are_compared_with_those_of_every_part_before(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ def stopped_run(folder):
     recipe, run = write_recipe(folder, folder / "in")
     done = command("run", recipe, "--set", "input.id=key")
     assert done.returncode == 1
-    assert "stands 2 times" in done.stderr
+    assert "occurs 2 times" in done.stderr
     return run
 
 

@@ -92,7 +92,7 @@ def test_clashing_and_null_ids_are_named(tmp_path):
     write_shard(tmp_path / "in" / "b.parquet", ["z"], id=pa.array(["one"]))
     recipe, _ = write_recipe(tmp_path, tmp_path / "in", allow_empty=True)
     message = refused(recipe, InputError, "input.id=id")
-    assert message.startswith("b.parquet:0: id 'one' stands 2 times, first in a.parquet:0")
+    assert message.startswith("b.parquet:0: id 'one' occurs 2 times, first in a.parquet:0")
     write_shard(tmp_path / "in" / "b.parquet", ["z"], id=pa.array([None], pa.string()))
     assert "b.parquet:0: column 'id' (input.id) is null" in refused(recipe, InputError, "input.id=id")
 
