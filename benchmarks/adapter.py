@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import pyarrow.parquet as pq
 import yaml
-from make_llm import smollm2
+from support.language_models import smollm2
 
 from curate.adapters import domain_texts
 from curate.distill.adapter_files import Facts

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from make_llm import smollm2
+from support.language_models import smollm2
 
 from curate.engine import InProcess
 from curate.evaluate import evaluate

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from make_llm import smollm2
+from support.language_models import smollm2
 
 from curate.distill.teacher import Request, Sampling, open_teacher
 from curate.progress import unwritten_log

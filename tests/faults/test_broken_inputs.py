@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROSE, carry_out, command, documents, refused, write_recipe, write_shard
+from support.commands import carry_out, command, refused
+from support.corpora import PROSE, write_shard
+from support.paths import ROOT
+from support.recipes import write_recipe
+from support.runs import documents
 
 from curate.errors import InputError
 
@@ -117,10 +120,10 @@ def test_large_other_columns_and_dictionaries_do_not_swell_a_worker(tmp_path):
     recipe, _run = write_recipe(tmp_path, tmp_path / "in")
     # From /proc, because getrusage would count what this process held when it started the other.
     code = (
-        "import pathlib, sys; from conftest import carry_out; carry_out(pathlib.Path(sys.argv[1]));"
+        "import pathlib, sys; from support.commands import carry_out; carry_out(pathlib.Path(sys.argv[1]));"
         "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
     arguments = [sys.executable, "-c", code, str(recipe)]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
     peak = int(done.stdout) / 2**20

@@ -6,7 +6,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import PROSE, command, documents, write_recipe, write_shard
+from support.commands import command
+from support.corpora import PROSE, write_shard
+from support.recipes import write_recipe
+from support.runs import documents
 
 # Python imports a module of this name by itself when it starts: a library that fails on one of the files.
 LIBRARY = """

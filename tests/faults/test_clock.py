@@ -5,7 +5,10 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROSE, carry_out, digests, documents, write_recipe
+from support.commands import carry_out
+from support.corpora import PROSE
+from support.recipes import write_recipe
+from support.runs import digests, documents
 
 from curate.corpus import Source, read_documents
 from curate.errors import InputError

@@ -6,10 +6,12 @@ import os
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROSE, SAMPLE, carry_out, command, refused, told_by, write_recipe, write_shard
-from damage import copy_of, damage, files_of, promised
-from soak import PLACES, SOAK, drawn, tell
-from whole import make_corpus, whole_recipe
+from support.commands import carry_out, command, refused, told_by
+from support.corpora import PROSE, SAMPLE, write_shard
+from support.damage import copy_of, damage, files_of, promised
+from support.recipes import write_recipe
+from support.soak import PLACES, SOAK, drawn, tell
+from support.whole_runs import make_corpus, whole_recipe
 
 from curate.corpus import Unit
 from curate.distill.requests import open_cache

@@ -7,10 +7,12 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from conftest import PROSE, SAMPLE, carry_out, command, refused, told_by, write_recipe, write_shard
-from soak import SOAK, tell
-from test_kills import seen, start, wait_until
-from whole import UNIT, files_of_run, undisturbed, whole_recipe
+from support.commands import carry_out, command, refused, told_by
+from support.corpora import PROSE, SAMPLE, write_shard
+from support.processes import seen, start, wait_until
+from support.recipes import write_recipe
+from support.soak import SOAK, tell
+from support.whole_runs import UNIT, files_of_run, undisturbed, whole_recipe
 
 from curate.errors import CurateError, RunError
 from curate.manifests.verify import verify

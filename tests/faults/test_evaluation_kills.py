@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 
-from conftest import carry_out
-from soak import MOMENTS, drawn, tell
-from test_evaluate import evaluated, planted_recipe, table
-from test_evaluate import planted as planted
-from test_kills import wait_until
+from support.commands import carry_out
+from support.evaluation import evaluated, planted_recipe
+from support.processes import wait_until
+from support.runs import table
+from support.soak import MOMENTS, drawn, tell
 
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log

@@ -7,10 +7,9 @@ import sys
 import time
 
 import pytest
-from soak import SOAK, drawn
-from test_kills import seen, wait_until
-from test_orphans import check_all_end, living, marked
-from whole import make_corpus, whole_recipe
+from support.processes import check_all_end, living, marked, seen, wait_until
+from support.soak import SOAK, drawn
+from support.whole_runs import make_corpus, whole_recipe
 
 SPACINGS = (0.0, 0.02, 0.3, 1.2)
 COMMAND = """

@@ -3,12 +3,10 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
-from soak import MOMENTS, drawn, tell
-from whole import UNIT, files_of_run, undisturbed, whole_recipe
+from support.processes import children, seen, start, wait_until
+from support.soak import MOMENTS, drawn, tell
+from support.whole_runs import files_of_run, undisturbed, whole_recipe
 
 from curate.ledger import is_whole, read_ledger
 from curate.manifests.verify import verify
@@ -51,24 +49,6 @@ def test_whatever_is_killed_whenever_the_run_that_goes_on_gives_the_same_bytes(t
     tell(f"kills: {killed['driver']} of the driver and {killed['worker']} of a worker, in {runs} runs")
 
 
-def start(recipe, workers, *more):
-    arguments = [sys.executable, "-m", "curate", "run", str(recipe), "--workers", str(workers), "--quiet", *more]
-    return subprocess.Popen(arguments, env={**os.environ, **UNIT}, stderr=subprocess.PIPE, text=True)
-
-
-def wait_until(driver, happened, seconds):
-    """Wait for something, so many seconds, or until the driver has ended."""
-    deadline = time.monotonic() + seconds
-    while driver.poll() is None and time.monotonic() < deadline and not happened():
-        time.sleep(0.005)
-
-
-def seen(run, event):
-    """How often run.log tells of an event."""
-    log = run / "run.log"
-    return log.read_text().count(f'"event": "{event}"') if log.exists() else 0
-
-
 def kill(driver, what):
     """Kill the driver, or the first of its workers; whether there was one."""
     if what == "driver":
@@ -81,11 +61,6 @@ def kill(driver, what):
             continue
         return True
     return False
-
-
-def children(pid):
-    listed = subprocess.run(["pgrep", "-P", str(pid), "-f", "curate/worker.py"], capture_output=True, text=True)
-    return [int(child) for child in listed.stdout.split()]
 
 
 def check_no_part_is_half_written(run):

@@ -5,9 +5,12 @@ import sys
 import time
 
 import pytest
-from conftest import PROSE, carry_out, command, digests, write_recipe, write_shard
-from test_kills import children, seen, start, wait_until
-from whole import UNIT
+from support.commands import carry_out, command
+from support.corpora import PROSE, write_shard
+from support.processes import children, seen, start, wait_until
+from support.recipes import write_recipe
+from support.runs import digests
+from support.whole_runs import UNIT
 
 from curate.engine import Processes
 from curate.errors import WorkerError

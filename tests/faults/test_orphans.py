@@ -3,22 +3,19 @@
 import os
 import re
 import resource
-import secrets
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from soak import MOMENTS, drawn, tell
-from test_kills import wait_until
-from whole import UNIT, make_corpus, whole_recipe
+from support.processes import SECONDS, check_all_end, living, marked, state, wait_until
+from support.soak import MOMENTS, drawn, tell
+from support.whole_runs import make_corpus, whole_recipe
 
 from curate.engine import Processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-SECONDS = 2.0  # in which workers have ended
 SPIN = 're.match("(a+)+$", "a" * 64 + "b")'  # takes years, and keeps the interpreter's lock
 DRIVER = """
 import sys
@@ -118,40 +115,8 @@ def spinning(folder, where):
     (folder / "spinning.py").write_text(text)
 
 
-def marked(words, environment=UNIT, **options):
-    """A process, and what the environment of all that it starts holds."""
-    mark = f"CURATE_TEST_{secrets.token_hex(8)}"
-    environment = {**os.environ, **environment, mark: "1"}
-    driver = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, **options)
-    return driver, mark
-
-
-def living(mark):
-    """The processes of an environment that have not ended."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (path / "environ").read_bytes() and state(path)[0] != "Z":
-                found.add(int(path.name))
-        except OSError:
-            continue
-    return found
-
-
-def state(path):
-    return (path / "stat").read_text().rpartition(")")[2].split()
-
-
 def parent(pid):
     try:
         return int(state(Path(f"/proc/{pid}"))[1])
     except OSError:
         return None
-
-
-def check_all_end(mark):
-    time.sleep(SECONDS)
-    left = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ") for pid in living(mark)}
-    for pid in left:
-        os.kill(pid, 9)
-    assert left == {}

@@ -11,10 +11,12 @@ import click
 import duckdb
 import pytest
 from click.testing import CliRunner
-from conftest import PROSE, carry_out, command, refused, write_recipe, write_shard
-from soak import SOAK
-from test_kills import seen
-from whole import UNIT, files_of_run, undisturbed, whole_recipe
+from support.commands import carry_out, command, refused
+from support.corpora import PROSE, write_shard
+from support.processes import seen
+from support.recipes import write_recipe
+from support.soak import SOAK
+from support.whole_runs import UNIT, files_of_run, undisturbed, whole_recipe
 
 from curate.commands import Commands
 from curate.errors import RunError

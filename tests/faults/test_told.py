@@ -3,7 +3,10 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROSE, carry_out, command, documents, refused, write_recipe, write_shard
+from support.commands import carry_out, command, refused
+from support.corpora import PROSE, write_shard
+from support.recipes import write_recipe
+from support.runs import documents
 
 from curate.engine import InProcess
 from curate.errors import CurateError, EmptyOutputError, InputError, RecipeError

@@ -3,11 +3,12 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import carry_out, write_recipe
-from drawn_files import FAMILIES, drawn_files, write
 from hypothesis import given
 from hypothesis import strategies as st
-from soak import some
+from support.commands import carry_out
+from support.drawn_files import FAMILIES, drawn_files, write
+from support.recipes import write_recipe
+from support.soak import some
 
 from curate.corpus import cut_units, open_footer, read_documents
 from curate.errors import InputError

@@ -7,7 +7,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import PROSE, command, refused, write_recipe, write_shard
+from support.commands import command, refused
+from support.corpora import PROSE, write_shard
+from support.recipes import write_recipe
 
 from curate.distill.linear_model import load as load_linear
 from curate.distill.weights import adapter_contents

@@ -6,8 +6,10 @@ import re
 
 import pytest
 import yaml
-from conftest import PROSE, carry_out, write_recipe, write_shard
 from markdown_it import MarkdownIt
+from support.commands import carry_out
+from support.corpora import PROSE, write_shard
+from support.recipes import write_recipe
 from tokenizers import Tokenizer, models
 
 from curate.engine import InProcess

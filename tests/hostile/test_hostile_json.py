@@ -4,10 +4,13 @@ import gzip
 import json
 
 import pytest
-from conftest import PROSE, carry_out, documents, refused, told_by, write_recipe
 from hypothesis import example, given
 from hypothesis import strategies as st
-from soak import some
+from support.commands import carry_out, refused, told_by
+from support.corpora import PROSE
+from support.recipes import write_recipe
+from support.runs import documents
+from support.soak import some
 
 from curate.errors import InputError
 from curate.spool import json_tables

@@ -8,10 +8,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROSE, carry_out, documents, refused, told_by, write_recipe, write_shard
 from hypothesis import given
 from hypothesis import strategies as st
-from soak import drawn, some
+from support.commands import carry_out, refused, told_by
+from support.corpora import PROSE, write_shard
+from support.recipes import write_recipe
+from support.runs import documents
+from support.soak import drawn, some
 
 from curate.engine import InProcess
 from curate.errors import CurateError, InputError, RecipeError

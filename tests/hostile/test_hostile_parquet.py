@@ -9,8 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROSE, carry_out, documents, refused, told_by, write_recipe
-from soak import EXAMPLES, SEED, SOAK, tell
+from support.commands import carry_out, refused, told_by
+from support.corpora import PROSE
+from support.recipes import write_recipe
+from support.runs import documents
+from support.soak import EXAMPLES, SEED, SOAK, tell
 
 from curate import contamination
 from curate.corpus import MOST_BYTES, read_rows

@@ -5,11 +5,13 @@ import time
 
 import pytest
 import yaml
-from conftest import PROSE, carry_out, told_by, write_recipe, write_shard
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from soak import some
+from support.commands import carry_out, told_by
+from support.corpora import PROSE, write_shard
+from support.recipes import write_recipe
+from support.soak import some
 
 from curate.errors import CurateError, RecipeError
 from curate.recipe import Recipe, load_recipe, parse_recipe

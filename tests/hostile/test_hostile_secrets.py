@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import PROSE, TIER2, carry_out, command, purifying, refused, write_recipe, write_shard
-from stand_in import StandIn, running
-from test_purify_teacher import rewriting
+from support.commands import carry_out, command, refused
+from support.corpora import PROSE, write_shard
+from support.recipes import TIER2, purifying, write_recipe
+from support.stand_in import StandIn, rewriting, running
 
 import curate.distill.vllm_client
 from curate.engine import InProcess

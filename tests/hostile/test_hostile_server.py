@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
-from stand_in import StandIn, reply_to, requests_for, teach, texts_of  # noqa: F401 - a fixture
+from support.stand_in import StandIn, reply_to, requests_for, texts_of
 
 import curate.distill.http
 from curate.distill.teacher import Reply, Score

@@ -6,7 +6,9 @@ import threading
 
 import duckdb
 import pytest
-from conftest import PROSE, carry_out, command, write_recipe, write_shard
+from support.commands import carry_out, command
+from support.corpora import PROSE, write_shard
+from support.recipes import write_recipe
 
 from curate.errors import CurateError, RecipeError
 from curate.index import INDEX

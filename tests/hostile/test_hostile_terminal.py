@@ -9,7 +9,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROSE, command, write_recipe, write_shard
+from support.commands import command
+from support.corpora import PROSE, write_shard
+from support.recipes import write_recipe
 
 from curate.terminal import UNSAFE, visible
 
