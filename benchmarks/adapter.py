@@ -22,14 +22,14 @@ import pyarrow.parquet as pq
 import yaml
 from support.language_models import smollm2
 
-from curate.adapters import domain_texts
-from curate.distill.adapter_files import Facts
-from curate.distill.adapters import train_adapter
-from curate.distill.teacher import open_teacher
-from curate.domains import Adapter
+from curate.distill.lora.files import Facts
+from curate.distill.lora.texts import domain_texts
+from curate.distill.lora.train import train_adapter
+from curate.distill.teacher.protocol import open_teacher
 from curate.progress import unwritten_log
-from curate.recipe import parse_recipe
-from curate.teachers import Teacher
+from curate.recipe.recipe import parse_recipe
+from curate.recipe.teacher import Teacher
+from curate.recipe.tier3 import Adapter
 
 DOMAINS = ("finance_fed_speeches", "postgresql_docs")
 COLUMNS = ("domain", "texts", "tokens read", "bits/byte before", "after", "change", "CPU s of training")

@@ -29,11 +29,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from support.language_models import smollm2
 
-from curate.engine import InProcess
-from curate.evaluate import evaluate
-from curate.pipeline import run
-from curate.recipe import parse_recipe
-from curate.retained import augmentation_claims
+from curate.distill.evaluate.results import augmentation_claims
+from curate.engine.base import InProcess
+from curate.pipeline.evaluate import evaluate
+from curate.pipeline.run import run
+from curate.recipe.recipe import parse_recipe
 
 OTHERS = {"web/web_pages": 600, "noise/email_spamassassin": 200, "noise/email_lingspam": 200}  # documents
 COLUMNS = ["id", "text", "source", "url", "license"]

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from timing import batches_in, least_of_five
 
-from curate.distill.discriminator import Settings, explain, groups_of, score, train
-from curate.distill.linear_model import Texts, fit_lanes, read_texts
-from curate.distill.surface import scaling_of, surface
+from curate.distill.scoring.discriminator import Settings, explain, groups_of, score, train
+from curate.distill.scoring.linear_model import Texts, fit_lanes, read_texts
+from curate.distill.scoring.surface import scaling_of, surface
 from curate.kernels.hashed_ngrams import hashed_ngrams
 
 T = TypeVar("T")

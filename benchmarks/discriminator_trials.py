@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.distill.attacks import apply_attacks, attacks
-from curate.distill.calibration import roc_auc, spearman
-from curate.distill.conformal import interval, threshold
-from curate.distill.discriminator import Model, Settings, groups_of, nearest_family, score, train
-from curate.distill.grades import GRADES, train_grades
+from curate.distill.attacks.registry import apply_attacks, attacks
+from curate.distill.purify.conformal import interval, threshold
+from curate.distill.scoring.calibration import roc_auc, spearman
+from curate.distill.scoring.discriminator import Model, Settings, groups_of, nearest_family, score, train
+from curate.distill.scoring.grades import GRADES, train_grades
 
 Reals = npt.NDArray[np.float64]
 GOOD_OF_A_FILE = 400

@@ -11,13 +11,13 @@ from collections.abc import Callable
 import pyarrow as pa
 from timing import batches_in, least_of_five, parquet_in
 
-from curate.distill.clusters import assign, clusters_of
-from curate.distill.importance import Settings, contrast_of, corpus_of, distribution_of, importance
-from curate.distill.likeness import judge_texts, train_likeness
-from curate.distill.linear_model import Settings as ModelSettings
-from curate.distill.linear_model import groups_of
-from curate.distill.vectors import Settings as VectorSettings
-from curate.distill.vectors import projection_of, vectors_of
+from curate.distill.scoring.clusters import assign, clusters_of
+from curate.distill.scoring.importance import Settings, contrast_of, corpus_of, distribution_of, importance
+from curate.distill.scoring.likeness import judge_texts, train_likeness
+from curate.distill.scoring.linear_model import Settings as ModelSettings
+from curate.distill.scoring.linear_model import groups_of
+from curate.distill.scoring.vectors import Settings as VectorSettings
+from curate.distill.scoring.vectors import projection_of, vectors_of
 
 SAMPLE = 20_000  # documents that vectors are learnt from
 CLUSTERS = 128

@@ -21,11 +21,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from purify_corpus import part_corpora
 
-from curate.distill.calibration import roc_auc
-from curate.distill.importance import Settings, contrast_of, corpus_of, distribution_of, importance
-from curate.distill.likeness import likeness, train_likeness
-from curate.distill.linear_model import Settings as ModelSettings
-from curate.distill.linear_model import groups_of
+from curate.distill.scoring.calibration import roc_auc
+from curate.distill.scoring.importance import Settings, contrast_of, corpus_of, distribution_of, importance
+from curate.distill.scoring.likeness import likeness, train_likeness
+from curate.distill.scoring.linear_model import Settings as ModelSettings
+from curate.distill.scoring.linear_model import groups_of
 
 SEED = 1
 MOST = 100_000  # bytes of a text

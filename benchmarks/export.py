@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from timing import batches_in
 
 import curate.sample
-from curate.distill.encoded import train_tokenizer
+from curate.distill.evaluate.tokens import train_tokenizer
 
 MB, VOCABULARY, END = 20, 32_000, "<|endoftext|>"
 FORMATS = ("megatron", "olmo", "nanotron", "hf")

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/facts.py             # the packaged sample
     .venv/bin/python benchmarks/facts.py FILE …      # Parquet files of doc_id or id, and text
 
-False facts are made by the attacks of distill/attacks_facts.py, true rewritings by rules: other white space, sentences
+False facts are made by the attacks of distill/attacks/facts.py, true rewritings by rules: other white space, sentences
 in another order or as a list, half of them with other beginnings, and questions with sentences as answers.
 """
 
@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import curate.sample
-from curate.distill.attacks import apply_attacks
-from curate.distill.chunks import chunks_of
-from curate.distill.facts import copy_share, facts_of, kept_facts
-from curate.distill.passages import sentences
+from curate.distill.attacks.registry import apply_attacks
+from curate.distill.text.chunks import chunks_of
+from curate.distill.text.facts import copy_share, facts_of, kept_facts
+from curate.distill.text.passages import sentences
 
 SEED = 17
 CHUNK = 2000

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from timing import least_of_five, parquet_in
 
-from curate.filters.language import known_languages, language
+from curate.filters.language.identify import known_languages, language
 
 BATCH, MIN_CHARACTERS, LARGEST, SURE = 1024, 200, 20, 0.65
 SHORT = {"amh": "am", "eng": "en", "fra": "fr", "swa": "sw"}

@@ -23,13 +23,13 @@ import numpy as np
 import pyarrow as pa
 from timing import batches_in, least_of_five, parquet_in
 
-from curate.inspect import connect
+from curate.cli.output.tables import connect
+from curate.dedup.near.stage import Signatures, find_near
 from curate.kernels.minhash import binary_rows, minhash
-from curate.ledger import Ledger, Part, write_part
-from curate.measure import SIGNATURES
-from curate.near import Signatures, find_near
-from curate.sections import Near
-from curate.tables import scratch_database
+from curate.ledger.ledger import Ledger, Part, write_part
+from curate.ledger.views import scratch_database
+from curate.maps.measure import SIGNATURES
+from curate.recipe.sections import Near
 
 DOCUMENT_BYTES = 2_700  # as the peers' corpus has them
 PART_ROWS = 1 << 18

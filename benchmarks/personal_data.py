@@ -19,7 +19,7 @@ import pyarrow as pa
 from personal_contexts import AROUND, LOOK_ALIKES, contexts_of
 from personal_values import FORMS
 
-from curate.filters.pii import KINDS, find
+from curate.filters.edits.pii import KINDS, find
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/privacy.md"
 BEGIN, END = "<!-- written by benchmarks/personal_data.py -->\n", "<!-- to here -->"

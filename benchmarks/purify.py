@@ -27,14 +27,14 @@ from purify_bounds import bound_rows, seed_rows, unseen_rows
 from purify_corpus import Material, part_corpora
 from timing import BATCH, least_of_five
 
-from curate.distill.calibration import roc_auc, spearman
-from curate.distill.discriminator import groups_of, load
-from curate.engine import InProcess
-from curate.inspect import connect
-from curate.pipeline import run
-from curate.purify import scored
-from curate.recipe import load_recipe
-from curate.training import MODEL
+from curate.cli.output.tables import connect
+from curate.distill.purify.stage import scored
+from curate.distill.purify.training import MODEL
+from curate.distill.scoring.calibration import roc_auc, spearman
+from curate.distill.scoring.discriminator import groups_of, load
+from curate.engine.base import InProcess
+from curate.pipeline.run import run
+from curate.recipe.recipe import load_recipe
 
 SEED = 1
 DEFAULT = "4 rounds, the default"

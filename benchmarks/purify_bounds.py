@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from purify_corpus import part_corpora
 
-from curate.groups import wilson
-from curate.inspect import connect
+from curate.cli.output.tables import connect
+from curate.report.groups import wilson
 
 BOUNDS = (0.01, 0.02, 0.05)
 SEEDS = range(2, 12)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_64_intdigest
 
-from curate.distill.discriminator import groups_of
+from curate.distill.scoring.discriminator import groups_of
 from curate.sql import literal
 
 GRADE = "regexp_extract(label, 'edu=([^;]+)', 1)"

@@ -21,16 +21,16 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from packaged.make_english import PERMISSIVE, is_held_back
 
-from curate.decide import condition
+from curate.decide.decide import condition
 from curate.filters import registry
 from curate.filters.coarse_score import coarse_score_sql
-from curate.filters.language import language
-from curate.filters.perplexity import GROUP, measure
-from curate.language_models import open_models
-from curate.models.make_english import PERMISSIVE, is_held_back
-from curate.rules import named_set
-from curate.sections import Perplexity
+from curate.filters.language.identify import language
+from curate.filters.language.of_recipe import open_models
+from curate.filters.language.perplexity import GROUP, measure
+from curate.filters.rules.resolve import named_set
+from curate.recipe.sections import Perplexity
 from curate.sql import literal
 
 Values = npt.NDArray[np.float64]

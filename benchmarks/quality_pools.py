@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from purify_corpus import place
 
-from curate.distill.attacks import apply_attacks, attacks, families
+from curate.distill.attacks.registry import apply_attacks, attacks, families
 from curate.kernels.overlap import ngram_keys
 from curate.sql import literal
 

@@ -28,20 +28,20 @@ import yaml
 from purify import tell
 from quality_pools import POOLS, SEED, mix
 
-from curate.arms import CURVE, OURS
-from curate.decided import open_decided
-from curate.distill.calibration import spearman
-from curate.distill.discriminator import groups_of
-from curate.distill.evaluate import Arms, measure_arms
-from curate.distill.grades import GRADES, score_grades, train_grades
-from curate.distill.retention import retention
-from curate.engine import InProcess
-from curate.evaluate import proxies
-from curate.pipeline import run
-from curate.prepared import prepare
-from curate.recipe import Recipe, load_recipe
-from curate.retained import FOLDER
-from curate.shards import DATA
+from curate.distill.evaluate.arms import CURVE, OURS
+from curate.distill.evaluate.measure import Arms, measure_arms
+from curate.distill.evaluate.prepare import prepare
+from curate.distill.evaluate.results import FOLDER
+from curate.distill.evaluate.retention import retention
+from curate.distill.scoring.calibration import spearman
+from curate.distill.scoring.discriminator import groups_of
+from curate.distill.scoring.grades import GRADES, score_grades, train_grades
+from curate.engine.base import InProcess
+from curate.ledger.run import open_decided
+from curate.maps.shards import DATA
+from curate.pipeline.evaluate import proxies
+from curate.pipeline.run import run
+from curate.recipe.recipe import Recipe, load_recipe
 from curate.sql import literal
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"

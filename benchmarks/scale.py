@@ -30,19 +30,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.corpus import Unit
-from curate.decide import DECISIONS, decide
-from curate.distil import Distil
-from curate.engine import InProcess
-from curate.ledger import KnownFile, Ledger, Part, read_ledger
-from curate.maps import maps_of
-from curate.measure import SIGNATURES
-from curate.pipeline import run
-from curate.plan import make_plan
+from curate.corpus.parquet import Unit
+from curate.decide.decide import DECISIONS, decide
+from curate.distill.budget.models import LEARNT, SCORES, Scorers, scorers_of
+from curate.distill.budget.stage import Distil
+from curate.engine.base import InProcess
+from curate.ledger.ledger import KnownFile, Ledger, Part, read_ledger
+from curate.ledger.views import scratch_database
+from curate.maps.measure import SIGNATURES
+from curate.pipeline.plan import make_plan
+from curate.pipeline.run import run
+from curate.pipeline.text_reader import maps_of
 from curate.progress import Steps, unwritten_log
-from curate.recipe import Recipe, parse_recipe
-from curate.scorers import LEARNT, SCORES, Scorers, scorers_of
-from curate.tables import scratch_database
+from curate.recipe.recipe import Recipe, parse_recipe
 
 SAMPLE = Path(__file__).parent.parent / "curate" / "sample"
 FILE_ROWS = 1 << 17

@@ -31,19 +31,19 @@ from timing import batches_in, least_of_five
 
 import curate.sample
 from curate import kernels
-from curate.edits import apply_edits, find_edits
+from curate.corpus.edits import apply_edits, find_edits
 from curate.filters import registry
-from curate.filters.duplicates import content_hashes
-from curate.filters.perplexity import measure
+from curate.filters.language.of_recipe import open_models
+from curate.filters.language.perplexity import measure
+from curate.filters.rules.resolve import columns_named, resolve, resolve_editors
+from curate.filters.signals.hashes import content_hashes
 from curate.kernels.corpus_lines import line_hashes
 from curate.kernels.lm_words import lm_lines
 from curate.kernels.minhash import minhash
 from curate.kernels.overlap import find_overlaps, ngram_keys, ngram_table
-from curate.language_models import open_models
-from curate.plan import groups_needed
-from curate.recipe import parse_recipe
-from curate.rules import columns_named, resolve, resolve_editors
-from curate.sections import Perplexity
+from curate.pipeline.plan import groups_needed
+from curate.recipe.recipe import parse_recipe
+from curate.recipe.sections import Perplexity
 
 BASE_MB = 150
 SOUGHT, LISTED = 1_000_000, 1_000

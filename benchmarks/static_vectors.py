@@ -22,12 +22,12 @@ from quality_pools import POOLS, SEED, mix
 from retention import CORPORA, DEFAULT, Recipes, about, arm_rows, measured
 from timing import batches_in, least_of_five, parquet_in
 
-from curate.distill import static_vectors, vectors
-from curate.distill.clusters import assign, clusters_of
-from curate.distill.static_vectors import open_static
-from curate.distill.vectors import Settings, projection_of
+from curate.distill.budget.models import CLUSTER_TEXTS
+from curate.distill.scoring import static_vectors, vectors
+from curate.distill.scoring.clusters import assign, clusters_of
+from curate.distill.scoring.static_vectors import open_static
+from curate.distill.scoring.vectors import Settings, projection_of
 from curate.kernels.projection import Vectors
-from curate.scorers import CLUSTER_TEXTS
 
 EACH = 1000  # texts of a domain, at most
 SEEDS = range(1, 6)

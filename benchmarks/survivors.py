@@ -1,7 +1,7 @@
 """Measure how often the original survives among near duplicates, by what chooses the copy that stays.
 
 Usage: python benchmarks/survivors.py report [FAMILIES]    the half of the families that nothing was chosen on
-       python benchmarks/survivors.py tune [FAMILIES]      the other half, by the constants of curate/copies.py
+       python benchmarks/survivors.py tune [FAMILIES]      the other half, by the constants of best_copies.py
 
 FAMILIES is a Parquet file of families of edited copies (id, text, label): `label` names the family, the third part of
 `id`, between colons, what was done to the text, `orig` for nothing. Two more corpora are made here of the packaged
@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 import yaml
 
 import curate.sample
-from curate import copies
-from curate.engine import InProcess
-from curate.inspect import connect
-from curate.pipeline import run
-from curate.recipe import load_recipe
+from curate.cli.output.tables import connect
+from curate.dedup.near import best_copies as copies
+from curate.engine.base import InProcess
+from curate.pipeline.run import run
+from curate.recipe.recipe import load_recipe
 
 Document = tuple[str, str, str, str]  # id, text, family, what was done to it
 SAME = ("orig", "normalised")

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.language_models import smollm2
 
-from curate.distill.teacher import Request, Sampling, open_teacher
+from curate.distill.teacher.protocol import Request, Sampling, open_teacher
 from curate.progress import unwritten_log
-from curate.teachers import Teacher
+from curate.recipe.teacher import Teacher
 
 AT_A_TIME = (1, 8, 32)
 TOKENS = 64

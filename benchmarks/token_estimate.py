@@ -3,7 +3,7 @@
 Usage: python benchmarks/token_estimate.py TOKENIZER.json PARQUET [PARQUET ...]
 
 Prints hundredths of a token per character of each kind (least squares of the relative error, on the even documents) and
-the error on the odd documents, for the fitted weights and for those in filters/text.py.
+the error on the odd documents, for the fitted weights and for those in filters/signals/text.py.
 """
 
 import sys
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from curate import kernels
-from curate.filters.text import TOKENS, estimate_tokens, token_kinds
+from curate.filters.signals.text import TOKENS, estimate_tokens, token_kinds
 
 
 def main(tokenizer_file: str, *corpora: str) -> None:

@@ -17,69 +17,41 @@ ROOT = Path(__file__).parent
 KERNELS = "curate.kernels"
 
 # How rows are read, and how their columns are cast and edited: each value that is measured passes through.
-READING = ("curate.corpus", "curate.columns", "curate.casts", "curate.cast_sql", "curate.edits")
+READING = ("curate.corpus",)
 # What gives texts a perplexity.
-LANGUAGE_MODELS = (
-    "curate.filters.perplexity", "curate.filters.language_model", "curate.filters.forms", "curate.filters.packed_model",
-    "curate.filters.kenlm_binary", "curate.filters.ngram_lm", "curate.filters.language",
-)  # fmt: skip
+LANGUAGE_MODELS = ("curate.filters.language",)
 # What a recipe's fields mean: digests hold their values, and not what is computed from these.
-RECIPE = ("curate.recipe", "curate.sections", "curate.fields", "curate.domains", "curate.teachers", "curate.rules")
+RECIPE = ("curate.recipe", "curate.filters.rules")
 # How a language model is asked.
-TEACHING = (
-    "curate.distill.teacher", "curate.distill.asking", "curate.distill.requests", "curate.distill.decoding",
-    "curate.distill.encoding", "curate.distill.labels", "curate.distill.structured", "curate.distill.prompts",
-    "curate.distill.openai_api", "curate.distill.http", "curate.distill.local_model", "curate.distill.vllm_client",
-    "curate.distill.vllm_engine", "curate.distill.serve", "curate.distill.weights",
-)  # fmt: skip
+TEACHING = ("curate.distill.teacher",)
 # What bad texts are made of good ones by.
-ATTACKING = (
-    "curate.distill.attacks", "curate.distill.attacks_boilerplate", "curate.distill.attacks_claims",
-    "curate.distill.attacks_facts", "curate.distill.attacks_filler", "curate.distill.attacks_form",
-    "curate.distill.attacks_noise", "curate.distill.attacks_order", "curate.distill.attacks_repetition",
-    "curate.distill.attacks_spam", "curate.distill.attacks_tone", "curate.distill.changes", "curate.distill.templates",
-    "curate.distill.phrases", "curate.distill.written", "curate.distill.replies", "curate.distill.chunks",
-    "curate.distill.facts", "curate.distill.number_words", "curate.distill.passages", "curate.distill.proper_names",
-    "curate.distill.quantities",
-)  # fmt: skip
+ATTACKING = ("curate.distill.attacks", "curate.distill.text")
 # What scores texts.
-SCORING = (
-    "curate.distill.discriminator", "curate.distill.likeness", "curate.distill.importance", "curate.distill.grades",
-    "curate.distill.linear_model", "curate.distill.model_file", "curate.distill.vectors",
-    "curate.distill.static_vectors", "curate.distill.clusters", "curate.distill.surface", "curate.distill.evidence",
-    "curate.distill.calibration",
-)  # fmt: skip
+SCORING = ("curate.distill.scoring",)
 # What the models of tier 2 and of a budget are trained on and by.
 MODELS = (
-    "curate.training", "curate.scorers", "curate.reference", "curate.texts", "curate.mining", "curate.distill.purify",
-    "curate.distill.judge", "curate.distill.conformal", "curate.distill.draws", *TEACHING, *ATTACKING, *SCORING,
-    *READING,
+    "curate.distill.purify", "curate.distill.budget", "curate.distill.reference", "curate.distill.draws",
+    "curate.maps.documents", *TEACHING, *ATTACKING, *SCORING, *READING,
 )  # fmt: skip
 # The cascade of verdicts, from signals to decisions.
 DECIDING = (
-    "curate.decide", "curate.verdicts", "curate.tables", "curate.checks", "curate.bands", "curate.sql", "curate.near",
-    "curate.near_maps", "curate.copies", "curate.lines", "curate.earlier", "curate.mining", "curate.purify",
-    "curate.distil", "curate.budget", "curate.choose", "curate.layers", "curate.rescored", "curate.maps",
-    "curate.distill.conformal", "curate.distill.histogram", "curate.distill.select", "curate.filters.registry",
-    "curate.filters.coarse_score", "curate.filters.duplicates", "curate.filters.rules", *RECIPE,
+    "curate.decide", "curate.dedup", "curate.distill.purify", "curate.distill.budget", "curate.distill.rescoring",
+    "curate.pipeline.text_reader", "curate.ledger.views", "curate.sql", "curate.filters.registry",
+    "curate.filters.coarse_score", "curate.filters.signals.hashes", *RECIPE,
 )  # fmt: skip
 # The third tier.
-WRITING = (
-    "curate.augment", "curate.augmented", "curate.members", "curate.candidates", "curate.adapters",
-    "curate.distill.augment", "curate.distill.leaks",
-)  # fmt: skip
+WRITING = ("curate.distill.augment", "curate.pipeline.augment", "curate.distill.lora", "curate.distill.leaks")
 # LoRA adapters.
-ADAPTERS = ("curate.distill.adapters", "curate.distill.lora", "curate.distill.chunks", "curate.distill.schedule")
+ADAPTERS = ("curate.distill.lora", "curate.distill.text", "curate.distill.schedule")
 # The models of an evaluation: n-grams, and transformers.
-NGRAMS = (
-    "curate.distill.encoded", "curate.distill.proxy_ngram", "curate.filters.ngram_lm", "curate.filters.kenlm_binary",
+NGRAMS = ("curate.distill.evaluate.tokens", "curate.distill.evaluate.proxy_ngram", *LANGUAGE_MODELS)
+TRANSFORMERS = (
+    "curate.distill.evaluate.tokens", "curate.distill.evaluate.proxy_transformer", "curate.distill.schedule",
 )  # fmt: skip
-TRANSFORMERS = ("curate.distill.encoded", "curate.distill.proxy_transformer", "curate.distill.schedule")
 # What an evaluation trains on and asks.
 EVALUATING = (
-    "curate.arms", "curate.arms_written", "curate.ablate", "curate.evaluate", "curate.heldout", "curate.prepared",
-    "curate.tracking", "curate.members", "curate.distill.draws", "curate.distill.evaluate", "curate.distill.leaks",
-    "curate.distill.retention", *NGRAMS, *TRANSFORMERS, *READING,
+    "curate.distill.evaluate", "curate.pipeline.evaluate", "curate.pipeline.ablate", "curate.distill.augment.domains",
+    "curate.distill.draws", "curate.distill.leaks", "curate.distill.schedule", *LANGUAGE_MODELS, *READING,
 )  # fmt: skip
 
 

@@ -1,1 +1,4 @@
-"""What an LLM adds, what the token budget keeps, and what that cost."""
+"""Tiers 2 and 3, the token budget, and what it cost.
+
+One tier, one folder; the file that runs inside a run is its `stage.py`. Files at the root are shared by several.
+"""

@@ -21,22 +21,22 @@ Bound = float | int | None  # None: switched off
 FindEdits = Callable[[pa.Array, Mapping[str, Bound]], pa.Table]
 
 MODULES = (
-    "curate.filters.text",
-    "curate.filters.lines",
-    "curate.filters.sentences",
-    "curate.filters.repetition",
-    "curate.filters.pieces",
-    "curate.filters.whole_lines",
-    "curate.filters.phrases",
-    "curate.filters.broken",
-    "curate.filters.raw",
-    "curate.filters.pii",
-    "curate.filters.language",
-    "curate.filters.perplexity",
-    "curate.filters.duplicates",
-    "curate.filters.c4",
-    "curate.filters.refinedweb",
-    "curate.filters.contamination",
+    "curate.filters.signals.text",
+    "curate.filters.signals.lines",
+    "curate.filters.signals.sentences",
+    "curate.filters.signals.repetition",
+    "curate.filters.signals.pieces",
+    "curate.filters.signals.whole_lines",
+    "curate.filters.signals.phrases",
+    "curate.filters.signals.broken",
+    "curate.filters.signals.raw",
+    "curate.filters.edits.pii",
+    "curate.filters.language.identify",
+    "curate.filters.language.perplexity",
+    "curate.filters.signals.hashes",
+    "curate.filters.edits.c4",
+    "curate.filters.edits.refinedweb",
+    "curate.filters.contamination.signals",
 )
 
 

@@ -8,22 +8,22 @@ from typing import Any
 import pyarrow as pa
 
 import curate
-from curate.augmented import Augmented
-from curate.counts import Counts
-from curate.earlier import Earlier
-from curate.edits import Finder
-from curate.files import sealed, write_json
-from curate.filters.language_model import LanguageModel
-from curate.ledger import Ledger
+from curate.corpus.edits import Finder
+from curate.decide.counts import Counts
+from curate.dedup.earlier_runs import Earlier
+from curate.distill.augment.state import Augmented
+from curate.distill.budget.models import Scorers
+from curate.distill.purify.training import Learnt
+from curate.filters.language.model import LanguageModel
+from curate.filters.rules.resolve import ResolvedRule
+from curate.ledger.ledger import Ledger
 from curate.manifests.composition import columns_of_mixture, licenses, mixture
-from curate.manifests.facts import decontamination, dedup, distil, language_identification, purify, synthetic
-from curate.manifests.model import MANIFEST_VERSION, Manifest
-from curate.recipe import Recipe
+from curate.manifests.schema.model import MANIFEST_VERSION, Manifest
+from curate.manifests.stage_facts import decontamination, dedup, distil, language_identification, purify, synthetic
+from curate.maps.shards import DATA, content_of, our_columns, our_name, output_schema
+from curate.recipe.recipe import Recipe
 from curate.redaction import without_credentials
-from curate.rules import ResolvedRule
-from curate.scorers import Scorers
-from curate.shards import DATA, content_of, our_columns, our_name, output_schema
-from curate.training import Learnt
+from curate.storage.files import sealed, write_json
 
 
 def build_manifest(

@@ -12,18 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
-from curate.augmented import COMPARED, COMPARISON, JUDGED, STATE
-from curate.augmented import FOLDER as WRITTEN
-from curate.corpus import Unit, read_documents
+from curate.corpus.parquet import Unit, read_documents
+from curate.distill.augment.state import COMPARED, COMPARISON, JUDGED, STATE
+from curate.distill.augment.state import FOLDER as WRITTEN
+from curate.distill.evaluate.results import FOLDER, TABLES
 from curate.errors import InputError, RunError
-from curate.files import is_sealed, leads_out, sha256_of
-from curate.ledger import KnownFile, read_ledger
-from curate.manifests.reading import read_manifest
-from curate.measure import content_hash
+from curate.ledger.ledger import KnownFile, read_ledger
+from curate.ledger.superseded import NOTICE
+from curate.manifests.schema.reading import read_manifest
+from curate.maps.documents import source_of
+from curate.maps.measure import content_hash
 from curate.progress import Log, Meter
-from curate.retained import FOLDER, TABLES
-from curate.superseded import NOTICE
-from curate.texts import source_of
+from curate.storage.files import is_sealed, leads_out, sha256_of
 
 EXPORT, UNFINISHED, EXPORTS = "export.json", "pieces.ndjson", "export"
 MANIFEST = "manifest.json"

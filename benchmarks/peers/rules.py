@@ -35,8 +35,8 @@ from meter import measure
 
 import curate.sample
 from curate.filters import registry
-from curate.rules import columns_named, condition, resolve
-from curate.sections import Tier1
+from curate.filters.rules.resolve import columns_named, condition, resolve
+from curate.recipe.sections import Tier1
 
 REPEATS = 3
 OUR_MB = 100

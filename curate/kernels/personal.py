@@ -1,4 +1,4 @@
-"""Where personal data and secrets may stand in text: by form alone, for `curate.filters.pii` to check."""
+"""Where personal data and secrets may stand in text: by form alone, for `curate.filters.edits.pii` to check."""
 
 import numpy as np
 import pyarrow as pa

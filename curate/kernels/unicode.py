@@ -50,7 +50,7 @@ def decode(data: Bytes, i: int, end: int) -> tuple[int, int]:
     """Code point at byte `i` and its length in bytes, which never passes `end`.
 
     A byte that cannot begin a character, or whose character would pass `end`, reads as U+FFFD. Broken text gives some
-    code points, always the same: `curate.measure` tells it from good text before.
+    code points, always the same: `curate.maps.measure` tells it from good text before.
     """
     lead = np.int64(data[i])
     code = REPLACEMENT

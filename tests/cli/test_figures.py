@@ -5,7 +5,7 @@ import re
 
 from support.paths import ROOT
 
-from curate.figures import place, share
+from curate.display import place, share
 
 SPACED = re.compile(r"\d[ \u00a0\u2009\u202f]%(?!\s*[\d{}])")  # but for what is left of a division, as in SQL
 

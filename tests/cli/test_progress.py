@@ -17,7 +17,7 @@ from support.paths import ROOT
 from support.recipes import write_recipe
 
 import curate.progress
-from curate.begun import shares_begun, telling
+from curate.engine.task_progress import shares_begun, telling
 from curate.progress import Countdown, Meter, Replies, Steps, open_log, unwritten_log
 
 README = ROOT / "README.md"
@@ -238,7 +238,7 @@ def test_workers_tell_how_far_their_tasks_have_come(tmp_path, monkeypatch):
 
     for module in ("measure", "again", "shards", "spool"):
         monkeypatch.setattr(f"curate.{module}.telling", record)
-    monkeypatch.setattr("curate.spool.BLOCK_BYTES", 20_000)
+    monkeypatch.setattr("curate.corpus.spool.BLOCK_BYTES", 20_000)
     lines = "".join(json.dumps({"text": f"{PROSE} {k}"}) + "\n" for k in range(400))
     (tmp_path / "in.jsonl").write_text(lines)
     recipe, run = write_recipe(tmp_path, tmp_path / "in.jsonl", dedup={"near": {"verify": "exact"}})

@@ -12,8 +12,8 @@ from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
 from curate import cli
-from curate.commands import GROUPS
-from curate.runs import list_runs
+from curate.cli.options import GROUPS
+from curate.ledger.runs import list_runs
 
 
 def stopped_run(folder):

@@ -9,12 +9,12 @@ from support.commands import command
 from support.corpora import PROSE, SAMPLE, write_shard
 from support.docs import whole_recipes
 
+from curate.cli.schema import recipe_schema
 from curate.errors import CurateError
-from curate.folder import look_into
-from curate.recipe import parse_recipe
-from curate.rules import resolve, resolve_editors
-from curate.schema import recipe_schema
-from curate.starter import recipe_lines, short_lines
+from curate.filters.rules.resolve import resolve, resolve_editors
+from curate.init.folder import look_into
+from curate.init.recipe import recipe_lines, short_lines
+from curate.recipe.recipe import parse_recipe
 
 SCHEMA = recipe_schema()
 RULE = {"reason": "own", "signal": "n_words", "min": 3}

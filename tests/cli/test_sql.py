@@ -12,9 +12,9 @@ from support.corpora import PROSE, write_shard
 from support.paths import ROOT
 from support.recipes import write_recipe
 
-import curate.index
+import curate.pipeline.index
+from curate.cli.output.tables import connect
 from curate.errors import CurateError
-from curate.inspect import connect
 from curate.sql import only_query
 
 QUERY = "SELECT reason, count(*) AS n FROM dropped GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"
@@ -23,7 +23,7 @@ QUERY = "SELECT reason, count(*) AS n FROM dropped GROUP BY 1 ORDER BY 2 DESC, 1
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run with every view that there is, those over the ledger's files included."""
-    monkeypatch.setattr(curate.index, "SIGNALS_AS_TABLE", 1)
+    monkeypatch.setattr(curate.pipeline.index, "SIGNALS_AS_TABLE", 1)
     question = "what is the sum of all the numbers from one to one hundred when each is doubled"
     texts = [f"{PROSE * 2} {k}\nMENU OF THINGS\nWrite to jane.doe@gmail.com" for k in range(9)]
     write_shard(tmp_path / "in" / "a.parquet", [*texts, texts[0], f"{PROSE} {question}", "short"])

@@ -13,10 +13,10 @@ from support.docs import fields_of, reserved_by
 from support.starter_folders import fields_written, prose, write_lines
 
 from curate.errors import InputError, RecipeError
-from curate.folder import look_into
-from curate.recipe import Recipe, load_recipe
-from curate.sections import Near
-from curate.starter import write_recipe
+from curate.init.folder import look_into
+from curate.init.recipe import write_recipe
+from curate.recipe.recipe import Recipe, load_recipe
+from curate.recipe.sections import Near
 
 GERMAN = "Die Stadt hat heute mitgeteilt, dass der Markt am Freitag wegen des Regens nicht stattfinden kann. "
 

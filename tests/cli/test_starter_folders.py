@@ -13,12 +13,12 @@ from support.corpora import PROSE, write_shard
 from support.runs import output
 from support.starter_folders import fields_written, prose, write_lines
 
-from curate.folder import look_into
-from curate.folders import expand_glob, list_folder
-from curate.patterns import patterns_of
-from curate.recipe import load_recipe
-from curate.starter import write_recipe
-from curate.survey import MOST
+from curate.corpus.folders import expand_glob, list_folder
+from curate.init.folder import look_into
+from curate.init.patterns import patterns_of
+from curate.init.recipe import write_recipe
+from curate.init.survey import MOST
+from curate.recipe.recipe import load_recipe
 
 
 def test_columns_with_other_types_from_file_to_file_get_a_cast_with_which_plan_and_run_go_on(tmp_path, monkeypatch):

@@ -15,8 +15,8 @@ from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 from support.runs import corpus_rows, documents, output
 
-from curate.cast_sql import _database, cast_by_sql
-from curate.casts import CASTS, cast_column, how_to_cast
+from curate.corpus.cast_sql import _database, cast_by_sql
+from curate.corpus.casts import CASTS, cast_column, how_to_cast
 from curate.errors import InputError
 
 LONG = [f"{PROSE} {k}" for k in range(5)]

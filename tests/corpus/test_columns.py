@@ -11,8 +11,8 @@ from support.corpora import PROSE, write_lines, write_shard
 from support.recipes import write_recipe
 from support.runs import corpus_rows, digests, documents, output
 
-from curate.casts import cast_column, how_to_cast
-from curate.columns import wider
+from curate.corpus.casts import cast_column, how_to_cast
+from curate.corpus.columns import wider
 from curate.errors import InputError, RecipeError
 
 LONG = [f"{PROSE} {k}" for k in range(5)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curate.edits import FOUND, apply_edits, find_edits
+from curate.corpus.edits import FOUND, apply_edits, find_edits
 
 TEXTS = st.text("ab1é你😀 \n", max_size=20)
 ARRAYS = st.lists(st.none() | TEXTS, max_size=5)

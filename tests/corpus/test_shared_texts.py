@@ -12,7 +12,7 @@ import yaml
 from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 
-from curate.survey import ALL_BYTES, DECODED_BYTES, look
+from curate.init.survey import ALL_BYTES, DECODED_BYTES, look
 
 
 def prose(start, count):

@@ -10,10 +10,7 @@ from support.paths import GOLDEN
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.plan import signals_schema
-from curate.recipe import parse_recipe
-from curate.rules import condition, resolve
-from curate.verdicts import (
+from curate.decide.verdicts import (
     copies_sql,
     decisions_sql,
     duplicates_sql,
@@ -24,6 +21,9 @@ from curate.verdicts import (
     passing_sql,
     repeated_sql,
 )
+from curate.filters.rules.resolve import condition, resolve
+from curate.pipeline.plan import signals_schema
+from curate.recipe.recipe import parse_recipe
 
 RECIPE = parse_recipe(
     {
@@ -71,7 +71,7 @@ def test_the_sql_of_each_step_is_the_reviewed_one(name):
     ],
 )
 def test_a_rule_becomes_a_condition_that_is_never_null(fields, kind, sql):
-    from curate.sections import Rule
+    from curate.recipe.sections import Rule
 
     assert condition(Rule.model_validate({"reason": "r", **fields}), {"n": kind}) == sql
 
@@ -132,7 +132,7 @@ def test_decisions_do_not_depend_on_how_many_documents_are_joined_at_a_time(tmp_
         write_shard(tmp_path / "in" / f"{k}.parquet", [text, f"{PROSE} {k}"])
     taken = []
     for rows in (1, 5, 1000):
-        monkeypatch.setattr("curate.tables.RANGE_ROWS", rows)
+        monkeypatch.setattr("curate.ledger.views.RANGE_ROWS", rows)
         run = tmp_path / f"run{rows}"
         recipe, _ = write_recipe(tmp_path, tmp_path / "in", output=str(run))
         carry_out(recipe)
@@ -146,7 +146,7 @@ def test_files_that_come_before_others_later_on_are_decided_as_if_they_had_alway
     tmp_path, monkeypatch, rows
 ):
     """Files are numbered as they are first seen, and decided in the order of their names."""
-    monkeypatch.setattr("curate.tables.RANGE_ROWS", rows)
+    monkeypatch.setattr("curate.ledger.views.RANGE_ROWS", rows)
     texts = [PROSE, "short", PROSE.upper(), PROSE + " end.", PROSE + " END.", PROSE]
     for new in ((1, 4, 5), (0, 2, 3)):
         for k in new:
@@ -162,7 +162,7 @@ def test_files_that_come_before_others_later_on_are_decided_as_if_they_had_alway
 
 def test_all_named_sets_can_stand_in_one_recipe_and_a_rule_that_two_share_counts_once():
     from curate.filters import registry
-    from curate.sections import Tier1
+    from curate.recipe.sections import Tier1
 
     settled = {"line_too_short": 4}  # on which c4 and datatrove_c4 are not of one mind
     reasons = [found.reason for found in resolve(Tier1(rules=list(registry.rule_sets()), thresholds=settled))]

@@ -1,6 +1,6 @@
 """What is said of quality in words: of what is kept, and of what each tier brought."""
 
-from curate.quality import claims, scope, tier_claims, tracked_claims, tracked_scope
+from curate.report.quality import claims, scope, tier_claims, tracked_claims, tracked_scope
 
 
 def arm(name, retained, behind=(None, None), **columns):

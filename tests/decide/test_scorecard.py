@@ -10,10 +10,10 @@ from support.corpora import PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate import scorecard
+from curate.cli.output.tables import connect
+from curate.decide import scorecard
+from curate.decide.scorecard import stability
 from curate.filters.coarse_score import FORM
-from curate.inspect import connect
-from curate.scorecard import stability
 
 
 def rows_of(run):

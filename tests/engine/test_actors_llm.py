@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 import pytest
 from support.language_models import tiny_llama
 
-from curate.actors import LOT
-from curate.cluster import Nodes
-from curate.distill.teacher import Request, Sampling, open_teacher
+from curate.distill.teacher.protocol import Request, Sampling, open_teacher
+from curate.engine.ray_cluster import Nodes
+from curate.engine.ray_models import LOT
 from curate.errors import RecipeError, TeacherError
 from curate.progress import unwritten_log
-from curate.teachers import Teacher as Section
+from curate.recipe.teacher import Teacher as Section
 
 pytestmark = pytest.mark.llm
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'curate-lm[ray]'")

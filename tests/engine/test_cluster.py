@@ -23,12 +23,12 @@ from support.runs import digests
 from support.small_files import UNIT, recipe_for
 
 import curate
-from curate.actors import open_on_gpus
-from curate.cluster import Nodes
+from curate.engine.ray_cluster import Nodes
+from curate.engine.ray_models import open_on_gpus
 from curate.errors import RecipeError, TaskError, TeacherError, WorkerError
 from curate.progress import unwritten_log
-from curate.recipe import load_recipe
-from curate.teachers import Teacher
+from curate.recipe.recipe import load_recipe
+from curate.recipe.teacher import Teacher
 
 pytest.importorskip("ray", reason="needs ray: pip install 'curate-lm[ray]'")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

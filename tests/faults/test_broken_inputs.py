@@ -131,7 +131,7 @@ def test_large_other_columns_and_dictionaries_do_not_swell_a_worker(tmp_path):
 
 
 def test_a_file_with_fewer_rows_than_a_reader_was_told_is_named(tmp_path, good):
-    from curate.corpus import read_rows
+    from curate.corpus.parquet import read_rows
 
     for start, stop in ((0, 21), (20, 40), (30, 40)):
         with pytest.raises(InputError, match=f"has fewer rows than the {stop} it had"):

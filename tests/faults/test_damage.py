@@ -13,12 +13,12 @@ from support.recipes import write_recipe
 from support.soak import PLACES, SOAK, drawn, tell
 from support.whole_runs import make_corpus, whole_recipe
 
-from curate.corpus import Unit
-from curate.distill.requests import open_cache
-from curate.distill.teacher import Reply
+from curate.corpus.parquet import Unit
+from curate.distill.teacher.protocol import Reply
+from curate.distill.teacher.request_cache import open_cache
 from curate.errors import CurateError, RecipeError, RunError
-from curate.garbage import collect
-from curate.ledger import Ledger, Part, read_ledger
+from curate.ledger.garbage import collect
+from curate.ledger.ledger import Ledger, Part, read_ledger
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log
 

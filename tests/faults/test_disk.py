@@ -88,9 +88,9 @@ def carry_out_in_units(recipe, run):
     """Run a recipe in this process with small units."""
     with pytest.MonkeyPatch.context() as patch:
         small = int(UNIT["CURATE_UNIT_BYTES"])
-        patch.setattr("curate.corpus.MIN_UNIT_BYTES", small)
-        patch.setattr("curate.corpus.MAX_UNIT_BYTES", 2 * small)
-        patch.setattr("curate.measure.TASK_BYTES", int(1.5 * small))
+        patch.setattr("curate.corpus.parquet.MIN_UNIT_BYTES", small)
+        patch.setattr("curate.corpus.parquet.MAX_UNIT_BYTES", 2 * small)
+        patch.setattr("curate.maps.measure.TASK_BYTES", int(1.5 * small))
         return carry_out(recipe, f"output={run}")
 
 

@@ -13,13 +13,13 @@ from support.processes import SECONDS, check_all_end, living, marked, state, wai
 from support.soak import MOMENTS, drawn, tell
 from support.whole_runs import make_corpus, whole_recipe
 
-from curate.engine import Processes
+from curate.engine.base import Processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 SPIN = 're.match("(a+)+$", "a" * 64 + "b")'  # takes years, and keeps the interpreter's lock
 DRIVER = """
 import sys
-import curate.engine as engine
+import curate.engine.base as engine
 
 sys.path.insert(0, {folder!r})
 engine.START_CPU_SECONDS = {cpu_seconds}

@@ -18,9 +18,9 @@ from support.recipes import write_recipe
 from support.soak import SOAK
 from support.whole_runs import UNIT, files_of_run, undisturbed, whole_recipe
 
-from curate.commands import Commands
+from curate.cli.options import Commands
 from curate.errors import RunError
-from curate.ledger import locked
+from curate.ledger.ledger import locked
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log
 

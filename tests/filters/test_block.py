@@ -17,7 +17,7 @@ from curate import kernels
 from curate.errors import RecipeError
 from curate.filters.block import BlockList, address, count
 from curate.kernels.words_of_list import folded
-from curate.ledger import read_ledger
+from curate.ledger.ledger import read_ledger
 
 HOSTS = ["a.org", "b.a.org", "ba.org", "A.Org", "org", "c.net", "www.c.net", "", "xn--p1ai", "a.org."]
 URLS = st.builds(

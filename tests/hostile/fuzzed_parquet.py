@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.corpus import open_footer, read_documents
+from curate.corpus.parquet import open_footer, read_documents
 from curate.errors import CurateError
-from curate.sections import Input, Source
+from curate.recipe.sections import Input, Source
 
 COLUMNS = {
     "text": [f"some text {k} " * (k % 7) for k in range(300)],

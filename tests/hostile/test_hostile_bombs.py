@@ -11,10 +11,10 @@ from support.commands import command, refused
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
-from curate.distill.linear_model import load as load_linear
-from curate.distill.weights import adapter_contents
+from curate.distill.scoring.linear_model import load as load_linear
+from curate.distill.teacher.weights import adapter_contents
 from curate.errors import InputError, RecipeError
-from curate.filters.kenlm_binary import FIXED, SANITY
+from curate.filters.language.kenlm_binary import FIXED, SANITY
 
 ORDER, COUNTS, WORDS = len(SANITY), len(SANITY) + FIXED.size, 144  # places in a binary model of three orders
 

@@ -12,17 +12,17 @@ from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 from tokenizers import Tokenizer, models
 
-from curate.engine import InProcess
+from curate.engine.base import InProcess
 from curate.errors import RunError
-from curate.files import write_sealed
-from curate.manifests.card import card
-from curate.manifests.croissant import croissant
-from curate.manifests.export import export
-from curate.manifests.formats import all_formats, options_of
-from curate.manifests.lineage import events
-from curate.manifests.reading import read_manifest, read_run_facts
-from curate.manifests.sources import open_source
+from curate.manifests.cards.card import card
+from curate.manifests.cards.croissant import croissant
+from curate.manifests.cards.openlineage import events
+from curate.manifests.export.export import export
+from curate.manifests.export.format import all_formats, options_of
+from curate.manifests.export.sources import open_source
+from curate.manifests.schema.reading import read_manifest, read_run_facts
 from curate.progress import unwritten_log
+from curate.storage.files import write_sealed
 
 MARKUP = [
     "</td><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[x](javascript:alert(1))", "[ref]",

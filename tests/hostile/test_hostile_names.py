@@ -16,17 +16,17 @@ from support.recipes import write_recipe
 from support.runs import documents
 from support.soak import drawn, some
 
-from curate.engine import InProcess
+from curate.cli.output.tables import connect
+from curate.engine.base import InProcess
 from curate.errors import CurateError, InputError, RecipeError
-from curate.files import write_sealed
-from curate.inspect import connect
-from curate.manifests.export import export
-from curate.manifests.formats import Options
-from curate.manifests.sources import open_source
+from curate.manifests.export.export import export
+from curate.manifests.export.format import Options
+from curate.manifests.export.sources import open_source
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log
-from curate.recipe import load_recipe
+from curate.recipe.recipe import load_recipe
 from curate.sql import literal, quoted, read_parquet
+from curate.storage.files import write_sealed
 
 INJECTIONS = [
     "x'; DROP TABLE decisions; --", 'x"; DROP TABLE decisions; --', "x') OR 1=1 --", "a\nb", "a\tb", "{}", "%s", "$1",

@@ -15,11 +15,11 @@ from support.recipes import write_recipe
 from support.runs import documents
 from support.soak import EXAMPLES, SEED, SOAK, tell
 
-from curate import contamination
-from curate.corpus import MOST_BYTES, read_rows
+from curate.corpus.parquet import MOST_BYTES, read_rows
+from curate.corpus.side_files import tables_of
 from curate.errors import CurateError, InputError
-from curate.sections import Decontaminate
-from curate.side_files import tables_of
+from curate.filters.contamination import benchmarks as contamination
+from curate.recipe.sections import Decontaminate
 
 HERE = Path(__file__).parent
 ODD_COLUMNS = {

@@ -10,10 +10,10 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
+from curate.cli.output.tables import connect
 from curate.errors import CurateError, RecipeError
-from curate.index import INDEX
-from curate.inspect import connect
-from curate.report import write_report
+from curate.pipeline.index import INDEX
+from curate.report.page import write_report
 from curate.sql import literal
 
 

@@ -13,12 +13,13 @@ from support.texts import LINED, PASSAGES, REPEATING, TEXTS
 
 import curate.sample
 from curate import kernels
-from curate.evidence import Fired
-from curate.excerpts import Marked, excerpt, marked, merged
-from curate.filters import pii, registry
+from curate.filters import registry
 from curate.filters.block import BlockList
-from curate.filters.pii import personal_data_count
-from curate.spans import FINDERS, lines_of, listed, whole_lines_of, words_of
+from curate.filters.edits import pii
+from curate.filters.edits.pii import personal_data_count
+from curate.inspect.evidence import Fired
+from curate.inspect.excerpts import Marked, excerpt, marked, merged
+from curate.inspect.spans import FINDERS, lines_of, listed, whole_lines_of, words_of
 from curate.terminal import visible
 
 SAMPLE = [

@@ -11,11 +11,11 @@ from support.corpora import EXCERPT, PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 from support.runs import digests
 
-from curate.difference import what_if
+from curate.cli.output.tables import connect
 from curate.errors import RecipeError, RunError
-from curate.inspect import connect
-from curate.recipe import load_recipe
-from curate.whatif import ask, redecided, save_recipe
+from curate.inspect.compare import what_if
+from curate.inspect.what_if import ask, redecided, save_recipe
+from curate.recipe.recipe import load_recipe
 
 FOOTER = "All rights reserved by the owners of this page, whoever they may be."
 VERDICT = "doc_id, kept, stage, reason, n_tokens, duplicate_of"

@@ -15,12 +15,12 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
-from curate.diff import changes, collapsed
+from curate.cli.output.tables import connect
 from curate.errors import CurateError, EmptyOutputError
-from curate.evidence import Fired, fired, rules_by_reason
-from curate.inspect import connect
-from curate.recipe import parse_recipe
-from curate.why import explain
+from curate.inspect.evidence import Fired, fired, rules_by_reason
+from curate.inspect.text_diff import changes, collapsed
+from curate.inspect.why import explain
+from curate.recipe.recipe import parse_recipe
 
 MAIL = "jane.doe@gmail.com"
 WORDS = [f"{a}{b}" for a in ("green", "stone", "river", "cloud", "amber") for b in ("house", "field", "wood", "way")]

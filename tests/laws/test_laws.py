@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curate.edits import FOUND, apply_edits
+from curate.corpus.edits import FOUND, apply_edits
 from curate.filters import registry
 
 SIGNALS = [signal for signals in registry.groups().values() for signal in signals]

@@ -10,8 +10,8 @@ from support.recipes import write_recipe
 from support.runs import digests
 
 from curate.errors import RunError, WorkerError
-from curate.garbage import collect
-from curate.ledger import locked, read_ledger
+from curate.ledger.garbage import collect
+from curate.ledger.ledger import locked, read_ledger
 
 RULE = "tier1.rules=[{reason: few, signal: n_words, min: 3}]"
 
@@ -19,7 +19,7 @@ RULE = "tier1.rules=[{reason: few, signal: n_words, min: 3}]"
 @pytest.fixture(autouse=True)
 def small_units(monkeypatch):
     """Each file is a task of its own, so that parts belong to one file."""
-    monkeypatch.setattr("curate.measure.TASK_BYTES", 1)
+    monkeypatch.setattr("curate.maps.measure.TASK_BYTES", 1)
 
 
 @pytest.fixture

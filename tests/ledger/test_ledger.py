@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from curate.corpus import Unit
-from curate.ledger import Ledger, Part, read_ledger
+from curate.corpus.parquet import Unit
+from curate.ledger.ledger import Ledger, Part, read_ledger
 
 PARTS = [
     Part("words", "digest", f"ledger/signals/words/{k}.parquet", 7, 99, "sha", (Unit(0, k, k + 7),), 0, ("content",))

@@ -12,14 +12,14 @@ from support.corpora import PROSE, write_shard
 from support.paths import ROOT
 from support.recipes import write_recipe
 
-from curate import recipe as recipes
+from curate.cli.output.tables import connect
 from curate.errors import RecipeError
-from curate.files import is_sealed
-from curate.filters.duplicates import choose_bands
-from curate.inspect import connect
+from curate.filters.signals.hashes import choose_bands
 from curate.manifests.composition import MOST
-from curate.manifests.model import Manifest, manifest_schema
-from curate.manifests.reading import read_manifest
+from curate.manifests.schema.model import Manifest, manifest_schema
+from curate.manifests.schema.reading import read_manifest
+from curate.recipe import recipe as recipes
+from curate.storage.files import is_sealed
 
 TEXTS = [f"{PROSE}This is number {k} of the texts." for k in range(6)]
 PUBLISHED = ROOT / "docs" / "manifest.schema.json"

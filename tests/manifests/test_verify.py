@@ -11,11 +11,11 @@ from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
 from curate.errors import RunError
-from curate.files import sealed, sha256_of, write_json
-from curate.ledger import read_ledger
-from curate.manifests.reading import read_manifest
+from curate.ledger.ledger import read_ledger
+from curate.manifests.schema.reading import read_manifest
 from curate.manifests.verify import verify, verify_inputs
 from curate.progress import unwritten_log
+from curate.storage.files import sealed, sha256_of, write_json
 
 FLIPS = 12  # of each file
 

@@ -12,10 +12,10 @@ from support.recipes import write_recipe
 from support.runs import documents
 from xxhash import xxh3_128_hexdigest
 
-from curate.corpus import Unit
-from curate.edits import PART
-from curate.ledger import Part, write_part
-from curate.shards import ROW_GROUP_ROWS, ShardTask, content_of, edits_of, our_name, with_edits, write_tables
+from curate.corpus.edits import PART
+from curate.corpus.parquet import Unit
+from curate.ledger.ledger import Part, write_part
+from curate.maps.shards import ROW_GROUP_ROWS, ShardTask, content_of, edits_of, our_name, with_edits, write_tables
 
 
 def groups_of(path):
@@ -33,7 +33,7 @@ def test_row_groups_are_full_of_rows(tmp_path, rows, groups):
 
 
 def test_row_groups_hold_no_more_bytes_than_they_may_unless_a_step_does(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.shards.ROW_GROUP_BYTES", 400)
+    monkeypatch.setattr("curate.maps.shards.ROW_GROUP_BYTES", 400)
     write_tables(tmp_path / "a.parquet", [pa.table({"text": ["0123456789"] * 70 + ["0123456789" * 9] * 16})])
     assert groups_of(tmp_path / "a.parquet") == [32, 32, 16, 6]  # 16 rows a step: 160 bytes each, then far more
 
@@ -82,7 +82,7 @@ def test_our_columns_find_a_name_that_the_input_does_not_have():
 
 
 def test_a_document_goes_to_the_shard_that_the_bytes_kept_before_it_tell(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.decide.DECISION_ROWS", 7)
+    monkeypatch.setattr("curate.decide.decide.DECISION_ROWS", 7)
     texts = [f"{k} {PROSE * 2}" if k % 3 else "short" * 40 for k in range(60)]
     write_shard(tmp_path / "in" / "a.parquet", texts)
     recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": ["gopher"]}, shard_size=1000)

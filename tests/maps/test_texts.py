@@ -9,8 +9,8 @@ from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
 from curate.errors import InputError
-from curate.ledger import read_ledger
-from curate.texts import edits_of, masked, read_texts
+from curate.ledger.ledger import read_ledger
+from curate.maps.documents import edits_of, masked, read_texts
 
 
 @pytest.fixture

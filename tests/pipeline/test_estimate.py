@@ -13,18 +13,18 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 
-from curate import sampling
-from curate.corpus import Unit
-from curate.costs import compile_seconds
-from curate.engine import InProcess
+from curate.corpus.parquet import Unit
+from curate.distill.evaluate.tracking import is_tracked
+from curate.engine.base import InProcess
 from curate.errors import CurateError, InputError, RecipeError, RunError
-from curate.estimate import estimate
-from curate.ledger import Ledger, locked, read_ledger
-from curate.plan import make_plan
+from curate.ledger.ledger import Ledger, locked, read_ledger
+from curate.pipeline import forecast_sample as sampling
+from curate.pipeline.costs import compile_seconds
+from curate.pipeline.forecast import estimate
+from curate.pipeline.forecast_sample import place_units, spread
+from curate.pipeline.plan import make_plan
 from curate.progress import Log
-from curate.recipe import load_recipe
-from curate.sampling import place_units, spread
-from curate.tracking import is_tracked
+from curate.recipe.recipe import load_recipe
 
 
 def foresee(recipe, *changes):
@@ -290,7 +290,7 @@ def test_stages_that_train_models_are_in_the_forecast(tmp_path):
 
 
 def test_compiling_what_trains_models_is_foreseen_until_it_is_done(monkeypatch, tmp_path):
-    monkeypatch.setattr("curate.warm.kernel_folder", lambda: str(tmp_path))
+    monkeypatch.setattr("curate.maps.warm.kernel_folder", lambda: str(tmp_path))
     recipe, _ = write_recipe(
         tmp_path, tmp_path / "in", reference=["good.parquet"], tier2={}, distill={"keep_tokens": 0.3}
     )

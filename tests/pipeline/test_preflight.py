@@ -11,10 +11,10 @@ from support.commands import carry_out, command, refused
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
+from curate.corpus.ids import SeenIds
 from curate.errors import InputError
-from curate.ids import SeenIds
-from curate.ledger import read_ledger
-from curate.measure import DOCUMENTS
+from curate.ledger.ledger import read_ledger
+from curate.maps.measure import DOCUMENTS
 
 LINES = "".join(json.dumps({"text": f"{PROSE} {k}", "id": k}) + "\n" for k in range(50))
 MISSING = [
@@ -55,8 +55,8 @@ def test_what_is_missing_is_told_before_kernels_are_imported_and_workers_start(t
     imported = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "Error: export: hff: no such format; did you mean 'hf'?"
-    assert "curate.recipe" in imported
-    assert not imported & {"numba", "duckdb", "scipy", "curate.pipeline", "multiprocessing.spawn"}
+    assert "curate.recipe.recipe" in imported
+    assert not imported & {"numba", "duckdb", "scipy", "curate.pipeline.run", "multiprocessing.spawn"}
     assert not run.exists()
 
 
@@ -69,7 +69,7 @@ def test_a_reference_that_pinned_models_do_not_need_may_be_gone(tmp_path, purifi
 
 
 def test_an_id_that_stands_twice_is_told_while_the_corpus_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.measure.TASK_BYTES", 1)
+    monkeypatch.setattr("curate.maps.measure.TASK_BYTES", 1)
     for name, first in (("a", 0), ("b", 5), ("c", 100), ("d", 200)):
         texts = [f"{PROSE} {name} {k}" for k in range(10)]
         write_shard(tmp_path / "in" / f"{name}.parquet", texts, key=list(range(first, first + 10)))
@@ -85,7 +85,7 @@ def test_an_id_that_stands_twice_is_told_while_the_corpus_is_read(tmp_path, monk
 
 
 def test_ids_are_compared_with_those_of_every_part_before(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.measure.TASK_BYTES", 1)
+    monkeypatch.setattr("curate.maps.measure.TASK_BYTES", 1)
     keys = iter(range(10**6))
     for k in range(12):
         write_shard(tmp_path / "in" / f"{k:02}.parquet", [f"{PROSE} {k} {n}" for n in range(k + 1)],

@@ -11,7 +11,7 @@ from support.corpora import PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.inspect import connect
+from curate.cli.output.tables import connect
 
 
 def labels(run, label):
@@ -246,8 +246,8 @@ def test_columns_of_views_are_carried_through_as_what_they_view(tmp_path):
 
 
 def test_a_text_column_with_a_dot_in_its_name_has_a_size(tmp_path):
-    from curate.corpus import open_footer
-    from curate.sections import Input, Source
+    from curate.corpus.parquet import open_footer
+    from curate.recipe.sections import Input, Source
 
     path = str(tmp_path / "a.parquet")
     pq.write_table(pa.table({"a.b": [PROSE], "a": [{"b": "x"}]}), path)

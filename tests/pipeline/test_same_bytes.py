@@ -13,7 +13,7 @@ from support.commands import command
 from support.runs import digests
 from support.small_files import UNIT, recipe_for
 
-from curate.ledger import read_ledger
+from curate.ledger.ledger import read_ledger
 
 
 @pytest.mark.parametrize("workers", [2, 3])

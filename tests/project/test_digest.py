@@ -15,7 +15,7 @@ from curate.digest import ROOT, code_of, files_of
 from curate.filters import registry
 
 MEASURING = (
-    "curate.measure", "curate.filters.block", "curate.filters.contamination", "curate.contamination",
+    "curate.maps.measure", "curate.filters.block", "curate.filters.contamination.signals", "curate.filters.contamination.benchmarks",
     "curate.filters.registry", *registry.MODULES, *digest.READING, *digest.LANGUAGE_MODELS,
 )  # fmt: skip
 # Where the search ends: what says, stores or carries out something, and what has a digest or content of its own there.
@@ -29,18 +29,27 @@ HAS_A_DIGEST_ITSELF = ("again", "digest", "distill.adapter_files", "inputs", "pl
 APART = {f"curate.{name}" for name in chain(SAYS, STORES, WORKS, HAS_A_DIGEST_ITSELF)}
 RESULTS = {
     # What a recipe says about measuring is in digests by its values.
-    "measurements": (("curate.measure", *registry.MODULES), (*MEASURING, *digest.RECIPE, "curate.sql")),
-    "models": (("curate.training", "curate.scorers"), (*digest.MODELS, *digest.DECIDING, *MEASURING)),
+    "measurements": (("curate.maps.measure", *registry.MODULES), (*MEASURING, *digest.RECIPE, "curate.sql")),
+    "models": (
+        ("curate.distill.purify.training", "curate.distill.budget.models"),
+        (*digest.MODELS, *digest.DECIDING, *MEASURING),
+    ),
     "decisions": (
-        ("curate.decide", "curate.maps"),
+        ("curate.decide.decide", "curate.pipeline.text_reader"),
         (*digest.DECIDING, *digest.MODELS, *digest.WRITING, *digest.ADAPTERS, *MEASURING),
     ),
     "evaluations": (
-        ("curate.prepared", "curate.arms", "curate.arms_written", "curate.heldout", "curate.distill.evaluate"),
+        (
+            "curate.distill.evaluate.prepare",
+            "curate.distill.evaluate.arms",
+            "curate.distill.evaluate.arms_written",
+            "curate.distill.evaluate.heldout",
+            "curate.distill.evaluate.measure",
+        ),
         (*digest.EVALUATING, *digest.DECIDING, *digest.MODELS, *digest.WRITING, *digest.ADAPTERS, *MEASURING),
     ),
     "written documents": (
-        ("curate.augment",),
+        ("curate.pipeline.augment",),
         (*digest.WRITING, *digest.EVALUATING, *digest.DECIDING, *digest.MODELS, *digest.ADAPTERS, *MEASURING),
     ),
 }
@@ -96,7 +105,7 @@ def test_what_is_listed_exists_and_what_stands_apart_is_needed():
 
 
 def test_the_contexts_of_personal_data_count_with_the_edit():
-    assert file_of("curate.filters.pii_context") in files_of(["curate.filters.pii"])
+    assert file_of("curate.filters.edits.pii_context") in files_of(["curate.filters.edits.pii"])
 
 
 @pytest.mark.parametrize("name", TUPLES)
@@ -110,7 +119,7 @@ def test_a_byte_in_any_file_is_another_digest(copied, name):
         assert code_of.__wrapped__(*TUPLES[name], root=copied) != before, path
         path.write_bytes(content)
     others = [f"kernels/{path.name}" for path in copied.glob("kernels/*.py")] if name in CALL_NO_KERNELS else []
-    for other in (*others, "cli.py", "manifests/card.py", "manifests/jsonl.py", "report.py", "why.py"):
+    for other in (*others, "cli.py", "manifests/cards/card.py", "manifests/formats/jsonl.py", "report.py", "why.py"):
         path = copied / other
         content = path.read_bytes()
         path.write_bytes(content + b"\n")
@@ -177,10 +186,10 @@ def test_a_change_makes_again_what_comes_from_it_and_nothing_else(copied, corpus
     assert {"measuring", "trained", "decided"} <= set(run_with(copied, recipe, run))
     made = {
         "cli.py": set(),
-        "manifests/card.py": set(),
+        "manifests/cards/card.py": set(),
         "near.py": {"decided"},
-        "distill/attacks_noise.py": {"trained", "decided"},
-        "distill/phrases/words.yaml": {"trained", "decided"},
+        "distill/attacks/noise.py": {"trained", "decided"},
+        "distill/text/phrases/words.yaml": {"trained", "decided"},
         "columns.py": {"measuring", "trained", "decided"},
     }
     for name, expected in made.items():

@@ -15,18 +15,18 @@ from support.docs import blocks, fields_of, reserved_by, sections_in, text_of, w
 from support.paths import ROOT
 
 from curate import cli, kernels
+from curate.cli.output.tables import connect
 from curate.errors import CurateError
-from curate.fields import parse_size
 from curate.filters import registry
-from curate.inspect import connect
+from curate.filters.rules.resolve import BUILT_IN, edits_of_set, named_set, resolve
 from curate.kernels.lm_words import lm_lines
-from curate.manifests.formats import MODULES
-from curate.manifests.mixture import Mixture
-from curate.manifests.model import Manifest
-from curate.recipe import NOT_BUILT, Recipe, parse_recipe
-from curate.rules import BUILT_IN, edits_of_set, named_set, resolve
-from curate.sections import Block, Rule, Source
-from curate.views import ONE_ROW_FOR
+from curate.ledger.view_comments import ONE_ROW_FOR
+from curate.manifests.export.format import MODULES
+from curate.manifests.export.mixture import Mixture
+from curate.manifests.schema.model import Manifest
+from curate.recipe.recipe import NOT_BUILT, Recipe, parse_recipe
+from curate.recipe.sections import Block, Rule, Source
+from curate.recipe.values import parse_size
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from curate.counts import most_drifted
+from curate.decide.counts import most_drifted
 from curate.errors import RecipeError, closest
 from curate.filters import registry
-from curate.recipe import Recipe, load_recipe, parse_recipe
+from curate.recipe.recipe import Recipe, load_recipe, parse_recipe
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from support.corpora import PROSE, SAMPLE, write_shard
 from support.pages import counted, numbers, read
 from support.recipes import write_recipe
 
+from curate.cli.output.tables import connect
 from curate.errors import EmptyOutputError, RunError
-from curate.examples import drawn
-from curate.groups import wilson
-from curate.histograms import BINS, Spread, axis_of
-from curate.inspect import connect
-from curate.report import write_report
+from curate.report.examples import drawn
+from curate.report.groups import wilson
+from curate.report.histograms import BINS, Spread, axis_of
+from curate.report.page import write_report
 
 FEW = [{"reason": "few", "signal": "n_words", "min": 50, "source": "x"}]
 

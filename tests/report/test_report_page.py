@@ -6,7 +6,7 @@ from support.corpora import PROSE, write_shard
 from support.pages import opened, unfold
 from support.recipes import write_recipe
 
-from curate.report import write_report
+from curate.report.page import write_report
 
 SCRIPT = "</script><script>window.hurt=1</script>"
 IMAGE = '<img src=x onerror="window.hurt=2">'

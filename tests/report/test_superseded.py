@@ -13,10 +13,10 @@ from support.recipes import write_recipe
 from tokenizers import Tokenizer, models
 
 from curate.errors import EmptyOutputError, RunError
-from curate.ledger import read_ledger
-from curate.mirror import run_of
-from curate.report import write_report
-from curate.superseded import HIDDEN, NOTICE, UNCOVERED, export_command
+from curate.ledger.ledger import read_ledger
+from curate.ledger.superseded import HIDDEN, NOTICE, UNCOVERED, export_command
+from curate.report.page import write_report
+from curate.storage.mirror import run_of
 
 RULE = {"reason": "few", "signal": "n_words", "min": 5, "source": "x"}
 

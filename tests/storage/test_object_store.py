@@ -21,18 +21,19 @@ from support.corpora import SAMPLE
 from support.recipes import write_recipe
 from support.runs import digests
 
-from curate import cluster, mirror, store_lock
+from curate.engine import ray_cluster as cluster
 from curate.errors import CurateError, Interrupted, RunError, WorkerError
-from curate.files import ASIDE
-from curate.ledger import fetched, locked
-from curate.object_store import Objects, open_store
+from curate.ledger.ledger import fetched, locked
+from curate.storage import mirror, store_lock
+from curate.storage.files import ASIDE
+from curate.storage.object_store import Objects, open_store
 
 SECRET = "a-secret-that-nobody-may-see"
 FIELDS = {"tier1": {"rules": ["gopher"]}, "dedup": {"exact": True, "near": {}}, "export": ["jsonl"]}
 # The command with less patience, so that a dead process counts as dead at once, and with a task for each file.
 HASTY = (
-    "import curate.mirror as m, curate.store_lock as lock, curate.measure\n"
-    "m.PUT_SECONDS, lock.BEAT_SECONDS, lock.DEAD_SECONDS, curate.measure.TASK_BYTES = 0.05, 0.3, 2.0, 1\n"
+    "import curate.storage.mirror as m, curate.storage.store_lock as lock, curate.maps.measure\n"
+    "m.PUT_SECONDS, lock.BEAT_SECONDS, lock.DEAD_SECONDS, curate.maps.measure.TASK_BYTES = 0.05, 0.3, 2.0, 1\n"
     "from curate.cli import main; main()"
 )
 
@@ -50,7 +51,7 @@ def client(environment):
 def small_tasks():
     """A task for each file in this process, too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curate.measure.TASK_BYTES", 1)
+        patch.setattr("curate.maps.measure.TASK_BYTES", 1)
         yield
 
 
@@ -249,7 +250,7 @@ def test_what_another_machine_made_again_with_the_same_bytes_is_not_taken_for_de
 
 
 def test_a_file_that_cannot_be_read_to_its_end_leaves_no_object(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.object_store.REMOTE_BUFFER", 4)
+    monkeypatch.setattr("curate.storage.object_store.REMOTE_BUFFER", 4)
     store = open_store("memory://bucket/half")
 
     class Failing(io.BytesIO):

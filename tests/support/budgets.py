@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from curate.distill.select import TOLERANCE, Candidates, quotas_of, shares_of
+from curate.distill.budget.select import TOLERANCE, Candidates, quotas_of, shares_of
 
 
 def quotas_by(masses, available, budget, temperature, floor, targets):

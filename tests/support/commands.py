@@ -22,9 +22,9 @@ def command(*arguments, cwd=None, timeout=240, **environment):
 
 def carry_out(recipe, *changes):
     """Run a recipe in this process and return the summary."""
-    from curate.engine import InProcess
-    from curate.pipeline import run
-    from curate.recipe import load_recipe
+    from curate.engine.base import InProcess
+    from curate.pipeline.run import run
+    from curate.recipe.recipe import load_recipe
 
     return run(load_recipe(recipe, changes), InProcess(), threads=2, quiet=True)
 

@@ -4,7 +4,7 @@ import shutil
 
 from support.runs import digests
 
-from curate.ledger import read_ledger
+from curate.ledger.ledger import read_ledger
 
 
 def files_of(run):

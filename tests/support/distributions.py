@@ -3,8 +3,8 @@
 import pyarrow as pa
 from support.topics import made
 
-from curate.distill.importance import Settings, corpus_of, distribution_of
-from curate.distill.linear_model import groups_of
+from curate.distill.scoring.importance import Settings, corpus_of, distribution_of
+from curate.distill.scoring.linear_model import groups_of
 
 SMALL = Settings(bits=12)
 

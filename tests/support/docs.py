@@ -6,7 +6,7 @@ import yaml
 from pydantic import BaseModel
 from support.paths import ROOT
 
-from curate.recipe import NOT_BUILT
+from curate.recipe.recipe import NOT_BUILT
 
 
 def text_of(name):

@@ -8,8 +8,8 @@ from support.commands import carry_out
 from support.corpora import write_shard
 from support.recipes import write_recipe
 
-from curate.engine import InProcess
-from curate.evaluate import evaluate
+from curate.engine.base import InProcess
+from curate.pipeline.evaluate import evaluate
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "lmnrs"]
 

@@ -6,11 +6,11 @@ from support.corpora import write_shard
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.engine import InProcess
-from curate.inspect import connect
-from curate.ledger import read_ledger
-from curate.pipeline import run as carried_out
-from curate.recipe import load_recipe
+from curate.cli.output.tables import connect
+from curate.engine.base import InProcess
+from curate.ledger.ledger import read_ledger
+from curate.pipeline.run import run as carried_out
+from curate.recipe.recipe import load_recipe
 
 VOCABULARY = [f"word{k}" for k in range(3000)]
 
@@ -36,7 +36,7 @@ def slices_find_what_one_slice_does(monkeypatch, folder, engine, keep="best", ke
     texts = edited_copies(6)
     for k in range(10):
         write_shard(folder / "in" / f"{k}.parquet", texts[k::10])
-    monkeypatch.setattr("curate.measure.TASK_BYTES", 1)  # a part of signatures for each file
+    monkeypatch.setattr("curate.maps.measure.TASK_BYTES", 1)  # a part of signatures for each file
 
     def found(name, engine):
         (folder / name).mkdir()
@@ -48,11 +48,11 @@ def slices_find_what_one_slice_does(monkeypatch, folder, engine, keep="best", ke
         return pairs, documents(path, "file, row, reason, similarity, duplicate_of"), read_ledger(path)
 
     *whole, _ = found("a", InProcess())
-    monkeypatch.setattr("curate.near.KEYS_AT_ONCE", 20)
-    monkeypatch.setattr("curate.near.SLICE_ROWS", 30)
-    monkeypatch.setattr("curate.near.PAIRS_AT_ONCE", 7)
-    monkeypatch.setattr("curate.near.KEY_FILES", key_files)
-    monkeypatch.setattr("curate.copies.BUCKET", 3)
+    monkeypatch.setattr("curate.dedup.near.stage.KEYS_AT_ONCE", 20)
+    monkeypatch.setattr("curate.dedup.near.stage.SLICE_ROWS", 30)
+    monkeypatch.setattr("curate.dedup.near.stage.PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("curate.dedup.near.stage.KEY_FILES", key_files)
+    monkeypatch.setattr("curate.dedup.near.best_copies.BUCKET", 3)
     *pieces, ledger = found("b", engine)
     assert len(ledger.of("signatures")) == 10
     assert len(ledger.of("pairs")) > 5

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from curate.lm import Training, parse_prune, train
+from curate.filters.language.train import Training, parse_prune, train
 
 MEMORY = 1_000_000_000
 

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from curate.inspect import connect
-from curate.report import open_run, sections
+from curate.cli.output.tables import connect
+from curate.report.page import open_run, sections
 
 
 class Tables(HTMLParser):

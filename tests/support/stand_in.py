@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-import curate.distill.vllm_client
-from curate.distill.teacher import Request, Sampling, open_teacher
+import curate.distill.teacher.vllm_http
+from curate.distill.teacher.protocol import Request, Sampling, open_teacher
 from curate.progress import unwritten_log
-from curate.teachers import Teacher as Section
+from curate.recipe.teacher import Teacher as Section
 
 
 class StandIn:
@@ -110,7 +110,7 @@ def running(stand_in, port=0):
 @pytest.fixture
 def teach(tmp_path, monkeypatch):
     """Opens a teacher over stand-ins, or over URLs, with one cache for the whole test; its waits are short."""
-    monkeypatch.setattr(curate.distill.vllm_client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(curate.distill.teacher.vllm_http, "FIRST_WAIT", 0.01)
     with ExitStack() as stack:
 
         def opened(*sources, **fields):

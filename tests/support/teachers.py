@@ -5,9 +5,9 @@ import urllib.request
 
 from support.corpora import PROSE
 
-from curate.distill.teacher import Request, Sampling, open_teacher
+from curate.distill.teacher.protocol import Request, Sampling, open_teacher
 from curate.progress import unwritten_log
-from curate.teachers import Teacher as Section
+from curate.recipe.teacher import Teacher as Section
 
 PERSON = {
     "type": "object",

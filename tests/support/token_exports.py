@@ -10,10 +10,10 @@ import yaml
 from support.commands import carry_out
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from curate.engine import InProcess
-from curate.manifests.export import export
-from curate.manifests.formats import options_of
-from curate.manifests.mixture import open_sources
+from curate.engine.base import InProcess
+from curate.manifests.export.export import export
+from curate.manifests.export.format import options_of
+from curate.manifests.export.mixture import open_sources
 from curate.progress import unwritten_log
 
 END = "<|endoftext|>"

@@ -2,7 +2,7 @@
 
 import random
 
-from curate.distill.discriminator import Settings
+from curate.distill.scoring.discriminator import Settings
 
 TOPICS = {
     "good": "river valley stone harvest council letter winter garden theory measure evidence village",

@@ -3,7 +3,7 @@
 from support.distributions import array, texts_of
 from support.topics import TOPICS
 
-from curate.distill.vectors import Settings
+from curate.distill.scoring.vectors import Settings
 
 SMALL = Settings(dimensions=8, least=0.02, most=0.9)
 

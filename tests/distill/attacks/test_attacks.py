@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from support.corpora import SAMPLE
 from support.paths import ROOT
 
-from curate.distill.attacks import ATTACKED, apply_attacks, attacks, families, from_reply, random_for
-from curate.distill.changes import apart, changed
-from curate.distill.passages import claims, in_latin, names, paragraphs, sentences, topics
-from curate.distill.templates import grammar, parse, several, written
+from curate.distill.attacks.changes import apart, changed
+from curate.distill.attacks.registry import ATTACKED, apply_attacks, attacks, families, from_reply, random_for
+from curate.distill.attacks.templates import grammar, parse, several, written
+from curate.distill.text.passages import claims, in_latin, names, paragraphs, sentences, topics
 from curate.errors import RecipeError
 
 NEGATIVE = {
@@ -175,7 +175,7 @@ def test_an_unknown_attack_is_refused_with_the_one_that_may_be_meant(good):
 
 def test_attacks_are_the_same_in_another_process():
     code = (
-        "from curate.distill.attacks import attacks; text = open(0).read(); "
+        "from curate.distill.attacks.registry import attacks; text = open(0).read(); "
         "print([one(text, 'a', 1, [text[::-1]]) for one in attacks().values()])"
     )
     text = "".join(PIECES[:3]) * 3

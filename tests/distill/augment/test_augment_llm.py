@@ -6,11 +6,11 @@ from support.language_models import smollm2
 from support.llm_server import ON_CPU
 from support.texts import documents
 
-from curate.distill.augment import CANDIDATES, faithful, write
-from curate.distill.chunks import chunks_of
-from curate.distill.teacher import open_teacher
+from curate.distill.augment.write import CANDIDATES, faithful, write
+from curate.distill.teacher.protocol import open_teacher
+from curate.distill.text.chunks import chunks_of
 from curate.progress import unwritten_log
-from curate.teachers import Teacher
+from curate.recipe.teacher import Teacher
 
 pytestmark = pytest.mark.llm
 

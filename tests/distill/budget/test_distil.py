@@ -14,15 +14,15 @@ from support.corpora import PROSE, write_shard
 from support.recipes import distilling, write_recipe
 from support.runs import digests, documents, table
 
-from curate.budget import scores_of
-from curate.choose import budgets_of
-from curate.distil import sampled_documents
+from curate.distill.budget.candidates import budgets_of
+from curate.distill.budget.models import domains_of
+from curate.distill.budget.scores import scores_of
+from curate.distill.budget.stage import sampled_documents
+from curate.distill.reference import sampling_mask
 from curate.errors import CurateError, InputError, RecipeError, RunError
-from curate.recipe import load_recipe, parse_recipe
-from curate.reference import sampling_mask
-from curate.scorers import domains_of
-from curate.sections import Distill
-from curate.whatif import ask, redecided
+from curate.inspect.what_if import ask, redecided
+from curate.recipe.recipe import load_recipe, parse_recipe
+from curate.recipe.sections import Distill
 
 
 def kept_shares(run):
@@ -102,8 +102,8 @@ def test_small_layers_keep_what_one_layer_does(corpus, tmp_path, monkeypatch, di
     shutil.copy(corpus / "reference.parquet", graded)
     found = []
     for layer, files in ((1 << 28, 128), (4096, 3)):
-        monkeypatch.setattr("curate.layers.LAYER", layer)
-        monkeypatch.setattr("curate.layers.MOST_FILES", files)
+        monkeypatch.setattr("curate.distill.budget.layers.LAYER", layer)
+        monkeypatch.setattr("curate.distill.budget.layers.MOST_FILES", files)
         (tmp_path / str(layer)).mkdir()
         path, run = distilling(graded, tmp_path / str(layer), distill)
         carry_out(path)

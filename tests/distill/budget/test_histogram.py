@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curate.distill.calibration import ranks
-from curate.distill.histogram import Histogram, ranked, sortable
+from curate.distill.budget.ranks import Histogram, ranked, sortable
+from curate.distill.scoring.calibration import ranks
 
 values_of = st.floats(width=32, allow_nan=True) | st.sampled_from([0.0, -0.0, 1.0, 2.0])
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.budgets import by_sets, candidates_of, corpora, quotas_by
 
-from curate import layers
-from curate.distill.select import REDUNDANT, select
-from curate.layers import ROW_BYTES, Layers, columns_in, write_columns
+from curate.distill.budget import layers
+from curate.distill.budget.layers import ROW_BYTES, Layers, columns_in, write_columns
+from curate.distill.budget.select import REDUNDANT, select
 
 
 def layers_of(folder, candidates, budget, batch=7):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.budgets import by_sets, candidates_of, corpora, quotas_by
 
-from curate.distill.select import (
+from curate.distill.budget.select import (
     REDUNDANT,
     TOLERANCE,
     Candidates,
@@ -91,7 +91,7 @@ def test_where_much_was_seen_no_document_is_redundant_by_chance():
     known = [{one & 0xFFFFFFFE for one in found} for found in sets]  # whose bits are set
     candidates = candidates_of([1] * 200, [0] * 200, known + sets, np.repeat([1, 0], 100))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curate.distill.select.Seen", lambda: table)
+        patch.setattr("curate.distill.budget.select.Seen", lambda: table)
         found = selected(candidates, [90], [np.array([90])], 0.6)
     assert (found.rung[:100] == REDUNDANT).all()
     assert (found.rung[100:190] == 0).all()

@@ -18,10 +18,10 @@ from support.runs import digests, table
 
 from curate.distill.leaks import leaks
 from curate.errors import InputError, RecipeError, RunError
-from curate.garbage import collect
+from curate.ledger.garbage import collect
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log
-from curate.recipe import load_recipe
+from curate.recipe.recipe import load_recipe
 
 
 def arm(found, name, domain=None):

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curate.distill.encoded import encode, train_tokenizer
-from curate.distill.evaluate import evaluate_arms
-from curate.distill.proxy_transformer import TransformerProxy, _questions, transformer_bits
+from curate.distill.evaluate.measure import evaluate_arms
+from curate.distill.evaluate.proxy_transformer import TransformerProxy, _questions, transformer_bits
+from curate.distill.evaluate.tokens import encode, train_tokenizer
 
 SMALL = TransformerProxy(d_model=32, layers=1, heads=2, context=32, batch=8, learning_rate=1e-2)
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.distill.draws import mixed
-from curate.distill.encoded import encode, train_tokenizer
-from curate.distill.evaluate import evaluate_arms, random_draw
-from curate.distill.proxy_ngram import NgramProxy
-from curate.distill.retention import Heldout, Measured, bits_per_byte, retention
-from curate.filters.ngram_lm import count_numbers, estimate, estimate_levels
+from curate.distill.evaluate.measure import evaluate_arms, random_draw
+from curate.distill.evaluate.proxy_ngram import NgramProxy
+from curate.distill.evaluate.retention import Heldout, Measured, bits_per_byte, retention
+from curate.distill.evaluate.tokens import encode, train_tokenizer
+from curate.filters.language.kneser_ney import count_numbers, estimate, estimate_levels
 
 HELDOUT = Heldout(["a", "a", "b", "b", "b"], np.array([100, 300, 50, 70, 80]))
 BITS = st.lists(st.floats(1, 1e4), min_size=5, max_size=5).map(np.array)

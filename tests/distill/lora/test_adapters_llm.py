@@ -17,14 +17,14 @@ from support.paths import ROOT
 from support.small_adapters import SMALL, TEXTS, trained
 
 from curate.cli import main
-from curate.distill.adapter_files import CHECKPOINT, CONFIG, FACTS, WEIGHTS, load_checkpoint
-from curate.distill.adapters import train_adapter
-from curate.distill.teacher import Request, Sampling, open_teacher
-from curate.domains import Adapter
+from curate.distill.lora.files import CHECKPOINT, CONFIG, FACTS, WEIGHTS, load_checkpoint
+from curate.distill.lora.train import train_adapter
+from curate.distill.teacher.protocol import Request, Sampling, open_teacher
 from curate.errors import RecipeError
-from curate.files import ASIDE
 from curate.progress import unwritten_log
-from curate.teachers import Teacher
+from curate.recipe.teacher import Teacher
+from curate.recipe.tier3 import Adapter
+from curate.storage.files import ASIDE
 
 pytestmark = pytest.mark.llm
 
@@ -140,7 +140,7 @@ def test_training_stops_where_nothing_is_gained_and_then_changes_nothing(tiny, t
 def test_computing_layers_again_to_save_memory_changes_no_byte(tiny, tmp_path):
     import torch
 
-    from curate.distill.lora import Heldout, load, repeatable, save_memory, train
+    from curate.distill.lora.model import Heldout, load, repeatable, save_memory, train
 
     kept = []
     for saves in (False, True):

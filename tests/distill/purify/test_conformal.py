@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from curate.distill.conformal import beta_quantile, interval, least_documents, threshold
+from curate.distill.purify.conformal import beta_quantile, interval, least_documents, threshold
 
 
 @pytest.mark.parametrize(("alpha", "least"), [(0.02, 49), (0.05, 19), (0.1, 9), (0.01, 99), (0.03, 33), (0.5, 1)])

@@ -21,16 +21,16 @@ from support.corpora import PROSE, write_shard
 from support.recipes import TIER2, purifying, write_recipe
 from support.runs import digests, documents
 
-from curate.distill.purify import Material, attack_weights
+from curate.cli.output.tables import connect
+from curate.distill.purify.rounds import Material, attack_weights
+from curate.distill.purify.stage import bounds_of, told_from
+from curate.distill.reference import open_reference, read_good
 from curate.errors import CurateError, InputError, RecipeError, RunError
-from curate.inspect import connect
-from curate.manifests.mixture import open_sources
-from curate.manifests.sources import SHARE_SEED, SPLIT_SEED, places
-from curate.measure import Reading
-from curate.purify import bounds_of, told_from
-from curate.recipe import parse_recipe
-from curate.reference import open_reference, read_good
-from curate.sections import Tier2
+from curate.manifests.export.mixture import open_sources
+from curate.manifests.export.sources import SHARE_SEED, SPLIT_SEED, places
+from curate.maps.measure import Reading
+from curate.recipe.recipe import parse_recipe
+from curate.recipe.sections import Tier2
 
 VERDICT = "doc_id, reason, n_tokens, duplicate_of"
 

@@ -16,7 +16,7 @@ from support.recipes import TIER2, purifying
 from support.runs import digests
 from support.teachers import successes
 
-from curate.inspect import connect
+from curate.cli.output.tables import connect
 
 pytestmark = pytest.mark.llm
 

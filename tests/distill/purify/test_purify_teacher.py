@@ -9,16 +9,16 @@ from support.recipes import TIER2, purifying
 from support.runs import digests
 from support.stand_in import SPAM, StandIn, rewriting, running
 
-import curate.distill.vllm_client
+import curate.distill.teacher.vllm_http
+from curate.cli.output.tables import connect
 from curate.errors import TeacherError
-from curate.inspect import connect
 
 SECTION = TIER2 | {"rounds": 1, "written": 3}
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(curate.distill.vllm_client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(curate.distill.teacher.vllm_http, "FIRST_WAIT", 0.01)
 
 
 def written_by(run):

@@ -10,9 +10,9 @@ import pytest
 from support.paths import ROOT
 from support.topics import SMALL, TOPICS, made
 
-from curate.distill import linear_model
-from curate.distill.calibration import brier, calibration_error, platt, ranks, roc_auc, sigmoid, spearman
-from curate.distill.discriminator import (
+from curate.distill.scoring import linear_model
+from curate.distill.scoring.calibration import brier, calibration_error, platt, ranks, roc_auc, sigmoid, spearman
+from curate.distill.scoring.discriminator import (
     content_hash,
     explain,
     folds_of,
@@ -24,8 +24,8 @@ from curate.distill.discriminator import (
     score,
     train,
 )
-from curate.distill.grades import score_grades, train_grades
-from curate.distill.surface import NAMES, oddness, scaling_of, surface
+from curate.distill.scoring.grades import score_grades, train_grades
+from curate.distill.scoring.surface import NAMES, oddness, scaling_of, surface
 from curate.errors import InputError
 from curate.kernels.hashed_ngrams import hashed_ngrams
 

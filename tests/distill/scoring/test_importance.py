@@ -8,16 +8,8 @@ from hypothesis import strategies as st
 from support.distributions import SMALL, array, corpus_distribution, distribution, texts_of
 from support.topics import made
 
-from curate.distill.importance import (
-    READ_BITS,
-    Settings,
-    content_hash,
-    contrast_of,
-    importance,
-    load,
-    save,
-)
-from curate.distill.linear_model import folds_of, groups_of
+from curate.distill.scoring.importance import READ_BITS, Settings, content_hash, contrast_of, importance, load, save
+from curate.distill.scoring.linear_model import folds_of, groups_of
 from curate.errors import InputError
 from curate.kernels.bucket_logs import count_buckets, mean_logs
 from curate.kernels.hashed_ngrams import hashed_ngrams

@@ -8,10 +8,10 @@ import pytest
 from support.distributions import array, corpus_distribution, distribution, texts_of
 from support.topics import SMALL, made
 
-from curate.distill.discriminator import explain, score
-from curate.distill.importance import READ_BITS, contrast_of, importance
-from curate.distill.likeness import domain_weights, judge_texts, likeness, train_likeness
-from curate.distill.linear_model import content_hash, folds_of, groups_of, load, save
+from curate.distill.scoring.discriminator import explain, score
+from curate.distill.scoring.importance import READ_BITS, contrast_of, importance
+from curate.distill.scoring.likeness import domain_weights, judge_texts, likeness, train_likeness
+from curate.distill.scoring.linear_model import content_hash, folds_of, groups_of, load, save
 from curate.errors import InputError
 from curate.kernels.hashed_ngrams import hashed_ngrams
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.distill.attacks import apply_attacks
-from curate.distill.calibration import roc_auc
-from curate.distill.importance import PACKAGED, contrast_of, corpus_of, importance, packaged_prose
-from curate.distill.linear_model import groups_of
+from curate.distill.attacks.registry import apply_attacks
+from curate.distill.scoring.calibration import roc_auc
+from curate.distill.scoring.importance import PACKAGED, contrast_of, corpus_of, importance, packaged_prose
+from curate.distill.scoring.linear_model import groups_of
 
 PROSE = {  # a text of some domains
     "literature": "She had been walking in the garden when he came, and she turned away her face so that he should not "

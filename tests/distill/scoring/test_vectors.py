@@ -14,9 +14,9 @@ from support.paths import ROOT
 from support.topics import made
 from support.vectors import SMALL, sample
 
-from curate.distill import clusters, vectors
-from curate.distill.clusters import assign, clusters_of, density
-from curate.distill.vectors import projection_of, vectors_of
+from curate.distill.scoring import clusters, vectors
+from curate.distill.scoring.clusters import assign, clusters_of, density
+from curate.distill.scoring.vectors import projection_of, vectors_of
 from curate.errors import InputError
 from curate.kernels.projection import add_by_centre, gather, nearest, orthonormal, project
 

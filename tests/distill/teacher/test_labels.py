@@ -7,8 +7,8 @@ import re
 import pytest
 from support.stand_in import StandIn
 
-from curate.distill.labels import labels_behind
-from curate.distill.teacher import Request, Sampling
+from curate.distill.teacher.labels import labels_behind
+from curate.distill.teacher.protocol import Request, Sampling
 from curate.errors import RecipeError
 
 

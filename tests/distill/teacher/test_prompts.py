@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from curate.distill import prompts
-from curate.distill.prompts import all_prompts, digest, load, read, render
-from curate.distill.teacher import Sampling
+from curate.distill.teacher import prompts
+from curate.distill.teacher.prompts import all_prompts, digest, load, read, render
+from curate.distill.teacher.protocol import Sampling
 from curate.errors import RecipeError
 
 SMALL = "name: small\nversion: 2\nabout: a test\nuser: 'Say {text} as {tone}. {} { text }'\nsampling: {max_tokens: 5}\n"

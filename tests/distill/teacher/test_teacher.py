@@ -6,11 +6,11 @@ import time
 import pytest
 from support.stand_in import StandIn, reply_to, requests_for, running, texts_of
 
-from curate.distill.structured import ask_structured
-from curate.distill.teacher import Reply, Request, Sampling, Score, open_teacher
+from curate.distill.teacher.protocol import Reply, Request, Sampling, Score, open_teacher
+from curate.distill.teacher.structured import ask_structured
 from curate.errors import RecipeError, TeacherError
 from curate.progress import unwritten_log
-from curate.recipe import parse_recipe
+from curate.recipe.recipe import parse_recipe
 
 ERROR = {"error": {"message": "too busy", "code": 503}}
 

@@ -7,10 +7,10 @@ from support.language_models import random_adapter, smollm2
 from support.llm_server import ON_CPU
 from support.stand_in import StandIn, running, texts_of
 
-from curate.distill.teacher import Request, Sampling
-from curate.distill.vllm_client import check_loads
+from curate.distill.teacher.protocol import Request, Sampling
+from curate.distill.teacher.vllm_http import check_loads
 from curate.errors import TeacherError
-from curate.teachers import Servers
+from curate.recipe.teacher import Servers
 
 LOAD = "/v1/load_lora_adapter"
 

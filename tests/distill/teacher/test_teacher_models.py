@@ -16,8 +16,8 @@ from support.language_models import random_adapter, smollm2, tiny_llama
 from support.llm_server import ON_CPU
 from support.teachers import LABELS, LIMITED, TO_CHOOSE, TO_SCORE, chat, check_limits, opened, successes
 
-from curate.distill.prompts import load, render
-from curate.distill.teacher import Request, Sampling
+from curate.distill.teacher.prompts import load, render
+from curate.distill.teacher.protocol import Request, Sampling
 from curate.errors import RecipeError, TeacherError
 
 pytestmark = pytest.mark.llm

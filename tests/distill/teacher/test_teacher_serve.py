@@ -14,7 +14,7 @@ from support.paths import ROOT
 from support.stand_in import wait_until
 from support.teachers import LABELS, TO_CHOOSE, TO_SCORE, opened
 
-from curate.distill.teacher import Request, Sampling
+from curate.distill.teacher.protocol import Request, Sampling
 
 pytestmark = pytest.mark.llm
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.corpora import PROSE
 from support.texts import documents
 
-from curate.distill.chunks import CHUNKS, LEAST, chunks_of, cut
+from curate.distill.text.chunks import CHUNKS, LEAST, chunks_of, cut
 
 
 def pieces(text, most):

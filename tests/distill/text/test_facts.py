@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pyarrow.parquet import read_table
 from support.corpora import SAMPLE
 
-from curate.distill.facts import Fact, copy_share, facts_of, kept_facts, length_ratio
+from curate.distill.text.facts import Fact, copy_share, facts_of, kept_facts, length_ratio
 
 
 def array(*texts):

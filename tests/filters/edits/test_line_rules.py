@@ -9,14 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curate import kernels
-from curate.edits import apply_edits, find_edits
+from curate.corpus.edits import apply_edits, find_edits
 from curate.errors import RecipeError
 from curate.filters import registry
+from curate.filters.rules.resolve import resolve, resolve_editors
 from curate.kernels.c4 import POLICY_PHRASES
 from curate.kernels.refinedweb import ANYWHERE, AT_BEGINNING, AT_END, COUNTED
 from curate.kernels.unicode import CLASS_BLOCKS, CLASS_INDEX, SPACELESS
-from curate.rules import resolve, resolve_editors
-from curate.sections import Tier1
+from curate.recipe.sections import Tier1
 
 MARK = r"\[(?:[0-9]*|edit|citation needed)\]"
 PIECES = [

@@ -14,8 +14,9 @@ from support.paths import ROOT
 from support.personal_data import FOUND, PEM
 
 from curate import kernels
-from curate.edits import apply_edits
-from curate.filters import pii, registry
+from curate.corpus.edits import apply_edits
+from curate.filters import registry
+from curate.filters.edits import pii
 from curate.kernels import personal
 
 EVERYTHING = frozenset(pii.KINDS)

@@ -13,9 +13,9 @@ from support.ngram_models import trained, write_lines
 from support.paths import GOLDEN
 from support.texts import SAMPLE_TEXTS as TEXTS
 
-from curate.filters.kenlm_binary import check_header, write_binary
-from curate.filters.language_model import form_of, vocabulary_words
-from curate.filters.ngram_lm import Grams
+from curate.filters.language.kenlm_binary import check_header, write_binary
+from curate.filters.language.kneser_ney import Grams
+from curate.filters.language.model import form_of, vocabulary_words
 from curate.kernels.lm_ngrams import Vocabulary
 from curate.kernels.lm_words import lm_lines
 

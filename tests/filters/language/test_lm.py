@@ -16,9 +16,9 @@ from support.ngram_models import MEMORY, trained, write_lines
 from support.paths import GOLDEN
 
 from curate.errors import CurateError, InputError, WorkerError
-from curate.filters.language_model import form_of
-from curate.filters.ngram_lm import FALLBACK, discounts_of
-from curate.lm import parse_memory, parse_prune
+from curate.filters.language.kneser_ney import FALLBACK, discounts_of
+from curate.filters.language.model import form_of
+from curate.filters.language.train import parse_memory, parse_prune
 
 FACTS = {"made by", "form", "order", "prune", "lines", "tokens", "smoothing"}
 

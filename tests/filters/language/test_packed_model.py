@@ -12,18 +12,18 @@ from support.corpora import PROSE, SAMPLE
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.filters.language_model import form_of, scores, vocabulary_words
-from curate.filters.packed_model import pack, unpack, unpacked
-from curate.filters.perplexity import measure
-from curate.language_models import PACKAGED, open_models
-from curate.lm import Training, train
-from curate.sections import Perplexity
+from curate.filters.language.model import form_of, scores, vocabulary_words
+from curate.filters.language.of_recipe import PACKAGED, open_models
+from curate.filters.language.packed import pack, unpack, unpacked
+from curate.filters.language.perplexity import measure
+from curate.filters.language.train import Training, train
+from curate.recipe.sections import Perplexity
 
 GIBBERISH = "xqzt vbrr lkjh qwpo zzxc mnbv trew yuio hgfd sazx " * 6
 
 
 def test_a_packed_model_says_what_its_arpa_says(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.filters.packed_model.kernel_folder", lambda: str(tmp_path))
+    monkeypatch.setattr("curate.filters.language.packed.kernel_folder", lambda: str(tmp_path))
     arpa = tmp_path / "model.arpa"
     train(
         Training(

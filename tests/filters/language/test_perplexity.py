@@ -19,16 +19,16 @@ from support.corpora import PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.bands import banded_sql
+from curate.cli.output.tables import connect
+from curate.decide.bands import banded_sql
 from curate.errors import RecipeError
-from curate.filters.forms import ccnet_normalised, lines_in_form
-from curate.filters.language_model import LanguageModel, form_of, identity_of, vocabulary_words
-from curate.filters.perplexity import measure
-from curate.inspect import connect
+from curate.filters.language.forms import ccnet_normalised, lines_in_form
+from curate.filters.language.model import LanguageModel, form_of, identity_of, vocabulary_words
+from curate.filters.language.of_recipe import open_models
+from curate.filters.language.perplexity import measure
+from curate.filters.language.train import Training, train
 from curate.kernels.priors import count_priors, vocabulary_of
-from curate.language_models import open_models
-from curate.lm import Training, train
-from curate.sections import Perplexity
+from curate.recipe.sections import Perplexity
 
 WORDS = sorted({word.strip(".,").lower() for word in PROSE.split()})
 GERMAN = "Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung aller Gewalt. " * 3

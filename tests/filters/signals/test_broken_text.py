@@ -12,7 +12,7 @@ from support.recipes import write_recipe
 from support.runs import documents
 
 from curate import kernels
-from curate.filters.broken import broken_text
+from curate.filters.signals.broken import broken_text
 
 SPECIAL = "".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xA0))
 FOLLOWING = f"[\u0080-\u00bf{SPECIAL}]"

@@ -23,14 +23,14 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
-from curate.files import sha256_of
-from curate.manifests.card import card
-from curate.manifests.croissant import MOST_INPUTS, croissant
-from curate.manifests.described import DataFile
-from curate.manifests.features import features_of
-from curate.manifests.lineage import events
+from curate.manifests.cards.card import card
+from curate.manifests.cards.croissant import MOST_INPUTS, croissant
+from curate.manifests.cards.features import features_of
+from curate.manifests.cards.files import DataFile
+from curate.manifests.cards.openlineage import events
 from curate.manifests.manifest import described_column
-from curate.manifests.reading import read_manifest, read_run_facts
+from curate.manifests.schema.reading import read_manifest, read_run_facts
+from curate.storage.files import sha256_of
 
 EVIL = 'a|b\n# Owned\n---\nlicense: mit\n```\n<script>alert(1)</script> [x](javascript:y) `c` *d* & "e": {f}'
 

@@ -18,14 +18,14 @@ from support.corpora import write_shard
 from support.exports import exported, kept, killed_and_gone_on, made
 from support.recipes import write_recipe
 
-from curate import corpus
-from curate.engine import InProcess
+from curate.corpus import parquet as corpus
+from curate.engine.base import InProcess
 from curate.errors import RunError
-from curate.ledger import held
-from curate.manifests.export import export
-from curate.manifests.formats import Options
-from curate.manifests.mixture import open_sources
-from curate.manifests.sources import documents_of
+from curate.ledger.ledger import held
+from curate.manifests.export.export import export
+from curate.manifests.export.format import Options
+from curate.manifests.export.mixture import open_sources
+from curate.manifests.export.sources import documents_of
 from curate.progress import unwritten_log
 
 ROWS = 3_000

@@ -20,10 +20,10 @@ from tokenizers import Tokenizer, models
 
 from curate.cli import main
 from curate.errors import CurateError
-from curate.manifests import tokens
-from curate.manifests.formats import Options, Piece
-from curate.manifests.mixture import open_sources
-from curate.manifests.tokens import open_vocabulary, tokens_of
+from curate.manifests.export import tokens
+from curate.manifests.export.format import Options, Piece
+from curate.manifests.export.mixture import open_sources
+from curate.manifests.export.tokens import open_vocabulary, tokens_of
 
 WITHOUT_TOKENS = "train"  # the split of the document that has none
 

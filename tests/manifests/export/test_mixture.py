@@ -16,10 +16,10 @@ from support.exports import exported, kept, made
 from support.paths import ROOT
 
 from curate.errors import CurateError
-from curate.manifests.formats import all_formats
-from curate.manifests.mixture import open_sources, read_mixture
-from curate.manifests.seen import nearest_shards, passes
-from curate.manifests.sources import SPLIT_SEED, places
+from curate.manifests.export.format import all_formats
+from curate.manifests.export.mixture import open_sources, read_mixture
+from curate.manifests.export.sources import SPLIT_SEED, places
+from curate.manifests.export.training_view import nearest_shards, passes
 
 LICENSES = {"web": "CC0-1.0", "code": "MIT", "old": "My own"}
 ROWS = {"web": (300, 6), "code": (100, 60), "old": (400, 12)}

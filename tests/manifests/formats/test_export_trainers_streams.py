@@ -16,11 +16,11 @@ import pytest
 from support.exports import ODD, exported, kept
 from support.token_exports import alone
 
-from curate.engine import InProcess
-from curate.manifests.export import export
-from curate.manifests.formats import Options, Piece, find_format
-from curate.manifests.mixture import open_sources
-from curate.manifests.sources import Shard, Source
+from curate.engine.base import InProcess
+from curate.manifests.export.export import export
+from curate.manifests.export.format import Options, Piece, find_format
+from curate.manifests.export.mixture import open_sources
+from curate.manifests.export.sources import Shard, Source
 from curate.progress import unwritten_log
 
 pytestmark = pytest.mark.trainers
@@ -201,8 +201,8 @@ def test_chats_empty_texts_and_names_of_files_are_read_as_they_are(tmp_path, nam
     first = {path: path.read_bytes() for path in files}
     assert found.write(piece).files == files
     assert {path: path.read_bytes() for path in files} == first
-    from curate.manifests.export import file_facts
-    from curate.manifests.formats import Exported
+    from curate.manifests.export.export import file_facts
+    from curate.manifests.export.format import Exported
 
     record = {"stem": piece.stem, "split": "train", "source": "some", "documents": len(values), "tokens": 1,
               "files": [file_facts(tmp_path, path) for path in files]}  # fmt: skip

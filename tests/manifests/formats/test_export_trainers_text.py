@@ -17,7 +17,7 @@ from support.commands import command
 from support.exports import exported, kept, made
 from support.paths import ROOT
 
-from curate.manifests.formats import MODULES
+from curate.manifests.export.format import MODULES
 
 pytestmark = pytest.mark.trainers
 ROWS = 90

@@ -13,14 +13,14 @@ import webdataset
 from support.commands import command
 from support.exports import ODD, exported, kept
 
-from curate.engine import InProcess
-from curate.files import sha256_of
-from curate.manifests.export import export
-from curate.manifests.formats import Options, Piece
-from curate.manifests.mixture import open_sources
-from curate.manifests.sources import Shard, Source
-from curate.manifests.webdataset import FORMAT
+from curate.engine.base import InProcess
+from curate.manifests.export.export import export
+from curate.manifests.export.format import Options, Piece
+from curate.manifests.export.mixture import open_sources
+from curate.manifests.export.sources import Shard, Source
+from curate.manifests.formats.webdataset import FORMAT
 from curate.progress import unwritten_log
+from curate.storage.files import sha256_of
 
 
 def read(folder):

@@ -1,0 +1,283 @@
+"""The commands that look at a finished run, or try another recipe on it."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from curate.cli.options import RunPath, available_cores, print_json
+from curate.errors import CurateError
+
+FORMATS = ("table", "csv", "json", "parquet")
+
+
+def _difference_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that tell two verdicts apart."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print everything as JSON."),
+        click.option("--quiet", is_flag=True, help="No progress on stderr."),
+        click.option(
+            "--output", type=click.Path(path_type=Path),
+            help="Also write every document whose verdict differs: .parquet, .csv, .jsonl or .json.",
+        ),
+        click.option("-n", "--examples", type=click.IntRange(0), default=5, show_default=True, help="Of each kind."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command("what-if")
+@click.argument("run", type=RunPath("data/", "export/"))
+@click.option("--set", "changes", multiple=True, required=True, metavar="A.B=C", help="Change a field of the recipe.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write the changed recipe to a new file.")
+@click.option("--no-text", is_flag=True, help="Judge pairs in doubt by estimates in place of a look at their texts.")
+@_difference_options
+def what_if(
+    run: Path, changes: tuple[str, ...], save: Path | None, no_text: bool, examples: int, output: Path | None,
+    quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Tell what another recipe would keep and drop of RUN, from its ledger; the run stays as it is.
+
+    \b
+    Example:
+        curate what-if runs/demo --set tier1.thresholds.too_few_words=30 --save looser.yaml
+    """
+    from curate.maps.compile_notice import prepare_process
+
+    prepare_process(quiet or as_json)
+    from curate.cli.output.run import print_difference
+    from curate.inspect.compare import what_if as tell
+    from curate.inspect.what_if import ask, check_save, save_recipe
+    from curate.storage.mirror import named
+
+    check_save(save)
+    asked = ask(run, changes, quiet or as_json)
+    found = tell(asked, available_cores(), not no_text, examples, output)
+    if save is not None:
+        save_recipe(asked, save)
+    if as_json:
+        print_json(found)
+    else:
+        print_difference(found)
+        if save is not None:
+            click.echo(f"{save}: written; `curate run {save}` decides {named(str(run))} anew by it")
+
+
+@click.command()
+@click.argument("run_a", type=RunPath("data/", "export/"))
+@click.argument("run_b", type=RunPath("data/", "export/"))
+@_difference_options
+def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet: bool, as_json: bool) -> None:
+    """Tell which documents RUN_A and RUN_B decided otherwise, and why.
+
+    \b
+    Example:
+        curate compare runs/web runs/web-looser --output differences.parquet
+    """
+    from curate.maps.compile_notice import prepare_process
+
+    prepare_process(quiet or as_json)
+    from curate.cli.output.run import print_difference
+    from curate.inspect.compare import compare as tell
+    from curate.progress import Steps, unwritten_log
+    from curate.storage.mirror import named
+
+    with Steps(unwritten_log(quiet or as_json), "comparing") as steps:
+        steps(named(f"{run_a}, {run_b}"))
+        found = tell(run_a, run_b, examples, output)
+    if as_json:
+        print_json(found)
+    else:
+        print_difference(found)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default="runs")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def runs(folder: Path, as_json: bool) -> None:
+    """List the runs in FOLDER (default: runs) with their closing figures, and whether each is whole or was stopped.
+
+    \b
+    Example:
+        curate runs
+    """
+    from curate.ledger.runs import list_runs
+
+    found = list_runs(folder)
+    if as_json:
+        print_json([vars(run) for run in found])
+        return
+    from curate.cli.output.runs import print_runs
+    from curate.terminal import console
+
+    print_runs(found, folder, console())
+
+
+@click.command()
+@click.argument("run", type=RunPath("data/", "export/"))
+@click.argument("query", required=False)
+@click.option("--file", type=click.Path(path_type=Path), help="Read the query from a file.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print.")
+def sql(run: Path, query: str | None, file: Path | None, form: str) -> None:
+    """Query RUN's documents, decisions and clusters in SQL; nothing can be changed.
+
+    Without a query: a shell, if this is a terminal; else the query is read from stdin.
+
+    \b
+    Example:
+        curate sql runs/demo "SELECT reason, count(*) FROM dropped GROUP BY 1 ORDER BY 2 DESC"
+    """
+    from curate.cli.output.tables import print_query, read_query
+
+    if query is not None and file is not None:
+        raise CurateError("sql: a query and --file are given; leave one out")
+    if file is not None:
+        query = read_query(file)
+    elif query is None and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        query = sys.stdin.read()
+    if query is not None:
+        print_query(run, query, form)
+        return
+    from curate.cli.shell import shell
+
+    shell(run, form)
+
+
+@click.command()
+@click.argument("run", type=RunPath("data/", "export/"))
+@click.argument("doc_id")
+@click.option("--signals", "whole", is_flag=True, help="Show all signals, not only the unusual ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def why(run: Path, doc_id: str, whole: bool, as_json: bool) -> None:
+    """Tell the whole story of a document of RUN: by its DOC_ID, the first 8 letters of a hash, or FILE:ROW.
+
+    \b
+    Example:
+        curate why runs/demo qs-00660
+    """
+    from curate.inspect.why import explain
+    from curate.maps.compile_notice import prepare_process
+
+    prepare_process(as_json)
+    story = explain(run, doc_id)
+    if as_json:
+        print_json(story)
+        return
+    from curate.cli.output.document import print_story
+
+    print_story(story, whole)
+
+
+@click.command()
+@click.argument("run", type=RunPath("data/", "export/"))
+@click.option("--reason", help="Those that were dropped, or lost something, for this reason.")
+@click.option("--stage", help="Those that this stage dropped.")
+@click.option("--kept", is_flag=True, help="Those that are kept.")
+@click.option("--where", metavar="SQL", help="Those of which a condition over `documents`, or input.x, is true.")
+@click.option("-n", "n", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--seed", type=int, help="Draws others; default: the recipe's.")
+@click.option("--full", is_flag=True, help="Whole texts, not excerpts.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def sample(
+    run: Path, reason: str | None, stage: str | None, kept: bool, where: str | None, n: int, seed: int | None,
+    full: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Show documents of RUN, drawn by seed, with what they were dropped for marked in their texts.
+
+    \b
+    Example:
+        curate sample runs/demo --reason too_many_hashes -n 3
+    """
+    from curate.inspect.sample import Wanted, draw, without_pieces
+    from curate.maps.compile_notice import prepare_process
+
+    prepare_process(as_json)
+    found = draw(run, Wanted(reason, stage, kept, where, n, seed, full))
+    if as_json:
+        print_json([without_pieces(one) for one in found])
+        return
+    from curate.cli.output.document import print_samples
+
+    print_samples(run, found)
+
+
+@click.command()
+@click.argument("run", type=RunPath("data/", "export/"))
+@click.option("--output", type=click.Path(path_type=Path), help="The file to write; default: report.html in RUN.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def report(run: Path, output: Path | None, quiet: bool) -> None:
+    """Write a page on RUN: what was kept, what was dropped and why, in charts and tables that need no network.
+
+    \b
+    Example:
+        curate report runs/demo
+    """
+    from curate.maps.compile_notice import prepare_process
+    from curate.progress import Steps, unwritten_log
+    from curate.report.page import write_report
+    from curate.storage.mirror import named, send
+
+    prepare_process(quiet)
+    with Steps(unwritten_log(quiet), "reporting") as steps:
+        steps(named(str(run)))
+        path = write_report(run, output)
+        send(path)
+    click.echo(named(str(path)))
+
+
+@click.command()
+@click.argument("group", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def signals(group: str | None, as_json: bool) -> None:
+    """List the signals that are measured, or those of one GROUP.
+
+    \b
+    Example:
+        curate signals words
+    """
+    from curate.cli.output.tables import list_signals, print_signals
+
+    found = list_signals(group)
+    if as_json:
+        print_json(found)
+    else:
+        print_signals(found)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def rules(name: str | None, as_json: bool) -> None:
+    """List the named rule sets, or what the set NAME drops and cuts.
+
+    \b
+    Example:
+        curate rules gopher
+    """
+    from curate.cli.output.tables import list_rules, list_sets, print_rules
+
+    found = list_sets() if name is None else list_rules(name)
+    if as_json:
+        print_json(found)
+    else:
+        print_rules(found)
+
+
+@click.command()
+@click.argument("run", type=RunPath("data/", "export/"))
+@click.option("--json", "as_json", is_flag=True, help="Print the tables as JSON.")
+def domains(run: Path, as_json: bool) -> None:
+    """Tell how much RUN has of each domain of its recipe, what is wanting, and what came of what was written for it.
+
+    \b
+    Example:
+        curate domains runs/web
+    """
+    from curate.cli.output.domains import domains_of, print_domains
+
+    found = domains_of(run)
+    if as_json:
+        print_json(found)
+    else:
+        print_domains(found)

@@ -1,0 +1,199 @@
+"""What all commands share: how their errors are told, how JSON is printed, how many cores there are."""
+
+import atexit
+import errno
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from curate.errors import CurateError, Interrupted, TaskError, did_you_mean, disk_error, is_stop
+from curate.interrupt import EXIT_CODE, Interrupt, interruptible
+from curate.redaction import redacted
+
+if TYPE_CHECKING:
+    from curate.engine.base import Engine
+
+IMPORTED = time.monotonic()
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk's, not ours
+
+
+# The commands by what they are for, in the order in which a newcomer meets them.
+GROUPS = {
+    "Start": ("demo", "init", "schema", "plan", "run"),
+    "Look": ("runs", "report", "sample", "why", "sql", "signals", "rules"),
+    "Decide": ("what-if", "compare", "domains"),
+    "Prove": ("evaluate", "verify", "card"),
+    "Ship": ("export", "gc"),
+    "Models": ("lm", "adapter", "serve"),
+}
+
+
+class Commands(click.Group):
+    """Prints an error that the user can act on as one line; anything else keeps its traceback."""
+
+    interrupt = Interrupt()
+
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - as click declares it
+        """Parse the command line and run a command, which Ctrl-C ends."""
+        self.interrupt = Interrupt()
+        if not args and not extra:  # called as a program
+            atexit.register(self.interrupt.leave)
+        with interruptible(self.interrupt):
+            return super().main(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except CurateError as error:
+            stopped = isinstance(error, Interrupted) or self.interrupt.pressed is not None
+            self.interrupt.told = stopped
+            if isinstance(error, TaskError) and not error.place:
+                error = _kept(error)
+            from curate.storage.mirror import named
+
+            click.echo(f"Error: {named(str(error))}", err=True)
+            ctx.exit(EXIT_CODE if stopped else 1)
+        except MemoryError:
+            click.echo(
+                "Error: no memory is left; nothing finished is lost: try fewer --workers, or more memory", err=True
+            )
+            ctx.exit(1)
+        except BrokenPipeError:  # the reader of our output has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # which is flushed once more at the end
+            click.echo(f"Error: {disk_error(error, str(error.filename or 'the output'))}", err=True)
+            ctx.exit(1)
+        except (KeyboardInterrupt, Exception) as error:
+            if not is_stop(error) and self.interrupt.pressed is None:  # some libraries make errors of their own of it
+                raise
+            self.interrupt.told = True
+            click.echo("stopped", err=True)
+            ctx.exit(EXIT_CODE)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:  # noqa: ANN401
+        """Find a command, or say which one may have been meant."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+class GroupedCommands(Commands):
+    """The commands of `curate` itself, listed by what they are for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in groups, each with its first sentence."""
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, _first_sentence(self.commands[name])) for name in names], col_max=12)
+
+
+def _first_sentence(command: click.Command) -> str:
+    """The sentence that a command's help begins with."""
+    paragraph = " ".join((command.help or "").split("\n\n")[0].split())
+    return paragraph.split(". ")[0].rstrip(".") + "."
+
+
+class RunPath(click.ParamType[Path]):
+    """A run directory by its path, or a run on an object store by its URI: then what it lacks here is fetched first."""
+
+    name = "path"
+
+    def __init__(self, *skipped: str) -> None:
+        self.skipped = skipped  # folders that the command does not read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401
+        """The run directory.
+
+        Errors: RunError for a path at which there is nothing.
+        """
+        if "://" not in value:
+            if not os.path.lexists(value):  # told before anything is imported
+                from curate.ledger.runs import no_run
+
+                raise no_run(Path(value), "ledger")
+            return Path(value)
+        from curate.ledger.ledger import fetched
+
+        return fetched(value, self.skipped)
+
+
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where tasks run, and how many at a time."""
+    for option in (
+        click.option("--address", metavar="auto|HOST:PORT", help="With --engine ray: a cluster that is there already."),
+        click.option(
+            "--engine", type=click.Choice(("local", "ray")), default="local", show_default=True,
+            help="What runs tasks: processes of this machine, or Ray.",
+        ),
+        click.option("--workers", type=click.IntRange(1), help="Tasks at a time; default: one per core."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@contextmanager
+def chosen_engine(
+    kind: str, address: str | None, workers: int | None, start: int = 0
+) -> Iterator[tuple["Engine", int]]:
+    """The engine that the options name, and the threads that this process may use; `start` workers are started at once.
+
+    Errors: CurateError for options that contradict, WorkerError where Ray cannot be had.
+    """
+    if kind == "ray":
+        from curate.engine.ray_cluster import Nodes
+
+        with Nodes(address, workers) as nodes:
+            yield nodes, available_cores()
+        return
+    if address is not None:
+        raise CurateError("--address: names a Ray cluster; add --engine ray, or leave it out")
+    from curate.engine.base import Processes
+
+    cores = workers or available_cores()
+    with Processes(cores) as processes:
+        processes.start(start)  # they import while this process does
+        yield processes, cores
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON that is safe for terminals."""
+    from curate.terminal import json_text
+
+    click.echo(json_text(value))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+def process_seconds() -> float:
+    """Seconds since this process was started, as the kernel knows it; elsewhere since it was imported."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])  # behind a name with blanks
+        return round(time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"), 3)
+    except (OSError, AttributeError, ValueError, IndexError):  # not Linux
+        return round(time.monotonic() - IMPORTED, 3)
+
+
+def _kept(error: TaskError) -> TaskError:
+    """The error of a command that has no log, with a new file that holds its traceback."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="curate-", suffix=".log", delete=False) as file:
+        file.write(redacted(error.trace))
+    return replace(error, place=file.name)

@@ -1,0 +1,318 @@
+"""Looking at runs, signals and rules."""
+
+import codecs
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from curate.decide.counts import SHOWN
+from curate.errors import CurateError, RunError, did_you_mean
+from curate.ledger.runs import no_run
+from curate.pipeline.index import INDEX
+from curate.sql import first_line, literal, only_query, open_database
+from curate.terminal import console as console
+from curate.terminal import safe_json, visible
+
+COPIED = 1 << 20  # characters at a time
+MAX_RECORDS = 20  # rows with too many columns for a table
+LEAST_WIDTH = 8  # characters of a column, on average, that can be read
+MAX_TEXT = 300  # characters of a value that a table shows
+MAX_ROWS = 1000  # that a table shows; other formats print all
+
+
+def connect(run: Path, **settings: str) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to a run's index, from anywhere, with settings of DuckDB.
+
+    The index may be somebody else's, whose views are queries like any other: none of them can write a file, change a
+    setting or reach a network.
+
+    Errors: RunError where the run has no index.
+    """
+    if not (run / INDEX).is_file():
+        raise no_run(run, INDEX)
+    try:
+        return open_database(run.resolve() / INDEX, read_only=True, file_search_path=str(run.resolve()), **settings)
+    except duckdb.Error as error:
+        raise RunError(f"{run / INDEX}: cannot be opened: {first_line(error)}; run again to rebuild it") from None
+
+
+def told(error: duckdb.Error) -> str:
+    """One line on a query that failed; of files that are gone also what to do."""
+    line = first_line(error)
+    if "No files found that match the pattern" in line:
+        return f"{line}; `corpus` reads input files where they lay at the last run: put them back there, or run again"
+    return line
+
+
+def read_query(path: Path) -> str:
+    """The query that stands in a file.
+
+    Errors: CurateError for a file that cannot be read.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise CurateError(f"sql: {path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except UnicodeDecodeError:
+        raise CurateError(f"sql: {path}: not UTF-8 text") from None
+
+
+def print_query(run: Path, query: str, form: str) -> None:
+    """Print the result of a query as table, csv, json or parquet.
+
+    Errors: CurateError with what DuckDB says of the query.
+    """
+    with connect(run) as connection:
+        try:
+            only = only_query(query, "sql")
+            if form == "table":
+                print_rows(*rows_to_show(connection, only))
+            else:
+                _print_file(connection, only, form)
+        except duckdb.Error as error:
+            raise CurateError(f"sql: {told(error)}") from None
+
+
+def rows_to_show(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[tuple[str, str]], list[Any]]:
+    """Names and types of a query's columns, and as many of its rows as show that a table is cut."""
+    relation = connection.sql(query)
+    kinds = list(zip(relation.columns, map(str, relation.types), strict=True))
+    return kinds, relation.limit(MAX_ROWS + 1).fetchall()
+
+
+def print_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Any], whole: str = "--format csv") -> None:
+    """Print rows as a table, up to MAX_ROWS, with long texts cut; an EXPLAIN's plan as it is drawn.
+
+    `whole` tells how to have all of them.
+    """
+    if [name for name, _ in columns] == ["explain_key", "explain_value"]:
+        for _, value in rows:
+            console().print(Text(visible(value)), soft_wrap=True)
+        return
+    if len(columns) * LEAST_WIDTH > console().width:
+        _print_records(columns, rows, whole)
+        _tell_of_cuts(rows[:MAX_RECORDS], whole)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, kind in columns:
+        number = kind in ("BIGINT", "INTEGER", "DOUBLE", "FLOAT", "HUGEINT", "UBIGINT", "SMALLINT")
+        table.add_column(Text(visible(name)), justify="right" if number else "left", overflow="fold")
+    for row in rows[:MAX_ROWS]:
+        table.add_row(*(Text(visible(_shown(value))) for value in row))
+    console().print(table)
+    if len(rows) > MAX_ROWS:
+        console().print(f"first {MAX_ROWS:,} rows; {whole} prints all")
+    _tell_of_cuts(rows[:MAX_ROWS], whole)
+
+
+def _tell_of_cuts(rows: Sequence[Any], whole: str) -> None:
+    """Say that texts were cut, if some were."""
+    texts = (value for row in rows for value in row if isinstance(value, str | list | dict | tuple))
+    if any(len(str(value)) > MAX_TEXT for value in texts):
+        console().print(f"… texts are cut at {MAX_TEXT} characters; {whole} prints them whole")
+
+
+def _print_records(columns: Sequence[tuple[str, str]], rows: Sequence[Any], whole: str) -> None:
+    """Rows of more columns than fit side by side, each as a block of lines."""
+    for k, row in enumerate(rows[:MAX_RECORDS]):
+        table = Table(box=None, show_header=False, pad_edge=False, title=f"── {k}", title_justify="left")
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for (name, _), value in zip(columns, row, strict=True):
+            table.add_row(Text(visible(name)), Text(visible(_shown(value))))
+        console().print(table)
+    if len(rows) > MAX_RECORDS:
+        console().print(f"first {MAX_RECORDS} rows; name fewer columns for a table, or {whole}")
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
+
+
+def _print_file(connection: duckdb.DuckDBPyConnection, query: str, form: str) -> None:
+    """Let DuckDB write the result to a file, however large, and copy that to stdout.
+
+    JSON has an escape for what a terminal would obey, which changes no value; CSV has none, so only what goes to a
+    terminal is changed.
+    """
+    if form == "parquet" and sys.stdout.isatty():
+        raise CurateError("sql: parquet is not for a terminal; redirect it to a file")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "result"
+        options = {"csv": "FORMAT csv, HEADER", "json": "FORMAT json, ARRAY true", "parquet": "FORMAT parquet"}[form]
+        connection.execute(f"COPY ({query.rstrip().rstrip(';')}\n) TO {literal(str(path))} ({options})")
+        fit = {"json": safe_json, "csv": visible if sys.stdout.isatty() else None}.get(form)
+        with path.open("rb") as file:
+            if fit is None:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            else:
+                decoded = codecs.getreader("utf-8")(file, "replace")
+                while text := decoded.read(COPIED):
+                    sys.stdout.buffer.write(fit(text).encode())
+        sys.stdout.buffer.flush()
+
+
+def print_summary(summary: Mapping[str, Any], quiet: bool = False) -> None:
+    """The closing table: documents and tokens by stage and reason; of a `quiet` run also early warnings."""
+    from curate.pipeline.other_languages import told_of_other
+
+    documents, tokens = max(summary["documents_in"], 1), max(summary["tokens_in"], 1)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("stage")
+    table.add_column("reason")
+    for name in ("documents", "%", "tokens", "%"):
+        table.add_column(name, justify="right")
+
+    def add(stage: str, reason: str, count: int, size: int, style: str = "") -> None:
+        table.add_row(
+            stage, reason, f"{count:,}", f"{count / documents:.1%}", f"{size:,}", f"{size / tokens:.1%}", style=style
+        )
+
+    add("input", "", summary["documents_in"], summary["tokens_in"], "bold")
+    for stage in summary["stages"]:
+        for reason, gone in stage["dropped"].items():
+            add(stage["stage"], reason, gone["documents"], gone["tokens"])
+        if cut := stage.get("cut"):
+            where = f"lines cut in {cut['documents']:,} documents"
+            table.add_row(stage["stage"], where, "", "", f"{cut['tokens']:,}", f"{cut['tokens'] / tokens:.1%}")
+        if written := stage.get("written"):
+            share, part = written["documents"] / documents, written["tokens"] / tokens
+            numbers = f"+{written['documents']:,}", f"+{share:.1%}", f"+{written['tokens']:,}", f"+{part:.1%}"
+            table.add_row(stage["stage"], "written by a model", *numbers)
+    add("kept", "", summary["documents_out"], summary["tokens_out"], "bold")
+    console().print(table)
+    if summary["drift"]:
+        console().print(_drift(summary["drift"]))
+    if summary["tracking"]:
+        from curate.cli.output.evaluation import tracked_table
+        from curate.report.quality import tracked_claims, tracked_scope
+
+        stages = summary["tracking"]
+        console().print(tracked_table(stages))
+        for line in (*tracked_claims(stages), tracked_scope(stages, summary["tracked_by"])):
+            console().print(line, highlight=False, soft_wrap=True)
+    for row in summary["wanting"]:
+        line = f"{row['domain']}: {row['tokens']:,} of {row['target_tokens']:,} tokens are wanting still"
+        console().print(line, highlight=False, soft_wrap=True)
+    if summary["other_language"]:
+        console().print(told_of_other(summary["other_language"]), highlight=False, soft_wrap=True)
+    said = () if quiet else summary["overlaps"]  # on stderr, as the run began
+    for warning in (line for line in summary["warnings"] if line not in said):
+        console().print(f"warning: {visible(warning)}", highlight=False, soft_wrap=True)
+    for path in summary["quarantined"]:
+        console().print(f"quarantined: {path} (why: view `inputs`)")
+    for path, count in summary["bad_lines"].items():
+        lines = "1 line" if count == 1 else f"{count:,} lines"
+        console().print(f"quarantined: {lines} of {path} (the first: run.log)", highlight=False)
+    run = summary["run"]
+    shards = f"{summary['shards']} shard{'' if summary['shards'] == 1 else 's'}"
+    console().print(
+        f"{run}: {shards} in data/, every verdict in run.duckdb, {summary['seconds']:.1f} s", highlight=False
+    )
+    console().print(
+        f'look: curate sql {shlex.quote(run)} "SELECT reason, count(*) FROM dropped GROUP BY 1"', highlight=False
+    )
+
+
+def _drift(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The signals that differ most between the input and what is kept."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("moved most")
+    for name in ("5%, median, 95% of the input", "of what is kept", "drift"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        spans = (", ".join(f"{row[f'{p}_{when}']:,.4g}" for p in SHOWN) for when in ("before", "after"))
+        table.add_row(row["signal"], *spans, f"{row['psi']:.2f}")
+    return table
+
+
+def list_signals(group: str | None) -> list[dict[str, str]]:
+    """Signals with group, name, type and meaning; all, or those of a group.
+
+    Errors: CurateError for a group that is not known.
+    """
+    from curate.filters import registry
+
+    groups = registry.groups()
+    if group is not None and group not in groups:
+        raise CurateError(f"signals: no group {group!r}{did_you_mean(group, groups)}")
+    found = [
+        {"group": name, "signal": column, "type": str(kind), "meaning": signal.about[column]}
+        for name, signals in groups.items() if group in (None, name)
+        for signal in signals for column, kind in signal.writes.items()
+    ]  # fmt: skip
+    derived = registry.DERIVED.items() if group is None else ()
+    return found + [
+        {"group": "(derived)", "signal": column, "type": str(one.type), "meaning": one.about} for column, one in derived
+    ]
+
+
+def print_signals(signals: Sequence[Mapping[str, str]]) -> None:
+    """Signals with type and meaning."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("group", "signal", "type", "meaning"):
+        table.add_column(name, no_wrap=name != "meaning")
+    for row in signals:
+        table.add_row(row["group"], row["signal"], row["type"], row["meaning"])
+    console().print(table)
+
+
+def list_sets() -> list[dict[str, Any]]:
+    """Rule sets with the number of their rules and cuts, and what they are; then the built-in reasons."""
+    from curate.filters import registry
+    from curate.filters.rules.resolve import BUILT_IN, edits_of_set
+
+    found = [
+        {
+            "set": name,
+            "rules": len(known["rules"]),
+            "cuts": sum(len(edit.rules) for edit in edits_of_set(name)),
+            "about": " ".join(known["about"].split()),
+        }
+        for name, known in registry.rule_sets().items()
+    ]
+    about = "; ".join(f"{reason}: {meaning}" for reason, meaning in BUILT_IN.items())
+    return [*found, {"set": "(built in)", "rules": len(BUILT_IN), "cuts": 0, "about": about}]
+
+
+def list_rules(name: str) -> list[dict[str, str]]:
+    """What a rule set drops and cuts, with the sources.
+
+    Errors: RecipeError for a set that is not known.
+    """
+    from curate.filters.rules.resolve import edits_of_set, named_set
+
+    found = [
+        {"reason": cut.reason, "acts_on": "text: cuts", "what": str(cut), "source": cut.source}
+        for edit in edits_of_set(name) for cut in edit.rules
+    ]  # fmt: skip
+    for rule in (resolved.rule for resolved in named_set(name)):
+        bound = f"{rule.signal} < {rule.min}" if rule.min is not None else f"{rule.signal} > {rule.max}"
+        what = rule.when or (f"{bound}, if {rule.if_}" if rule.if_ else bound)
+        found.append({"reason": rule.reason, "acts_on": "document: drops", "what": what, "source": rule.source})
+    return found
+
+
+def print_rules(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rule sets, or the rules of one."""
+    heads = {"acts_on": "acts on", "what": "what it drops or cuts"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(heads.get(name, name))
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    console().print(table)

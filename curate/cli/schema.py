@@ -1,0 +1,141 @@
+"""The recipe's JSON schema, for editors: completion, explanations, and errors while typing."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from curate.filters import registry
+from curate.filters.rules.resolve import edits_of_set, named_set
+from curate.manifests.export.mixture import Mixture
+from curate.recipe.recipe import NOT_BUILT, Recipe
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+# The two forms of a rule; a field that a form lacks may stand there as null.
+NULL = {"type": "null"}
+RULE_FORMS = [
+    {
+        "title": "a signal with a lower bound",
+        "required": ["reason", "signal", "min"],
+        "properties": {"signal": {"type": "string"}, "min": {"type": "number"}, "max": NULL, "when": NULL},
+    },
+    {
+        "title": "a signal with an upper bound",
+        "required": ["reason", "signal", "max"],
+        "properties": {"signal": {"type": "string"}, "max": {"type": "number"}, "min": NULL, "when": NULL},
+    },
+    {
+        "title": "a condition",
+        "required": ["reason", "when"],
+        "properties": {"when": {"type": "string"}, "signal": NULL, "min": NULL, "max": NULL, "if": NULL},
+    },
+]
+# The two forms of an entry of input.paths that is more than a path.
+ENTRY_FORMS = [
+    {
+        "title": "files, globs, folders and URIs",
+        "required": ["paths"],
+        "properties": {
+            "paths": {"minItems": 1}, "dataset": NULL, "config": NULL, "split": {"const": "train"}, "revision": NULL,
+        },
+    },
+    {
+        "title": "a dataset",
+        "required": ["dataset"],
+        "properties": {"dataset": {"type": "string", "minLength": 1}, "paths": {"maxItems": 0}},
+    },
+]  # fmt: skip
+
+
+def mixture_schema() -> dict[str, Any]:
+    """JSON schema of a mixture's file."""
+    return {"$schema": DRAFT, **Mixture.model_json_schema(by_alias=True)}
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON schema of a recipe that a run accepts: with what is built, the rule sets and the signals there are."""
+    schema = Recipe.model_json_schema(by_alias=True)
+    sections = schema["$defs"]
+    for place, only in NOT_BUILT.items():
+        _reserve(schema, place, only)
+    sections["Rule"]["anyOf"] = RULE_FORMS
+    sections["Source"]["anyOf"] = ENTRY_FORMS
+    sections["Block"]["anyOf"] = [_block_form(kind) for kind in ("words", "regex", "urls")]
+    action = sections["Pii"]["properties"]["action"]
+    action.pop("type")
+    action["enum"].append(False)  # as YAML reads a bare off
+    pii = sections["Tier1"]["properties"]["pii"]
+    sections["Tier1"]["properties"]["pii"] = {"anyOf": [{"enum": action["enum"]}, pii], "default": "off"}
+    rule = sections["Rule"]["properties"]
+    rule["signal"] = rule["signal"] | {"anyOf": [{"enum": _signals()}, NULL]}
+    rules = sections["Tier1"]["properties"]
+    rules["rules"]["items"]["anyOf"][0] = {"enum": list(registry.rule_sets())}
+    rules["thresholds"]["properties"] = _thresholds(rules["thresholds"]["additionalProperties"])
+    used = _used(schema, sections)
+    return {
+        "$schema": DRAFT,
+        **schema,
+        "$defs": {name: section for name, section in sections.items() if name in used},
+    }
+
+
+def _block_form(kind: str) -> dict[str, Any]:
+    """An entry of tier1.block with one kind of list."""
+    others = {name: NULL for name in ("words", "regex", "urls") if name != kind}
+    return {"title": kind, "required": ["reason", kind], "properties": {kind: {"type": "string"}} | others}
+
+
+def _reserve(schema: dict[str, Any], place: str, only: object) -> None:
+    """Let a field that is not built have its one value alone, and keep editors from proposing it."""
+    *sections, name = place.split(".")
+    found = schema
+    for section in sections:
+        found = schema["$defs"][_target(found["properties"][section])]
+    found["properties"][name] = {"const": only, "description": "reserved: not built yet", "doNotSuggest": True}
+
+
+def _target(field: Mapping[str, Any]) -> str:
+    """The name of the section that a field holds."""
+    choices = [field, *field.get("anyOf", []), *field.get("allOf", [])]
+    return next(str(choice["$ref"]).removeprefix("#/$defs/") for choice in choices if "$ref" in choice)
+
+
+def _signals() -> list[str]:
+    measured = {column for signals in registry.groups().values() for signal in signals for column in signal.writes}
+    return sorted(measured | set(registry.DERIVED))
+
+
+def _thresholds(value: dict[str, Any]) -> dict[str, Any]:
+    """The reasons of all named sets, each with the bound that can be moved, if it has one."""
+    known: dict[str, Any] = {}
+    for name in registry.rule_sets():
+        for cut in (rule for edit in edits_of_set(name) for rule in edit.rules):
+            kind = "integer" if isinstance(cut.bound, int) else "number"
+            movable = [] if cut.bound is None else [{"type": kind, "minimum": 0}]
+            known.setdefault(
+                cut.reason, {"anyOf": [*movable, NULL], "description": f"{cut} ({name}); null: do not cut"}
+            )
+        for rule in (found.rule for found in named_set(name)):
+            if rule.when is not None:
+                known.setdefault(rule.reason, {"type": "null", "description": f"of {name}: null switches it off"})
+                continue
+            bound = f"min {rule.min}" if rule.min is not None else f"max {rule.max}"
+            about = {"description": f"instead of {rule.signal} {bound} ({name}); null switches it off"}
+            known.setdefault(rule.reason, copy.deepcopy(value) | about)
+    return known
+
+
+def _used(schema: Mapping[str, Any], sections: Mapping[str, Any]) -> set[str]:
+    """Sections that can be reached from the recipe."""
+    used: set[str] = set()
+    waiting: list[Any] = [{name: part for name, part in schema.items() if name != "$defs"}]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            name = str(part.get("$ref", "")).removeprefix("#/$defs/")
+            if name in sections and name not in used:
+                used.add(name)
+                waiting.append(sections[name])
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return used

@@ -1,0 +1,155 @@
+"""Bands of perplexity: in each stratum, what its own percentiles leave outside is dropped.
+
+A bound on perplexity itself would drop code, science and rare languages as a whole: what is usual differs between them
+(Wenzek et al. 2019, arXiv 1911.00359, took a third of each language; Marion et al. 2023, arXiv 2309.04564, found the
+middle to be best).
+"""
+
+from collections.abc import Collection, Container, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+
+from curate.ledger.ledger import Ledger, Part, write_part
+from curate.recipe.recipe import Recipe
+from curate.recipe.sections import Perplexity
+from curate.sql import quoted, read_parquet
+
+BANDS = "bands"
+# Classes of a histogram: they rise with perplexity, and each reaches 0.4 % further than the one before.
+CLASS = "floor(256 * ln(greatest(perplexity, 1e-30)))::INTEGER"
+REASONS = ("perplexity_too_low", "perplexity_too_high")
+
+
+def strata_of(recipe: Recipe, inputs: Collection[str]) -> dict[str, str]:
+    """The columns that bands are taken within, the widest first, and SQL for each over the signals.
+
+    `inputs` are the input's columns: an optional one that is not there makes no strata.
+    """
+    section = recipe.tier1.perplexity
+    if section is None:
+        return {}
+    return _input_strata(recipe, inputs) | {name: name for name in section.by}
+
+
+def strata_of_documents(recipe: Recipe, columns: Container[str], measured: Container[str]) -> dict[str, str]:
+    """What documents are told apart by with or without bands: columns of `input.strata`, language, length.
+
+    Each has its SQL over the signals. `columns` are the input's that the ledger holds, `measured` the signals or their
+    groups.
+    """
+    return (
+        _input_strata(recipe, columns)
+        | ({"language": "language"} if "language" in measured else {})
+        | {"length_bucket": "length_bucket"}
+    )
+
+
+def _input_strata(recipe: Recipe, columns: Container[str]) -> dict[str, str]:
+    """The columns of `input.strata` that there are, with SQL for each."""
+    names = [name.removesuffix("?") for name in recipe.input.strata]
+    return {f"input.{name}": f"input.{quoted(name)}::VARCHAR" for name in names if name in columns}
+
+
+def banded_sql(section: Perplexity, strata: int) -> list[str]:
+    """Tables `strata`, with the bands of strata that have enough documents, and `banded`, with what falls outside.
+
+    Of table `passing` those count that are no duplicates and have a perplexity. Documents of a stratum that is too
+    small are judged by the wider one around it, that without the last column; the widest has all documents.
+    Percentiles are exact, and documents are counted and not sorted: memory holds a histogram of each stratum.
+    """
+    columns = [f"stratum_{k}" for k in range(strata)]
+    depths = range(strata + 1)  # the number of columns that count
+    joined = "".join(f"\n            LEFT JOIN strata s{k} ON {_same(columns[:k], f's{k}', k)}" for k in depths)
+    low, high = (f"coalesce({', '.join(f's{k}.{bound}' for k in reversed(depths))})" for bound in ("low", "high"))
+    kinds = "".join(f"{column} VARCHAR, " for column in columns)
+    return [
+        f"""CREATE TEMP TABLE judgeable AS
+        SELECT file_no, row, {"".join(f"{column}, " for column in columns)}perplexity, {CLASS} AS class
+        FROM passing ANTI JOIN duplicates USING (file_no, row) WHERE file_no >= 0 AND perplexity IS NOT NULL""",
+        f"CREATE TEMP TABLE strata ({kinds}depth INTEGER, documents BIGINT, low DOUBLE, high DOUBLE)",
+        *(_bands_sql(section, columns[:depth]) for depth in depths),
+        f"""CREATE TEMP TABLE banded AS
+        SELECT file_no, row, if(perplexity < low, '{REASONS[0]}', '{REASONS[1]}') AS band_reason
+        FROM (
+            SELECT d.file_no, d.row, d.perplexity, {low} AS low, {high} AS high
+            FROM judgeable d{joined}
+        ) WHERE perplexity < low OR perplexity > high ORDER BY file_no, row""",
+    ]
+
+
+def _same(columns: Sequence[str], stratum: str, depth: int) -> str:
+    """SQL that is true for the stratum of document `d` at a depth."""
+    same = (f"{stratum}.{column} IS NOT DISTINCT FROM d.{column}" for column in columns)
+    return " AND ".join((f"{stratum}.depth = {depth}", *same))
+
+
+def _bands_sql(section: Perplexity, columns: Sequence[str]) -> str:
+    """The rows of table `strata` for strata of these columns.
+
+    A percentile lies between two documents, of ranks from 0. A histogram tells the classes that hold these, and only
+    there perplexities are told apart.
+    """
+    depth = len(columns)
+    names = "".join(f"{column}, " for column in columns)
+    places = [f"{Decimal(str(bound)) / 100} * (documents - 1)" for bound in section.band]  # exact, as SQL's decimals
+    ranks = [f"{end}({place})" for place in places for end in ("floor", "ceil")]
+    holds = " OR ".join(f"{rank} BETWEEN before AND before + n - 1" for rank in ranks)
+    values = [f"min(perplexity::DOUBLE) FILTER (upto > {rank})" for rank in ranks]  # of the documents of these ranks
+    low, high = (
+        f"{values[2 * k]} + ({place} - {ranks[2 * k]}) * ({values[2 * k + 1]} - {values[2 * k]})"
+        for k, place in enumerate(places)
+    )
+    return f"""INSERT INTO strata BY NAME
+        WITH histogram AS (
+            SELECT *, {depth} AS depth, sum(n) OVER (PARTITION BY {names}1 ORDER BY class) - n AS before,
+                sum(n) OVER (PARTITION BY {names}1)::BIGINT AS documents
+            FROM (SELECT {names}class, count(*) AS n FROM judgeable GROUP BY ALL)
+        ), classes AS (
+            SELECT {names}depth, class, before, documents FROM histogram
+            WHERE documents >= {section.min_documents if columns else 1} AND ({holds})
+        ), told AS (
+            SELECT {names}depth, documents, perplexity,
+                before + sum(n) OVER (PARTITION BY {names}class ORDER BY perplexity) AS upto
+            FROM (
+                SELECT {"".join(f"d.{column}, " for column in columns)}c.depth, c.class, before, documents, perplexity,
+                    count(*) AS n
+                FROM judgeable d JOIN classes c ON d.class = c.class AND {_same(columns, "c", depth)}
+                GROUP BY ALL
+            )
+        )
+        SELECT {names}depth, documents, {low} AS low, {high} AS high FROM told GROUP BY {names}depth, documents"""
+
+
+def find_bands(
+    recipe: Recipe, strata: Collection[str], run: Path, connection: duckdb.DuckDBPyConnection, digest: str
+) -> list[Part]:
+    """Table `banded` (file_no, row, band_reason), and the part with the bands of all strata."""
+    section = recipe.tier1.perplexity
+    if section is None:
+        connection.execute(NO_BANDS)
+        return []
+    for statement in banded_sql(section, len(strata)):
+        connection.execute(statement)
+    connection.execute("DROP TABLE judgeable")
+    order = ", ".join(("depth", *(f"stratum_{k}" for k in range(len(strata)))))
+    named = "".join(f"stratum_{k} AS {quoted(name)}, " for k, name in enumerate(strata))
+    table = connection.sql(f"SELECT {named}depth, documents, low, high FROM strata ORDER BY {order}").to_arrow_table()
+    return [write_part(run, BANDS, digest, "00000", table)]
+
+
+NO_BANDS = "CREATE TEMP TABLE banded (file_no INTEGER, row BIGINT, band_reason VARCHAR)"
+
+
+def without_model(
+    ledger: Ledger, groups: Mapping[str, str], models: Collection[str], connection: duckdb.DuckDBPyConnection
+) -> list[tuple[str, int]]:
+    """The languages that have no model, with the number of their documents, most first."""
+    source = read_parquet(ledger.run / part.path for part in ledger.of("language", groups["language"]))
+    files = [file.file_no for file in ledger.files if file.error is None]
+    return connection.execute(
+        f"SELECT language, count(*) FROM {source} WHERE list_contains(?::INTEGER[], file_no) "
+        "AND NOT list_contains(?::VARCHAR[], language) GROUP BY language ORDER BY 2 DESC, 1",
+        [files, list(models)],
+    ).fetchall()

@@ -1,0 +1,140 @@
+"""What is counted of decided documents, for the index, the manifest and the closing table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import duckdb
+
+from curate.decide.decide import DECISIONS, STAGES
+from curate.decide.scorecard import scorecard
+from curate.distill.augment.state import STAGE, Augmented
+from curate.distill.budget.stage import RUNGS
+from curate.filters.contamination.benchmarks import count_hits
+from curate.ledger.ledger import Ledger
+from curate.pipeline.plan import Plan
+from curate.sql import read_parquet, rows_of
+
+DRIFTED = 5  # signals at most
+LANGUAGE = "language"  # the signal group and its signal
+STABLE = 0.1  # a stability index up to which nothing is said to have moved
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of documents and tokens by stage and reason, of evaluation sets, and of signals."""
+
+    stages: Rows = ()
+    benchmarks: Rows = ()
+    scorecard: Rows = field(default=(), repr=False)
+    kept: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # documents and tokens by file_no
+    mixture: Mapping[str, Rows] = field(default_factory=dict)  # of what is kept, by language and domain
+
+
+def count(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Counts:
+    """Count the decisions in force."""
+    decisions = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens, n_tokens_cut, "
+        f"file_no, row, domain FROM {decisions}"
+    )
+    return Counts(
+        count_stages(connection),
+        count_hits(plan.benchmarks, ledger, plan.groups, connection),
+        scorecard(ledger, plan.groups, connection),
+        _kept_by_file(connection),
+        _mixture(plan, ledger, connection),
+    )
+
+
+def _kept_by_file(connection: duckdb.DuckDBPyConnection) -> dict[int, tuple[int, int]]:
+    rows = connection.execute(
+        "SELECT file_no, count(*), sum(n_tokens)::BIGINT FROM decisions WHERE kept GROUP BY file_no"
+    ).fetchall()
+    return {file_no: (documents, tokens) for file_no, documents, tokens in rows}
+
+
+def _mixture(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> dict[str, Rows]:
+    """What is kept by language and by domain of the reference, as far as either was told; most tokens first."""
+    sources = {}
+    if LANGUAGE in plan.groups:
+        parts = read_parquet(ledger.run / part.path for part in ledger.of(LANGUAGE, plan.groups[LANGUAGE]))
+        sources["language"] = f"decisions JOIN {parts} USING (file_no, row)"
+    if ledger.of(RUNGS):
+        sources["domain"] = "decisions"
+    return {
+        name: rows_of(
+            f"SELECT {name}::VARCHAR AS value, count(*) AS documents, sum(n_tokens)::BIGINT AS tokens FROM {source} "
+            "WHERE kept GROUP BY 1 ORDER BY 3 DESC, 1 NULLS LAST",
+            connection,
+        )
+        for name, source in sources.items()
+    }
+
+
+def count_stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Documents and tokens in and out of each stage and dropped by reason, from table `decisions`.
+
+    Stage `lines` also cuts tokens out of documents that stay.
+    """
+    dropped: dict[str, dict[str, dict[str, int]]] = {stage: {} for stage in STAGES}
+    [[documents, tokens, trimmed, cut]] = connection.execute(
+        """SELECT count(*), coalesce(sum(n_tokens + n_tokens_cut), 0)::BIGINT, count_if(n_tokens_cut > 0),
+            coalesce(sum(n_tokens_cut), 0)::BIGINT FROM decisions"""
+    ).fetchall()
+    for stage, reason, count, size in connection.execute(
+        "SELECT stage, reason, count(*), sum(n_tokens)::BIGINT FROM decisions WHERE NOT kept "
+        "GROUP BY ALL ORDER BY 3 DESC, 2"
+    ).fetchall():
+        dropped[stage][reason] = {"documents": count, "tokens": size}
+    counts = []
+    for stage in STAGES:
+        gone = dropped[stage].values()
+        entry = {"stage": stage, "documents_in": documents, "tokens_in": tokens}
+        documents -= sum(reason["documents"] for reason in gone)
+        tokens -= sum(reason["tokens"] for reason in gone)
+        if stage == "lines" and trimmed:
+            tokens -= cut
+            entry["cut"] = {"documents": trimmed, "tokens": cut}
+        counts.append(entry | {"documents_out": documents, "tokens_out": tokens, "dropped": dropped[stage]})
+    return counts
+
+
+def with_written(counts: Counts, made: Augmented | None) -> Counts:
+    """The same with a stage behind the others, in which written documents come to those that are kept."""
+    if made is None:
+        return counts
+    last, more = counts.stages[-1], made.facts["accepted"]
+    documents, tokens = last["documents_out"], last["tokens_out"]
+    stage = {
+        "stage": STAGE, "documents_in": documents, "tokens_in": tokens,
+        "documents_out": documents + more["documents"], "tokens_out": tokens + more["tokens"], "dropped": {},
+        "written": {"documents": more["documents"], "tokens": more["tokens"]},
+    }  # fmt: skip
+    mixture = {name: _with(rows, made.by(name)) for name, rows in counts.mixture.items()}
+    return replace(counts, stages=[*counts.stages, stage], mixture=mixture)
+
+
+def _with(rows: Rows, more: Rows) -> Rows:
+    """Rows of value, documents and tokens with further ones, those with most tokens first."""
+    found = {row["value"]: dict(row) for row in rows}
+    for row in more:
+        known = found.setdefault(row["value"], {"value": row["value"], "documents": 0, "tokens": 0})
+        known |= {unit: known[unit] + row[unit] for unit in ("documents", "tokens")}
+    return sorted(found.values(), key=lambda row: (-row["tokens"], row["value"] is None, row["value"] or ""))
+
+
+SHOWN = ("p5", "p50", "p95")  # quantiles in the closing table
+
+
+def _shown_moved(row: Mapping[str, Any]) -> bool:
+    """Whether a quantile differs in the four digits that the closing table has."""
+    return any(f"{row[f'{name}_before']:.4g}" != f"{row[f'{name}_after']:.4g}" for name in SHOWN)
+
+
+def most_drifted(scorecard: Rows) -> Rows:
+    """The signals that differ most between the input and what is kept, if they do by the figures that are shown."""
+    rows = [row for row in scorecard if None not in row.values() and row["psi"] > STABLE and _shown_moved(row)]
+    return sorted(rows, key=lambda row: (-row["psi"], row["signal"]))[:DRIFTED]

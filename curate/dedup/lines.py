@@ -1,0 +1,153 @@
+"""Repeated lines: menus, notices and footers that stand in many documents of a corpus are cut out of each of them.
+
+Lines are counted in SQL over the hashes in the ledger, by the domain of the document's address where there is one. A
+map then reads the documents with such lines again and cuts them; what is cut are edits like all others.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.corpus.edits import PART, apply_edits, find_edits
+from curate.corpus.parquet import Source, Unit
+from curate.filters.registry import REASONS
+from curate.filters.signals.text import character_shape
+from curate.kernels.corpus_lines import raw_places, repeated_line_cuts
+from curate.ledger.ledger import Part
+from curate.maps.measure import INPUT, Reading
+from curate.maps.reread import Again, keyed, plan_again, texts_again, write_again
+from curate.recipe.sections import Lines
+from curate.sql import read_parquet
+
+LINE_EDITS = "line_edits"
+TRIMMED = "trimmed"  # what is left of documents that lost lines
+PENDING = "pending_"  # before the groups of parts that are not in force until all documents are decided
+REASON = "repeated_line"
+HOST = r"^(?:(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/@?#]*@)?(?:www\.)?([^/:?#]+\.[^/:?#]+)"
+DOMAIN = f"regexp_extract(lower(coalesce(url, '')), '{HOST}', 1)"  # '' for what is no address with a domain
+
+NOTHING_TRIMMED = pa.schema(
+    [("file_no", pa.int32()), ("row", pa.int64()), ("trimmed_bytes", pa.int64()), ("trimmed_tokens", pa.int64()),
+     ("cut_share", pa.float32()), ("lines_sum", pa.uint64())]
+).empty_table()  # fmt: skip
+
+CutLines = Callable[[pa.Table], Sequence[Part]]  # parts of LINE_EDITS and TRIMMED of documents (file_no, row, lines)
+
+
+def in_force(part: Part) -> Part:
+    """A part that was pending, or was not, as one in force."""
+    return replace(part, group=part.group.removeprefix(PENDING))
+
+
+def cut_repeated(
+    lines: Lines, run: Path, hashes: Sequence[Part], inputs: Sequence[Part], cut: CutLines,
+    connection: duckdb.DuckDBPyConnection,
+) -> list[Part]:  # fmt: skip
+    """Table `trimmed`, and the parts with the edits: of the documents of `passing` that are no duplicates.
+
+    `inputs` are parts with the column `input.url`, or none.
+    """
+    source = read_parquet(run / part.path for part in hashes)
+    connection.execute(
+        f"""CREATE TEMP TABLE lines AS
+        SELECT file_no, row, domain, unnest(line_hashes) AS line FROM {source} JOIN (
+            SELECT file_no, row, {DOMAIN if inputs else "''"} AS domain
+            FROM passing ANTI JOIN duplicates USING (file_no, row)
+                ANTI JOIN banded USING (file_no, row){_urls(run, inputs)}
+        ) USING (file_no, row)"""
+    )
+    found = connection.sql(
+        f"""SELECT file_no, row, list_sort(list(line)) AS lines
+        FROM lines SEMI JOIN (
+            SELECT domain, line FROM lines GROUP BY ALL HAVING count(*) > {lines.max_repeats}
+        ) USING (domain, line)
+        GROUP BY file_no, row ORDER BY file_no, row"""
+    ).to_arrow_table()
+    connection.execute("DROP TABLE lines")
+    parts = [in_force(part) for part in cut(found)] if len(found) else []
+    trimmed = [run / part.path for part in parts if part.group == TRIMMED]
+    connection.execute(empty_trimmed())
+    if trimmed:
+        connection.execute(f"INSERT INTO trimmed BY NAME FROM {read_parquet(trimmed)}")
+    return parts
+
+
+def empty_trimmed() -> str:
+    """Table `trimmed` of a run that cuts no lines."""
+    return (
+        "CREATE TEMP TABLE trimmed "
+        "(file_no INTEGER, row BIGINT, trimmed_bytes BIGINT, trimmed_tokens BIGINT, cut_share FLOAT, lines_sum UBIGINT)"
+    )
+
+
+def _urls(run: Path, inputs: Sequence[Part]) -> str:
+    if not inputs:
+        return ""
+    source = read_parquet(run / part.path for part in inputs)
+    return f' JOIN (SELECT file_no, row, "{INPUT}.url" AS url FROM {source}) USING (file_no, row)'
+
+
+def plan_cuts(
+    run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading
+) -> list[Again]:
+    """A task for each unit that holds some of the documents (file_no, row, lines), which are sorted."""
+    return plan_again(run, documents, units, sources, reading, [__name__, character_shape.measure.__module__])
+
+
+def cut_lines(task: Again) -> list[Part]:
+    """The edits that cut a task's lines, in places of the raw text, and what is left of its documents."""
+    tables: list[tuple[pa.Table, pa.Table]] = []
+    for documents, texts in texts_again(task):
+        rows, lists = documents["row"].to_numpy(), documents["lines"].combine_chunks().cast(pa.large_list(pa.uint64()))
+        edits, trimmed = cut(texts, find_edits(texts, task.reading.editors), lists)
+        tables.append((keyed(edits, rows, task.unit.file_no).cast(PART), keyed(trimmed, rows, task.unit.file_no)))
+    parts = [write_again(task, group, [pair[k] for pair in tables]) for k, group in enumerate((LINE_EDITS, TRIMMED))]
+    return [replace(part, group=PENDING + part.group) for part in parts]
+
+
+def cut(texts: pa.Array, edits: pa.Table, repeated: pa.Array) -> tuple[pa.Table, pa.Table]:
+    """Further edits of some raw texts that have edits, and what is left of them; with the row among the texts."""
+    edited = apply_edits(texts, edits)
+    cuts = repeated_line_cuts(edited, repeated)
+    nothing = pa.nulls(len(cuts.rows), pa.string())
+    made = pa.table({"row": cuts.rows, "start": cuts.starts, "end": cuts.ends, "replacement": nothing})
+    left = character_shape(apply_edits(edited, made))
+    before = pc.binary_length(edited).to_numpy()
+    trimmed = pa.table({
+        "row": pa.array(np.arange(len(texts))),
+        "trimmed_bytes": left["n_bytes"],
+        "trimmed_tokens": left["n_tokens"],
+        "cut_share": pa.array((1 - left["n_bytes"].to_numpy() / np.maximum(before, 1)).astype(np.float32)),
+        "lines_sum": pa.array(lines_sums(repeated)),
+    })  # fmt: skip
+    sizes = pc.fill_null(pc.binary_length(edits["replacement"]), 0)
+    starts, ends = raw_places(cuts, edits["row"], edits["start"], edits["end"], sizes)
+    return _as_edits(cuts.rows, starts, ends), trimmed
+
+
+def lines_sums(repeated: pa.Array) -> npt.NDArray[np.uint64]:
+    """The sum of the hashes of each document's repeated lines: by it is known whether other lines are cut than before.
+
+    None of the lists is empty.
+    """
+    hashes = repeated.flatten().to_numpy().astype(np.uint64)
+    starts = np.cumsum(np.r_[0, pc.list_value_length(repeated).to_numpy()])[:-1]
+    return np.add.reduceat(hashes, starts) if len(starts) else hashes
+
+
+def _as_edits(rows: pa.Array, starts: np.ndarray, ends: np.ndarray) -> pa.Table:
+    count = len(rows)
+    return pa.table({
+        "row": rows,
+        "start": pa.array(starts, pa.int32()),
+        "end": pa.array(ends, pa.int32()),
+        "replacement": pa.nulls(count, pa.string()),
+        "reason": pa.array([REASON] * count, REASONS),
+        "stage": pa.array(["lines"] * count, REASONS),
+    })  # fmt: skip

@@ -1,0 +1,468 @@
+"""Near duplicates among the documents that are left, each dropped for a better one that it resembles and that survives.
+
+Signatures that agree in a band are candidates: in each band, each document is compared with the best one of its key.
+Once some of these are dropped themselves, those that were compared with them are banded again among each other, until
+nothing new is to be compared. All that looks at signatures is a map (`maps.py`); here the documents are ranked and
+the verdicts found, with a few bytes a document and a dozen a pair in memory.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.corpus.edits import apply_edits, find_edits
+from curate.corpus.parquet import Source, Unit
+from curate.dedup.near.best_copies import Moved, best_copies_first
+from curate.dedup.near.maps import (
+    HALF,
+    LOW,
+    NO_RANK,
+    Packed,
+    Ranks,
+    Spread,
+    Task,
+    compare_signatures,
+    compared_pairs,
+    find_keys,
+    find_stars,
+    packed,
+    save,
+    send_signatures,
+    slices_of,
+)
+from curate.errors import RunError
+from curate.filters.signals.hashes import Bands, choose_bands
+from curate.kernels.minhash import jaccard, shingle_sets
+from curate.kernels.survivors import survivors
+from curate.ledger.ledger import Part, write_part
+from curate.maps.measure import Reading
+from curate.maps.reread import Again, plan_again, texts_again, write_again
+from curate.recipe.sections import Near
+from curate.sql import read_parquet
+
+PAIRS = "pairs"
+SHINGLES = "shingles"  # the sets of documents whose similarity an estimate leaves in doubt, while a run decides
+DOUBT = 3  # standard deviations of an estimate within which the threshold leaves it in doubt
+BATCH_ROWS = 1 << 16
+KEYS_AT_ONCE = 1 << 23  # of a band, that are held in memory
+KEY_BYTES = 12  # of a key and the rank of its document
+KEY_FILES = 16 << 30  # bytes of keys that lie on the disk at a time
+SLICE_ROWS = 1 << 19  # whose signatures are, at worst; and their keys
+MOST_SLICES = 1 << 9  # beyond which slices grow
+PAIRS_AT_ONCE = 1 << 22  # of one part
+ROW_BITS = 40
+
+Numbers = npt.NDArray[np.int64]
+Similarities = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+CollectSets = Callable[[pa.Table], Sequence[Path]]  # files of SHINGLES of documents (file_no, row), or none at all
+Carry = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]  # what tasks return, in their order
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """The signatures of a run: its own, or those of an earlier one."""
+
+    run: Path
+    parts: Sequence[Part]
+    first_file_no: int = 0  # that its file 0 has in the tables; of earlier runs, negative
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Compared documents by rank, as numbers that sort by the second and the first, which is the better one; sorted."""
+
+    packed: Packed
+    similarity: Similarities
+    exact: Flags  # by whole texts, not by signatures
+
+    @property
+    def first(self) -> Numbers:
+        """The ranks of the better documents."""
+        return (self.packed & LOW).astype(np.int64)
+
+    @property
+    def second(self) -> Numbers:
+        """The ranks of the others."""
+        return (self.packed >> HALF).astype(np.int64)
+
+    def plus(self, other: "Pairs") -> "Pairs":
+        """These pairs and others."""
+        order = np.argsort(joined := np.r_[self.packed, other.packed])
+        rest = ((np.r_[a, b])[order] for a, b in ((self.similarity, other.similarity), (self.exact, other.exact)))
+        return Pairs(joined[order], *rest)
+
+    def some(self, places: "slice | Numbers") -> "Pairs":
+        """Those at some places."""
+        return Pairs(self.packed[places], self.similarity[places], self.exact[places])
+
+    def renumbered(self, order: Ranks) -> "Pairs":
+        """The pairs by other ranks: `order` has them by those of today."""
+        one, other = order[self.first], order[self.second]
+        both = packed(np.minimum(one, other), np.maximum(one, other))
+        places = np.argsort(both)
+        return Pairs(both[places], self.similarity[places], self.exact[places])
+
+
+NO_PAIRS = Pairs(np.zeros(0, np.uint64), np.zeros(0, np.float32), np.zeros(0, bool))
+
+
+def find_near(
+    near: Near, survivor_order: str, run: Path, signatures: Sequence[Signatures], known: Sequence[Part],
+    sets: CollectSets, carry: Carry, connection: duckdb.DuckDBPyConnection, part: tuple[str, str],
+    best_copies: bool = False,
+) -> list[Part]:  # fmt: skip
+    """Table `near` (file_no, row, survivor_file_no, survivor_row, similarity), and the parts with all compared pairs.
+
+    Reads the tables `passing` and `exact`; `survivor_order` ranks the documents, those of earlier runs and then the
+    best first. With `best_copies` the order in clusters of duplicates is settled once these are known
+    (`best_copies.py`), from further columns of `passing`. `known` are parts with pairs that were compared before: of
+    these no text is read again. `part` is the digest of the parts that are written, and what they are of. `carry` runs
+    tasks.
+
+    Errors: RunError for more documents than ranks.
+    """
+    connection.execute(
+        f"""CREATE TEMP TABLE ranked AS
+        SELECT * FROM (
+            SELECT file_no, row, row_number() OVER (ORDER BY {survivor_order}) - 1 AS rank
+            FROM passing ANTI JOIN exact USING (file_no, row)
+        ) ORDER BY file_no, row"""
+    )
+    folder = (run / "ledger" / "spool" / "near").absolute()
+    folder.mkdir(parents=True)
+    try:
+        spread = _spread(choose_bands(near.threshold, near.permutations), signatures, folder, connection)
+        carry = carry if len(spread.slices) > 1 else _here
+        before = _known_pairs(run, known, connection)
+        pairs, dropped = NO_PAIRS, np.zeros(0, np.int64)
+        for turn in count():
+            fresh = _compared(replace(spread, round=turn), pairs.packed, carry)
+            if len(fresh[0]):
+                pairs = pairs.plus(_verified(*fresh, near, before, sets, spread.earlier, connection))
+                wanted = np.zeros(0, np.uint32)
+            elif best_copies and turn and not spread.renumbered:
+                moved = best_copies_first(*_duplicates(pairs, near.threshold), spread, carry, connection)
+                if not len(moved.before):
+                    break
+                spread, order = _renumbered(spread, moved, connection)
+                pairs, before, wanted = pairs.renumbered(order), before.renumbered(order), order[moved.clusters]
+            else:
+                break
+            dropped = _dropped(pairs, near.threshold, spread.documents)
+            only = _orphans(pairs, dropped, spread.documents)
+            only[wanted] = True
+            save(spread.path("only"), only)
+        _load_near(pairs.some(dropped), spread, connection)
+        connection.execute("DROP TABLE ranked; DROP TABLE IF EXISTS known")
+        return list(_parts_of(pairs, spread, run, *part))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _here(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+    """The same map in this process: a single slice is done before another process is at work."""
+    return [function(task) for task in tasks]
+
+
+def _spread(
+    bands: Bands, signatures: Sequence[Signatures], folder: Path, connection: duckdb.DuckDBPyConnection
+) -> Spread:
+    """Spread the documents over slices, and write the rank of each, and where the document of each rank stands."""
+    [[documents, earlier]] = connection.execute("SELECT count(*), count(*) FILTER (file_no < 0) FROM ranked").fetchall()
+    if documents >= NO_RANK:
+        raise RunError(f"dedup.near: {documents:,} documents; at most {NO_RANK - 1:,} can be compared in one run")
+    listed = [[(str((one.run / part.path).absolute()), part.rows) for part in one.parts] for one in signatures]
+    slices = slices_of(listed, max(SLICE_ROWS, documents // MOST_SLICES))
+    bits = max(0, math.ceil(math.log2(max(1, documents / KEYS_AT_ONCE))))
+    spread = Spread(folder, tuple(slices), bands, bits, earlier, documents)
+    kinds = {"file_no": np.int32, "row": np.int64, "slice": np.uint16}
+    of_rank = {
+        name: np.lib.format.open_memmap(spread.path(name), "w+", kind, (max(1, documents),))
+        for name, kind in kinds.items()
+    }
+    first_file_nos = iter([one.first_file_no for one in signatures for _ in one.parts])
+    for found in slices:
+        ranks = []
+        for (path, _), first_file_no in zip(found.parts, first_file_nos, strict=False):
+            file_nos, rows = _documents_in(path, first_file_no)
+            own = _ranks_of(file_nos, rows, connection)
+            places = np.flatnonzero(own != NO_RANK)
+            of_rank["file_no"][own[places]], of_rank["row"][own[places]] = file_nos[places], rows[places]
+            of_rank["slice"][own[places]] = found.number
+            ranks.append(own)
+        save(spread.path("ranks", found.number), np.concatenate(ranks))
+    save(spread.path("known"), NO_PAIRS.packed)
+    for array in of_rank.values():
+        array.flush()
+    return spread
+
+
+def _renumbered(spread: Spread, moved: Moved, connection: duckdb.DuckDBPyConnection) -> tuple[Spread, Ranks]:
+    """Give documents other ranks, in new files and in the tables; these are returned by the ranks of before.
+
+    Files of before stay as they are: a task that was given up may still read them.
+    """
+    order = np.arange(spread.documents, dtype=np.uint32)
+    order[moved.before] = moved.after
+    save(spread.path("order"), order)
+    again = replace(spread, renumbered=True)
+    for name in ("file_no", "row", "slice"):
+        values = np.array(spread.by_rank(name))
+        values[moved.after] = values[moved.before]
+        save(again.ranked(name), values)
+    for found in spread.slices:
+        ranks = np.load(spread.path("ranks", found.number))
+        there = ranks != NO_RANK
+        ranks[there] = order[ranks[there]]
+        save(again.ranked("ranks", found.number), ranks)
+    connection.register("moved", pa.table({"before": moved.before, "after": moved.after}))
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS known (rank BIGINT, {SHINGLES} UBIGINT[])")
+    for table in ("ranked", "known"):
+        connection.execute(f"UPDATE {table} SET rank = after FROM moved WHERE rank = before")
+    connection.unregister("moved")
+    return again, order
+
+
+def _documents_in(path: str, first_file_no: int) -> tuple[Numbers, Numbers]:
+    """Number of the file, and row, of the documents of a part; of earlier runs, file numbers count down."""
+    table = pq.read_table(path, columns=["file_no", "row"])
+    step = -1 if first_file_no < 0 else 1
+    return first_file_no + step * table["file_no"].to_numpy().astype(np.int64), table["row"].to_numpy()
+
+
+def _ranks_of(file_nos: Numbers, rows: Numbers, connection: duckdb.DuckDBPyConnection) -> Ranks:
+    """The rank of each document, or NO_RANK."""
+    if not len(rows):
+        return np.zeros(0, np.uint32)
+    low, high = int(file_nos.min()), int(file_nos.max())
+    within = f"AND row BETWEEN {rows.min()} AND {rows.max()}" if low == high else ""
+    found = connection.sql(  # `ranked` is sorted, so little of it is read
+        f"SELECT file_no, row, rank FROM ranked WHERE file_no BETWEEN {low} AND {high} {within} ORDER BY file_no, row"
+    ).to_arrow_table()
+    if not len(found):
+        return np.full(len(rows), NO_RANK)
+    known, keys = place_keys(found), _place_keys(file_nos, rows)
+    places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[places] == keys, found["rank"].to_numpy()[places].astype(np.uint32), NO_RANK)
+
+
+def _known_pairs(run: Path, known: Sequence[Part], connection: duckdb.DuckDBPyConnection) -> Pairs:
+    """Those pairs of parts that were compared by their whole texts, by the ranks of today."""
+    if not known:
+        return NO_PAIRS
+    source = read_parquet(run / part.path for part in known)
+    found = connection.sql(
+        f"""SELECT least(a.rank, b.rank) AS first, greatest(a.rank, b.rank) AS second, similarity
+        FROM {source} p JOIN ranked a USING (file_no, row)
+        JOIN ranked b ON b.file_no = other_file_no AND b.row = other_row WHERE exact ORDER BY second, first"""
+    ).to_arrow_table()
+    first, second, similarity = (found[name].to_numpy() for name in ("first", "second", "similarity"))
+    return Pairs(packed(first, second), similarity, np.ones(len(first), bool))
+
+
+def _compared(spread: Spread, known: Packed, carry: Carry) -> tuple[Packed, Similarities]:
+    """Candidates that are not known yet, sorted, with their similarity by signatures.
+
+    In each band each document, or each of `only` those that are wanted, is compared with the best one of its key.
+    """
+    save(spread.path("known"), known)
+    groups = _groups(spread)
+    tasks: list[Task] = []
+    counts: list[Sequence[int]] = []
+    for k, group in enumerate(groups):
+        here = replace(spread, keys=spread.round * len(groups) + k if len(groups) > 1 else 0)
+        if not here.written("keys", 0).exists():
+            carry(find_keys, [Task(here, number, group) for number in range(len(spread.slices))])
+        more = _of_pieces(here, group, len(tasks))
+        tasks, counts = [*tasks, *more], [*counts, *carry(find_stars, more)]
+        if len(groups) > 1:
+            _forget(spread, "keys")
+    stars = _following(spread, tasks, counts)
+    sent = _following(spread, stars, carry(send_signatures, stars))
+    _forget(spread, "stars")
+    carry(compare_signatures, sent)
+    found = compared_pairs(spread, [task.number for task in sent])
+    _forget(spread, "sent")
+    _forget(spread, "pairs")
+    return found
+
+
+def _groups(spread: Spread) -> list[range]:
+    """The bands, as pieces, whose keys lie on the disk at a time: all, if there is room; then they stay there."""
+    at_once = max(1, KEY_FILES // (KEY_BYTES * max(1, spread.documents)))
+    bands = range(0, spread.bands.count, at_once)
+    last = spread.pieces
+    return [range(k << spread.range_bits, min((k + at_once) << spread.range_bits, last)) for k in bands]
+
+
+def _of_pieces(spread: Spread, group: range, first: int) -> list[Task]:
+    """Tasks for the pieces of a group, numbered from `first`: several small ones each, or one that is large."""
+    step = max(1, KEYS_AT_ONCE // max(1, spread.documents >> spread.range_bits))
+    starts = range(group.start, group.stop, step)
+    return [
+        Task(spread, first + k, range(start, min(start + step, group.stop)), group.start)
+        for k, start in enumerate(starts)
+    ]
+
+
+def _following(spread: Spread, tasks: Sequence[Task], counts: Sequence[Sequence[int]]) -> list[Task]:
+    """A task for each slice that tasks, which returned how much for which slice, have written something for."""
+    table = np.array(counts).reshape(len(tasks), len(spread.slices))
+    written = {number: np.flatnonzero(table[:, number]).tolist() for number in range(len(spread.slices))}
+    return [
+        Task(spread, number, sources=tuple(tasks[k].number for k in found))
+        for number, found in written.items()
+        if found
+    ]
+
+
+def _forget(spread: Spread, name: str) -> None:
+    """Delete the files that tasks wrote for the tasks behind them."""
+    for path in spread.folder.glob(f"{name}-*"):
+        path.unlink()
+
+
+def _verified(
+    candidates: Packed, similarity: Similarities, near: Near, before: Pairs, sets: CollectSets, earlier: int,
+    connection: duckdb.DuckDBPyConnection,
+) -> Pairs:  # fmt: skip
+    """Candidates with their similarity by the sets of shingles where the recipe asks for it, else by signatures.
+
+    Of the documents of earlier runs there are only signatures.
+    """
+    border = DOUBT * math.sqrt(near.threshold * (1 - near.threshold) / near.permutations)
+    doubtful = {
+        "signature": np.zeros(len(candidates), bool),
+        "border": np.abs(similarity - np.float32(near.threshold)) <= border,
+        "exact": np.ones(len(candidates), bool),
+    }[near.verify] & (candidates & LOW >= np.uint64(earlier))
+    known = doubtful & np.isin(candidates, before.packed, assume_unique=True)
+    similarity[known] = before.similarity[np.searchsorted(before.packed, candidates[known])]
+    unknown = np.flatnonzero(doubtful & ~known)
+    if len(unknown):
+        some = Pairs(candidates[unknown], similarity[unknown], doubtful[unknown])
+        similarity[unknown] = _exact(some.first, some.second, some.similarity, sets, connection)
+    return Pairs(candidates, similarity, doubtful)
+
+
+def place_keys(table: pa.Table) -> Numbers:
+    """File and row of documents (file_no, row) as one number."""
+    return _place_keys(table["file_no"].to_numpy(), table["row"].to_numpy())
+
+
+def _place_keys(file_nos: npt.NDArray[Any], rows: Numbers) -> Numbers:
+    keys: Numbers = (file_nos.astype(np.int64) << ROW_BITS) + rows
+    return keys
+
+
+def _exact(
+    first: Numbers, second: Numbers, estimated: Similarities, sets: CollectSets, connection: duckdb.DuckDBPyConnection
+) -> Similarities:
+    """The similarity of pairs, sorted by second and first, from the sets of their documents' shingles.
+
+    Where there are none to be had the estimates hold.
+    """
+    connection.register("paired", pa.table({"first": first, "second": second}))
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS known (rank BIGINT, {SHINGLES} UBIGINT[])")
+    connection.execute(
+        """CREATE TEMP TABLE unknown AS
+        FROM ranked SEMI JOIN (SELECT first AS rank FROM paired UNION SELECT second FROM paired) USING (rank)
+        ANTI JOIN known USING (rank)"""
+    )
+    wanted = connection.sql("SELECT file_no, row FROM unknown ORDER BY file_no, row").to_arrow_table()
+    if len(wanted):
+        if not (files := sets(wanted)):
+            connection.execute("DROP TABLE unknown")
+            return estimated
+        source = read_parquet(files)
+        connection.execute(f"INSERT INTO known SELECT rank, {SHINGLES} FROM {source} JOIN unknown USING (file_no, row)")
+    found = connection.sql(
+        f"""SELECT first, second, a.{SHINGLES}, b.{SHINGLES} FROM paired
+        JOIN known a ON a.rank = first JOIN known b ON b.rank = second"""
+    )
+    columns = [[batch[0], batch[1], jaccard(batch[2], batch[3])] for batch in found.to_arrow_reader(BATCH_ROWS)]
+    connection.execute("DROP TABLE unknown")
+    first, second, similarity = (np.concatenate([batch[k].to_numpy() for batch in columns]) for k in range(3))
+    return similarity[np.lexsort((first, second))]
+
+
+def _duplicates(pairs: Pairs, threshold: float) -> tuple[Numbers, Numbers]:
+    """The ranks of pairs that are duplicates."""
+    same = pairs.some(np.flatnonzero(pairs.similarity >= np.float32(threshold)))
+    return same.first, same.second
+
+
+def _dropped(pairs: Pairs, threshold: float, documents: int) -> Numbers:
+    """The pairs for which documents are dropped, each for one: its first survives."""
+    same = np.flatnonzero(pairs.similarity >= np.float32(threshold))
+    some = pairs.some(same)
+    return same[survivors(some.first, some.second, documents)]
+
+
+def _orphans(pairs: Pairs, dropped: Numbers, documents: int) -> Flags:
+    """Which documents, by rank, survive so far and were compared with one that does not."""
+    gone, found = np.zeros(documents, bool), np.zeros(documents, bool)
+    gone[pairs.some(dropped).second] = True
+    first, second = pairs.first, pairs.second
+    found[second[gone[first]]] = True
+    found[first[gone[second]]] = True
+    return found & ~gone
+
+
+def _load_near(dropping: Pairs, spread: Spread, connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `near`: the documents that are dropped, and for which one."""
+    connection.execute(
+        "CREATE TEMP TABLE near (file_no INTEGER, row BIGINT, survivor_file_no INTEGER, survivor_row BIGINT, "
+        "similarity FLOAT)"
+    )
+    for table in _named(dropping, spread):
+        connection.register("chosen", table)
+        connection.execute("INSERT INTO near SELECT file_no, row, other_file_no, other_row, similarity FROM chosen")
+        connection.unregister("chosen")
+
+
+def _parts_of(pairs: Pairs, spread: Spread, run: Path, digest: str, measured: str) -> Iterator[Part]:
+    """Commit the compared pairs, those below the threshold too; `measured` is the digest of their signatures."""
+    for k, table in enumerate(_named(pairs, spread)):
+        yield write_part(run, PAIRS, digest, f"{k:05d}", table, contents=(measured,))
+
+
+def _named(pairs: Pairs, spread: Spread) -> Iterator[pa.Table]:
+    """Pairs as tables of documents, those of the second and then of the first, with similarity; one at least."""
+    file_nos, rows = spread.by_rank("file_no"), spread.by_rank("row")
+    for start in range(0, max(1, len(pairs.packed)), PAIRS_AT_ONCE):
+        some = pairs.some(slice(start, start + PAIRS_AT_ONCE))
+        yield pa.table({
+            "file_no": file_nos[some.second], "row": rows[some.second],
+            "other_file_no": file_nos[some.first], "other_row": rows[some.first],
+            "similarity": some.similarity, "exact": some.exact,
+        })  # fmt: skip
+
+
+def plan_sets(
+    run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading
+) -> list[Again]:
+    """A task for each unit that holds some of the documents (file_no, row), which are sorted."""
+    return plan_again(run, documents, units, sources, reading, [__name__])
+
+
+def collect_sets(task: Again) -> list[Part]:
+    """The shingles of a task's documents, edited as they were when they were measured."""
+    tables = []
+    for documents, raw in texts_again(task):
+        texts = apply_edits(raw, find_edits(raw, task.reading.editors))
+        file_nos = np.full(len(documents), task.unit.file_no, np.int32)
+        shingles = shingle_sets(texts, task.reading.shingle)
+        tables.append(pa.table({"file_no": file_nos, "row": documents["row"], SHINGLES: shingles}))
+    return [write_again(task, SHINGLES, tables)]

@@ -1,0 +1,393 @@
+"""The ledger of a run: parts, the snapshot that lists those in force with its journal, and the lock."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.corpus.parquet import InputFile, Unit
+from curate.errors import RunError, shortened
+from curate.storage import mirror
+from curate.storage.files import committed, json_text, leads_out, sealed, sha256_of, sync, unsealed, write_sealed
+from curate.storage.places import is_remote
+
+LEDGER_VERSION = 2
+RUN_FACTS = "run.json"
+PART_ROW_GROUP = 1 << 17
+PAIRS = (
+    "renamed",
+    "added",
+    "lifted",
+    "cast",
+)  # how a file's columns become the corpus's: see `curate.corpus.parquet.Source`
+NOT_READ = ("data/", "export/")  # folders of a run that only those who want its output read
+
+
+@dataclass(frozen=True)
+class Part:
+    """A committed file of the run: signals of some units, decisions, or an output shard."""
+
+    group: str
+    digest: str
+    path: str  # relative to the run directory
+    rows: int
+    bytes: int
+    sha256: str
+    units: tuple[Unit, ...] = ()
+    tokens: int = 0  # of an output shard
+    # Of group `documents`: for each unit, xxh3-128 over its documents' hashes. Of `pairs`: the signatures' digest.
+    contents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """An input file's number in this run directory, given once and never reused."""
+
+    file_no: int
+    path: str
+    identity: str
+    rows: int
+    size: int
+    error: str | None = None  # why it is quarantined
+    location: str = ""  # where its Parquet lies; what was spooled, relative to the run directory
+    renamed: tuple[tuple[str, str], ...] = ()  # see `curate.corpus.parquet.Source`
+    added: tuple[tuple[str, str], ...] = ()
+    lifted: tuple[tuple[str, str], ...] = ()
+    cast: tuple[tuple[str, str], ...] = ()
+    bad_lines: int = 0  # of JSON lines, that are in quarantine
+
+    @property
+    def read_like(self) -> tuple[Any, ...]:
+        """What is equal for files whose columns become the corpus's in the same way."""
+        return (self.renamed, self.added, self.lifted, self.cast, is_spooled(self))
+
+
+@dataclass
+class Ledger:
+    """The snapshot in memory; `commit` makes it the one in force, `add` what follows it."""
+
+    run: Path
+    files: list[KnownFile] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    superseded: list[str] = field(default_factory=list)  # files not in force any more, to be deleted
+    next_file_no: int = 0
+    _journal: BinaryIO | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the snapshot lies."""
+        return self.run / "ledger" / "snapshot.json"
+
+    @property
+    def journal_path(self) -> Path:
+        """Where parts stand that were finished after the snapshot was written."""
+        return self.run / "ledger" / "journal.jsonl"
+
+    def number(self, file: InputFile, taken: Container[int]) -> KnownFile:
+        """The file's number: the one it had, here or under another path, or the next."""
+        location = file.source.location
+        if Path(location).is_relative_to(self.run):
+            location = Path(location).relative_to(self.run).as_posix()
+        more: dict[str, Any] = {"location": location} | {name: getattr(file.source, name) for name in PAIRS}
+        more["bad_lines"] = file.bad_lines
+        same = [known for known in self.files if known.identity == file.identity and known.file_no not in taken]
+        for known in sorted(same, key=lambda known: known.path != file.path):
+            return replace(known, path=file.path, error=None, **more)
+        known = KnownFile(self.next_file_no, file.path, file.identity, file.rows, file.size, None, **more)
+        self.next_file_no += 1
+        return known
+
+    def of(self, group: str, digest: str | None = None) -> list[Part]:
+        """Parts in force of a group, in the order of their units."""
+        found = [p for p in self.parts if p.group == group and digest in (None, p.digest)]
+        return sorted(found, key=lambda part: (part.units, part.path))
+
+    def put(self, group: str, parts: Iterable[Part]) -> None:
+        """Replace a group's parts and commit."""
+        self.put_all({group: parts})
+
+    def put_all(self, parts_of: Mapping[str, Iterable[Part]]) -> None:
+        """Replace the parts of several groups, which belong together, in one commit."""
+        self.superseded += [part.path for part in self.parts if part.group in parts_of]
+        kept = [part for part in self.parts if part.group not in parts_of]
+        self.parts = [*kept, *(part for parts in parts_of.values() for part in parts)]
+        self.commit()
+
+    def sweep(self) -> None:
+        """Delete the files that were superseded, and only those."""
+        in_force = {part.path for part in self.parts}
+        for path in set(self.superseded) - in_force:
+            (self.run / path).unlink(missing_ok=True)
+        self.superseded = []
+        self.commit()
+
+    def add(self, parts: Sequence[Part]) -> None:
+        """Put parts in force at the cost of these parts alone: by lines of the journal, which `commit` ends.
+
+        The journal names its snapshot by hash: one that a crash left beside a newer snapshot counts for nothing.
+        """
+        if self._journal is None:
+            self._journal = self.journal_path.open("wb")
+            self._journal.write(json.dumps({"snapshot": sha256_of(self.path)}).encode() + b"\n")
+            sync(self.journal_path.parent)
+        self._journal.writelines(json.dumps(sealed(_as_json(part))).encode() + b"\n" for part in parts)
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+        self.parts += parts
+        mirror.offer(self.run, lambda: json_text(sealed(self._snapshot())))
+
+    def commit(self) -> None:
+        """Replace snapshot.json atomically, and the one on the object store that the run lives on, if it does."""
+        write_sealed(self.path, self._snapshot())
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        self.journal_path.unlink(missing_ok=True)
+        mirror.checkpoint(self.run)
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {
+            "ledger_version": LEDGER_VERSION,
+            "next_file_no": self.next_file_no,
+            "superseded": sorted(self.superseded),
+            "files": [asdict(file) for file in self.files],
+            "parts": [_as_json(part) for part in self.parts],
+        }
+
+
+def _as_json(part: Part) -> dict[str, Any]:
+    return asdict(part) | {"units": [[u.file_no, u.start, u.stop] for u in part.units]}
+
+
+def is_spooled(file: KnownFile) -> bool:
+    """Whether the run directory itself holds the file's documents."""
+    return bool(file.location) and not is_remote(file.location) and not Path(file.location).is_absolute()
+
+
+def _known_file(fields: dict[str, Any]) -> KnownFile:
+    pairs = {name: tuple((a, b) for a, b in fields.get(name, ())) for name in PAIRS}
+    return KnownFile(**fields | pairs)
+
+
+def _from_json(fields: dict[str, Any]) -> Part:
+    units = tuple(Unit(*unit) for unit in fields["units"])
+    return Part(**fields | {"units": units, "contents": tuple(fields["contents"])})
+
+
+def read_ledger(run: Path) -> Ledger:
+    """The ledger in force in a run directory; an empty one where there is none.
+
+    Errors: RunError for a snapshot of another version or a broken one.
+    """
+    ledger = Ledger(run)
+    if not ledger.path.exists():
+        return ledger
+    try:
+        snapshot: dict[str, Any] = json.loads(ledger.path.read_text("utf-8"))
+        if snapshot["ledger_version"] == LEDGER_VERSION:
+            snapshot = unsealed(snapshot)
+        else:
+            raise RunError(
+                f"{run}: its ledger has version {snapshot['ledger_version']}, this curate reads {LEDGER_VERSION}; "
+                "choose another output"
+            )
+        ledger.files = [_known_file(fields) for fields in snapshot["files"]]
+        ledger.parts = [_from_json(fields) for fields in snapshot["parts"]] + _journal(ledger)
+        ledger.next_file_no = snapshot["next_file_no"]
+        ledger.superseded = snapshot["superseded"]
+        if outside := [path for path in (*ledger.superseded, *(p.path for p in ledger.parts)) if leads_out(path)]:
+            raise ValueError(f"names {outside[0]}, which is outside of the run directory")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"{ledger.path}: damaged ({error}); choose another output or remove {run}") from None
+    return ledger
+
+
+def _journal(ledger: Ledger) -> list[Part]:
+    """The parts that the journal adds to its snapshot, up to a line that a crash cut off or that is damaged."""
+    try:
+        lines = ledger.journal_path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    parts: list[Part] = []
+    with suppress(ValueError, AttributeError, RecursionError):
+        if lines and json.loads(lines[0]) == {"snapshot": sha256_of(ledger.path)}:
+            for line in lines[1:]:
+                parts.append(_from_json(unsealed(json.loads(line))))
+    return parts
+
+
+def write_part(run: Path, group: str, digest: str, name: str, table: pa.Table, **more: Any) -> Part:  # noqa: ANN401
+    """Commit a table of the ledger as one Parquet file with fixed row groups.
+
+    Columns of fixed-size binary and of lists hold hashes, which neither dictionaries nor compression make smaller.
+    """
+    path = Path("ledger") / _folder(group) / f"{digest[:8]}-{name}.parquet"
+    options: dict[str, Any] = {"compression": "zstd"}
+    fixed = [field.name for field in table.schema if pa.types.is_fixed_size_binary(field.type)]
+    lists = [field.name for field in table.schema if pa.types.is_large_list(field.type)]
+    if random := [*fixed, *(f"{name}.list.element" for name in lists)]:
+        others = [name for name in table.schema.names if name not in (*fixed, *lists)]
+        compression = dict.fromkeys(others, "zstd") | dict.fromkeys(random, "none")
+        options = {"compression": compression, "use_dictionary": others, "write_statistics": others}
+    with committed(run / path) as aside:
+        pq.write_table(table.combine_chunks(), aside, row_group_size=PART_ROW_GROUP, **options)
+    return finished_part(run, group, digest, path, len(table), **more)
+
+
+def rebuffered(tables: Iterable[pa.Table | pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """The same rows as tables of `rows` rows each (the last may be shorter): bytes must not depend on batch sizes."""
+    held: list[pa.Table] = []
+    count = 0
+    for batch in tables:
+        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+        while count + len(table) >= rows:
+            yield pa.concat_tables([*held, table.slice(0, rows - count)])
+            table = table.slice(rows - count)
+            held, count = [], 0
+        if len(table):
+            held.append(table)
+            count += len(table)
+    if held:
+        yield pa.concat_tables(held)
+
+
+def finished_part(run: Path, group: str, digest: str, path: Path, rows: int, **more: Any) -> Part:  # noqa: ANN401
+    """A committed file as a part, with its size and hash."""
+    full = run / path
+    return Part(group, digest, path.as_posix(), rows, full.stat().st_size, sha256_of(full), **more)
+
+
+def is_whole(run: Path, part: Part) -> bool:
+    """Whether a part's file is there as it was written, bit for bit: what is taken up again must not be damaged."""
+    path = run / part.path
+    try:
+        return path.stat().st_size == part.bytes and sha256_of(path) == part.sha256
+    except OSError:
+        return False
+
+
+def whole_of(run: Path, parts: Sequence[Part]) -> set[str]:
+    """The paths of those parts that are whole; several files are read at once."""
+    with ThreadPoolExecutor() as pool:
+        whole = pool.map(partial(is_whole, run), parts)
+        return {part.path for part, found in zip(parts, whole, strict=True) if found}
+
+
+def _folder(group: str) -> str:
+    return {"line_edits": "edits"}.get(group, group if group in ("edits", "decisions", "pairs") else f"signals/{group}")
+
+
+def read_facts(run: Path) -> dict[str, Any]:
+    """What run.json tells; nothing where it is missing or damaged."""
+    try:
+        facts = json.loads((run / RUN_FACTS).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def check_run_directory(run: Path) -> None:
+    """Refuse a folder that cannot be a run directory.
+
+    Errors: RunError where it holds something else, or where its path is one that DuckDB cannot open.
+    """
+    if "\0" in str(run):
+        raise RunError("output: a path has no NUL character; choose another output")
+    try:
+        is_other = run.is_dir() and any(run.iterdir()) and not (run / "lock").exists()
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise RunError(f"{shortened(str(run))}: {error.strerror}; choose another output") from None
+    if is_other:
+        raise RunError(f"{run}: is not empty and not a run directory; choose another output")
+    if {",", "?"} & set(str(run.resolve())):
+        raise RunError(
+            f"{run}: DuckDB cannot open files under a path with a comma or question mark; choose another output"
+        )
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run directory for this process.
+
+    Errors: RunError where another process holds it (naming it), or where the folder cannot be a run directory.
+    """
+    check_run_directory(run)
+    with held(run), mirror.in_step(run):
+        yield
+
+
+def fetched(place: str, skipped: tuple[str, ...] = ()) -> Path:
+    """The run directory that a path or URI names, with what its object store has, but for folders that are `skipped`.
+
+    A mirror on which a process of this machine works is newer than the store, and stays as it is.
+
+    Errors: RunError where there is no such run; WorkerError where the store cannot be had.
+    """
+    run = mirror.run_of(place)
+    if not mirror.is_mirror(run):
+        return run
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(run))
+        except RunError:
+            if not (run / "ledger" / "snapshot.json").exists():  # the first fetch of another process is under way
+                raise
+            return run
+        mirror.fetch(run, skipped)
+    return run
+
+
+@contextmanager
+def held(folder: Path, name: str = "lock", keep: bool = True) -> Iterator[None]:
+    """Hold a folder, or something in it, for this process, by a file of that name in it.
+
+    Unless it is to be kept, the file is gone afterwards.
+
+    Errors: RunError where another process holds it (naming it), or where the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _locked_file(folder / name)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror}; choose another output") from None
+    with lock:
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+        try:
+            yield
+        finally:
+            if not keep:  # while it is locked: see below
+                (folder / name).unlink(missing_ok=True)
+        lock.truncate(0)
+
+
+def _locked_file(path: Path) -> TextIO:
+    """A file, open and locked by this process.
+
+    Who held it may have removed it between our opening and our locking, and another process may hold a new file of that
+    name: so what is locked must be what has the name now.
+    """
+    while True:
+        lock = path.open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            with lock:
+                lock.seek(0)
+                owner = lock.read().strip() or "another process"
+            raise RunError(f"{path.parent}: in use by {owner}; wait for it, or choose another output") from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        lock.close()

@@ -1,0 +1,232 @@
+"""The ledger as DuckDB sees it: a scratch database, the input files, and the signals of all documents or of a range."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.corpus.parquet import Unit
+from curate.errors import WorkerError, disk_error
+from curate.filters import registry
+from curate.ledger.ledger import Ledger, Part
+from curate.maps.measure import APART, DOCUMENTS, INPUT
+from curate.recipe.values import parse_size
+from curate.sql import literal, open_database, quoted, read_parquet
+
+THREAD_MB = 128  # what DuckDB may hold per thread before it spills: with twenty times as much it is 5 % faster
+DOCUMENT_BYTES = 16  # and per document, where that is more: groups that spill need some of each part at once
+MEMORY = "CURATE_DUCKDB_MEMORY"
+LAST_ROW = (1 << 63) - 1
+RANGE_ROWS = 1 << 16  # documents whose signals are joined at a time, at about 1 kB each
+
+
+@contextmanager
+def scratch_database(ledger: Ledger, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A scratch DuckDB with little memory that spills into the run directory.
+
+    Errors: as `deciding_in`.
+    """
+    documents = sum(file.rows for file in ledger.files)
+    memory_mb = max(THREAD_MB * max(2, threads), documents * DOCUMENT_BYTES // 1_000_000)
+    with deciding_in(ledger.run / "ledger" / "spool", threads, memory_mb) as connection:
+        yield connection
+
+
+@contextmanager
+def deciding_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB to decide documents in, as `database_in`; with more or less memory where $CURATE_DUCKDB_MEMORY says so.
+
+    Errors: WorkerError where the disk is full or the memory does not do.
+    """
+    try:
+        memory_mb = int(str(parse_size(os.environ.get(MEMORY, f"{memory_mb}MB")))) // 1_000_000
+    except ValueError as error:
+        raise WorkerError(f"{MEMORY}: {error}") from None
+    try:
+        with database_in(spool, threads, memory_mb) as connection:
+            yield connection
+    except duckdb.OutOfMemoryException:
+        raise WorkerError(
+            f"to decide so many documents takes more than the {memory_mb:,} MB that DuckDB may hold; nothing finished "
+            f"is lost: set {MEMORY}={2 * max(THREAD_MB, memory_mb)}MB and run the same command again"
+        ) from None
+
+
+@contextmanager
+def database_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that lives and spills in a folder of its own, which is empty before and after.
+
+    Errors: WorkerError where the disk is full.
+    """
+    try:
+        spool.mkdir(parents=True, exist_ok=True)
+        _clear(spool)
+    except OSError as error:
+        raise disk_error(error, str(spool)) from error
+    try:
+        with open_database(spool / "scratch.duckdb") as connection:
+            connection.execute(
+                f"SET threads = {threads}; SET temp_directory = {literal(str(spool))}; "
+                f"SET memory_limit = '{memory_mb}MB'"
+            )
+            yield connection
+    except duckdb.Error as error:
+        of_disk = isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException) and "space" in str(error).lower()
+        if not of_disk and "No space left" not in str(error):  # as a transaction's
+            raise
+        raise disk_error(OSError(errno.ENOSPC, "No space left on device"), str(spool)) from error
+    finally:
+        _clear(spool)
+
+
+def _clear(spool: Path) -> None:
+    for path in spool.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@dataclass(frozen=True)
+class Range:
+    """Some documents that follow each other in input order, and the parts that hold their signals."""
+
+    parts: tuple[Part, ...]
+    place: str  # SQL about (position, row) that is true for the documents alone
+    first: tuple[int, int]  # the least file_no and, of a single file, row
+    last: tuple[int, int]  # the largest
+
+    @property
+    def within(self) -> str:
+        """SQL about (file_no, row) by which DuckDB passes over most of a sorted table: also true for others maybe."""
+        (low, start), (high, stop) = self.first, self.last
+        files = f"file_no BETWEEN {low} AND {high}"
+        return files if low < high else f"{files} AND row BETWEEN {start} AND {stop}"
+
+
+def ranges(ledger: Ledger, groups: Mapping[str, str]) -> Iterator[Range]:
+    """All documents in input order, about RANGE_ROWS at a time."""
+    places = {file.file_no: k for k, file in enumerate(ledger.files) if file.error is None}
+    holders = [
+        {unit: part for part in ledger.of(group, digest) for unit in part.units}
+        for group, digest in groups.items() if group not in APART
+    ]  # fmt: skip
+    units = sorted((places[unit.file_no], unit.start, unit) for unit in holders[0] if unit.file_no in places)
+    rows = 0
+    held: list[tuple[int, int, Unit]] = []
+    for k, (place, start, unit) in enumerate(units):
+        held.append((place, start, unit))
+        rows += unit.stop - unit.start
+        if rows >= RANGE_ROWS or k == len(units) - 1:
+            parts = dict.fromkeys(parts_of[unit] for parts_of in holders for _, _, unit in held)
+            first, last = held[0], held[-1]
+            yield Range(
+                tuple(parts),
+                f"position BETWEEN {first[0]} AND {last[0]} AND (position > {first[0]} OR row >= {first[1]}) "
+                f"AND (position < {last[0]} OR row < {last[2].stop})",
+                *_bounds([unit for _, _, unit in held]),
+            )
+            rows, held = 0, []
+
+
+def _bounds(units: Sequence[Unit]) -> tuple[tuple[int, int], tuple[int, int]]:
+    low, high = min(unit.file_no for unit in units), max(unit.file_no for unit in units)
+    return ((low, 0), (high, LAST_ROW)) if low < high else ((low, units[0].start), (high, units[-1].stop - 1))
+
+
+@dataclass(frozen=True)
+class Spanned:
+    """Files with columns file_no and row, and from where to where each reaches."""
+
+    files: Sequence[tuple[Path, tuple[int, int], tuple[int, int]]]
+
+    @classmethod
+    def of(cls, paths: Iterable[Path]) -> "Spanned":
+        """Files, with what their footers tell."""
+        return cls([(path, *found) for path in paths if (found := _span(path)) is not None])
+
+    def sql(self, found: Range) -> str | None:
+        """SQL of the rows of a range and maybe others; None where no file has any."""
+        paths = [path for path, first, last in self.files if first <= found.last and last >= found.first]
+        return f"(FROM {read_parquet(paths)} WHERE {found.within})" if paths else None
+
+
+def _span(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The first and the last place of a file's rows; None where it has none."""
+    footer = pq.read_metadata(path)
+    if not footer.num_rows:
+        return None
+    names = [footer.schema.column(k).path for k in range(footer.num_columns)]
+    ends = []
+    for name in ("file_no", "row"):
+        column = names.index(name)
+        found = [footer.row_group(k).column(column).statistics for k in range(footer.num_row_groups)]
+        ends.append((min(one.min for one in found), max(one.max for one in found)))
+    (low, high), (start, stop) = ends
+    return ((low, 0), (high, LAST_ROW)) if low < high else ((low, start), (high, stop))
+
+
+def narrow(tables: Iterable[str], where: str, connection: duckdb.DuckDBPyConnection) -> None:
+    """Views `here_` of tables: what is true for `where`, SQL about (file_no, row)."""
+    for table in tables:
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW here_{table} AS FROM {table} WHERE {where}")
+
+
+def load_files(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
+    """Table `files`: file_no, `position` in the input, and path, of those that are not quarantined."""
+    files = [(file.file_no, k, file.path) for k, file in enumerate(ledger.files) if file.error is None]
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE files AS SELECT unnest(?::INTEGER[]) AS file_no, "
+        "unnest(?::INTEGER[]) AS position, unnest(?::VARCHAR[]) AS file",
+        [list(column) for column in zip(*files, strict=True)],
+    )
+
+
+def load_signals(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mapping[str, str], only: Sequence[Part] | None = None
+) -> None:
+    """View `signals` over the parts in force, or over some of them: (file_no, row) and all measured columns.
+
+    Where input columns were collected, they stand in the struct `input`.
+    """
+    joined = ""
+    for group in (DOCUMENTS, *(group for group in groups if group not in (DOCUMENTS, *APART))):
+        parts = ledger.of(group, groups[group]) if only is None else [part for part in only if part.group == group]
+        columns = "*" if group != INPUT else _input_struct(ledger.run / parts[0].path)
+        # Absolute: with a search path set, DuckDB finds no relative path in which a glob is quoted.
+        source = f"(SELECT {columns} FROM {read_parquet((ledger.run / part.path).absolute() for part in parts)})"
+        joined += f"\n    JOIN {source} USING (file_no, row)" if joined else source
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW signals AS SELECT *{derived_sql(groups)} FROM {joined}")
+
+
+def derived_sql(groups: Iterable[str]) -> str:
+    """The columns to select beside those of the groups: what is computed from them."""
+    known = registry.groups()
+    columns = [name for group in groups for signal in known.get(group, []) for name in signal.writes]
+    return "".join(f", {found.sql} AS {quoted(name)}" for name, found in registry.derived(columns).items())
+
+
+def input_sql(ledger: Ledger) -> str:
+    """The input's columns that were collected, with (file_no, row), as the struct `input`; empty where none were."""
+    parts = ledger.of(INPUT)
+    if not parts:
+        return ""
+    source = read_parquet((ledger.run / part.path).absolute() for part in parts)
+    return f"(SELECT {_input_struct(ledger.run / parts[0].path)} FROM {source})"
+
+
+def _input_struct(part: Path) -> str:
+    """The columns of a part of group `input`, its values as one struct so that they cannot hide a signal."""
+    names = pq.read_schema(part).names[2:]  # after file_no and row
+    fields = ", ".join(f"{quoted(name.removeprefix(f'{INPUT}.'))} := {quoted(name)}" for name in names)
+    return f"file_no, row, struct_pack({fields}) AS {INPUT}"
+
+
+def signal_types(connection: duckdb.DuckDBPyConnection) -> dict[str, pa.DataType]:
+    """Arrow types of the columns of `signals`."""
+    schema = connection.sql("SELECT * FROM signals LIMIT 0").to_arrow_table().schema
+    return {field.name: field.type for field in schema}

@@ -1,0 +1,283 @@
+"""run.duckdb: a disposable index over a run, rebuilt at will."""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from curate.corpus.cast_sql import cast_sql
+from curate.corpus.folders import PassedOver
+from curate.corpus.parquet import InputFile
+from curate.decide.bands import BANDS
+from curate.decide.counts import Counts
+from curate.decide.decide import DECISIONS
+from curate.decide.scorecard import SCORECARD
+from curate.dedup.lines import LINE_EDITS
+from curate.dedup.near.stage import PAIRS
+from curate.distill.augment.domains import MEMBERS
+from curate.distill.augment.state import DOMAINS, SYNTHETIC, read_augmented
+from curate.distill.budget.stage import QUOTAS, RUNGS
+from curate.distill.evaluate.results import load_evaluation
+from curate.distill.purify.stage import THRESHOLDS
+from curate.distill.purify.training import ATTACKS, GRADES, ROUNDS
+from curate.ledger.ledger import KnownFile, Ledger, is_spooled
+from curate.ledger.views import derived_sql, load_signals, ranges
+from curate.maps.measure import APART, EDITS, INPUT, OVERLAPS
+from curate.recipe.recipe import Recipe
+from curate.sql import literal, quoted, read_parquet, read_run_parquet
+from curate.storage.files import ASIDE, sync
+from curate.storage.places import is_remote
+
+INDEX = "run.duckdb"
+SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the ledger
+
+DOCUMENTS_SQL = """
+    CREATE VIEW documents AS
+    SELECT d.doc_id, i.file, d.row, d.n_tokens, d.kept, d.stage, d.reason, d.reasons, d.duplicate_of, d.similarity,
+        d.coarse_score, d.p_bad, d.grade, d.attack, d.evidence,
+        d.quality, d.rung, d.weight, d.likeness, d.importance, d.domain, d.cluster, d.shard,
+        s.* EXCLUDE (file_no, row, n_tokens, raw_hash_high, raw_hash_low, is_null)
+    FROM decisions d JOIN inputs i USING (file_no) JOIN signals s USING (file_no, row)"""
+
+# Spans count bytes. What stands before the first one is the same in both texts.
+PREFERENCE_SQL = """
+    CREATE VIEW preference_pairs AS
+    SELECT doc_id, attack, family, "by", round,
+        decode(encode(original)[1:spans[1].original_start]) AS prompt,
+        decode(encode(original)[spans[1].original_start + 1:]) AS chosen,
+        decode(encode(text)[spans[1].start + 1:]) AS rejected
+    FROM attacks WHERE bad"""
+
+NO_EDITS = """(SELECT 0::INTEGER AS file_no, 0::BIGINT AS row, 0::INTEGER AS start, 0::INTEGER AS "end",
+        '' AS replacement, '' AS reason, '' AS stage WHERE false)"""
+
+NO_MEMBERS = """(SELECT 0::INTEGER AS file_no, 0::BIGINT AS row, '' AS domain, 0::FLOAT AS importance WHERE false)"""
+
+VIEWS = {
+    "kept": "SELECT * FROM documents WHERE kept",
+    "dropped": "SELECT * FROM documents WHERE NOT kept",
+    # A copy may equal a document that is dropped in its turn as nearly equal to another: the survivor is that one's.
+    "clusters": """SELECT survivor, doc_id, doc_id = survivor AS survives, reason, similarity
+        FROM (
+            SELECT coalesce(s.duplicate_of, d.duplicate_of, d.doc_id) AS survivor, d.doc_id, d.reason, d.similarity
+            FROM decisions d LEFT JOIN decisions s ON s.doc_id = d.duplicate_of
+            WHERE d.kept OR d.duplicate_of IS NOT NULL OR d.stage IN ('bands', 'lines', 'purify', 'distil')
+        )
+        WHERE survivor IN (SELECT coalesce(s.duplicate_of, d.duplicate_of)
+            FROM decisions d LEFT JOIN decisions s ON s.doc_id = d.duplicate_of)""",
+}  # fmt: skip
+
+
+def build_index(
+    recipe: Recipe,
+    ledger: Ledger,
+    groups: Mapping[str, str],
+    counts: Counts,
+    inputs: pa.Schema,
+    files: Mapping[int, InputFile],
+    passed_over: Sequence[PassedOver],
+    database: duckdb.DuckDBPyConnection,
+) -> None:
+    """Build run.duckdb aside and rename it over the old one. Its views hold paths relative to it."""
+    run = ledger.run
+    aside = run / f"{ASIDE}{os.getpid()}-{INDEX}"
+    with database.cursor() as connection:  # its own, without the other's temporary tables
+        connection.execute(f"SET file_search_path = {literal(str(run))}")
+        connection.execute(f"ATTACH {literal(str(aside))} AS run (STORAGE_VERSION 'v1.0.0')")
+        connection.execute("USE run")
+        [digest] = {part.digest for part in ledger.of(DECISIONS)}
+        connection.execute(f"CREATE TABLE about AS SELECT {literal(digest)} AS decisions_digest")
+        _inputs(connection, ledger, passed_over)
+        _tables(connection, ledger, groups, counts)
+        connection.execute(DOCUMENTS_SQL)
+        for name, sql in VIEWS.items():
+            connection.execute(f"CREATE VIEW {name} AS {sql}")
+        connection.execute(_pairs_sql(ledger))
+        if (corpus := _corpus_sql(ledger, inputs, files, recipe.input.column)) is not None:
+            connection.execute(corpus)
+        edits = [*(ledger.of(EDITS, groups[EDITS]) if EDITS in groups else []), *ledger.of(LINE_EDITS)]
+        source = read_run_parquet(part.path for part in edits) if edits else NO_EDITS
+        connection.execute(
+            f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)"
+        )
+        for group in (BANDS, THRESHOLDS, ROUNDS, RUNGS, QUOTAS):
+            if parts := ledger.of(group):
+                connection.execute(f"CREATE TABLE {group} AS FROM {read_parquet(part.path for part in parts)}")
+        for group in (ATTACKS, GRADES):
+            if parts := ledger.of(group):
+                connection.execute(f"CREATE VIEW {group} AS FROM {read_run_parquet(part.path for part in parts)}")
+        if ledger.of(ATTACKS):
+            connection.execute(PREFERENCE_SQL)
+        if OVERLAPS in groups:
+            _load_benchmarks(connection, counts.benchmarks)
+            connection.execute(
+                'CREATE VIEW contamination AS SELECT b.benchmark, item, doc_id, n_ngrams, start, "end", kept '
+                f"FROM {_parts(ledger, OVERLAPS, groups)} o JOIN decisions USING (file_no, row) "
+                "JOIN benchmarks b ON b.number = o.benchmark"
+            )
+        if recipe.tier3:
+            _load_written(connection, ledger, run)
+        load_evaluation(connection, run, digest)
+        connection.execute("USE scratch; DETACH run")
+    sync(aside)
+    os.replace(aside, run / INDEX)
+    sync(run)
+
+
+def _load_written(connection: duckdb.DuckDBPyConnection, ledger: Ledger, run: Path) -> None:
+    """Tables `domains` and `synthetic` of the third tier, and the view of the documents that are of each domain."""
+    made = read_augmented(run)
+    if made is None:
+        return
+    for name, file in (("domains", DOMAINS), ("synthetic", SYNTHETIC)):
+        connection.execute(f"CREATE TABLE {name} AS FROM {read_parquet([(made.folder / file).absolute()])}")
+    told = read_run_parquet(part.path for part in ledger.of(MEMBERS)) if ledger.of(MEMBERS) else NO_MEMBERS
+    connection.execute(
+        f"""CREATE VIEW domain_documents AS SELECT doc_id, m.domain, m.importance FROM {told} m
+        JOIN domains t USING (domain) JOIN decisions USING (file_no, row) WHERE m.importance >= least_importance"""
+    )
+
+
+def _pairs_sql(ledger: Ledger) -> str:
+    """The view of all pairs of duplicates: each copy with its survivor, and whatever pairs were found nearly equal."""
+    copies = (
+        "SELECT doc_id, duplicate_of, similarity, reason, stage = 'exact' AS exact FROM decisions "
+        "WHERE stage = 'exact' OR reason = 'near_duplicate_of_earlier_run'"
+    )
+    parts = ledger.of(PAIRS)
+    if not parts:
+        return f"CREATE VIEW duplicate_pairs AS {copies}"
+    return f"""
+        CREATE VIEW duplicate_pairs AS {copies}
+        UNION ALL
+        SELECT d.doc_id, s.doc_id, p.similarity, 'near_duplicate', p.exact
+        FROM {read_run_parquet(part.path for part in parts)} p
+        JOIN decisions d USING (file_no, row) JOIN decisions s ON s.file_no = other_file_no AND s.row = other_row"""
+
+
+def _load_benchmarks(connection: duckdb.DuckDBPyConnection, benchmarks: Sequence[Mapping[str, Any]]) -> None:
+    """Table `benchmarks`: each evaluation set and how much of it was found."""
+    connection.execute(
+        "CREATE TABLE benchmarks (number INTEGER, benchmark VARCHAR, content_xxh3_128 VARCHAR, items BIGINT, "
+        "ngrams BIGINT, items_hit BIGINT, documents_hit BIGINT)"
+    )
+    for k, one in enumerate(benchmarks):
+        connection.execute("INSERT INTO benchmarks VALUES (?, ?, ?, ?, ?, ?, ?)", [k, *one.values()])
+
+
+def _parts(ledger: Ledger, group: str, groups: Mapping[str, str]) -> str:
+    return f"(FROM {read_run_parquet(part.path for part in ledger.of(group, groups[group]))})"
+
+
+def _inputs(connection: duckdb.DuckDBPyConnection, ledger: Ledger, passed_over: Sequence[PassedOver]) -> None:
+    """Table `inputs`: every file, and what lies beside them and is not read, which has no number."""
+    schema = pa.schema([
+        ("file_no", pa.int32()), ("position", pa.int32()), ("file", pa.string()), ("documents", pa.int64()),
+        ("bytes", pa.int64()), ("error", pa.string()), ("location", pa.string()), ("bad_lines", pa.int64()),
+        ("passed_over", pa.string()),
+    ])  # fmt: skip
+    names = schema.names
+    rows = [
+        dict(zip(names, (f.file_no, k, f.path, f.rows, f.size, f.error, f.location, f.bad_lines), strict=False))
+        for k, f in enumerate(ledger.files)
+    ]
+    rows += [{"file": one.path, "passed_over": one.reason} for one in passed_over]
+    connection.register("rows_of_inputs", pa.Table.from_pylist(rows, schema))
+    connection.execute("CREATE TABLE inputs AS FROM rows_of_inputs")
+    connection.unregister("rows_of_inputs")
+
+
+def _tables(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    groups: Mapping[str, str],
+    counts: Counts,
+) -> None:
+    decisions = read_parquet(part.path for part in ledger.of(DECISIONS))
+    connection.execute(f"CREATE TABLE decisions AS FROM {decisions}")
+    connection.execute(
+        "CREATE TABLE stages (number INTEGER, stage VARCHAR, documents_in BIGINT, documents_out BIGINT, "
+        "tokens_in BIGINT, tokens_out BIGINT)"
+    )
+    for k, stage in enumerate(counts.stages):
+        names = ("stage", "documents_in", "documents_out", "tokens_in", "tokens_out")
+        connection.execute("INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?)", [k, *(stage[name] for name in names)])
+    connection.register("scorecard_rows", pa.Table.from_pylist([dict(row) for row in counts.scorecard], SCORECARD))
+    connection.execute("CREATE TABLE scorecard AS FROM scorecard_rows")
+    measured = {group: digest for group, digest in groups.items() if group not in (INPUT, *APART)}
+    if sum(part.rows for part in ledger.of(DECISIONS)) > SIGNALS_AS_TABLE:
+        joined = " JOIN ".join(
+            _parts(ledger, group, groups) + " USING (file_no, row)" * (k > 0) for k, group in enumerate(measured)
+        )
+        connection.execute(
+            f"CREATE VIEW signals AS SELECT *{derived_sql(groups)} FROM {joined} SEMI JOIN inputs USING (file_no)"
+        )
+        return
+    load_signals(connection, ledger, measured)
+    connection.execute("CREATE TABLE run.signals AS FROM temp.signals LIMIT 0")
+    for found in ranges(ledger, measured):
+        load_signals(connection, ledger, measured, found.parts)
+        connection.execute(
+            f"INSERT INTO run.signals SELECT s.* FROM temp.signals s JOIN inputs USING (file_no) WHERE {found.place}"
+        )
+    connection.execute("DROP VIEW temp.signals")
+
+
+def _corpus_sql(ledger: Ledger, inputs: pa.Schema, files: Mapping[int, InputFile], text: str) -> str | None:
+    """The view of all documents with the input's own columns as the struct `input`, read where the inputs lie.
+
+    Of columns that are equal but for case SQL knows only one: the text column, or the first; columns without a name
+    are left out. None where a column has the name by which DuckDB numbers rows, or where files lie in an object store,
+    which DuckDB reads only with an extension of its own.
+    """
+    named: dict[str, str] = {text.lower(): text}
+    for name in inputs.names:
+        named.setdefault(name.lower(), name)
+    if "file_row_number" in named or any(is_remote(file.location) for file in ledger.files):
+        return None
+    names = [name for name in inputs.names if name and name in named.values()]
+    kinds: dict[tuple[Any, ...], list[KnownFile]] = {}
+    for file in ledger.files:
+        if file.error is None and file.rows:
+            kinds.setdefault(file.read_like, []).append(file)
+    present = {kind: {n for file in known for n in files[file.file_no].schema.names} for kind, known in kinds.items()}
+    sources = " UNION ALL BY NAME ".join(source_sql(names, known, present[kind]) for kind, known in kinds.items())
+    there = set().union(*present.values())  # a column may be of files without documents alone
+    values = {name: f"source.{quoted(f'{INPUT}.{name}')}" if name in there else "NULL" for name in names}
+    fields = ", ".join(f"{quoted(name)} := {value}" for name, value in values.items())
+    return f"""
+        CREATE VIEW corpus AS
+        SELECT documents.*, struct_pack({fields}) AS input
+        FROM documents JOIN ({sources}) source USING (file, row)"""
+
+
+def source_sql(names: Sequence[str], known: Sequence[KnownFile], present: Collection[str]) -> str:
+    """Rows (file, row, `input.x` …) of files whose columns become the corpus's in the same way.
+
+    Of `names` those are read that are `present`: columns as the corpus names them, which some of the files have.
+    """
+    own = {new: (old,) for old, new in known[0].renamed} | {
+        new: tuple(path.split(".")) for path, new in known[0].lifted
+    }
+    given, casts = dict(known[0].added), dict(known[0].cast)
+    location = "location"
+    while location in (name.lower() for name in (*names, *present)):
+        location += "_"
+    values = {
+        name: literal(given[name])
+        if name in given
+        else cast_sql(casts.get(name), ".".join(("read", *map(quoted, own.get(name, (name,))))))
+        for name in present
+    }
+    fields = ", ".join(f"{values[name]} AS {quoted(f'{INPUT}.{name}')}" for name in names if name in present)
+    options = f", filename = {literal(location)}, file_row_number = true, union_by_name = true"
+    read = read_run_parquet if is_spooled(known[0]) else read_parquet
+    # DuckDB tells an absolute path or, of an attached run.duckdb, a relative one of what lies in the run directory.
+    same = "parse_filename({0}) = parse_filename({1})" if is_spooled(known[0]) else "{0} = {1}"
+    return f"""
+            SELECT inputs.file, read.file_row_number AS row, {fields}
+            FROM {read((file.location for file in known), options)} read
+            JOIN inputs ON {same.format(f"read.{location}", "inputs.location")}"""

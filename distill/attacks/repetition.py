@@ -1,0 +1,77 @@
+"""The same again: sentences, paragraphs, phrases and endings that are repeated."""
+
+import re
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from curate.distill.attacks.changes import Changed, Replacement, changed
+from curate.distill.attacks.registry import attack
+from curate.distill.text.passages import joint, paragraphs, sentences
+
+TOKEN = re.compile(r"\S+")
+
+
+@attack("repetition", family="repetition", bad=True)
+def repetition(text: str, random: Random, others: Sequence[str]) -> Changed | None:
+    """Sentences, paragraphs or phrases repeated, in their place or later, or an ending that runs in a circle."""
+    if len(text.strip()) < 20:
+        return None
+    way = random.choice((_sentences_at_once, _sentences_later, _paragraphs, _phrases, _circle))
+    return changed(text, way(text, random)) or changed(text, _circle(text, random))
+
+
+def _sentences_at_once(text: str, random: Random) -> Iterator[Replacement]:
+    """Some sentences stand two to six times in a row."""
+    places = sentences(text)
+    for start, end in random.sample(places, max(1, round(len(places) * random.uniform(0.1, 0.5)))):
+        yield end, end, (random.choice((" ", " ", "\n")) + text[start:end]) * random.randint(1, 5)
+
+
+def _sentences_later(text: str, random: Random) -> Iterator[Replacement]:
+    """A few sentences come back again and again."""
+    places = sentences(text)
+    if len(places) < 4:
+        return
+    long = [place for place in places if place[1] - place[0] > 20] or places
+    few = random.sample(long, random.randint(1, min(4, len(long))))
+    for _, end in random.sample(places, max(3, round(len(places) * random.uniform(0.2, 0.8)))):
+        start, stop = random.choice(few)
+        yield end, end, " " + text[start:stop]
+
+
+def _paragraphs(text: str, random: Random) -> Iterator[Replacement]:
+    """Paragraphs stand again below, some more than once."""
+    places = paragraphs(text)
+    for k in random.sample(range(len(places)), max(1, round(len(places) * random.uniform(0.2, 0.8)))):
+        start, end = places[k]
+        below = random.choice(places[k:])[1]
+        yield below, below, (joint(text) + text[start:end]) * random.choice((1, 1, 2, 3))
+
+
+def _phrases(text: str, random: Random) -> Iterator[Replacement]:
+    """Words and phrases stutter."""
+    places = [match.span() for match in TOKEN.finditer(text)]
+    share = random.uniform(0.02, 0.12)
+    k = 0
+    while k < len(places):
+        size = random.choice((1, 1, 2, 3, 4, 6))
+        if random.random() < share and k + size <= len(places):
+            start, end = places[k][0], places[k + size - 1][1]
+            yield end, end, (" " + text[start:end]) * random.choice((1, 1, 2, 3))
+            k += size
+        else:
+            k += 1
+
+
+def _circle(text: str, random: Random) -> Iterator[Replacement]:
+    """From some place on, nothing but one phrase, as of a language model that does not find out."""
+    places = [match.span() for match in TOKEN.finditer(text)]
+    size = min(random.randint(2, 14), len(places))
+    if len(places) < 8:  # also scripts without spaces
+        start = random.randrange(max(1, len(text) // 2))
+        phrase = text[start : start + random.randint(4, 20)]
+        yield len(text), len(text), phrase * random.randint(3, 12)
+        return
+    first = random.randrange(len(places) // 4, len(places) - size + 1) if len(places) > 2 * size else 0
+    start, end = places[first][0], places[first + size - 1][1]
+    yield end, len(text), (random.choice((" ", " ", ", ", "\n")) + text[start:end]) * random.randint(4, 30)

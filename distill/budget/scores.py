@@ -1,0 +1,107 @@
+"""What the budget of a recipe scores documents by, and whether it can."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from curate.decide.bands import strata_of_documents
+from curate.distill.budget.models import DOMAIN, LIKENESS, Scorers
+from curate.errors import RecipeError, did_you_mean
+from curate.recipe.recipe import Recipe
+from curate.sql import quoted
+
+PERPLEXITY = {"language_model": "perplexity", "token_prior": "token_prior_mean"}  # scores whose middle is best
+MEASURED = {**PERPLEXITY, "coarse_score": "coarse_score"}
+READ = {"discriminator": "likeness", "importance": "importance"}  # scores that are read from texts, and their columns
+LANGUAGE_WEIGHT = 0.25  # of language_model beside importance; see docs/distil.md
+KNOWN = (*READ, "purify", *MEASURED, "grades")
+
+
+def scores_of(recipe: Recipe) -> dict[str, float]:
+    """The scores of a recipe with their weights."""
+    section = recipe.distill
+    assert section is not None
+    if section.scores is not None:
+        return dict(section.scores)
+    if recipe.reference or recipe.models.pin:
+        return {"discriminator": 1.0}
+    return {"importance": 1.0} | ({"language_model": LANGUAGE_WEIGHT} if recipe.tier1.perplexity else {})
+
+
+def check_distill(recipe: Recipe) -> None:
+    """Refuse a recipe whose budget asks for what it does not make.
+
+    Errors: RecipeError.
+    """
+    section = recipe.distill
+    if section is None:
+        return
+    scores = scores_of(recipe)
+    for name in scores:
+        if name not in KNOWN and not name.startswith("input."):
+            raise RecipeError(f"distill.scores: no score {name!r}{did_you_mean(name, KNOWN)}")
+    needs = {
+        "discriminator": (bool(recipe.reference) or bool(recipe.models.pin), "reference texts"),
+        "purify": (recipe.tier2 is not None, "tier2"),
+        "language_model": (recipe.tier1.perplexity is not None, "tier1.perplexity"),
+        "token_prior": (recipe.tier1.perplexity is not None, "tier1.perplexity"),
+        "grades": (bool(section.grades) or bool(recipe.tier2 and recipe.tier2.judge), "distill.grades or tier2.judge"),
+    }
+    for name, (there, what) in needs.items():
+        if name in scores and not there:
+            raise RecipeError(f"distill.scores: {name} needs {what}; add it, or leave the score out")
+    if section.grades and "grades" not in scores:
+        raise RecipeError("distill.grades: no score uses it; add grades to distill.scores")
+    for name in section.quotas.by if section.quotas else ():
+        strata = [stratum.removesuffix("?") for stratum in recipe.input.strata]
+        if name not in (DOMAIN, "language", "length_bucket", *strata):
+            raise RecipeError(f"distill.quotas.by: {name} is not in input.strata; add it there, or use {DOMAIN}")
+
+
+def check_pinned_scores(recipe: Recipe, pinned: Scorers | None) -> None:
+    """Refuse a score that the models of a pinned run cannot give.
+
+    Errors: RecipeError.
+    """
+    if pinned is not None and "discriminator" in scores_of(recipe) and pinned.path(LIKENESS) is None:
+        raise RecipeError(
+            f"models.pin: {recipe.models.pin} had no reference, so it has no discriminator; "
+            "set distill.scores to {importance: 1}"
+        )
+
+
+def check_columns(recipe: Recipe, inputs: pa.Schema) -> None:
+    """Refuse a column of the input as a score that holds no numbers.
+
+    Errors: RecipeError.
+    """
+    for name in scores_of(recipe) if recipe.distill else ():
+        column = name.removeprefix("input.")
+        if column == name or column not in inputs.names:
+            continue
+        kind = inputs.field(column).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+            raise RecipeError(f"distill.scores: {name} holds {kind}, not numbers; name a column of numbers")
+
+
+def strata_of_distil(recipe: Recipe, inputs: Any) -> dict[str, str]:  # noqa: ANN401 - names of columns
+    """The columns that quotas are given by, but for the predicted domain, and SQL for each over the signals."""
+    section = recipe.distill
+    if section is None or section.quotas is None:
+        return {}
+    known = strata_of_documents(recipe, inputs, ("language", "length_bucket"))
+    wanted = [name if name in known else f"input.{name}" for name in section.quotas.by if name != DOMAIN]
+    return {name: known[name] for name in wanted if name in known}
+
+
+def own_scores(recipe: Recipe) -> dict[str, str]:
+    """The scores that the ledger has without reading texts again, and SQL for each over the signals."""
+    if recipe.distill is None:
+        return {}
+    found = {}
+    for name in scores_of(recipe):
+        if name in MEASURED:
+            found[name] = MEASURED[name]
+        elif name.startswith("input."):
+            found[name] = f"input.{quoted(name.removeprefix('input.'))}"
+    return found

@@ -1,0 +1,164 @@
+"""Stage `distil` of a run: of what the other stages leave, the documents that are worth their share of a token budget.
+
+Texts are scored once (`models.py`); budgets, quotas and weights are other questions about the same scores.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import pyarrow as pa
+
+from curate.distill.budget.candidates import PURPOSE, Chosen, chosen, chosen_documents, read_candidates
+from curate.distill.budget.models import SCORED, SCORES, Scorers
+from curate.distill.budget.select import TOLERANCE
+from curate.distill.purify.mining import MOST_BYTES
+from curate.distill.reference import MIN_BYTES, sampling_mask
+from curate.distill.rescoring import scores_of_table
+from curate.ledger.ledger import Part, write_part
+from curate.ledger.views import Range, Spanned, narrow
+from curate.recipe.recipe import Recipe
+from curate.recipe.sections import Distill
+
+STAGE, RUNGS, QUOTAS = "distil", "rungs", "quotas"
+DRAWN = 4  # times as many documents are looked at as are sampled: some are equal, too short or too long
+NOTHING_DISTILLED = (
+    "CREATE TEMP TABLE distilled (file_no INTEGER, row BIGINT, likeness FLOAT, importance FLOAT, domain VARCHAR, "
+    "cluster INTEGER, own_grade FLOAT, quality FLOAT, rung SMALLINT, weight FLOAT, distil_reason VARCHAR)"
+)
+
+
+@dataclass(frozen=True)
+class Distil:
+    """The maps that the budget needs.
+
+    `learn` is given what tells the documents to sample (file_no, row, hash), and returns what was learnt.
+    `known` tells by what scores are known that still hold, and the files that have them. `score` is given documents
+    (file_no, row, lines_sum), what was learnt, and parts with the lines that are cut, and returns parts as SCORED.
+    """
+
+    learn: Callable[[Callable[[], pa.Table]], Scorers]
+    known: Callable[[Scorers], tuple[str, Sequence[Path]]]
+    score: Callable[[pa.Table, Scorers, Sequence[Part]], Sequence[Part]]
+    say: Callable[[str], None] = lambda message: None
+
+
+def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The documents (file_no, row, hash), drawn by seed and of equal texts one, that models learn the corpus from.
+
+    They are those with the least keys, so only documents with small ones are sorted.
+    """
+    [[documents]] = connection.execute("SELECT count(*) FROM texts").fetchall()
+    key = f"xor(raw_hash_low, {sampling_mask(seed, PURPOSE)}::UBIGINT)"
+    share = DRAWN * section.sample / max(1, documents)
+    while True:
+        most = min(int(share * 2**64), 2**64 - 1)
+        found = connection.sql(
+            f"""SELECT file_no, row, key AS hash FROM (
+                SELECT file_no, position, row, {key} AS key FROM texts JOIN files USING (file_no)
+                WHERE raw_n_bytes BETWEEN {MIN_BYTES} AND {MOST_BYTES} AND {key} <= {most}::UBIGINT
+                QUALIFY row_number() OVER (PARTITION BY key ORDER BY position, row) = 1
+                ORDER BY key LIMIT {section.sample}
+            ) ORDER BY file_no, row"""
+        ).to_arrow_table()
+        if len(found) == section.sample or share >= 1:
+            return found
+        share *= DRAWN
+
+
+def distil_documents(
+    recipe: Recipe, strata: Sequence[str], run: Path, maps: Distil, sampled: Callable[[], pa.Table],
+    cuts: Sequence[Part], size: tuple[int, int], places: Sequence[Range], connection: duckdb.DuckDBPyConnection,
+    digest: str,
+) -> list[Part]:  # fmt: skip
+    """Table `distilled` of the documents of `passing` that the stages before leave, and the parts of the stage.
+
+    `size` is the tokens of the input, and those of the largest budget that written documents have. `places` are ranges
+    of all documents.
+
+    Errors: InputError where models cannot be learnt, or a target's stratum has no document.
+    """
+    section = recipe.distill
+    assert section is not None
+    scorers = maps.learn(sampled)
+    _load_candidates(recipe, places, connection)
+    parts = scores_of_table(
+        "candidates", SCORES, SCORED, maps.known(scorers), lambda fresh: maps.score(fresh, scorers, cuts), run,
+        places, connection, digest,
+    )  # fmt: skip
+    connection.execute(NOTHING_DISTILLED)
+    rows = partial(_candidates, [run / part.path for part in parts], places, connection)
+    spool = run / "ledger" / "spool"
+    spool.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=spool, prefix="candidates-") as folder:
+        table = read_candidates(recipe, strata, Path(folder), rows)
+        found = chosen(recipe, table, rows, size, scorers.shares)
+        for documents in chosen_documents(found, rows):
+            connection.register("chosen", documents)
+            connection.execute("INSERT INTO distilled BY NAME FROM chosen")
+            connection.unregister("chosen")
+    connection.execute("DROP VIEW here_candidates; DROP TABLE candidates")
+    _tell_of_room(found, maps.say)
+    tables = {RUNGS: found.rungs, QUOTAS: found.quotas}
+    return [
+        *scorers.parts,
+        *parts,
+        *(write_part(run, group, digest, "00000", table) for group, table in tables.items()),
+    ]
+
+
+def _tell_of_room(found: Chosen, say: Callable[[str], None]) -> None:
+    """Say where a budget has room for all that is left."""
+    *_, last = found.rungs.to_pylist()
+    if last["tokens"] < (1 - TOLERANCE) * last["budget"] and last["documents"] == len(found.selected.rung):
+        say(
+            f"distill: the budget is {last['budget']:,} tokens, and {last['tokens']:,} are left: all of them are kept; "
+            "give more input, or drop less before"
+        )
+
+
+def candidates_sql(recipe: Recipe) -> str:
+    """The documents that are left, with what is known of them."""
+    most = recipe.dedup.lines.max_cut if recipe.dedup.lines else 1
+    return f"""
+        SELECT here_passing.* EXCLUDE (n_tokens), coalesce(trimmed_tokens, n_tokens) AS n_tokens,
+            coalesce(lines_sum, 0)::UBIGINT AS lines_sum, p_bad, grade
+        FROM here_passing ANTI JOIN here_duplicates USING (file_no, row) ANTI JOIN here_banded USING (file_no, row)
+            LEFT JOIN here_trimmed USING (file_no, row) LEFT JOIN here_purified USING (file_no, row)
+        WHERE file_no >= 0 AND NOT coalesce(cut_share > {most}::FLOAT OR trimmed_tokens = 0, false)
+            AND NOT coalesce(p_bad > p_bad_bound, false)"""
+
+
+def _load_candidates(recipe: Recipe, places: Sequence[Range], connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `candidates`, in input order."""
+    tables = ("passing", "duplicates", "banded", "trimmed", "purified")
+    narrow(tables, "true", connection)
+    connection.execute(f"CREATE TEMP TABLE candidates AS {candidates_sql(recipe)} LIMIT 0")
+    for found in places:
+        narrow(tables, found.within, connection)
+        connection.execute(
+            f"INSERT INTO candidates FROM ({candidates_sql(recipe)}) WHERE {found.place} ORDER BY position, row"
+        )
+    connection.execute("DROP VIEW here_passing; DROP TABLE passing")  # nothing looks at it behind this stage
+
+
+def _candidates(
+    scored: Sequence[Path], places: Sequence[Range], connection: duckdb.DuckDBPyConnection, columns: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Columns of the candidates with their scores, in input order, range by range."""
+    connection.register("no_scores", SCORED.empty_table())
+    files = Spanned.of(scored)
+    for found in places:
+        narrow(["candidates"], found.within, connection)
+        yield connection.sql(
+            f"""SELECT {", ".join(columns)} FROM (
+                SELECT c.* EXCLUDE (grade), s.* EXCLUDE (file_no, row, lines_sum, grade), s.grade AS own_grade,
+                    coalesce(s.grade, c.grade) AS grade
+                FROM here_candidates c LEFT JOIN {files.sql(found) or "no_scores"} s USING (file_no, row)
+                WHERE {found.place}
+            ) ORDER BY position, row"""
+        ).to_arrow_table()
+    connection.unregister("no_scores")

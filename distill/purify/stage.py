@@ -1,0 +1,301 @@
+"""Stage `purify` of a run: documents whose p_bad lies beyond the bound of their stratum are dropped.
+
+What is trained (`training.py`) depends neither on which documents the stages before leave nor on the bound: another
+threshold of a rule or another `max_false_drop` is another question about the same p_bad.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.corpus.edits import apply_edits, find_edits, sorted_edits
+from curate.corpus.parquet import Source, Unit
+from curate.decide.bands import strata_of_documents
+from curate.dedup.lines import PENDING
+from curate.digest import code_of, digest_of
+from curate.distill.purify.conformal import interval, least_documents, threshold
+from curate.distill.purify.training import Learnt, check_calibration, code_of_models
+from curate.distill.rescoring import scores_of_table
+from curate.distill.scoring.discriminator import Model, groups_of, judge, load
+from curate.distill.scoring.evidence import evidence as evidence_of
+from curate.distill.scoring.grades import score_grades
+from curate.distill.scoring.linear_model import Hashes
+from curate.errors import RecipeError
+from curate.ledger.ledger import Part, write_part
+from curate.ledger.views import Range
+from curate.maps.documents import masked
+from curate.maps.measure import Reading
+from curate.maps.reread import Again, plan_again, texts_again, write_again
+from curate.maps.warm import warm_texts
+from curate.recipe.recipe import Recipe
+from curate.recipe.sections import Tier2
+from curate.sql import quoted, read_parquet
+
+P_BAD = "p_bad"
+THRESHOLDS = "thresholds"
+REASON = "p_bad_too_high"
+EVIDENCE = 5  # n-grams
+TOLD_SHARE = 0.2  # of good texts: a document that is stranger than all but these is told of with attack and evidence
+
+SCORED = pa.schema(
+    [
+        ("file_no", pa.int32()),
+        ("row", pa.int64()),
+        ("lines_sum", pa.uint64()),  # which repeated lines were cut before: of none, 0
+        ("p_bad", pa.float32()),
+        ("grade", pa.float32()),
+        ("attack", pa.dictionary(pa.int8(), pa.string())),
+        ("evidence", pa.list_(pa.string())),
+    ]
+)
+NOTHING_PURIFIED = (
+    "CREATE TEMP TABLE purified (file_no INTEGER, row BIGINT, p_bad FLOAT, grade FLOAT, attack VARCHAR, "
+    "evidence VARCHAR[], p_bad_bound FLOAT)"
+)
+
+
+@dataclass(frozen=True)
+class Purify:
+    """The maps that purification needs.
+
+    `learn` is given what tells the documents to mine (file_no, row, hash), and returns what was learnt, now or before.
+    `known` tells by what scores are known that still hold, and the files that have them. `score` is given documents
+    (file_no, row, lines_sum), what was learnt, and parts with the lines that are cut, and returns parts as SCORED.
+    """
+
+    learn: Callable[[Callable[[], pa.Table]], Learnt]
+    known: Callable[[Learnt], tuple[str, Sequence[Path]]]
+    score: Callable[[pa.Table, Learnt, Sequence[Part]], Sequence[Part]]
+
+
+def strata_of_purify(recipe: Recipe, inputs: Any) -> dict[str, str]:  # noqa: ANN401 - names of columns
+    """The columns that the bound on false drops is set within, the widest first, and SQL for each over the signals."""
+    if recipe.tier2 is None:
+        return {}
+    known = strata_of_documents(recipe, inputs, recipe.tier2.by)
+    wanted = {*recipe.tier2.by, *(name for name in known if name.startswith("input."))}
+    return {name: sql for name, sql in known.items() if name in wanted}
+
+
+def purify_documents(
+    section: Tier2, strata: Sequence[str], run: Path, maps: Purify, mined: Callable[[], pa.Table], cuts: Sequence[Part],
+    places: Sequence[Range], connection: duckdb.DuckDBPyConnection, digest: str,
+) -> list[Part]:  # fmt: skip
+    """Table `purified` of the documents of `passing` that the stages before leave, and the parts of the stage.
+
+    Errors: InputError where the reference is too small for the bound; RecipeError for a stratum that no model knows.
+    """
+    learnt = maps.learn(mined)
+    written = write_part(run, THRESHOLDS, digest, "00000", bounds_of(learnt.calibration, section, strata))
+    connection.execute(
+        """CREATE TEMP TABLE judgeable_now AS
+        SELECT file_no, position, row, coalesce(lines_sum, 0)::UBIGINT AS lines_sum
+        FROM passing ANTI JOIN duplicates USING (file_no, row) ANTI JOIN banded USING (file_no, row)
+            LEFT JOIN trimmed USING (file_no, row)
+        WHERE file_no >= 0 ORDER BY file_no, row"""
+    )
+    parts = scores_of_table(
+        "judgeable_now", P_BAD, SCORED, maps.known(learnt), lambda fresh: maps.score(fresh, learnt, cuts), run,
+        places, connection, digest,
+    )  # fmt: skip
+    connection.execute("DROP TABLE judgeable_now")
+    for statement in purified_sql([run / part.path for part in parts], run / written.path, strata):
+        connection.execute(statement)
+    return [*learnt.parts, *parts, written]
+
+
+def bounds_of(calibration: pa.Table, section: Tier2, strata: Sequence[str]) -> pa.Table:
+    """The bound of each stratum with enough good documents that were set aside, and of what the others make together.
+
+    A wider stratum is set by the documents of those narrower ones within it that have too few for a bound of their own:
+    by others it would not hold for them. If at last too few are left, they take the largest bound of all.
+
+    In:     doc_id, p_bad, and the columns of `strata`.
+    Out:    the columns of `strata`, depth (how many of them count), documents, bound, and the 95 % interval of the
+            share of good documents that it drops (null where nothing can be promised).
+    Errors: InputError where all of them together are too few; RecipeError for a stratum that calibration lacks.
+    """
+    check_calibration(calibration, section)
+    check_strata(calibration, strata)
+    needed = least_documents(section.max_false_drop)
+    left = calibration
+    rows: list[dict[str, Any]] = []
+    for depth in range(len(strata), -1, -1):
+        names = list(strata[:depth])
+        for values, places in _by_strata(left, names):
+            if len(places) >= needed:
+                p_bad = left["p_bad"].to_numpy()[places]
+                low, high = interval(len(p_bad), section.max_false_drop)
+                bound = threshold(p_bad, section.max_false_drop)
+                own = dict(zip(names, values, strict=True)) | {"depth": depth, "documents": len(p_bad), "bound": bound}
+                rows.append(own | {"drop_low": low, "drop_high": high})
+        left = left.filter(pa.array(~_covered(left, names, rows, depth)))
+    if not any(row["depth"] == 0 for row in rows):
+        overall = threshold(calibration["p_bad"].to_numpy(), section.max_false_drop)
+        largest = max([overall or 0.0, *(row["bound"] for row in rows)])
+        rows.append({"depth": 0, "documents": len(left), "bound": largest, "drop_low": None, "drop_high": None})
+    kinds = [(name, pa.string()) for name in strata] + [("depth", pa.int32()), ("documents", pa.int64())]
+    kinds += [("bound", pa.float32()), ("drop_low", pa.float64()), ("drop_high", pa.float64())]
+    order = [(name, "ascending") for name in ("depth", *strata)]
+    return pa.Table.from_pylist(rows, pa.schema(kinds)).sort_by(order)
+
+
+def check_strata(calibration: pa.Table, strata: Sequence[str]) -> None:
+    """Refuse a stratum that was not measured of the good documents when the models were trained.
+
+    Errors: RecipeError.
+    """
+    for name in strata:
+        if name not in calibration.schema.names:
+            field = f"input.strata: {name.removeprefix('input.')}" if name.startswith("input.") else f"tier2.by: {name}"
+            known = [column for column in calibration.schema.names if column not in ("doc_id", "p_bad")]
+            raise RecipeError(f"{field}: the models were trained without it (known: {', '.join(known) or 'none'})")
+
+
+def _covered(left: pa.Table, names: Sequence[str], rows: Sequence[Mapping[str, Any]], depth: int) -> np.ndarray:
+    """Which documents have a bound of this depth."""
+    bounded = {tuple(row[name] for name in names) for row in rows if row["depth"] == depth}
+    covered = np.zeros(len(left), bool)
+    for values, places in _by_strata(left, names):
+        covered[places] = values in bounded
+    return covered
+
+
+def _by_strata(table: pa.Table, names: Sequence[str]) -> list[tuple[tuple[Any, ...], list[int]]]:
+    """The rows of each stratum, in the order of its values; none where a value is null."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    columns = [table[name].to_pylist() for name in names]
+    for k, values in enumerate(zip(*columns, strict=True) if columns else [()] * len(table)):
+        if None not in values:
+            found.setdefault(values, []).append(k)
+    return sorted(found.items())
+
+
+def purified_sql(scored: Sequence[Path], bounds: Path, strata: Sequence[str]) -> list[str]:
+    """Table `purified`: what was found of each document, and the bound of its stratum or the wider one around it."""
+    if not scored:
+        return [NOTHING_PURIFIED]
+    depths = range(len(strata) + 1)
+    joins = "".join(
+        f"\n            LEFT JOIN bounds b{k} ON b{k}.depth = {k}"
+        + "".join(f" AND b{k}.{quoted(name)} = d.purify_{j}" for j, name in enumerate(strata[:k]))
+        for k in depths
+    )
+    bound = f"coalesce({', '.join(f'b{k}.bound' for k in reversed(depths))})"
+    columns = "".join(f", purify_{k}" for k in range(len(strata)))
+    return [
+        f"CREATE TEMP TABLE bounds AS FROM {read_parquet([bounds])}",
+        f"""CREATE TEMP TABLE purified AS
+        SELECT s.file_no, s.row, s.p_bad, s.grade, s.attack::VARCHAR AS attack, s.evidence, {bound} AS p_bad_bound
+        FROM {read_parquet(scored)} s JOIN (SELECT file_no, row{columns} FROM passing) d USING (file_no, row){joins}
+        ORDER BY s.file_no, s.row""",
+    ]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What a task that scores documents is given beside them."""
+
+    model: str  # its file
+    grades: str | None  # the file of the model of grades
+    told_from: float  # p_bad from which on attack and evidence are told
+    cuts: tuple[str, ...]  # parts with the lines that were cut
+
+
+def scoring_of(learnt: Learnt, run: Path, cuts: Sequence[Part]) -> Scoring:
+    """What tasks are given: files of models, and the lines that were cut."""
+    grades = str(run / learnt.grades.path) if learnt.grades else None
+    return Scoring(
+        str(run / learnt.model.path), grades, told_from(learnt.calibration), tuple(str(run / p.path) for p in cuts)
+    )
+
+
+def told_from(calibration: pa.Table) -> float:
+    """The p_bad beyond which documents are told of with attack and evidence."""
+    return float(np.quantile(calibration["p_bad"].to_numpy(), 1 - TOLD_SHARE, method="lower"))
+
+
+def plan_scores(
+    run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading,
+    learnt: Learnt, cuts: Sequence[Part],
+) -> list[Again]:  # fmt: skip
+    """A task for each unit that holds some of the documents (file_no, row, lines_sum), which are sorted."""
+    scoring = scoring_of(learnt, run, cuts)
+    depends = [scores_key(learnt), [part.sha256 for part in cuts]]
+    return plan_again(run, documents, units, sources, reading, [__name__], depends, scoring)
+
+
+def scores_key(learnt: Learnt) -> str:
+    """The digest of what scores depend on besides the documents."""
+    models = [learnt.model.sha256, learnt.grades.sha256 if learnt.grades else None]
+    return digest_of([code_of(__name__), code_of_models(), models, told_from(learnt.calibration)])
+
+
+def warm_scores(learnt: Learnt, run: Path) -> None:
+    """Compile what scores documents."""
+    model, grades = models_of(scoring_of(learnt, run, ()))
+    scored(warm_texts(), groups_of(warm_texts()), model, grades, least_told=0)
+
+
+def models_of(scoring: Scoring) -> tuple[Model, Model | None]:
+    """The model of p_bad and, if there is one, that of grades."""
+    return load(Path(scoring.model)), load(Path(scoring.grades)) if scoring.grades else None
+
+
+def score_documents(task: Again) -> list[Part]:
+    """The p_bad of a task's documents, as the output would have them."""
+    scoring: Scoring = task.more
+    model, grades = models_of(scoring)
+    tables = []
+    for documents, raw in texts_again(task):
+        rows = documents["row"].to_numpy()
+        local = find_edits(raw, task.reading.editors)
+        groups = groups_of(apply_edits(raw, local))  # a text that was trained on stood there with all its lines
+        edits = with_cuts(local, scoring.cuts, task.unit.file_no, rows)
+        found = scored(apply_edits(raw, edits), groups, model, grades, scoring.told_from)
+        keys = {"file_no": np.full(len(rows), task.unit.file_no, np.int32), "row": rows}
+        keys["lines_sum"] = documents["lines_sum"].to_numpy()
+        tables.append(pa.table({**keys, **found}, SCORED))
+    return [replace(write_again(task, P_BAD, tables), group=PENDING + P_BAD)]
+
+
+def scored(
+    texts: pa.Array, groups: Hashes, model: Model, grades: Model | None, least_told: float
+) -> dict[str, pa.Array]:
+    """p_bad and grade of texts; of those with much p_bad, what they resemble and by which n-grams.
+
+    These are shown without personal data. `groups` are those of the texts before lines were cut out of them.
+    """
+    judged = judge(model, texts, groups)
+    much = np.asarray(pc.fill_null(judged["p_bad"], 0)) >= least_told
+    told = np.flatnonzero(much)
+    evidence: list[list[str] | None] = [None] * len(texts)
+    strongest = evidence_of(model, masked(texts.take(pa.array(told))), groups[told], EVIDENCE)
+    for row, reasons in zip(told.tolist(), strongest, strict=True):
+        evidence[row] = reasons
+    attack = pc.if_else(pa.array(much), judged["nearest_family"], pa.scalar(None, pa.string()))
+    return {
+        "p_bad": judged["p_bad"],
+        "grade": score_grades(grades, texts, groups) if grades else pa.nulls(len(texts), pa.float32()),
+        "attack": attack.dictionary_encode().cast(SCORED.field("attack").type),
+        "evidence": pa.array(evidence, SCORED.field("evidence").type),
+    }
+
+
+def with_cuts(edits: pa.Table, cuts: Sequence[str], file_no: int, rows: np.ndarray) -> pa.Table:
+    """Edits of some documents (rows among them), and the lines that were cut out of them."""
+    if not cuts or not len(rows):
+        return edits
+    wanted = [("file_no", "=", file_no), ("row", ">=", int(rows[0])), ("row", "<=", int(rows[-1]))]
+    table = pq.read_table(list(cuts), columns=["row", "start", "end", "replacement", "reason"], filters=wanted)
+    places = np.minimum(np.searchsorted(rows, table["row"].to_numpy()), len(rows) - 1)
+    held = pa.array(rows[places] == table["row"].to_numpy())
+    table = table.set_column(0, "row", pa.array(places, pa.int64())).filter(held)
+    return sorted_edits(pa.concat_tables([edits, table.cast(edits.schema)]).unify_dictionaries())

@@ -1,0 +1,4 @@
+"""Models of texts: discriminator, domain score, importance, vectors, clusters, calibration.
+
+Start in `discriminator.py`. Knows no ledger.
+"""

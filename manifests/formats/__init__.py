@@ -1,0 +1,4 @@
+"""One trainer's format a file, each with its `FORMAT`.
+
+Start in `jsonl.py`. May import `../export/`.
+"""

@@ -1,0 +1,95 @@
+"""Pairs for preference training: an original and what an attack made of it.
+
+They are read from the ledger, not from run.duckdb, which anyone may delete. A pair is in the split of its document, as
+documents are; of a source that is taken in part, the pairs of the documents that are taken are there. Pairs are neither
+weighted nor repeated.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.distill.purify.training import ATTACKS
+from curate.errors import InputError, RunError
+from curate.ledger.ledger import is_whole, read_ledger
+from curate.manifests.export.format import Exported, Format
+from curate.manifests.export.sources import DOC_ID, TRAIN, VALIDATION, Source, taken
+from curate.manifests.schema.reading import read_manifest
+from curate.maps.shards import write_tables
+from curate.pipeline.index import PREFERENCE_SQL
+from curate.sql import open_database, read_parquet
+
+BATCH_ROWS = 1024
+
+
+def finish(exported: Exported) -> list[Path]:
+    """A Parquet file for each split, with the columns that TRL's DPOTrainer reads.
+
+    Errors: RunError where a run has no pairs, or none is left to train on.
+    """
+    for source in exported.sources:
+        if not _attacks(source):
+            raise RunError(f"{source.run}: has no preference pairs: its recipe has no tier2, which makes them")
+        if not has_pairs(source):
+            raise RunError(f"{source.run}: has no preference pairs: no round of attacks was kept (table rounds)")
+    found = write_pairs(exported, exported.folder)
+    if TRAIN not in found:
+        share = exported.options.validation
+        raise RunError(f"--validation {share:.6g}: leaves no preference pair to train on; give less")
+    return list(found.values())
+
+
+def has_pairs(source: Source) -> bool:
+    """Whether a run has preference pairs."""
+    return any(pc.any(pq.read_table(path, columns=["bad"])["bad"]).as_py() for path in _attacks(source))
+
+
+def write_pairs(exported: Exported, folder: Path) -> dict[str, Path]:
+    """The pairs of all sources that have some: for each split with pairs a file, train.parquet or validation.parquet.
+
+    Errors: RunError, InputError where a ledger lacks its pairs, or has others than the run wrote.
+    """
+    found = {}
+    for split in (TRAIN, VALIDATION):
+        tables = (
+            table.filter(pa.array(taken(source, table[DOC_ID], split, exported.options.validation)))
+            for source in exported.sources
+            for table in _pairs(source)
+        )
+        if write_tables(folder / f"{split}.parquet", tables):
+            found[split] = folder / f"{split}.parquet"
+    return found
+
+
+def _attacks(source: Source) -> list[Path]:
+    """The ledger's files of attacks; none where the recipe asks for none."""
+    run = Path(source.run)
+    parts = read_ledger(run).of(ATTACKS)
+    if not parts and read_manifest(run)["purify"]:
+        raise RunError(f"{run}: its ledger has no attacks, though its manifest tells of them; run the recipe again")
+    for part in parts:
+        if not is_whole(run, part):
+            what = "its bytes changed since the run" if (run / part.path).is_file() else "missing"
+            raise InputError(f"{run / part.path}: {what}; run the recipe again to write it anew")
+    return [(run / part.path).absolute() for part in parts]
+
+
+def _pairs(source: Source) -> Iterator[pa.Table]:
+    """The pairs of a run, in an order that depends on nothing else."""
+    if not (attacks := _attacks(source)):
+        return
+    with open_database() as connection:
+        connection.execute(f"CREATE VIEW attacks AS FROM {read_parquet(attacks)}")
+        connection.execute(PREFERENCE_SQL)
+        pairs = connection.sql(
+            'SELECT prompt, chosen, rejected, doc_id, attack, family, "by" FROM preference_pairs '
+            'ORDER BY doc_id, round, attack, "by", rejected'
+        )
+        for batch in pairs.to_arrow_reader(BATCH_ROWS):
+            yield pa.Table.from_batches([batch])
+
+
+FORMAT = Format("dpo", "TRL's DPOTrainer", finish=finish, of_shards=False, chats=True, pairs=True)
