@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from curate.cli.output.tables import connect
+from curate.ledger.run import connect
 
 RULES = ("too_few_words", "too_many_words", "words_too_short", "words_too_long")
 FEW = 20

@@ -23,12 +23,12 @@ import numpy as np
 import pyarrow as pa
 from timing import batches_in, least_of_five, parquet_in
 
-from curate.cli.output.tables import connect
 from curate.dedup.near.stage import Signatures, find_near
 from curate.kernels.minhash import binary_rows, minhash
 from curate.ledger.ledger import Ledger, Part, write_part
+from curate.ledger.names import SIGNATURES
+from curate.ledger.run import connect
 from curate.ledger.views import scratch_database
-from curate.maps.measure import SIGNATURES
 from curate.recipe.sections import Near
 
 DOCUMENT_BYTES = 2_700  # as the peers' corpus has them

@@ -27,12 +27,12 @@ from purify_bounds import bound_rows, seed_rows, unseen_rows
 from purify_corpus import Material, part_corpora
 from timing import BATCH, least_of_five
 
-from curate.cli.output.tables import connect
 from curate.distill.purify.stage import scored
-from curate.distill.purify.training import MODEL
 from curate.distill.scoring.calibration import roc_auc, spearman
 from curate.distill.scoring.discriminator import groups_of, load
 from curate.engine.base import InProcess
+from curate.ledger.names import PURIFY_MODEL
+from curate.ledger.run import connect
 from curate.pipeline.run import run
 from curate.recipe.recipe import load_recipe
 
@@ -203,7 +203,7 @@ def cost_rows(material: Material, trained: dict[str, Path], cost: dict[str, floa
     size = (good + pq.read_table(material.mined)["text"].nbytes) / 1e6
     for name, seconds in cost.items():
         yield f"a run that trains, {size:.0f} MB: {name}", f"{seconds:.0f}", f"{size / seconds:.1f}"
-    [path] = (trained[DEFAULT] / "models").glob(f"{MODEL}-*.npz")
+    [path] = (trained[DEFAULT] / "models").glob(f"{PURIFY_MODEL}-*.npz")
     model = load(path)
     texts = pq.read_table(material.tested, columns=["text"])["text"].combine_chunks().cast(pa.large_string())
     texts = texts.take(pa.array(np.random.default_rng(SEED).permutation(len(texts))[: 2 * BATCH]))

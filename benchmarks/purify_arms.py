@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from purify_corpus import PLANTED, PROXY, Material
 
-from curate.cli.output.tables import connect
 from curate.filters.language.model import LanguageModel, form_of, identity_of, scores
 from curate.filters.language.train import Training, train
+from curate.ledger.run import connect
 from curate.sql import literal
 
 TIER1 = ["gopher", "c4", "fineweb"]

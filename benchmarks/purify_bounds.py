@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from purify_corpus import part_corpora
 
-from curate.cli.output.tables import connect
+from curate.ledger.run import connect
 from curate.report.groups import wilson
 
 BOUNDS = (0.01, 0.02, 0.05)

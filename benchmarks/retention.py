@@ -31,14 +31,13 @@ from quality_pools import POOLS, SEED, mix
 from curate.distill.evaluate.arms import CURVE, OURS
 from curate.distill.evaluate.measure import Arms, measure_arms
 from curate.distill.evaluate.prepare import prepare
-from curate.distill.evaluate.results import FOLDER
 from curate.distill.evaluate.retention import retention
 from curate.distill.scoring.calibration import spearman
 from curate.distill.scoring.discriminator import groups_of
 from curate.distill.scoring.grades import GRADES, score_grades, train_grades
 from curate.engine.base import InProcess
+from curate.ledger.names import DATA, EVALUATION_FOLDER
 from curate.ledger.run import open_decided
-from curate.maps.shards import DATA
 from curate.pipeline.evaluate import proxies
 from curate.pipeline.run import run
 from curate.recipe.recipe import Recipe, load_recipe
@@ -99,12 +98,14 @@ def measured(place: Path, output: Path, proxy: str, seed: int, recipes: Recipes 
     assert section is not None
     outputs = {OURS if title == DEFAULT else title: output / str(k) for k, title in enumerate(done)}
     of = replace(open_decided(output / "run"), recipe=first)
-    prepared = prepare(of, section, outputs, section.sample, output / FOLDER)
+    prepared = prepare(of, section, outputs, section.sample, output / EVALUATION_FOLDER)
     arms = Arms(*({arm: of for arm, of in given.items() if arm not in CURVE}
                   for given in (prepared.arms.draws, prepared.arms.controls)))  # fmt: skip
     rows = []
     for budget, model in ((budget, model) for _, budget, model in proxies(section) if budget == BUDGET[proxy]):
-        bits = measure_arms(prepared.pool, arms, prepared.heldout, prepared.vocabulary, model, output / FOLDER, 1)
+        bits = measure_arms(
+            prepared.pool, arms, prepared.heldout, prepared.vocabulary, model, output / EVALUATION_FOLDER, 1
+        )
         table = retention(bits, arms.controls, prepared.about, seed)
         for row in table.to_pylist():
             title = DEFAULT if row["arm"] == OURS else row["arm"]

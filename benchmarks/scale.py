@@ -31,13 +31,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus.parquet import Unit
-from curate.decide.decide import DECISIONS, decide
-from curate.distill.budget.models import LEARNT, SCORES, Scorers, scorers_of
+from curate.decide.decide import decide
+from curate.distill.budget.models import Scorers, scorers_of
 from curate.distill.budget.stage import Distil
 from curate.engine.base import InProcess
 from curate.ledger.ledger import KnownFile, Ledger, Part, read_ledger
+from curate.ledger.names import BUDGET_MODELS, DECISIONS, SCORES, SIGNATURES
 from curate.ledger.views import scratch_database
-from curate.maps.measure import SIGNATURES
 from curate.pipeline.plan import make_plan
 from curate.pipeline.run import run
 from curate.pipeline.text_reader import maps_of
@@ -141,7 +141,7 @@ def simulated(folder: Path, count: int) -> None:
         for part in ledger.parts if part.group == SCORES or (part.path.startswith("ledger/signals/") and part.units)
     }  # fmt: skip
     draw = np.random.default_rng(0)
-    ledger.files, ledger.parts = [], [part for part in ledger.parts if part.group in LEARNT]
+    ledger.files, ledger.parts = [], [part for part in ledger.parts if part.group in BUDGET_MODELS]
     for file_no, start in enumerate(range(0, count, FILE_ROWS)):
         rows = min(FILE_ROWS, count - start)
         unit = Unit(file_no, 0, rows)

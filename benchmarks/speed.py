@@ -32,6 +32,7 @@ from timing import batches_in, least_of_five
 import curate.sample
 from curate import kernels
 from curate.corpus.edits import apply_edits, find_edits
+from curate.decide.plan import groups_needed
 from curate.filters import registry
 from curate.filters.language.of_recipe import open_models
 from curate.filters.language.perplexity import measure
@@ -41,7 +42,6 @@ from curate.kernels.corpus_lines import line_hashes
 from curate.kernels.lm_words import lm_lines
 from curate.kernels.minhash import minhash
 from curate.kernels.overlap import find_overlaps, ngram_keys, ngram_table
-from curate.pipeline.plan import groups_needed
 from curate.recipe.recipe import parse_recipe
 from curate.recipe.sections import Perplexity
 

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 import yaml
 
 import curate.sample
-from curate.cli.output.tables import connect
 from curate.dedup.near import best_copies as copies
 from curate.engine.base import InProcess
+from curate.ledger.run import connect
 from curate.pipeline.run import run
 from curate.recipe.recipe import load_recipe
 

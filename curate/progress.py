@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
-from curate.engine.task_progress import shares_begun
 from curate.errors import TaskError, disk_error
+from curate.process.task_progress import shares_begun
 from curate.redaction import redacted, redacted_values
 from curate.terminal import visible
 

@@ -14,11 +14,13 @@ from curate.corpus.columns import is_messages, is_text
 from curate.corpus.edits import apply_edits, find_edits
 from curate.corpus.inputs import common_root
 from curate.corpus.side_files import content_of, side_files, tables_of
+from curate.corpus.texts import is_utf8, texts_of
 from curate.distill.draws import mixed
 from curate.errors import InputError
 from curate.filters import registry
 from curate.filters.signals.hashes import hash_texts
-from curate.maps.measure import INPUT, Reading, is_utf8, texts_of
+from curate.ledger.names import INPUT
+from curate.maps.measure import Reading
 from curate.recipe.recipe import Recipe
 from curate.sql import open_database, quoted
 

@@ -11,16 +11,17 @@ import curate
 from curate.corpus.edits import Finder
 from curate.decide.counts import Counts
 from curate.dedup.earlier_runs import Earlier
-from curate.distill.augment.state import Augmented
 from curate.distill.budget.models import Scorers
 from curate.distill.purify.training import Learnt
 from curate.filters.language.model import LanguageModel
 from curate.filters.rules.resolve import ResolvedRule
+from curate.ledger.augmented import Augmented
 from curate.ledger.ledger import Ledger
+from curate.ledger.names import DATA
 from curate.manifests.composition import columns_of_mixture, licenses, mixture
 from curate.manifests.schema.model import MANIFEST_VERSION, Manifest
 from curate.manifests.stage_facts import decontamination, dedup, distil, language_identification, purify, synthetic
-from curate.maps.shards import DATA, content_of, our_columns, our_name, output_schema
+from curate.maps.shards import content_of, our_columns, our_name, output_schema
 from curate.recipe.recipe import Recipe
 from curate.redaction import without_credentials
 from curate.storage.files import sealed, write_json

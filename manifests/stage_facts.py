@@ -7,16 +7,15 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from curate.decide.counts import LANGUAGE, Counts
-from curate.distill.augment.state import DOMAINS, Augmented
-from curate.distill.budget.models import FACTS, Scorers
-from curate.distill.budget.stage import QUOTAS, RUNGS
-from curate.distill.purify.stage import THRESHOLDS
-from curate.distill.purify.training import GRADE_MODEL, MODEL, ROUNDS, Learnt
+from curate.distill.budget.models import Scorers
+from curate.distill.purify.training import Learnt
 from curate.filters.contamination.signals import REASON
 from curate.filters.language.identify import model_path
 from curate.filters.signals.hashes import choose_bands
 from curate.kernels.minhash import SEED as MINHASH_SEED
+from curate.ledger.augmented import Augmented
 from curate.ledger.ledger import Ledger
+from curate.ledger.names import BUDGET_FACTS, DOMAINS, GRADE_MODEL, PURIFY_MODEL, QUOTAS, ROUNDS, RUNGS, THRESHOLDS
 from curate.recipe.recipe import Recipe
 from curate.storage.files import sha256_of
 
@@ -74,7 +73,7 @@ def purify(ledger: Ledger, learnt: Learnt | None) -> dict[str, Any] | None:
     """What was learnt for the second tier, by hash, how it was tested, and the bounds on false drops."""
     if learnt is None:
         return None
-    names = (MODEL, *([GRADE_MODEL] if learnt.grades else []))
+    names = (PURIFY_MODEL, *([GRADE_MODEL] if learnt.grades else []))
     tables = {name: pq.read_table(ledger.run / part.path) for name in (ROUNDS, THRESHOLDS) for part in ledger.of(name)}
     return {
         "models": {name: part.sha256 for name in names for part in ledger.of(name)},
@@ -89,7 +88,7 @@ def distil(ledger: Ledger, scorers: Scorers | None) -> dict[str, Any] | None:
         return None
     tables = {name: pq.read_table(ledger.run / part.path) for name in (RUNGS, QUOTAS) for part in ledger.of(name)}
     return {
-        "models": {part.group: part.sha256 for part in scorers.parts if part.group != FACTS},
+        "models": {part.group: part.sha256 for part in scorers.parts if part.group != BUDGET_FACTS},
         **scorers.facts,
         **{name: table.to_pylist() for name, table in tables.items()},
     }

@@ -13,11 +13,10 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from curate.corpus.parquet import Unit, read_documents
-from curate.distill.augment.state import COMPARED, COMPARISON, JUDGED, STATE
-from curate.distill.augment.state import FOLDER as WRITTEN
-from curate.distill.evaluate.results import FOLDER, TABLES
+from curate.distill.evaluate.results import TABLES
 from curate.errors import InputError, RunError
 from curate.ledger.ledger import KnownFile, read_ledger
+from curate.ledger.names import AUGMENTED, COMPARED, COMPARISON, EVALUATION_FOLDER, JUDGED, WRITTEN_FOLDER
 from curate.ledger.superseded import NOTICE
 from curate.manifests.schema.reading import read_manifest
 from curate.maps.documents import source_of
@@ -48,9 +47,9 @@ def verify(run: Path, threads: int, log: Log) -> list[str]:
     expected += [(part.path, part.sha256, part.rows) for part in ledger.parts if part.path not in known]
     evaluations = (manifest["retention"] or {}).values()
     tables = {name: sha256 for found in evaluations if found for name, sha256 in found["tables"].items()}
-    expected += [((FOLDER / f"{name}.parquet").as_posix(), sha256, None) for name, sha256 in tables.items()]
+    expected += [((EVALUATION_FOLDER / f"{name}.parquet").as_posix(), sha256, None) for name, sha256 in tables.items()]
     if made := manifest["synthetic"]["written"]:
-        expected += [(f"{WRITTEN}/{name}", sha256, None) for name, sha256 in made["tables"].items()]
+        expected += [(f"{WRITTEN_FOLDER}/{name}", sha256, None) for name, sha256 in made["tables"].items()]
     problems = _seals(run, manifest["synthetic"]["written"] is not None)
     problems += _check_all(run, expected, threads, log)
     problems += _ngrams(run)
@@ -67,7 +66,10 @@ def _judging(manifest: dict[str, Any]) -> list[str]:
     made = manifest["synthetic"]["written"]
     if made is None or not made["candidates"]:
         return []
-    return [f"{WRITTEN}/{JUDGED}", *([f"{WRITTEN}/{COMPARISON}/{JUDGED}"] if COMPARED in made["tables"] else [])]
+    return [
+        f"{WRITTEN_FOLDER}/{JUDGED}",
+        *([f"{WRITTEN_FOLDER}/{COMPARISON}/{JUDGED}"] if COMPARED in made["tables"] else []),
+    ]
 
 
 def _within(run: Path, name: str, check: Callable[[Path], list[str]]) -> list[str]:
@@ -159,10 +161,10 @@ def _verify_export(folder: Path, threads: int, log: Log) -> list[str]:
 
 def _seals(run: Path, made: bool) -> list[str]:
     """The files that list others, or say what came of them: each has a hash of itself."""
-    evaluations = [path for part in TABLES if (path := run / FOLDER / f"{part}.json").is_file()]
+    evaluations = [path for part in TABLES if (path := run / EVALUATION_FOLDER / f"{part}.json").is_file()]
     facts = [*evaluations, *sorted((run / "models").glob("ngrams-*.json"))]
     if made:
-        facts.append(run / WRITTEN / STATE)
+        facts.append(run / WRITTEN_FOLDER / AUGMENTED)
     sealed = [run / MANIFEST, run / "ledger" / "snapshot.json", *facts]
     return [
         f"{path.relative_to(run).as_posix()}: {'its bytes changed' if path.is_file() else 'missing'}"

@@ -36,11 +36,11 @@ def main(job: str, corpus: str, out: str) -> None:
 
 def near(documents: Path, verify: str) -> list[int]:
     """What a run does about near duplicates, from the file to the rows that it drops."""
-    from curate.dedup.near.stage import SHINGLES, Signatures, find_near
+    from curate.dedup.near.stage import Signatures, find_near
     from curate.kernels.minhash import minhash, shingle_sets
     from curate.ledger.ledger import Ledger, write_part
+    from curate.ledger.names import SHINGLES, SIGNATURES
     from curate.ledger.views import scratch_database
-    from curate.maps.measure import SIGNATURES
     from curate.recipe.sections import Near
 
     settings, here = Near(verify=verify), Path.cwd()

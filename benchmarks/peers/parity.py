@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from common import FILTER_OF, PYTHON, THEIRS, curate_run, known_sets, make_environment, select, write_recipe
 
 import curate.sample
-from curate.cli.output.tables import connect
+from curate.ledger.run import connect
 
 ENOUGH_WORDS = 50  # as gopher asks for: the other filters are made for what it leaves
 

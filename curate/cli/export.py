@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from curate.cli.options import RunPath, available_cores, chosen_engine, engine_options, print_json
+from curate.cli.options import RunPath, chosen_engine, engine_options, print_json
 from curate.errors import CurateError
+from curate.process.machine import available_cores
 
 FORMS = ("markdown", "croissant", "openlineage")
 

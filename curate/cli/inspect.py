@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from curate.cli.options import RunPath, available_cores, print_json
+from curate.cli.options import RunPath, print_json
 from curate.errors import CurateError
+from curate.process.machine import available_cores
 
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -274,7 +275,8 @@ def domains(run: Path, as_json: bool) -> None:
     Example:
         curate domains runs/web
     """
-    from curate.cli.output.domains import domains_of, print_domains
+    from curate.cli.output.domains import print_domains
+    from curate.inspect.domains import domains_of
 
     found = domains_of(run)
     if as_json:

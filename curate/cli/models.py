@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from curate.cli.options import Commands, available_cores, print_json
+from curate.cli.options import Commands, print_json
 from curate.errors import CurateError
+from curate.process.machine import available_cores
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 

@@ -5,7 +5,6 @@ import errno
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curate.errors import CurateError, Interrupted, TaskError, did_you_mean, disk_error, is_stop
-from curate.interrupt import EXIT_CODE, Interrupt, interruptible
+from curate.process.interrupt import EXIT_CODE, Interrupt, interruptible
+from curate.process.machine import available_cores
 from curate.redaction import redacted
 
 if TYPE_CHECKING:
     from curate.engine.base import Engine
 
-IMPORTED = time.monotonic()
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk's, not ours
 
 
@@ -161,9 +160,10 @@ def chosen_engine(
     if address is not None:
         raise CurateError("--address: names a Ray cluster; add --engine ray, or leave it out")
     from curate.engine.base import Processes
+    from curate.pipeline.worker_start import load_worker
 
     cores = workers or available_cores()
-    with Processes(cores) as processes:
+    with Processes(cores, load_worker) as processes:
         processes.start(start)  # they import while this process does
         yield processes, cores
 
@@ -173,23 +173,6 @@ def print_json(value: object) -> None:
     from curate.terminal import json_text
 
     click.echo(json_text(value))
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
-
-
-def process_seconds() -> float:
-    """Seconds since this process was started, as the kernel knows it; elsewhere since it was imported."""
-    try:
-        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])  # behind a name with blanks
-        return round(time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"), 3)
-    except (OSError, AttributeError, ValueError, IndexError):  # not Linux
-        return round(time.monotonic() - IMPORTED, 3)
 
 
 def _kept(error: TaskError) -> TaskError:

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from curate.cli.options import RunPath, available_cores, chosen_engine, engine_options, print_json, process_seconds
+from curate.cli.options import RunPath, chosen_engine, engine_options, print_json
+from curate.process.machine import available_cores, process_seconds
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -95,7 +96,8 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
         curate plan recipes/gopher.yaml --set tier1.thresholds.too_few_words=30
     """
     from curate.engine.base import Processes
-    from curate.pipeline.preflight import check_names
+    from curate.pipeline.checks.preflight import check_names
+    from curate.pipeline.worker_start import load_worker
     from curate.recipe.recipe import load_recipe
 
     found = load_recipe(recipe, changes)
@@ -104,11 +106,11 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
         from curate.ledger.ledger import NOT_READ, fetched
 
         fetched(found.output, NOT_READ)
-    with Processes(1) as engine:
+    with Processes(1, load_worker) as engine:
         engine.start(1)  # it imports while this process does
         from curate.cli.output.run import print_plan
         from curate.maps.compile_notice import prepare_process
-        from curate.pipeline.forecast import estimate
+        from curate.pipeline.forecast.forecast import estimate
 
         prepare_process(quiet or as_json)
         forecast = estimate(found, engine, workers or available_cores(), quiet or as_json, inputs)
@@ -164,7 +166,7 @@ def _run(
     file: Path,
     workers: int | None, kind: str, address: str | None, quiet: bool, as_json: bool, force: bool = False,
 ) -> None:  # fmt: skip
-    from curate.pipeline.preflight import check_names
+    from curate.pipeline.checks.preflight import check_names
 
     inputs = check_names(recipe)
     with chosen_engine(kind, address, workers, start=2) as (engine, threads):
@@ -194,7 +196,7 @@ def gc(run: Path, dry_run: bool, everything: bool, as_json: bool) -> None:
         curate gc runs/demo --dry-run
     """
     from curate.cli.output.run import print_garbage
-    from curate.ledger.garbage import collect
+    from curate.pipeline.gc import collect
 
     found = collect(run, everything, dry_run)
     if as_json:

@@ -10,10 +10,8 @@ from fnmatch import translate
 from pathlib import Path
 
 from curate.redaction import redacted
+from curate.storage.endings import is_input, is_json_lines
 
-CODECS = {".gz": "gzip", ".zst": "zstd"}
-JSON_LINES = tuple(f"{suffix}{codec}" for suffix in (".jsonl", ".ndjson", ".json") for codec in ("", *CODECS))
-IN_FOLDERS = (".parquet", *JSON_LINES[: -1 - len(CODECS)])  # a .json file in a folder is often something else
 ANY_DEPTH = "**"
 HIDDEN = "hidden: its name begins with a dot"
 SET_ASIDE = "its name begins with an underscore"
@@ -42,16 +40,6 @@ class Listing:
     def pass_over(self, path: Path, reason: str) -> None:
         """Note what is not read."""
         self.passed_over.append(PassedOver(os.fsencode(path).decode("utf-8", "replace"), reason))
-
-
-def is_input(name: str) -> bool:
-    """Whether a file in a folder is read, by its ending; capitals are as good as small letters."""
-    return name.lower().endswith(IN_FOLDERS)
-
-
-def is_json_lines(name: str) -> bool:
-    """Whether a file is read as JSON lines, by its ending."""
-    return name.lower().endswith(JSON_LINES)
 
 
 def ending_reason(name: str) -> str:

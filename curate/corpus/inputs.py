@@ -11,16 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
-from curate.corpus.folders import (
-    Listing,
-    PassedOver,
-    ending_reason,
-    expand_glob,
-    is_input,
-    is_json_lines,
-    list_folder,
-    told,
-)
+from curate.corpus.folders import Listing, PassedOver, ending_reason, expand_glob, list_folder, told
 from curate.corpus.misfits import NoTextError
 from curate.corpus.parquet import InputFile, open_footer
 from curate.corpus.spool import SPOOL_VERSION, SpoolTask, found_spooled, spool
@@ -30,9 +21,10 @@ from curate.errors import CurateError, InputError, TaskError, shortened
 from curate.progress import Log, Meter
 from curate.recipe.sections import Input, Source
 from curate.redaction import redacted, without_credentials
+from curate.storage.endings import is_input, is_json_lines
 from curate.storage.places import expand, is_remote, one_line, opened, status
 
-FOLDER = "inputs"  # of the run directory: what was spooled
+INPUTS_FOLDER = "inputs"  # of the run directory: what was spooled
 NOT_READ = (".csv", ".txt", ".tsv", ".gz", ".zst", ".arrow", ".zip")
 OWN_RUN = "this run's own output"
 EDGE_BYTES = 1 << 16
@@ -263,10 +255,10 @@ def _spool_all(
             places[k] = error
             continue
         name = f"{digest_of([SPOOL_VERSION, pa.__version__, identity])}.parquet"
-        if (there := found_spooled(run / FOLDER / name)) is not None:
+        if (there := found_spooled(run / INPUTS_FOLDER / name)) is not None:
             places[k] = Spooled(str(there))
         else:
-            wanted[k] = (preview or run / FOLDER) / name, size
+            wanted[k] = (preview or run / INPUTS_FOLDER) / name, size
     if not wanted:
         return places
     whole = sum(size for _, size in wanted.values())
@@ -275,7 +267,7 @@ def _spool_all(
                           share if size or not preview else PREVIEW_DATASET, lenient)
              for k, (target, size) in wanted.items()}  # fmt: skip
     bytes_of = {Path(task.target).name: round(wanted[k][1] * task.share) for k, task in tasks.items()}
-    meter = Meter(log, "converting", round(whole * share), preview or run / FOLDER, bytes_of, "file")
+    meter = Meter(log, "converting", round(whole * share), preview or run / INPUTS_FOLDER, bytes_of, "file")
     numbers = {task.target: k for k, task in tasks.items()}
     with closing(engine.map(spool, tasks.values())) as results:  # type: ignore[type-var]
         for task, result in results:

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 
 from curate.corpus.casts import cast_of_extension
 from curate.corpus.columns import LINES, is_messages, is_text, leaf_type, text_cast
+from curate.corpus.text_columns import PROBE_ROWS, may_be_text, text_columns
 from curate.errors import InputError
-from curate.init.text_columns import PROBE_ROWS, may_be_text, text_columns
 from curate.recipe import sections
 from curate.storage.places import opened
 

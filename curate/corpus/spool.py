@@ -19,9 +19,9 @@ import pyarrow.json as pajson
 import pyarrow.parquet as pq
 from xxhash import xxh3_64_hexdigest
 
-from curate.corpus.folders import CODECS
-from curate.engine.task_progress import telling
 from curate.errors import InputError
+from curate.process.task_progress import telling
+from curate.storage.endings import CODECS
 from curate.storage.files import committed, sync
 from curate.storage.places import one_line, opened, status
 

@@ -5,51 +5,21 @@ A bound on perplexity itself would drop code, science and rare languages as a wh
 middle to be best).
 """
 
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 
 from curate.ledger.ledger import Ledger, Part, write_part
+from curate.ledger.names import BANDS
 from curate.recipe.recipe import Recipe
 from curate.recipe.sections import Perplexity
 from curate.sql import quoted, read_parquet
 
-BANDS = "bands"
 # Classes of a histogram: they rise with perplexity, and each reaches 0.4 % further than the one before.
 CLASS = "floor(256 * ln(greatest(perplexity, 1e-30)))::INTEGER"
 REASONS = ("perplexity_too_low", "perplexity_too_high")
-
-
-def strata_of(recipe: Recipe, inputs: Collection[str]) -> dict[str, str]:
-    """The columns that bands are taken within, the widest first, and SQL for each over the signals.
-
-    `inputs` are the input's columns: an optional one that is not there makes no strata.
-    """
-    section = recipe.tier1.perplexity
-    if section is None:
-        return {}
-    return _input_strata(recipe, inputs) | {name: name for name in section.by}
-
-
-def strata_of_documents(recipe: Recipe, columns: Container[str], measured: Container[str]) -> dict[str, str]:
-    """What documents are told apart by with or without bands: columns of `input.strata`, language, length.
-
-    Each has its SQL over the signals. `columns` are the input's that the ledger holds, `measured` the signals or their
-    groups.
-    """
-    return (
-        _input_strata(recipe, columns)
-        | ({"language": "language"} if "language" in measured else {})
-        | {"length_bucket": "length_bucket"}
-    )
-
-
-def _input_strata(recipe: Recipe, columns: Container[str]) -> dict[str, str]:
-    """The columns of `input.strata` that there are, with SQL for each."""
-    names = [name.removesuffix("?") for name in recipe.input.strata]
-    return {f"input.{name}": f"input.{quoted(name)}::VARCHAR" for name in names if name in columns}
 
 
 def banded_sql(section: Perplexity, strata: int) -> list[str]:

@@ -6,13 +6,12 @@ from typing import Any
 
 import duckdb
 
-from curate.decide.decide import DECISIONS, STAGES
+from curate.decide.plan import Plan
 from curate.decide.scorecard import scorecard
-from curate.distill.augment.state import STAGE, Augmented
-from curate.distill.budget.stage import RUNGS
 from curate.filters.contamination.benchmarks import count_hits
+from curate.ledger.augmented import Augmented
 from curate.ledger.ledger import Ledger
-from curate.pipeline.plan import Plan
+from curate.ledger.names import AUGMENT, DECISIONS, RUNGS, STAGES
 from curate.sql import read_parquet, rows_of
 
 DRIFTED = 5  # signals at most
@@ -109,7 +108,7 @@ def with_written(counts: Counts, made: Augmented | None) -> Counts:
     last, more = counts.stages[-1], made.facts["accepted"]
     documents, tokens = last["documents_out"], last["tokens_out"]
     stage = {
-        "stage": STAGE, "documents_in": documents, "tokens_in": tokens,
+        "stage": AUGMENT, "documents_in": documents, "tokens_in": tokens,
         "documents_out": documents + more["documents"], "tokens_out": tokens + more["tokens"], "dropped": {},
         "written": {"documents": more["documents"], "tokens": more["tokens"]},
     }  # fmt: skip

@@ -10,8 +10,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.decide.bands import BANDS, find_bands, strata_of
+from curate.decide.bands import find_bands
 from curate.decide.checks import check_ids
+from curate.decide.plan import Plan
 from curate.decide.verdicts import (
     COPIES,
     EARLIER_PASSING,
@@ -31,39 +32,29 @@ from curate.decide.verdicts import (
     survivor_order,
 )
 from curate.dedup.earlier_runs import load_earlier
-from curate.dedup.lines import LINE_EDITS, TRIMMED, CutLines, cut_repeated, empty_trimmed
-from curate.dedup.near.stage import PAIRS, Carry, CollectSets, Signatures, find_near
-from curate.distill.budget.models import LEARNT, SCORES
+from curate.dedup.lines import CutLines, cut_repeated, empty_trimmed
+from curate.dedup.near.stage import Carry, CollectSets, Signatures, find_near
 from curate.distill.budget.scores import strata_of_distil
-from curate.distill.budget.stage import NOTHING_DISTILLED, QUOTAS, RUNGS, Distil, distil_documents, sampled_documents
+from curate.distill.budget.stage import NOTHING_DISTILLED, Distil, distil_documents, sampled_documents
 from curate.distill.purify.mining import mined_documents
-from curate.distill.purify.stage import NOTHING_PURIFIED, P_BAD, THRESHOLDS, Purify, purify_documents, strata_of_purify
-from curate.distill.purify.training import TRAINED
+from curate.distill.purify.stage import NOTHING_PURIFIED, Purify, purify_documents, strata_of_purify
 from curate.errors import RecipeError
 from curate.filters.rules.resolve import ResolvedRule, condition
 from curate.ledger.ledger import Ledger, Part, rebuffered, write_part
+from curate.ledger.names import (
+    DECISIONS,
+    DOCUMENTS,
+    INPUT,
+    LINE_EDITS,
+    LINE_HASHES,
+    PAIRS,
+    SIGNATURES,
+)
 from curate.ledger.views import Range, input_sql, load_files, load_signals, narrow, ranges, signal_types
-from curate.maps.measure import DOCUMENTS, INPUT, LINE_HASHES, SIGNATURES
-from curate.pipeline.plan import Plan
 from curate.recipe.recipe import Recipe
+from curate.recipe.strata import strata_of
 from curate.sql import literal, open_database, quoted, read_parquet, without_values
 
-STAGES = ("input", "rules", "exact", "near", "bands", "lines", "purify", "distil")
-DECISIONS = "decisions"
-TOGETHER = (
-    DECISIONS,
-    PAIRS,
-    BANDS,
-    LINE_EDITS,
-    TRIMMED,
-    P_BAD,
-    THRESHOLDS,
-    *TRAINED,
-    SCORES,
-    RUNGS,
-    QUOTAS,
-    *LEARNT,
-)  # groups that are of one decision, and in force together
 DECISION_ROWS = 1 << 17  # rows of one part
 
 

@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.decide.decide import DECISIONS
 from curate.ledger.ledger import Ledger
+from curate.ledger.names import APART, DECISIONS, INPUT
 from curate.ledger.views import load_files, load_signals, ranges
-from curate.maps.measure import APART, INPUT
 from curate.sql import quoted, read_parquet
 
 SAMPLE = 100_000  # documents: quantiles of so many are off by less than half a percentile

@@ -10,11 +10,10 @@ from typing import Any
 
 import duckdb
 
-from curate.distill.augment.state import FOLDER, JUDGED, SYNTHETIC
 from curate.errors import RecipeError, RunError
 from curate.ledger.ledger import NOT_READ, Ledger, Part, fetched, is_whole, read_ledger
+from curate.ledger.names import JUDGED, SIGNATURES, SYNTHETIC, WRITTEN_FOLDER
 from curate.manifests.schema.reading import read_manifest
-from curate.maps.measure import SIGNATURES
 from curate.recipe.recipe import Recipe
 from curate.sql import literal, read_parquet
 from curate.storage.files import sha256_of
@@ -77,12 +76,12 @@ def open_earlier(recipe: Recipe) -> tuple[Earlier, ...]:
 
 def _written(recipe: Recipe, place: Path, number: int, by: Earlier) -> Earlier:
     """What a model wrote for an earlier run: as documents of that."""
-    judged = place / FOLDER / JUDGED
+    judged = place / WRITTEN_FOLDER / JUDGED
     try:
         groups, ledger = read_manifest(judged)["signal_groups"], read_ledger(judged)
     except RunError as error:
         raise RunError(f"dedup.against: {error}") from None
-    run = Earlier(number, by.name, ledger, groups, by.manifest, place / FOLDER / SYNTHETIC)
+    run = Earlier(number, by.name, ledger, groups, by.manifest, place / WRITTEN_FOLDER / SYNTHETIC)
     _check_parts(recipe, judged, run)
     return run
 

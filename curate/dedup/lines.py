@@ -20,14 +20,12 @@ from curate.filters.registry import REASONS
 from curate.filters.signals.text import character_shape
 from curate.kernels.corpus_lines import raw_places, repeated_line_cuts
 from curate.ledger.ledger import Part
-from curate.maps.measure import INPUT, Reading
+from curate.ledger.names import INPUT, LINE_EDITS, PENDING, TRIMMED
+from curate.maps.measure import Reading
 from curate.maps.reread import Again, keyed, plan_again, texts_again, write_again
 from curate.recipe.sections import Lines
 from curate.sql import read_parquet
 
-LINE_EDITS = "line_edits"
-TRIMMED = "trimmed"  # what is left of documents that lost lines
-PENDING = "pending_"  # before the groups of parts that are not in force until all documents are decided
 REASON = "repeated_line"
 HOST = r"^(?:(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/@?#]*@)?(?:www\.)?([^/:?#]+\.[^/:?#]+)"
 DOMAIN = f"regexp_extract(lower(coalesce(url, '')), '{HOST}', 1)"  # '' for what is no address with a domain

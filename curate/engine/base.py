@@ -12,9 +12,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from curate.engine.child import start_worker
-from curate.engine.worker import READY, UNABLE
 from curate.errors import CurateError, TaskError, WorkerError, shortened
+from curate.process.child import start_worker
+from curate.process.worker import READY, UNABLE
 
 if TYPE_CHECKING:
     from curate.distill.teacher.protocol import Model
@@ -27,6 +27,16 @@ DONE, BUG = "done", "bug"
 DIED = "died"  # how a worker answers whose memory did not suffice, as if it had died
 NO_MEMORY = ("its worker had no memory left", True)
 START_CPU_SECONDS = 60.0  # in which a worker is ready: it takes 2, but may spin where a library finds no memory
+
+
+def prepare_worker() -> None:
+    """Make a process a worker: Arrow has one thread in it, and pandas stays out."""
+    import pyarrow
+
+    from curate.kernels.arrow import spare_pandas
+
+    pyarrow.set_cpu_count(1)
+    spare_pandas()
 
 
 class Engine(Protocol):
@@ -101,6 +111,7 @@ class Processes:
     """
 
     workers: int
+    prepare: Callable[[], None] = prepare_worker  # what a worker does before its first task
     _pool: list[_Worker] = field(default_factory=list)
 
     def __enter__(self) -> "Processes":
@@ -118,7 +129,7 @@ class Processes:
     def start(self, count: int) -> None:
         """Start workers until there are `count`, so that they import while the driver plans."""
         while len(self._pool) < min(self.workers, count):
-            self._pool.append(_Worker(*start_worker(START_CPU_SECONDS)))
+            self._pool.append(_Worker(*start_worker(START_CPU_SECONDS, self.prepare, reply)))
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """See `Engine`. Not more workers are started than there are tasks; they must be able to import the function.
@@ -175,7 +186,7 @@ class Processes:
 
     def _replace(self, worker: _Worker) -> _Worker:
         self._end(worker)
-        self._pool.append(_Worker(*start_worker(START_CPU_SECONDS)))
+        self._pool.append(_Worker(*start_worker(START_CPU_SECONDS, self.prepare, reply)))
         return self._pool[-1]
 
     def _end(self, worker: _Worker) -> None:
@@ -230,18 +241,6 @@ def _heard(worker: _Worker) -> tuple[str, Any]:
         return UNABLE, spun or _ended(code)
     worker.ready = worker.ready or kind == READY
     return kind, value
-
-
-def prepare() -> None:
-    """What a worker process does before its first task: one thread for Arrow, and kernels that are compiled already."""
-    import pyarrow
-
-    from curate.kernels.arrow import spare_pandas
-    from curate.maps.warm import load_kernels
-
-    pyarrow.set_cpu_count(1)
-    spare_pandas()
-    load_kernels()
 
 
 def reply(message: bytes) -> bytes:

@@ -20,7 +20,7 @@ from typing import Any
 
 import curate
 from curate.distill.teacher.protocol import Model, open_model
-from curate.engine.base import ATTEMPTS, DIED, NO_MEMORY, TICK_SECONDS, answer, given_up, prepare, result_of
+from curate.engine.base import ATTEMPTS, DIED, NO_MEMORY, TICK_SECONDS, answer, given_up, prepare_worker, result_of
 from curate.errors import TaskError, WorkerError, shortened
 from curate.progress import Log
 from curate.recipe.teacher import Teacher
@@ -239,7 +239,7 @@ def settle(folder: str) -> None:
 
 @cache
 def _prepare_once() -> None:
-    prepare()
+    prepare_worker()
 
 
 def _versions() -> dict[str, str]:

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from curate.corpus.casts import cast_type, how_to_cast
 from curate.corpus.columns import is_messages, plain, wider
-from curate.corpus.folders import is_json_lines
 from curate.corpus.parquet import common_cast
 from curate.corpus.text_keys import Owned
 from curate.display import counted
@@ -18,6 +17,7 @@ from curate.filters.language.identify import likeliest
 from curate.init.roles import FIELDS, ROLES, Role, role_of
 from curate.init.survey import Seen, survey
 from curate.kernels.words import GOPHER_STOP_WORDS
+from curate.storage.endings import is_json_lines
 
 COPIED = 0.5  # of a file's texts that another role has, from which it is that role's and not the corpus's
 SURE = 0.5  # confidence from which a text's language is told

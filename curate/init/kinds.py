@@ -11,8 +11,8 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.corpus.folders import CODECS, is_json_lines
 from curate.corpus.parquet import BROKEN
+from curate.storage.endings import CODECS, is_json_lines
 
 T = TypeVar("T")
 THREADS = 16

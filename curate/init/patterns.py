@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import accumulate, takewhile
 from pathlib import Path
 
-from curate.corpus.folders import IN_FOLDERS, JSON_LINES, expand_glob, is_input
+from curate.corpus.folders import expand_glob
+from curate.storage.endings import IN_FOLDERS, JSON_LINES, is_input
 
 MOST_FOLDERS = 12  # of one folder, that are named one by one
 

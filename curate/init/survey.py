@@ -10,17 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus.columns import is_messages, is_text, leaf_type, take_leaf
-from curate.corpus.folders import PERHAPS_LINES, Listing, ending_reason, is_json_lines, list_folder
+from curate.corpus.folders import PERHAPS_LINES, Listing, ending_reason, list_folder
 from curate.corpus.inputs import local_files
 from curate.corpus.parquet import BROKEN, read_rows
 from curate.corpus.spool import BadLines, json_tables, widened
+from curate.corpus.text_columns import NO_TEXTS, as_texts, may_be_text, text_columns
 from curate.corpus.text_keys import Keys, keys_of, texts_in
 from curate.errors import InputError
 from curate.filters.contamination.benchmarks import texts_of_table
 from curate.init.kinds import Kind, kinds_of, some_of, spread
 from curate.init.patterns import ending_of
 from curate.init.roles import role_of
-from curate.init.text_columns import NO_TEXTS, as_texts, may_be_text, text_columns
+from curate.storage.endings import is_json_lines
 from curate.storage.places import one_line
 
 WHOLE_BYTES = 16 << 20  # of a file that is read in all

@@ -6,19 +6,18 @@ from typing import Any
 
 import duckdb
 
-from curate.decide import decide
-from curate.decide.bands import strata_of_documents
-from curate.distill.augment.state import read_augmented
 from curate.errors import CurateError, RunError
 from curate.filters.rules.resolve import resolve, resolve_editors
 from curate.inspect.evidence import fired, rules_by_reason
 from curate.inspect.what_if import Asked, notes, redecided
+from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import Ledger
+from curate.ledger.names import DECISIONS, DOCUMENTS, INPUT, STAGES
 from curate.ledger.run import Decided, open_decided, readable
 from curate.ledger.views import input_sql, load_files, load_signals
 from curate.maps.documents import masked_values
-from curate.maps.measure import DOCUMENTS, INPUT
 from curate.recipe.recipe import Recipe, changed_fields
+from curate.recipe.strata import strata_of_documents
 from curate.sql import first_line, literal, open_database, quoted, read_parquet, rows_of
 from curate.storage.files import committed
 from curate.storage.mirror import named
@@ -64,7 +63,7 @@ def what_if(
 def _check_complete(run: Decided, connection: duckdb.DuckDBPyConnection) -> None:
     """Refuse to tell of fewer documents than were decided: a part of the ledger would be missing."""
     [[told]] = connection.execute("SELECT count(*) FROM joined").fetchall()
-    decided = sum(part.rows for part in run.ledger.of(decide.DECISIONS))
+    decided = sum(part.rows for part in run.ledger.of(DECISIONS))
     if told != decided:
         raise RunError(f"{run.run}: the ledger has measurements of {told:,} of {decided:,} documents; run again")
 
@@ -133,7 +132,7 @@ def check_output(output: Path | None) -> None:
 
 
 def _decisions(ledger: Ledger) -> str:
-    return read_parquet((ledger.run / part.path).absolute() for part in ledger.of(decide.DECISIONS))
+    return read_parquet((ledger.run / part.path).absolute() for part in ledger.of(DECISIONS))
 
 
 def _load_side(side: str, run: Decided, strata: Mapping[str, str], connection: duckdb.DuckDBPyConnection) -> None:
@@ -211,7 +210,7 @@ def _reasons(connection: duckdb.DuckDBPyConnection) -> Rows:
             connection,
         ):
             found.setdefault((row["stage"], row["reason"]), dict(NO_REASON)).update(row)
-    order = {stage: k for k, stage in enumerate(decide.STAGES)}
+    order = {stage: k for k, stage in enumerate(STAGES)}
     return sorted(found.values(), key=lambda row: (order[row["stage"]], -row["documents_after"], row["reason"]))
 
 

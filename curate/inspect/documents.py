@@ -13,17 +13,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.cli.output.tables import connect
 from curate.corpus.edits import apply_edits
-from curate.decide.bands import strata_of, strata_of_documents
 from curate.errors import CurateError, InputError, shortened
 from curate.filters.registry import FOUND
 from curate.ledger.ledger import KnownFile, Ledger, read_facts
-from curate.ledger.run import open_decided, readable
+from curate.ledger.names import DATA, INPUT
+from curate.ledger.run import connect, open_decided, readable
 from curate.maps.documents import PLACES, edits_of, read_texts
-from curate.maps.measure import INPUT
-from curate.maps.shards import DATA
 from curate.recipe.recipe import Recipe
+from curate.recipe.strata import strata_of, strata_of_documents
 from curate.sql import literal, quoted, read_parquet, rows_of
 
 MIN_PREFIX = 8  # characters of a hash that name a document

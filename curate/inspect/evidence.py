@@ -9,16 +9,14 @@ from typing import Any
 
 from curate.decide.bands import REASONS as BAND_REASONS
 from curate.decide.scorecard import HASHES
-from curate.dedup.lines import TRIMMED
 from curate.display import shown
-from curate.distill.budget.stage import STAGE
 from curate.distill.purify.stage import REASON as P_BAD_REASON
 from curate.filters.rules.resolve import BUILT_IN, ResolvedRule, columns_named, resolve
 from curate.inspect.documents import Look, Row, in_stratum, stratum_value
 from curate.inspect.judgements import bound_on
+from curate.ledger.names import DISTIL, TRIMMED
 from curate.maps.documents import masked_values
 from curate.recipe.recipe import Recipe
-from curate.report.histograms import NUMBERS
 from curate.sql import quoted, read_parquet
 
 BUILT_IN_SET = "built in"
@@ -33,6 +31,9 @@ NOT_MEASURED = ("row", "file_no", *HASHES)
 MANY = 4  # values of a condition, of which those that are nothing are left out beyond
 
 Rules = Mapping[str, ResolvedRule]
+
+WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
+NUMBERS = (*WHOLE, "FLOAT", "DOUBLE")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _bound_of(
         return ("cut_share",), ">", limit if (row.get("cut_share") or 0) > limit else None
     if reason == P_BAD_REASON:
         return ("p_bad",), ">", row.get("p_bad_bound")
-    if row["stage"] == STAGE:
+    if row["stage"] == DISTIL:
         return ("quality",), None, None
     names = {"empty_text": ("raw_n_bytes", "n_bytes"), "invalid_utf8": ("raw_n_bytes",)}
     return names.get(reason, ()), None, None

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from curate.distill.purify.stage import THRESHOLDS
 from curate.distill.purify.training import learnt_of
 from curate.inspect.documents import Look, Row, Text, stratum_value
+from curate.ledger.names import THRESHOLDS
 from curate.maps.documents import masked
 from curate.sql import quoted
 

@@ -9,9 +9,6 @@ from typing import Any
 
 import duckdb
 
-from curate.decide.decide import STAGES
-from curate.distill.augment.state import FOLDER, JUDGED
-from curate.distill.augment.state import STAGE as AUGMENT
 from curate.errors import CurateError, RecipeError, did_you_mean
 from curate.filters.block import read_lists
 from curate.filters.rules.resolve import BUILT_IN, DECONTAMINATE, resolve_editors
@@ -19,6 +16,8 @@ from curate.inspect.documents import ROWS, Look, Row, Text, opened_run
 from curate.inspect.evidence import Fired, Rules, band_of, evidence_of, rules_by_reason
 from curate.inspect.excerpts import LIMIT, Spans, characters_of, excerpt, flat, marked
 from curate.inspect.spans import FINDERS, listed
+from curate.ledger.names import AUGMENT as AUGMENT
+from curate.ledger.names import JUDGED, STAGES, WRITTEN_FOLDER
 from curate.maps.documents import masked_values
 from curate.sql import first_line, literal, only_query, without_values
 
@@ -125,7 +124,7 @@ def _check(look: Look, wanted: Wanted) -> None:
 
 def _of_written(look: Look) -> str:
     """Where documents that a model wrote are drawn from."""
-    return f"; written documents are drawn with: curate sample {look.run / FOLDER / JUDGED}"
+    return f"; written documents are drawn with: curate sample {look.run / WRITTEN_FOLDER / JUDGED}"
 
 
 def _possible(look: Look) -> set[str]:

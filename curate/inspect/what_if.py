@@ -15,32 +15,32 @@ import pyarrow as pa
 import yaml
 
 from curate.decide import decide
-from curate.decide.bands import strata_of_documents
 from curate.decide.checks import check_measured
+from curate.decide.plan import Plan, groups_needed, input_columns, read_exclusions, signals_schema
 from curate.decide.verdicts import TOKENS, TOKENS_CUT, verdicts_sql
 from curate.dedup.earlier_runs import open_earlier
-from curate.distill.augment.state import read_augmented
 from curate.distill.budget.models import LEARNT_WITH, scorers_of
 from curate.distill.budget.scores import check_distill
 from curate.distill.purify.training import NOT_TRAINED_WITH, learnt_of
 from curate.distill.reference import open_reference
 from curate.errors import CurateError, RecipeError
 from curate.filters import block
-from curate.filters.contamination.benchmarks import MODELS, is_prepared
+from curate.filters.contamination.benchmarks import is_prepared
 from curate.filters.contamination.signals import GROUP as CONTAMINATION
 from curate.filters.language.of_recipe import open_models
 from curate.filters.language.perplexity import GROUP as PERPLEXITY
 from curate.filters.rules.resolve import check_conditions, columns_named, resolve, resolve_editors
 from curate.inspect.what_if_texts import Texts, maps_by_ledger
+from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import Ledger, Part
+from curate.ledger.names import DECISIONS, DOCUMENTS, INDEX, INPUT, LINE_HASHES, MODELS_FOLDER, OVERLAPS, SIGNATURES
 from curate.ledger.run import RECIPE, Decided, open_decided, readable
 from curate.ledger.views import deciding_in
-from curate.maps.measure import DOCUMENTS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES, Reading, group_digests
-from curate.pipeline.index import INDEX
-from curate.pipeline.plan import Plan, groups_needed, input_columns, read_exclusions, signals_schema
+from curate.maps.measure import Reading, group_digests
 from curate.progress import Steps, unwritten_log
 from curate.recipe.recipe import Recipe, load_recipe, parse_recipe
 from curate.recipe.sections import DEFAULT_MODEL, Block
+from curate.recipe.strata import strata_of_documents
 from curate.sql import open_database, quoted
 from curate.storage.files import committed
 
@@ -169,7 +169,8 @@ def _stale(found: Decided) -> list[str]:
         digests = {} if _cuts(recipe) else group_digests(names, reading)
         stale = [f"group {group}" for group, digest in digests.items() if digest != found.groups[group]]
         if sets and not is_prepared(
-            sets.model_copy(update={"against": [found.located(path) for path in sets.against]}), found.run / MODELS
+            sets.model_copy(update={"against": [found.located(path) for path in sets.against]}),
+            found.run / MODELS_FOLDER,
         ):
             stale.append("evaluation sets of tier1.decontaminate")
         stale += _stale_reference(found)
@@ -306,7 +307,7 @@ def redecided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[d
 
 def _index_of(ledger: Ledger) -> Path | None:
     """The run's index, where it holds a table of the signals that the ledger has now."""
-    digests = {part.digest for part in ledger.of(decide.DECISIONS)}
+    digests = {part.digest for part in ledger.of(DECISIONS)}
     try:
         with open_database(ledger.run / INDEX, read_only=True) as connection:
             found = connection.execute(

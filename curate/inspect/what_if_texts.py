@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from curate.corpus.edits import PART, apply_edits, sorted_edits
 from curate.decide.decide import Maps
 from curate.dedup import lines
-from curate.dedup.near.stage import SHINGLES, place_keys
+from curate.dedup.near.stage import place_keys
 from curate.distill.budget.models import SCORED as DISTIL_SCORED
-from curate.distill.budget.models import SCORES, Scorers, open_models, paths_of, scored_texts, scorers_of
+from curate.distill.budget.models import Scorers, open_models, paths_of, scored_texts, scorers_of
 from curate.distill.budget.stage import Distil
-from curate.distill.purify.stage import P_BAD, SCORED, Purify, scored, scoring_of
+from curate.distill.purify.stage import SCORED, Purify, scored, scoring_of
 from curate.distill.purify.training import Learnt, learnt_of
 from curate.distill.scoring.discriminator import groups_of, load
 from curate.distill.scoring.linear_model import Hashes
@@ -28,6 +28,7 @@ from curate.engine.base import InProcess, all_of
 from curate.errors import InputError, RunError
 from curate.kernels.minhash import shingle_sets
 from curate.ledger.ledger import Ledger, Part, write_part
+from curate.ledger.names import LINE_EDITS, P_BAD, SCORES, SHINGLES, TRIMMED
 from curate.ledger.run import Decided
 from curate.maps.documents import edits_of, read_texts
 from curate.maps.reread import keyed
@@ -91,8 +92,8 @@ def maps_by_ledger(of: Decided, after: Recipe, texts: Texts, scratch: Path, with
         texts.guessed += len(documents) - len(table)
         fresh_cuts = pa.concat_tables(made).unify_dictionaries()
         return [
-            write_part(scratch, lines.TRIMMED, "cuts", "00000", table),
-            write_part(scratch, lines.LINE_EDITS, "cuts", "00000", fresh_cuts),
+            write_part(scratch, TRIMMED, "cuts", "00000", table),
+            write_part(scratch, LINE_EDITS, "cuts", "00000", fresh_cuts),
         ]
 
     def known(_: Learnt) -> tuple[str, list[Path]]:
@@ -171,7 +172,7 @@ def _among(documents: pa.Table, edits: pa.Table) -> pa.Table:
 
 def _already_cut(documents: pa.Table, ledger: Ledger) -> tuple[pa.Table, pa.Table]:
     """Documents (file_no, row, lines) that would lose other lines than they did, and what is left of the others."""
-    parts = ledger.of(lines.TRIMMED)
+    parts = ledger.of(TRIMMED)
     if not parts:
         return documents, lines.NOTHING_TRIMMED
     held = pa.concat_tables([pq.read_table(ledger.run / part.path) for part in parts])

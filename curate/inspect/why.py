@@ -13,8 +13,8 @@ from curate.inspect.excerpts import characters_of, mask
 from curate.inspect.judgements import bound_on, reasons_of
 from curate.inspect.text_diff import Change, changes, collapsed
 from curate.inspect.why_written import explain_written, find_written, written_from
+from curate.ledger.names import DATA
 from curate.maps.documents import masked, masked_values, source_of
-from curate.maps.shards import DATA
 
 BESIDE = 50  # characters before and behind an edit
 LONGEST_CUT = 300  # characters of what was cut that are shown

@@ -10,13 +10,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.distill.augment.candidates import CORPUS, LENGTHS, PREFIX
-from curate.distill.augment.state import BEYOND, FOLDER, JUDGED, STAGE, read_augmented
 from curate.inspect.documents import MIN_PREFIX, Look, Row, Text, find_document, opened_run
 from curate.inspect.evidence import Fired, evidence_of, rules_by_reason
 from curate.inspect.excerpts import characters_of, mask
+from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import read_facts
+from curate.ledger.names import AUGMENT, BEYOND, DATA, JUDGED, WRITTEN_FOLDER
 from curate.maps.documents import masked
-from curate.maps.shards import DATA, our_name
+from curate.maps.shards import our_name
 
 TABLE = "synthetic"
 MADE = (
@@ -61,7 +62,7 @@ def explain_written(look: Look, row: Row) -> dict[str, Any]:
         "text": text,
         "original": original,
         "output": _place_in_output(look, row),
-        "judged_by": (look.run / FOLDER / JUDGED).as_posix(),
+        "judged_by": (look.run / WRITTEN_FOLDER / JUDGED).as_posix(),
         "text_problem": problem,
     }
 
@@ -87,7 +88,7 @@ def texts_of_pairs(look: Look, rows: Sequence[Row]) -> tuple[list[tuple[str | No
     """
     if not rows:
         return [], None
-    path, name, column = look.run / FOLDER / CORPUS, f"{PREFIX}doc_id", look.recipe.input.column
+    path, name, column = look.run / WRITTEN_FOLDER / CORPUS, f"{PREFIX}doc_id", look.recipe.input.column
     found = pq.read_table(path, columns=[name, column], filters=[(name, "in", [row["doc_id"] for row in rows])])
     texts = masked(found[column].combine_chunks().cast(pa.large_string())).to_pylist()
     written = dict(zip(found[name].to_pylist(), texts, strict=True))
@@ -112,10 +113,10 @@ def _piece(text: Text | None, row: Row) -> str | None:
 def _fired(look: Look, row: Row) -> list[Fired]:
     """The gates that did not let it pass, as the run that judged it has them."""
     if row["reason"] == BEYOND:
-        return [Fired(BEYOND, STAGE, {}, source="it passed, and its domain has all that it may have")]
+        return [Fired(BEYOND, AUGMENT, {}, source="it passed, and its domain has all that it may have")]
     if row["accepted"]:
         return []
-    with opened_run(look.run / FOLDER / JUDGED) as judging:
+    with opened_run(look.run / WRITTEN_FOLDER / JUDGED) as judging:
         return evidence_of(judging, rules_by_reason(judging.recipe), find_document(judging, row["doc_id"]))
 
 

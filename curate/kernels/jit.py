@@ -16,7 +16,7 @@ from numba import types
 from numba.core import config
 from numba.extending import intrinsic
 
-from curate.storage.cache import cache_folder
+from curate.cache import cache_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
 UNCOUNTED: Any = {

@@ -9,14 +9,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.decide import decide
 from curate.errors import RunError
 from curate.ledger.ledger import RUN_FACTS, Ledger, read_facts, read_ledger
+from curate.ledger.names import DATA, DECISIONS, INDEX, INPUT, TOGETHER
 from curate.ledger.runs import no_run
-from curate.maps.measure import INPUT
-from curate.maps.shards import DATA
 from curate.recipe.recipe import Recipe, load_recipe
-from curate.sql import first_line
+from curate.sql import first_line, open_database
 
 RECIPE = "recipe.yaml"
 
@@ -45,7 +43,7 @@ def open_decided(run: Path) -> Decided:
     Errors: RunError where there are no verdicts, or files are missing; RecipeError for a damaged recipe.yaml.
     """
     ledger = read_ledger(run)
-    if not ledger.of(decide.DECISIONS):
+    if not ledger.of(DECISIONS):
         raise no_run(run, "verdicts")
     facts = read_facts(run)
     try:
@@ -53,7 +51,7 @@ def open_decided(run: Path) -> Decided:
         names, started = tuple(facts["input_columns"]), Path(facts["working_directory"])
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{run}/{RUN_FACTS}: missing or damaged; run again to rebuild it") from None
-    made = (*decide.TOGETHER, DATA)
+    made = (*TOGETHER, DATA)
     ledger.parts = [part for part in ledger.parts if part.group in made or groups.get(part.group) == part.digest]
     for part in ledger.parts:
         if part.group != DATA and not (run / part.path).is_file():
@@ -85,3 +83,19 @@ def readable(run: Path) -> Iterator[None]:
         if not isinstance(error, damage) and type(error) is not duckdb.Error:
             raise
         raise RunError(f"{run}: its ledger cannot be read ({first_line(error)}); run again") from None
+
+
+def connect(run: Path, **settings: str) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to a run's index, from anywhere, with settings of DuckDB.
+
+    The index may be somebody else's, whose views are queries like any other: none of them can write a file, change a
+    setting or reach a network.
+
+    Errors: RunError where the run has no index.
+    """
+    if not (run / INDEX).is_file():
+        raise no_run(run, INDEX)
+    try:
+        return open_database(run.resolve() / INDEX, read_only=True, file_search_path=str(run.resolve()), **settings)
+    except duckdb.Error as error:
+        raise RunError(f"{run / INDEX}: cannot be opened: {first_line(error)}; run again to rebuild it") from None

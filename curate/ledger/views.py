@@ -16,7 +16,7 @@ from curate.corpus.parquet import Unit
 from curate.errors import WorkerError, disk_error
 from curate.filters import registry
 from curate.ledger.ledger import Ledger, Part
-from curate.maps.measure import APART, DOCUMENTS, INPUT
+from curate.ledger.names import APART, DOCUMENTS, INPUT
 from curate.recipe.values import parse_size
 from curate.sql import literal, open_database, quoted, read_parquet
 

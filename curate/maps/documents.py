@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from curate.corpus.edits import PART, apply_edits
 from curate.corpus.parquet import Source, read_documents
-from curate.dedup.lines import LINE_EDITS
+from curate.corpus.texts import is_utf8, texts_of
 from curate.display import place
 from curate.errors import InputError
 from curate.filters import registry
@@ -19,7 +19,8 @@ from curate.filters.edits import pii
 from curate.filters.rules.resolve import PERSONAL_DATA
 from curate.filters.signals.hashes import hash_texts
 from curate.ledger.ledger import KnownFile, Ledger, Part, is_spooled
-from curate.maps.measure import DOCUMENTS, EDITS, RAW_HASH, is_utf8, texts_of
+from curate.ledger.names import DOCUMENTS, EDITS, LINE_EDITS
+from curate.maps.measure import RAW_HASH
 from curate.storage.places import status
 
 NEAR = 8192  # rows between two documents up to which they are read in one go

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128
 
-from curate.corpus.columns import is_messages, is_text, render_messages
+from curate.corpus.columns import is_text
 from curate.corpus.edits import PART as EDIT_PART
 from curate.corpus.edits import Finder, apply_edits, find_edits
 from curate.corpus.parquet import MAX_UNIT_BYTES, MAX_UNIT_ROWS, MIN_UNIT_BYTES, Source, Unit, read_documents
+from curate.corpus.texts import is_utf8, texts_of
 from curate.digest import LANGUAGE_MODELS, READING, code_of, digest_of
-from curate.engine.task_progress import telling
 from curate.errors import InputError
 from curate.filters import block, registry
 from curate.filters.contamination.signals import GROUP as CONTAMINATION
@@ -26,20 +26,14 @@ from curate.filters.language import perplexity
 from curate.filters.language.model import LanguageModel
 from curate.filters.language.perplexity import GROUP as PERPLEXITY
 from curate.filters.signals.hashes import hash_texts
-from curate.kernels.arrow import plain_text, text_views
+from curate.kernels.arrow import text_views
 from curate.kernels.corpus_lines import line_hashes
 from curate.kernels.minhash import minhash
 from curate.ledger.ledger import Part, write_part
+from curate.ledger.names import APART, BLOCK, DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES
+from curate.process.task_progress import telling
 
 TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
-DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it is UTF-8, and the user's id
-INPUT = "input"  # the input columns that rules, strata and exclusions name
-EDITS = "edits"
-BLOCK = "block"  # how often each document has what the lists of the recipe name
-SIGNATURES = "signatures"  # MinHash values, by which near duplicates are found
-LINE_HASHES = "line_hashes"  # by which repeated lines are
-OVERLAPS = "overlaps"  # passages of evaluation sets
-APART = (EDITS, SIGNATURES, LINE_HASHES, OVERLAPS)  # what is no column of the table of signals
 RAW_HASH = ("raw_hash_high", "raw_hash_low")
 
 
@@ -247,11 +241,6 @@ def _identities(raw: pa.Array, valid: pa.Array) -> pa.Table:
     return pa.table(columns | {"is_null": raw.is_null(), "is_utf8": valid})
 
 
-def texts_of(column: pa.Array) -> pa.Array:
-    """The texts of a column of texts or of messages."""
-    return render_messages(column) if is_messages(column.type) else plain_text(column)
-
-
 def _keyed(group: str, table: pa.Table, file_no: int, row: int) -> pa.Table:
     """`table`, measured on a batch that begins at `row` of a file, with its key."""
     rows = len(table)
@@ -265,35 +254,11 @@ def _keyed(group: str, table: pa.Table, file_no: int, row: int) -> pa.Table:
     return table.add_column(0, "file_no", pa.array(np.full(rows, file_no, dtype=np.int32)))
 
 
-def is_utf8(texts: pa.Array) -> pa.Array:
-    """Whether each text is well-formed UTF-8; null for null."""
-    try:
-        texts.validate(full=True)
-        return pc.if_else(texts.is_null(), pa.scalar(None, pa.bool_()), True)
-    except pa.ArrowInvalid:
-        return pa.array(
-            [None if raw is None else _decodes(raw) for raw in texts.cast(_binary_of(texts.type)).to_pylist()],
-            pa.bool_(),
-        )
-
-
 def _well_formed(column: pa.Array) -> pa.Array:
     """A column with null in the place of text that is not UTF-8, which SQL could not read."""
     if not is_text(column.type):
         return column
     return pc.if_else(is_utf8(column), column, pa.scalar(None, column.type))
-
-
-def _decodes(raw: bytes) -> bool:
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _binary_of(kind: pa.DataType) -> pa.DataType:
-    return pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()
 
 
 def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:

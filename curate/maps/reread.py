@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 from xxhash import xxh3_128
 
 from curate.corpus.parquet import Source, Unit, by_units, read_documents
+from curate.corpus.texts import texts_of
 from curate.digest import READING, code_of, digest_of
-from curate.engine.task_progress import telling
 from curate.ledger.ledger import Part, write_part
-from curate.maps.measure import Reading, texts_of
+from curate.maps.measure import Reading
+from curate.process.task_progress import telling
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,14 +12,13 @@ from xxhash import xxh3_128
 
 from curate.corpus.edits import apply_edits, sorted_edits
 from curate.corpus.parquet import Source, Unit, read_documents
-from curate.decide.decide import DECISIONS
-from curate.engine.task_progress import telling
 from curate.errors import InputError
 from curate.ledger.ledger import Ledger, Part, finished_part, rebuffered
+from curate.ledger.names import DATA, DECISIONS
+from curate.process.task_progress import telling
 from curate.recipe.recipe import Recipe
 from curate.storage.files import committed
 
-DATA = "data"
 ROW_GROUP_BYTES = 32 << 20
 ROW_GROUP_ROWS = 1 << 14
 ROW_GROUP_STEP = 16

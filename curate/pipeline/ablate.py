@@ -11,18 +11,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from curate.corpus.inputs import FOLDER
-from curate.decide.decide import DECISIONS
+from curate.corpus.inputs import INPUTS_FOLDER
 from curate.distill.budget.scores import scores_of
 from curate.engine.base import Engine
 from curate.errors import CurateError, Interrupted
 from curate.ledger.ledger import Ledger, is_whole, locked
+from curate.ledger.names import ARMS, DATA, DECISIONS
 from curate.ledger.run import Decided
-from curate.maps.shards import DATA
 from curate.pipeline.run import run
 from curate.recipe.recipe import Recipe, parse_recipe
-
-ARMS = Path("evaluation") / "arms"
 
 
 def without(recipe: Recipe) -> dict[str, Recipe]:
@@ -89,8 +86,8 @@ def share_measurements(of: Decided, folder: Path) -> None:
             if part.group not in (DECISIONS, DATA) and is_whole(of.run, part):
                 _link(of.run / part.path, folder / part.path)
                 ledger.parts.append(part)
-        for path in sorted((of.run / FOLDER).glob("*.parquet")):
-            _link(path, folder / FOLDER / path.name)
+        for path in sorted((of.run / INPUTS_FOLDER).glob("*.parquet")):
+            _link(path, folder / INPUTS_FOLDER / path.name)
         ledger.commit()
 
 

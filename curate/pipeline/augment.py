@@ -21,14 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.decide.decide import DECISIONS
-from curate.dedup.lines import LINE_EDITS
+from curate.decide.plan import Given, Plan
 from curate.digest import WRITING, code_of, digest_of
 from curate.distill.augment.candidates import judge_candidates, write_candidates, writer_of
 from curate.distill.augment.domains import (
     KEY,
-    MEMBERS,
-    ROWS,
     Domains,
     collect_rows,
     learn_domains,
@@ -38,19 +35,6 @@ from curate.distill.augment.domains import (
     seeds_key,
     tell_domains,
 )
-from curate.distill.augment.state import (
-    COMPARED,
-    COMPARISON,
-    DOMAINS,
-    FOLDER,
-    STAGE,
-    STATE,
-    SYNTHETIC,
-    Augmented,
-    commit,
-    finished,
-    within_caps,
-)
 from curate.distill.draws import mixed
 from curate.distill.purify.mining import MOST_BYTES
 from curate.distill.purify.training import code_of_models
@@ -58,8 +42,21 @@ from curate.distill.reference import MIN_BYTES
 from curate.engine.base import Engine
 from curate.filters import registry
 from curate.filters.signals.hashes import hash_texts
+from curate.ledger.augmented import Augmented, commit, finished, within_caps
 from curate.ledger.ledger import Ledger, Part
-from curate.pipeline.plan import Given, Plan
+from curate.ledger.names import (
+    AUGMENT,
+    AUGMENTED,
+    COMPARED,
+    COMPARISON,
+    DECISIONS,
+    DOMAINS,
+    LINE_EDITS,
+    MEMBERS,
+    ROWS,
+    SYNTHETIC,
+    WRITTEN_FOLDER,
+)
 from curate.pipeline.text_reader import read_again
 from curate.progress import Log
 from curate.recipe.recipe import Recipe
@@ -97,8 +94,8 @@ def augment(
     """
     section = recipe.tier3
     assert section is not None
-    folder = ledger.run / FOLDER
-    (folder / STATE).unlink(missing_ok=True)
+    folder = ledger.run / WRITTEN_FOLDER
+    (folder / AUGMENTED).unlink(missing_ok=True)
     seeds = read_seeds(section, recipe.input.text)
     domains = _learnt(recipe, plan, ledger, seeds, key, engine, log)
     cuts = ledger.of(LINE_EDITS)
@@ -196,7 +193,7 @@ def _learnt(recipe: Recipe, plan: Plan, ledger: Ledger, seeds: pa.Table, key: st
     parts = read_again(collect_rows, tasks, "reading", 1, plan, ledger, engine, log)
     texts = pa.concat_tables([pq.read_table(ledger.run / part.path) for part in parts])[plan.reading.text]
     ledger.put(ROWS, [])
-    return learn_domains(seeds, texts.combine_chunks().cast(pa.large_string()), ledger.run / FOLDER, key)
+    return learn_domains(seeds, texts.combine_chunks().cast(pa.large_string()), ledger.run / WRITTEN_FOLDER, key)
 
 
 def _text_only(plan: Plan) -> pa.Schema:
@@ -295,7 +292,7 @@ def _sources(
             FROM {of_domain_sql(domains.least, ledger, members)} JOIN {decisions} USING (file_no, row)
             ORDER BY file_no, row"""
         ).to_arrow_table()
-    order = np.lexsort((_drawn(found["doc_id"], seed, STAGE), found["kept"].to_numpy()))
+    order = np.lexsort((_drawn(found["doc_id"], seed, AUGMENT), found["kept"].to_numpy()))
     found = found.take(pa.array(order))
     chosen = []
     for row in table.to_pylist():

@@ -9,35 +9,24 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from curate.decide.decide import DECISIONS
 from curate.distill.evaluate.arms import OURS
 from curate.distill.evaluate.heldout import told
 from curate.distill.evaluate.measure import Proxy, measure_arms, models_of
 from curate.distill.evaluate.prepare import Prepared, digest_of_evaluation, prepare
 from curate.distill.evaluate.proxy_ngram import NgramProxy
 from curate.distill.evaluate.proxy_transformer import TransformerProxy, imported
-from curate.distill.evaluate.results import (
-    FOLDER,
-    RETENTION,
-    commit,
-    facts_of,
-    index_evaluation,
-    manifest_entry,
-    remove_scratch,
-    table_of,
-)
+from curate.distill.evaluate.results import commit, facts_of, index_evaluation, manifest_entry, remove_scratch, table_of
 from curate.distill.evaluate.retention import FULL, Heldout, Measured, bits_per_byte, retention
 from curate.distill.evaluate.tracking import check_heldout
 from curate.engine.base import Engine
 from curate.errors import Interrupted, RecipeError, RunError, disk_error, is_stop
 from curate.ledger.ledger import locked
+from curate.ledger.names import DATA, DECISIONS, EVALUATION_FOLDER, INDEX, RETENTION
 from curate.ledger.run import Decided, open_decided
 from curate.ledger.runs import no_run
 from curate.ledger.superseded import supersede_report
 from curate.manifests.manifest import write_manifest
-from curate.maps.shards import DATA
 from curate.pipeline.ablate import ablated, remove_arms
-from curate.pipeline.index import INDEX
 from curate.pipeline.run import renew
 from curate.progress import Countdown, Log, Steps, open_log
 from curate.recipe.recipe import Recipe, parse_recipe
@@ -119,7 +108,7 @@ def _carry_out(of: Decided, section: Evaluate, engine: Engine, threads: int, log
         outputs |= ablated(of, engine, threads, log.say)
     with Steps(log, "evaluating") as steps:
         steps("texts")
-        prepared = prepare(of, section, outputs, section.sample, of.run / FOLDER)
+        prepared = prepare(of, section, outputs, section.sample, of.run / EVALUATION_FOLDER)
         for name, draws in prepared.arms.draws.items():
             if not all(prepared.pool.n_tokens[draw].sum() for draw in draws):
                 raise RunError(f"{of.run}: arm {name} has no tokens to train on: too little is kept to be evaluated")
@@ -132,8 +121,8 @@ def _carry_out(of: Decided, section: Evaluate, engine: Engine, threads: int, log
         tell = Countdown(steps, total, "models")
         for name, budget, proxy in asked:
             measured = measure_arms(
-                prepared.pool, prepared.arms, prepared.heldout, prepared.vocabulary, proxy, of.run / FOLDER, threads,
-                tell,
+                prepared.pool, prepared.arms, prepared.heldout, prepared.vocabulary, proxy, of.run / EVALUATION_FOLDER,
+                threads, tell,
             )  # fmt: skip
             found += _by_domain(measured, prepared.about, name, budget)
             table = retention(measured, prepared.arms.controls, prepared.about, of.recipe.seed)

@@ -1,37 +1,48 @@
 """run.duckdb: a disposable index over a run, rebuilt at will."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from curate.corpus.cast_sql import cast_sql
 from curate.corpus.folders import PassedOver
 from curate.corpus.parquet import InputFile
-from curate.decide.bands import BANDS
 from curate.decide.counts import Counts
-from curate.decide.decide import DECISIONS
 from curate.decide.scorecard import SCORECARD
-from curate.dedup.lines import LINE_EDITS
-from curate.dedup.near.stage import PAIRS
-from curate.distill.augment.domains import MEMBERS
-from curate.distill.augment.state import DOMAINS, SYNTHETIC, read_augmented
-from curate.distill.budget.stage import QUOTAS, RUNGS
 from curate.distill.evaluate.results import load_evaluation
-from curate.distill.purify.stage import THRESHOLDS
-from curate.distill.purify.training import ATTACKS, GRADES, ROUNDS
-from curate.ledger.ledger import KnownFile, Ledger, is_spooled
+from curate.ledger.augmented import read_augmented
+from curate.ledger.input_columns import source_sql
+from curate.ledger.ledger import KnownFile, Ledger
+from curate.ledger.names import (
+    APART,
+    ATTACKS,
+    BANDS,
+    DECISIONS,
+    DOMAINS,
+    EDITS,
+    GRADES,
+    INDEX,
+    INPUT,
+    LINE_EDITS,
+    MEMBERS,
+    OVERLAPS,
+    PAIRS,
+    QUOTAS,
+    ROUNDS,
+    RUNGS,
+    SYNTHETIC,
+    THRESHOLDS,
+)
 from curate.ledger.views import derived_sql, load_signals, ranges
-from curate.maps.measure import APART, EDITS, INPUT, OVERLAPS
+from curate.manifests.formats.dpo import PREFERENCE_SQL
 from curate.recipe.recipe import Recipe
 from curate.sql import literal, quoted, read_parquet, read_run_parquet
 from curate.storage.files import ASIDE, sync
 from curate.storage.places import is_remote
 
-INDEX = "run.duckdb"
 SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the ledger
 
 DOCUMENTS_SQL = """
@@ -41,15 +52,6 @@ DOCUMENTS_SQL = """
         d.quality, d.rung, d.weight, d.likeness, d.importance, d.domain, d.cluster, d.shard,
         s.* EXCLUDE (file_no, row, n_tokens, raw_hash_high, raw_hash_low, is_null)
     FROM decisions d JOIN inputs i USING (file_no) JOIN signals s USING (file_no, row)"""
-
-# Spans count bytes. What stands before the first one is the same in both texts.
-PREFERENCE_SQL = """
-    CREATE VIEW preference_pairs AS
-    SELECT doc_id, attack, family, "by", round,
-        decode(encode(original)[1:spans[1].original_start]) AS prompt,
-        decode(encode(original)[spans[1].original_start + 1:]) AS chosen,
-        decode(encode(text)[spans[1].start + 1:]) AS rejected
-    FROM attacks WHERE bad"""
 
 NO_EDITS = """(SELECT 0::INTEGER AS file_no, 0::BIGINT AS row, 0::INTEGER AS start, 0::INTEGER AS "end",
         '' AS replacement, '' AS reason, '' AS stage WHERE false)"""
@@ -252,32 +254,3 @@ def _corpus_sql(ledger: Ledger, inputs: pa.Schema, files: Mapping[int, InputFile
         CREATE VIEW corpus AS
         SELECT documents.*, struct_pack({fields}) AS input
         FROM documents JOIN ({sources}) source USING (file, row)"""
-
-
-def source_sql(names: Sequence[str], known: Sequence[KnownFile], present: Collection[str]) -> str:
-    """Rows (file, row, `input.x` …) of files whose columns become the corpus's in the same way.
-
-    Of `names` those are read that are `present`: columns as the corpus names them, which some of the files have.
-    """
-    own = {new: (old,) for old, new in known[0].renamed} | {
-        new: tuple(path.split(".")) for path, new in known[0].lifted
-    }
-    given, casts = dict(known[0].added), dict(known[0].cast)
-    location = "location"
-    while location in (name.lower() for name in (*names, *present)):
-        location += "_"
-    values = {
-        name: literal(given[name])
-        if name in given
-        else cast_sql(casts.get(name), ".".join(("read", *map(quoted, own.get(name, (name,))))))
-        for name in present
-    }
-    fields = ", ".join(f"{values[name]} AS {quoted(f'{INPUT}.{name}')}" for name in names if name in present)
-    options = f", filename = {literal(location)}, file_row_number = true, union_by_name = true"
-    read = read_run_parquet if is_spooled(known[0]) else read_parquet
-    # DuckDB tells an absolute path or, of an attached run.duckdb, a relative one of what lies in the run directory.
-    same = "parse_filename({0}) = parse_filename({1})" if is_spooled(known[0]) else "{0} = {1}"
-    return f"""
-            SELECT inputs.file, read.file_row_number AS row, {fields}
-            FROM {read((file.location for file in known), options)} read
-            JOIN inputs ON {same.format(f"read.{location}", "inputs.location")}"""

@@ -7,17 +7,15 @@ import pyarrow as pa
 
 from curate.corpus.parquet import Unit
 from curate.corpus.side_files import content_of, side_files
-from curate.decide import decide
-from curate.dedup.lines import LINE_EDITS, PENDING
+from curate.decide.plan import Plan
 from curate.digest import DECIDING, READING, code_of, digest_of
 from curate.display import counted
-from curate.distill.budget.models import GRADES_FIELD, LEARNT
-from curate.distill.purify.training import TRAINED, code_of_models, digest_of_rubric
+from curate.distill.budget.models import GRADES_FIELD
+from curate.distill.purify.training import code_of_models, digest_of_rubric
 from curate.errors import RecipeError
 from curate.ledger.ledger import KnownFile, Ledger, Part, is_whole, whole_of
+from curate.ledger.names import BUDGET_MODELS, DATA, DECISIONS, EDITS, LINE_EDITS, PENDING, PURIFY_MODELS, TOGETHER
 from curate.maps import shards
-from curate.maps.measure import EDITS
-from curate.pipeline.plan import Plan
 from curate.recipe.recipe import Recipe, changed_fields, load_recipe
 
 
@@ -69,7 +67,7 @@ def _graded(recipe: Recipe) -> str | None:
 
 def is_decided(ledger: Ledger, digest: str) -> bool:
     """Whether the ledger holds the decisions of this digest on every document."""
-    decided = sum(part.rows for part in ledger.of(decide.DECISIONS, digest))
+    decided = sum(part.rows for part in ledger.of(DECISIONS, digest))
     return decided == sum(file.rows for file in ledger.files if file.error is None)
 
 
@@ -103,15 +101,15 @@ def drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
     """Forget parts that the plan's units cannot use: lost or damaged files, other digests, other cuts of a file."""
     units = set(plan.units)
     numbers = set(plan.files)
-    whole = whole_of(ledger.run, [part for part in ledger.parts if part.group != shards.DATA])
-    decided = all(part.path in whole for part in ledger.parts if part.group in decide.TOGETHER)
+    whole = whole_of(ledger.run, [part for part in ledger.parts if part.group != DATA])
+    decided = all(part.path in whole for part in ledger.parts if part.group in TOGETHER)
 
     def usable(part: Part) -> bool:
-        if part.group == shards.DATA:  # what is missing is written again
+        if part.group == DATA:  # what is missing is written again
             return True
-        if part.group in decide.TOGETHER:
+        if part.group in TOGETHER:
             return decided
-        if part.group.removeprefix(PENDING) in (*TRAINED, *LEARNT):
+        if part.group.removeprefix(PENDING) in (*PURIFY_MODELS, *BUDGET_MODELS):
             return part.path in whole
         current = [unit for unit in part.units if unit.file_no in numbers]
         # A group that this recipe does not use is kept: another one may use it again.
@@ -159,8 +157,8 @@ def _why(group: str, lacking: Sequence[Unit], plan: Plan, before: Before) -> tup
 
 def _global_steps(recipe: Recipe, plan: Plan, ledger: Ledger, before: Before, measuring: bool) -> list[Step]:
     """The decisions and the output shards."""
-    decisions = [part for part in before.parts if part.group == decide.DECISIONS]
-    output = [part for part in before.parts if part.group == shards.DATA]
+    decisions = [part for part in before.parts if part.group == DECISIONS]
+    output = [part for part in before.parts if part.group == DATA]
     digest = decisions_digest(recipe, plan, ledger)
     if measuring or not is_decided(ledger, digest):
         why = _why_decided(recipe, ledger, before, measuring) if decisions else ()

@@ -17,23 +17,19 @@ import yaml
 
 import curate
 from curate.corpus.folders import told
-from curate.corpus.ids import SeenIds
 from curate.corpus.inputs import Found
 from curate.corpus.parquet import unit_bytes
 from curate.decide import decide
 from curate.decide.bands import without_model
 from curate.decide.checks import check_measured
 from curate.decide.counts import Counts, count, most_drifted, with_written
-from curate.dedup import lines
-from curate.dedup.near import stage as near
-from curate.distill.augment.domains import MEMBERS
+from curate.decide.ids import SeenIds
+from curate.decide.plan import Given, Plan
 from curate.distill.augment.shards import shards_with, write_written
-from curate.distill.augment.state import Augmented, read_augmented, with_caps
-from curate.distill.budget.models import LEARNT, SCORES, scorers_of
-from curate.distill.evaluate.results import TRACKING, facts_of, index_evaluation, manifest_entry, tracked_stages
+from curate.distill.budget.models import scorers_of
+from curate.distill.evaluate.results import facts_of, index_evaluation, manifest_entry, tracked_stages
 from curate.distill.evaluate.tracking import check_heldout, track
-from curate.distill.purify.stage import P_BAD
-from curate.distill.purify.training import MINED, TRAINED, learnt_of
+from curate.distill.purify.training import learnt_of
 from curate.engine.base import Engine
 from curate.errors import (
     CurateError,
@@ -44,7 +40,27 @@ from curate.errors import (
     disk_error,
     is_stop,
 )
+from curate.ledger.augmented import Augmented, read_augmented, with_caps
 from curate.ledger.ledger import Ledger, is_whole, locked, read_facts, read_ledger
+from curate.ledger.names import (
+    BUDGET_MODELS,
+    DATA,
+    DECISIONS,
+    DOCUMENTS,
+    INDEX,
+    LINE_EDITS,
+    MEMBERS,
+    MINED,
+    P_BAD,
+    PENDING,
+    PURIFY_MODELS,
+    SCORES,
+    SHINGLES,
+    SIGNATURES,
+    TOGETHER,
+    TRACKING,
+    TRIMMED,
+)
 from curate.ledger.superseded import EXPORTS, REPORT, export_command, is_superseded, supersede, superseded_exports
 from curate.ledger.views import scratch_database
 from curate.manifests.export.export import check_named, export
@@ -52,14 +68,14 @@ from curate.manifests.export.format import Options
 from curate.manifests.export.sources import open_source
 from curate.manifests.manifest import build_manifest, write_manifest
 from curate.maps import shards
-from curate.maps.measure import DOCUMENTS, SIGNATURES, Task, measure, plan_tasks
-from curate.maps.warm import compile_kernels
+from curate.maps.measure import Task, measure, plan_tasks
 from curate.pipeline.augment import augment, augment_key, caps_by_kept, caps_of, recipe_before
-from curate.pipeline.index import INDEX, build_index
-from curate.pipeline.other_languages import losses, other_language
-from curate.pipeline.overlap import overlaps, overlaps_digest
-from curate.pipeline.plan import Given, Plan, make_plan, without_root
-from curate.pipeline.preflight import check_names
+from curate.pipeline.checks.other_languages import losses, other_language
+from curate.pipeline.checks.overlap import overlaps, overlaps_digest
+from curate.pipeline.checks.preflight import check_names
+from curate.pipeline.checks.run_inputs import refuse_other_recipe
+from curate.pipeline.index import build_index
+from curate.pipeline.plan import make_plan, without_root
 from curate.pipeline.reuse import (
     decisions_digest,
     drop_stale_parts,
@@ -68,8 +84,8 @@ from curate.pipeline.reuse import (
     missing_groups,
     shards_digest,
 )
-from curate.pipeline.run_inputs import refuse_other_recipe
 from curate.pipeline.text_reader import carry_out, maps_of
+from curate.pipeline.warm import compile_kernels
 from curate.progress import Log, Meter, Steps, open_log
 from curate.recipe.recipe import Recipe
 from curate.redaction import redacted_values, without_credentials
@@ -149,8 +165,8 @@ def run(
                 plan.inputs,
                 plan.earlier,
                 counts,
-                learnt_of(directory, [part for part in ledger.parts if part.group in TRAINED]),
-                scorers_of(directory, [part for part in ledger.parts if part.group in LEARNT]),
+                learnt_of(directory, [part for part in ledger.parts if part.group in PURIFY_MODELS]),
+                scorers_of(directory, [part for part in ledger.parts if part.group in BUDGET_MODELS]),
                 manifest_entry(directory, digest),
                 made,
             )
@@ -230,12 +246,10 @@ def decide_stage(
                 recipe, plan, ledger, maps_of(recipe, plan, ledger, engine, log, steps), database, digest
             )
         _unfinish(ledger.run)
-        pending = (lines.LINE_EDITS, lines.TRIMMED, P_BAD, *TRAINED, SCORES, *LEARNT)
-        used_up = (near.SHINGLES, MINED, *(lines.PENDING + group for group in pending))
-        ledger.put_all(
-            {group: [part for part in parts if part.group == group] for group in (*decide.TOGETHER, *used_up)}
-        )
-        log.event("decided", documents=sum(part.rows for part in ledger.of(decide.DECISIONS)))
+        pending = (LINE_EDITS, TRIMMED, P_BAD, *PURIFY_MODELS, SCORES, *BUDGET_MODELS)
+        used_up = (SHINGLES, MINED, *(PENDING + group for group in pending))
+        ledger.put_all({group: [part for part in parts if part.group == group] for group in (*TOGETHER, *used_up)})
+        log.event("decided", documents=sum(part.rows for part in ledger.of(DECISIONS)))
     return digest
 
 
@@ -332,10 +346,10 @@ def shard_stage(
     schema = plan.inputs
     written = shards_with(made, schema) if made else []
     digest = shards_digest(plan, ledger, decisions)
-    whole = [part for part in ledger.of(shards.DATA, digest) if is_whole(ledger.run, part)]
-    if whole != ledger.of(shards.DATA):
+    whole = [part for part in ledger.of(DATA, digest) if is_whole(ledger.run, part)]
+    if whole != ledger.of(DATA):
         _unfinish(ledger.run)
-        ledger.put(shards.DATA, whole)
+        ledger.put(DATA, whole)
     done = {part.path for part in whole}
     tasks = shards.plan_shards(
         ledger, digest, plan.sources, recipe.input.column, schema, shards.our_columns(recipe), edits, len(written)
@@ -355,7 +369,7 @@ def shard_stage(
             meter.show()
     if tasks:
         meter.show(last=True)
-    if made and written and not {f"{shards.DATA}/{name}" for name in last} <= done:
+    if made and written and not {f"{DATA}/{name}" for name in last} <= done:
         ledger.add(write_written(recipe, ledger.run, made, schema, dict(zip(written, last, strict=True)), digest))
     ledger.sweep()
 
@@ -469,7 +483,7 @@ def _summary(run: Path, ledger: Ledger, counts: Counts, seconds: float) -> dict[
         "documents_out": last["documents_out"],
         "tokens_in": first["tokens_in"],
         "tokens_out": last["tokens_out"],
-        "shards": len(ledger.of(shards.DATA)),
+        "shards": len(ledger.of(DATA)),
         "quarantined": [file.path for file in ledger.files if file.error],
         "bad_lines": {file.path: file.bad_lines for file in ledger.files if file.bad_lines},
         "stages": [dict(stage) for stage in counts.stages],

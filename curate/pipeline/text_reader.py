@@ -9,12 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from curate.corpus.parquet import unit_bytes
-from curate.decide.bands import strata_of_documents
 from curate.decide.decide import Maps
+from curate.decide.plan import Plan
 from curate.dedup import lines
 from curate.dedup.near import stage as near
 from curate.distill.budget.models import (
-    SCORES,
     Scorers,
     copy_scorers,
     learn_scorers,
@@ -25,15 +24,16 @@ from curate.distill.budget.models import (
     warm_scoring,
 )
 from curate.distill.budget.stage import Distil
-from curate.distill.purify.stage import P_BAD, Purify, plan_scores, score_documents, scores_key, warm_scores
+from curate.distill.purify.stage import Purify, plan_scores, score_documents, scores_key, warm_scores
 from curate.distill.purify.training import Learnt, collect_mined, copy_pinned, learn, plan_mined
 from curate.engine.base import Engine, all_of
 from curate.errors import CurateError
 from curate.ledger.ledger import Ledger, Part
+from curate.ledger.names import P_BAD, SCORES
 from curate.maps.warm import compile_once
-from curate.pipeline.plan import Plan
 from curate.progress import Log, Meter, Steps
 from curate.recipe.recipe import Recipe
+from curate.recipe.strata import strata_of_documents
 
 
 def maps_of(recipe: Recipe, plan: Plan, ledger: Ledger, engine: Engine, log: Log, steps: Steps) -> Maps:

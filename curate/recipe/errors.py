@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from curate.corpus.folders import is_input
 from curate.display import counted
 from curate.errors import did_you_mean, shortened
+from curate.storage.endings import is_input
 
 # Options of commands that users look for in the recipe: they say where and how fast, and change no result.
 OPTIONS = ("workers", "engine", "address", "quiet", "json")

@@ -7,13 +7,13 @@ from typing import Any
 
 import duckdb
 
-from curate.decide.decide import STAGES
 from curate.display import shown
 from curate.inspect.documents import ROWS, Look, Text
 from curate.inspect.evidence import Fired, Rules, evidence_of, rules_by_reason
 from curate.inspect.sample import Wanted, shown_of
 from curate.inspect.text_diff import Change
 from curate.inspect.why import compared
+from curate.ledger.names import STAGES
 from curate.recipe.sections import Rule
 from curate.storage.mirror import named
 from curate.terminal import visible

@@ -9,9 +9,9 @@ import duckdb
 
 from curate.dedup.lines import HOST
 from curate.errors import InputError
+from curate.ledger.input_columns import source_sql
 from curate.ledger.ledger import KnownFile, Ledger, is_spooled
 from curate.maps.documents import masked_values
-from curate.pipeline.index import source_sql
 from curate.recipe.recipe import Recipe
 from curate.sql import literal, quoted, read_parquet
 from curate.storage.places import is_remote, status

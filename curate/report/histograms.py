@@ -10,13 +10,12 @@ import duckdb
 
 from curate.decide.scorecard import NO_SIGNALS
 from curate.display import shown
+from curate.inspect.evidence import NUMBERS, WHOLE
 from curate.sql import quoted
 
 BINS = 36
 WIDE = 20  # times the span from the 5th to the 95th percentile: beyond, most bins of a linear axis would be empty
 FURTHEST = 1e9  # from the end of a logarithmic axis to its begin
-WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
-NUMBERS = (*WHOLE, "FLOAT", "DOUBLE")
 
 
 @dataclass(frozen=True)

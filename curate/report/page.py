@@ -14,22 +14,18 @@ from typing import Any
 import duckdb
 
 import curate
-from curate.cli.options import available_cores
-from curate.cli.output.tables import connect
-from curate.decide.bands import BANDS
 from curate.decide.counts import STABLE, count_stages
 from curate.decide.scorecard import QUANTILES
 from curate.display import brief, place, share, shown
-from curate.distill.augment.state import STAGE as AUGMENT
-from curate.distill.budget.stage import QUOTAS, RUNGS
-from curate.distill.purify.stage import THRESHOLDS
 from curate.errors import InputError, RunError
 from curate.filters.rules.resolve import BUILT_IN, DECONTAMINATE, ResolvedRule, columns_named, resolve
 from curate.inspect.documents import Look
 from curate.ledger.ledger import Ledger, read_facts
-from curate.ledger.run import open_decided, readable
+from curate.ledger.names import AUGMENT as AUGMENT
+from curate.ledger.names import BANDS, DATA, QUOTAS, RUNGS, THRESHOLDS
+from curate.ledger.run import connect, open_decided, readable
 from curate.ledger.superseded import HIDDEN, REPORT
-from curate.maps.shards import DATA
+from curate.process.machine import available_cores
 from curate.recipe.recipe import Recipe
 from curate.redaction import redacted
 from curate.report.charts import UNITS, flow, histogram, percent

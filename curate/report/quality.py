@@ -7,11 +7,11 @@ of `curate evaluate`, *tracked R* that of a run's closing table, on a small samp
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curate.decide.decide import DECISIONS
 from curate.display import counted
-from curate.distill.augment.state import STAGE as AUGMENT
-from curate.distill.evaluate.results import RETENTION, TRACKING, augmentation_claims, facts_of
+from curate.distill.evaluate.results import augmentation_claims, facts_of
 from curate.inspect.documents import Look
+from curate.ledger.names import AUGMENT as AUGMENT
+from curate.ledger.names import DECISIONS, RETENTION, TRACKING
 from curate.report.charts import axis, percent
 from curate.storage.mirror import named
 

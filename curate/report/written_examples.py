@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from curate.cli.output.domains import tables_of
 from curate.inspect.documents import Look
+from curate.inspect.domains import tables_of
 from curate.inspect.why_written import TABLE, gates_of, texts_of_pairs
 from curate.report.charts import percent
 from curate.report.examples import beginning

@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curate.cache import cache_home, made_private, private_leaf, user_path
 from curate.errors import CurateError, RunError, WorkerError
-from curate.storage.cache import cache_home, made_private, private_leaf, user_path
 from curate.storage.files import ASIDE, committed
 from curate.storage.object_store import Changed, Gone, Store, open_store
 from curate.storage.places import is_remote
@@ -105,7 +105,7 @@ _held: dict[Path, "_Holding"] = {}
 def run_of(place: str) -> Path:
     """The run directory that a path or URI names: for a URI its mirror on this machine. Nothing is asked of the store.
 
-    Mirrors lie below $CURATE_RUNS, or in `runs` of `curate.storage.cache.cache_home`.
+    Mirrors lie below $CURATE_RUNS, or in `runs` of `curate.cache.cache_home`.
 
     Errors: RunError where others than this user could change the mirror.
     """

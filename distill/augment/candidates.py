@@ -18,15 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.cli.output.tables import connect
-from curate.decide.bands import BANDS, REASONS
+from curate.decide.bands import REASONS
+from curate.decide.plan import Given, Plan
 from curate.dedup.earlier_runs import Earlier
-from curate.distill.augment.state import JUDGED
 from curate.distill.augment.write import CANDIDATES, faithful, write
 from curate.distill.lora.files import Facts
 from curate.distill.lora.texts import base_of, domain_named, domain_texts, folder_of
 from curate.distill.lora.train import train_adapter
-from curate.distill.purify.training import TRAINED, learnt_of
+from curate.distill.purify.training import learnt_of
 from curate.distill.teacher.protocol import OpenModel, open_teacher
 from curate.distill.teacher.protocol import Teacher as Asked
 from curate.distill.teacher.vllm_http import check_loads
@@ -35,8 +34,8 @@ from curate.distill.text.passages import claims, in_latin
 from curate.errors import InputError
 from curate.filters.language.identify import language
 from curate.ledger.ledger import Ledger
-from curate.maps.measure import SIGNATURES
-from curate.pipeline.plan import Given, Plan
+from curate.ledger.names import BANDS, JUDGED, PURIFY_MODELS, SIGNATURES
+from curate.ledger.run import connect
 from curate.progress import Log
 from curate.recipe.recipe import Recipe, parse_recipe
 from curate.recipe.teacher import LocalModel, Teacher
@@ -202,7 +201,8 @@ def judge_candidates(
         replace(run, number=k, groups={group: digest for group, digest in run.groups.items() if group not in lacking})
         for k, run in enumerate(plan.earlier, 1)
     ]
-    pinned = learnt_of(ledger.run, [part for part in ledger.parts if part.group in TRAINED]) if recipe.tier2 else None
+    models = [part for part in ledger.parts if part.group in PURIFY_MODELS]
+    pinned = learnt_of(ledger.run, models) if recipe.tier2 else None
     judge(_recipe_of(recipe, ledger, folder / CORPUS, run), Given((own, *others), pinned))
     return _verdicts(written, run), sorted((run / "data").glob("*.parquet"))
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from curate.corpus.edits import apply_edits, find_edits
 from curate.corpus.parquet import Source, Unit, read_documents
 from curate.corpus.side_files import content_of, side_files, tables_of
+from curate.corpus.texts import is_utf8, texts_of
 from curate.digest import digest_of
 from curate.distill.budget.models import OF_REFERENCE
 from curate.distill.purify.stage import with_cuts
@@ -28,12 +29,12 @@ from curate.distill.scoring.linear_model import groups_of
 from curate.errors import InputError
 from curate.filters.signals.hashes import hash_texts
 from curate.ledger.ledger import Part
-from curate.maps.measure import Reading, is_utf8, texts_of
+from curate.ledger.names import MEMBERS, ROWS
+from curate.maps.measure import Reading
 from curate.maps.reread import Again, edits_in, plan_again, texts_again, write_again
 from curate.maps.shards import fitted
 from curate.recipe.tier3 import Tier3
 
-MEMBERS, ROWS = "domain_members", "domain_rows"
 FIELD = "tier3.domains"
 LEAST_SEEDS = 20
 MOST_SEEDS = 20_000  # texts of a domain

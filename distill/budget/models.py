@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from curate.corpus.edits import apply_edits, find_edits
 from curate.corpus.parquet import Source, Unit
 from curate.corpus.side_files import content_of, side_files, tables_of
-from curate.dedup.lines import PENDING
 from curate.digest import digest_of
 from curate.distill.purify.stage import with_cuts
 from curate.distill.purify.training import code_of_models
@@ -32,6 +31,19 @@ from curate.distill.scoring.static_vectors import StaticVectors
 from curate.errors import InputError, RunError
 from curate.kernels.minhash import shingle_sets
 from curate.ledger.ledger import NOT_READ, Ledger, Part, fetched, finished_part, is_whole
+from curate.ledger.names import (
+    BUDGET_FACTS,
+    BUDGET_MODELS,
+    CLUSTERS,
+    LIKENESS,
+    OWN_GRADES,
+    PENDING,
+    PROJECTION,
+    RAW,
+    SCORES,
+    STATIC,
+    TARGET,
+)
 from curate.maps.measure import Reading
 from curate.maps.reread import Again, edits_in, plan_again, texts_again, write_again
 from curate.maps.warm import warm_texts
@@ -39,11 +51,6 @@ from curate.progress import Log
 from curate.recipe.recipe import Recipe
 from curate.storage.files import committed
 
-LIKENESS, TARGET, RAW = "likeness_model", "importance_target", "importance_corpus"
-PROJECTION, STATIC, CLUSTERS = "projection", "static_vectors", "cluster_centres"
-OWN_GRADES, FACTS = "distil_grade_model", "distil_facts"
-LEARNT = (LIKENESS, TARGET, RAW, PROJECTION, STATIC, CLUSTERS, OWN_GRADES, FACTS)
-SCORES = "distil_scores"
 LEARNT_WITH = {"good", "sample", "grades", "vectors"}  # fields of distill that models depend on
 DOMAIN = "domain"
 GRADES_FIELD = "distill.grades"
@@ -85,7 +92,7 @@ class Scorers:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What the manifest tells of it."""
-        path = self.path(FACTS)
+        path = self.path(BUDGET_FACTS)
         assert path is not None
         facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return facts
@@ -127,14 +134,14 @@ def _space(found: Mapping[str, Path]) -> Space | None:
 
 def paths_of(scorers: Scorers) -> dict[str, str]:
     """The files of models by their groups."""
-    return {part.group: str(scorers.run / part.path) for part in scorers.parts if part.group != FACTS}
+    return {part.group: str(scorers.run / part.path) for part in scorers.parts if part.group != BUDGET_FACTS}
 
 
 def scorers_of(run: Path, parts: Sequence[Part]) -> Scorers | None:
     """What these parts of a ledger hold, if the files are all there."""
     found = [replace(part, group=part.group.removeprefix(PENDING)) for part in parts]
-    held = tuple(part for part in found if part.group in LEARNT and is_whole(run, part))
-    return Scorers(run, held) if {TARGET, RAW, FACTS}.issubset(part.group for part in held) else None
+    held = tuple(part for part in found if part.group in BUDGET_MODELS and is_whole(run, part))
+    return Scorers(run, held) if {TARGET, RAW, BUDGET_FACTS}.issubset(part.group for part in held) else None
 
 
 def open_pinned_scorers(pin: str | None) -> Scorers | None:
@@ -145,7 +152,7 @@ def open_pinned_scorers(pin: str | None) -> Scorers | None:
     if pin is None:
         return None
     run = fetched(pin, NOT_READ)
-    found = scorers_of(run, parts_of_pin(run, LEARNT))
+    found = scorers_of(run, parts_of_pin(run, BUDGET_MODELS))
     if found is None:
         raise RunError(f"models.pin: {run}: holds no models of a budget; name a finished run with distill")
     return found
@@ -240,7 +247,7 @@ def _learn(
         grades = _train_graded(graded, seed)
         made[OWN_GRADES] = partial(save, grades)
         facts["grades"] = {name: grades.facts[name] for name in ("texts", "spearman", "pearson", "rmse")}
-    made[FACTS] = lambda path: path.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
+    made[BUDGET_FACTS] = lambda path: path.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
     return made
 
 
@@ -258,7 +265,7 @@ def _learn_space(corpus: pa.Array, seed: int, static: StaticVectors | None) -> S
 
 def _put(run: Path, group: str, digest: str, write: Callable[[Path], object]) -> Part:
     """Commit a model."""
-    path = Path("models") / f"{group}-{digest[:8]}.{'json' if group == FACTS else 'npz'}"
+    path = Path("models") / f"{group}-{digest[:8]}.{'json' if group == BUDGET_FACTS else 'npz'}"
     with committed(run / path) as aside:
         write(aside)
     return finished_part(run, group, digest, path, 0)

@@ -4,10 +4,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.decide.bands import strata_of_documents
-from curate.distill.budget.models import DOMAIN, LIKENESS, Scorers
+from curate.distill.budget.models import DOMAIN, Scorers
 from curate.errors import RecipeError, did_you_mean
+from curate.ledger.names import LIKENESS
 from curate.recipe.recipe import Recipe
+from curate.recipe.strata import strata_of_documents
 from curate.sql import quoted
 
 PERPLEXITY = {"language_model": "perplexity", "token_prior": "token_prior_mean"}  # scores whose middle is best

@@ -13,17 +13,17 @@ import duckdb
 import pyarrow as pa
 
 from curate.distill.budget.candidates import PURPOSE, Chosen, chosen, chosen_documents, read_candidates
-from curate.distill.budget.models import SCORED, SCORES, Scorers
+from curate.distill.budget.models import SCORED, Scorers
 from curate.distill.budget.select import TOLERANCE
 from curate.distill.purify.mining import MOST_BYTES
 from curate.distill.reference import MIN_BYTES, sampling_mask
 from curate.distill.rescoring import scores_of_table
 from curate.ledger.ledger import Part, write_part
+from curate.ledger.names import QUOTAS, RUNGS, SCORES
 from curate.ledger.views import Range, Spanned, narrow
 from curate.recipe.recipe import Recipe
 from curate.recipe.sections import Distill
 
-STAGE, RUNGS, QUOTAS = "distil", "rungs", "quotas"
 DRAWN = 4  # times as many documents are looked at as are sampled: some are equal, too short or too long
 NOTHING_DISTILLED = (
     "CREATE TEMP TABLE distilled (file_no INTEGER, row BIGINT, likeness FLOAT, importance FLOAT, domain VARCHAR, "

@@ -23,18 +23,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.cli.output.tables import connect
 from curate.corpus.edits import apply_edits
-from curate.decide.decide import STAGES
+from curate.corpus.texts import texts_of
 from curate.distill.draws import Keys, mixed
 from curate.distill.evaluate.arms_written import ACCEPTED, WrittenTexts, domains_of_sample, written_arms, written_texts
 from curate.distill.evaluate.measure import SAME_SIZE, filled, random_draw
 from curate.distill.evaluate.tokens import Encoded, Integers
 from curate.filters.signals.hashes import hash_texts
-from curate.ledger.run import Decided
+from curate.ledger.names import DATA, EDITS, STAGES
+from curate.ledger.run import Decided, connect
 from curate.maps.documents import edits_of, read_texts
-from curate.maps.measure import EDITS, texts_of
-from curate.maps.shards import DATA, our_name
+from curate.maps.shards import our_name
 
 OURS, RULES_ONLY = "ours", "rules only"
 PERPLEXITY = ("perplexity, lowest", "perplexity, middle")

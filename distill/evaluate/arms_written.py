@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.cli.output.tables import connect
-from curate.distill.augment.state import COMPARED, COMPARISON, FOLDER, JUDGED, SYNTHETIC, read_augmented
 from curate.distill.draws import mixed
 from curate.distill.evaluate.tokens import Encoded, Integers
 from curate.filters.signals.hashes import hash_texts
-from curate.maps.shards import DATA, our_name
+from curate.ledger.augmented import read_augmented
+from curate.ledger.names import COMPARED, COMPARISON, DATA, JUDGED, SYNTHETIC, WRITTEN_FOLDER
+from curate.ledger.run import connect
+from curate.maps.shards import our_name
 
 UP_SAMPLED, BASE_MODEL = "up-sampled", "base model"
 ACCEPTED = "accepted"
@@ -38,7 +39,7 @@ def written_texts(run: Path, column: str, inputs: pa.Schema, share: float, seed:
     made = read_augmented(run)
     if made is None or not made.tokens:
         return {}
-    folder = run / FOLDER
+    folder = run / WRITTEN_FOLDER
     tables = {
         ACCEPTED: (folder / SYNTHETIC, folder),
         BASE_MODEL: (folder / COMPARED, folder / COMPARISON),

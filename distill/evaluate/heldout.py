@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 
 from curate.corpus.inputs import common_root
 from curate.corpus.side_files import content_of, side_files, tables_of
+from curate.corpus.texts import is_utf8
 from curate.display import place
 from curate.distill.leaks import LEAK, leaks
 from curate.distill.reference import sampling_mask, texts_in
 from curate.errors import InputError
 from curate.filters.signals.hashes import hash_texts
-from curate.maps.measure import is_utf8
 from curate.recipe.sections import Evaluate
 
 FIELD = "evaluate.heldout"

@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.ledger.names import EVALUATION_FOLDER, RETENTION, TRACKING
 from curate.sql import literal, open_database, quoted, read_parquet
 from curate.storage.files import ASIDE, committed, sha256_of, sync, unsealed, write_sealed
 
-FOLDER = Path("evaluation")
-RETENTION, TRACKING = "retention", "tracking"  # parts of an evaluation: of the whole run, and stage by stage
 TABLES = {RETENTION: ("evaluation", "retention"), TRACKING: ("tracking",)}  # the names of their tables
 DIGITS = 6
 INSTEAD = {"up-sampled": "up-sampling", "base model": "the base model"}  # arms with other documents than written ones
@@ -25,13 +24,13 @@ INSTEAD = {"up-sampled": "up-sampling", "base model": "the base model"}  # arms 
 def facts_of(run: Path, part: str, decisions: str) -> dict[str, Any] | None:
     """What a finished part of an evaluation tells of itself; None where there is none of these decisions, or damage."""
     try:
-        facts = unsealed(json.loads((run / FOLDER / f"{part}.json").read_text("utf-8")))
+        facts = unsealed(json.loads((run / EVALUATION_FOLDER / f"{part}.json").read_text("utf-8")))
     except (OSError, ValueError, AttributeError):
         return None
     if facts.get("decisions") != decisions or set(facts["tables"]) != set(TABLES[part]):
         return None
     for name, sha256 in facts["tables"].items():
-        path = run / FOLDER / f"{name}.parquet"
+        path = run / EVALUATION_FOLDER / f"{name}.parquet"
         if not path.is_file() or sha256_of(path) != sha256:
             return None
     return facts
@@ -39,12 +38,12 @@ def facts_of(run: Path, part: str, decisions: str) -> dict[str, Any] | None:
 
 def table_of(run: Path, name: str) -> pa.Table:
     """A table of an evaluation."""
-    return pq.read_table(run / FOLDER / f"{name}.parquet")
+    return pq.read_table(run / EVALUATION_FOLDER / f"{name}.parquet")
 
 
 def remove_scratch(run: Path) -> None:
     """Delete what killed processes left half done below the folder of evaluations; the run is locked."""
-    for path in [*(run / FOLDER).glob(f"{ASIDE}*"), *(run / FOLDER).glob(f"*/{ASIDE}*")]:
+    for path in [*(run / EVALUATION_FOLDER).glob(f"{ASIDE}*"), *(run / EVALUATION_FOLDER).glob(f"*/{ASIDE}*")]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -58,12 +57,12 @@ def tracked_stages(run: Path, decisions: str) -> list[dict[str, Any]]:
 
 def commit(run: Path, part: str, tables: Mapping[str, pa.Table], facts: Mapping[str, Any]) -> None:
     """Write a part of an evaluation, its facts last with their hashes; figures have six digits behind the point."""
-    (run / FOLDER / f"{part}.json").unlink(missing_ok=True)
+    (run / EVALUATION_FOLDER / f"{part}.json").unlink(missing_ok=True)
     for name, table in tables.items():
-        with committed(run / FOLDER / f"{name}.parquet") as aside:
+        with committed(run / EVALUATION_FOLDER / f"{name}.parquet") as aside:
             pq.write_table(_rounded(table), aside)
-    hashes = {name: sha256_of(run / FOLDER / f"{name}.parquet") for name in sorted(tables)}
-    write_sealed(run / FOLDER / f"{part}.json", {**facts, "tables": hashes})
+    hashes = {name: sha256_of(run / EVALUATION_FOLDER / f"{name}.parquet") for name in sorted(tables)}
+    write_sealed(run / EVALUATION_FOLDER / f"{part}.json", {**facts, "tables": hashes})
 
 
 def _rounded(table: pa.Table) -> pa.Table:
@@ -80,7 +79,7 @@ def load_evaluation(connection: duckdb.DuckDBPyConnection, run: Path, decisions:
         for name in names:
             connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
             if there:
-                path = (run / FOLDER / f"{name}.parquet").absolute()
+                path = (run / EVALUATION_FOLDER / f"{name}.parquet").absolute()
                 connection.execute(f"CREATE TABLE {quoted(name)} AS FROM {read_parquet([path])}")
 
 

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.decide.decide import STAGES
 from curate.distill.evaluate.arms import OURS, Output, Sample
 from curate.distill.evaluate.heldout import read_heldout
 from curate.distill.evaluate.measure import measure_arms, with_controls
 from curate.distill.evaluate.prepare import Prepared, digest_of_evaluation, prepare
 from curate.distill.evaluate.proxy_ngram import NgramProxy
-from curate.distill.evaluate.results import FOLDER, TRACKING, commit, facts_of, remove_scratch
+from curate.distill.evaluate.results import commit, facts_of, remove_scratch
 from curate.distill.evaluate.retention import FULL, retention
 from curate.distill.evaluate.tokens import Integers
 from curate.errors import InputError
+from curate.ledger.names import EVALUATION_FOLDER, STAGES, TRACKING
 from curate.ledger.run import open_decided
 from curate.progress import Countdown, Log, Steps
 from curate.recipe.recipe import Recipe
@@ -71,7 +71,7 @@ def track(
     if known is not None and known["digest"] == digest:
         return False
     remove_scratch(run)
-    folder = run / FOLDER / TRACKING
+    folder = run / EVALUATION_FOLDER / TRACKING
     with Steps(log, "tracking quality") as steps:
         steps("texts")
         try:

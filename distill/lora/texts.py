@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from curate.corpus.edits import apply_edits, find_edits
 from curate.corpus.side_files import side_files, tables_of
+from curate.corpus.texts import is_utf8
 from curate.distill.leaks import LEAK, leaks
 from curate.distill.lora.files import Facts
 from curate.distill.lora.model import FIELD
@@ -21,7 +22,6 @@ from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters.rules.resolve import resolve_editors
 from curate.filters.signals.hashes import hash_texts
 from curate.ledger.ledger import held, locked
-from curate.maps.measure import is_utf8
 from curate.progress import Log
 from curate.recipe.recipe import Recipe
 from curate.recipe.teacher import Teacher

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import duckdb
 import pyarrow as pa
 
-from curate.distill.purify.training import MINED
 from curate.distill.reference import MIN_BYTES, sampling_mask
+from curate.ledger.names import MINED
 from curate.recipe.sections import Tier2
 
 MOST_BYTES = 100_000  # of a text to train on: a longer one teaches no more

@@ -17,8 +17,6 @@ import pyarrow.parquet as pq
 
 from curate.corpus.edits import apply_edits, find_edits, sorted_edits
 from curate.corpus.parquet import Source, Unit
-from curate.decide.bands import strata_of_documents
-from curate.dedup.lines import PENDING
 from curate.digest import code_of, digest_of
 from curate.distill.purify.conformal import interval, least_documents, threshold
 from curate.distill.purify.training import Learnt, check_calibration, code_of_models
@@ -29,6 +27,7 @@ from curate.distill.scoring.grades import score_grades
 from curate.distill.scoring.linear_model import Hashes
 from curate.errors import RecipeError
 from curate.ledger.ledger import Part, write_part
+from curate.ledger.names import P_BAD, PENDING, THRESHOLDS
 from curate.ledger.views import Range
 from curate.maps.documents import masked
 from curate.maps.measure import Reading
@@ -36,10 +35,9 @@ from curate.maps.reread import Again, plan_again, texts_again, write_again
 from curate.maps.warm import warm_texts
 from curate.recipe.recipe import Recipe
 from curate.recipe.sections import Tier2
+from curate.recipe.strata import strata_of_documents
 from curate.sql import quoted, read_parquet
 
-P_BAD = "p_bad"
-THRESHOLDS = "thresholds"
 REASON = "p_bad_too_high"
 EVIDENCE = 5  # n-grams
 TOLD_SHARE = 0.2  # of good texts: a document that is stranger than all but these is told of with attack and evidence

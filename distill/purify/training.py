@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.corpus.edits import apply_edits, find_edits
-from curate.dedup.lines import PENDING
 from curate.digest import MODELS, code_of, digest_of
 from curate.distill.attacks.by_teacher import prompts_of
 from curate.distill.purify import judge
@@ -27,6 +26,18 @@ from curate.errors import InputError, RecipeError, RunError
 from curate.filters import registry
 from curate.filters.signals.hashes import hash_texts
 from curate.ledger.ledger import NOT_READ, Ledger, Part, fetched, finished_part, is_whole, write_part
+from curate.ledger.names import (
+    ATTACKS,
+    CALIBRATION,
+    GRADE_MODEL,
+    GRADES,
+    MINED,
+    PENDING,
+    PURIFY_FACTS,
+    PURIFY_MODEL,
+    PURIFY_MODELS,
+    ROUNDS,
+)
 from curate.maps.measure import Reading
 from curate.maps.reread import Again, edits_in, plan_again, texts_again, write_again
 from curate.progress import Log
@@ -34,11 +45,6 @@ from curate.recipe.recipe import Recipe
 from curate.recipe.sections import Tier2
 from curate.storage.files import committed
 
-MINED = "mined"  # texts of the corpus, while the run trains
-MODEL, ATTACKS, ROUNDS, CALIBRATION = "purify_model", "attacks", "rounds", "calibration"
-GRADE_MODEL, GRADES = "grade_model", "grades"
-FACTS = "purify_facts"
-TRAINED = (MODEL, ATTACKS, ROUNDS, CALIBRATION, FACTS, GRADE_MODEL, GRADES)
 NOT_TRAINED_WITH = {"max_false_drop", "by"}  # fields of tier2 that are about what was trained
 TESTING_SHARE = 0.1  # of mined texts
 
@@ -57,7 +63,7 @@ class Learnt:
     @property
     def model(self) -> Part:
         """The file of the discriminator."""
-        found = self.part(MODEL)
+        found = self.part(PURIFY_MODEL)
         assert found is not None
         return found
 
@@ -76,7 +82,7 @@ class Learnt:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What the manifest tells of it."""
-        found = self.part(FACTS)
+        found = self.part(PURIFY_FACTS)
         assert found is not None
         facts: dict[str, Any] = json.loads((self.run / found.path).read_text("utf-8"))
         return facts
@@ -85,8 +91,8 @@ class Learnt:
 def learnt_of(run: Path, parts: Sequence[Part]) -> Learnt | None:
     """What these parts of a ledger hold, if they are all there."""
     found = [replace(part, group=part.group.removeprefix(PENDING)) for part in parts]
-    held = tuple(part for part in found if part.group in TRAINED and is_whole(run, part))
-    needed = {MODEL, ATTACKS, ROUNDS, CALIBRATION, FACTS}
+    held = tuple(part for part in found if part.group in PURIFY_MODELS and is_whole(run, part))
+    needed = {PURIFY_MODEL, ATTACKS, ROUNDS, CALIBRATION, PURIFY_FACTS}
     return Learnt(run, held) if needed.issubset(part.group for part in held) else None
 
 
@@ -115,7 +121,7 @@ def open_pinned(pin: str | None) -> Learnt | None:
     if pin is None:
         return None
     run = fetched(pin, NOT_READ)
-    found = learnt_of(run, parts_of_pin(run, TRAINED))
+    found = learnt_of(run, parts_of_pin(run, PURIFY_MODELS))
     if found is None:
         raise RunError(f"models.pin: {run}: holds no trained models; name a finished run with tier2")
     return found
@@ -276,7 +282,7 @@ def _written(
     columns = {name: aside[f"stratum_{k}"] for k, name in enumerate(strata)}
     calibration = pa.table({"doc_id": aside["doc_id"], "p_bad": pa.array(p_bad.astype(np.float32)), **columns})
     tables = {ATTACKS: trained.made, ROUNDS: trained.rounds, CALIBRATION: calibration.sort_by("doc_id")}
-    models = {MODEL: trained.model}
+    models = {PURIFY_MODEL: trained.model}
     if graded:
         tables[GRADES] = graded.grades
         models[GRADE_MODEL] = graded.model
@@ -289,4 +295,4 @@ def _written(
     path = Path("models") / f"purify-{digest[:8]}.json"
     with committed(run / path) as written:
         written.write_text(json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
-    return [*parts, finished_part(run, FACTS, digest, path, 0)]
+    return [*parts, finished_part(run, PURIFY_FACTS, digest, path, 0)]

@@ -16,14 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curate.cache import cache_folder
 from curate.distill.teacher.vllm_http import Client, connect
 from curate.distill.teacher.weights import adapter_contents, lora_rank, model_facts
-from curate.engine.child import start_child
-from curate.engine.worker import end_with
 from curate.errors import Interrupted, TeacherError, disk_error, shortened
+from curate.process.child import start_child
+from curate.process.worker import end_with
 from curate.progress import Log, Steps, unwritten_log
 from curate.recipe.teacher import Servers
-from curate.storage.cache import cache_folder
 
 if TYPE_CHECKING:
     import httpx2

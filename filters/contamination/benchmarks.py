@@ -24,12 +24,11 @@ from curate.filters.contamination.signals import PLACE_BITS, Sought
 from curate.kernels.arrow import plain_text
 from curate.kernels.overlap import ngram_keys, ngram_table
 from curate.ledger.ledger import Ledger
-from curate.maps.measure import OVERLAPS
+from curate.ledger.names import OVERLAPS
 from curate.recipe.sections import Decontaminate
 from curate.sql import read_parquet
 from curate.storage.files import committed, unsealed, write_sealed
 
-MODELS = "models"  # of the run directory
 FIELD = "tier1.decontaminate.against"
 
 AT_ONCE = 1 << 24  # n-grams that are held beyond twice the distinct ones

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 
 import curate
 from curate.corpus.columns import is_text
-from curate.corpus.folders import is_json_lines
 from curate.corpus.inputs import local_files
 from curate.corpus.parquet import read_rows
 from curate.corpus.spool import json_tables
@@ -23,6 +22,7 @@ from curate.kernels.lm_words import FORM
 from curate.ledger.views import database_in
 from curate.progress import Log, Meter, unwritten_log
 from curate.recipe.values import parse_size
+from curate.storage.endings import is_json_lines
 from curate.storage.files import ASIDE, committed, write_json
 from curate.storage.places import is_remote, one_line
 

@@ -12,17 +12,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.distill.purify.training import ATTACKS
 from curate.errors import InputError, RunError
 from curate.ledger.ledger import is_whole, read_ledger
+from curate.ledger.names import ATTACKS
 from curate.manifests.export.format import Exported, Format
 from curate.manifests.export.sources import DOC_ID, TRAIN, VALIDATION, Source, taken
 from curate.manifests.schema.reading import read_manifest
 from curate.maps.shards import write_tables
-from curate.pipeline.index import PREFERENCE_SQL
 from curate.sql import open_database, read_parquet
 
 BATCH_ROWS = 1024
+
+# Spans count bytes. What stands before the first one is the same in both texts.
+PREFERENCE_SQL = """
+    CREATE VIEW preference_pairs AS
+    SELECT doc_id, attack, family, "by", round,
+        decode(encode(original)[1:spans[1].original_start]) AS prompt,
+        decode(encode(original)[spans[1].original_start + 1:]) AS chosen,
+        decode(encode(text)[spans[1].start + 1:]) AS rejected
+    FROM attacks WHERE bad"""
 
 
 def finish(exported: Exported) -> list[Path]:

@@ -17,7 +17,7 @@ from support.paths import ROOT
 from support.recipes import write_recipe
 
 import curate.progress
-from curate.engine.task_progress import shares_begun, telling
+from curate.process.task_progress import shares_begun, telling
 from curate.progress import Countdown, Meter, Replies, Steps, open_log, unwritten_log
 
 README = ROOT / "README.md"

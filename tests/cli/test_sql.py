@@ -13,8 +13,8 @@ from support.paths import ROOT
 from support.recipes import write_recipe
 
 import curate.pipeline.index
-from curate.cli.output.tables import connect
 from curate.errors import CurateError
+from curate.ledger.run import connect
 from curate.sql import only_query
 
 QUERY = "SELECT reason, count(*) AS n FROM dropped GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"

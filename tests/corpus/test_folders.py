@@ -14,9 +14,9 @@ from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.cli.output.tables import connect
 from curate.corpus.folders import HIDDEN, KNOWN_FOLDER, PERHAPS_LINES, RUN, SET_ASIDE, SPECIAL, expand_glob
 from curate.errors import InputError
+from curate.ledger.run import connect
 
 # A superuser may read everything; without these two capabilities, no more than the owner of a file.
 CAPABILITIES = "-dac_override,-dac_read_search"

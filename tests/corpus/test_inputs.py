@@ -12,8 +12,8 @@ from support.corpora import PROSE, SAMPLE, write_lines, write_shard
 from support.recipes import write_recipe
 from support.runs import corpus_rows, digests, documents, output
 
-from curate.cli.output.tables import connect
 from curate.errors import InputError, RecipeError
+from curate.ledger.run import connect
 
 ROWS = [{"text": f"{PROSE} {k}", "url": f"https://example.org/{k}", "n": k} for k in range(20)]
 

@@ -32,7 +32,7 @@ def test_no_name_of_a_folder_changes_what_is_read(tmp_path, place):
     recipe, run = write_recipe(tmp_path / place, tmp_path / place / "in", tier1={"rules": [rule]})
     carry_out(recipe)
     assert documents(run, "kept, n_words") == [(True, 49), (True, 48), (True, 49)]
-    from curate.cli.output.tables import connect
+    from curate.ledger.run import connect
 
     with connect(run) as connection:
         rows = connection.execute("SELECT file, row, input.lang FROM corpus ORDER BY 1, 2").fetchall()

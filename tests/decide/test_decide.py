@@ -10,6 +10,7 @@ from support.paths import GOLDEN
 from support.recipes import write_recipe
 from support.runs import documents
 
+from curate.decide.plan import signals_schema
 from curate.decide.verdicts import (
     copies_sql,
     decisions_sql,
@@ -22,7 +23,6 @@ from curate.decide.verdicts import (
     repeated_sql,
 )
 from curate.filters.rules.resolve import condition, resolve
-from curate.pipeline.plan import signals_schema
 from curate.recipe.recipe import parse_recipe
 
 RECIPE = parse_recipe(

@@ -10,10 +10,10 @@ from support.corpora import PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.cli.output.tables import connect
 from curate.decide import scorecard
 from curate.decide.scorecard import stability
 from curate.filters.coarse_score import FORM
+from curate.ledger.run import connect
 
 
 def rows_of(run):

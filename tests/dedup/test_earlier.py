@@ -9,8 +9,8 @@ from support.near_copies import VOCABULARY
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.cli.output.tables import connect
 from curate.errors import CurateError
+from curate.ledger.run import connect
 
 WORDS = VOCABULARY[:200]
 OLD = " ".join(WORDS)

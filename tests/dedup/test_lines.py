@@ -15,12 +15,12 @@ from support.recipes import write_recipe
 from support.runs import documents
 from support.texts import TEXTS
 
-from curate.cli.output.tables import connect
 from curate.corpus.edits import apply_edits
 from curate.errors import RecipeError
 from curate.kernels.corpus_lines import line_hashes, raw_places, repeated_line_cuts
 from curate.kernels.cuts import Cuts
 from curate.ledger.ledger import read_ledger
+from curate.ledger.run import connect
 
 quick = settings(deadline=None, max_examples=150)
 LINES = st.lists(st.sampled_from(["Home", "home!", "a b", "A  b.", "", " ", "}", "ΣΑΣ", "你好", "x"]), max_size=8)

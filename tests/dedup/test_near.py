@@ -19,13 +19,13 @@ from support.oracles import shingles_of
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.cli.output.tables import connect
 from curate.dedup.near.maps import find_keys
 from curate.engine.base import InProcess, Processes
 from curate.errors import RecipeError
 from curate.filters.signals.hashes import choose_bands
 from curate.kernels.survivors import clusters, dealt, resemblance, stars, survivors
 from curate.ledger.ledger import read_ledger
+from curate.ledger.run import connect
 
 
 def similarity(a, b):

@@ -17,9 +17,9 @@ from curate.corpus.parquet import Unit
 from curate.distill.teacher.protocol import Reply
 from curate.distill.teacher.request_cache import open_cache
 from curate.errors import CurateError, RecipeError, RunError
-from curate.ledger.garbage import collect
 from curate.ledger.ledger import Ledger, Part, read_ledger
 from curate.manifests.verify import verify
+from curate.pipeline.gc import collect
 from curate.progress import unwritten_log
 
 CHANGES = {"the same recipe": [], "another threshold": ["tier1.thresholds.too_few_words=30"]}

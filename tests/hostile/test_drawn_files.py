@@ -10,9 +10,9 @@ from support.drawn_files import FAMILIES, drawn_files, write
 from support.recipes import write_recipe
 from support.soak import some
 
-from curate.cli.output.tables import connect
 from curate.corpus.parquet import cut_units, open_footer, read_documents
 from curate.errors import InputError
+from curate.ledger.run import connect
 from curate.manifests.verify import verify, verify_inputs
 from curate.progress import unwritten_log
 from curate.recipe.sections import Input, Source

@@ -16,9 +16,9 @@ from support.recipes import write_recipe
 from support.runs import documents
 from support.soak import drawn, some
 
-from curate.cli.output.tables import connect
 from curate.engine.base import InProcess
 from curate.errors import CurateError, InputError, RecipeError
+from curate.ledger.run import connect
 from curate.manifests.export.export import export
 from curate.manifests.export.format import Options
 from curate.manifests.export.sources import open_source

@@ -10,9 +10,9 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
-from curate.cli.output.tables import connect
 from curate.errors import CurateError, RecipeError
-from curate.pipeline.index import INDEX
+from curate.ledger.names import INDEX
+from curate.ledger.run import connect
 from curate.report.page import write_report
 from curate.sql import literal
 

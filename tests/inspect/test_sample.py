@@ -9,11 +9,11 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
-from curate.cli.output.tables import connect
 from curate.errors import CurateError
 from curate.inspect.evidence import Fired
 from curate.inspect.sample import Wanted, draw, without_pieces
 from curate.inspect.spans import FINDERS
+from curate.ledger.run import connect
 
 MAIL = "jane.doe@gmail.com"
 QUESTION = "what is the sum of all the numbers from one to one hundred when each is doubled"

@@ -11,10 +11,10 @@ from support.corpora import EXCERPT, PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 from support.runs import digests
 
-from curate.cli.output.tables import connect
 from curate.errors import RecipeError, RunError
 from curate.inspect.compare import what_if
 from curate.inspect.what_if import ask, redecided, save_recipe
+from curate.ledger.run import connect
 from curate.recipe.recipe import load_recipe
 
 FOOTER = "All rights reserved by the owners of this page, whoever they may be."

@@ -15,11 +15,11 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
-from curate.cli.output.tables import connect
 from curate.errors import CurateError, EmptyOutputError
 from curate.inspect.evidence import Fired, fired, rules_by_reason
 from curate.inspect.text_diff import changes, collapsed
 from curate.inspect.why import explain
+from curate.ledger.run import connect
 from curate.recipe.recipe import parse_recipe
 
 MAIL = "jane.doe@gmail.com"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from curate.cache import cache_folder, cache_home, made_private, private_leaf
 from curate.cli.shell import _history
 from curate.errors import RunError
-from curate.storage.cache import cache_folder, cache_home, made_private, private_leaf
 from curate.storage.mirror import run_of
 
 MODE = 0o700

@@ -10,8 +10,8 @@ from support.recipes import write_recipe
 from support.runs import digests
 
 from curate.errors import RunError, WorkerError
-from curate.ledger.garbage import collect
 from curate.ledger.ledger import locked, read_ledger
+from curate.pipeline.gc import collect
 
 RULE = "tier1.rules=[{reason: few, signal: n_words, min: 3}]"
 

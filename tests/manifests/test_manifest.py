@@ -12,9 +12,9 @@ from support.corpora import PROSE, write_shard
 from support.paths import ROOT
 from support.recipes import write_recipe
 
-from curate.cli.output.tables import connect
 from curate.errors import RecipeError
 from curate.filters.signals.hashes import choose_bands
+from curate.ledger.run import connect
 from curate.manifests.composition import MOST
 from curate.manifests.schema.model import Manifest, manifest_schema
 from curate.manifests.schema.reading import read_manifest

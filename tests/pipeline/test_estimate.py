@@ -18,10 +18,10 @@ from curate.distill.evaluate.tracking import is_tracked
 from curate.engine.base import InProcess
 from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.ledger.ledger import Ledger, locked, read_ledger
-from curate.pipeline import forecast_sample as sampling
-from curate.pipeline.costs import compile_seconds
-from curate.pipeline.forecast import estimate
-from curate.pipeline.forecast_sample import place_units, spread
+from curate.pipeline.forecast import sample as sampling
+from curate.pipeline.forecast.costs import compile_seconds
+from curate.pipeline.forecast.forecast import estimate
+from curate.pipeline.forecast.sample import place_units, spread
 from curate.pipeline.plan import make_plan
 from curate.progress import Log
 from curate.recipe.recipe import load_recipe

@@ -11,10 +11,10 @@ from support.commands import carry_out, command, refused
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
-from curate.corpus.ids import SeenIds
+from curate.decide.ids import SeenIds
 from curate.errors import InputError
 from curate.ledger.ledger import read_ledger
-from curate.maps.measure import DOCUMENTS
+from curate.ledger.names import DOCUMENTS
 
 LINES = "".join(json.dumps({"text": f"{PROSE} {k}", "id": k}) + "\n" for k in range(50))
 MISSING = [

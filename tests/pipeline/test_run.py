@@ -11,7 +11,7 @@ from support.corpora import PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.cli.output.tables import connect
+from curate.ledger.run import connect
 
 
 def labels(run, label):

@@ -15,11 +15,11 @@ from support.docs import blocks, fields_of, reserved_by, sections_in, text_of, w
 from support.paths import ROOT
 
 from curate import cli, kernels
-from curate.cli.output.tables import connect
 from curate.errors import CurateError
 from curate.filters import registry
 from curate.filters.rules.resolve import BUILT_IN, edits_of_set, named_set, resolve
 from curate.kernels.lm_words import lm_lines
+from curate.ledger.run import connect
 from curate.ledger.view_comments import ONE_ROW_FOR
 from curate.manifests.export.format import MODULES
 from curate.manifests.export.mixture import Mixture

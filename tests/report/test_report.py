@@ -16,8 +16,8 @@ from support.corpora import PROSE, SAMPLE, write_shard
 from support.pages import counted, numbers, read
 from support.recipes import write_recipe
 
-from curate.cli.output.tables import connect
 from curate.errors import EmptyOutputError, RunError
+from curate.ledger.run import connect
 from curate.report.examples import drawn
 from curate.report.groups import wilson
 from curate.report.histograms import BINS, Spread, axis_of

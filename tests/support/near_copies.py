@@ -6,9 +6,9 @@ from support.corpora import write_shard
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.cli.output.tables import connect
 from curate.engine.base import InProcess
 from curate.ledger.ledger import read_ledger
+from curate.ledger.run import connect
 from curate.pipeline.run import run as carried_out
 from curate.recipe.recipe import load_recipe
 

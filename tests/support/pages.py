@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from curate.cli.output.tables import connect
+from curate.ledger.run import connect
 from curate.report.page import open_run, sections
 
 

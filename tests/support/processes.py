@@ -29,7 +29,7 @@ def seen(run, event):
 
 
 def children(pid):
-    listed = subprocess.run(["pgrep", "-P", str(pid), "-f", "curate/engine/worker.py"], capture_output=True, text=True)
+    listed = subprocess.run(["pgrep", "-P", str(pid), "-f", "curate/process/worker.py"], capture_output=True, text=True)
     return [int(child) for child in listed.stdout.split()]
 
 

@@ -7,7 +7,7 @@ import pytest
 from support.commands import carry_out, command
 from support.recipes import distilling, purifying
 
-from curate.cli.output.tables import connect
+from curate.ledger.run import connect
 
 
 @pytest.fixture(scope="session")

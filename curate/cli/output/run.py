@@ -12,7 +12,7 @@ from rich.text import Text
 from curate.cli.output.tables import console
 from curate.display import counted, place
 from curate.errors import shortened
-from curate.pipeline.other_languages import told_of_other
+from curate.pipeline.checks.other_languages import told_of_other
 from curate.recipe.values import shown_budget
 from curate.terminal import visible
 

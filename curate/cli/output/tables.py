@@ -15,10 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.decide.counts import SHOWN
-from curate.errors import CurateError, RunError, did_you_mean
-from curate.ledger.runs import no_run
-from curate.pipeline.index import INDEX
-from curate.sql import first_line, literal, only_query, open_database
+from curate.errors import CurateError, did_you_mean
+from curate.ledger.run import connect
+from curate.sql import first_line, literal, only_query
 from curate.terminal import console as console
 from curate.terminal import safe_json, visible
 
@@ -27,22 +26,6 @@ MAX_RECORDS = 20  # rows with too many columns for a table
 LEAST_WIDTH = 8  # characters of a column, on average, that can be read
 MAX_TEXT = 300  # characters of a value that a table shows
 MAX_ROWS = 1000  # that a table shows; other formats print all
-
-
-def connect(run: Path, **settings: str) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to a run's index, from anywhere, with settings of DuckDB.
-
-    The index may be somebody else's, whose views are queries like any other: none of them can write a file, change a
-    setting or reach a network.
-
-    Errors: RunError where the run has no index.
-    """
-    if not (run / INDEX).is_file():
-        raise no_run(run, INDEX)
-    try:
-        return open_database(run.resolve() / INDEX, read_only=True, file_search_path=str(run.resolve()), **settings)
-    except duckdb.Error as error:
-        raise RunError(f"{run / INDEX}: cannot be opened: {first_line(error)}; run again to rebuild it") from None
 
 
 def told(error: duckdb.Error) -> str:
@@ -168,7 +151,7 @@ def _print_file(connection: duckdb.DuckDBPyConnection, query: str, form: str) ->
 
 def print_summary(summary: Mapping[str, Any], quiet: bool = False) -> None:
     """The closing table: documents and tokens by stage and reason; of a `quiet` run also early warnings."""
-    from curate.pipeline.other_languages import told_of_other
+    from curate.pipeline.checks.other_languages import told_of_other
 
     documents, tokens = max(summary["documents_in"], 1), max(summary["tokens_in"], 1)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

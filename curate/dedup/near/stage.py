@@ -45,13 +45,12 @@ from curate.filters.signals.hashes import Bands, choose_bands
 from curate.kernels.minhash import jaccard, shingle_sets
 from curate.kernels.survivors import survivors
 from curate.ledger.ledger import Part, write_part
+from curate.ledger.names import PAIRS, SHINGLES
 from curate.maps.measure import Reading
 from curate.maps.reread import Again, plan_again, texts_again, write_again
 from curate.recipe.sections import Near
 from curate.sql import read_parquet
 
-PAIRS = "pairs"
-SHINGLES = "shingles"  # the sets of documents whose similarity an estimate leaves in doubt, while a run decides
 DOUBT = 3  # standard deviations of an estimate within which the threshold leaves it in doubt
 BATCH_ROWS = 1 << 16
 KEYS_AT_ONCE = 1 << 23  # of a band, that are held in memory

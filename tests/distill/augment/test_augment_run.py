@@ -14,8 +14,8 @@ from support.runs import digests
 from support.stand_in import StandIn, running
 from support.thin_domain import TARGET, augmenting, writing
 
-from curate.cli.output.tables import connect
 from curate.errors import InputError, RecipeError, TeacherError
+from curate.ledger.run import connect
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log
 from curate.report.page import write_report

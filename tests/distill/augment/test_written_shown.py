@@ -17,21 +17,22 @@ from support.thin_domain import TARGET, writing
 
 from curate.cli.output.document import print_story
 from curate.cli.output.run import print_difference, print_plan
-from curate.cli.output.tables import connect, print_summary
+from curate.cli.output.tables import print_summary
 from curate.engine.base import InProcess
 from curate.errors import CurateError, RecipeError
 from curate.inspect.compare import compare, what_if
 from curate.inspect.sample import Wanted, draw
 from curate.inspect.what_if import ask
 from curate.inspect.why import explain
-from curate.ledger.garbage import collect
+from curate.ledger.run import connect
 from curate.manifests.cards.card import card
 from curate.manifests.cards.croissant import croissant
 from curate.manifests.cards.openlineage import events
 from curate.manifests.export.sources import open_source
 from curate.manifests.schema.reading import read_manifest, read_run_facts
 from curate.manifests.verify import verify
-from curate.pipeline.forecast import estimate
+from curate.pipeline.forecast.forecast import estimate
+from curate.pipeline.gc import collect
 from curate.progress import unwritten_log
 from curate.recipe.recipe import load_recipe
 from curate.report.page import write_report

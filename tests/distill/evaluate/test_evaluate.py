@@ -18,8 +18,8 @@ from support.runs import digests, table
 
 from curate.distill.leaks import leaks
 from curate.errors import InputError, RecipeError, RunError
-from curate.ledger.garbage import collect
 from curate.manifests.verify import verify
+from curate.pipeline.gc import collect
 from curate.progress import unwritten_log
 from curate.recipe.recipe import load_recipe
 

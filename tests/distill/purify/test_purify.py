@@ -21,11 +21,11 @@ from support.corpora import PROSE, write_shard
 from support.recipes import TIER2, purifying, write_recipe
 from support.runs import digests, documents
 
-from curate.cli.output.tables import connect
 from curate.distill.purify.rounds import Material, attack_weights
 from curate.distill.purify.stage import bounds_of, told_from
 from curate.distill.reference import open_reference, read_good
 from curate.errors import CurateError, InputError, RecipeError, RunError
+from curate.ledger.run import connect
 from curate.manifests.export.mixture import open_sources
 from curate.manifests.export.sources import SHARE_SEED, SPLIT_SEED, places
 from curate.maps.measure import Reading

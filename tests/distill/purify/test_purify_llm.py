@@ -16,7 +16,7 @@ from support.recipes import TIER2, purifying
 from support.runs import digests
 from support.teachers import successes
 
-from curate.cli.output.tables import connect
+from curate.ledger.run import connect
 
 pytestmark = pytest.mark.llm
 

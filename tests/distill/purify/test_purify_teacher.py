@@ -10,8 +10,8 @@ from support.runs import digests
 from support.stand_in import SPAM, StandIn, rewriting, running
 
 import curate.distill.teacher.vllm_http
-from curate.cli.output.tables import connect
 from curate.errors import TeacherError
+from curate.ledger.run import connect
 
 SECTION = TIER2 | {"rounds": 1, "written": 3}
 

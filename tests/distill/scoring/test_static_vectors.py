@@ -14,11 +14,11 @@ from support.recipes import distilling
 from support.runs import digests, documents
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from curate.distill.budget.models import CLUSTERS, STATIC
 from curate.distill.scoring import clusters, static_vectors
 from curate.distill.scoring.static_vectors import load_once, open_static, vectors_of
 from curate.errors import InputError, RecipeError
 from curate.inspect.what_if import ask, redecided
+from curate.ledger.names import CLUSTERS, STATIC
 
 DIMENSIONS = 32
 BUDGET = {"keep_tokens": "20%", "ladder": ["10%"], "weights": {"quality": 0.7, "diversity": 0.3}, "quotas": None}

@@ -14,10 +14,10 @@ from support.recipes import write_recipe
 from support.runs import digests, documents
 from xxhash import xxh3_128_hexdigest
 
-from curate.cli.output.tables import connect
 from curate.errors import CurateError, RecipeError
 from curate.filters.contamination.benchmarks import texts_of_table
 from curate.ledger.ledger import read_ledger
+from curate.ledger.run import connect
 
 BENCHMARKS = ROOT.parent / "shared" / "corpora" / "benchmarks"
 ITEM = "A farmer has twelve black sheep and nine white goats, so how many animals graze on her three meadows?"

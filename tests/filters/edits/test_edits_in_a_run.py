@@ -9,9 +9,9 @@ from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 from support.runs import digests, documents
 
-from curate.cli.output.tables import connect
 from curate.errors import RecipeError
 from curate.ledger.ledger import read_ledger
+from curate.ledger.run import connect
 
 GOOD = "It is a truth that all of the people have to be told, and it is with us to this day. So it is. And so on."
 

@@ -12,11 +12,11 @@ from support.personal_data import FOUND, PEM
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.cli.output.tables import connect
 from curate.corpus.edits import apply_edits, find_edits
 from curate.errors import RecipeError
 from curate.filters import registry
 from curate.filters.edits import pii
+from curate.ledger.run import connect
 
 
 def files_with(run, values):

@@ -19,7 +19,6 @@ from support.corpora import PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
 
-from curate.cli.output.tables import connect
 from curate.decide.bands import banded_sql
 from curate.errors import RecipeError
 from curate.filters.language.forms import ccnet_normalised, lines_in_form
@@ -28,6 +27,7 @@ from curate.filters.language.of_recipe import open_models
 from curate.filters.language.perplexity import measure
 from curate.filters.language.train import Training, train
 from curate.kernels.priors import count_priors, vocabulary_of
+from curate.ledger.run import connect
 from curate.recipe.sections import Perplexity
 
 WORDS = sorted({word.strip(".,").lower() for word in PROSE.split()})

@@ -14,9 +14,9 @@ from support.runs import documents
 from support.texts import LINED, PASSAGES, REPEATING, SAMPLE_TEXTS, TEXTS
 
 from curate import kernels
-from curate.cli.output.tables import connect
 from curate.filters.rules.resolve import named_set
 from curate.filters.signals.repetition import repeated_lines, repeated_ngrams
+from curate.ledger.run import connect
 
 quick = settings(deadline=None, max_examples=200)
 

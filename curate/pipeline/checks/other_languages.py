@@ -6,13 +6,13 @@ from typing import Any
 
 import duckdb
 
-from curate.corpus.sample_texts import SampledText, sampled_texts
-from curate.decide.decide import DECISIONS
+from curate.decide.plan import Plan
 from curate.display import counted
 from curate.filters import registry
 from curate.filters.language.identify import likeliest
 from curate.ledger.ledger import Ledger
-from curate.pipeline.plan import Plan
+from curate.ledger.names import DECISIONS
+from curate.pipeline.checks.sample_texts import SampledText, sampled_texts
 from curate.recipe.recipe import Recipe
 from curate.recipe.sections import MIN_CONFIDENCE
 from curate.sql import literal, read_parquet, rows_of

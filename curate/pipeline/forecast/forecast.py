@@ -11,19 +11,20 @@ from typing import Any
 from curate.corpus.inputs import Found
 from curate.corpus.parquet import unit_bytes
 from curate.decide import decide
+from curate.decide.plan import Plan
 from curate.engine.base import Engine
 from curate.filters.signals.hashes import choose_bands
 from curate.ledger.ledger import Ledger, check_run_directory, read_ledger
+from curate.ledger.names import APART, DATA, DECISIONS, INPUT
 from curate.ledger.views import RANGE_ROWS, THREAD_MB
-from curate.maps import shards
-from curate.maps.measure import APART, INPUT, Task, plan_tasks
-from curate.maps.warm import compile_kernels
-from curate.pipeline.costs import Seconds, Texts, compile_seconds, model_seconds
+from curate.maps.measure import Task, plan_tasks
+from curate.pipeline.checks.overlap import overlaps
+from curate.pipeline.forecast.costs import Seconds, Texts, compile_seconds, model_seconds
+from curate.pipeline.forecast.rehearsal import Rehearsal, peak_bytes, rehearse
 from curate.pipeline.index import SIGNALS_AS_TABLE
-from curate.pipeline.overlap import overlaps
-from curate.pipeline.plan import Plan, make_plan
-from curate.pipeline.rehearsal import Rehearsal, peak_bytes, rehearse
+from curate.pipeline.plan import make_plan
 from curate.pipeline.reuse import Before, Step, drop_stale_parts, missing_groups, steps
+from curate.pipeline.warm import compile_kernels
 from curate.progress import Steps, unwritten_log
 from curate.recipe.recipe import Recipe
 from curate.storage.mirror import named
@@ -230,17 +231,17 @@ def _disk(work: Work, found: Rehearsal, recipe: Recipe, plan: Plan) -> dict[str,
     """Bytes of the run directory when the run is done: of files in the ledger, the output and the index."""
     per_document = work.documents / max(1, found.sample.documents)
     whole = count_tasks(plan)
-    sizes = {group: round(found.files[group].payload * per_document) for group in (*plan.groups, decide.DECISIONS)}
+    sizes = {group: round(found.files[group].payload * per_document) for group in (*plan.groups, DECISIONS)}
     ledger = sum(sizes.values()) + sum(found.files[group].overhead for group in plan.groups) * whole
     indexed = sum(size for group, size in sizes.items() if group not in (INPUT, *APART))
     if work.documents > SIGNALS_AS_TABLE:
-        indexed = sizes[decide.DECISIONS]
+        indexed = sizes[DECISIONS]
     kept, written = found.stages[1]["tokens_out"], max(1, found.stages[-1]["tokens_out"])
-    data = found.files[shards.DATA]
+    data = found.files[DATA]
     output = round(data.payload * _per_sample(found) * kept / written)
     count = math.ceil(found.sample.corpus_text_bytes * kept / max(1, found.stages[0]["tokens_in"]) / recipe.shard_size)
     return {
-        "ledger": ledger + found.files[decide.DECISIONS].overhead * -(-work.documents // decide.DECISION_ROWS),
+        "ledger": ledger + found.files[DECISIONS].overhead * -(-work.documents // decide.DECISION_ROWS),
         "output": output + data.overhead * count,
         "index": INDEX_BYTES + round(INDEX_RATIO * indexed),
     }

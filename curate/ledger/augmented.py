@@ -11,12 +11,8 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from curate.digest import digest_of
+from curate.ledger.names import AUGMENT, AUGMENTED, BEYOND, DOMAINS, SYNTHETIC, WRITTEN_FOLDER
 from curate.storage.files import committed, sha256_of, unsealed, write_sealed
-
-FOLDER, COMPARISON = "synthetic", "comparison"
-JUDGED = "judged"  # the run over the candidates
-STATE, DOMAINS, SYNTHETIC, COMPARED = "augmented.json", "domains.parquet", "synthetic.parquet", "comparison.parquet"
-STAGE, BEYOND = "augment", "beyond_cap"
 
 
 @dataclass(frozen=True)
@@ -73,9 +69,9 @@ class Augmented:
 
 def read_augmented(run: Path) -> Augmented | None:
     """What a run has made, whole or for other decisions; None where nothing is finished."""
-    folder = run / FOLDER
+    folder = run / WRITTEN_FOLDER
     try:
-        facts = unsealed(json.loads((folder / STATE).read_text("utf-8")))
+        facts = unsealed(json.loads((folder / AUGMENTED).read_text("utf-8")))
         whole = all(sha256_of(folder / name) == sha256 for name, sha256 in facts["sha256"].items())
     except (OSError, ValueError, AttributeError):
         return None
@@ -105,7 +101,7 @@ def finished(folder: Path, facts: Mapping[str, Any], judged: pa.Table) -> Augmen
     }
     hashes = {name: sha256_of(folder / name) for name in (*facts["tables"], *facts["judged"])}
     facts = {**facts, "accepted": accepted, "asked": len(table), "sha256": hashes}
-    write_sealed(folder / STATE, facts)
+    write_sealed(folder / AUGMENTED, facts)
     return Augmented(folder, facts)
 
 
@@ -121,7 +117,7 @@ def within_caps(judged: pa.Table, caps: Mapping[str, int]) -> pa.Table:
         if row["accepted"]:
             left[row["domain"]] -= row["n_tokens"]
         if passed:
-            row["stage"], row["reason"] = (None, None) if row["accepted"] else (STAGE, BEYOND)
+            row["stage"], row["reason"] = (None, None) if row["accepted"] else (AUGMENT, BEYOND)
     for name in ("stage", "reason"):
         k = judged.schema.get_field_index(name)
         judged = judged.set_column(k, name, pa.array([row[name] for row in rows], pa.string()))

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from curate import __version__
-from curate.corpus.sample_texts import sampled_texts
 from curate.corpus.side_files import side_files
 from curate.corpus.text_keys import Keys, keys_of, shared
+from curate.decide.plan import Plan
 from curate.digest import digest_of
 from curate.display import counted
 from curate.distill.evaluate.heldout import FIELD as HELDOUT
@@ -19,7 +19,7 @@ from curate.distill.reference import FIELD as REFERENCE
 from curate.filters.contamination.benchmarks import FIELD as EVALUATION
 from curate.init.roles import Role, role_of, words_of
 from curate.init.survey import Seen, look
-from curate.pipeline.plan import Plan
+from curate.pipeline.checks.sample_texts import sampled_texts
 from curate.recipe.recipe import Recipe
 from curate.storage.places import is_remote, status
 

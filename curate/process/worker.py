@@ -15,7 +15,7 @@ LOOK_SECONDS = 0.3
 def end_with(parent: int, number: int = signal.SIGKILL) -> None:
     """Have this process end when its parent does, whatever it is doing then.
 
-    Linux sends it `number` at the end of the parent's thread that started it; see `curate.engine.child.start_child`.
+    Linux sends it `number` at the end of the parent's thread that started it; see `curate.process.child.start_child`.
     Elsewhere a thread looks after the parent, unless C code keeps the interpreter's lock.
     """
     if sys.platform == "linux":
@@ -51,8 +51,7 @@ def _work(descriptor: int, parent: int, cpu_seconds: float) -> None:
     pipe = Connection(descriptor)
     try:
         sys.path[:] = pipe.recv()
-        from curate.engine.base import prepare, reply
-
+        prepare, reply = pipe.recv()  # pickled by their names: this imports what they are in
         prepare()
         pipe.send((READY, None))
     except (EOFError, BrokenPipeError, ConnectionResetError):  # the driver ended

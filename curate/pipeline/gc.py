@@ -8,20 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.corpus.inputs import FOLDER
-from curate.decide.decide import DECISIONS, TOGETHER
-from curate.distill.augment.domains import MEMBERS
-from curate.distill.augment.state import FOLDER as WRITTEN
-from curate.distill.evaluate.results import FOLDER as EVALUATION
-from curate.distill.evaluate.results import RETENTION, TRACKING, facts_of
+from curate.corpus.inputs import INPUTS_FOLDER
+from curate.distill.evaluate.results import facts_of
 from curate.errors import disk_error
-from curate.filters.contamination.benchmarks import MODELS
 from curate.ledger.ledger import Ledger, Part, locked, read_ledger
+from curate.ledger.names import (
+    ARMS,
+    DATA,
+    DECISIONS,
+    DOCUMENTS,
+    EVALUATION_FOLDER,
+    MEMBERS,
+    MODELS_FOLDER,
+    RETENTION,
+    TOGETHER,
+    TRACKING,
+    WRITTEN_FOLDER,
+)
 from curate.ledger.runs import no_run
 from curate.manifests.schema.reading import read_manifest
-from curate.maps.measure import DOCUMENTS
-from curate.maps.shards import DATA
-from curate.pipeline.ablate import ARMS, remove_arms
+from curate.pipeline.ablate import remove_arms
 from curate.storage.files import ASIDE
 from curate.storage.mirror import named
 
@@ -79,7 +85,7 @@ def collect(run: Path, everything: bool, dry: bool) -> dict[str, Any]:
         unused = _unused(ledger) if everything else []
         found = [*_files(ledger, unused)]
         if everything and not read_manifest(run)["benchmarks"]:
-            found += [_found(path, UNUSED) for path in sorted((run / MODELS).glob("ngrams-*"))]
+            found += [_found(path, UNUSED) for path in sorted((run / MODELS_FOLDER).glob("ngrams-*"))]
         found += _of_evaluations(ledger, everything)
         if not dry:
             _remove(ledger, unused, found)
@@ -105,7 +111,7 @@ def taken(run: Path) -> list[dict[str, Any]]:
     sizes: dict[str, list[int]] = {}
     seen: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(run):
-        folders.sort(key=lambda name: (name == EVALUATION.name, name))  # whose arms share the ledger's files
+        folders.sort(key=lambda name: (name == EVALUATION_FOLDER.name, name))  # whose arms share the ledger's files
         for path in (Path(folder) / name for name in sorted(names)):
             with suppress(FileNotFoundError):
                 about = path.lstat()
@@ -136,7 +142,7 @@ def _of_evaluations(ledger: Ledger, everything: bool) -> Iterator[Found]:
         why = OF_EVALUATION if finished[RETENTION] else STOPPED
         for folder, _, names in os.walk(ledger.run / ARMS):
             yield from (_found(Path(folder) / name, why) for name in sorted(names))
-    for part, place in ((RETENTION, EVALUATION), (TRACKING, EVALUATION / TRACKING)):
+    for part, place in ((RETENTION, EVALUATION_FOLDER), (TRACKING, EVALUATION_FOLDER / TRACKING)):
         if everything and finished[part]:
             yield from (
                 _found(path, OF_EVALUATION) for path in sorted((ledger.run / place / "parts").glob("*.parquet"))
@@ -165,10 +171,14 @@ def _files(ledger: Ledger, unused: list[Part]) -> Iterator[Found]:
                 yield _found(path, UNUSED)
             elif OURS.fullmatch(path.name) and place not in in_force:
                 yield _found(path, NOT_IN_FORCE)
-    for path in (path for folder in ("", DATA, FOLDER, MODELS, WRITTEN) for path in (run / folder).glob(f"{ASIDE}*")):
+    for path in (
+        path
+        for folder in ("", DATA, INPUTS_FOLDER, MODELS_FOLDER, WRITTEN_FOLDER)
+        for path in (run / folder).glob(f"{ASIDE}*")
+    ):
         yield _found(path, HALF_WRITTEN)
     read = {file.location for file in ledger.files}
-    for path in sorted((run / FOLDER).glob("[0-9a-f]*.parquet")):
+    for path in sorted((run / INPUTS_FOLDER).glob("[0-9a-f]*.parquet")):
         if path.relative_to(run).as_posix() not in read:
             yield _found(path, NOT_IN_INPUT)
 

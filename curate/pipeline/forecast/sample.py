@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus.parquet import InputFile, Unit, read_documents, unit_bytes
+from curate.decide.plan import Plan
 from curate.maps.shards import fitted, payload
-from curate.pipeline.plan import Plan
 
 SHARE = 0.01  # of the documents
 MIN_DOCUMENTS = 4096

@@ -14,17 +14,18 @@ import pyarrow.parquet as pq
 
 from curate.decide import decide
 from curate.decide.counts import count
-from curate.dedup.lines import LINE_EDITS
+from curate.decide.plan import Plan
 from curate.engine.base import Engine
 from curate.errors import CurateError, InputError
 from curate.ledger.ledger import Ledger, Part
+from curate.ledger.names import DATA, DECISIONS, LINE_EDITS
 from curate.ledger.views import scratch_database
 from curate.maps import shards
 from curate.maps.measure import Task, measure, plan_tasks
-from curate.pipeline.forecast_sample import Sample, write_sample
+from curate.pipeline.checks.other_languages import Losses, losses, other_language
+from curate.pipeline.forecast.sample import Sample, write_sample
 from curate.pipeline.index import build_index
-from curate.pipeline.other_languages import Losses, losses, other_language
-from curate.pipeline.plan import Plan, make_plan
+from curate.pipeline.plan import make_plan
 from curate.pipeline.reuse import edit_parts
 from curate.pipeline.text_reader import maps_of
 from curate.progress import Log, Steps
@@ -173,9 +174,9 @@ def _decide_and_write(
 ) -> None:  # fmt: skip
     with found.timed("decide"):
         parts = decide.decide(recipe, plan, ledger, maps, database, "sample")
-    for group in (LINE_EDITS, decide.DECISIONS):
+    for group in (LINE_EDITS, DECISIONS):
         ledger.put(group, [part for part in parts if part.group == group])
-    parts = ledger.of(decide.DECISIONS)
+    parts = ledger.of(DECISIONS)
     counts = count(plan, ledger, database)
     found.stages = list(counts.stages)
     found.losses, found.other_language = losses(recipe, plan, ledger, database), other_language(ledger, database)
@@ -187,6 +188,6 @@ def _decide_and_write(
     with found.timed("index"):
         build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, (), database)
     found.files |= {
-        decide.DECISIONS: Files.of(ledger.run, parts),
-        shards.DATA: Files.of(ledger.run, written),
+        DECISIONS: Files.of(ledger.run, parts),
+        DATA: Files.of(ledger.run, written),
     }

@@ -10,8 +10,8 @@ from functools import cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
-from curate.engine import worker
-from curate.storage.cache import VARIABLE, cache_home
+from curate.cache import VARIABLE, cache_home
+from curate.process import worker
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # of BLAS, whose threads would be as many as cores in each of as many workers
 
@@ -32,8 +32,13 @@ def _starter(pid: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "start", initializer=signal.pthread_sigmask, initargs=block)
 
 
-def start_worker(cpu_seconds: float) -> tuple["subprocess.Popen[bytes]", Connection]:
-    """A worker that makes itself ready, within so much CPU time, and the pipe to it."""
+def start_worker(
+    cpu_seconds: float, prepare: Callable[[], None], reply: Callable[[bytes], bytes]
+) -> tuple["subprocess.Popen[bytes]", Connection]:
+    """A worker that makes itself ready by `prepare`, within so much CPU time, and the pipe to it.
+
+    Then it sends `reply` of each message; both are functions of a module.
+    """
     ours, theirs = Pipe()
     with theirs:
         words = [sys.executable, "-P", worker.__file__, *map(str, (theirs.fileno(), os.getpid(), cpu_seconds))]
@@ -41,4 +46,5 @@ def start_worker(cpu_seconds: float) -> tuple["subprocess.Popen[bytes]", Connect
         options = {"stdin": subprocess.DEVNULL, "pass_fds": (theirs.fileno(),), "env": environment}
         process = start_child(lambda: subprocess.Popen(words, **options))  # type: ignore[call-overload]
     ours.send(sys.path)
+    ours.send((prepare, reply))
     return process, ours

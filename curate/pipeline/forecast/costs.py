@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from curate.distill.attacks.registry import attacks
-from curate.distill.budget.models import SCORES
 from curate.distill.evaluate.tracking import SAMPLE_BYTES, is_tracked
 from curate.distill.purify.mining import WORST
-from curate.distill.purify.stage import P_BAD
 from curate.distill.reference import SHARES, open_reference
+from curate.ledger.names import P_BAD, SCORES
 from curate.maps.warm import is_warm
 from curate.recipe.recipe import Recipe
 

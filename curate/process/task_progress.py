@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from curate.storage.files import ASIDE
-
-FOLDER = f"{ASIDE}begun"
+FOLDER = ".aside-begun"  # begins as `ASIDE` of storage/files.py does: what a killed worker leaves is removed with it
 
 
 @contextmanager

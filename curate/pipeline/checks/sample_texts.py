@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from curate.corpus.parquet import Unit, read_documents
 from curate.corpus.text_keys import MOST_CHARACTERS, texts_in
+from curate.corpus.texts import texts_of
+from curate.decide.plan import Plan
 from curate.errors import InputError
-from curate.maps.measure import texts_of
-from curate.pipeline.forecast_sample import group_of, place_units
-from curate.pipeline.plan import Plan
+from curate.pipeline.forecast.sample import group_of, place_units
 from curate.storage.places import is_remote
 
 REMOTE_PLACES = 16  # of an object store, where each costs a request

@@ -1,0 +1,164 @@
+"""What a run will read and measure, and by which rules it decides, once that is settled and checked."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.corpus.columns import is_text
+from curate.corpus.folders import PassedOver
+from curate.corpus.parquet import InputFile, Source, Unit
+from curate.corpus.side_files import tables_of
+from curate.dedup.earlier_runs import Earlier
+from curate.distill.budget.models import Scorers
+from curate.distill.budget.scores import scores_of
+from curate.distill.purify.training import Learnt
+from curate.distill.reference import ReferenceFile
+from curate.distill.scoring.static_vectors import StaticVectors
+from curate.errors import RecipeError, did_you_mean
+from curate.filters import registry
+from curate.filters.contamination.benchmarks import Benchmark
+from curate.filters.contamination.signals import GROUP as CONTAMINATION
+from curate.filters.language.perplexity import GROUP as PERPLEXITY
+from curate.filters.rules.resolve import ResolvedRule
+from curate.ledger.names import BLOCK, DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES
+from curate.maps.measure import Reading
+from curate.recipe.recipe import Recipe
+from curate.storage.places import is_remote
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run within another one is given by that: documents that are not to be had again, and models."""
+
+    earlier: tuple[Earlier, ...] = ()
+    pinned: Learnt | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will read and measure."""
+
+    root: Path
+    files: Mapping[int, InputFile]  # by file_no, those that can be read
+    units: tuple[Unit, ...]
+    inputs: pa.Schema
+    reading: Reading
+    groups: Mapping[str, str]  # group to digest
+    rules: tuple[ResolvedRule, ...]
+    excluded: tuple[str, ...]
+    quarantine: bool  # or stop at a file that cannot be read
+    earlier: tuple[Earlier, ...]  # runs that have kept documents already
+    benchmarks: tuple[Benchmark, ...]
+    reference: tuple[ReferenceFile, ...] = ()
+    pinned: Learnt | None = None  # models of another run: of its second tier
+    pinned_scorers: Scorers | None = None  # and of its budget
+    static: StaticVectors | None = None  # what texts are clustered by, if not by their words
+    written: str | None = None  # the digest of what the third tier has written
+    reserved: int = 0  # and how many tokens of the budget that takes
+    passed_over: tuple[PassedOver, ...] = ()  # what lies beside the files of the input
+
+    @property
+    def sources(self) -> dict[int, Source]:
+        """Where each file lies."""
+        return {no: file.source for no, file in self.files.items()}
+
+    @property
+    def files_read(self) -> list[str]:
+        """Local files that tasks read: of the input one in each folder, and language models."""
+        places = [source.location for source in self.sources.values() if not is_remote(source.location)]
+        models = [model.path for model in self.reading.models if not model.packaged]
+        return [*{os.path.dirname(place): place for place in places}.values(), *models]
+
+
+def groups_needed(recipe: Recipe, signals: Sequence[str], editing: bool, columns: bool) -> list[str]:
+    """The groups to measure: all but those on demand, and of these the ones that the recipe or its rules need.
+
+    `editing` tells whether texts are edited before, `columns` whether input columns are collected.
+    """
+    groups = registry.groups()
+    read = registry.measured(signals)
+    named = {group for group, found in groups.items() for s in found if not read.isdisjoint(s.writes)}
+    named |= {"hashes"} if recipe.dedup.exact else set()
+    named |= {"pii"} if recipe.tier1.pii.action == "count" else set()
+    named |= {"raw"} if editing else set()  # to see what share of each document was cut
+    sets = recipe.tier1.decontaminate
+    if CONTAMINATION in named and sets is None:
+        raise RecipeError("tier1.rules: a signal of group contamination needs tier1.decontaminate")
+    named |= {CONTAMINATION} if sets else set()
+    if PERPLEXITY in named and not recipe.tier1.perplexity:
+        raise RecipeError("tier1.rules: a signal of group perplexity needs tier1.perplexity")
+    if section := recipe.tier1.perplexity:
+        named |= {PERPLEXITY} | ({"language"} if "language" in section.by or section.by_language else set())
+    named |= {"language"} if recipe.tier2 and "language" in recipe.tier2.by else set()
+    quotas = recipe.distill.quotas if recipe.distill else None
+    named |= {"language"} if quotas and "language" in quotas.by else set()
+    needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
+    needed += [INPUT] * columns + [EDITS] * editing
+    needed += [BLOCK] * bool(recipe.tier1.block) + [OVERLAPS] * bool(sets)
+    return needed + [SIGNATURES] * bool(recipe.dedup.near) + [LINE_HASHES] * bool(recipe.dedup.lines)
+
+
+def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
+    """The ids, hashes and urls in files of `exclude`: a value per line, or the columns of that name in Parquet.
+
+    Errors: RecipeError for a file that is missing or has none of the columns.
+    """
+    values: set[str] = set()
+    for name in paths:
+        path = Path(name)
+        if not path.is_file():
+            raise RecipeError(f"exclude: {name}: {'a folder; name its files' if path.is_dir() else 'no such file'}")
+        try:
+            if path.suffix != ".parquet":
+                values |= {line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()}
+                continue
+            columns = [c for c in pq.read_schema(path).names if c in ("id", "doc_id", "url", "hash")]
+            if not columns:
+                raise RecipeError(f"exclude: {name}: no column id, doc_id, url or hash")
+            for table in tables_of(path, "exclude", columns):
+                for column in table.columns:
+                    values |= set(column.cast(pa.string()).drop_null().unique().to_pylist())
+        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+            raise RecipeError(f"exclude: {name}: cannot be read: {' '.join(str(error).split())}") from None
+    return tuple(sorted(values))
+
+
+def input_columns(
+    recipe: Recipe, named: Sequence[str], excluded: Sequence[str], inputs: pa.Schema
+) -> tuple[tuple[str, pa.DataType], ...]:
+    """Input columns that decisions need: in conditions, strata, scores, and `url` for exclusions and repeated lines."""
+    wanted = dict.fromkeys(named)
+    scores = scores_of(recipe) if recipe.distill else {}
+    wanted |= dict.fromkeys(name.removeprefix("input.") for name in scores if name.startswith("input."))
+    for stratum in recipe.input.strata:
+        name = stratum.removesuffix("?")
+        if name in inputs.names or not stratum.endswith("?"):
+            wanted[name] = None
+    if (excluded or recipe.dedup.lines) and "url" in inputs.names and is_text(inputs.field("url").type):
+        wanted["url"] = None
+    seen: set[str] = set()
+    for name in wanted:
+        if name.lower() in seen:
+            raise RecipeError(
+                f"the recipe names two columns {name!r} that SQL cannot tell apart; rename one in the input"
+            )
+        seen.add(name.lower())
+        if name not in inputs.names:
+            if recipe.input.columns is not None:
+                raise RecipeError(f"the recipe names a column {name!r} that input.columns does not; add it there")
+            raise RecipeError(f"the input has no column {name!r}{did_you_mean(name, inputs.names)}")
+    return tuple((name, inputs.field(name).type) for name in wanted)
+
+
+def signals_schema(groups: Mapping[str, str]) -> pa.Schema:
+    """The columns that the decision query will see."""
+    fields = [pa.field("raw_n_bytes", pa.int64())]
+    for group in groups:
+        for signal in registry.groups().get(group, []):
+            fields += [pa.field(name, kind) for name, kind in signal.writes.items()]
+    fields += [pa.field(name, found.type) for name, found in registry.derived(f.name for f in fields).items()]
+    return pa.schema(fields)
