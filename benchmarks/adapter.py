@@ -27,7 +27,7 @@ from curate.distill.lora.texts import domain_texts
 from curate.distill.lora.train import train_adapter
 from curate.distill.teacher.protocol import open_teacher
 from curate.progress import unwritten_log
-from curate.recipe.recipe import parse_recipe
+from curate.recipe.load import parse_recipe
 from curate.recipe.teacher import Teacher
 from curate.recipe.tier3 import Adapter
 

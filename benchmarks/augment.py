@@ -33,7 +33,7 @@ from curate.distill.evaluate.results import augmentation_claims
 from curate.engine.base import InProcess
 from curate.pipeline.evaluate import evaluate
 from curate.pipeline.run import run
-from curate.recipe.recipe import parse_recipe
+from curate.recipe.load import parse_recipe
 
 OTHERS = {"web/web_pages": 600, "noise/email_spamassassin": 200, "noise/email_lingspam": 200}  # documents
 COLUMNS = ["id", "text", "source", "url", "license"]

@@ -25,11 +25,12 @@ from timing import batches_in, least_of_five, parquet_in
 
 from curate.dedup.near.stage import Signatures, find_near
 from curate.kernels.minhash import binary_rows, minhash
-from curate.ledger.ledger import Ledger, Part, write_part
+from curate.ledger.ledger import Ledger
 from curate.ledger.names import SIGNATURES
+from curate.ledger.parts import Part, write_part
 from curate.ledger.run import connect
 from curate.ledger.views import scratch_database
-from curate.recipe.sections import Near
+from curate.recipe.dedup import Near
 
 DOCUMENT_BYTES = 2_700  # as the peers' corpus has them
 PART_ROWS = 1 << 18

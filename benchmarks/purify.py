@@ -34,7 +34,7 @@ from curate.engine.base import InProcess
 from curate.ledger.names import PURIFY_MODEL
 from curate.ledger.run import connect
 from curate.pipeline.run import run
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 
 SEED = 1
 DEFAULT = "4 rounds, the default"

@@ -30,7 +30,7 @@ from curate.filters.language.identify import language
 from curate.filters.language.of_recipe import open_models
 from curate.filters.language.perplexity import GROUP, measure
 from curate.filters.rules.resolve import named_set
-from curate.recipe.sections import Perplexity
+from curate.recipe.tier1 import Perplexity
 from curate.sql import literal
 
 Values = npt.NDArray[np.float64]

@@ -40,7 +40,8 @@ from curate.ledger.names import DATA, EVALUATION_FOLDER
 from curate.ledger.run import open_decided
 from curate.pipeline.evaluate import proxies
 from curate.pipeline.run import run
-from curate.recipe.recipe import Recipe, load_recipe
+from curate.recipe.load import load_recipe
+from curate.recipe.recipe import Recipe
 from curate.sql import literal
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"

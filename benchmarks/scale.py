@@ -30,19 +30,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.corpus.parquet import Unit
+from curate.corpus.units import Unit
 from curate.decide.decide import decide
 from curate.distill.budget.models import Scorers, scorers_of
 from curate.distill.budget.stage import Distil
 from curate.engine.base import InProcess
-from curate.ledger.ledger import KnownFile, Ledger, Part, read_ledger
+from curate.ledger.ledger import KnownFile, Ledger, read_ledger
 from curate.ledger.names import BUDGET_MODELS, DECISIONS, SCORES, SIGNATURES
+from curate.ledger.parts import Part
 from curate.ledger.views import scratch_database
 from curate.pipeline.plan import make_plan
 from curate.pipeline.run import run
 from curate.pipeline.text_reader import maps_of
 from curate.progress import Steps, unwritten_log
-from curate.recipe.recipe import Recipe, parse_recipe
+from curate.recipe.load import parse_recipe
+from curate.recipe.recipe import Recipe
 
 SAMPLE = Path(__file__).parent.parent / "curate" / "sample"
 FILE_ROWS = 1 << 17

@@ -42,8 +42,8 @@ from curate.kernels.corpus_lines import line_hashes
 from curate.kernels.lm_words import lm_lines
 from curate.kernels.minhash import minhash
 from curate.kernels.overlap import find_overlaps, ngram_keys, ngram_table
-from curate.recipe.recipe import parse_recipe
-from curate.recipe.sections import Perplexity
+from curate.recipe.load import parse_recipe
+from curate.recipe.tier1 import Perplexity
 
 BASE_MB = 150
 SOUGHT, LISTED = 1_000_000, 1_000

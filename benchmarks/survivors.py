@@ -27,7 +27,7 @@ from curate.dedup.near import best_copies as copies
 from curate.engine.base import InProcess
 from curate.ledger.run import connect
 from curate.pipeline.run import run
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 
 Document = tuple[str, str, str, str]  # id, text, family, what was done to it
 SAME = ("orig", "normalised")

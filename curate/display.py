@@ -1,8 +1,20 @@
-"""Numbers and values of the data as people read them."""
+"""Numbers, values and texts of the data as people read them, fit for a terminal."""
 
-from curate.terminal import visible
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 MOST_CHARACTERS = 300  # of a value
+
+# What a terminal obeys or hides: control characters, marks of direction, tags, and spaces without a width.
+UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def shown(value: object, digits: int = 4) -> str:
@@ -35,3 +47,42 @@ def brief(value: object) -> str:
 def counted(count: int, what: str, many: str | None = None) -> str:
     """So many of something, as in `1 document` and `2,000 documents`."""
     return f"{count:,} {what if count == 1 else many or what + 's'}"
+
+
+def visible(text: str) -> str:
+    """`text` with a symbol for each character that could move a terminal's cursor, colour it or turn text around.
+
+    Line feeds and tabs stay. ESC is shown as ␛, U+202E as ⟨202E⟩.
+    """
+    return UNSAFE.sub(lambda match: _symbol(ord(match[0])), text)
+
+
+def _symbol(code: int) -> str:
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"⟨{code:04X}⟩"
+
+
+def console() -> "Console":
+    """Stdout as wide as the terminal; wide enough for any table where it is not one.
+
+    Texts are printed as they are: `[red]` and `:smile:` are no markup, and what a terminal would obey is `visible`.
+    """
+    from rich.console import Console  # which `curate --help` does without
+    from rich.text import Text
+
+    class Plain(Console):
+        def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - as rich declares it
+            return super().render_str(visible(text), **options)
+
+    return Plain(file=sys.stdout, width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
+
+
+def json_text(value: object) -> str:
+    """A value as JSON, in which all that `visible` replaces is escaped, so that it can be shown and read back."""
+    return safe_json(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+
+
+def safe_json(written: str) -> str:
+    """JSON, or a part of it, with an escape for each character that `visible` would replace: the same value."""
+    return UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], written)

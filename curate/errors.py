@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from curate.display import visible
 from curate.redaction import redacted
-from curate.terminal import visible
 
 MAX_SHOWN = 300  # characters of a value or of another library's message
 

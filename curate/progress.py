@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
+from curate.display import visible
 from curate.errors import TaskError, disk_error
 from curate.process.task_progress import shares_begun
 from curate.redaction import redacted, redacted_values
-from curate.terminal import visible
 
 LEAST_SHARE = 0.02  # of the work, below which the time to go is not told
 LINE_SECONDS = 10.0  # between lines where stderr is not a terminal

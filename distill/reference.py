@@ -20,7 +20,7 @@ from curate.errors import InputError
 from curate.filters import registry
 from curate.filters.signals.hashes import hash_texts
 from curate.ledger.names import INPUT
-from curate.maps.measure import Reading
+from curate.maps.reading import Reading
 from curate.recipe.recipe import Recipe
 from curate.sql import open_database, quoted
 

@@ -8,7 +8,8 @@ import duckdb
 import pyarrow as pa
 
 from curate.errors import RunError
-from curate.ledger.ledger import Part, read_ledger, rebuffered, write_part
+from curate.ledger.ledger import read_ledger
+from curate.ledger.parts import Part, rebuffered, write_part
 from curate.ledger.views import Range, Spanned, narrow
 from curate.storage.files import committed
 

@@ -15,7 +15,7 @@ from curate import kernels
 from curate.errors import RecipeError
 from curate.kernels.arrow import plain_text
 from curate.kernels.words_of_list import WordTable
-from curate.recipe.sections import Block
+from curate.recipe.tier1 import Block
 
 URL = "url"  # the input column with the address of a document
 BEFORE_HOST = r"\s*(?:(?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?(?:[^/?#@]*@)?"

@@ -9,7 +9,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from curate.recipe.sections import LengthPenalty
+from curate.recipe.tier1 import LengthPenalty
 
 
 @dataclass(frozen=True)

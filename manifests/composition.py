@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import RecipeError, did_you_mean
-from curate.ledger.ledger import Part
-from curate.recipe.sections import Input
+from curate.ledger.parts import Part
+from curate.recipe.input import Input
 
 SOURCE, LICENSE = "source", "license"
 UNKNOWN, VARIOUS = "unknown", "various"

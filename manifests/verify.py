@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
-from curate.corpus.parquet import Unit, read_documents
+from curate.corpus.parquet import read_documents
+from curate.corpus.units import Unit
 from curate.distill.evaluate.results import TABLES
 from curate.errors import InputError, RunError
 from curate.ledger.ledger import KnownFile, read_ledger

@@ -38,10 +38,11 @@ def near(documents: Path, verify: str) -> list[int]:
     """What a run does about near duplicates, from the file to the rows that it drops."""
     from curate.dedup.near.stage import Signatures, find_near
     from curate.kernels.minhash import minhash, shingle_sets
-    from curate.ledger.ledger import Ledger, write_part
+    from curate.ledger.ledger import Ledger
     from curate.ledger.names import SHINGLES, SIGNATURES
+    from curate.ledger.parts import write_part
     from curate.ledger.views import scratch_database
-    from curate.recipe.sections import Near
+    from curate.recipe.dedup import Near
 
     settings, here = Near(verify=verify), Path.cwd()
     file = pq.ParquetFile(documents, pre_buffer=False)

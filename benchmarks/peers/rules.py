@@ -36,7 +36,7 @@ from meter import measure
 import curate.sample
 from curate.filters import registry
 from curate.filters.rules.resolve import columns_named, condition, resolve
-from curate.recipe.sections import Tier1
+from curate.recipe.tier1 import Tier1
 
 REPEATS = 3
 OUR_MB = 100

@@ -121,10 +121,10 @@ def verify(run: Path, inputs: bool, quiet: bool, as_json: bool) -> None:
     Example:
         curate verify runs/demo
     """
+    from curate.display import visible
     from curate.manifests import verify as checks
     from curate.progress import unwritten_log
     from curate.storage.mirror import named
-    from curate.terminal import visible
 
     log = unwritten_log(quiet or as_json)
     problems = checks.verify(run, available_cores(), log)

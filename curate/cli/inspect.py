@@ -110,7 +110,7 @@ def runs(folder: Path, as_json: bool) -> None:
         print_json([vars(run) for run in found])
         return
     from curate.cli.output.runs import print_runs
-    from curate.terminal import console
+    from curate.display import console
 
     print_runs(found, folder, console())
 

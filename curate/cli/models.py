@@ -80,7 +80,7 @@ def adapter_train(
     from curate.cli.output.run import print_adapter
     from curate.distill.lora.texts import train_domain
     from curate.progress import unwritten_log
-    from curate.recipe.recipe import load_recipe
+    from curate.recipe.load import load_recipe
 
     folder, facts = train_domain(load_recipe(recipe, changes), domain, out, unwritten_log(quiet or as_json))
     if as_json:

@@ -159,7 +159,7 @@ def chosen_engine(
         return
     if address is not None:
         raise CurateError("--address: names a Ray cluster; add --engine ray, or leave it out")
-    from curate.engine.base import Processes
+    from curate.engine.processes import Processes
     from curate.pipeline.worker_start import load_worker
 
     cores = workers or available_cores()
@@ -170,7 +170,7 @@ def chosen_engine(
 
 def print_json(value: object) -> None:
     """Print a value as JSON that is safe for terminals."""
-    from curate.terminal import json_text
+    from curate.display import json_text
 
     click.echo(json_text(value))
 

@@ -41,10 +41,10 @@ def init(path: Path, places: tuple[Path, ...], full: bool, force: bool) -> None:
         curate init data/web
         curate init chats.yaml data/chats --full
     """
+    from curate.display import visible
     from curate.init.recipe import write_recipe
     from curate.kernels.arrow import spare_pandas
     from curate.recipe.errors import no_recipe
-    from curate.terminal import visible
 
     if no_recipe(path) is not None:  # a folder or data file alone
         path, places = Path("recipe.yaml"), (path, *places)
@@ -95,10 +95,10 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
     Example:
         curate plan recipes/gopher.yaml --set tier1.thresholds.too_few_words=30
     """
-    from curate.engine.base import Processes
+    from curate.engine.processes import Processes
     from curate.pipeline.checks.preflight import check_names
     from curate.pipeline.worker_start import load_worker
-    from curate.recipe.recipe import load_recipe
+    from curate.recipe.load import load_recipe
 
     found = load_recipe(recipe, changes)
     inputs = check_names(found)
@@ -136,7 +136,7 @@ def run(
     Example:
         curate run recipes/gopher.yaml --set output=runs/try --set tier1.thresholds.too_few_words=30
     """
-    from curate.recipe.recipe import load_recipe
+    from curate.recipe.load import load_recipe
 
     _run(load_recipe(recipe, changes), recipe, workers, engine, address, quiet, as_json, force)
 
@@ -153,7 +153,7 @@ def demo(
         curate demo
     """
     import curate.sample
-    from curate.recipe.recipe import load_recipe
+    from curate.recipe.load import load_recipe
 
     folder = Path(curate.sample.__path__[0])
     place = f"input.paths=[{json.dumps(glob.escape(str(folder)) + '/*.parquet')}]"

@@ -22,12 +22,12 @@ from pygments.lexers.sql import SqlLexer
 from curate.cache import made_private, user_path
 from curate.cli.completion import SqlCompleter
 from curate.cli.output.tables import print_rows, read_query, rows_to_show, told
+from curate.display import json_text, visible
 from curate.errors import CurateError, did_you_mean
 from curate.ledger.run import connect
 from curate.ledger.view_comments import ONE_ROW_FOR as ROWS
 from curate.process.interrupt import each_press
 from curate.sql import literal, only_query, statements_in
-from curate.terminal import json_text, visible
 
 MODES = ("table", "csv", "json")
 HELP = """\

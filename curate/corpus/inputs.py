@@ -19,7 +19,7 @@ from curate.digest import digest_of
 from curate.engine.base import Engine
 from curate.errors import CurateError, InputError, TaskError, shortened
 from curate.progress import Log, Meter
-from curate.recipe.sections import Input, Source
+from curate.recipe.input import Input, Source
 from curate.redaction import redacted, without_credentials
 from curate.storage.endings import is_input, is_json_lines
 from curate.storage.places import expand, is_remote, one_line, opened, status

@@ -10,7 +10,8 @@ from curate.corpus.casts import cast_of_extension
 from curate.corpus.columns import LINES, is_messages, is_text, leaf_type, text_cast
 from curate.corpus.text_columns import PROBE_ROWS, may_be_text, text_columns
 from curate.errors import InputError
-from curate.recipe import sections
+from curate.recipe.input import Input
+from curate.recipe.input import Source as SourceSection
 from curate.storage.places import opened
 
 ID_NAMES = ("id", "doc_id", "document_id", "_id", "uuid", "guid", "key")
@@ -25,7 +26,7 @@ class NoTextError(InputError):
         self.alone = alone
 
 
-def check_columns(where: str, location: str, schema: pa.Schema, entry: sections.Source, source: sections.Input) -> None:
+def check_columns(where: str, location: str, schema: pa.Schema, entry: SourceSection, source: Input) -> None:
     """Refuse a schema without the text or id column, or with one of the wrong type."""
     columns = schema.names
     if twice := next((name for name in columns if columns.count(name) > 1), None):
@@ -48,7 +49,7 @@ def check_columns(where: str, location: str, schema: pa.Schema, entry: sections.
     _check_id(where, schema, text, entry, source)
 
 
-def _check_id(where: str, schema: pa.Schema, text: str, entry: sections.Source, source: sections.Input) -> None:
+def _check_id(where: str, schema: pa.Schema, text: str, entry: SourceSection, source: Input) -> None:
     if source.id is None:
         return
     name = text if source.id == source.column else entry.id or source.id
@@ -67,7 +68,7 @@ def _check_id(where: str, schema: pa.Schema, text: str, entry: sections.Source, 
 
 
 def _no_text(
-    where: str, location: str, schema: pa.Schema, text: str, entry: sections.Source, source: sections.Input
+    where: str, location: str, schema: pa.Schema, text: str, entry: SourceSection, source: Input
 ) -> InputError:
     """The error for a file that lacks the column of the text."""
     problem = f"{where}: no column {text!r} (has: {_names(schema)})"
@@ -96,7 +97,7 @@ def _names(schema: pa.Schema) -> str:
 
 
 def _check_text(
-    where: str, location: str, schema: pa.Schema, text: str, kind: pa.DataType, entry: sections.Source
+    where: str, location: str, schema: pa.Schema, text: str, kind: pa.DataType, entry: SourceSection
 ) -> None:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type

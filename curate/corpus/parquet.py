@@ -1,28 +1,24 @@
 """The corpus: what its files hold, how they are cut into units, and how their rows are read."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from curate.corpus.casts import CASTS, cast_column, cast_of_extension, cast_type, how_to_cast, why_not
 from curate.corpus.columns import VIEWS, fit_struct, leaf_type, plain, take_leaf, text_cast, wider, without_leaf
+from curate.corpus.jsonl import BadLines
 from curate.corpus.misfits import check_columns
-from curate.corpus.spool import BadLines, bad_lines_of
+from curate.corpus.spool import bad_lines_of
 from curate.digest import digest_of
 from curate.errors import InputError
-from curate.recipe import sections
+from curate.recipe.input import Input
+from curate.recipe.input import Source as SourceSection
 from curate.storage.places import REMOTE_BUFFER, is_remote, one_line, opened, status
 
-MIN_UNIT_BYTES = int(os.environ.get("CURATE_UNIT_BYTES", 64 << 20))
-MAX_UNIT_BYTES = 2 * MIN_UNIT_BYTES
-MAX_UNIT_ROWS = 1 << 18  # bounds the memory of a unit's signals where documents are tiny
 BATCH_BYTES = 4 << 20
 PROBE_ROWS = 4
 SMALL_BYTES = 1 << 20  # of a column of a row group, whose dictionary cannot hide large values
@@ -67,17 +63,8 @@ class InputFile:
         return sum(self.group_rows)
 
 
-@dataclass(frozen=True, order=True)
-class Unit:
-    """A range of rows of one file: the grain of work, resume and retry."""
-
-    file_no: int
-    start: int
-    stop: int
-
-
 def open_footer(
-    name: str, where: str, location: str, entry: sections.Source, source: sections.Input,
+    name: str, where: str, location: str, entry: SourceSection, source: Input,
     spooled: tuple[int, str] | None = None, share: float = 1.0,
 ) -> InputFile:  # fmt: skip
     """What the footer of a Parquet file tells; `spooled` has size and identity of what the file was made from.
@@ -116,9 +103,7 @@ def open_footer(
     )
 
 
-def _as_the_corpus_has_them(
-    where: str, schema: pa.Schema, entry: sections.Source, source: sections.Input
-) -> dict[str, Any]:
+def _as_the_corpus_has_them(where: str, schema: pa.Schema, entry: SourceSection, source: Input) -> dict[str, Any]:
     """How a file's columns become those of the corpus, as the fields of `Source`."""
     text = entry.text or source.column
     is_lifted = text not in schema.names and leaf_type(schema, text) is not None
@@ -179,7 +164,7 @@ def _read_footer(where: str, location: str) -> tuple[Source, str, pq.FileMetaDat
     return Source(location, size, mtime_ns), footer, metadata, schema
 
 
-def _schema_in_corpus(where: str, schema: pa.Schema, place: Source, source: sections.Input) -> pa.Schema:
+def _schema_in_corpus(where: str, schema: pa.Schema, place: Source, source: Input) -> pa.Schema:
     """A file's schema with the corpus's names and types, those alone that `input.columns` chooses."""
     names, casts = dict(place.renamed), dict(place.cast)
     for old, new in (*place.renamed, *place.lifted):
@@ -237,52 +222,6 @@ def common_cast(*kinds: pa.DataType) -> str:
     floats = [pa.types.is_floating(kind) for kind in kinds]
     numbers = all(pa.types.is_integer(kind) or is_float for kind, is_float in zip(kinds, floats, strict=True))
     return "float64" if numbers and any(floats) else "string"
-
-
-def cut_units(file_no: int, file: InputFile) -> list[Unit]:
-    """Ranges of rows with 64 to 128 MB of text; small row groups are joined, large ones are split."""
-    units: list[Unit] = []
-    start = position = 0
-    held = 0
-    for rows, size in zip(file.group_rows, file.group_bytes, strict=True):
-        if not rows:  # a group without rows has bytes all the same, such as a dictionary's
-            continue
-        if held and (held + size > MAX_UNIT_BYTES or position + rows - start > MAX_UNIT_ROWS):
-            units.append(Unit(file_no, start, position))
-            start, held = position, 0
-        position += rows
-        held += size
-        pieces = max(-(-held // MAX_UNIT_BYTES), -(-(position - start) // MAX_UNIT_ROWS))
-        if pieces > 1:
-            bounds = [start + (position - start) * k // pieces for k in range(pieces + 1)]
-            units += [Unit(file_no, a, b) for a, b in pairwise(bounds) if a < b]
-            start, held = position, 0
-        elif held >= MIN_UNIT_BYTES:
-            units.append(Unit(file_no, start, position))
-            start, held = position, 0
-    if position > start:
-        units.append(Unit(file_no, start, position))
-    return units
-
-
-def unit_bytes(unit: Unit, file: InputFile) -> int:
-    """Estimated bytes of text in a unit."""
-    total = position = 0
-    for rows, size in zip(file.group_rows, file.group_bytes, strict=True):
-        overlap = min(unit.stop, position + rows) - max(unit.start, position)
-        total += size * max(0, overlap) // max(1, rows)
-        position += rows
-    return total
-
-
-def by_units(documents: pa.Table, units: Sequence[Unit]) -> Iterator[tuple[Unit, pa.Table]]:
-    """Those of `units` that hold some of the documents (file_no, row, …), which are sorted, each with what it holds."""
-    file_nos, rows = documents["file_no"].to_numpy(), documents["row"].to_numpy()
-    for unit in units:
-        first, last = np.searchsorted(file_nos, (unit.file_no, unit.file_no + 1))
-        start, stop = first + np.searchsorted(rows[first:last], (unit.start, unit.stop))
-        if stop > start:
-            yield unit, documents.slice(start, stop - start)
 
 
 def read_documents(

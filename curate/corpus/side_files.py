@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
 from curate.corpus.inputs import local_files
+from curate.corpus.jsonl import json_tables
 from curate.corpus.parquet import read_rows
-from curate.corpus.spool import json_tables
 from curate.errors import InputError
 from curate.storage.endings import is_json_lines
 from curate.storage.places import is_remote, one_line

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import duckdb
 
-from curate.ledger.ledger import Ledger, Part, write_part
+from curate.ledger.ledger import Ledger
 from curate.ledger.names import BANDS
+from curate.ledger.parts import Part, write_part
 from curate.recipe.recipe import Recipe
-from curate.recipe.sections import Perplexity
+from curate.recipe.tier1 import Perplexity
 from curate.sql import quoted, read_parquet
 
 # Classes of a histogram: they rise with perplexity, and each reaches 0.4 % further than the one before.

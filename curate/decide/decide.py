@@ -40,7 +40,7 @@ from curate.distill.purify.mining import mined_documents
 from curate.distill.purify.stage import NOTHING_PURIFIED, Purify, purify_documents, strata_of_purify
 from curate.errors import RecipeError
 from curate.filters.rules.resolve import ResolvedRule, condition
-from curate.ledger.ledger import Ledger, Part, rebuffered, write_part
+from curate.ledger.ledger import Ledger
 from curate.ledger.names import (
     DECISIONS,
     DOCUMENTS,
@@ -50,6 +50,7 @@ from curate.ledger.names import (
     PAIRS,
     SIGNATURES,
 )
+from curate.ledger.parts import Part, rebuffered, write_part
 from curate.ledger.views import Range, input_sql, load_files, load_signals, narrow, ranges, signal_types
 from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.decide.checks import check_ids
-from curate.ledger.ledger import Ledger, Part
+from curate.ledger.ledger import Ledger
+from curate.ledger.parts import Part
 from curate.ledger.views import load_files
 from curate.sql import open_database, read_parquet
 

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from curate.corpus.columns import is_text
 from curate.corpus.folders import PassedOver
-from curate.corpus.parquet import InputFile, Source, Unit
+from curate.corpus.parquet import InputFile, Source
 from curate.corpus.side_files import tables_of
+from curate.corpus.units import Unit
 from curate.dedup.earlier_runs import Earlier
 from curate.distill.budget.models import Scorers
 from curate.distill.budget.scores import scores_of
@@ -25,7 +26,7 @@ from curate.filters.contamination.signals import GROUP as CONTAMINATION
 from curate.filters.language.perplexity import GROUP as PERPLEXITY
 from curate.filters.rules.resolve import ResolvedRule
 from curate.ledger.names import BLOCK, DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES
-from curate.maps.measure import Reading
+from curate.maps.reading import Reading
 from curate.recipe.recipe import Recipe
 from curate.storage.places import is_remote
 

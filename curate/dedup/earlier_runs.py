@@ -11,8 +11,9 @@ from typing import Any
 import duckdb
 
 from curate.errors import RecipeError, RunError
-from curate.ledger.ledger import NOT_READ, Ledger, Part, fetched, is_whole, read_ledger
+from curate.ledger.ledger import NOT_READ, Ledger, fetched, read_ledger
 from curate.ledger.names import JUDGED, SIGNATURES, SYNTHETIC, WRITTEN_FOLDER
+from curate.ledger.parts import Part, is_whole
 from curate.manifests.schema.reading import read_manifest
 from curate.recipe.recipe import Recipe
 from curate.sql import literal, read_parquet

@@ -15,15 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.corpus.edits import PART, apply_edits, find_edits
-from curate.corpus.parquet import Source, Unit
+from curate.corpus.parquet import Source
+from curate.corpus.units import Unit
 from curate.filters.registry import REASONS
 from curate.filters.signals.text import character_shape
 from curate.kernels.corpus_lines import raw_places, repeated_line_cuts
-from curate.ledger.ledger import Part
 from curate.ledger.names import INPUT, LINE_EDITS, PENDING, TRIMMED
-from curate.maps.measure import Reading
+from curate.ledger.parts import Part
+from curate.maps.reading import Reading
 from curate.maps.reread import Again, keyed, plan_again, texts_again, write_again
-from curate.recipe.sections import Lines
+from curate.recipe.dedup import Lines
 from curate.sql import read_parquet
 
 REASON = "repeated_line"

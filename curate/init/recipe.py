@@ -11,12 +11,12 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from curate.display import visible
 from curate.errors import RecipeError
 from curate.init.folder import Ask, Folder, look_into, said
 from curate.init.patterns import patterns_of
 from curate.init.survey import Seen
 from curate.recipe.recipe import NOT_BUILT, Recipe
-from curate.terminal import visible
 
 WIDTH = 116
 MOST_PATHS = 16  # of the input, a line each

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from curate.corpus.columns import is_messages, is_text, leaf_type, take_leaf
 from curate.corpus.folders import PERHAPS_LINES, Listing, ending_reason, list_folder
 from curate.corpus.inputs import local_files
+from curate.corpus.jsonl import BadLines, json_tables, widened
 from curate.corpus.parquet import BROKEN, read_rows
-from curate.corpus.spool import BadLines, json_tables, widened
 from curate.corpus.text_columns import NO_TEXTS, as_texts, may_be_text, text_columns
 from curate.corpus.text_keys import Keys, keys_of, texts_in
 from curate.errors import InputError

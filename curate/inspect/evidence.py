@@ -11,11 +11,11 @@ from curate.decide.bands import REASONS as BAND_REASONS
 from curate.decide.scorecard import HASHES
 from curate.display import shown
 from curate.distill.purify.stage import REASON as P_BAD_REASON
+from curate.distill.purify.training import learnt_of
 from curate.filters.rules.resolve import BUILT_IN, ResolvedRule, columns_named, resolve
-from curate.inspect.documents import Look, Row, in_stratum, stratum_value
-from curate.inspect.judgements import bound_on
-from curate.ledger.names import DISTIL, TRIMMED
-from curate.maps.documents import masked_values
+from curate.inspect.documents import Look, Row, Text, in_stratum, stratum_value
+from curate.ledger.names import DISTIL, THRESHOLDS, TRIMMED
+from curate.maps.documents import masked, masked_values
 from curate.recipe.recipe import Recipe
 from curate.sql import quoted, read_parquet
 
@@ -34,6 +34,8 @@ Rules = Mapping[str, ResolvedRule]
 
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 NUMBERS = (*WHOLE, "FLOAT", "DOUBLE")
+
+SHOWN = 8  # n-grams and surface features
 
 
 @dataclass(frozen=True)
@@ -240,3 +242,47 @@ def apart(value: float, bound: float) -> tuple[str, str]:
     """A value and its bound with as many digits as it takes to tell them apart."""
     told = [(shown(value), shown(bound)), *((f"{value:.{k}g}", f"{bound:.{k}g}") for k in (6, 9, 17))]
     return next((pair for pair in told if pair[0] != pair[1]), told[0])
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The bound on p_bad that a document was held against."""
+
+    stratum: Mapping[str, str | None]  # the columns that count, with the document's values
+    documents: int  # good ones that were set aside, by which it was set
+    bound: float
+    drop_low: float | None  # the 95 % interval of the share of good documents that it drops; None: nothing is promised
+    drop_high: float | None
+
+
+def bound_on(look: Look, row: Row) -> Bound | None:
+    """The bound that a document was held against: that of its stratum, or of the wider one around it that has one.
+
+    None where nothing judged it: without a second tier, or when an earlier stage dropped it.
+    """
+    if THRESHOLDS not in look.views or row.get("p_bad") is None:
+        return None
+    rows = look.query(f"FROM {quoted(THRESHOLDS)} ORDER BY depth DESC")
+    names = [name for name in rows[0] if name not in ("depth", "documents", "bound", "drop_low", "drop_high")]
+    own = {name: stratum_value(look, row, name) for name in names}
+    for found in rows:
+        counted = names[: found["depth"]]
+        if all(found[name] == own[name] for name in counted):
+            numbers = {name: found[name] for name in ("documents", "bound", "drop_low", "drop_high")}
+            return Bound({name: own[name] for name in counted}, **numbers)
+    return None
+
+
+def reasons_of(look: Look, text: Text) -> list[dict[str, Any]]:
+    """What speaks most for and against a text, with what it adds to the log-odds of being bad; no personal data."""
+    import pyarrow as pa
+
+    from curate.distill.scoring.discriminator import explain, groups_of, load
+
+    learnt = learnt_of(look.run, look.ledger.parts)
+    if learnt is None:
+        return []
+    [shown] = masked(pa.array([text.output], pa.large_string())).to_pylist()
+    groups = groups_of(pa.array([text.measured], pa.large_string()))
+    found = explain(load(look.run / learnt.model.path), shown, SHOWN, groups)
+    return [{"what": what, "log_odds": round(adds, 4)} for what, adds in found]

@@ -32,15 +32,18 @@ from curate.filters.language.perplexity import GROUP as PERPLEXITY
 from curate.filters.rules.resolve import check_conditions, columns_named, resolve, resolve_editors
 from curate.inspect.what_if_texts import Texts, maps_by_ledger
 from curate.ledger.augmented import read_augmented
-from curate.ledger.ledger import Ledger, Part
+from curate.ledger.ledger import Ledger
 from curate.ledger.names import DECISIONS, DOCUMENTS, INDEX, INPUT, LINE_HASHES, MODELS_FOLDER, OVERLAPS, SIGNATURES
+from curate.ledger.parts import Part
 from curate.ledger.run import RECIPE, Decided, open_decided, readable
 from curate.ledger.views import deciding_in
-from curate.maps.measure import Reading, group_digests
+from curate.maps.measure import group_digests
+from curate.maps.reading import Reading
 from curate.progress import Steps, unwritten_log
-from curate.recipe.recipe import Recipe, load_recipe, parse_recipe
-from curate.recipe.sections import DEFAULT_MODEL, Block
+from curate.recipe.load import load_recipe, parse_recipe
+from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of_documents
+from curate.recipe.tier1 import DEFAULT_MODEL, Block
 from curate.sql import open_database, quoted
 from curate.storage.files import committed
 

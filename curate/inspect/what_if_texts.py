@@ -27,8 +27,9 @@ from curate.distill.scoring.linear_model import Hashes
 from curate.engine.base import InProcess, all_of
 from curate.errors import InputError, RunError
 from curate.kernels.minhash import shingle_sets
-from curate.ledger.ledger import Ledger, Part, write_part
+from curate.ledger.ledger import Ledger
 from curate.ledger.names import LINE_EDITS, P_BAD, SCORES, SHINGLES, TRIMMED
+from curate.ledger.parts import Part, write_part
 from curate.ledger.run import Decided
 from curate.maps.documents import edits_of, read_texts
 from curate.maps.reread import keyed

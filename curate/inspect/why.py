@@ -8,9 +8,17 @@ import pyarrow as pa
 
 from curate.corpus.parquet import Source, read_documents
 from curate.inspect.documents import Look, Row, Text, find_document, opened_run
-from curate.inspect.evidence import EARLIER, LATER, band_of, evidence_of, rules_by_reason, standing
+from curate.inspect.evidence import (
+    EARLIER,
+    LATER,
+    band_of,
+    bound_on,
+    evidence_of,
+    reasons_of,
+    rules_by_reason,
+    standing,
+)
 from curate.inspect.excerpts import characters_of, mask
-from curate.inspect.judgements import bound_on, reasons_of
 from curate.inspect.text_diff import Change, changes, collapsed
 from curate.inspect.why_written import explain_written, find_written, written_from
 from curate.ledger.names import DATA

@@ -1,29 +1,24 @@
 """The ledger of a run: parts, the snapshot that lists those in force with its journal, and the lock."""
 
-import fcntl
 import json
 import os
-import socket
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from curate.corpus.parquet import InputFile, Unit
+from curate.corpus.parquet import InputFile
+from curate.corpus.units import Unit
 from curate.errors import RunError, shortened
+from curate.ledger.parts import Part
 from curate.storage import mirror
-from curate.storage.files import committed, json_text, leads_out, sealed, sha256_of, sync, unsealed, write_sealed
+from curate.storage.files import json_text, leads_out, sealed, sha256_of, sync, unsealed, write_sealed
+from curate.storage.lock import held
 from curate.storage.places import is_remote
 
 LEDGER_VERSION = 2
 RUN_FACTS = "run.json"
-PART_ROW_GROUP = 1 << 17
 PAIRS = (
     "renamed",
     "added",
@@ -31,22 +26,6 @@ PAIRS = (
     "cast",
 )  # how a file's columns become the corpus's: see `curate.corpus.parquet.Source`
 NOT_READ = ("data/", "export/")  # folders of a run that only those who want its output read
-
-
-@dataclass(frozen=True)
-class Part:
-    """A committed file of the run: signals of some units, decisions, or an output shard."""
-
-    group: str
-    digest: str
-    path: str  # relative to the run directory
-    rows: int
-    bytes: int
-    sha256: str
-    units: tuple[Unit, ...] = ()
-    tokens: int = 0  # of an output shard
-    # Of group `documents`: for each unit, xxh3-128 over its documents' hashes. Of `pairs`: the signatures' digest.
-    contents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,67 +205,6 @@ def _journal(ledger: Ledger) -> list[Part]:
     return parts
 
 
-def write_part(run: Path, group: str, digest: str, name: str, table: pa.Table, **more: Any) -> Part:  # noqa: ANN401
-    """Commit a table of the ledger as one Parquet file with fixed row groups.
-
-    Columns of fixed-size binary and of lists hold hashes, which neither dictionaries nor compression make smaller.
-    """
-    path = Path("ledger") / _folder(group) / f"{digest[:8]}-{name}.parquet"
-    options: dict[str, Any] = {"compression": "zstd"}
-    fixed = [field.name for field in table.schema if pa.types.is_fixed_size_binary(field.type)]
-    lists = [field.name for field in table.schema if pa.types.is_large_list(field.type)]
-    if random := [*fixed, *(f"{name}.list.element" for name in lists)]:
-        others = [name for name in table.schema.names if name not in (*fixed, *lists)]
-        compression = dict.fromkeys(others, "zstd") | dict.fromkeys(random, "none")
-        options = {"compression": compression, "use_dictionary": others, "write_statistics": others}
-    with committed(run / path) as aside:
-        pq.write_table(table.combine_chunks(), aside, row_group_size=PART_ROW_GROUP, **options)
-    return finished_part(run, group, digest, path, len(table), **more)
-
-
-def rebuffered(tables: Iterable[pa.Table | pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The same rows as tables of `rows` rows each (the last may be shorter): bytes must not depend on batch sizes."""
-    held: list[pa.Table] = []
-    count = 0
-    for batch in tables:
-        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
-        while count + len(table) >= rows:
-            yield pa.concat_tables([*held, table.slice(0, rows - count)])
-            table = table.slice(rows - count)
-            held, count = [], 0
-        if len(table):
-            held.append(table)
-            count += len(table)
-    if held:
-        yield pa.concat_tables(held)
-
-
-def finished_part(run: Path, group: str, digest: str, path: Path, rows: int, **more: Any) -> Part:  # noqa: ANN401
-    """A committed file as a part, with its size and hash."""
-    full = run / path
-    return Part(group, digest, path.as_posix(), rows, full.stat().st_size, sha256_of(full), **more)
-
-
-def is_whole(run: Path, part: Part) -> bool:
-    """Whether a part's file is there as it was written, bit for bit: what is taken up again must not be damaged."""
-    path = run / part.path
-    try:
-        return path.stat().st_size == part.bytes and sha256_of(path) == part.sha256
-    except OSError:
-        return False
-
-
-def whole_of(run: Path, parts: Sequence[Part]) -> set[str]:
-    """The paths of those parts that are whole; several files are read at once."""
-    with ThreadPoolExecutor() as pool:
-        whole = pool.map(partial(is_whole, run), parts)
-        return {part.path for part, found in zip(parts, whole, strict=True) if found}
-
-
-def _folder(group: str) -> str:
-    return {"line_edits": "edits"}.get(group, group if group in ("edits", "decisions", "pairs") else f"signals/{group}")
-
-
 def read_facts(run: Path) -> dict[str, Any]:
     """What run.json tells; nothing where it is missing or damaged."""
     try:
@@ -345,49 +263,3 @@ def fetched(place: str, skipped: tuple[str, ...] = ()) -> Path:
             return run
         mirror.fetch(run, skipped)
     return run
-
-
-@contextmanager
-def held(folder: Path, name: str = "lock", keep: bool = True) -> Iterator[None]:
-    """Hold a folder, or something in it, for this process, by a file of that name in it.
-
-    Unless it is to be kept, the file is gone afterwards.
-
-    Errors: RunError where another process holds it (naming it), or where the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _locked_file(folder / name)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written: {error.strerror}; choose another output") from None
-    with lock:
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
-        try:
-            yield
-        finally:
-            if not keep:  # while it is locked: see below
-                (folder / name).unlink(missing_ok=True)
-        lock.truncate(0)
-
-
-def _locked_file(path: Path) -> TextIO:
-    """A file, open and locked by this process.
-
-    Who held it may have removed it between our opening and our locking, and another process may hold a new file of that
-    name: so what is locked must be what has the name now.
-    """
-    while True:
-        lock = path.open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            with lock:
-                lock.seek(0)
-                owner = lock.read().strip() or "another process"
-            raise RunError(f"{path.parent}: in use by {owner}; wait for it, or choose another output") from None
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                return lock
-        lock.close()

@@ -13,7 +13,8 @@ from curate.errors import RunError
 from curate.ledger.ledger import RUN_FACTS, Ledger, read_facts, read_ledger
 from curate.ledger.names import DATA, DECISIONS, INDEX, INPUT, TOGETHER
 from curate.ledger.runs import no_run
-from curate.recipe.recipe import Recipe, load_recipe
+from curate.recipe.load import load_recipe
+from curate.recipe.recipe import Recipe
 from curate.sql import first_line, open_database
 
 RECIPE = "recipe.yaml"

@@ -12,11 +12,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.corpus.parquet import Unit
+from curate.corpus.units import Unit
 from curate.errors import WorkerError, disk_error
 from curate.filters import registry
-from curate.ledger.ledger import Ledger, Part
+from curate.ledger.ledger import Ledger
 from curate.ledger.names import APART, DOCUMENTS, INPUT
+from curate.ledger.parts import Part
 from curate.recipe.values import parse_size
 from curate.sql import literal, open_database, quoted, read_parquet
 

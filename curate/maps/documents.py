@@ -18,8 +18,9 @@ from curate.filters import registry
 from curate.filters.edits import pii
 from curate.filters.rules.resolve import PERSONAL_DATA
 from curate.filters.signals.hashes import hash_texts
-from curate.ledger.ledger import KnownFile, Ledger, Part, is_spooled
+from curate.ledger.ledger import KnownFile, Ledger, is_spooled
 from curate.ledger.names import DOCUMENTS, EDITS, LINE_EDITS
+from curate.ledger.parts import Part
 from curate.maps.measure import RAW_HASH
 from curate.storage.places import status
 

@@ -13,55 +13,28 @@ from xxhash import xxh3_128
 
 from curate.corpus.columns import is_text
 from curate.corpus.edits import PART as EDIT_PART
-from curate.corpus.edits import Finder, apply_edits, find_edits
-from curate.corpus.parquet import MAX_UNIT_BYTES, MAX_UNIT_ROWS, MIN_UNIT_BYTES, Source, Unit, read_documents
+from curate.corpus.edits import apply_edits, find_edits
+from curate.corpus.parquet import Source, read_documents
 from curate.corpus.texts import is_utf8, texts_of
+from curate.corpus.units import MAX_UNIT_BYTES, MAX_UNIT_ROWS, MIN_UNIT_BYTES, Unit
 from curate.digest import LANGUAGE_MODELS, READING, code_of, digest_of
 from curate.errors import InputError
 from curate.filters import block, registry
 from curate.filters.contamination.signals import GROUP as CONTAMINATION
-from curate.filters.contamination.signals import Sought
 from curate.filters.language import identify as language
 from curate.filters.language import perplexity
-from curate.filters.language.model import LanguageModel
 from curate.filters.language.perplexity import GROUP as PERPLEXITY
 from curate.filters.signals.hashes import hash_texts
 from curate.kernels.arrow import text_views
 from curate.kernels.corpus_lines import line_hashes
 from curate.kernels.minhash import minhash
-from curate.ledger.ledger import Part, write_part
 from curate.ledger.names import APART, BLOCK, DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES
+from curate.ledger.parts import Part, write_part
+from curate.maps.reading import Reading
 from curate.process.task_progress import telling
 
 TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 RAW_HASH = ("raw_hash_high", "raw_hash_low")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How documents are read: the columns of the recipe."""
-
-    text: str
-    id: str | None
-    input_columns: tuple[tuple[str, pa.DataType], ...]
-    editors: tuple[Finder, ...] = ()
-    permutations: int = 0  # of a signature
-    shingle: int = 0  # words
-    sought: Sought | None = None  # what of evaluation sets
-    blocks: tuple[block.BlockList, ...] = ()
-    models: tuple[LanguageModel, ...] = ()
-    casts: tuple[tuple[str, str], ...] = ()  # columns that the recipe reads as another type
-
-    @property
-    def by_language(self) -> bool:
-        """Whether a model is for some documents alone."""
-        return any(model.language for model in self.models)
-
-    def is_raw(self, group: str) -> bool:
-        """Whether a group reads the raw text: passages are cut out of that."""
-        if group in (CONTAMINATION, OVERLAPS):
-            return self.sought is not None and self.sought.cuts
-        return group in registry.groups() and registry.is_raw(group)
 
 
 @dataclass(frozen=True)

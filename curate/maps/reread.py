@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_128
 
-from curate.corpus.parquet import Source, Unit, by_units, read_documents
+from curate.corpus.parquet import Source, read_documents
 from curate.corpus.texts import texts_of
+from curate.corpus.units import Unit, by_units
 from curate.digest import READING, code_of, digest_of
-from curate.ledger.ledger import Part, write_part
-from curate.maps.measure import Reading
+from curate.ledger.parts import Part, write_part
+from curate.maps.reading import Reading
 from curate.process.task_progress import telling
 
 

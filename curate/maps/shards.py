@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
 from curate.corpus.edits import apply_edits, sorted_edits
-from curate.corpus.parquet import Source, Unit, read_documents
+from curate.corpus.parquet import Source, read_documents
+from curate.corpus.units import Unit
 from curate.errors import InputError
-from curate.ledger.ledger import Ledger, Part, finished_part, rebuffered
+from curate.ledger.ledger import Ledger
 from curate.ledger.names import DATA, DECISIONS
+from curate.ledger.parts import Part, finished_part, rebuffered
 from curate.process.task_progress import telling
 from curate.recipe.recipe import Recipe
 from curate.storage.files import committed

@@ -15,11 +15,13 @@ from curate.corpus.inputs import INPUTS_FOLDER
 from curate.distill.budget.scores import scores_of
 from curate.engine.base import Engine
 from curate.errors import CurateError, Interrupted
-from curate.ledger.ledger import Ledger, is_whole, locked
+from curate.ledger.ledger import Ledger, locked
 from curate.ledger.names import ARMS, DATA, DECISIONS
+from curate.ledger.parts import is_whole
 from curate.ledger.run import Decided
 from curate.pipeline.run import run
-from curate.recipe.recipe import Recipe, parse_recipe
+from curate.recipe.load import parse_recipe
+from curate.recipe.recipe import Recipe
 
 
 def without(recipe: Recipe) -> dict[str, Recipe]:

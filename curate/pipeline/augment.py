@@ -43,7 +43,7 @@ from curate.engine.base import Engine
 from curate.filters import registry
 from curate.filters.signals.hashes import hash_texts
 from curate.ledger.augmented import Augmented, commit, finished, within_caps
-from curate.ledger.ledger import Ledger, Part
+from curate.ledger.ledger import Ledger
 from curate.ledger.names import (
     AUGMENT,
     AUGMENTED,
@@ -57,6 +57,7 @@ from curate.ledger.names import (
     SYNTHETIC,
     WRITTEN_FOLDER,
 )
+from curate.ledger.parts import Part
 from curate.pipeline.text_reader import read_again
 from curate.progress import Log
 from curate.recipe.recipe import Recipe

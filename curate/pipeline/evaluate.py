@@ -29,8 +29,9 @@ from curate.manifests.manifest import write_manifest
 from curate.pipeline.ablate import ablated, remove_arms
 from curate.pipeline.run import renew
 from curate.progress import Countdown, Log, Steps, open_log
-from curate.recipe.recipe import Recipe, parse_recipe
-from curate.recipe.sections import Evaluate
+from curate.recipe.evaluate import Evaluate
+from curate.recipe.load import parse_recipe
+from curate.recipe.recipe import Recipe
 
 EVALUATION = pa.schema([
     ("arm", pa.string()), ("proxy", pa.string()), ("budget", pa.string()), ("draw", pa.int32()),

@@ -11,7 +11,7 @@ from typing import Any
 from curate.corpus.inputs import INPUTS_FOLDER
 from curate.distill.evaluate.results import facts_of
 from curate.errors import disk_error
-from curate.ledger.ledger import Ledger, Part, locked, read_ledger
+from curate.ledger.ledger import Ledger, locked, read_ledger
 from curate.ledger.names import (
     ARMS,
     DATA,
@@ -25,6 +25,7 @@ from curate.ledger.names import (
     TRACKING,
     WRITTEN_FOLDER,
 )
+from curate.ledger.parts import Part
 from curate.ledger.runs import no_run
 from curate.manifests.schema.reading import read_manifest
 from curate.pipeline.ablate import remove_arms

@@ -9,7 +9,8 @@ import pyarrow as pa
 from curate.corpus.columns import is_text
 from curate.corpus.folders import told
 from curate.corpus.inputs import Found, Named, open_all
-from curate.corpus.parquet import InputFile, Source, cut_units, unified_schema
+from curate.corpus.parquet import InputFile, Source, unified_schema
+from curate.corpus.units import cut_units
 from curate.decide.plan import Given, Plan, groups_needed, input_columns, read_exclusions, signals_schema
 from curate.dedup.earlier_runs import open_earlier
 from curate.distill.budget.models import open_pinned_scorers
@@ -36,7 +37,8 @@ from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import KnownFile, Ledger
 from curate.ledger.names import MODELS_FOLDER
 from curate.manifests.composition import check_license
-from curate.maps.measure import Reading, group_digests
+from curate.maps.measure import group_digests
+from curate.maps.reading import Reading
 from curate.pipeline.checks.preflight import check_names
 from curate.pipeline.checks.run_inputs import refuse_other_files, refuse_other_paths
 from curate.progress import Log

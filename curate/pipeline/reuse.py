@@ -5,18 +5,20 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from curate.corpus.parquet import Unit
 from curate.corpus.side_files import content_of, side_files
+from curate.corpus.units import Unit
 from curate.decide.plan import Plan
 from curate.digest import DECIDING, READING, code_of, digest_of
 from curate.display import counted
 from curate.distill.budget.models import GRADES_FIELD
 from curate.distill.purify.training import code_of_models, digest_of_rubric
 from curate.errors import RecipeError
-from curate.ledger.ledger import KnownFile, Ledger, Part, is_whole, whole_of
+from curate.ledger.ledger import KnownFile, Ledger
 from curate.ledger.names import BUDGET_MODELS, DATA, DECISIONS, EDITS, LINE_EDITS, PENDING, PURIFY_MODELS, TOGETHER
+from curate.ledger.parts import Part, is_whole, whole_of
 from curate.maps import shards
-from curate.recipe.recipe import Recipe, changed_fields, load_recipe
+from curate.recipe.load import load_recipe
+from curate.recipe.recipe import Recipe, changed_fields
 
 
 @dataclass(frozen=True)

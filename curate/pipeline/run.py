@@ -18,7 +18,7 @@ import yaml
 import curate
 from curate.corpus.folders import told
 from curate.corpus.inputs import Found
-from curate.corpus.parquet import unit_bytes
+from curate.corpus.units import unit_bytes
 from curate.decide import decide
 from curate.decide.bands import without_model
 from curate.decide.checks import check_measured
@@ -41,7 +41,7 @@ from curate.errors import (
     is_stop,
 )
 from curate.ledger.augmented import Augmented, read_augmented, with_caps
-from curate.ledger.ledger import Ledger, is_whole, locked, read_facts, read_ledger
+from curate.ledger.ledger import Ledger, locked, read_facts, read_ledger
 from curate.ledger.names import (
     BUDGET_MODELS,
     DATA,
@@ -61,6 +61,7 @@ from curate.ledger.names import (
     TRACKING,
     TRIMMED,
 )
+from curate.ledger.parts import is_whole
 from curate.ledger.superseded import EXPORTS, REPORT, export_command, is_superseded, supersede, superseded_exports
 from curate.ledger.views import scratch_database
 from curate.manifests.export.export import check_named, export
@@ -69,6 +70,7 @@ from curate.manifests.export.sources import open_source
 from curate.manifests.manifest import build_manifest, write_manifest
 from curate.maps import shards
 from curate.maps.measure import Task, measure, plan_tasks
+from curate.maps.run_maps import carry_out
 from curate.pipeline.augment import augment, augment_key, caps_by_kept, caps_of, recipe_before
 from curate.pipeline.checks.other_languages import losses, other_language
 from curate.pipeline.checks.overlap import overlaps, overlaps_digest
@@ -84,7 +86,7 @@ from curate.pipeline.reuse import (
     missing_groups,
     shards_digest,
 )
-from curate.pipeline.text_reader import carry_out, maps_of
+from curate.pipeline.text_reader import maps_of
 from curate.pipeline.warm import compile_kernels
 from curate.progress import Log, Meter, Steps, open_log
 from curate.recipe.recipe import Recipe

@@ -1,14 +1,14 @@
 """Maps on an engine, whose parts are put in force one by one, and those that a run needs while it decides."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from curate.corpus.parquet import unit_bytes
+from curate.corpus.units import unit_bytes
 from curate.decide.decide import Maps
 from curate.decide.plan import Plan
 from curate.dedup import lines
@@ -28,8 +28,10 @@ from curate.distill.purify.stage import Purify, plan_scores, score_documents, sc
 from curate.distill.purify.training import Learnt, collect_mined, copy_pinned, learn, plan_mined
 from curate.engine.base import Engine, all_of
 from curate.errors import CurateError
-from curate.ledger.ledger import Ledger, Part
+from curate.ledger.ledger import Ledger
 from curate.ledger.names import P_BAD, SCORES
+from curate.ledger.parts import Part
+from curate.maps.run_maps import carry_out
 from curate.maps.warm import compile_once
 from curate.progress import Log, Meter, Steps
 from curate.recipe.recipe import Recipe
@@ -139,17 +141,3 @@ def read_again(
     # Not of units that were once cut otherwise.
     found = {p.path: p for p in ledger.parts if p.digest == digest and set(p.units) <= sizes.keys()}.values()
     return sorted(found, key=lambda part: (part.group, places[part.units[0]]))
-
-
-def carry_out(
-    function: Callable[[Any], list[Part]], tasks: Sequence[Any], ledger: Ledger, engine: Engine, log: Log, event: str
-) -> Generator[tuple[Any, Any]]:
-    """Run tasks and put their parts in force one by one; yield what `Engine.map` yields."""
-    try:
-        for task, result in engine.map(function, tasks):
-            if isinstance(result, list):
-                ledger.add(result)
-                log.event(event, task=str(task), documents=result[0].rows, parts=len(result))
-            yield task, result
-    finally:
-        ledger.commit()

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from curate.recipe.sections import Section
+from curate.recipe.section import Section
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 

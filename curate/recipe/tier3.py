@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from curate.errors import RecipeError
-from curate.recipe.sections import Section
+from curate.recipe.section import Section
 from curate.recipe.values import Share, Tokens, not_empty
 
 if TYPE_CHECKING:

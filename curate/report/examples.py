@@ -7,16 +7,20 @@ from typing import Any
 
 import duckdb
 
-from curate.display import shown
+from curate.display import shown, visible
 from curate.inspect.documents import ROWS, Look, Text
+from curate.inspect.domains import tables_of
 from curate.inspect.evidence import Fired, Rules, evidence_of, rules_by_reason
 from curate.inspect.sample import Wanted, shown_of
 from curate.inspect.text_diff import Change
 from curate.inspect.why import compared
+from curate.inspect.why_written import TABLE, gates_of, texts_of_pairs
 from curate.ledger.names import STAGES
-from curate.recipe.sections import Rule
+from curate.recipe.tier1 import Rule
+from curate.report.charts import percent
+from curate.report.written_examples import Row
+from curate.sql import literal
 from curate.storage.mirror import named
-from curate.terminal import visible
 
 KEPT = 30  # documents
 DROPPED = 60
@@ -27,6 +31,9 @@ COMPARED = 50_000  # bytes of a text that is compared with its copy
 
 Rows = list[dict[str, Any]]
 Texts = Mapping[tuple[int, int], Text]
+
+ACCEPTED = 3  # examples
+REASONS = 5  # of which one is shown that was dropped for it
 
 
 def documents_section(look: Look) -> dict[str, Any]:
@@ -153,3 +160,42 @@ def beginning(whole: str | None) -> dict[str, Any]:
     if whole is None:
         return {"text": None}
     return {"text": visible(whole[:EXCERPT]), "cut": len(whole) > EXCERPT}
+
+
+def domains_section(look: Look) -> Row | None:
+    """Domains, what was written by form, gates, and examples of both verdicts; None for a run without a third tier.
+
+    `problem` says why originals cannot be shown, if so.
+    """
+    if TABLE not in look.views:
+        return None
+    found: Row = {name: list(rows) for name, rows in tables_of(look.connection).items()}
+    wholes = [
+        max(row["target_tokens"], row["tokens"] + row["written"] + row["wanting_still"]) for row in found["domains"]
+    ]
+    for row in found["domains"]:
+        names = ("tokens", "written", "wanting_still", "target_tokens")
+        row["at"] = {name: percent(row[name], 0, max(wholes)) for name in names}
+    found["candidates"] = sum(row["candidates"] for row in found["gates"])
+    rows = _drawn(look)
+    texts, problem = texts_of_pairs(look, rows)
+    found["examples"] = [_shown(look, row, *pair) for row, pair in zip(rows, texts, strict=True)]
+    return found | {"problem": problem}
+
+
+def _drawn(look: Look) -> list[Row]:
+    """Some accepted texts, and one for each of the commonest reasons, the same for a seed."""
+    order = f"md5({literal(f'{look.recipe.seed} ')} || doc_id), doc_id"
+    return look.query(
+        f"""SELECT * EXCLUDE (turn, n) FROM (
+            SELECT *, row_number() OVER (PARTITION BY reason ORDER BY {order}) AS turn,
+                count(*) OVER (PARTITION BY reason) AS n FROM {TABLE}
+        ) WHERE turn <= if(accepted, {ACCEPTED}, 1)
+        ORDER BY accepted DESC, n DESC, reason, turn LIMIT {ACCEPTED + REASONS}"""
+    )
+
+
+def _shown(look: Look, row: Row, written: str | None, original: str | None) -> Row:
+    names = ("doc_id", "domain", "form", "accepted", "reason", "source_doc_id", "new_facts", "n_tokens")
+    texts = {"written": beginning(written), "original": beginning(original)}
+    return {**{name: row[name] for name in names}, **texts, "measures": gates_of(look, row)}

@@ -29,12 +29,11 @@ from curate.process.machine import available_cores
 from curate.recipe.recipe import Recipe
 from curate.redaction import redacted
 from curate.report.charts import UNITS, flow, histogram, percent
-from curate.report.examples import bound_of, documents_section
+from curate.report.examples import bound_of, documents_section, domains_section
 from curate.report.groups import LEAST, MOST_GROUPS, Inputs, drop_rates, find_inputs, gather, strata
 from curate.report.histograms import histograms, signals_of
 from curate.report.quality import quality_section, verdict_of
 from curate.report.summary import sentences, when
-from curate.report.written_examples import domains_section
 from curate.sql import first_line, literal, quoted, rows_of
 from curate.storage.files import committed
 from curate.storage.mirror import named

@@ -12,7 +12,7 @@ from curate.distill.attacks.replies import from_reply
 from curate.distill.teacher.prompts import Prompt, all_prompts, render
 from curate.distill.teacher.protocol import Request, Sampling, Teacher
 from curate.distill.teacher.structured import ask_structured
-from curate.recipe.sections import Tier2
+from curate.recipe.tier2 import Tier2
 
 CHARACTERS = 2  # of a token, at least: what a reply may be longer than its text is within that
 ENDS = re.compile(r"(?<=[.!?])\s|\n")

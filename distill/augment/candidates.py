@@ -37,7 +37,8 @@ from curate.ledger.ledger import Ledger
 from curate.ledger.names import BANDS, JUDGED, PURIFY_MODELS, SIGNATURES
 from curate.ledger.run import connect
 from curate.progress import Log
-from curate.recipe.recipe import Recipe, parse_recipe
+from curate.recipe.load import parse_recipe
+from curate.recipe.recipe import Recipe
 from curate.recipe.teacher import LocalModel, Teacher
 from curate.recipe.tier3 import Adapter, Tier3
 from curate.sql import literal, quoted

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.corpus.edits import apply_edits, find_edits
-from curate.corpus.parquet import Source, Unit, read_documents
+from curate.corpus.parquet import Source, read_documents
 from curate.corpus.side_files import content_of, side_files, tables_of
 from curate.corpus.texts import is_utf8, texts_of
+from curate.corpus.units import Unit
 from curate.digest import digest_of
 from curate.distill.budget.models import OF_REFERENCE
 from curate.distill.purify.stage import with_cuts
@@ -28,9 +29,9 @@ from curate.distill.scoring.importance import Contrast, contrast_of, corpus_of, 
 from curate.distill.scoring.linear_model import groups_of
 from curate.errors import InputError
 from curate.filters.signals.hashes import hash_texts
-from curate.ledger.ledger import Part
 from curate.ledger.names import MEMBERS, ROWS
-from curate.maps.measure import Reading
+from curate.ledger.parts import Part
+from curate.maps.reading import Reading
 from curate.maps.reread import Again, edits_in, plan_again, texts_again, write_again
 from curate.maps.shards import fitted
 from curate.recipe.tier3 import Tier3

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from curate.distill.augment.candidates import PREFIX
 from curate.ledger.augmented import Augmented
-from curate.ledger.ledger import Part, finished_part
 from curate.ledger.names import DATA, SYNTHETIC
+from curate.ledger.parts import Part, finished_part
 from curate.maps.shards import MADE, fitted, our_columns, our_name, output_schema, row_groups
 from curate.recipe.recipe import Recipe
 from curate.storage.files import committed

@@ -32,8 +32,8 @@ from curate.distill.budget.select import (
 )
 from curate.distill.reference import sampling_mask
 from curate.errors import RecipeError, did_you_mean
+from curate.recipe.distill import Distill
 from curate.recipe.recipe import Recipe
-from curate.recipe.sections import Distill
 
 PURPOSE = "distil"
 MOST_STRATA = 100_000

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.corpus.edits import apply_edits, find_edits
-from curate.corpus.parquet import Source, Unit
+from curate.corpus.parquet import Source
 from curate.corpus.side_files import content_of, side_files, tables_of
+from curate.corpus.units import Unit
 from curate.digest import digest_of
 from curate.distill.purify.stage import with_cuts
 from curate.distill.purify.training import code_of_models
@@ -30,7 +31,7 @@ from curate.distill.scoring.linear_model import Hashes, Model, Settings, load, s
 from curate.distill.scoring.static_vectors import StaticVectors
 from curate.errors import InputError, RunError
 from curate.kernels.minhash import shingle_sets
-from curate.ledger.ledger import NOT_READ, Ledger, Part, fetched, finished_part, is_whole
+from curate.ledger.ledger import NOT_READ, Ledger, fetched
 from curate.ledger.names import (
     BUDGET_FACTS,
     BUDGET_MODELS,
@@ -44,7 +45,8 @@ from curate.ledger.names import (
     STATIC,
     TARGET,
 )
-from curate.maps.measure import Reading
+from curate.ledger.parts import Part, finished_part, is_whole
+from curate.maps.reading import Reading
 from curate.maps.reread import Again, edits_in, plan_again, texts_again, write_again
 from curate.maps.warm import warm_texts
 from curate.progress import Log

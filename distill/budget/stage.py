@@ -18,11 +18,11 @@ from curate.distill.budget.select import TOLERANCE
 from curate.distill.purify.mining import MOST_BYTES
 from curate.distill.reference import MIN_BYTES, sampling_mask
 from curate.distill.rescoring import scores_of_table
-from curate.ledger.ledger import Part, write_part
 from curate.ledger.names import QUOTAS, RUNGS, SCORES
+from curate.ledger.parts import Part, write_part
 from curate.ledger.views import Range, Spanned, narrow
+from curate.recipe.distill import Distill
 from curate.recipe.recipe import Recipe
-from curate.recipe.sections import Distill
 
 DRAWN = 4  # times as many documents are looked at as are sampled: some are equal, too short or too long
 NOTHING_DISTILLED = (

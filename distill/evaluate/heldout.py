@@ -16,7 +16,7 @@ from curate.distill.leaks import LEAK, leaks
 from curate.distill.reference import sampling_mask, texts_in
 from curate.errors import InputError
 from curate.filters.signals.hashes import hash_texts
-from curate.recipe.sections import Evaluate
+from curate.recipe.evaluate import Evaluate
 
 FIELD = "evaluate.heldout"
 OTHERS_AT_ONCE = 1024  # texts that are compared at a time

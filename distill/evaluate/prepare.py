@@ -15,7 +15,7 @@ from curate.distill.evaluate.retention import Heldout
 from curate.distill.evaluate.tokens import Encoded, encode
 from curate.distill.reference import open_reference
 from curate.ledger.run import Decided
-from curate.recipe.sections import Evaluate
+from curate.recipe.evaluate import Evaluate
 
 
 @dataclass(frozen=True, eq=False)

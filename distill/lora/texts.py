@@ -21,11 +21,12 @@ from curate.distill.teacher.weights import find_model
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters.rules.resolve import resolve_editors
 from curate.filters.signals.hashes import hash_texts
-from curate.ledger.ledger import held, locked
+from curate.ledger.ledger import locked
 from curate.progress import Log
 from curate.recipe.recipe import Recipe
 from curate.recipe.teacher import Teacher
 from curate.recipe.tier3 import Adapter, Domain
+from curate.storage.lock import held
 
 FOLDER = Path("models") / "adapters"
 HELDOUT_SHARE = 10  # one in so many texts is held out

@@ -23,7 +23,7 @@ from curate.distill.scoring.grades import score_grades, train_grades
 from curate.distill.teacher.prompts import Prompt, all_prompts, load, read, render
 from curate.distill.teacher.protocol import Request, Teacher
 from curate.errors import RecipeError
-from curate.recipe.sections import Judge
+from curate.recipe.tier2 import Judge
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 GRADES = pa.schema(

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from curate.distill.reference import MIN_BYTES, sampling_mask
 from curate.ledger.names import MINED
-from curate.recipe.sections import Tier2
+from curate.recipe.tier2 import Tier2
 
 MOST_BYTES = 100_000  # of a text to train on: a longer one teaches no more
 WORST = 0.25  # share of the documents, those with the least coarse_score, that texts are mined from

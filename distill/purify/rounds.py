@@ -24,7 +24,7 @@ from curate.distill.scoring.discriminator import Model, Settings, groups_of, sco
 from curate.distill.teacher.prompts import all_prompts
 from curate.distill.teacher.protocol import Teacher
 from curate.errors import InputError, RecipeError, did_you_mean
-from curate.recipe.sections import Tier2
+from curate.recipe.tier2 import Tier2
 
 FOOLED = 3.0  # weight of an attack that fooled the model before, against 1 for the others
 FLAT = 0.01  # change of the fool rate from which on no further round is worth its time

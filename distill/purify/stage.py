@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.corpus.edits import apply_edits, find_edits, sorted_edits
-from curate.corpus.parquet import Source, Unit
+from curate.corpus.parquet import Source
+from curate.corpus.units import Unit
 from curate.digest import code_of, digest_of
 from curate.distill.purify.conformal import interval, least_documents, threshold
 from curate.distill.purify.training import Learnt, check_calibration, code_of_models
@@ -26,16 +27,16 @@ from curate.distill.scoring.evidence import evidence as evidence_of
 from curate.distill.scoring.grades import score_grades
 from curate.distill.scoring.linear_model import Hashes
 from curate.errors import RecipeError
-from curate.ledger.ledger import Part, write_part
 from curate.ledger.names import P_BAD, PENDING, THRESHOLDS
+from curate.ledger.parts import Part, write_part
 from curate.ledger.views import Range
 from curate.maps.documents import masked
-from curate.maps.measure import Reading
+from curate.maps.reading import Reading
 from curate.maps.reread import Again, plan_again, texts_again, write_again
 from curate.maps.warm import warm_texts
 from curate.recipe.recipe import Recipe
-from curate.recipe.sections import Tier2
 from curate.recipe.strata import strata_of_documents
+from curate.recipe.tier2 import Tier2
 from curate.sql import quoted, read_parquet
 
 REASON = "p_bad_too_high"

@@ -25,7 +25,7 @@ from curate.distill.teacher.protocol import OpenModel, Teacher, open_teacher
 from curate.errors import InputError, RecipeError, RunError
 from curate.filters import registry
 from curate.filters.signals.hashes import hash_texts
-from curate.ledger.ledger import NOT_READ, Ledger, Part, fetched, finished_part, is_whole, write_part
+from curate.ledger.ledger import NOT_READ, Ledger, fetched
 from curate.ledger.names import (
     ATTACKS,
     CALIBRATION,
@@ -38,11 +38,12 @@ from curate.ledger.names import (
     PURIFY_MODELS,
     ROUNDS,
 )
-from curate.maps.measure import Reading
+from curate.ledger.parts import Part, finished_part, is_whole, write_part
+from curate.maps.reading import Reading
 from curate.maps.reread import Again, edits_in, plan_again, texts_again, write_again
 from curate.progress import Log
 from curate.recipe.recipe import Recipe
-from curate.recipe.sections import Tier2
+from curate.recipe.tier2 import Tier2
 from curate.storage.files import committed
 
 NOT_TRAINED_WITH = {"max_false_drop", "by"}  # fields of tier2 that are about what was trained

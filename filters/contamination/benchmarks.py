@@ -25,7 +25,7 @@ from curate.kernels.arrow import plain_text
 from curate.kernels.overlap import ngram_keys, ngram_table
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import OVERLAPS
-from curate.recipe.sections import Decontaminate
+from curate.recipe.tier1 import Decontaminate
 from curate.sql import read_parquet
 from curate.storage.files import committed, unsealed, write_sealed
 

@@ -11,7 +11,7 @@ from curate.filters.language.forms import CCNET, FORMS, lines_in_form, pieces_be
 from curate.filters.language.model import LanguageModel, check, form_of, identity_of
 from curate.filters.language.names import like_a_code, model_codes
 from curate.filters.language.packed import PACKAGED, unpacked
-from curate.recipe.sections import DEFAULT_MODEL, Perplexity
+from curate.recipe.tier1 import DEFAULT_MODEL, Perplexity
 
 FIELD = "tier1.perplexity.model"
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import curate
 from curate.corpus.columns import is_text
 from curate.corpus.inputs import local_files
+from curate.corpus.jsonl import json_tables
 from curate.corpus.parquet import read_rows
-from curate.corpus.spool import json_tables
 from curate.errors import CurateError, InputError, WorkerError
 from curate.filters.language.kenlm_binary import write_binary
 from curate.filters.language.kneser_ney import FALLBACK, Level, count, estimate, estimate_levels, write_arpa

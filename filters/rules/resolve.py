@@ -19,7 +19,7 @@ from curate.filters import registry
 from curate.filters.contamination.signals import REASON as CONTAMINATED
 from curate.filters.edits import pii
 from curate.filters.language.names import like_a_code, model_codes
-from curate.recipe.sections import MIN_CONFIDENCE, Language, Rule, Tier1
+from curate.recipe.tier1 import MIN_CONFIDENCE, Language, Rule, Tier1
 from curate.sql import first_line, literal, open_database, quoted
 
 PERSONAL_DATA = "personal_data"  # the edit that redacts, and the reason for dropping

@@ -6,11 +6,10 @@ from typing import Any
 
 import yaml
 
-from curate.display import brief, counted, share
+from curate.display import brief, counted, share, visible
 from curate.manifests.cards.features import features_of
 from curate.manifests.cards.files import DataFile, files_of, licenses_of, splits_of
 from curate.manifests.composition import UNKNOWN
-from curate.terminal import visible
 
 MOST_ROWS = 20  # of a table of values
 LEAST_LANGUAGE = 0.01  # of the tokens, to stand in the front matter

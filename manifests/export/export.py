@@ -16,7 +16,6 @@ from typing import Any
 import curate
 from curate.engine.base import Engine
 from curate.errors import CurateError, RecipeError, RunError, disk_error
-from curate.ledger.ledger import held
 from curate.ledger.superseded import NOTICE
 from curate.manifests.export.format import Exported, Format, Options, Piece, find_format
 from curate.manifests.export.sources import (
@@ -43,6 +42,7 @@ from curate.storage.files import (
     write_json,
     write_sealed,
 )
+from curate.storage.lock import held
 
 EXPORT, DONE = "export.json", "pieces.ndjson"
 EXPORT_VERSION = 2

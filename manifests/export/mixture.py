@@ -39,8 +39,8 @@ from curate.manifests.export.sources import (
     read_ids,
     taken,
 )  # fmt: skip
-from curate.recipe.recipe import parse_fields, read_fields
-from curate.recipe.sections import Section
+from curate.recipe.load import parse_fields, read_fields
+from curate.recipe.section import Section
 from curate.recipe.values import ProperShare, Tokens
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.errors import InputError, RunError
-from curate.ledger.ledger import is_whole, read_ledger
+from curate.ledger.ledger import read_ledger
 from curate.ledger.names import ATTACKS
+from curate.ledger.parts import is_whole
 from curate.manifests.export.format import Exported, Format
 from curate.manifests.export.sources import DOC_ID, TRAIN, VALIDATION, Source, taken
 from curate.manifests.schema.reading import read_manifest

@@ -238,7 +238,7 @@ def test_workers_tell_how_far_their_tasks_have_come(tmp_path, monkeypatch):
 
     for module in ("measure", "again", "shards", "spool"):
         monkeypatch.setattr(f"curate.{module}.telling", record)
-    monkeypatch.setattr("curate.corpus.spool.BLOCK_BYTES", 20_000)
+    monkeypatch.setattr("curate.corpus.jsonl.BLOCK_BYTES", 20_000)
     lines = "".join(json.dumps({"text": f"{PROSE} {k}"}) + "\n" for k in range(400))
     (tmp_path / "in.jsonl").write_text(lines)
     recipe, run = write_recipe(tmp_path, tmp_path / "in.jsonl", dedup={"near": {"verify": "exact"}})

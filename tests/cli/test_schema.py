@@ -14,7 +14,7 @@ from curate.errors import CurateError
 from curate.filters.rules.resolve import resolve, resolve_editors
 from curate.init.folder import look_into
 from curate.init.recipe import recipe_lines, short_lines
-from curate.recipe.recipe import parse_recipe
+from curate.recipe.load import parse_recipe
 
 SCHEMA = recipe_schema()
 RULE = {"reason": "own", "signal": "n_words", "min": 3}

@@ -15,8 +15,9 @@ from support.starter_folders import fields_written, prose, write_lines
 from curate.errors import InputError, RecipeError
 from curate.init.folder import look_into
 from curate.init.recipe import write_recipe
-from curate.recipe.recipe import Recipe, load_recipe
-from curate.recipe.sections import Near
+from curate.recipe.dedup import Near
+from curate.recipe.load import load_recipe
+from curate.recipe.recipe import Recipe
 
 GERMAN = "Die Stadt hat heute mitgeteilt, dass der Markt am Freitag wegen des Regens nicht stattfinden kann. "
 

@@ -18,7 +18,7 @@ from curate.init.folder import look_into
 from curate.init.patterns import patterns_of
 from curate.init.recipe import write_recipe
 from curate.init.survey import MOST
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 
 
 def test_columns_with_other_types_from_file_to_file_get_a_cast_with_which_plan_and_run_go_on(tmp_path, monkeypatch):

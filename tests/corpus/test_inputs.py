@@ -74,7 +74,7 @@ def test_columns_of_several_kinds_and_text_like_times_stay_what_they_were(tmp_pa
 
 
 def test_types_may_widen_from_block_to_block(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.corpus.spool.BLOCK_BYTES", 3000)
+    monkeypatch.setattr("curate.corpus.jsonl.BLOCK_BYTES", 3000)
     rows = [{"text": f"{PROSE} {k}", "n": k if k < 10 else k + 0.5, "m": None if k < 15 else {"deep": [k]}}
             for k in range(20)]  # fmt: skip
     write_lines(tmp_path / "in" / "a.jsonl", rows)
@@ -122,7 +122,7 @@ def test_a_broken_line_is_named_or_quarantined_alone(tmp_path, line, problem):
 
 
 def test_bad_lines_are_counted_wherever_they_stand_and_change_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.corpus.spool.BLOCK_BYTES", 3000)
+    monkeypatch.setattr("curate.corpus.jsonl.BLOCK_BYTES", 3000)
     rows = [{"text": f"{PROSE} {k}", "n": k if k < 10 else k + 0.5, "m": None if k < 15 else [k]} for k in range(20)]
     write_lines(tmp_path / "good" / "a.jsonl", rows)
     mixed = [line for k, row in enumerate(rows) for line in (["\n", "no JSON\n"] * (k % 3 == 0) + [row])]

@@ -23,7 +23,7 @@ from curate.decide.verdicts import (
     repeated_sql,
 )
 from curate.filters.rules.resolve import condition, resolve
-from curate.recipe.recipe import parse_recipe
+from curate.recipe.load import parse_recipe
 
 RECIPE = parse_recipe(
     {
@@ -71,7 +71,7 @@ def test_the_sql_of_each_step_is_the_reviewed_one(name):
     ],
 )
 def test_a_rule_becomes_a_condition_that_is_never_null(fields, kind, sql):
-    from curate.recipe.sections import Rule
+    from curate.recipe.tier1 import Rule
 
     assert condition(Rule.model_validate({"reason": "r", **fields}), {"n": kind}) == sql
 
@@ -162,7 +162,7 @@ def test_files_that_come_before_others_later_on_are_decided_as_if_they_had_alway
 
 def test_all_named_sets_can_stand_in_one_recipe_and_a_rule_that_two_share_counts_once():
     from curate.filters import registry
-    from curate.recipe.sections import Tier1
+    from curate.recipe.tier1 import Tier1
 
     settled = {"line_too_short": 4}  # on which c4 and datatrove_c4 are not of one mind
     reasons = [found.reason for found in resolve(Tier1(rules=list(registry.rule_sets()), thresholds=settled))]

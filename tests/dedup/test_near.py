@@ -20,7 +20,8 @@ from support.recipes import write_recipe
 from support.runs import documents
 
 from curate.dedup.near.maps import find_keys
-from curate.engine.base import InProcess, Processes
+from curate.engine.base import InProcess
+from curate.engine.processes import Processes
 from curate.errors import RecipeError
 from curate.filters.signals.hashes import choose_bands
 from curate.kernels.survivors import clusters, dealt, resemblance, stars, survivors

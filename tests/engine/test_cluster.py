@@ -27,7 +27,7 @@ from curate.engine.ray_cluster import Nodes
 from curate.engine.ray_models import open_on_gpus
 from curate.errors import RecipeError, TaskError, TeacherError, WorkerError
 from curate.progress import unwritten_log
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 from curate.recipe.teacher import Teacher
 
 pytest.importorskip("ray", reason="needs ray: pip install 'curate-lm[ray]'")

@@ -10,8 +10,8 @@ from support.corpora import PROSE
 from support.recipes import write_recipe
 from support.runs import digests, documents
 
+from curate.corpus.jsonl import json_tables
 from curate.corpus.parquet import Source, read_documents
-from curate.corpus.spool import json_tables
 from curate.errors import InputError
 from curate.manifests.verify import verify, verify_inputs
 from curate.progress import unwritten_log
@@ -91,7 +91,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_told_of(tmp_path, good):
 
 
 def test_lines_that_are_added_while_a_file_is_read_are_told_of(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.corpus.spool.BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr("curate.corpus.jsonl.BLOCK_BYTES", 1 << 16)
     path = tmp_path / "growing.jsonl"
     path.write_text('{"text": "a line"}\n' * 10_000)
     reading = json_tables(str(path))

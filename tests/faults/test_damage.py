@@ -13,11 +13,12 @@ from support.recipes import write_recipe
 from support.soak import PLACES, SOAK, drawn, tell
 from support.whole_runs import make_corpus, whole_recipe
 
-from curate.corpus.parquet import Unit
+from curate.corpus.units import Unit
 from curate.distill.teacher.protocol import Reply
 from curate.distill.teacher.request_cache import open_cache
 from curate.errors import CurateError, RecipeError, RunError
-from curate.ledger.ledger import Ledger, Part, read_ledger
+from curate.ledger.ledger import Ledger, read_ledger
+from curate.ledger.parts import Part
 from curate.manifests.verify import verify
 from curate.pipeline.gc import collect
 from curate.progress import unwritten_log

@@ -88,8 +88,8 @@ def carry_out_in_units(recipe, run):
     """Run a recipe in this process with small units."""
     with pytest.MonkeyPatch.context() as patch:
         small = int(UNIT["CURATE_UNIT_BYTES"])
-        patch.setattr("curate.corpus.parquet.MIN_UNIT_BYTES", small)
-        patch.setattr("curate.corpus.parquet.MAX_UNIT_BYTES", 2 * small)
+        patch.setattr("curate.corpus.units.MIN_UNIT_BYTES", small)
+        patch.setattr("curate.corpus.units.MAX_UNIT_BYTES", 2 * small)
         patch.setattr("curate.maps.measure.TASK_BYTES", int(1.5 * small))
         return carry_out(recipe, f"output={run}")
 

@@ -8,7 +8,8 @@ from support.processes import children, seen, start, wait_until
 from support.soak import MOMENTS, drawn, tell
 from support.whole_runs import files_of_run, undisturbed, whole_recipe
 
-from curate.ledger.ledger import is_whole, read_ledger
+from curate.ledger.ledger import read_ledger
+from curate.ledger.parts import is_whole
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log
 

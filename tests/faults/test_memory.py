@@ -12,7 +12,7 @@ from support.recipes import write_recipe
 from support.runs import digests
 from support.whole_runs import UNIT
 
-from curate.engine.base import Processes
+from curate.engine.processes import Processes
 from curate.errors import WorkerError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of other processes")
@@ -87,8 +87,8 @@ def test_a_run_whose_workers_are_short_of_memory_gives_them_up_and_loses_nothing
     driver.stderr.close()
     assert driver.returncode == 0, told
     assert left < limited, "no worker was short of memory"
-    monkeypatch.setattr("curate.corpus.parquet.MIN_UNIT_BYTES", int(UNIT["CURATE_UNIT_BYTES"]))
-    monkeypatch.setattr("curate.corpus.parquet.MAX_UNIT_BYTES", 2 * int(UNIT["CURATE_UNIT_BYTES"]))
+    monkeypatch.setattr("curate.corpus.units.MIN_UNIT_BYTES", int(UNIT["CURATE_UNIT_BYTES"]))
+    monkeypatch.setattr("curate.corpus.units.MAX_UNIT_BYTES", 2 * int(UNIT["CURATE_UNIT_BYTES"]))
     monkeypatch.setattr("curate.maps.measure.TASK_BYTES", 1.5 * int(UNIT["CURATE_UNIT_BYTES"]))
     carry_out(recipe, f"output={tmp_path / 'other'}")
     assert digests(run) == digests(tmp_path / "other")

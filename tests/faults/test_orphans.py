@@ -13,7 +13,7 @@ from support.processes import SECONDS, check_all_end, living, marked, state, wai
 from support.soak import MOMENTS, drawn, tell
 from support.whole_runs import make_corpus, whole_recipe
 
-from curate.engine.base import Processes
+from curate.engine.processes import Processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 SPIN = 're.match("(a+)+$", "a" * 64 + "b")'  # takes years, and keeps the interpreter's lock

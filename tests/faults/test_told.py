@@ -11,7 +11,7 @@ from support.runs import documents
 from curate.engine.base import InProcess
 from curate.errors import CurateError, EmptyOutputError, InputError, RecipeError
 from curate.pipeline.run import run as run_recipe
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 
 
 def test_a_run_that_keeps_nothing_fails_with_the_reasons_and_can_be_looked_into(tmp_path):

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from curate.corpus.parquet import open_footer, read_documents
 from curate.errors import CurateError
-from curate.recipe.sections import Input, Source
+from curate.recipe.input import Input, Source
 
 COLUMNS = {
     "text": [f"some text {k} " * (k % 7) for k in range(300)],

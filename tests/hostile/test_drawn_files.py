@@ -10,12 +10,13 @@ from support.drawn_files import FAMILIES, drawn_files, write
 from support.recipes import write_recipe
 from support.soak import some
 
-from curate.corpus.parquet import cut_units, open_footer, read_documents
+from curate.corpus.parquet import open_footer, read_documents
+from curate.corpus.units import cut_units
 from curate.errors import InputError
 from curate.ledger.run import connect
 from curate.manifests.verify import verify, verify_inputs
 from curate.progress import unwritten_log
-from curate.recipe.sections import Input, Source
+from curate.recipe.input import Input, Source
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from support.recipes import write_recipe
 from support.runs import documents
 from support.soak import some
 
-from curate.corpus.spool import json_tables
+from curate.corpus.jsonl import json_tables
 from curate.errors import InputError
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
@@ -65,7 +65,7 @@ def test_an_odd_line_among_good_ones_is_named_or_a_row(tmp_path, odd):
 
 
 def test_a_line_without_an_end_is_told_of_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.corpus.spool.MAX_LINE_BYTES", 1 << 26)
+    monkeypatch.setattr("curate.corpus.jsonl.MAX_LINE_BYTES", 1 << 26)
     (tmp_path / "in").mkdir()
     with gzip.open(tmp_path / "in" / "a.jsonl.gz", "wb", compresslevel=1) as file:
         file.write(b'{"text": "')

@@ -24,7 +24,7 @@ from curate.manifests.export.format import Options
 from curate.manifests.export.sources import open_source
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 from curate.sql import literal, quoted, read_parquet
 from curate.storage.files import write_sealed
 

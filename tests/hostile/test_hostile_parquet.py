@@ -19,7 +19,7 @@ from curate.corpus.parquet import MOST_BYTES, read_rows
 from curate.corpus.side_files import tables_of
 from curate.errors import CurateError, InputError
 from curate.filters.contamination import benchmarks as contamination
-from curate.recipe.sections import Decontaminate
+from curate.recipe.tier1 import Decontaminate
 
 HERE = Path(__file__).parent
 ODD_COLUMNS = {

@@ -14,7 +14,8 @@ from support.recipes import write_recipe
 from support.soak import some
 
 from curate.errors import CurateError, RecipeError
-from curate.recipe.recipe import Recipe, load_recipe, parse_recipe
+from curate.recipe.load import load_recipe, parse_recipe
+from curate.recipe.recipe import Recipe
 
 NINE = ",".join(["{}"] * 9)
 LAUGHS = "name: x\na0: &a0 [x]\n" + "".join(f"a{k}: &a{k} [{NINE.replace('{}', f'*a{k - 1}')}]\n" for k in range(1, 30))

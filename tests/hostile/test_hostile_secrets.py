@@ -16,7 +16,7 @@ from curate.engine.base import InProcess
 from curate.errors import CurateError, InputError, RecipeError
 from curate.pipeline.run import run as carried_out
 from curate.progress import open_log
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 from curate.redaction import redacted, without_credentials
 
 KEPT_OUT = {

@@ -13,7 +13,7 @@ from support.commands import command
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
-from curate.terminal import UNSAFE, visible
+from curate.display import UNSAFE, visible
 
 ODD = ["[/red]", "[bold]x", ":smile:", "\x1b[31mred", "\u202eback", "\x9b2J", "\u2066x", "\U000e0041", "a\tb", "\\[x]"]
 

@@ -13,6 +13,7 @@ from support.texts import LINED, PASSAGES, REPEATING, TEXTS
 
 import curate.sample
 from curate import kernels
+from curate.display import visible
 from curate.filters import registry
 from curate.filters.block import BlockList
 from curate.filters.edits import pii
@@ -20,7 +21,6 @@ from curate.filters.edits.pii import personal_data_count
 from curate.inspect.evidence import Fired
 from curate.inspect.excerpts import Marked, excerpt, marked, merged
 from curate.inspect.spans import FINDERS, lines_of, listed, whole_lines_of, words_of
-from curate.terminal import visible
 
 SAMPLE = [
     text

@@ -15,7 +15,7 @@ from curate.errors import RecipeError, RunError
 from curate.inspect.compare import what_if
 from curate.inspect.what_if import ask, redecided, save_recipe
 from curate.ledger.run import connect
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 
 FOOTER = "All rights reserved by the owners of this page, whoever they may be."
 VERDICT = "doc_id, kept, stage, reason, n_tokens, duplicate_of"

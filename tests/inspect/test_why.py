@@ -20,7 +20,7 @@ from curate.inspect.evidence import Fired, fired, rules_by_reason
 from curate.inspect.text_diff import changes, collapsed
 from curate.inspect.why import explain
 from curate.ledger.run import connect
-from curate.recipe.recipe import parse_recipe
+from curate.recipe.load import parse_recipe
 
 MAIL = "jane.doe@gmail.com"
 WORDS = [f"{a}{b}" for a in ("green", "stone", "river", "cloud", "amber") for b in ("house", "field", "wood", "way")]

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from curate.corpus.parquet import Unit
-from curate.ledger.ledger import Ledger, Part, read_ledger
+from curate.corpus.units import Unit
+from curate.ledger.ledger import Ledger, read_ledger
+from curate.ledger.parts import Part
 
 PARTS = [
     Part("words", "digest", f"ledger/signals/words/{k}.parquet", 7, 99, "sha", (Unit(0, k, k + 7),), 0, ("content",))

@@ -13,8 +13,8 @@ from support.runs import documents
 from xxhash import xxh3_128_hexdigest
 
 from curate.corpus.edits import PART
-from curate.corpus.parquet import Unit
-from curate.ledger.ledger import Part, write_part
+from curate.corpus.units import Unit
+from curate.ledger.parts import Part, write_part
 from curate.maps.shards import ROW_GROUP_ROWS, ShardTask, content_of, edits_of, our_name, with_edits, write_tables
 
 

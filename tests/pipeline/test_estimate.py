@@ -13,7 +13,7 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 
-from curate.corpus.parquet import Unit
+from curate.corpus.units import Unit
 from curate.distill.evaluate.tracking import is_tracked
 from curate.engine.base import InProcess
 from curate.errors import CurateError, InputError, RecipeError, RunError
@@ -24,7 +24,7 @@ from curate.pipeline.forecast.forecast import estimate
 from curate.pipeline.forecast.sample import place_units, spread
 from curate.pipeline.plan import make_plan
 from curate.progress import Log
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 
 
 def foresee(recipe, *changes):

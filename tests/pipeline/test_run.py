@@ -247,7 +247,7 @@ def test_columns_of_views_are_carried_through_as_what_they_view(tmp_path):
 
 def test_a_text_column_with_a_dot_in_its_name_has_a_size(tmp_path):
     from curate.corpus.parquet import open_footer
-    from curate.recipe.sections import Input, Source
+    from curate.recipe.input import Input, Source
 
     path = str(tmp_path / "a.parquet")
     pq.write_table(pa.table({"a.b": [PROSE], "a": [{"b": "x"}]}), path)

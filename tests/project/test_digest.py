@@ -20,7 +20,7 @@ MEASURING = (
 )  # fmt: skip
 # Where the search ends: packages and modules that say, store or carry out something, and what has a digest or content
 # of its own there.
-SAYS = ("display", "errors", "inspect", "progress", "redaction", "terminal")
+SAYS = ("display", "errors", "inspect", "progress", "redaction")
 STORES = (
     "cache", "ledger.augmented", "ledger.ledger", "ledger.names", "ledger.run", "manifests", "storage",
 )  # fmt: skip

@@ -24,8 +24,10 @@ from curate.ledger.view_comments import ONE_ROW_FOR
 from curate.manifests.export.format import MODULES
 from curate.manifests.export.mixture import Mixture
 from curate.manifests.schema.model import Manifest
-from curate.recipe.recipe import NOT_BUILT, Recipe, parse_recipe
-from curate.recipe.sections import Block, Rule, Source
+from curate.recipe.input import Source
+from curate.recipe.load import parse_recipe
+from curate.recipe.recipe import NOT_BUILT, Recipe
+from curate.recipe.tier1 import Block, Rule
 from curate.recipe.values import parse_size
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

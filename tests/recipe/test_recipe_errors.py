@@ -5,7 +5,8 @@ import pytest
 from curate.decide.counts import most_drifted
 from curate.errors import RecipeError, closest
 from curate.filters import registry
-from curate.recipe.recipe import Recipe, load_recipe, parse_recipe
+from curate.recipe.load import load_recipe, parse_recipe
+from curate.recipe.recipe import Recipe
 
 
 @pytest.fixture

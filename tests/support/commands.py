@@ -24,7 +24,7 @@ def carry_out(recipe, *changes):
     """Run a recipe in this process and return the summary."""
     from curate.engine.base import InProcess
     from curate.pipeline.run import run
-    from curate.recipe.recipe import load_recipe
+    from curate.recipe.load import load_recipe
 
     return run(load_recipe(recipe, changes), InProcess(), threads=2, quiet=True)
 

@@ -10,7 +10,7 @@ from curate.engine.base import InProcess
 from curate.ledger.ledger import read_ledger
 from curate.ledger.run import connect
 from curate.pipeline.run import run as carried_out
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 
 VOCABULARY = [f"word{k}" for k in range(3000)]
 

@@ -11,11 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.cli.output.tables import console
-from curate.display import counted, place, shown
+from curate.display import counted, place, shown, visible
 from curate.inspect.excerpts import Piece
 from curate.inspect.why import COPIES_SHOWN, EDITS_SHOWN
 from curate.storage.mirror import named
-from curate.terminal import visible
 
 MARK, CUT, PUT, DIM, HEAD = "bold black on yellow", "red strike", "green", "dim", "bold"
 # Where colours do not show, signs do: around a mark, what was deleted, and what was inserted.

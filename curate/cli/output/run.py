@@ -10,11 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.cli.output.tables import console
-from curate.display import counted, place
+from curate.display import counted, place, visible
 from curate.errors import shortened
 from curate.pipeline.checks.other_languages import told_of_other
 from curate.recipe.values import shown_budget
-from curate.terminal import visible
 
 if TYPE_CHECKING:
     from curate.distill.lora.files import Facts

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from curate.display import visible
 from curate.ledger.runs import RunFigures
-from curate.terminal import visible
 
 
 def print_runs(runs: Sequence[RunFigures], folder: Path, console: Console) -> None:

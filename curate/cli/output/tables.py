@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.decide.counts import SHOWN
+from curate.display import console as console
+from curate.display import safe_json, visible
 from curate.errors import CurateError, did_you_mean
 from curate.ledger.run import connect
 from curate.sql import first_line, literal, only_query
-from curate.terminal import console as console
-from curate.terminal import safe_json, visible
 
 COPIED = 1 << 20  # characters at a time
 MAX_RECORDS = 20  # rows with too many columns for a table

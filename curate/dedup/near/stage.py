@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus.edits import apply_edits, find_edits
-from curate.corpus.parquet import Source, Unit
+from curate.corpus.parquet import Source
+from curate.corpus.units import Unit
 from curate.dedup.near.best_copies import Moved, best_copies_first
 from curate.dedup.near.maps import (
     HALF,
@@ -44,11 +45,11 @@ from curate.errors import RunError
 from curate.filters.signals.hashes import Bands, choose_bands
 from curate.kernels.minhash import jaccard, shingle_sets
 from curate.kernels.survivors import survivors
-from curate.ledger.ledger import Part, write_part
 from curate.ledger.names import PAIRS, SHINGLES
-from curate.maps.measure import Reading
+from curate.ledger.parts import Part, write_part
+from curate.maps.reading import Reading
 from curate.maps.reread import Again, plan_again, texts_again, write_again
-from curate.recipe.sections import Near
+from curate.recipe.dedup import Near
 from curate.sql import read_parquet
 
 DOUBT = 3  # standard deviations of an estimate within which the threshold leaves it in doubt

@@ -14,7 +14,7 @@ from curate.ledger.ledger import Ledger
 from curate.ledger.names import DECISIONS
 from curate.pipeline.checks.sample_texts import SampledText, sampled_texts
 from curate.recipe.recipe import Recipe
-from curate.recipe.sections import MIN_CONFIDENCE
+from curate.recipe.tier1 import MIN_CONFIDENCE
 from curate.sql import literal, read_parquet, rows_of
 
 OTHER = "other_language"

@@ -15,8 +15,8 @@ from curate.filters.rules import set_names
 from curate.ledger.runs import no_run
 from curate.manifests.export.format_names import MODULES
 from curate.recipe.recipe import Recipe
-from curate.recipe.sections import DEFAULT_MODEL
 from curate.recipe.teacher import Servers, Teacher
+from curate.recipe.tier1 import DEFAULT_MODEL
 
 
 def check_names(recipe: Recipe) -> Found:

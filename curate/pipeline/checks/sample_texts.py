@@ -6,9 +6,10 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from curate.corpus.parquet import Unit, read_documents
+from curate.corpus.parquet import read_documents
 from curate.corpus.text_keys import MOST_CHARACTERS, texts_in
 from curate.corpus.texts import texts_of
+from curate.corpus.units import Unit
 from curate.decide.plan import Plan
 from curate.errors import InputError
 from curate.pipeline.forecast.sample import group_of, place_units

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.corpus.inputs import Found
-from curate.corpus.parquet import unit_bytes
+from curate.corpus.units import unit_bytes
 from curate.decide import decide
 from curate.decide.plan import Plan
 from curate.engine.base import Engine

@@ -17,8 +17,9 @@ from curate.decide.counts import count
 from curate.decide.plan import Plan
 from curate.engine.base import Engine
 from curate.errors import CurateError, InputError
-from curate.ledger.ledger import Ledger, Part
+from curate.ledger.ledger import Ledger
 from curate.ledger.names import DATA, DECISIONS, LINE_EDITS
+from curate.ledger.parts import Part
 from curate.ledger.views import scratch_database
 from curate.maps import shards
 from curate.maps.measure import Task, measure, plan_tasks

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.corpus.parquet import InputFile, Unit, read_documents, unit_bytes
+from curate.corpus.parquet import InputFile, read_documents
+from curate.corpus.units import Unit, unit_bytes
 from curate.decide.plan import Plan
 from curate.maps.shards import fitted, payload
 

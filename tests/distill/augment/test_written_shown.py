@@ -34,7 +34,7 @@ from curate.manifests.verify import verify
 from curate.pipeline.forecast.forecast import estimate
 from curate.pipeline.gc import collect
 from curate.progress import unwritten_log
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 from curate.report.page import write_report
 
 

@@ -21,8 +21,8 @@ from curate.distill.budget.stage import sampled_documents
 from curate.distill.reference import sampling_mask
 from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.inspect.what_if import ask, redecided
-from curate.recipe.recipe import load_recipe, parse_recipe
-from curate.recipe.sections import Distill
+from curate.recipe.distill import Distill
+from curate.recipe.load import load_recipe, parse_recipe
 
 
 def kept_shares(run):

@@ -21,7 +21,7 @@ from curate.errors import InputError, RecipeError, RunError
 from curate.manifests.verify import verify
 from curate.pipeline.gc import collect
 from curate.progress import unwritten_log
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 
 
 def arm(found, name, domain=None):

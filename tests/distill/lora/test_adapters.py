@@ -10,7 +10,7 @@ from support.corpora import write_shard
 
 from curate.distill.lora.texts import base_of, domain_texts
 from curate.errors import CurateError, InputError, RecipeError
-from curate.recipe.recipe import parse_recipe
+from curate.recipe.load import parse_recipe
 
 WORDS = "bank rate loan bond fund price market credit growth trade money yield asset risk debt share".split()  # noqa: SIM905
 

@@ -28,9 +28,9 @@ from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.ledger.run import connect
 from curate.manifests.export.mixture import open_sources
 from curate.manifests.export.sources import SHARE_SEED, SPLIT_SEED, places
-from curate.maps.measure import Reading
-from curate.recipe.recipe import parse_recipe
-from curate.recipe.sections import Tier2
+from curate.maps.reading import Reading
+from curate.recipe.load import parse_recipe
+from curate.recipe.tier2 import Tier2
 
 VERDICT = "doc_id, reason, n_tokens, duplicate_of"
 

@@ -10,7 +10,7 @@ from curate.distill.teacher.protocol import Reply, Request, Sampling, Score, ope
 from curate.distill.teacher.structured import ask_structured
 from curate.errors import RecipeError, TeacherError
 from curate.progress import unwritten_log
-from curate.recipe.recipe import parse_recipe
+from curate.recipe.load import parse_recipe
 
 ERROR = {"error": {"message": "too busy", "code": 503}}
 

@@ -16,7 +16,7 @@ from curate.filters.rules.resolve import resolve, resolve_editors
 from curate.kernels.c4 import POLICY_PHRASES
 from curate.kernels.refinedweb import ANYWHERE, AT_BEGINNING, AT_END, COUNTED
 from curate.kernels.unicode import CLASS_BLOCKS, CLASS_INDEX, SPACELESS
-from curate.recipe.sections import Tier1
+from curate.recipe.tier1 import Tier1
 
 MARK = r"\[(?:[0-9]*|edit|citation needed)\]"
 PIECES = [

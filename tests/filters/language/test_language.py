@@ -10,7 +10,7 @@ from support.runs import documents
 from curate.errors import RecipeError
 from curate.filters.language.identify import LABEL, _model, language
 from curate.filters.language.names import model_codes
-from curate.recipe.recipe import load_recipe
+from curate.recipe.load import load_recipe
 
 GERMAN = "Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung aller Gewalt. " * 3
 FRENCH = "Tous les êtres humains naissent libres et égaux en dignité et en droits. Ils sont doués de raison. " * 3

@@ -17,7 +17,7 @@ from curate.filters.language.of_recipe import PACKAGED, open_models
 from curate.filters.language.packed import pack, unpack, unpacked
 from curate.filters.language.perplexity import measure
 from curate.filters.language.train import Training, train
-from curate.recipe.sections import Perplexity
+from curate.recipe.tier1 import Perplexity
 
 GIBBERISH = "xqzt vbrr lkjh qwpo zzxc mnbv trew yuio hgfd sazx " * 6
 

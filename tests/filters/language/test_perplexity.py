@@ -28,7 +28,7 @@ from curate.filters.language.perplexity import measure
 from curate.filters.language.train import Training, train
 from curate.kernels.priors import count_priors, vocabulary_of
 from curate.ledger.run import connect
-from curate.recipe.sections import Perplexity
+from curate.recipe.tier1 import Perplexity
 
 WORDS = sorted({word.strip(".,").lower() for word in PROSE.split()})
 GERMAN = "Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung aller Gewalt. " * 3

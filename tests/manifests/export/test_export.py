@@ -21,12 +21,12 @@ from support.recipes import write_recipe
 from curate.corpus import parquet as corpus
 from curate.engine.base import InProcess
 from curate.errors import RunError
-from curate.ledger.ledger import held
 from curate.manifests.export.export import export
 from curate.manifests.export.format import Options
 from curate.manifests.export.mixture import open_sources
 from curate.manifests.export.sources import documents_of
 from curate.progress import unwritten_log
+from curate.storage.lock import held
 
 ROWS = 3_000
 

@@ -1,0 +1,295 @@
+"""JSON lines as tables of Arrow, block by block: bad lines are counted, types widened where later blocks need it."""
+
+import json
+import re
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from dataclasses import field as dataclass_field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pajson
+
+from curate.errors import InputError
+from curate.storage.endings import CODECS
+from curate.storage.places import one_line, opened, status
+
+BLOCK_BYTES = 16 << 20  # of lines, which become one row group
+DEEP, TOO_DEEP = 500, "is nested too deeply"  # brackets that open, from which on a line is looked at
+MOST_PROBLEMS = 20  # that are told in full
+MIN_BLOCK_BYTES = 1 << 16
+MOST_FIELDS, MOST_VALUES = 5_000, 1 << 27  # of the lines of a block
+FIELD = re.compile(rb'"([^"\\]{0,200})"\s*:')
+MAX_LINE_BYTES = 512 << 20  # a file of one endless line, such as a gzip bomb, must not fill the memory
+
+BAD_LINES = "curate.bad_lines"  # in a footer's metadata
+
+
+@dataclass
+class BadLines:
+    """Lines of a file that hold no object: how many, and what is wrong with the first."""
+
+    count: int = 0
+    problems: list[str] = dataclass_field(default_factory=list)
+
+    def add(self, problem: str) -> None:
+        """Count a line."""
+        self.count += 1
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(problem)
+
+    def as_metadata(self) -> dict[str, str]:
+        """What of them stands in the file that is written."""
+        return {BAD_LINES: json.dumps(asdict(self), ensure_ascii=False)} if self.count else {}
+
+
+def widened(a: pa.Schema, b: pa.Schema) -> pa.Schema:
+    """A schema for the values of both: integers beside floats become floats, what does not fit JSON text."""
+    fields = {field.name: field.type for field in a}
+    for field in b:
+        fields[field.name] = _wider(fields.get(field.name, pa.null()), field.type)
+    return pa.schema(list(fields.items()))
+
+
+def _wider(a: pa.DataType, b: pa.DataType) -> pa.DataType:
+    try:
+        if _holds_nothing(a) or _holds_nothing(b):
+            return pa.string()
+        if pa.types.is_boolean(a) != pa.types.is_boolean(b) and not (pa.types.is_null(a) or pa.types.is_null(b)):
+            return pa.string()
+        pair = [pa.schema([("x", a)]), pa.schema([("x", b)])]
+        found: pa.DataType = pa.unify_schemas(pair, promote_options="permissive").field(0).type
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return pa.string()
+    return found
+
+
+def _holds_nothing(kind: pa.DataType) -> bool:
+    """Whether an object without fields, which Parquet cannot store, is part of a type."""
+    if pa.types.is_list(kind):
+        return _holds_nothing(kind.value_type)
+    return pa.types.is_struct(kind) and (kind.num_fields == 0 or any(_holds_nothing(f.type) for f in kind))
+
+
+def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` in a wider schema."""
+    columns = []
+    for field in schema:
+        if field.name not in table.schema.names:
+            columns.append(pa.nulls(len(table), field.type))
+        elif pa.types.is_string(field.type) and not pa.types.is_string(table.schema.field(field.name).type):
+            columns.append(_as_json(table[field.name].to_pylist()))
+        else:
+            columns.append(table[field.name].cast(field.type))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _as_json(values: Iterable[object]) -> pa.Array:
+    """Values as JSON text, strings as they are."""
+    texts = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values]
+    return pa.array(texts, pa.string())
+
+
+def json_tables(location: str, share: float = 1.0, bad: BadLines | None = None) -> Iterator[tuple[pa.Table, float]]:
+    """The objects of a file of JSON lines, a table per block of lines, and the share of the file read by then.
+
+    Blank lines are no objects. Where only a share is wanted, blocks are no larger than that.
+
+    Errors: InputError naming the line that is no JSON object; with `bad` it is counted there and left out.
+    """
+    known: pa.Schema | None = None
+    line = 1
+    try:
+        before = status(location)
+        size = max(1, before[0])
+        with opened(location) as file, _decompressed(file, location) as stream:
+            for block in _blocks(stream.read, max(MIN_BLOCK_BYTES, min(BLOCK_BYTES, int(size * share))), location):
+                table = _parsed(block, known, location, line, bad)
+                line += block.count(b"\n")
+                if table is not None:
+                    known = widened(known or pa.schema([]), table.schema)
+                    yield table, file.tell() / size
+        if status(location) != before:
+            raise InputError(f"{location}: changed while it was read; run again when it is at rest")
+    except MemoryError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{location}: cannot be read: {one_line(error)}") from None
+
+
+@contextmanager
+def _decompressed(file: pa.NativeFile, location: str) -> Iterator[pa.NativeFile]:
+    codec = CODECS.get(Path(location).suffix.lower())
+    if codec is None:
+        yield file
+    else:
+        with pa.CompressedInputStream(file, codec) as stream:
+            yield stream
+
+
+def _blocks(read: Callable[[int], bytes], size: int, location: str) -> Iterator[bytes]:
+    """The stream in pieces of whole lines, of `size` bytes or one longer line."""
+    held: list[bytes] = []
+    length, line = 0, 1
+    while data := read(size):
+        end = data.rfind(b"\n") + 1
+        if end:
+            yield b"".join([*held, data[:end]])
+            line += data.count(b"\n")
+            held, length = [], 0
+        held.append(data[end:])
+        length += len(held[-1])
+        if length > MAX_LINE_BYTES:
+            raise InputError(f"{location}: line {line} is longer than {MAX_LINE_BYTES >> 20} MB, which no document is")
+    if rest := b"".join(held):
+        yield rest
+
+
+def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int, bad: BadLines | None) -> pa.Table | None:
+    """A block as a table; `known` are columns of the blocks before it, `line` is its first line's number."""
+    if not block.strip():
+        return None
+    explicit = known
+    lines = [text for text in map(bytes.strip, block.removeprefix(BOM_UTF8).split(b"\n")) if text]
+    # A bare null would crash pyarrow, and so would a deep nesting.
+    for _ in range(2 if all(text.startswith(b"{") and not _is_deep(text) for text in lines) else 0):
+        try:
+            table = _read_json(block, explicit, location, line)
+            if _has_huge_numbers(table) or not table.num_columns or len(table) != len(lines):
+                break
+            explicit = pa.schema([pa.field(field.name, _without_timestamps(field.type)) for field in table.schema])
+        except (pa.ArrowInvalid, UnicodeDecodeError, RecursionError):
+            break
+        if explicit == table.schema:
+            return table
+    _check_fields(block, known, location, line)
+    rows, good = _objects(block, location, line, bad)
+    if len(rows) < len(lines):  # the rest is read as if the bad lines had never stood there
+        return _parsed(b"\n".join(good), known, location, line, None) if rows else None
+    return _table_of(rows, location, line)
+
+
+def _is_deep(line: bytes) -> bool:
+    """Whether a line is nested too deeply for Python, which gives up long before pyarrow ends the process."""
+    return line.count(b"[") + line.count(b"{") > DEEP and _object(line) == TOO_DEEP
+
+
+def _read_json(block: bytes, explicit: pa.Schema | None, location: str, line: int) -> pa.Table:
+    """The objects of a block; where all their fields are known, without a look at how many there are."""
+
+    def read(unexpected: str) -> pa.Table:
+        return pajson.read_json(
+            pa.BufferReader(block),
+            pajson.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            pajson.ParseOptions(explicit_schema=explicit, unexpected_field_behavior=unexpected),
+        )
+
+    if explicit is not None:
+        with suppress(pa.ArrowInvalid):
+            return read("error")
+    _check_fields(block, explicit, location, line)
+    return read("infer")
+
+
+def _check_fields(block: bytes, known: pa.Schema | None, location: str, line: int) -> None:
+    """Refuse lines that each have fields of their own: a table has room for every field in every row.
+
+    50 kB of such lines, compressed, would take 5 GB. Errors: InputError.
+    """
+    before = {name.encode() for name in known.names} if known is not None else set()
+    lines = block.count(b"\n") + 1
+    most = block.count(b":") + len(before)
+    if lines * most <= MOST_VALUES and most <= MOST_FIELDS:
+        return
+    fields = len(before.union(FIELD.findall(block)))
+    if fields > MOST_FIELDS or lines * fields > MOST_VALUES:
+        raise InputError(
+            f"{location}: has {fields:,} different fields up to line {line + lines - 1:,}, and a corpus has the same "
+            "in each line; put those that vary into one field, as a text"
+        )
+
+
+def _has_huge_numbers(table: pa.Table) -> bool:
+    """Whether a number may have been an integer beyond 64 bits, which pyarrow rounds."""
+    floats = [column for column in table.columns if pa.types.is_floating(column.type)]
+    return any((pc.max(pc.abs(column)).as_py() or 0) >= 2**63 for column in floats)
+
+
+def _without_timestamps(kind: pa.DataType) -> pa.DataType:
+    """A type in which texts that look like times stay texts."""
+    if pa.types.is_timestamp(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_without_timestamps(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(f.name, _without_timestamps(f.type)) for f in kind])
+    return kind
+
+
+def _objects(block: bytes, location: str, line: int, bad: BadLines | None) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """The objects of a block and the lines that hold them, one by one; a line without one is bad, or an error."""
+    rows, good = list[dict[str, Any]](), list[bytes]()
+    for k, text in enumerate(block.split(b"\n")):
+        if not text.strip():
+            continue
+        row = _object(text)
+        if not isinstance(row, str):
+            rows.append(row)
+            good.append(text)
+        elif bad is None:
+            raise InputError(f"{location}: line {line + k} {row}")
+        else:
+            bad.add(f"line {line + k} {row}")
+    return rows, good
+
+
+def _object(text: bytes) -> dict[str, Any] | str:
+    """The JSON object of a line, or what is wrong with it."""
+    try:
+        row = json.loads(text.decode("utf-8-sig", "surrogateescape"))
+    except ValueError as error:
+        return f"is not JSON: {error}"
+    except RecursionError:
+        return TOO_DEEP
+    if not isinstance(row, dict):
+        return f"is not a JSON object but a {type(row).__name__}"
+    return row if all(map(_is_text, row)) else "has a key that is not UTF-8"
+
+
+def _table_of(rows: list[dict[str, Any]], location: str, line: int) -> pa.Table:
+    """What pyarrow cannot read: values of several kinds in one column (as JSON text), NaN."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    if not names:
+        raise InputError(f"{location}: line {line} and those behind it hold empty objects only")
+    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _is_text(name: str) -> bool:
+    return not any(0xD800 <= ord(c) <= 0xDFFF for c in name)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    try:
+        if any(isinstance(v, str) for v in values):
+            return pa.array([_bytes(v) for v in values], pa.binary()).cast(pa.string(), safe=False)
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        texts = [None if v is None else _bytes(v) for v in values]
+        return pa.array(texts, pa.binary()).cast(pa.string(), safe=False)
+
+
+def _bytes(value: object) -> bytes | None:
+    """A text's bytes as they stood in the file, and other values as JSON."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "surrogateescape" if _escaped(text) else "surrogatepass")
+
+
+def _escaped(text: str) -> bool:
+    """Whether every lone surrogate of a text stands for a byte that was no UTF-8."""
+    return all(0xDC80 <= ord(c) <= 0xDCFF for c in text if 0xD800 <= ord(c) <= 0xDFFF)

@@ -1,0 +1,23 @@
+"""Tasks of a map that are run, and whose parts are put in force one by one."""
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from curate.engine.base import Engine
+from curate.ledger.ledger import Ledger
+from curate.ledger.parts import Part
+from curate.progress import Log
+
+
+def carry_out(
+    function: Callable[[Any], list[Part]], tasks: Sequence[Any], ledger: Ledger, engine: Engine, log: Log, event: str
+) -> Generator[tuple[Any, Any]]:
+    """Run tasks and put their parts in force one by one; yield what `Engine.map` yields."""
+    try:
+        for task, result in engine.map(function, tasks):
+            if isinstance(result, list):
+                ledger.add(result)
+                log.event(event, task=str(task), documents=result[0].rows, parts=len(result))
+            yield task, result
+    finally:
+        ledger.commit()

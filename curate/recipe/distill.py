@@ -1,0 +1,111 @@
+"""The section distill: a token budget, its quotas and its scores."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from curate.recipe.section import Section
+from curate.recipe.values import Budget, Share, check_not_small, not_empty, shown_budget
+
+
+class Quotas(Section):
+    """How the budget is spread over strata: what one of them lacks goes to the others."""
+
+    by: Annotated[list[str], AfterValidator(not_empty)] = Field(
+        default=["domain"],
+        description="what strata are made of: domain (of the reference, predicted), language, length_bucket, "
+        "columns of input.strata",
+    )
+    temperature: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="1 keeps the mixture: of candidates, of domains that of the reference; 0 gives all as much",
+    )
+    floor: Annotated[Share, Field(le=1)] = Field(default=0.0, description="least share of the budget for each stratum")
+    targets: dict[str, Annotated[Share, Field(le=1)]] = Field(
+        default={}, description="shares of the budget by stratum, such as {code: 20%}; of several columns en/news"
+    )
+
+    @model_validator(mode="after")
+    def _within_the_budget(self) -> "Quotas":
+        if sum(self.targets.values()) > 1 + 1e-9:
+            raise ValueError(f"the targets come to {sum(self.targets.values()):.0%} of the budget; at most 100%")
+        return self
+
+
+class Weights(Section):
+    """What a document is wanted for."""
+
+    quality: float = Field(default=1.0, ge=0, description="the weighted mean of scores")
+    diversity: float = Field(default=0.0, ge=0, description="how rare texts like it are among the candidates")
+
+    @model_validator(mode="after")
+    def _not_nothing(self) -> "Weights":
+        if self.quality + self.diversity == 0:
+            raise ValueError("quality and diversity are both 0; give one of them a weight")
+        return self
+
+
+class StaticVectors(Section):
+    """Vectors of texts from a static embedding model."""
+
+    static: str = Field(min_length=1, description="a model of model2vec: a folder, or a name on the Hugging Face Hub")
+    revision: str | None = Field(default=None, description="commit, tag or branch on the Hub")
+
+
+def _vectors_kind(value: object) -> str | None:
+    """Which of the two forms vectors are written in."""
+    if value == "hashed":
+        return "hashed"
+    return "StaticVectors" if isinstance(value, dict | StaticVectors) else None
+
+
+Vectors = Annotated[
+    Annotated[Literal["hashed"], Tag("hashed")] | Annotated[StaticVectors, Tag("StaticVectors")],
+    Discriminator(
+        _vectors_kind, custom_error_type="vectors_form", custom_error_message="is hashed, or {static: MODEL}"
+    ),
+]
+
+
+class Distill(Section):
+    """The token budget: which documents are worth it."""
+
+    keep_tokens: Budget = Field(default=0.15, description="share of the input's tokens, or a number of them")
+    allow_small: bool = Field(default=False, description="allow budgets under 1,000 tokens")
+    ladder: list[Budget] = Field(default=[], description="smaller budgets, each part of the next; column rung")
+    scores: Annotated[dict[str, Annotated[float, Field(gt=0)]], AfterValidator(not_empty)] | None = Field(
+        default=None,
+        description="scores and their weights: discriminator, importance, purify, language_model, token_prior, "
+        "coarse_score, grades, input.COLUMN; null: those that docs/distil.md tells",
+    )
+    weights: Weights = Field(default=Weights(), description="of quality and diversity")
+    temperature: float = Field(
+        default=0.0, ge=0, description="0 takes the best documents; the higher, the more is left to chance"
+    )
+    novelty: Annotated[Share, Field(le=1)] = Field(
+        default=0.6, description="a document is passed over where less of its text is new to what is kept"
+    )
+    cluster_cap: Annotated[Share, Field(gt=0, le=1)] = Field(
+        default=1.0, description="the largest share of the budget that texts of one cluster may have"
+    )
+    vectors: Vectors = Field(
+        default="hashed", description="what texts are clustered by: their words and pairs, or {static: MODEL}"
+    )
+    quotas: Quotas | None = Field(default=Quotas(), description="how the budget is parted; with null it is not")
+    grades: str | None = Field(default=None, description="file with columns text and score, for the score grades")
+    good: int = Field(default=20000, ge=100, description="documents of the reference that are used, at most")
+    sample: int = Field(default=20000, ge=100, description="documents of the corpus that models learn it from, at most")
+
+    @model_validator(mode="after")
+    def _budgets_meant(self) -> "Distill":
+        for name, budget in (("keep_tokens", self.keep_tokens), *(("ladder", rung) for rung in self.ladder)):
+            if not self.allow_small:
+                check_not_small(name, budget)
+        for rung in self.ladder:
+            if (rung <= 1) == (self.keep_tokens <= 1) and rung > self.keep_tokens:
+                raise ValueError(
+                    f"ladder: {shown_budget(rung)} is more than keep_tokens, {shown_budget(self.keep_tokens)}"
+                )
+        return self

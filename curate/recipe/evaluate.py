@@ -1,0 +1,53 @@
+"""The section evaluate: held-out texts, proxies, and what is compared."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from curate.recipe.section import Section
+from curate.recipe.values import Size, not_empty
+
+
+class Transformer(Section):
+    """The decoder of the proxy `transformer`, and how long it is trained."""
+
+    d_model: int = Field(default=128, ge=8, description="width; a multiple of heads")
+    layers: int = Field(default=4, ge=1, description="blocks")
+    heads: int = Field(default=4, ge=1, description="of attention, in each block")
+    context: int = Field(default=256, ge=2, multiple_of=2, description="tokens of a window")
+    batch: int = Field(default=16, ge=1, description="windows of a step")
+    epochs: float = Field(default=1.0, gt=0, description="times that the full arm is read")
+    steps: int | None = Field(default=None, ge=1, description="of every model, in the place of epochs")
+    learning_rate: float = Field(default=2e-3, gt=0, description="the highest; it rises, and falls by a cosine")
+    seeds: int = Field(default=1, ge=1, description="models of each arm that has one draw")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> "Transformer":
+        if self.d_model % self.heads:
+            raise ValueError(f"d_model {self.d_model} is no multiple of heads, {self.heads}")
+        return self
+
+
+class Evaluate(Section):
+    """How much quality a run keeps, told by models of what it keeps, of all its input, and of random documents."""
+
+    heldout: Annotated[list[str], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] = Field(
+        description="files of text that neither the corpus nor the reference has; models are asked about it"
+    )
+    domain: str | None = Field(default=None, description="their column with the domain; null: a domain is a file")
+    most: int = Field(default=500, ge=1, description="held-out texts of a domain, at most, drawn by seed")
+    least: int = Field(default=20, ge=1, description="held-out texts that must be left when leaks are taken out")
+    proxy: Literal["ngram", "transformer"] = Field(
+        default="ngram", description="the models: n-grams of tokens, or a small decoder (needs torch)"
+    )
+    draws: int = Field(default=3, ge=1, description="draws of random documents; fewer than 3 tell little of chance")
+    order: int = Field(default=4, ge=2, le=6, description="tokens of an n-gram")
+    vocabulary: int = Field(default=8192, ge=256, le=65536, description="tokens that texts are written in, at most")
+    sample: Size = Field(default=200_000_000, description="bytes of the input that models are trained on, at most")
+    ablate: bool = Field(default=True, description="also decide the run anew without each of its stages")
+    transformer: Transformer = Transformer()
+    track: bool | None = Field(
+        default=None,
+        description="`curate run` measures a small sample after each stage; null: where the input is so large that "
+        "this is the smaller part of the run",
+    )

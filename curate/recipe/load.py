@@ -1,0 +1,163 @@
+"""A recipe from YAML and --set, with errors in one line."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from curate.errors import RecipeError, shortened
+from curate.recipe.errors import first_error, no_recipe
+from curate.recipe.recipe import NOT_BUILT, Recipe
+
+Model = TypeVar("Model", bound=BaseModel)
+MOST_VALUES = 1_000_000  # in a recipe
+MOST_BYTES = 10_000_000  # of a recipe
+
+
+MERGE = "tag:yaml.org,2002:merge"
+
+
+def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file, with changes of the form `a.b=c` (c is YAML).
+
+    Errors: RecipeError naming the file, the field and what would have been right.
+    """
+    if (told := no_recipe(path)) is not None:
+        raise RecipeError(told)
+    fields = read_fields(path, "a recipe is a mapping of fields such as name and input")
+    for change in changes:
+        _set(fields, change)
+    return parse_recipe(fields, str(path))
+
+
+def read_fields(path: Path, wanted: str) -> dict[str, Any]:
+    """The fields of a YAML file; `wanted` is told where it has none.
+
+    Errors: RecipeError naming the file.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise RecipeError(
+                f"{path}: is larger than {MOST_BYTES // 10**6} MB, which no recipe is; name folders or globs"
+            )
+        fields = _parsed_yaml(content.decode("utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such file") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).replace('in "<unicode string>", ', "").split())
+        raise RecipeError(f"{path}: not YAML: {problem}") from None
+    if not isinstance(fields, dict):
+        raise RecipeError(f"{path}: {wanted}")
+    return fields
+
+
+def parse_recipe(fields: dict[str, Any], where: str) -> Recipe:
+    """A recipe from its fields; errors name `where`."""
+    recipe = parse_fields(fields, Recipe, where, "the recipe")
+    for name, harmless in NOT_BUILT.items():
+        if _get(recipe, name) != harmless:
+            usable = "remove it" if harmless in (None, []) else f"use {harmless}"
+            raise RecipeError(f"{where}: {name} is not built yet; {usable}")
+    return recipe
+
+
+def parse_fields(fields: dict[str, Any], model: type[Model], where: str, what: str) -> Model:
+    """What fields come to, by a model; errors name `where`, and the whole as `what`."""
+    if not _is_small(fields):  # YAML aliases of themselves, or of aliases of aliases
+        raise RecipeError(f"{where}: holds a field within itself, or more than {MOST_VALUES:,} values")
+    try:
+        text = json.dumps(fields, default=str, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # half a surrogate pair; aliases of aliases, a thousand deep
+        raise RecipeError(f"{where}: holds characters that are none, or is nested too deeply") from None
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {first_error(error, model, what)}") from None
+
+
+def _is_small(fields: dict[str, Any]) -> bool:
+    """Whether all that fields hold are no more than MOST_VALUES values, each counted where it stands."""
+    left, count = [iter(fields.values())], 0
+    while left:
+        for value in left[-1]:
+            count += 1
+            if isinstance(value, dict | list):
+                left.append(iter(value.values() if isinstance(value, dict) else value))
+                break
+        else:
+            left.pop()
+        if count > MOST_VALUES:
+            return False
+    return True
+
+
+def _parsed_yaml(text: str) -> Any:  # noqa: ANN401 - any YAML
+    """YAML's value; what its own constructors raise (a 13th month, no number) as its error."""
+    try:
+        return yaml.load(text, _UniqueKeys)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except ValueError as error:  # of characters that no YAML has
+        raise yaml.YAMLError(str(error)) from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a repeated key is an error, not a silent loss."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401 - any YAML
+        """A node's value; where it is none of its type, such as `!!int ''`, say so with its place."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, OverflowError):  # as PyYAML's own constructors end
+            value = shortened(str(node.value))
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.MarkedYAMLError(problem=f"{value!r} is no {kind}", problem_mark=node.start_mark) from None
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that the mapping already has, and the merge of another mapping."""
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.MarkedYAMLError(problem="a mapping is expected", problem_mark=node.start_mark)
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == MERGE:
+                problem = "merge keys (<<) are not taken; write the fields out"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool):
+                raise yaml.MarkedYAMLError(problem="a field's name is text", problem_mark=key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the field {key!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _set(fields: dict[str, Any], change: str) -> None:
+    """Apply one `a.b=c`."""
+    name, equals, text = change.partition("=")
+    if not equals or not name.strip():
+        raise RecipeError(f"--set {change}: write it as field.field=value")
+    *parents, last = name.strip().split(".")
+    for parent in parents:
+        if not isinstance(fields.setdefault(parent, {}), dict):
+            fields[parent] = {}
+        fields = fields[parent]
+    try:
+        fields[last] = _parsed_yaml(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {shortened(change)}: {shortened(text)!r} is not YAML") from None
+
+
+def _get(recipe: Recipe, name: str) -> object:
+    value: Any = recipe
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
