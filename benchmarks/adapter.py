@@ -25,7 +25,7 @@ from support.language_models import smollm2
 from curate.distill.lora.files import Facts
 from curate.distill.lora.texts import domain_texts
 from curate.distill.lora.train import train_adapter
-from curate.distill.teacher.protocol import open_teacher
+from curate.distill.teacher.open import open_teacher
 from curate.progress import unwritten_log
 from curate.recipe.load import parse_recipe
 from curate.recipe.teacher import Teacher

@@ -36,7 +36,8 @@ from curate.decide.plan import groups_needed
 from curate.filters import registry
 from curate.filters.language.of_recipe import open_models
 from curate.filters.language.perplexity import measure
-from curate.filters.rules.resolve import columns_named, resolve, resolve_editors
+from curate.filters.rules.conditions import columns_named
+from curate.filters.rules.resolve import resolve, resolve_editors
 from curate.filters.signals.hashes import content_hashes
 from curate.kernels.corpus_lines import line_hashes
 from curate.kernels.lm_words import lm_lines

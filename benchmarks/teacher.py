@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.language_models import smollm2
 
-from curate.distill.teacher.protocol import Request, Sampling, open_teacher
+from curate.distill.teacher.open import open_teacher
+from curate.distill.teacher.protocol import Request, Sampling
 from curate.progress import unwritten_log
 from curate.recipe.teacher import Teacher
 

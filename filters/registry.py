@@ -12,7 +12,7 @@ import pyarrow as pa
 import yaml
 
 from curate.digest import code_of
-from curate.errors import RecipeError, did_you_mean
+from curate.errors import CurateError, RecipeError, did_you_mean
 from curate.kernels.cuts import Cuts
 
 Columns = dict[str, pa.Array]
@@ -294,3 +294,24 @@ def rule_sets() -> dict[str, dict[str, Any]]:
     for path in sorted((Path(__file__).parent / "rules").glob("*.yaml")):
         found[path.stem] = yaml.safe_load(path.read_text("utf-8"))
     return found
+
+
+def list_signals(group: str | None) -> list[dict[str, str]]:
+    """Signals with group, name, type and meaning; all, or those of a group.
+
+    Errors: CurateError for a group that is not known.
+    """
+    from curate.filters import registry
+
+    groups = registry.groups()
+    if group is not None and group not in groups:
+        raise CurateError(f"signals: no group {group!r}{did_you_mean(group, groups)}")
+    found = [
+        {"group": name, "signal": column, "type": str(kind), "meaning": signal.about[column]}
+        for name, signals in groups.items() if group in (None, name)
+        for signal in signals for column, kind in signal.writes.items()
+    ]  # fmt: skip
+    derived = registry.DERIVED.items() if group is None else ()
+    return found + [
+        {"group": "(derived)", "signal": column, "type": str(one.type), "meaning": one.about} for column, one in derived
+    ]

@@ -35,7 +35,8 @@ from meter import measure
 
 import curate.sample
 from curate.filters import registry
-from curate.filters.rules.resolve import columns_named, condition, resolve
+from curate.filters.rules.conditions import columns_named, condition
+from curate.filters.rules.resolve import resolve
 from curate.recipe.tier1 import Tier1
 
 REPEATS = 3

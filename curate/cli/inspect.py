@@ -47,7 +47,7 @@ def what_if(
     from curate.maps.compile_notice import prepare_process
 
     prepare_process(quiet or as_json)
-    from curate.cli.output.run import print_difference
+    from curate.cli.output.difference import print_difference
     from curate.inspect.compare import what_if as tell
     from curate.inspect.what_if import ask, check_save, save_recipe
     from curate.storage.mirror import named
@@ -79,7 +79,7 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
     from curate.maps.compile_notice import prepare_process
 
     prepare_process(quiet or as_json)
-    from curate.cli.output.run import print_difference
+    from curate.cli.output.difference import print_difference
     from curate.inspect.compare import compare as tell
     from curate.progress import Steps, unwritten_log
     from curate.storage.mirror import named
@@ -129,7 +129,7 @@ def sql(run: Path, query: str | None, file: Path | None, form: str) -> None:
     Example:
         curate sql runs/demo "SELECT reason, count(*) FROM dropped GROUP BY 1 ORDER BY 2 DESC"
     """
-    from curate.cli.output.tables import print_query, read_query
+    from curate.cli.output.tables import print_query
 
     if query is not None and file is not None:
         raise CurateError("sql: a query and --file are given; leave one out")
@@ -237,7 +237,8 @@ def signals(group: str | None, as_json: bool) -> None:
     Example:
         curate signals words
     """
-    from curate.cli.output.tables import list_signals, print_signals
+    from curate.cli.output.tables import print_signals
+    from curate.filters.registry import list_signals
 
     found = list_signals(group)
     if as_json:
@@ -256,7 +257,8 @@ def rules(name: str | None, as_json: bool) -> None:
     Example:
         curate rules gopher
     """
-    from curate.cli.output.tables import list_rules, list_sets, print_rules
+    from curate.cli.output.tables import print_rules
+    from curate.filters.rules.resolve import list_rules, list_sets
 
     found = list_sets() if name is None else list_rules(name)
     if as_json:
@@ -283,3 +285,16 @@ def domains(run: Path, as_json: bool) -> None:
         print_json(found)
     else:
         print_domains(found)
+
+
+def read_query(path: Path) -> str:
+    """The query that stands in a file.
+
+    Errors: CurateError for a file that cannot be read.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise CurateError(f"sql: {path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except UnicodeDecodeError:
+        raise CurateError(f"sql: {path}: not UTF-8 text") from None

@@ -113,7 +113,7 @@ def serve(
     Example:
         curate serve Qwen/Qwen3-8B --lora finance=adapters/finance -- --gpu-memory-utilization 0.8
     """
-    from curate.distill.teacher.vllm_serve import Serving, serve_forever
+    from curate.distill.teacher.vllm.serve import Serving, serve_forever
 
     adapters = dict(_adapter(one) for one in lora)
     serving = Serving(

@@ -1,17 +1,17 @@
 """What is counted of decided documents, for the index, the manifest and the closing table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import duckdb
 
 from curate.decide.plan import Plan
 from curate.decide.scorecard import scorecard
-from curate.filters.contamination.benchmarks import count_hits
+from curate.filters.contamination.benchmarks import Benchmark
 from curate.ledger.augmented import Augmented
 from curate.ledger.ledger import Ledger
-from curate.ledger.names import AUGMENT, DECISIONS, RUNGS, STAGES
+from curate.ledger.names import AUGMENT, DECISIONS, OVERLAPS, RUNGS, STAGES
 from curate.sql import read_parquet, rows_of
 
 DRIFTED = 5  # signals at most
@@ -137,3 +137,23 @@ def most_drifted(scorecard: Rows) -> Rows:
     """The signals that differ most between the input and what is kept, if they do by the figures that are shown."""
     rows = [row for row in scorecard if None not in row.values() and row["psi"] > STABLE and _shown_moved(row)]
     return sorted(rows, key=lambda row: (-row["psi"], row["signal"]))[:DRIFTED]
+
+
+def count_hits(
+    benchmarks: Sequence[Benchmark], ledger: Ledger, groups: Mapping[str, str], connection: duckdb.DuckDBPyConnection
+) -> list[dict[str, Any]]:
+    """Each benchmark, with how many of its items stand in how many documents; those of table `decisions`."""
+    if not benchmarks:
+        return []
+    source = read_parquet(ledger.run / part.path for part in ledger.of(OVERLAPS, groups[OVERLAPS]))
+    files = [file.file_no for file in ledger.files if file.error is None]
+    rows = connection.execute(
+        "SELECT benchmark, count(DISTINCT item), count(DISTINCT (file_no, row)) "
+        f"FROM {source} WHERE list_contains(?::INTEGER[], file_no) GROUP BY benchmark",
+        [files],
+    ).fetchall()
+    hits = {number: (items, documents) for number, items, documents in rows}
+    return [
+        asdict(one) | dict(zip(("items_hit", "documents_hit"), hits.get(k, (0, 0)), strict=True))
+        for k, one in enumerate(benchmarks)
+    ]

@@ -19,19 +19,17 @@ from curate.decide.verdicts import (
     FOUND,
     JUDGED,
     REPEATED,
-    copies_sql,
     decisions_sql,
     duplicates_sql,
-    exact_sql,
     judged_sql,
     named_copies_sql,
     orders_copies,
     passing_columns,
     passing_sql,
     repeated_sql,
-    survivor_order,
 )
 from curate.dedup.earlier_runs import load_earlier
+from curate.dedup.exact import copies_sql, exact_sql, survivor_order
 from curate.dedup.lines import CutLines, cut_repeated, empty_trimmed
 from curate.dedup.near.stage import Carry, CollectSets, Signatures, find_near
 from curate.distill.budget.scores import strata_of_distil
@@ -39,7 +37,8 @@ from curate.distill.budget.stage import NOTHING_DISTILLED, Distil, distil_docume
 from curate.distill.purify.mining import mined_documents
 from curate.distill.purify.stage import NOTHING_PURIFIED, Purify, purify_documents, strata_of_purify
 from curate.errors import RecipeError
-from curate.filters.rules.resolve import ResolvedRule, condition
+from curate.filters.rules.conditions import condition
+from curate.filters.rules.resolve import ResolvedRule
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import (
     DECISIONS,

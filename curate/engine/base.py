@@ -48,7 +48,7 @@ class Engine(Protocol):
     def open_model(self, section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
         """The language model of a teacher, where the engine has GPUs for it; what a server tells goes to `folder`.
 
-        Errors: see `curate.distill.teacher.protocol.open_teacher`.
+        Errors: see `curate.distill.teacher.open.open_teacher`.
         """
         ...
 
@@ -84,12 +84,12 @@ class InProcess:
 
     def open_model(self, section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
         """See `Engine`."""
-        return _model_here(section, folder, log)
+        return model_here(section, folder, log)
 
 
-def _model_here(section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
+def model_here(section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
     """A model in the driver's process: workers are for what has no GPU."""
-    from curate.distill.teacher.protocol import open_model  # which no worker needs
+    from curate.distill.teacher.open import open_model  # which no worker needs
 
     return open_model(section, folder, log)
 
@@ -109,10 +109,10 @@ def answer(function: Callable[[Any], Any], task: object) -> tuple[str, Any]:
     except MemoryError:
         return DIED, None
     except Exception as error:
-        return BUG, _bug(error)
+        return BUG, bug_of(error)
 
 
-def _bug(error: Exception) -> tuple[str, str]:
+def bug_of(error: Exception) -> tuple[str, str]:
     return type(error).__name__, "".join(traceback.format_exception(error))
 
 

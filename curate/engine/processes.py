@@ -17,10 +17,10 @@ from curate.engine.base import (
     DIED,
     NO_MEMORY,
     TICK_SECONDS,
-    _bug,
-    _model_here,
     answer,
+    bug_of,
     given_up,
+    model_here,
     prepare_worker,
     result_of,
 )
@@ -114,7 +114,7 @@ class Processes:
 
     def open_model(self, section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
         """See `Engine`."""
-        return _model_here(section, folder, log)
+        return model_here(section, folder, log)
 
     def _given(self, worker: _Worker, function: Callable[[Any], Any], task: object) -> _Worker:
         """The worker that has a task now: another one where this one died while idle."""
@@ -178,4 +178,4 @@ def reply(message: bytes) -> bytes:
     except MemoryError:
         return pickle.dumps((DIED, None))
     except Exception as error:  # the function cannot be imported, or its result cannot be pickled
-        return pickle.dumps((BUG, _bug(error)))
+        return pickle.dumps((BUG, bug_of(error)))

@@ -19,7 +19,8 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 import curate
-from curate.distill.teacher.protocol import Model, open_model
+from curate.distill.teacher.open import open_model
+from curate.distill.teacher.protocol import Model
 from curate.engine.base import ATTEMPTS, DIED, NO_MEMORY, TICK_SECONDS, answer, given_up, prepare_worker, result_of
 from curate.errors import TaskError, WorkerError, shortened
 from curate.progress import Log

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.distill.teacher.protocol import Answer, Arrived, Model, Question, Refusal, open_model
+from curate.distill.teacher.open import open_model
+from curate.distill.teacher.protocol import Answer, Arrived, Model, Question, Refusal
 from curate.engine.base import TICK_SECONDS, answer, result_of
 from curate.engine.ray_cluster import settle
 from curate.errors import CurateError, TeacherError

@@ -12,7 +12,8 @@ from curate.decide.scorecard import HASHES
 from curate.display import shown
 from curate.distill.purify.stage import REASON as P_BAD_REASON
 from curate.distill.purify.training import learnt_of
-from curate.filters.rules.resolve import BUILT_IN, ResolvedRule, columns_named, resolve
+from curate.filters.rules.conditions import columns_named
+from curate.filters.rules.resolve import BUILT_IN, ResolvedRule, resolve
 from curate.inspect.documents import Look, Row, Text, in_stratum, stratum_value
 from curate.ledger.names import DISTIL, THRESHOLDS, TRIMMED
 from curate.maps.documents import masked, masked_values

@@ -29,7 +29,8 @@ from curate.filters.contamination.benchmarks import is_prepared
 from curate.filters.contamination.signals import GROUP as CONTAMINATION
 from curate.filters.language.of_recipe import open_models
 from curate.filters.language.perplexity import GROUP as PERPLEXITY
-from curate.filters.rules.resolve import check_conditions, columns_named, resolve, resolve_editors
+from curate.filters.rules.conditions import check_conditions, columns_named
+from curate.filters.rules.resolve import resolve, resolve_editors
 from curate.inspect.what_if_texts import Texts, maps_by_ledger
 from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import Ledger

@@ -25,13 +25,8 @@ from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters import block, registry
 from curate.filters.contamination.benchmarks import prepare
 from curate.filters.language.of_recipe import open_models
-from curate.filters.rules.resolve import (
-    check_conditions,
-    columns_named,
-    edits_of_set,
-    resolve,
-    resolve_editors,
-)
+from curate.filters.rules.conditions import check_conditions, columns_named
+from curate.filters.rules.resolve import edits_of_set, resolve, resolve_editors
 from curate.filters.signals.hashes import choose_bands
 from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import KnownFile, Ledger

@@ -18,7 +18,8 @@ from curate.decide.counts import STABLE, count_stages
 from curate.decide.scorecard import QUANTILES
 from curate.display import brief, place, share, shown
 from curate.errors import InputError, RunError
-from curate.filters.rules.resolve import BUILT_IN, DECONTAMINATE, ResolvedRule, columns_named, resolve
+from curate.filters.rules.conditions import columns_named
+from curate.filters.rules.resolve import BUILT_IN, DECONTAMINATE, ResolvedRule, resolve
 from curate.inspect.documents import Look
 from curate.ledger.ledger import Ledger, read_facts
 from curate.ledger.names import AUGMENT as AUGMENT

@@ -26,9 +26,10 @@ from curate.distill.lora.files import Facts
 from curate.distill.lora.texts import base_of, domain_named, domain_texts, folder_of
 from curate.distill.lora.train import train_adapter
 from curate.distill.purify.training import learnt_of
-from curate.distill.teacher.protocol import OpenModel, open_teacher
+from curate.distill.teacher.open import open_teacher
+from curate.distill.teacher.protocol import OpenModel
 from curate.distill.teacher.protocol import Teacher as Asked
-from curate.distill.teacher.vllm_http import check_loads
+from curate.distill.teacher.vllm.client import check_loads
 from curate.distill.text.chunks import chunks_of
 from curate.distill.text.passages import claims, in_latin
 from curate.errors import InputError

@@ -16,7 +16,7 @@ from curate.distill.lora.model import FIELD
 from curate.distill.lora.train import train_adapter
 from curate.distill.reference import least_keys, sampling_mask, texts_in
 from curate.distill.teacher.local import need
-from curate.distill.teacher.protocol import check_teacher
+from curate.distill.teacher.open import check_teacher
 from curate.distill.teacher.weights import find_model
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters.rules.resolve import resolve_editors

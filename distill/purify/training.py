@@ -21,7 +21,8 @@ from curate.distill.purify.rounds import Trained, check_families, purify, scores
 from curate.distill.reference import ReferenceFile, read_good
 from curate.distill.rescoring import copy_parts, parts_of_pin
 from curate.distill.scoring import discriminator
-from curate.distill.teacher.protocol import OpenModel, Teacher, open_teacher
+from curate.distill.teacher.open import open_teacher
+from curate.distill.teacher.protocol import OpenModel, Teacher
 from curate.errors import InputError, RecipeError, RunError
 from curate.filters import registry
 from curate.filters.signals.hashes import hash_texts

@@ -1,14 +1,13 @@
 """Evaluation sets: reading them, the table of their n-grams, and what of them was found."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -23,10 +22,7 @@ from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters.contamination.signals import PLACE_BITS, Sought
 from curate.kernels.arrow import plain_text
 from curate.kernels.overlap import ngram_keys, ngram_table
-from curate.ledger.ledger import Ledger
-from curate.ledger.names import OVERLAPS
 from curate.recipe.tier1 import Decontaminate
-from curate.sql import read_parquet
 from curate.storage.files import committed, unsealed, write_sealed
 
 FIELD = "tier1.decontaminate.against"
@@ -196,23 +192,3 @@ def _leaves(column: pa.Array, rows: Numbers) -> Iterator[tuple[Numbers, pa.Array
             yield from _leaves(field, rows)
     elif pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         yield from _leaves(pc.list_flatten(column), rows[pc.list_parent_indices(column).to_numpy()])
-
-
-def count_hits(
-    benchmarks: Sequence[Benchmark], ledger: Ledger, groups: Mapping[str, str], connection: duckdb.DuckDBPyConnection
-) -> list[dict[str, Any]]:
-    """Each benchmark, with how many of its items stand in how many documents; those of table `decisions`."""
-    if not benchmarks:
-        return []
-    source = read_parquet(ledger.run / part.path for part in ledger.of(OVERLAPS, groups[OVERLAPS]))
-    files = [file.file_no for file in ledger.files if file.error is None]
-    rows = connection.execute(
-        "SELECT benchmark, count(DISTINCT item), count(DISTINCT (file_no, row)) "
-        f"FROM {source} WHERE list_contains(?::INTEGER[], file_no) GROUP BY benchmark",
-        [files],
-    ).fetchall()
-    hits = {number: (items, documents) for number, items, documents in rows}
-    return [
-        asdict(one) | dict(zip(("items_hit", "documents_hit"), hits.get(k, (0, 0)), strict=True))
-        for k, one in enumerate(benchmarks)
-    ]

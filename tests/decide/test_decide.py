@@ -12,17 +12,17 @@ from support.runs import documents
 
 from curate.decide.plan import signals_schema
 from curate.decide.verdicts import (
-    copies_sql,
     decisions_sql,
     duplicates_sql,
-    exact_sql,
     judged_sql,
     named_copies_sql,
     passing_columns,
     passing_sql,
     repeated_sql,
 )
-from curate.filters.rules.resolve import condition, resolve
+from curate.dedup.exact import copies_sql, exact_sql
+from curate.filters.rules.conditions import condition
+from curate.filters.rules.resolve import resolve
 from curate.recipe.load import parse_recipe
 
 RECIPE = parse_recipe(

@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from support.language_models import tiny_llama
 
-from curate.distill.teacher.protocol import Request, Sampling, open_teacher
+from curate.distill.teacher.open import open_teacher
+from curate.distill.teacher.protocol import Request, Sampling
 from curate.engine.ray_cluster import Nodes
 from curate.engine.ray_models import LOT
 from curate.errors import RecipeError, TeacherError

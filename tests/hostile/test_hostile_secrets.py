@@ -11,7 +11,7 @@ from support.corpora import PROSE, write_shard
 from support.recipes import TIER2, purifying, write_recipe
 from support.stand_in import StandIn, rewriting, running
 
-import curate.distill.teacher.vllm_http
+import curate.distill.teacher.vllm.client
 from curate.engine.base import InProcess
 from curate.errors import CurateError, InputError, RecipeError
 from curate.pipeline.run import run as carried_out
@@ -109,7 +109,7 @@ def echoing(n, body):
 
 
 def test_nothing_that_a_run_writes_or_tells_holds_a_password_or_a_key(corpus, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(curate.distill.teacher.vllm_http, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(curate.distill.teacher.vllm.client, "FIRST_WAIT", 0.01)
     monkeypatch.setenv("TEACHER_KEY", KEY)
     table = pq.read_table(corpus / "corpus.parquet")
     places = [f"https://store/{k % 2}?X-Amz-Signature={SIGNATURE}" for k in range(len(table))]

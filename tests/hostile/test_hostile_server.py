@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from support.stand_in import StandIn, reply_to, requests_for, texts_of
 
-import curate.distill.teacher.http
+import curate.distill.teacher.vllm.exchange
 from curate.distill.teacher.protocol import Reply, Score
 from curate.errors import CurateError, TeacherError
 
@@ -107,7 +107,7 @@ HARMS = {
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_server_that_does_not_answer_as_it_should_ends_the_work_in_bounded_time(teach, monkeypatch, harm):
     answer, said = HARMS[harm]
-    monkeypatch.setattr(curate.distill.teacher.http, "MAX_RESPONSE_BYTES", 2 << 20)
+    monkeypatch.setattr(curate.distill.teacher.vllm.exchange, "MAX_RESPONSE_BYTES", 2 << 20)
     began = time.monotonic()
     with answering(answer) as url, pytest.raises(TeacherError, match=said) as told:
         teach(url, timeout_seconds=0.5 if "trickling" in harm else 30, retries=1).generate(requests_for(["a"]))
@@ -116,7 +116,7 @@ def test_a_server_that_does_not_answer_as_it_should_ends_the_work_in_bounded_tim
 
 
 def test_a_server_that_greets_without_end_is_left_out(teach, monkeypatch, capsys):
-    monkeypatch.setattr("curate.distill.teacher.vllm_http.GREETING_SECONDS", 0.5)
+    monkeypatch.setattr("curate.distill.teacher.vllm.client.GREETING_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve():
@@ -202,7 +202,7 @@ ASKED = {
 @pytest.mark.parametrize("method", ASKED)
 def test_whatever_stands_in_an_answer_gives_a_sound_value_or_one_line(teach, monkeypatch, method):
     """Each part of each answer is replaced by each of VALUES, or by each third of them in turn, one at a time."""
-    monkeypatch.setattr("curate.distill.teacher.vllm_http.LONGEST_WAIT", 0)
+    monkeypatch.setattr("curate.distill.teacher.vllm.client.LONGEST_WAIT", 0)
     shape, stride, ask = ASKED[method]
     harm = None
     seen = []

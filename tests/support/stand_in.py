@@ -12,8 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-import curate.distill.teacher.vllm_http
-from curate.distill.teacher.protocol import Request, Sampling, open_teacher
+import curate.distill.teacher.vllm.client
+from curate.distill.teacher.open import open_teacher
+from curate.distill.teacher.protocol import Request, Sampling
 from curate.progress import unwritten_log
 from curate.recipe.teacher import Teacher as Section
 
@@ -110,7 +111,7 @@ def running(stand_in, port=0):
 @pytest.fixture
 def teach(tmp_path, monkeypatch):
     """Opens a teacher over stand-ins, or over URLs, with one cache for the whole test; its waits are short."""
-    monkeypatch.setattr(curate.distill.teacher.vllm_http, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(curate.distill.teacher.vllm.client, "FIRST_WAIT", 0.01)
     with ExitStack() as stack:
 
         def opened(*sources, **fields):

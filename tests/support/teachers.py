@@ -5,7 +5,8 @@ import urllib.request
 
 from support.corpora import PROSE
 
-from curate.distill.teacher.protocol import Request, Sampling, open_teacher
+from curate.distill.teacher.open import open_teacher
+from curate.distill.teacher.protocol import Request, Sampling
 from curate.progress import unwritten_log
 from curate.recipe.teacher import Teacher as Section
 

@@ -4,14 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from curate.cli.output.tables import console
-from curate.display import counted, place, visible
-from curate.errors import shortened
+from curate.display import counted, visible
 from curate.pipeline.checks.other_languages import told_of_other
 from curate.recipe.values import shown_budget
 
@@ -26,40 +24,40 @@ NAMES_SHOWN = 5  # of files that are passed over for one reason
 def print_plan(plan: Mapping[str, Any]) -> None:
     """The forecast: the input, the work and why it is done, what rules would drop, and the costs."""
     given, sample = plan["input"], plan["sample"]
-    _say(
+    say(
         f"input: {counted(given['documents'], 'document')} in {counted(given['files'], 'file')} "
         f"({size(given['file_bytes'])}), {counted(given['units'], 'unit')}; "
         f"about {size(given['text_bytes'])} of text, {rounded(given['tokens'])} tokens"
     )
     for path in given["quarantined"]:
-        _say(f"quarantined: {path}")
+        say(f"quarantined: {path}")
     for path, count in given["bad_lines"].items():
-        _say(f"quarantined: {counted(count, 'line')} of {path}, as far as it was read")
+        say(f"quarantined: {counted(count, 'line')} of {path}, as far as it was read")
     for line in _passed_over(given["passed_over"]):
-        _say(line)
+        say(line)
     if any(step["reused"] or step["why"] for step in plan["steps"]):
         console().print(_steps(plan))
     else:
-        _say("The ledger holds nothing yet: everything is measured.")
-    _say(f"of a sample of {counted(sample['documents'], 'document')} ({size(sample['text_bytes'])} of text):")
+        say("The ledger holds nothing yet: everything is measured.")
+    say(f"of a sample of {counted(sample['documents'], 'document')} ({size(sample['text_bytes'])} of text):")
     console().print(_dropped(plan))
     if other := plan["other_language"]:
-        _say(f"{told_of_other(other)} (about)")
+        say(f"{told_of_other(other)} (about)")
     for warning in plan["warnings"]:
-        _say(f"warning: {warning}")
-    _say("Duplicates, bands and repeated lines are not estimated: they come after the rules, so less may be kept.")
+        say(f"warning: {warning}")
+    say("Duplicates, bands and repeated lines are not estimated: they come after the rules, so less may be kept.")
     if plan["tier2"]:
-        _say("Nor is what the second tier drops; what it costs, with the models it trains, is in the forecast below.")
+        say("Nor is what the second tier drops; what it costs, with the models it trains, is in the forecast below.")
     if plan["tier3"]:
-        _say("Nor is the third tier: what a model writes for thin domains, and what that costs, is not part of it.")
+        say("Nor is the third tier: what a model writes for thin domains, and what that costs, is not part of it.")
     if plan["keep_tokens"]:
         budget = shown_budget(plan["keep_tokens"])
         of_input = " of the input's tokens" if plan["keep_tokens"] <= 1 else ""
-        _say(f"Of what is left, distill keeps {budget}{of_input}.")
+        say(f"Of what is left, distill keeps {budget}{of_input}.")
     if plan["bands"]:
-        _say(f"near duplicates: {plan['bands']}")
+        say(f"near duplicates: {plan['bands']}")
     console().print(_costs(plan))
-    _say(f"{plan['run']}: nothing was written; start with `curate run`")
+    say(f"{plan['run']}: nothing was written; start with `curate run`")
 
 
 def _steps(plan: Mapping[str, Any]) -> Table:
@@ -133,7 +131,7 @@ def print_garbage(found: Mapping[str, Any]) -> None:
     what = (
         f"{done} {counted(found['files'], 'file')}, {size(found['bytes'])}" if found["files"] else "nothing to remove"
     )
-    _say(f"{found['run']}: {what}")
+    say(f"{found['run']}: {what}")
 
 
 def print_trained(training: "Training", trained: "Trained") -> None:
@@ -146,7 +144,7 @@ def print_trained(training: "Training", trained: "Trained") -> None:
         table.add_row(str(level.order), f"{level.seen:,}", f"{level.kept:,}", *discounts)
     console().print(table)
     read = f"{counted(trained.lines, 'line')}, {counted(trained.tokens, 'token')}"
-    _say(f"{training.output}: {read}, {size(training.output.stat().st_size)}")
+    say(f"{training.output}: {read}, {size(training.output.stat().st_size)}")
 
 
 def print_adapter(domain: str, folder: Path, facts: "Facts") -> None:
@@ -157,27 +155,8 @@ def print_adapter(domain: str, folder: Path, facts: "Facts") -> None:
     table.add_row(domain, *shown, f"{after / before - 1:+.1%}" if before else "")
     console().print(table)
     if not facts.best_step:
-        _say("no check was better than the model itself, so this adapter changes nothing: try other texts or settings")
-    _say(f"{folder}: the adapter")
-
-
-def print_difference(found: Mapping[str, Any]) -> None:
-    """Two verdicts on the same documents: the recipes' fields, reasons, strata, examples, and what it comes to."""
-    for name, values in found["changed"].items():
-        _say(f"{name}: {_yaml(values['before'])} → {_yaml(values['after'])}")
-    if not found["changed"]:
-        _say("the recipes are the same")
-    totals = found["totals"]
-    if rows := [row for row in found["reasons"] if _moves(row)]:
-        console().print(_reasons_moved(rows, totals))
-    for name, rows in found["strata"].items():
-        if moved := [row for row in rows if row["gained"] or row["lost"]]:
-            console().print(_strata_moved(name, moved))
-    for kind, title in (("gained", "gained, for example"), ("lost", "lost, for example")):
-        if rows := found["examples"][kind]:
-            console().print(_examples(rows, title, "before" if kind == "gained" else "after"))
-    for line in _closing(found):
-        _say(line)
+        say("no check was better than the model itself, so this adapter changes nothing: try other texts or settings")
+    say(f"{folder}: the adapter")
 
 
 def _passed_over(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
@@ -186,97 +165,6 @@ def _passed_over(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
         paths = [row["path"] for row in rows if row["reason"] == reason]
         more = f" and {len(paths) - NAMES_SHOWN:,} more" if len(paths) > NAMES_SHOWN else ""
         yield f"passed over: {', '.join(paths[:NAMES_SHOWN])}{more} ({reason})"
-
-
-def _moves(row: Mapping[str, Any]) -> bool:
-    same = row["documents_before"] == row["documents_after"] and row["tokens_before"] == row["tokens_after"]
-    return not same or row["documents_gained"] > 0 or row["documents_lost"] > 0
-
-
-def _reasons_moved(rows: Sequence[Mapping[str, Any]], totals: Mapping[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("stage", "reason"):
-        table.add_column(name, no_wrap=True)
-    for name in ("before", "after", "gained", "tokens", "lost", "tokens"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        numbers = (row[name] for name in COUNTED)
-        table.add_row(row["stage"], row["reason"], *(f"{number:,}" if number else "" for number in numbers))
-    kept = ("kept_before_documents", "kept_after_documents", "gained_documents", "gained_tokens", "lost_documents",
-            "lost_tokens")  # fmt: skip
-    table.add_row("kept", "", *(f"{totals[name]:,}" for name in kept), style="bold")
-    return table
-
-
-UNITS = ("documents", "tokens")
-COUNTED = ("documents_before", "documents_after", "documents_gained", "tokens_gained", "documents_lost", "tokens_lost")
-
-
-def _strata_moved(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(_cell(name), overflow="fold")
-    for column in ("documents", "kept before", "after", "tokens before", "after", "gained", "lost"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        value = "(others)" if row["others"] else "(none)" if row["value"] is None else shortened(row["value"])
-        names = ("documents", "documents_before", "documents_after", "tokens_before", "tokens_after", "gained", "lost")
-        table.add_row(_cell(value), *(f"{row[column]:,}" for column in names))
-    return table
-
-
-def _examples(rows: Sequence[Mapping[str, Any]], title: str, when: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in (title, "file:row", "tokens", f"reason {when}"):
-        table.add_column(column, justify="right" if column == "tokens" else "left", overflow="fold")
-    other = "after" if when == "before" else "before"
-    for row in rows:
-        reason = row[f"reason_{when}"] or "in the other run alone"
-        of = f" of {row['duplicate_of']}" if when == "after" and row["duplicate_of"] else ""
-        of += f"  {row['evidence']}" if row.get("evidence") else ""
-        tokens = row[f"tokens_{other}"]
-        where = place(row["file"], row["row"])
-        table.add_row(_cell(row["doc_id"]), _cell(where), f"{tokens:,}", _cell(reason + of))
-    return table
-
-
-def _closing(found: Mapping[str, Any]) -> Iterator[str]:
-    totals = found["totals"]
-    if "in_both" in found:
-        a, b = found["runs"]
-        yield f"before: {a}; after: {b}; {counted(found['in_both'], 'document')} in both"
-    elif found["texts"]["read"]:
-        count = counted(found["texts"]["read"], "document")
-        yield f"read the texts of {count} whose verdicts the ledger left in doubt"
-    if "texts" in found and found["texts"]["estimated"]:
-        count = counted(found["texts"]["estimated"], "document")
-        yield f"{count} in doubt, judged by estimates: {found['texts']['why']}; a run may decide otherwise"
-    yield from found.get("notes", ())
-    if written := found.get("written"):
-        told = ", ".join(f"{written['before'][unit]:,} → {written['after'][unit]:,} {unit}" for unit in UNITS)
-        yield f"written by a model, beside what is kept: {told}"
-    cut = [totals[f"cut_tokens_{when}"] for when in ("before", "after")]
-    if cut[0] != cut[1]:
-        yield f"repeated lines cut out of what is kept: {cut[0]:,} → {cut[1]:,} tokens"
-    if not totals["changed_documents"]:
-        yield f"every verdict is the same: {counted(totals['kept_after_documents'], 'document')} kept"
-        return
-    kept = (
-        f"{totals[f'kept_before_{what}']:,} → {totals[f'kept_after_{what}']:,} {what}"
-        f" ({_change(totals[f'kept_before_{what}'], totals[f'kept_after_{what}'])})"
-        for what in UNITS
-    )
-    yield f"kept: {', '.join(kept)}"
-
-
-def _change(before: int, after: int) -> str:
-    return f"{after / before - 1:+.1%}" if before else "none before"
-
-
-def _yaml(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
-    return text.removesuffix("\n...\n").strip()
 
 
 def size(count: int) -> str:
@@ -304,10 +192,10 @@ def _table(first: str, numbers: tuple[str, ...], last: str) -> Table:
     return table
 
 
-def _cell(value: str) -> Text:
+def cell(value: str) -> Text:
     """A value of the data, shown as it is."""
     return Text(visible(value))
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     console().print(Text(visible(line)), soft_wrap=True)

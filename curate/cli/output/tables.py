@@ -17,7 +17,7 @@ from rich.text import Text
 from curate.decide.counts import SHOWN
 from curate.display import console as console
 from curate.display import safe_json, visible
-from curate.errors import CurateError, did_you_mean
+from curate.errors import CurateError
 from curate.ledger.run import connect
 from curate.sql import first_line, literal, only_query
 
@@ -34,19 +34,6 @@ def told(error: duckdb.Error) -> str:
     if "No files found that match the pattern" in line:
         return f"{line}; `corpus` reads input files where they lay at the last run: put them back there, or run again"
     return line
-
-
-def read_query(path: Path) -> str:
-    """The query that stands in a file.
-
-    Errors: CurateError for a file that cannot be read.
-    """
-    try:
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise CurateError(f"sql: {path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except UnicodeDecodeError:
-        raise CurateError(f"sql: {path}: not UTF-8 text") from None
 
 
 def print_query(run: Path, query: str, form: str) -> None:
@@ -223,27 +210,6 @@ def _drift(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def list_signals(group: str | None) -> list[dict[str, str]]:
-    """Signals with group, name, type and meaning; all, or those of a group.
-
-    Errors: CurateError for a group that is not known.
-    """
-    from curate.filters import registry
-
-    groups = registry.groups()
-    if group is not None and group not in groups:
-        raise CurateError(f"signals: no group {group!r}{did_you_mean(group, groups)}")
-    found = [
-        {"group": name, "signal": column, "type": str(kind), "meaning": signal.about[column]}
-        for name, signals in groups.items() if group in (None, name)
-        for signal in signals for column, kind in signal.writes.items()
-    ]  # fmt: skip
-    derived = registry.DERIVED.items() if group is None else ()
-    return found + [
-        {"group": "(derived)", "signal": column, "type": str(one.type), "meaning": one.about} for column, one in derived
-    ]
-
-
 def print_signals(signals: Sequence[Mapping[str, str]]) -> None:
     """Signals with type and meaning."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -252,42 +218,6 @@ def print_signals(signals: Sequence[Mapping[str, str]]) -> None:
     for row in signals:
         table.add_row(row["group"], row["signal"], row["type"], row["meaning"])
     console().print(table)
-
-
-def list_sets() -> list[dict[str, Any]]:
-    """Rule sets with the number of their rules and cuts, and what they are; then the built-in reasons."""
-    from curate.filters import registry
-    from curate.filters.rules.resolve import BUILT_IN, edits_of_set
-
-    found = [
-        {
-            "set": name,
-            "rules": len(known["rules"]),
-            "cuts": sum(len(edit.rules) for edit in edits_of_set(name)),
-            "about": " ".join(known["about"].split()),
-        }
-        for name, known in registry.rule_sets().items()
-    ]
-    about = "; ".join(f"{reason}: {meaning}" for reason, meaning in BUILT_IN.items())
-    return [*found, {"set": "(built in)", "rules": len(BUILT_IN), "cuts": 0, "about": about}]
-
-
-def list_rules(name: str) -> list[dict[str, str]]:
-    """What a rule set drops and cuts, with the sources.
-
-    Errors: RecipeError for a set that is not known.
-    """
-    from curate.filters.rules.resolve import edits_of_set, named_set
-
-    found = [
-        {"reason": cut.reason, "acts_on": "text: cuts", "what": str(cut), "source": cut.source}
-        for edit in edits_of_set(name) for cut in edit.rules
-    ]  # fmt: skip
-    for rule in (resolved.rule for resolved in named_set(name)):
-        bound = f"{rule.signal} < {rule.min}" if rule.min is not None else f"{rule.signal} > {rule.max}"
-        what = rule.when or (f"{bound}, if {rule.if_}" if rule.if_ else bound)
-        found.append({"reason": rule.reason, "acts_on": "document: drops", "what": what, "source": rule.source})
-    return found
 
 
 def print_rules(rows: Sequence[Mapping[str, Any]]) -> None:

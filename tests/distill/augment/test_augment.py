@@ -11,8 +11,8 @@ from support.stand_in import StandIn
 from support.texts import documents
 
 from curate.distill.augment.write import CANDIDATES, cleaned, faithful, in_turn, prompt_of, write
+from curate.distill.teacher.open import NoModel
 from curate.distill.teacher.prompts import all_prompts, load
-from curate.distill.teacher.protocol import NoModel
 from curate.distill.text.chunks import chunks_of
 from curate.errors import RecipeError, TeacherError
 

@@ -7,7 +7,7 @@ from support.llm_server import ON_CPU
 from support.texts import documents
 
 from curate.distill.augment.write import CANDIDATES, faithful, write
-from curate.distill.teacher.protocol import open_teacher
+from curate.distill.teacher.open import open_teacher
 from curate.distill.text.chunks import chunks_of
 from curate.progress import unwritten_log
 from curate.recipe.teacher import Teacher

@@ -15,8 +15,9 @@ from support.runs import digests
 from support.stand_in import StandIn, running
 from support.thin_domain import TARGET, writing
 
+from curate.cli.output.difference import print_difference
 from curate.cli.output.document import print_story
-from curate.cli.output.run import print_difference, print_plan
+from curate.cli.output.run import print_plan
 from curate.cli.output.tables import print_summary
 from curate.engine.base import InProcess
 from curate.errors import CurateError, RecipeError

@@ -19,7 +19,8 @@ from support.small_adapters import SMALL, TEXTS, trained
 from curate.cli import main
 from curate.distill.lora.files import CHECKPOINT, CONFIG, FACTS, WEIGHTS, load_checkpoint
 from curate.distill.lora.train import train_adapter
-from curate.distill.teacher.protocol import Request, Sampling, open_teacher
+from curate.distill.teacher.open import open_teacher
+from curate.distill.teacher.protocol import Request, Sampling
 from curate.errors import RecipeError
 from curate.progress import unwritten_log
 from curate.recipe.teacher import Teacher

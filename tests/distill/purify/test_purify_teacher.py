@@ -9,7 +9,7 @@ from support.recipes import TIER2, purifying
 from support.runs import digests
 from support.stand_in import SPAM, StandIn, rewriting, running
 
-import curate.distill.teacher.vllm_http
+import curate.distill.teacher.vllm.client
 from curate.errors import TeacherError
 from curate.ledger.run import connect
 
@@ -18,7 +18,7 @@ SECTION = TIER2 | {"rounds": 1, "written": 3}
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(curate.distill.teacher.vllm_http, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(curate.distill.teacher.vllm.client, "FIRST_WAIT", 0.01)
 
 
 def written_by(run):

@@ -6,7 +6,8 @@ import time
 import pytest
 from support.stand_in import StandIn, reply_to, requests_for, running, texts_of
 
-from curate.distill.teacher.protocol import Reply, Request, Sampling, Score, open_teacher
+from curate.distill.teacher.open import open_teacher
+from curate.distill.teacher.protocol import Reply, Request, Sampling, Score
 from curate.distill.teacher.structured import ask_structured
 from curate.errors import RecipeError, TeacherError
 from curate.progress import unwritten_log

@@ -8,7 +8,7 @@ from support.llm_server import ON_CPU
 from support.stand_in import StandIn, running, texts_of
 
 from curate.distill.teacher.protocol import Request, Sampling
-from curate.distill.teacher.vllm_http import check_loads
+from curate.distill.teacher.vllm.client import check_loads
 from curate.errors import TeacherError
 from curate.recipe.teacher import Servers
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from curate.distill.teacher.http import Failed, exchange, json_of
 from curate.distill.teacher.openai_api import Api, Body
 from curate.distill.teacher.protocol import Arrived, Question, Refusal
-from curate.distill.teacher.weights import adapter_contents, lora_rank, room_for
-from curate.errors import RecipeError, TeacherError, did_you_mean, shortened
+from curate.distill.teacher.vllm.exchange import Failed, exchange, json_of
+from curate.distill.teacher.weights import lora_rank, room_for
+from curate.errors import RecipeError, TeacherError, shortened
 from curate.progress import Log
 from curate.recipe.teacher import Servers
 from curate.redaction import hide
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
 PROBE_SECONDS = 2.0  # until another request tries a server whose first has not come back
-GREETING_SECONDS = 10.0
 BUSY = (408, 425, 429)  # and everything from 500 on: worth another try
 FORBIDDEN = (401, 403)
 LOAD = "/v1/load_lora_adapter"
 LOADED = "curate-"  # what the names of adapters begin with that are loaded here
+
+GREETING_SECONDS = 10.0
 LORA_METRIC = "vllm:lora_requests_info"  # that only servers with --enable-lora have
 
 
@@ -96,7 +97,9 @@ class Client:
         timeout = httpx2.Timeout(self.section.timeout_seconds, connect=GREETING_SECONDS, pool=None)
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=self.section.concurrency)
         queue = iter(enumerate(questions))
-        async with httpx2.AsyncClient(headers=_headers(self.section), timeout=timeout, limits=limits) as self._http:
+        async with httpx2.AsyncClient(
+            headers=request_headers(self.section), timeout=timeout, limits=limits
+        ) as self._http:
             api = Api(self.call, self.model, self.runs_lora, self.section.concurrency, self.adapters)
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self.section.concurrency, len(questions))):
@@ -149,11 +152,11 @@ class Client:
         url, seconds = server + path, self.section.timeout_seconds
         response = await exchange(self._http, "POST", url, seconds, body)
         if response.status_code == 404 and (name := self._loaded_as(body["model"])):
-            request = _load_request(self.section.lora[name], body["model"])
+            request = load_request(self.section.lora[name], body["model"])
             loading = await exchange(self._http, "POST", server + LOAD, seconds, request)
-            _check_loading(server, loading, self.section.lora)
+            check_loading(server, loading, self.section.lora)
             response = await exchange(self._http, "POST", url, seconds, body)
-        _check(url, response)
+        check_answer(url, response)
         try:
             return read(json_of(response))
         except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
@@ -186,11 +189,11 @@ async def _work(api: Api, queue: Iterator[tuple[int, Question]], arrived: Arrive
             arrived(position, Refusal(str(refusal)))
 
 
-def _load_request(folder: str, served: str) -> Body:
+def load_request(folder: str, served: str) -> Body:
     return {"lora_name": served, "lora_path": str(Path(folder).resolve())}
 
 
-def _check_loading(server: str, response: "httpx2.Response", lora: Mapping[str, str]) -> None:
+def check_loading(server: str, response: "httpx2.Response", lora: Mapping[str, str]) -> None:
     """Tell how a server must be started that does not load an adapter.
 
     Errors: TeacherError.
@@ -214,7 +217,7 @@ def check_loads(section: Servers, rank: int) -> None:
 
     Errors: TeacherError.
     """
-    for url in map(_base, section.urls):
+    for url in map(base_url, section.urls):
         try:
             can = asyncio.run(_loads(section, url))
         except Failed:
@@ -227,23 +230,23 @@ async def _loads(section: Servers, url: str) -> bool:
     """Whether a server loads adapters."""
     import httpx2
 
-    async with httpx2.AsyncClient(headers=_headers(section), timeout=GREETING_SECONDS) as http:
+    async with httpx2.AsyncClient(headers=request_headers(section), timeout=GREETING_SECONDS) as http:
         body = {"lora_name": "", "lora_path": ""}
         answered = await exchange(http, "POST", url + LOAD, GREETING_SECONDS, body)
-        return answered.status_code != 404 and await _runs_lora(http, url)
+        return answered.status_code != 404 and await runs_lora_at(http, url)
 
 
-def _base(url: str) -> str:
+def base_url(url: str) -> str:
     """A server's URL, however much of it was written."""
     return url.rstrip("/").removesuffix("/v1")
 
 
-async def _runs_lora(http: "httpx2.AsyncClient", server: str) -> bool:
+async def runs_lora_at(http: "httpx2.AsyncClient", server: str) -> bool:
     """Whether a server was started with --enable-lora, even if it has no adapter yet."""
     return LORA_METRIC in (await exchange(http, "GET", f"{server}/metrics", GREETING_SECONDS)).text
 
 
-def _check(url: str, response: "httpx2.Response") -> None:
+def check_answer(url: str, response: "httpx2.Response") -> None:
     """Tell by its status whether a response is an answer, a refusal, or worth another try.
 
     Errors: Failed, Refused; TeacherError for what every question would meet.
@@ -274,7 +277,7 @@ def _seconds(text: str) -> float:
     return float(text) if text.isascii() and text.isdigit() else 0.0
 
 
-def _headers(section: Servers) -> dict[str, str]:
+def request_headers(section: Servers) -> dict[str, str]:
     """The key, where the recipe names a variable that holds one."""
     if section.api_key_env is None:
         return {}
@@ -282,86 +285,3 @@ def _headers(section: Servers) -> dict[str, str]:
         raise RecipeError(f"teacher.vllm.api_key_env: the environment has no variable {section.api_key_env!r}")
     hide(key)  # a server may repeat it in what it says of an error
     return {"Authorization": f"Bearer {key}"}
-
-
-def connect(section: Servers, log: Log) -> Client:
-    """Greet the servers, find the model that they serve, and have them load the adapters that are named.
-
-    Errors: TeacherError where none answers or an adapter is not loaded, RecipeError where they do not serve the model.
-    """
-    servers = [Server(_base(url)) for url in section.urls]
-    contents = adapter_contents(section.lora, "teacher.vllm")
-    adapters = {name: f"{LOADED}{name}-{content}" for name, content in contents.items()}
-    listed: list[list[dict[str, Any]]] = []
-    runs_lora = False
-    for server in servers:
-        try:
-            models, loads = asyncio.run(_greet(server.url, section, adapters))
-        except (Failed, Refused) as error:
-            server.problem = str(error)
-            server.failures, server.ready_at = 1, time.monotonic() + FIRST_WAIT
-            log.say(f"teacher: {server.url} does not answer: {server.problem}")
-        else:
-            listed.append(models)
-            runs_lora |= loads
-    if not listed:
-        told = "; ".join(f"{server.url}: {server.problem}" for server in servers)
-        raise TeacherError(f"teacher: no server answers ({told}); start one with `curate serve MODEL`")
-    model = _served_model(section, listed)
-    facts = _facts(section, model, listed[0], contents)
-    return Client(servers, model["id"], facts, section, log, adapters, runs_lora)
-
-
-async def _greet(server: str, section: Servers, adapters: Mapping[str, str]) -> tuple[list[dict[str, Any]], bool]:
-    """The models that a server lists, and whether it runs adapters; it is made to load those that it lacks.
-
-    Errors: Failed, Refused; TeacherError where it is no server of vLLM, or loads no adapter.
-    """
-    import httpx2
-
-    url = f"{server}/v1/models"
-    async with httpx2.AsyncClient(headers=_headers(section), timeout=GREETING_SECONDS) as http:
-        response = await exchange(http, "GET", url, GREETING_SECONDS)
-        _check(url, response)
-        try:
-            models = [{**one, "id": str(one["id"])} for one in json_of(response)["data"]]
-        except (ValueError, KeyError, TypeError):
-            raise TeacherError(f"teacher: {url}: this is no server of vLLM") from None
-        loads = await _runs_lora(http, server) or any(one.get("parent") for one in models)
-        for name, served in adapters.items():
-            if served not in [one["id"] for one in models]:
-                request = _load_request(section.lora[name], served)
-                loading = await exchange(http, "POST", server + LOAD, section.timeout_seconds, request)
-                _check_loading(server, loading, section.lora)
-        return models, loads
-
-
-def _served_model(section: Servers, listed: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """The model that is meant, which every server must have."""
-    bases = [one["id"] for one in listed[0] if not one.get("parent")]
-    if section.model is None and len(bases) != 1:
-        raise RecipeError(f"teacher.vllm.model: name one of {', '.join(bases) or 'none'}")
-    wanted = section.model or bases[0]
-    for models in listed:
-        names = [one["id"] for one in models]
-        if wanted not in names:
-            raise RecipeError(f"teacher.vllm.model: {wanted!r} is not served{did_you_mean(wanted, names)}")
-    return next(one for one in listed[0] if one["id"] == wanted)
-
-
-def _facts(
-    section: Servers, model: dict[str, Any], models: list[dict[str, Any]], contents: Mapping[str, str]
-) -> dict[str, Any]:
-    """What identifies a model that is only known by its servers: its name, and what it was loaded from.
-
-    Of adapters that are loaded here that is their hash; those that other runs have loaded are none of its own.
-    """
-    theirs = {one["id"]: _origin(one) for one in models if one.get("parent") and not one["id"].startswith(LOADED)}
-    origin = {"root": _origin(model), "revision": section.revision}
-    return {"kind": "vllm", "model": model["id"], **origin, "adapters": theirs | dict(contents)}
-
-
-def _origin(model: dict[str, Any]) -> str:
-    """A Hub name, or the name of a folder without the path to it, which may differ from machine to machine."""
-    root = str(model.get("root") or "")
-    return Path(root).name if root.startswith(("/", ".", "~")) else root

@@ -13,7 +13,7 @@ from curate.distill.teacher.labels import Labels
 from curate.distill.teacher.local import check_adapter
 from curate.distill.teacher.openai_api import MAX_LABEL_TOKENS, SEEDS
 from curate.distill.teacher.protocol import Answer, Arrived, Question, Reply, Sampling, Score
-from curate.distill.teacher.vllm_serve import need_vllm, reads_prompts_whole
+from curate.distill.teacher.vllm.serve import need_vllm, reads_prompts_whole
 from curate.distill.teacher.weights import adapter_contents, lora_rank, model_facts
 from curate.errors import RecipeError, shortened
 from curate.progress import Log

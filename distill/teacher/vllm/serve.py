@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.cache import cache_folder
-from curate.distill.teacher.vllm_http import Client, connect
+from curate.distill.teacher.vllm.client import Client
+from curate.distill.teacher.vllm.connect import connect
 from curate.distill.teacher.weights import adapter_contents, lora_rank, model_facts
 from curate.errors import Interrupted, TeacherError, disk_error, shortened
 from curate.process.child import start_child
