@@ -113,6 +113,7 @@ def answer(function: Callable[[Any], Any], task: object) -> tuple[str, Any]:
 
 
 def bug_of(error: Exception) -> tuple[str, str]:
+    """The name of an error that is ours, and its traceback."""
     return type(error).__name__, "".join(traceback.format_exception(error))
 
 

@@ -1,4 +1,7 @@
-"""Named rule sets, one YAML file each."""
+"""Named rule sets, one YAML file each, and rules as SQL conditions.
+
+Start in `resolve.py`. May import the registry and the recipe.
+"""
 
 from functools import cache
 from pathlib import Path

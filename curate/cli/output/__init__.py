@@ -1,4 +1,4 @@
 """What commands print: tables and sentences for a terminal.
 
-One file per command or two that print the same; `tables.py` has what they share.
+Start in `run.py`. One file per command, or for two that print the same; `tables.py` has what they share.
 """

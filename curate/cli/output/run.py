@@ -198,4 +198,5 @@ def cell(value: str) -> Text:
 
 
 def say(line: str) -> None:
+    """Print a line of text as it is."""
     console().print(Text(visible(line)), soft_wrap=True)

@@ -190,6 +190,7 @@ async def _work(api: Api, queue: Iterator[tuple[int, Question]], arrived: Arrive
 
 
 def load_request(folder: str, served: str) -> Body:
+    """The request by which a server loads an adapter."""
     return {"lora_name": served, "lora_path": str(Path(folder).resolve())}
 
 
