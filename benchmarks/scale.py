@@ -32,16 +32,16 @@ import pyarrow.parquet as pq
 
 from curate.corpus.units import Unit
 from curate.decide.decide import decide
-from curate.distill.budget.models import Scorers, scorers_of
-from curate.distill.budget.stage import Distil
+from curate.distill.scoring_stage import Documents, ScoringStage
 from curate.engine.base import InProcess
 from curate.ledger.ledger import KnownFile, Ledger, read_ledger
+from curate.ledger.models import ModelSet, load_models
 from curate.ledger.names import BUDGET_MODELS, DECISIONS, SCORES, SIGNATURES
 from curate.ledger.parts import Part
 from curate.ledger.views import scratch_database
 from curate.pipeline.plan import make_plan
 from curate.pipeline.run import run
-from curate.pipeline.text_reader import maps_of
+from curate.pipeline.text_reader import EngineReader
 from curate.progress import Steps, unwritten_log
 from curate.recipe.load import parse_recipe
 from curate.recipe.recipe import Recipe
@@ -237,11 +237,10 @@ def decided(folder: Path, count: int) -> None:
         steps.append((step, time.monotonic()))
 
     with scratch_database(ledger, THREADS) as database, Steps(log, "deciding") as quiet, watched(folder) as most:
-        maps = maps_of(recipe, plan, ledger, InProcess(), log, quiet)
-        maps = replace(maps, tell=begin, distil=scored(ledger))
+        reader = Simulated(recipe, plan, ledger, InProcess(), log, quiet, begin)
         began, used = time.monotonic(), time.process_time()
         before = most[0]
-        parts = decide(recipe, plan, ledger, maps, database, "simulated")
+        parts = decide(recipe, plan, ledger, reader, database, "simulated")
         clock, used = time.monotonic() - began, time.process_time() - used
     assert sum(part.rows for part in parts if part.group == DECISIONS) == count
     ends = [*(at for _, at in steps[1:]), began + clock]
@@ -251,20 +250,30 @@ def decided(folder: Path, count: int) -> None:
     print(json.dumps(asdict(Decided(count, used, clock, memory, max(sizes), by_step))))
 
 
-def scored(ledger: Ledger) -> Distil:
-    """What a budget asks for: the models of the sample, and the simulated scores."""
-    scorers = scorers_of(ledger.run, ledger.parts)
-    files = [ledger.run / part.path for part in ledger.of(SCORES)]
+@dataclass(frozen=True)
+class Simulated(EngineReader):
+    """A run whose budget has the models of the sample, and simulated scores."""
 
-    def refused(documents: pa.Table, *rest: object) -> list[Part]:
+    tell: Callable[[str], None]
+
+    def begin(self, step: str) -> None:
+        """Note when each step begins."""
+        self.tell(step)
+
+    def models(self, stage: ScoringStage, documents: Documents) -> ModelSet:
+        """The models in the ledger."""
+        documents()
+        models = load_models(stage.models, self.ledger.run, self.ledger.parts)
+        assert models is not None
+        return models
+
+    def known_scores(self, stage: ScoringStage, models: ModelSet) -> tuple[str, list[Path]]:
+        """The simulated scores."""
+        return "simulated", [self.ledger.run / part.path for part in self.ledger.of(stage.group)]
+
+    def scores(self, stage: ScoringStage, documents: pa.Table, models: ModelSet, cuts: Sequence[Part]) -> list[Part]:
+        """Not needed: all documents have scores."""
         raise AssertionError(f"{len(documents)} documents have no scores")
-
-    def learn(sampled: Callable[[], pa.Table]) -> Scorers:
-        sampled()
-        assert scorers is not None
-        return scorers
-
-    return Distil(learn, lambda learnt: ("simulated", files), refused)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ MODELS = (
 )  # fmt: skip
 # The cascade of verdicts, from signals to decisions.
 DECIDING = (
-    "curate.decide", "curate.dedup", "curate.distill.purify", "curate.distill.budget", "curate.distill.rescoring",
+    "curate.decide", "curate.dedup", "curate.distill.purify", "curate.distill.budget", "curate.distill.scoring_stage",
     "curate.pipeline.text_reader", "curate.ledger.views", "curate.sql", "curate.filters.registry",
     "curate.filters.coarse_score", "curate.filters.signals.hashes", *RECIPE,
 )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from curate.display import visible
 from curate.errors import TaskError, disk_error
+from curate.process.interrupt import raise_lost_press
 from curate.process.task_progress import shares_begun
 from curate.redaction import redacted, redacted_values
 
@@ -166,6 +167,7 @@ class Meter:
 
     def show(self, last: bool = False) -> None:
         """Rewrite the line on a terminal, a few times a second; elsewhere print one every ten seconds."""
+        raise_lost_press()
         now, terminal = time.monotonic(), sys.stderr.isatty()
         since = now - (self._shown if terminal else max(self._shown, self._started))
         if self.log.quiet or (not last and since < (TICK_SECONDS / 5 if terminal else LINE_SECONDS)):
@@ -213,6 +215,7 @@ class Replies:
 
     def show(self) -> None:
         """Rewrite the line on a terminal, a few times a second; elsewhere print one every ten seconds."""
+        raise_lost_press()
         now = time.monotonic()
         terminal = sys.stderr.isatty()
         if self.log.quiet or now - (self._shown or (0 if terminal else self._started)) < (
@@ -298,6 +301,8 @@ class Steps:
 
     def __call__(self, step: str) -> None:
         """Begin a step; with no name, the work has a line of its own."""
+        if step:
+            raise_lost_press()
         now = time.monotonic()
         if self._step:
             self.log.event(self.title, step=self._step, took=round(now - self._began, 3))

@@ -1,22 +1,19 @@
 """manifest.json: what a run took, decided and wrote, without clock or host."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 import curate
-from curate.corpus.edits import Finder
 from curate.decide.counts import Counts
-from curate.dedup.earlier_runs import Earlier
-from curate.distill.budget.models import Scorers
-from curate.distill.purify.training import Learnt
-from curate.filters.language.model import LanguageModel
-from curate.filters.rules.resolve import ResolvedRule
+from curate.decide.plan import Plan
 from curate.ledger.augmented import Augmented
 from curate.ledger.ledger import Ledger
+from curate.ledger.models import BUDGET, PURIFY, models_in_force
 from curate.ledger.names import DATA
 from curate.manifests.composition import columns_of_mixture, licenses, mixture
 from curate.manifests.schema.model import MANIFEST_VERSION, Manifest
@@ -27,13 +24,22 @@ from curate.redaction import without_credentials
 from curate.storage.files import sealed, write_json
 
 
-def build_manifest(
-    recipe: Recipe, ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule],
-    editors: Sequence[Finder], models: Sequence[LanguageModel], inputs: pa.Schema, earlier: Sequence[Earlier],
-    counts: Counts, learnt: Learnt | None, scorers: Scorers | None,
-    retention: Mapping[str, Any] | None, made: Augmented | None = None,
-) -> dict[str, Any]:  # fmt: skip
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: all that its manifest tells of."""
+
+    recipe: Recipe
+    plan: Plan
+    ledger: Ledger
+    counts: Counts
+    retention: Mapping[str, Any] | None  # what an evaluation of these decisions found
+    augmented: Augmented | None  # what the third tier has written
+
+
+def build_manifest(result: RunResult) -> dict[str, Any]:
     """Everything of a finished run that does not depend on when and where it ran."""
+    recipe, plan, ledger, counts = result.recipe, result.plan, result.ledger, result.counts
+    inputs, groups = plan.inputs, plan.groups
     contents = content_of(ledger.of("documents", groups["documents"]))
     parts = ledger.of(DATA)
     tokens = our_name("n_tokens", inputs)
@@ -56,18 +62,21 @@ def build_manifest(
         "signal_groups": dict(sorted(groups.items())),
         "rules": [
             {"set": found.rule_set} | found.rule.model_dump(mode="json", by_alias=True, exclude_none=True)
-            for found in rules
+            for found in plan.rules
         ],
-        "edits": [{"name": editor.name, "bounds": dict(editor.bounds)} for editor in editors],
-        "against": [{"name": run.name, "manifest_sha256": run.manifest} for run in earlier if run.accepted is None],
+        "edits": [{"name": editor.name, "bounds": dict(editor.bounds)} for editor in plan.reading.editors],
+        "against": [
+            {"name": run.name, "manifest_sha256": run.manifest} for run in plan.earlier if run.accepted is None
+        ],
         "models": [
-            {"language": model.language, "form": model.form, "content_xxh3_128": model.content} for model in models
+            {"language": model.language, "form": model.form, "content_xxh3_128": model.content}
+            for model in plan.reading.models
         ],
         "language_identification": language_identification(groups),
         "dedup": dedup(recipe),
-        "purify": purify(ledger, learnt),
-        "distil": distil(ledger, scorers),
-        "retention": retention,
+        "purify": purify(ledger, models_in_force(PURIFY, ledger.run, ledger.parts)),
+        "distil": distil(ledger, models_in_force(BUDGET, ledger.run, ledger.parts)),
+        "retention": result.retention,
         "benchmarks": [dict(one) for one in counts.benchmarks],
         "decontamination": decontamination(recipe, counts),
         "stages": [dict(stage) for stage in counts.stages],
@@ -84,7 +93,7 @@ def build_manifest(
             **mixture(ledger.run, parts, columns_of_mixture(recipe.input, inputs), tokens),
         },
         "licenses": licenses(ledger.run, parts, recipe.input, inputs, tokens),
-        "synthetic": synthetic(made, counts.stages[-1]["tokens_out"]),
+        "synthetic": synthetic(result.augmented, counts.stages[-1]["tokens_out"]),
         "schema": [described_column(field) for field in output_schema(inputs, our_columns(recipe))],
         "shards": shards,
     }

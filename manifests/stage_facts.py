@@ -7,14 +7,13 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from curate.decide.counts import LANGUAGE, Counts
-from curate.distill.budget.models import Scorers
-from curate.distill.purify.training import Learnt
 from curate.filters.contamination.signals import REASON
 from curate.filters.language.identify import model_path
 from curate.filters.signals.hashes import choose_bands
 from curate.kernels.minhash import SEED as MINHASH_SEED
 from curate.ledger.augmented import Augmented
 from curate.ledger.ledger import Ledger
+from curate.ledger.models import ModelSet
 from curate.ledger.names import BUDGET_FACTS, DOMAINS, GRADE_MODEL, PURIFY_MODEL, QUOTAS, ROUNDS, RUNGS, THRESHOLDS
 from curate.recipe.recipe import Recipe
 from curate.storage.files import sha256_of
@@ -69,27 +68,27 @@ def decontamination(recipe: Recipe, counts: Counts) -> dict[str, Any] | None:
     }
 
 
-def purify(ledger: Ledger, learnt: Learnt | None) -> dict[str, Any] | None:
+def purify(ledger: Ledger, models: ModelSet | None) -> dict[str, Any] | None:
     """What was learnt for the second tier, by hash, how it was tested, and the bounds on false drops."""
-    if learnt is None:
+    if models is None:
         return None
-    names = (PURIFY_MODEL, *([GRADE_MODEL] if learnt.grades else []))
+    names = (PURIFY_MODEL, *([GRADE_MODEL] if models.part(GRADE_MODEL) else []))
     tables = {name: pq.read_table(ledger.run / part.path) for name in (ROUNDS, THRESHOLDS) for part in ledger.of(name)}
     return {
         "models": {name: part.sha256 for name in names for part in ledger.of(name)},
-        **learnt.facts,
+        **models.facts,
         **{name: table.to_pylist() for name, table in tables.items()},
     }
 
 
-def distil(ledger: Ledger, scorers: Scorers | None) -> dict[str, Any] | None:
+def distil(ledger: Ledger, models: ModelSet | None) -> dict[str, Any] | None:
     """What was learnt for the budget, by hash, and what it came to by rung and stratum."""
-    if scorers is None:
+    if models is None:
         return None
     tables = {name: pq.read_table(ledger.run / part.path) for name in (RUNGS, QUOTAS) for part in ledger.of(name)}
     return {
-        "models": {part.group: part.sha256 for part in scorers.parts if part.group != BUDGET_FACTS},
-        **scorers.facts,
+        "models": {part.group: part.sha256 for part in models.parts if part.group != BUDGET_FACTS},
+        **models.facts,
         **{name: table.to_pylist() for name, table in tables.items()},
     }
 

@@ -1,8 +1,7 @@
 """Verdicts: rules and global decisions as DuckDB SQL over the ledger. No text is read here."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 from curate.decide.bands import find_bands
 from curate.decide.checks import check_ids
 from curate.decide.plan import Plan
+from curate.decide.text_reader import TextReader
 from curate.decide.verdicts import (
     COPIES,
     EARLIER_PASSING,
@@ -30,12 +30,13 @@ from curate.decide.verdicts import (
 )
 from curate.dedup.earlier_runs import load_earlier
 from curate.dedup.exact import copies_sql, exact_sql, survivor_order
-from curate.dedup.lines import CutLines, cut_repeated, empty_trimmed
-from curate.dedup.near.stage import Carry, CollectSets, Signatures, find_near
+from curate.dedup.lines import cut_repeated, empty_trimmed
+from curate.dedup.near.stage import Signatures, find_near
 from curate.distill.budget.scores import strata_of_distil
-from curate.distill.budget.stage import NOTHING_DISTILLED, Distil, distil_documents, sampled_documents
+from curate.distill.budget.stage import NOTHING_DISTILLED, distil_documents, sampled_documents
 from curate.distill.purify.mining import mined_documents
-from curate.distill.purify.stage import NOTHING_PURIFIED, Purify, purify_documents, strata_of_purify
+from curate.distill.purify.stage import NOTHING_PURIFIED, purify_documents, strata_of_purify
+from curate.distill.scoring_stage import StageContext
 from curate.errors import RecipeError
 from curate.filters.rules.conditions import condition
 from curate.filters.rules.resolve import ResolvedRule
@@ -50,7 +51,7 @@ from curate.ledger.names import (
     SIGNATURES,
 )
 from curate.ledger.parts import Part, rebuffered, write_part
-from curate.ledger.views import Range, input_sql, load_files, load_signals, narrow, ranges, signal_types
+from curate.ledger.views import input_sql, load_files, load_signals, narrow, ranges, signal_types
 from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of
 from curate.sql import literal, open_database, quoted, read_parquet, without_values
@@ -58,32 +59,20 @@ from curate.sql import literal, open_database, quoted, read_parquet, without_val
 DECISION_ROWS = 1 << 17  # rows of one part
 
 
-@dataclass(frozen=True)
-class Maps:
-    """The maps that decisions need between their steps, and who is told of these."""
-
-    carry: Carry
-    sets: CollectSets
-    cuts: CutLines
-    purify: Purify
-    distil: Distil
-    tell: Callable[[str], None] = lambda step: None  # which step begins
-
-
 def decide(
-    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, connection: duckdb.DuckDBPyConnection, digest: str
+    recipe: Recipe, plan: Plan, ledger: Ledger, reader: TextReader, connection: duckdb.DuckDBPyConnection, digest: str
 ) -> list[Part]:
     """Decide every document and commit the decisions, sorted by input order, the pairs compared and the lines cut.
 
-    `maps` read texts again, of some of the documents that are left.
+    `reader` reads texts again, of some of the documents that are left.
 
     What joins the signals of a document works range by range; what sees the whole corpus reads a few narrow columns.
     So memory grows with the columns of `passing` and the number of copies, at worst, and DuckDB can spill those.
 
     Errors: InputError for ids that clash or are null; RecipeError for a condition that fails on the data.
     """
-    more = settle(recipe, plan, ledger, maps, connection, digest)
-    maps.tell("verdicts")
+    more = settle(recipe, plan, ledger, reader, connection, digest)
+    reader.begin("verdicts")
 
     def decided() -> Iterator[pa.Table]:
         for place in _loaded(ledger, plan.groups, connection, (REPEATED, *FOUND)):
@@ -97,7 +86,7 @@ def decide(
 
 
 def settle(
-    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, connection: duckdb.DuckDBPyConnection, digest: str,
+    recipe: Recipe, plan: Plan, ledger: Ledger, reader: TextReader, connection: duckdb.DuckDBPyConnection, digest: str,
     shown: Mapping[str, str] | None = None, index: Path | None = None,
 ) -> list[Part]:  # fmt: skip
     """What the decisions follow from: tables `duplicates`, `banded` and `trimmed`, and the relation `judged`.
@@ -108,7 +97,7 @@ def settle(
     """
     groups = plan.groups
     strata = strata_of(recipe, plan.inputs.names)
-    maps.tell("rules")
+    reader.begin("rules")
     _load_documents(recipe, plan, ledger, connection, checked=shown is None)
     columns = passing_columns(recipe, strata, plan.inputs.names)
     if shown is not None:
@@ -120,24 +109,25 @@ def settle(
         _load_passing(
             columns, _loaded(ledger, groups, connection, [REPEATED]) if shown is None else ("true",), connection
         )
-    maps.tell("exact duplicates")
+    reader.begin("exact duplicates")
     connection.execute(exact_sql(recipe))
-    maps.tell("near duplicates")
-    more = _near_parts(recipe, plan, ledger, maps, connection, digest) if recipe.dedup.near else []
+    reader.begin("near duplicates")
+    more = _near_parts(recipe, plan, ledger, reader, connection, digest) if recipe.dedup.near else []
     _name_survivors(recipe, ledger, groups, connection)
-    maps.tell("bands")
+    reader.begin("bands")
     more += find_bands(recipe, strata, ledger.run, connection, digest)
     if lines := recipe.dedup.lines:
-        maps.tell("repeated lines")
+        reader.begin("repeated lines")
         hashes = ledger.of(LINE_HASHES, groups[LINE_HASHES])
         urls = ledger.of(INPUT, groups[INPUT]) if "url" in dict(plan.reading.input_columns) else []
-        more += cut_repeated(lines, ledger.run, hashes, urls, maps.cuts, connection)
+        more += cut_repeated(lines, ledger.run, hashes, urls, reader.cut_lines, connection)
     else:
         connection.execute(empty_trimmed())
     cuts = [part for part in more if part.group == LINE_EDITS]
     places = tuple(ranges(ledger, groups)) if _has_maps(recipe) else ()
-    more += _purified(recipe, plan, ledger, maps, cuts, places, connection, digest)
-    more += _distilled(recipe, plan, ledger, maps, cuts, places, connection, digest)
+    context = StageContext(ledger.run, places, cuts, connection, digest)
+    more += _purified(recipe, plan, ledger, reader, context)
+    more += _distilled(recipe, plan, reader, context)
     narrow(FOUND, "true", connection)
     return more
 
@@ -177,39 +167,33 @@ def _load_passing(
             connection.execute(f"INSERT INTO input_size SELECT sum(n_tokens) FROM judged WHERE {place}")
 
 
-def _purified(
-    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, cuts: Sequence[Part], places: Sequence[Range],
-    connection: duckdb.DuckDBPyConnection, digest: str,
-) -> list[Part]:  # fmt: skip
+def _purified(recipe: Recipe, plan: Plan, ledger: Ledger, reader: TextReader, context: StageContext) -> list[Part]:
     """Table `purified`, and its parts."""
+    connection = context.connection
     if recipe.tier2 is None:
         connection.execute(NOTHING_PURIFIED)
         return []
-    maps.tell("purify")
+    reader.begin("purify")
     loaded = _loaded(ledger, plan.groups, connection, [REPEATED])  # of which nothing is loaded before it is asked for
     mined = partial(mined_documents, recipe.tier2, recipe.seed, loaded, connection)
-    strata = list(strata_of_purify(recipe, plan.inputs.names))
-    return purify_documents(recipe.tier2, strata, ledger.run, maps.purify, mined, cuts, places, connection, digest)
+    return purify_documents(recipe.tier2, list(strata_of_purify(recipe, plan.inputs.names)), reader, mined, context)
 
 
-def _distilled(
-    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, cuts: Sequence[Part], places: Sequence[Range],
-    connection: duckdb.DuckDBPyConnection, digest: str,
-) -> list[Part]:  # fmt: skip
+def _distilled(recipe: Recipe, plan: Plan, reader: TextReader, context: StageContext) -> list[Part]:
     """Table `distilled`, and its parts."""
+    connection = context.connection
     if recipe.distill is None:
         connection.execute(NOTHING_DISTILLED)
         return []
-    maps.tell("distil")
+    reader.begin("distil")
     sampled = partial(sampled_documents, recipe.distill, recipe.seed, connection)
     strata = list(strata_of_distil(recipe, plan.inputs.names))
     [[tokens]] = connection.execute("SELECT coalesce(sum(tokens), 0)::BIGINT FROM input_size").fetchall()
-    size = tokens, plan.reserved
-    return distil_documents(recipe, strata, ledger.run, maps.distil, sampled, cuts, size, places, connection, digest)
+    return distil_documents(recipe, strata, reader, sampled, (tokens, plan.reserved), context)
 
 
 def _near_parts(
-    recipe: Recipe, plan: Plan, ledger: Ledger, maps: Maps, connection: duckdb.DuckDBPyConnection, digest: str
+    recipe: Recipe, plan: Plan, ledger: Ledger, reader: TextReader, connection: duckdb.DuckDBPyConnection, digest: str
 ) -> list[Part]:
     """Table `near`, and the parts with the pairs compared for it."""
     assert recipe.dedup.near is not None
@@ -218,7 +202,7 @@ def _near_parts(
     others = [Signatures(run.ledger.run, run.parts(SIGNATURES), run.first_file_no) for run in plan.earlier]
     known = [part for part in ledger.of(PAIRS) if part.contents == (measured,)]
     parts = find_near(
-        recipe.dedup.near, survivor_order(recipe), ledger.run, [*others, own], known, maps.sets, maps.carry,
+        recipe.dedup.near, survivor_order(recipe), ledger.run, [*others, own], known, reader.shingle_sets, reader.each,
         connection, (digest, measured), orders_copies(recipe),
     )  # fmt: skip
     for name in COPIES if orders_copies(recipe) else ():  # nothing behind looks at them

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,9 +14,7 @@ from curate.corpus.parquet import InputFile, Source
 from curate.corpus.side_files import tables_of
 from curate.corpus.units import Unit
 from curate.dedup.earlier_runs import Earlier
-from curate.distill.budget.models import Scorers
 from curate.distill.budget.scores import scores_of
-from curate.distill.purify.training import Learnt
 from curate.distill.reference import ReferenceFile
 from curate.distill.scoring.static_vectors import StaticVectors
 from curate.errors import RecipeError, did_you_mean
@@ -25,8 +23,10 @@ from curate.filters.contamination.benchmarks import Benchmark
 from curate.filters.contamination.signals import GROUP as CONTAMINATION
 from curate.filters.language.perplexity import GROUP as PERPLEXITY
 from curate.filters.rules.resolve import ResolvedRule
+from curate.ledger.models import ModelSet
 from curate.ledger.names import BLOCK, DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES
 from curate.maps.reading import Reading
+from curate.maps.reread import CorpusReader
 from curate.recipe.recipe import Recipe
 from curate.storage.places import is_remote
 
@@ -36,10 +36,10 @@ class Given:
     """What a run within another one is given by that: documents that are not to be had again, and models."""
 
     earlier: tuple[Earlier, ...] = ()
-    pinned: Learnt | None = None
+    pinned: ModelSet | None = None  # of tier 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run will read and measure."""
 
@@ -55,12 +55,15 @@ class Plan:
     earlier: tuple[Earlier, ...]  # runs that have kept documents already
     benchmarks: tuple[Benchmark, ...]
     reference: tuple[ReferenceFile, ...] = ()
-    pinned: Learnt | None = None  # models of another run: of its second tier
-    pinned_scorers: Scorers | None = None  # and of its budget
+    pinned: Mapping[str, ModelSet] = field(default_factory=dict)  # models of another run, by the section they are of
     static: StaticVectors | None = None  # what texts are clustered by, if not by their words
     written: str | None = None  # the digest of what the third tier has written
     reserved: int = 0  # and how many tokens of the budget that takes
     passed_over: tuple[PassedOver, ...] = ()  # what lies beside the files of the input
+
+    def corpus(self, run: Path) -> CorpusReader:
+        """The corpus, for documents that are read again."""
+        return CorpusReader(run, self.units, self.sources, self.reading)
 
     @property
     def sources(self) -> dict[int, Source]:

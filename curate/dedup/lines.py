@@ -4,7 +4,7 @@ Lines are counted in SQL over the hashes in the ledger, by the domain of the doc
 map then reads the documents with such lines again and cuts them; what is cut are edits like all others.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.corpus.edits import PART, apply_edits, find_edits
-from curate.corpus.parquet import Source
-from curate.corpus.units import Unit
 from curate.filters.registry import REASONS
 from curate.filters.signals.text import character_shape
 from curate.kernels.corpus_lines import raw_places, repeated_line_cuts
 from curate.ledger.names import INPUT, LINE_EDITS, PENDING, TRIMMED
 from curate.ledger.parts import Part
-from curate.maps.reading import Reading
-from curate.maps.reread import Again, keyed, plan_again, texts_again, write_again
+from curate.maps.reread import CorpusReader, RereadTask, keyed
 from curate.recipe.dedup import Lines
 from curate.sql import read_parquet
 
@@ -92,21 +89,19 @@ def _urls(run: Path, inputs: Sequence[Part]) -> str:
     return f' JOIN (SELECT file_no, row, "{INPUT}.url" AS url FROM {source}) USING (file_no, row)'
 
 
-def plan_cuts(
-    run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading
-) -> list[Again]:
-    """A task for each unit that holds some of the documents (file_no, row, lines), which are sorted."""
-    return plan_again(run, documents, units, sources, reading, [__name__, character_shape.measure.__module__])
+def plan_cuts(reader: CorpusReader, documents: pa.Table) -> list[RereadTask]:
+    """A task for each unit that has some of the documents (file_no, row, lines), which are sorted."""
+    return reader.plan(documents, [__name__, character_shape.measure.__module__])
 
 
-def cut_lines(task: Again) -> list[Part]:
+def cut_lines(task: RereadTask) -> list[Part]:
     """The edits that cut a task's lines, in places of the raw text, and what is left of its documents."""
     tables: list[tuple[pa.Table, pa.Table]] = []
-    for documents, texts in texts_again(task):
+    for documents, texts in task.texts():
         rows, lists = documents["row"].to_numpy(), documents["lines"].combine_chunks().cast(pa.large_list(pa.uint64()))
         edits, trimmed = cut(texts, find_edits(texts, task.reading.editors), lists)
         tables.append((keyed(edits, rows, task.unit.file_no).cast(PART), keyed(trimmed, rows, task.unit.file_no)))
-    parts = [write_again(task, group, [pair[k] for pair in tables]) for k, group in enumerate((LINE_EDITS, TRIMMED))]
+    parts = [task.write(group, [pair[k] for pair in tables]) for k, group in enumerate((LINE_EDITS, TRIMMED))]
     return [replace(part, group=PENDING + part.group) for part in parts]
 
 

@@ -5,17 +5,18 @@ All of it is told by the run's recipe and the document's row of the view `docume
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from curate.decide.bands import REASONS as BAND_REASONS
 from curate.decide.scorecard import HASHES
 from curate.display import shown
 from curate.distill.purify.stage import REASON as P_BAD_REASON
-from curate.distill.purify.training import learnt_of
 from curate.filters.rules.conditions import columns_named
 from curate.filters.rules.resolve import BUILT_IN, ResolvedRule, resolve
 from curate.inspect.documents import Look, Row, Text, in_stratum, stratum_value
-from curate.ledger.names import DISTIL, THRESHOLDS, TRIMMED
+from curate.ledger.models import PURIFY, load_models
+from curate.ledger.names import DISTIL, PURIFY_MODEL, THRESHOLDS, TRIMMED
 from curate.maps.documents import masked, masked_values
 from curate.recipe.recipe import Recipe
 from curate.sql import quoted, read_parquet
@@ -280,10 +281,10 @@ def reasons_of(look: Look, text: Text) -> list[dict[str, Any]]:
 
     from curate.distill.scoring.discriminator import explain, groups_of, load
 
-    learnt = learnt_of(look.run, look.ledger.parts)
-    if learnt is None:
+    models = load_models(PURIFY, look.run, look.ledger.parts)
+    if models is None:
         return []
     [shown] = masked(pa.array([text.output], pa.large_string())).to_pylist()
     groups = groups_of(pa.array([text.measured], pa.large_string()))
-    found = explain(load(look.run / learnt.model.path), shown, SHOWN, groups)
+    found = explain(load(Path(models.files[PURIFY_MODEL])), shown, SHOWN, groups)
     return [{"what": what, "log_odds": round(adds, 4)} for what, adds in found]

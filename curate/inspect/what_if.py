@@ -19,9 +19,9 @@ from curate.decide.checks import check_measured
 from curate.decide.plan import Plan, groups_needed, input_columns, read_exclusions, signals_schema
 from curate.decide.verdicts import TOKENS, TOKENS_CUT, verdicts_sql
 from curate.dedup.earlier_runs import open_earlier
-from curate.distill.budget.models import LEARNT_WITH, scorers_of
+from curate.distill.budget.models import LEARNT_WITH
 from curate.distill.budget.scores import check_distill
-from curate.distill.purify.training import NOT_TRAINED_WITH, learnt_of
+from curate.distill.purify.training import NOT_TRAINED_WITH
 from curate.distill.reference import open_reference
 from curate.errors import CurateError, RecipeError
 from curate.filters import block
@@ -31,9 +31,10 @@ from curate.filters.language.of_recipe import open_models
 from curate.filters.language.perplexity import GROUP as PERPLEXITY
 from curate.filters.rules.conditions import check_conditions, columns_named
 from curate.filters.rules.resolve import resolve, resolve_editors
-from curate.inspect.what_if_texts import Texts, maps_by_ledger
+from curate.inspect.ledger_reader import LedgerReader, Texts
 from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import Ledger
+from curate.ledger.models import BUDGET, PURIFY, load_models
 from curate.ledger.names import DECISIONS, DOCUMENTS, INDEX, INPUT, LINE_HASHES, MODELS_FOLDER, OVERLAPS, SIGNATURES
 from curate.ledger.parts import Part
 from curate.ledger.run import RECIPE, Decided, open_decided, readable
@@ -97,7 +98,10 @@ def ask(run: Path, changes: Sequence[str], quiet: bool = False) -> Asked:
     units = tuple(sorted(unit for part in found.ledger.of(DOCUMENTS) for unit in part.units))
     inputs = _input_schema(found)
     earlier = open_earlier(after)
-    plan = Plan(run, {}, units, inputs, reading, groups, tuple(rules), excluded, False, earlier, ())
+    plan = Plan(
+        root=run, files={}, units=units, inputs=inputs, reading=reading, groups=groups, rules=tuple(rules),
+        excluded=excluded, quarantine=False, earlier=earlier, benchmarks=(),
+    )  # fmt: skip
     if after.tier3 and (made := read_augmented(run)):
         plan = replace(plan, written=made.digest, reserved=made.tokens)
     return Asked(found, after, plan, strata_of_documents(after, found.columns.names, groups), quiet)
@@ -186,12 +190,12 @@ def _stale(found: Decided) -> list[str]:
 def _stale_reference(found: Decided) -> list[str]:
     """Whether the texts of the reference are others than those that models were trained on."""
     recipe, parts = found.recipe, found.ledger.parts
-    learnt = learnt_of(found.run, parts) if recipe.tier2 else scorers_of(found.run, parts)
-    if learnt is None or recipe.models.pin or not recipe.reference:
+    models = load_models(PURIFY if recipe.tier2 else BUDGET, found.run, parts)
+    if models is None or recipe.models.pin or not recipe.reference:
         return []
     located = recipe.model_copy(update={"reference": [found.located(path) for path in recipe.reference]})
     now = [file.content_xxh3_128 for file in open_reference(located)]
-    return ["the reference"] if now != [file["content_xxh3_128"] for file in learnt.facts["reference"]] else []
+    return ["the reference"] if now != [file["content_xxh3_128"] for file in models.facts["reference"]] else []
 
 
 def _located(entry: Block, found: Decided) -> Block:
@@ -295,9 +299,9 @@ def redecided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[d
         parts = [Part(**vars(part) | {"path": str(run / part.path)}) for part in asked.of.ledger.parts]
         ledger = Ledger(scratch, asked.of.ledger.files, parts)
         check_measured(asked.plan.rules, ledger, asked.plan.groups, database)
-        maps = maps_by_ledger(asked.of, asked.after, asked.texts, scratch, with_texts, steps)
+        reader = LedgerReader(asked.of, asked.after, asked.texts, scratch, with_texts, steps)
         index = _index_of(asked.of.ledger)
-        decide.settle(asked.after, asked.plan, ledger, maps, database, "what-if", asked.strata, index)
+        decide.settle(asked.after, asked.plan, ledger, reader, database, "what-if", asked.strata, index)
         steps("verdicts")
         named = "".join(f", {quoted(name)}" for name in asked.strata)
         database.execute(

@@ -58,7 +58,7 @@ from curate.ledger.names import (
     WRITTEN_FOLDER,
 )
 from curate.ledger.parts import Part
-from curate.pipeline.text_reader import read_again
+from curate.pipeline.text_reader import reread
 from curate.progress import Log
 from curate.recipe.recipe import Recipe
 from curate.recipe.tier3 import Tier3
@@ -106,11 +106,9 @@ def augment(
     commit(folder / DOMAINS, table)
     documents = _sources(section, ledger, domains, members, table, recipe.seed)
     if len(documents) and writer_of(recipe) is not None:
-        tasks = plan_rows(
-            ledger.run, documents.select(["file_no", "row"]).sort_by([("file_no", "ascending"), ("row", "ascending")]),
-            plan.units, plan.sources, plan.reading, plan.inputs, cuts,
-        )  # fmt: skip
-        parts = read_again(collect_rows, tasks, "reading", 1, plan, ledger, engine, log)
+        rows = documents.select(["file_no", "row"]).sort_by([("file_no", "ascending"), ("row", "ascending")])
+        tasks = plan_rows(plan.corpus(ledger.run), rows, plan.inputs, cuts)
+        parts = reread(collect_rows, tasks, "reading", plan, ledger, engine, log)
         read = pa.concat_tables([pq.read_table(ledger.run / part.path) for part in parts])
         ledger.put(ROWS, [])
         originals = _in_order(read, documents)
@@ -190,8 +188,8 @@ def _learnt(recipe: Recipe, plan: Plan, ledger: Ledger, seeds: pa.Table, key: st
         some = table.select(["file_no", "row"]).append_column("key", pa.array(keys)).filter(pa.array(usable))
         held = pa.concat_tables([held, some]).sort_by("key").slice(0, SAMPLE)
     drawn = held.select(["file_no", "row"]).sort_by([("file_no", "ascending"), ("row", "ascending")])
-    tasks = plan_rows(ledger.run, drawn, plan.units, plan.sources, plan.reading, _text_only(plan), ())
-    parts = read_again(collect_rows, tasks, "reading", 1, plan, ledger, engine, log)
+    tasks = plan_rows(plan.corpus(ledger.run), drawn, _text_only(plan), ())
+    parts = reread(collect_rows, tasks, "reading", plan, ledger, engine, log)
     texts = pa.concat_tables([pq.read_table(ledger.run / part.path) for part in parts])[plan.reading.text]
     ledger.put(ROWS, [])
     return learn_domains(seeds, texts.combine_chunks().cast(pa.large_string()), ledger.run / WRITTEN_FOLDER, key)
@@ -212,8 +210,8 @@ def _members(
             f"""SELECT file_no, row FROM {decisions}
             WHERE n_bytes >= {MIN_BYTES} AND (kept OR {_for_form(reasons)}) ORDER BY file_no, row"""
         ).to_arrow_table()
-    tasks = plan_telling(ledger.run, documents, plan.units, plan.sources, plan.reading, domains, cuts)
-    parts = read_again(tell_domains, tasks, "telling domains", 1, plan, ledger, engine, log)
+    tasks = plan_telling(plan.corpus(ledger.run), documents, domains, cuts)
+    parts = reread(tell_domains, tasks, "telling domains", plan, ledger, engine, log)
     ledger.put(MEMBERS, parts)
     return parts
 

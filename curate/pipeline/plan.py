@@ -13,11 +13,10 @@ from curate.corpus.parquet import InputFile, Source, unified_schema
 from curate.corpus.units import cut_units
 from curate.decide.plan import Given, Plan, groups_needed, input_columns, read_exclusions, signals_schema
 from curate.dedup.earlier_runs import open_earlier
-from curate.distill.budget.models import open_pinned_scorers
 from curate.distill.budget.scores import check_columns, check_distill, check_pinned_scores
 from curate.distill.lora.texts import check_models
 from curate.distill.purify.stage import check_strata, strata_of_purify
-from curate.distill.purify.training import check_tier2, open_pinned
+from curate.distill.purify.training import calibration_of, check_tier2
 from curate.distill.reference import open_reference
 from curate.distill.scoring.static_vectors import StaticVectors, open_static
 from curate.engine.base import Engine
@@ -30,6 +29,7 @@ from curate.filters.rules.resolve import edits_of_set, resolve, resolve_editors
 from curate.filters.signals.hashes import choose_bands
 from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import KnownFile, Ledger
+from curate.ledger.models import BUDGET, PURIFY, ModelSet, open_pinned
 from curate.ledger.names import MODELS_FOLDER
 from curate.manifests.composition import check_license
 from curate.maps.measure import group_digests
@@ -73,9 +73,8 @@ def make_plan(
     check_distill(recipe)
     check_tier3(recipe)
     check_models(recipe)
-    pinned = given.pinned if given else open_pinned(recipe.models.pin) if recipe.tier2 else None
-    pinned_scorers = open_pinned_scorers(recipe.models.pin) if recipe.distill else None
-    check_pinned_scores(recipe, pinned_scorers)
+    pinned = _open_pinned(recipe, given)
+    check_pinned_scores(recipe, pinned.get(BUDGET.section))
     learns = (recipe.tier2 or recipe.distill) and recipe.models.pin is None
     reference = open_reference(recipe) if learns else ()
     static = _open_static(recipe) if learns else None
@@ -88,8 +87,8 @@ def make_plan(
             raise RecipeError(f"input.{field}: no file has a column {name!r}{did_you_mean(name, inputs.names)}")
     if recipe.models.pin and recipe.reference:
         log.say("models.pin: reference and what else models are trained with are those of the pinned run")
-    if pinned is not None:
-        check_strata(pinned.calibration, list(strata_of_purify(recipe, inputs.names)))
+    if PURIFY.section in pinned:
+        check_strata(calibration_of(pinned[PURIFY.section]), list(strata_of_purify(recipe, inputs.names)))
     check_columns(recipe, inputs)
     check_license(recipe.input, inputs)
     columns = input_columns(recipe, named, excluded, inputs)
@@ -101,44 +100,42 @@ def make_plan(
     sets = prepare(recipe.tier1.decontaminate, ledger.run / MODELS_FOLDER, preview)
     cutting = [sets.sought] if sets.sought and sets.sought.cuts else []
     reading = Reading(
-        recipe.input.column,
-        recipe.input.id,
-        columns,
-        (*editors, *cutting),
-        *sizes,
-        sets.sought,
-        blocks,
-        models,
+        recipe.input.column, recipe.input.id, columns, (*editors, *cutting), *sizes, sets.sought, blocks, models,
         tuple(sorted(recipe.input.cast.items())),
-    )
+    )  # fmt: skip
     _check_urls(blocks, inputs)
     groups = group_digests(groups_needed(recipe, signals, bool(reading.editors), bool(columns)), reading)
     counts = [pa.field(found.column, pa.int64()) for found in blocks]
     check_conditions(rules, pa.schema([*signals_schema(groups), *counts]), pa.schema(columns))
     units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
     log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
-    quarantine = recipe.on_error == "quarantine"
     made = read_augmented(ledger.run) if recipe.tier3 else None
     return Plan(
-        there.root,
-        files,
-        units,
-        inputs,
-        reading,
-        groups,
-        tuple(rules),
-        excluded,
-        quarantine,
-        earlier,
-        sets.benchmarks,
-        reference,
-        pinned,
-        pinned_scorers,
-        static,
-        made.digest if made else None,
-        made.tokens if made else 0,
-        there.passed_over,
+        root=there.root,
+        files=files,
+        units=units,
+        inputs=inputs,
+        reading=reading,
+        groups=groups,
+        rules=tuple(rules),
+        excluded=excluded,
+        quarantine=recipe.on_error == "quarantine",
+        earlier=earlier,
+        benchmarks=sets.benchmarks,
+        reference=reference,
+        pinned=pinned,
+        static=static,
+        written=made.digest if made else None,
+        reserved=made.tokens if made else 0,
+        passed_over=there.passed_over,
     )
+
+
+def _open_pinned(recipe: Recipe, given: Given | None) -> dict[str, ModelSet]:
+    """The models that the run takes from another one, by the section that they are of."""
+    purify = given.pinned if given else open_pinned(PURIFY, recipe.models.pin) if recipe.tier2 else None
+    budget = open_pinned(BUDGET, recipe.models.pin) if recipe.distill else None
+    return {models.kind.section: models for models in (purify, budget) if models}
 
 
 def _open_static(recipe: Recipe) -> StaticVectors | None:

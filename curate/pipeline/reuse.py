@@ -56,7 +56,7 @@ def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
         [(run.name, run.manifest) for run in plan.earlier],
         [file.content_xxh3_128 for file in plan.reference],
         [code_of_models(), digest_of_rubric(recipe)] if recipe.tier2 or recipe.distill else None,
-        [part.sha256 for learnt in (plan.pinned, plan.pinned_scorers) if learnt for part in learnt.parts],
+        [part.sha256 for models in plan.pinned.values() for part in models.parts],
         _graded(recipe), plan.static.facts if plan.static else None, plan.written,
     ])  # fmt: skip
 

@@ -26,10 +26,8 @@ from curate.decide.counts import Counts, count, most_drifted, with_written
 from curate.decide.ids import SeenIds
 from curate.decide.plan import Given, Plan
 from curate.distill.augment.shards import shards_with, write_written
-from curate.distill.budget.models import scorers_of
 from curate.distill.evaluate.results import facts_of, index_evaluation, manifest_entry, tracked_stages
 from curate.distill.evaluate.tracking import check_heldout, track
-from curate.distill.purify.training import learnt_of
 from curate.engine.base import Engine
 from curate.errors import (
     CurateError,
@@ -67,7 +65,7 @@ from curate.ledger.views import scratch_database
 from curate.manifests.export.export import check_named, export
 from curate.manifests.export.format import Options
 from curate.manifests.export.sources import open_source
-from curate.manifests.manifest import build_manifest, write_manifest
+from curate.manifests.manifest import RunResult, build_manifest, write_manifest
 from curate.maps import shards
 from curate.maps.measure import Task, measure, plan_tasks
 from curate.maps.run_maps import carry_out
@@ -86,7 +84,7 @@ from curate.pipeline.reuse import (
     missing_groups,
     shards_digest,
 )
-from curate.pipeline.text_reader import maps_of
+from curate.pipeline.text_reader import EngineReader
 from curate.pipeline.warm import compile_kernels
 from curate.progress import Log, Meter, Steps, open_log
 from curate.recipe.recipe import Recipe
@@ -157,22 +155,8 @@ def run(
                 _index(recipe, plan, ledger, counts, database, log)
             if track(recipe, directory, digest, tracked, threads, log):
                 index_evaluation(directory, INDEX, digest)
-            manifest = build_manifest(
-                recipe,
-                ledger,
-                plan.groups,
-                plan.rules,
-                plan.reading.editors,
-                plan.reading.models,
-                plan.inputs,
-                plan.earlier,
-                counts,
-                learnt_of(directory, [part for part in ledger.parts if part.group in PURIFY_MODELS]),
-                scorers_of(directory, [part for part in ledger.parts if part.group in BUDGET_MODELS]),
-                manifest_entry(directory, digest),
-                made,
-            )
-            write_manifest(directory, manifest)
+            retention = manifest_entry(directory, digest)
+            write_manifest(directory, build_manifest(RunResult(recipe, plan, ledger, counts, retention, made)))
             if recipe.export:
                 source = open_source(directory)
                 export((source,), recipe.export, directory / EXPORTS, Options(), engine, log, True, thorough=True)
@@ -244,9 +228,8 @@ def decide_stage(
         check_measured(plan.rules, ledger, plan.groups, database)
         _tell_of_languages(plan, ledger, database, log)
         with Steps(log, "deciding") as steps:
-            parts = decide.decide(
-                recipe, plan, ledger, maps_of(recipe, plan, ledger, engine, log, steps), database, digest
-            )
+            reader = EngineReader(recipe, plan, ledger, engine, log, steps)
+            parts = decide.decide(recipe, plan, ledger, reader, database, digest)
         _unfinish(ledger.run)
         pending = (LINE_EDITS, TRIMMED, P_BAD, *PURIFY_MODELS, SCORES, *BUDGET_MODELS)
         used_up = (SHINGLES, MINED, *(PENDING + group for group in pending))

@@ -1,36 +1,27 @@
-"""Maps on an engine, whose parts are put in force one by one, and those that a run needs while it decides."""
+"""Texts that a run reads again while it decides: by maps on its engine, whose parts are put in force one by one."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from curate.corpus.units import unit_bytes
-from curate.decide.decide import Maps
 from curate.decide.plan import Plan
 from curate.dedup import lines
 from curate.dedup.near import stage as near
-from curate.distill.budget.models import (
-    Scorers,
-    copy_scorers,
-    learn_scorers,
-    paths_of,
-    plan_scoring,
-    score_candidates,
-    scoring_key,
-    warm_scoring,
-)
-from curate.distill.budget.stage import Distil
-from curate.distill.purify.stage import Purify, plan_scores, score_documents, scores_key, warm_scores
-from curate.distill.purify.training import Learnt, collect_mined, copy_pinned, learn, plan_mined
+from curate.distill.purify.training import collect_texts, plan_texts
+from curate.distill.scoring_stage import Documents, ScoringStage, Training, plan_scores, score_documents
 from curate.engine.base import Engine, all_of
 from curate.errors import CurateError
 from curate.ledger.ledger import Ledger
-from curate.ledger.names import P_BAD, SCORES
+from curate.ledger.models import ModelSet, copy_models
 from curate.ledger.parts import Part
+from curate.maps.reread import CorpusReader, RereadTask
 from curate.maps.run_maps import carry_out
 from curate.maps.warm import compile_once
 from curate.progress import Log, Meter, Steps
@@ -38,88 +29,93 @@ from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of_documents
 
 
-def maps_of(recipe: Recipe, plan: Plan, ledger: Ledger, engine: Engine, log: Log, steps: Steps) -> Maps:
-    """The maps over documents that are read again while a run decides."""
-    where = (ledger.run, plan.units, plan.sources, plan.reading)
+@dataclass(frozen=True)
+class EngineReader:
+    """A `TextReader` on an engine."""
 
-    def again(function: Callable[[Any], list[Part]], tasks: Sequence[Any], title: str, parts_each: int) -> list[Part]:
-        steps("")
-        return read_again(function, tasks, title, parts_each, plan, ledger, engine, log)
+    recipe: Recipe
+    plan: Plan
+    ledger: Ledger
+    engine: Engine
+    log: Log
+    steps: Steps
 
-    def carry(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
-        return all_of(engine, function, tasks)
+    @property
+    def corpus(self) -> CorpusReader:
+        """The run's corpus."""
+        return self.plan.corpus(self.ledger.run)
 
-    def sets(documents: pa.Table) -> list[Path]:
-        parts = again(near.collect_sets, near.plan_sets(where[0], documents, *where[1:]), "verifying", 1)
-        steps("near duplicates")
-        return [ledger.run / part.path for part in parts]
+    def begin(self, step: str) -> None:
+        """See `TextReader`."""
+        self.steps(step)
 
-    def cuts(documents: pa.Table) -> list[Part]:
-        return again(lines.cut_lines, lines.plan_cuts(where[0], documents, *where[1:]), "cutting", 2)
+    def say(self, line: str) -> None:
+        """See `ScoreReader`."""
+        self.log.say(line)
 
-    def collected(documents: pa.Table) -> list[Part]:
-        return again(collect_mined, plan_mined(where[0], documents, *where[1:]), "reading", 1)
+    def each(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+        """See `TextReader`."""
+        return all_of(self.engine, function, tasks)
 
-    def learnt(mined: Callable[[], pa.Table]) -> Learnt:
-        if plan.pinned is not None:
-            return copy_pinned(plan.pinned, ledger.run)
-        strata = strata_of_documents(recipe, plan.inputs.names, plan.groups)
-        return learn(
-            recipe, plan.reading, plan.reference, strata, ledger, mined(), collected, engine.open_model, log, steps
+    def shingle_sets(self, documents: pa.Table) -> list[Path]:
+        """See `TextReader`."""
+        parts = self._reread(near.collect_sets, near.plan_sets(self.corpus, documents), "verifying")
+        self.steps("near duplicates")
+        return [self.ledger.run / part.path for part in parts]
+
+    def cut_lines(self, documents: pa.Table) -> list[Part]:
+        """See `TextReader`."""
+        return self._reread(lines.cut_lines, lines.plan_cuts(self.corpus, documents), "cutting", parts_each=2)
+
+    def collect_texts(self, documents: pa.Table) -> list[Part]:
+        """See `TextSource`."""
+        return self._reread(collect_texts, plan_texts(self.corpus, documents), "reading")
+
+    def models(self, stage: ScoringStage, documents: Documents) -> ModelSet:
+        """See `ScoreReader`; those that are pinned are copied."""
+        pinned = self.plan.pinned.get(stage.models.section)
+        if pinned is not None:
+            return copy_models(pinned, self.ledger.run)
+        training = Training(
+            recipe=self.recipe,
+            reading=self.plan.reading,
+            reference=self.plan.reference,
+            strata=strata_of_documents(self.recipe, self.plan.inputs.names, self.plan.groups),
+            static=self.plan.static,
+            ledger=self.ledger,
+            corpus=self,
+            open_model=self.engine.open_model,
+            log=self.log,
+            tell=self.steps,
         )
+        return stage.train(training, documents())
 
-    def known(found: Learnt) -> tuple[str, list[Path]]:
-        key = scores_key(found)
-        return key, [ledger.run / part.path for part in ledger.of(P_BAD) if part.contents == (key,)]
+    def known_scores(self, stage: ScoringStage, models: ModelSet) -> tuple[str, list[Path]]:
+        """See `ScoreReader`: the scores in force, if they were made by these models."""
+        key = stage.key(models)
+        return key, [self.ledger.run / part.path for part in self.ledger.of(stage.group) if part.contents == (key,)]
 
-    def scored(documents: pa.Table, found: Learnt, cut: Sequence[Part]) -> list[Part]:
-        compile_once({P_BAD: lambda: warm_scores(found, ledger.run)})
-        tasks = plan_scores(where[0], documents, *where[1:], found, cut)
-        return again(score_documents, tasks, "scoring", 1)
+    def scores(self, stage: ScoringStage, documents: pa.Table, models: ModelSet, cuts: Sequence[Part]) -> list[Part]:
+        """See `ScoreReader`."""
+        name = "-".join([stage.group, *sorted(models.files)])  # each kind of model has kernels of its own
+        compile_once({name: partial(stage.warm, models.files)})
+        return self._reread(score_documents, plan_scores(stage, self.corpus, documents, models, cuts), "scoring")
 
-    return Maps(
-        carry,
-        sets,
-        cuts,
-        Purify(learnt, known, scored),
-        _distil(recipe, plan, ledger, again, collected, log, steps),
-        steps,
-    )
-
-
-def _distil(
-    recipe: Recipe, plan: Plan, ledger: Ledger, again: Callable[..., list[Part]],
-    collected: Callable[[pa.Table], list[Part]], log: Log, steps: Steps,
-) -> Distil:  # fmt: skip
-    """The maps of the budget."""
-
-    def learnt(sample: Callable[[], pa.Table]) -> Scorers:
-        if plan.pinned_scorers is not None:
-            return copy_scorers(plan.pinned_scorers, ledger.run)
-        return learn_scorers(recipe, plan.reading, plan.reference, ledger, sample(), collected, log, steps, plan.static)
-
-    def known(found: Scorers) -> tuple[str, list[Path]]:
-        key = scoring_key(found)
-        return key, [ledger.run / part.path for part in ledger.of(SCORES) if part.contents == (key,)]
-
-    def scored(documents: pa.Table, found: Scorers, cut: Sequence[Part]) -> list[Part]:
-        name = "-".join([SCORES, *sorted(paths_of(found))])  # each kind of model has kernels of its own
-        compile_once({name: lambda: warm_scoring(found)})
-        tasks = plan_scoring(ledger.run, documents, plan.units, plan.sources, plan.reading, found, cut)
-        return again(score_candidates, tasks, "scoring", 1)
-
-    return Distil(learnt, known, scored, log.say)
+    def _reread(
+        self, function: Callable[[Any], list[Part]], tasks: Sequence[RereadTask], title: str, parts_each: int = 1
+    ) -> list[Part]:
+        self.steps("")
+        return reread(function, tasks, title, self.plan, self.ledger, self.engine, self.log, parts_each)
 
 
-def read_again(
-    function: Callable[[Any], list[Part]], tasks: Sequence[Any], title: str, parts_each: int, plan: Plan,
-    ledger: Ledger, engine: Engine, log: Log,
+def reread(
+    function: Callable[[Any], list[Part]], tasks: Sequence[RereadTask], title: str, plan: Plan, ledger: Ledger,
+    engine: Engine, log: Log, parts_each: int = 1,
 ) -> list[Part]:  # fmt: skip
-    """The parts of tasks of one digest, by units, of which those are carried out that the ledger has not all parts of.
+    """Run the tasks whose parts are missing from the ledger; return the parts of all of them, in input order.
 
-    They come in the order of the input, whichever was finished first: what is learnt from them depends on it.
-
-    The journal may have been cut off between the parts of a task.
+    What is learnt from parts depends on their order, whichever was finished first. The tasks have one digest; the
+    journal may have been cut off between the parts of a task.
     """
     if not tasks:
         return []
@@ -128,7 +124,8 @@ def read_again(
     done = {unit for unit, count in held.items() if count >= parts_each}
     sizes = {unit: unit_bytes(unit, plan.files[unit.file_no]) for unit in (task.unit for task in tasks)}
     todo = [task for task in tasks if task.unit not in done]
-    meter = Meter(log, title, sum(sizes[task.unit] for task in todo), ledger.run, {t.name: sizes[t.unit] for t in todo})
+    names = {task.name: sizes[task.unit] for task in todo}
+    meter = Meter(log, title, sum(sizes[task.unit] for task in todo), ledger.run, names)
     with closing(carry_out(function, todo, ledger, engine, log, title)) as results:
         for task, result in results:
             if isinstance(result, CurateError):
@@ -137,7 +134,7 @@ def read_again(
                 meter.add(result[-1].rows, sizes[task.unit])
             meter.show()
     meter.show(last=True)
-    places = {unit: k for k, unit in enumerate(plan.units)}  # in the order of the input, not of their ends
+    positions = {unit: k for k, unit in enumerate(plan.units)}
     # Not of units that were once cut otherwise.
-    found = {p.path: p for p in ledger.parts if p.digest == digest and set(p.units) <= sizes.keys()}.values()
-    return sorted(found, key=lambda part: (part.group, places[part.units[0]]))
+    parts = {p.path: p for p in ledger.parts if p.digest == digest and set(p.units) <= sizes.keys()}.values()
+    return sorted(parts, key=lambda part: (part.group, positions[part.units[0]]))

@@ -57,21 +57,35 @@ class Interrupt:
         return True
 
 
+_current: Interrupt | None = None  # of the command that runs
+
+
 @contextmanager
 def interruptible(interrupt: Interrupt) -> Iterator[None]:
     """Let `interrupt` handle Ctrl-C, unless it is ignored here, as in the background of a shell's script."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _is_main():
         yield
         return
-    hook = sys.unraisablehook
+    global _current
+    hook, before, _current = sys.unraisablehook, _current, interrupt
     signal.signal(signal.SIGINT, interrupt)
     sys.unraisablehook = lambda hooked: None if interrupt.is_lost(hooked) else hook(hooked)
     try:
         yield
     finally:
+        _current = before
         if not interrupt.told:  # else the process ends, and the interpreter would tell of a further press
             signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.unraisablehook = hook
+
+
+def raise_lost_press() -> None:
+    """Raise KeyboardInterrupt where a press did not unwind this command: some code between had caught it.
+
+    For places that no unwinding passes, such as the beginning of the next step.
+    """
+    if _current is not None and _current.pressed is not None and not _current.told and _is_main():
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -25,7 +25,6 @@ from curate.distill.augment.write import CANDIDATES, faithful, write
 from curate.distill.lora.files import Facts
 from curate.distill.lora.texts import base_of, domain_named, domain_texts, folder_of
 from curate.distill.lora.train import train_adapter
-from curate.distill.purify.training import learnt_of
 from curate.distill.teacher.open import open_teacher
 from curate.distill.teacher.protocol import OpenModel
 from curate.distill.teacher.protocol import Teacher as Asked
@@ -35,7 +34,8 @@ from curate.distill.text.passages import claims, in_latin
 from curate.errors import InputError
 from curate.filters.language.identify import language
 from curate.ledger.ledger import Ledger
-from curate.ledger.names import BANDS, JUDGED, PURIFY_MODELS, SIGNATURES
+from curate.ledger.models import PURIFY, models_in_force
+from curate.ledger.names import BANDS, JUDGED, SIGNATURES
 from curate.ledger.run import connect
 from curate.progress import Log
 from curate.recipe.load import parse_recipe
@@ -203,8 +203,7 @@ def judge_candidates(
         replace(run, number=k, groups={group: digest for group, digest in run.groups.items() if group not in lacking})
         for k, run in enumerate(plan.earlier, 1)
     ]
-    models = [part for part in ledger.parts if part.group in PURIFY_MODELS]
-    pinned = learnt_of(ledger.run, models) if recipe.tier2 else None
+    pinned = models_in_force(PURIFY, ledger.run, ledger.parts) if recipe.tier2 else None
     judge(_recipe_of(recipe, ledger, folder / CORPUS, run), Given((own, *others), pinned))
     return _verdicts(written, run), sorted((run / "data").glob("*.parquet"))
 

@@ -15,13 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.corpus.edits import apply_edits, find_edits
-from curate.corpus.parquet import Source, read_documents
+from curate.corpus.parquet import read_documents
 from curate.corpus.side_files import content_of, side_files, tables_of
 from curate.corpus.texts import is_utf8, texts_of
-from curate.corpus.units import Unit
 from curate.digest import digest_of
 from curate.distill.budget.models import OF_REFERENCE
-from curate.distill.purify.stage import with_cuts
 from curate.distill.purify.training import code_of_models
 from curate.distill.reference import MIN_BYTES, texts_in
 from curate.distill.scoring import importance
@@ -31,8 +29,7 @@ from curate.errors import InputError
 from curate.filters.signals.hashes import hash_texts
 from curate.ledger.names import MEMBERS, ROWS
 from curate.ledger.parts import Part
-from curate.maps.reading import Reading
-from curate.maps.reread import Again, edits_in, plan_again, texts_again, write_again
+from curate.maps.reread import CorpusReader, RereadTask, edits_in, with_cuts
 from curate.maps.shards import fitted
 from curate.recipe.tier3 import Tier3
 
@@ -137,22 +134,19 @@ class Telling:
     cuts: tuple[str, ...]  # parts with the lines that were cut
 
 
-def plan_telling(
-    run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading,
-    domains: Domains, cuts: Sequence[Part],
-) -> list[Again]:  # fmt: skip
-    """A task for each unit that holds some of the documents (file_no, row), which are sorted."""
-    telling = Telling(str(domains.folder), tuple(str(run / part.path) for part in cuts))
-    depends = [domains.key, code_of_models(), edits_in(reading), [part.sha256 for part in cuts]]
-    return plan_again(run, documents, units, sources, reading, [__name__], depends, telling)
+def plan_telling(reader: CorpusReader, documents: pa.Table, domains: Domains, cuts: Sequence[Part]) -> list[RereadTask]:
+    """A task for each unit that has some of the documents (file_no, row), which are sorted."""
+    telling = Telling(str(domains.folder), tuple(str(reader.run / part.path) for part in cuts))
+    depends = [domains.key, code_of_models(), edits_in(reader.reading), [part.sha256 for part in cuts]]
+    return reader.plan(documents, [__name__], depends, telling)
 
 
-def tell_domains(task: Again) -> list[Part]:
+def tell_domains(task: RereadTask) -> list[Part]:
     """The likeliest domain of a task's documents, and how much likelier they are in it than in the corpus."""
     telling: Telling = task.more
     contrast = _contrast(Path(telling.folder))
     tables = []
-    for documents, raw in texts_again(task):
+    for documents, raw in task.texts():
         rows = documents["row"].to_numpy()
         found = importance.importance(contrast, _edited(raw, task, telling.cuts, rows))
         tables.append(pa.table({
@@ -160,20 +154,17 @@ def tell_domains(task: Again) -> list[Part]:
             "domain": found["domain"].dictionary_encode().cast(MEMBER.field("domain").type),
             "importance": found["importance"],
         }, MEMBER))  # fmt: skip
-    return [write_again(task, MEMBERS, tables)]
+    return [task.write(MEMBERS, tables)]
 
 
-def plan_rows(
-    run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading,
-    schema: pa.Schema, cuts: Sequence[Part],
-) -> list[Again]:  # fmt: skip
-    """A task for each unit that holds some of the documents (file_no, row), sorted; `schema` is the input's."""
-    depends = [edits_in(reading), schema.to_string(), [part.sha256 for part in cuts]]
-    more = (schema, tuple(str(run / part.path) for part in cuts))
-    return plan_again(run, documents, units, sources, reading, [__name__], depends, more)
+def plan_rows(reader: CorpusReader, documents: pa.Table, schema: pa.Schema, cuts: Sequence[Part]) -> list[RereadTask]:
+    """A task for each unit that has some of the documents (file_no, row), sorted; `schema` is the input's."""
+    depends = [edits_in(reader.reading), schema.to_string(), [part.sha256 for part in cuts]]
+    more = (schema, tuple(str(reader.run / part.path) for part in cuts))
+    return reader.plan(documents, [__name__], depends, more)
 
 
-def collect_rows(task: Again) -> list[Part]:
+def collect_rows(task: RereadTask) -> list[Part]:
     """The documents of a task: their KEY, and all columns of the input, the text as the output would have it."""
     schema, cuts = task.more
     wanted = task.documents["row"].to_numpy()
@@ -190,9 +181,9 @@ def collect_rows(task: Again) -> list[Part]:
         table = table.set_column(k, schema.field(k), text)
         table = table.add_column(0, KEY[1], pa.array(rows, pa.int64()))
         tables.append(table.add_column(0, KEY[0], pa.array(np.full(len(rows), task.unit.file_no, np.int32))))
-    return [write_again(task, ROWS, tables)]
+    return [task.write(ROWS, tables)]
 
 
-def _edited(raw: pa.Array, task: Again, cuts: Sequence[str], rows: npt.NDArray[np.int64]) -> pa.Array:
+def _edited(raw: pa.Array, task: RereadTask, cuts: Sequence[str], rows: npt.NDArray[np.int64]) -> pa.Array:
     """Texts as the output would have them."""
     return apply_edits(raw, with_cuts(find_edits(raw, task.reading.editors), cuts, task.unit.file_no, rows))

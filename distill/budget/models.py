@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.corpus.edits import apply_edits, find_edits
-from curate.corpus.parquet import Source
 from curate.corpus.side_files import content_of, side_files, tables_of
-from curate.corpus.units import Unit
 from curate.digest import digest_of
-from curate.distill.purify.stage import with_cuts
 from curate.distill.purify.training import code_of_models
 from curate.distill.reference import ReferenceFile, read_good
-from curate.distill.rescoring import copy_parts, parts_of_pin
 from curate.distill.scoring import clusters, importance, static_vectors, vectors
 from curate.distill.scoring.discriminator import groups_of
 from curate.distill.scoring.grades import GRADES, score_grades, train_grades
@@ -29,28 +24,25 @@ from curate.distill.scoring.importance import Contrast, contrast_of, distributio
 from curate.distill.scoring.likeness import Space, judge_texts, train_likeness
 from curate.distill.scoring.linear_model import Hashes, Model, Settings, load, save
 from curate.distill.scoring.static_vectors import StaticVectors
-from curate.errors import InputError, RunError
+from curate.distill.scoring_stage import Scorer, Training
+from curate.errors import InputError
 from curate.kernels.minhash import shingle_sets
-from curate.ledger.ledger import NOT_READ, Ledger, fetched
+from curate.ledger.models import BUDGET, ModelSet, load_models
 from curate.ledger.names import (
     BUDGET_FACTS,
-    BUDGET_MODELS,
     CLUSTERS,
     LIKENESS,
     OWN_GRADES,
     PENDING,
     PROJECTION,
     RAW,
-    SCORES,
     STATIC,
     TARGET,
 )
-from curate.ledger.parts import Part, finished_part, is_whole
-from curate.maps.reading import Reading
-from curate.maps.reread import Again, edits_in, plan_again, texts_again, write_again
+from curate.ledger.parts import Part, finished_part
+from curate.maps.reread import edits_in
 from curate.maps.warm import warm_texts
 from curate.progress import Log
-from curate.recipe.recipe import Recipe
 from curate.storage.files import committed
 
 LEARNT_WITH = {"good", "sample", "grades", "vectors"}  # fields of distill that models depend on
@@ -77,33 +69,6 @@ SCORED = pa.schema(
         ("shingles", pa.large_list(pa.uint32())),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Scorers:
-    """What a run has learnt for its budget: files of its directory, each a part of the ledger."""
-
-    run: Path
-    parts: tuple[Part, ...]
-
-    def path(self, group: str) -> Path | None:
-        """The file of a group, where there is one."""
-        found = next((part for part in self.parts if part.group == group), None)
-        return self.run / found.path if found else None
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """What the manifest tells of it."""
-        path = self.path(BUDGET_FACTS)
-        assert path is not None
-        facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return facts
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """The share of the reference that is of each domain, by words and pairs of words."""
-        shares: dict[str, float] = self.facts["domains"]
-        return shares
 
 
 @dataclass(frozen=True)
@@ -134,57 +99,20 @@ def _space(found: Mapping[str, Path]) -> Space | None:
     return Space(made_by, clusters.load(found[CLUSTERS]))
 
 
-def paths_of(scorers: Scorers) -> dict[str, str]:
-    """The files of models by their groups."""
-    return {part.group: str(scorers.run / part.path) for part in scorers.parts if part.group != BUDGET_FACTS}
-
-
-def scorers_of(run: Path, parts: Sequence[Part]) -> Scorers | None:
-    """What these parts of a ledger hold, if the files are all there."""
-    found = [replace(part, group=part.group.removeprefix(PENDING)) for part in parts]
-    held = tuple(part for part in found if part.group in BUDGET_MODELS and is_whole(run, part))
-    return Scorers(run, held) if {TARGET, RAW, BUDGET_FACTS}.issubset(part.group for part in held) else None
-
-
-def open_pinned_scorers(pin: str | None) -> Scorers | None:
-    """What another run has learnt for its budget.
-
-    Errors: RunError where there is no such run, or it had no budget.
-    """
-    if pin is None:
-        return None
-    run = fetched(pin, NOT_READ)
-    found = scorers_of(run, parts_of_pin(run, BUDGET_MODELS))
-    if found is None:
-        raise RunError(f"models.pin: {run}: holds no models of a budget; name a finished run with distill")
-    return found
-
-
-def copy_scorers(pinned: Scorers, run: Path) -> Scorers:
-    """The same models in this run's directory, so that it stands without the other."""
-    copy_parts(pinned.parts, pinned.run, run)
-    return Scorers(run, pinned.parts)
-
-
-def learn_scorers(
-    recipe: Recipe, reading: Reading, reference: Sequence[ReferenceFile], ledger: Ledger, sample: pa.Table,
-    collect: Callable[[pa.Table], Sequence[Part]], log: Log, tell: Callable[[str], None],
-    static: StaticVectors | None = None,
-) -> Scorers:  # fmt: skip
-    """Learn what the recipe's budget scores with, unless the ledger holds it.
-
-    `sample` are documents of the corpus (file_no, row, hash), `collect` reads their texts.
+def train(training: Training, sample: pa.Table) -> ModelSet:
+    """Train what the recipe's budget scores with, unless the ledger holds it; `sample` are (file_no, row, hash).
 
     Errors: InputError for texts that are too few, or a file of grades that cannot be used.
     """
+    recipe, ledger, log = training.recipe, training.ledger, training.log
     section = recipe.distill
     assert section is not None
     graded = _graded_files(section.grades)
-    digest = _digest(recipe, reading, reference, sample, graded, static)
-    if found := scorers_of(ledger.run, [part for part in ledger.parts if part.digest == digest]):
-        return found
-    tell("reading texts to learn from")
-    parts = collect(sample.select(["file_no", "row"]))
+    digest = _digest(training, sample, graded)
+    if models := load_models(BUDGET, ledger.run, [part for part in ledger.parts if part.digest == digest]):
+        return models
+    training.tell("reading texts to learn from")
+    parts = training.corpus.collect_texts(sample.select(["file_no", "row"]))
     held = [pq.read_table(ledger.run / part.path, columns=["text"]) for part in parts]
     corpus = pa.concat_tables(held)["text"].combine_chunks() if held else pa.array([], pa.large_string())
     if len(corpus) < LEAST_SAMPLE:
@@ -192,21 +120,27 @@ def learn_scorers(
             f"distill: {len(corpus)} documents of 200 bytes or more are too few to learn what the "
             f"corpus is like; give at least {LEAST_SAMPLE}, or leave distill out"
         )
-    good = read_good(recipe, reference, reading, {}, section.good) if reference else None
-    tell("learning what is wanted")
-    made = _learn(good, corpus, reference, graded, recipe.seed, static)
-    written = [_put(ledger.run, group, digest, write) for group, write in made.items()]
+    reference = training.reference
+    good = read_good(recipe, reference, training.reading, {}, section.good) if reference else None
+    training.tell("learning what is wanted")
+    writers = _learn(good, corpus, reference, graded, recipe.seed, training.static)
+    written = [_put(ledger.run, group, digest, write) for group, write in writers.items()]
     ledger.add([replace(part, group=PENDING + part.group) for part in written])
-    wanted = "the packaged texts of good prose" if good is None else f"{len(good):,} texts of the reference"
-    scorers = Scorers(ledger.run, tuple(written))
-    told = scorers.facts.get("discriminator")
-    if told and told["roc_auc"] < TELLS_NOTHING:
+    models = ModelSet(BUDGET, ledger.run, tuple(written))
+    _tell(models, len(corpus), good, log)
+    return models
+
+
+def _tell(models: ModelSet, corpus: int, good: pa.Table | None, log: Log) -> None:
+    """Say what was learnt from, and whether the reference can be distinguished from the corpus."""
+    discriminator = models.facts.get("discriminator")
+    if discriminator and discriminator["roc_auc"] < TELLS_NOTHING:
         log.say(
-            f"distill: the reference hardly differs from the corpus (AUC {told['roc_auc']:.2f}, 0.5 is chance): "
-            "the discriminator's scores mean little"
+            f"distill: the reference hardly differs from the corpus (AUC {discriminator['roc_auc']:.2f}, 0.5 is "
+            "chance): the discriminator's scores mean little"
         )
-    log.say(f"distill: {len(corpus):,} documents of the corpus were compared with {wanted}")
-    return scorers
+    wanted = "the packaged texts of good prose" if good is None else f"{len(good):,} texts of the reference"
+    log.say(f"distill: {corpus:,} documents of the corpus were compared with {wanted}")
 
 
 def _learn(
@@ -306,66 +240,30 @@ def _train_graded(files: Sequence[Path], seed: int) -> Model:
     return train_grades(read, values, groups_of(read), GRADES, seed)
 
 
-def _digest(
-    recipe: Recipe,
-    reading: Reading,
-    reference: Sequence[ReferenceFile],
-    sample: pa.Table,
-    graded: Sequence[Path],
-    static: StaticVectors | None,
-) -> str:
+def _digest(training: Training, sample: pa.Table, graded: Sequence[Path]) -> str:
     """The digest of all that learning depends on."""
-    section = recipe.distill
+    section, reading, static = training.recipe.distill, training.reading, training.static
     assert section is not None
     return digest_of([
-        code_of_models(), recipe.seed, section.good, [file.content_xxh3_128 for file in reference], reading.text,
-        edits_in(reading), [sample[name].to_pylist() for name in sample.schema.names],
+        code_of_models(), training.recipe.seed, section.good, [file.content_xxh3_128 for file in training.reference],
+        reading.text, edits_in(reading), [sample[name].to_pylist() for name in sample.schema.names],
         content_of(graded, GRADES_FIELD) if graded else None, static.facts if static else None,
     ])  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """What a task that scores documents is given beside them."""
-
-    models: dict[str, str]  # their files by group
-    cuts: tuple[str, ...]  # parts with the lines that were cut
-
-
-def plan_scoring(
-    run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading,
-    scorers: Scorers, cuts: Sequence[Part],
-) -> list[Again]:  # fmt: skip
-    """A task for each unit that holds some of the documents (file_no, row, lines_sum), which are sorted."""
-    scoring = Scoring(paths_of(scorers), tuple(str(run / part.path) for part in cuts))
-    depends = [scoring_key(scorers), [part.sha256 for part in cuts]]
-    return plan_again(run, documents, units, sources, reading, [__name__], depends, scoring)
-
-
-def scoring_key(scorers: Scorers) -> str:
+def scores_key(models: ModelSet) -> str:
     """The digest of what scores depend on besides the documents."""
-    return digest_of([code_of_models(), [part.sha256 for part in scorers.parts]])
+    return digest_of([code_of_models(), [part.sha256 for part in models.parts]])
 
 
-def warm_scoring(scorers: Scorers) -> None:
-    """Compile what scores documents."""
-    scored_texts(warm_texts(), groups_of(warm_texts()), open_models(paths_of(scorers)))
+def open_scorer(files: Mapping[str, str]) -> Scorer:
+    """What scores texts by the models in files."""
+    return partial(scored_texts, models=open_models(files))
 
 
-def score_candidates(task: Again) -> list[Part]:
-    """The scores of a task's documents, as the output would have them."""
-    scoring: Scoring = task.more
-    models = open_models(scoring.models)
-    tables = []
-    for documents, raw in texts_again(task):
-        rows = documents["row"].to_numpy()
-        local = find_edits(raw, task.reading.editors)
-        groups = groups_of(apply_edits(raw, local))  # a text that was learnt from stood there with all its lines
-        edits = with_cuts(local, scoring.cuts, task.unit.file_no, rows)
-        keys = {"file_no": np.full(len(rows), task.unit.file_no, np.int32), "row": rows}
-        keys["lines_sum"] = documents["lines_sum"].to_numpy()
-        tables.append(pa.table({**keys, **scored_texts(apply_edits(raw, edits), groups, models)}, SCORED))
-    return [replace(write_again(task, SCORES, tables), group=PENDING + SCORES)]
+def warm(files: Mapping[str, str]) -> None:
+    """Compile what scores texts by these models."""
+    open_scorer(files)(warm_texts(), groups_of(warm_texts()))
 
 
 def scored_texts(texts: pa.Array, groups: Hashes, models: Models) -> dict[str, pa.Array]:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.distill.budget.models import DOMAIN, Scorers
+from curate.distill.budget.models import DOMAIN
 from curate.errors import RecipeError, did_you_mean
+from curate.ledger.models import ModelSet
 from curate.ledger.names import LIKENESS
 from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of_documents
@@ -59,12 +60,12 @@ def check_distill(recipe: Recipe) -> None:
             raise RecipeError(f"distill.quotas.by: {name} is not in input.strata; add it there, or use {DOMAIN}")
 
 
-def check_pinned_scores(recipe: Recipe, pinned: Scorers | None) -> None:
+def check_pinned_scores(recipe: Recipe, pinned: ModelSet | None) -> None:
     """Refuse a score that the models of a pinned run cannot give.
 
     Errors: RecipeError.
     """
-    if pinned is not None and "discriminator" in scores_of(recipe) and pinned.path(LIKENESS) is None:
+    if pinned is not None and "discriminator" in scores_of(recipe) and pinned.part(LIKENESS) is None:
         raise RecipeError(
             f"models.pin: {recipe.models.pin} had no reference, so it has no discriminator; "
             "set distill.scores to {importance: 1}"

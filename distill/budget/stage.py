@@ -4,7 +4,6 @@ Texts are scored once (`models.py`); budgets, quotas and weights are other quest
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +12,12 @@ import duckdb
 import pyarrow as pa
 
 from curate.distill.budget.candidates import PURPOSE, Chosen, chosen, chosen_documents, read_candidates
-from curate.distill.budget.models import SCORED, Scorers
+from curate.distill.budget.models import SCORED, open_scorer, scores_key, train, warm
 from curate.distill.budget.select import TOLERANCE
 from curate.distill.purify.mining import MOST_BYTES
 from curate.distill.reference import MIN_BYTES, sampling_mask
-from curate.distill.rescoring import scores_of_table
+from curate.distill.scoring_stage import Documents, ScoreReader, ScoringStage, StageContext, scores_of_table
+from curate.ledger.models import BUDGET
 from curate.ledger.names import QUOTAS, RUNGS, SCORES
 from curate.ledger.parts import Part, write_part
 from curate.ledger.views import Range, Spanned, narrow
@@ -29,21 +29,6 @@ NOTHING_DISTILLED = (
     "CREATE TEMP TABLE distilled (file_no INTEGER, row BIGINT, likeness FLOAT, importance FLOAT, domain VARCHAR, "
     "cluster INTEGER, own_grade FLOAT, quality FLOAT, rung SMALLINT, weight FLOAT, distil_reason VARCHAR)"
 )
-
-
-@dataclass(frozen=True)
-class Distil:
-    """The maps that the budget needs.
-
-    `learn` is given what tells the documents to sample (file_no, row, hash), and returns what was learnt.
-    `known` tells by what scores are known that still hold, and the files that have them. `score` is given documents
-    (file_no, row, lines_sum), what was learnt, and parts with the lines that are cut, and returns parts as SCORED.
-    """
-
-    learn: Callable[[Callable[[], pa.Table]], Scorers]
-    known: Callable[[Scorers], tuple[str, Sequence[Path]]]
-    score: Callable[[pa.Table, Scorers, Sequence[Part]], Sequence[Part]]
-    say: Callable[[str], None] = lambda message: None
 
 
 def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyConnection) -> pa.Table:
@@ -70,44 +55,36 @@ def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyCo
 
 
 def distil_documents(
-    recipe: Recipe, strata: Sequence[str], run: Path, maps: Distil, sampled: Callable[[], pa.Table],
-    cuts: Sequence[Part], size: tuple[int, int], places: Sequence[Range], connection: duckdb.DuckDBPyConnection,
-    digest: str,
+    recipe: Recipe, strata: Sequence[str], reader: ScoreReader, sampled: Documents, size: tuple[int, int],
+    context: StageContext,
 ) -> list[Part]:  # fmt: skip
     """Table `distilled` of the documents of `passing` that the stages before leave, and the parts of the stage.
 
-    `size` is the tokens of the input, and those of the largest budget that written documents have. `places` are ranges
-    of all documents.
+    `size` is the tokens of the input, and those of the largest budget that written documents have.
 
     Errors: InputError where models cannot be learnt, or a target's stratum has no document.
     """
-    section = recipe.distill
+    section, run, connection = recipe.distill, context.run, context.connection
     assert section is not None
-    scorers = maps.learn(sampled)
-    _load_candidates(recipe, places, connection)
-    parts = scores_of_table(
-        "candidates", SCORES, SCORED, maps.known(scorers), lambda fresh: maps.score(fresh, scorers, cuts), run,
-        places, connection, digest,
-    )  # fmt: skip
+    models = reader.models(STAGE, sampled)
+    _load_candidates(recipe, context.places, connection)
+    parts = scores_of_table("candidates", STAGE, models, reader, context)
     connection.execute(NOTHING_DISTILLED)
-    rows = partial(_candidates, [run / part.path for part in parts], places, connection)
+    rows = partial(_candidates, [run / part.path for part in parts], context.places, connection)
     spool = run / "ledger" / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=spool, prefix="candidates-") as folder:
         table = read_candidates(recipe, strata, Path(folder), rows)
-        found = chosen(recipe, table, rows, size, scorers.shares)
+        found = chosen(recipe, table, rows, size, models.facts["domains"])
         for documents in chosen_documents(found, rows):
             connection.register("chosen", documents)
             connection.execute("INSERT INTO distilled BY NAME FROM chosen")
             connection.unregister("chosen")
     connection.execute("DROP VIEW here_candidates; DROP TABLE candidates")
-    _tell_of_room(found, maps.say)
+    _tell_of_room(found, reader.say)
     tables = {RUNGS: found.rungs, QUOTAS: found.quotas}
-    return [
-        *scorers.parts,
-        *parts,
-        *(write_part(run, group, digest, "00000", table) for group, table in tables.items()),
-    ]
+    written = [write_part(run, group, context.digest, "00000", table) for group, table in tables.items()]
+    return [*models.parts, *parts, *written]
 
 
 def _tell_of_room(found: Chosen, say: Callable[[str], None]) -> None:
@@ -162,3 +139,6 @@ def _candidates(
             ) ORDER BY position, row"""
         ).to_arrow_table()
     connection.unregister("no_scores")
+
+
+STAGE = ScoringStage(BUDGET, SCORES, SCORED, train, open_scorer, warm, scores_key, __name__)

@@ -4,35 +4,29 @@ What is trained (`training.py`) depends neither on which documents the stages be
 threshold of a rule or another `max_false_drop` is another question about the same p_bad.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.corpus.edits import apply_edits, find_edits, sorted_edits
-from curate.corpus.parquet import Source
-from curate.corpus.units import Unit
 from curate.digest import code_of, digest_of
 from curate.distill.purify.conformal import interval, least_documents, threshold
-from curate.distill.purify.training import Learnt, check_calibration, code_of_models
-from curate.distill.rescoring import scores_of_table
+from curate.distill.purify.training import calibration_of, check_calibration, code_of_models, train
 from curate.distill.scoring.discriminator import Model, groups_of, judge, load
 from curate.distill.scoring.evidence import evidence as evidence_of
 from curate.distill.scoring.grades import score_grades
 from curate.distill.scoring.linear_model import Hashes
+from curate.distill.scoring_stage import Documents, Scorer, ScoreReader, ScoringStage, StageContext, scores_of_table
 from curate.errors import RecipeError
-from curate.ledger.names import P_BAD, PENDING, THRESHOLDS
+from curate.ledger.models import PURIFY, ModelSet
+from curate.ledger.names import CALIBRATION, GRADE_MODEL, P_BAD, PURIFY_MODEL, THRESHOLDS
 from curate.ledger.parts import Part, write_part
-from curate.ledger.views import Range
 from curate.maps.documents import masked
-from curate.maps.reading import Reading
-from curate.maps.reread import Again, plan_again, texts_again, write_again
 from curate.maps.warm import warm_texts
 from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of_documents
@@ -60,20 +54,6 @@ NOTHING_PURIFIED = (
 )
 
 
-@dataclass(frozen=True)
-class Purify:
-    """The maps that purification needs.
-
-    `learn` is given what tells the documents to mine (file_no, row, hash), and returns what was learnt, now or before.
-    `known` tells by what scores are known that still hold, and the files that have them. `score` is given documents
-    (file_no, row, lines_sum), what was learnt, and parts with the lines that are cut, and returns parts as SCORED.
-    """
-
-    learn: Callable[[Callable[[], pa.Table]], Learnt]
-    known: Callable[[Learnt], tuple[str, Sequence[Path]]]
-    score: Callable[[pa.Table, Learnt, Sequence[Part]], Sequence[Part]]
-
-
 def strata_of_purify(recipe: Recipe, inputs: Any) -> dict[str, str]:  # noqa: ANN401 - names of columns
     """The columns that the bound on false drops is set within, the widest first, and SQL for each over the signals."""
     if recipe.tier2 is None:
@@ -84,15 +64,15 @@ def strata_of_purify(recipe: Recipe, inputs: Any) -> dict[str, str]:  # noqa: AN
 
 
 def purify_documents(
-    section: Tier2, strata: Sequence[str], run: Path, maps: Purify, mined: Callable[[], pa.Table], cuts: Sequence[Part],
-    places: Sequence[Range], connection: duckdb.DuckDBPyConnection, digest: str,
-) -> list[Part]:  # fmt: skip
+    section: Tier2, strata: Sequence[str], reader: ScoreReader, mined: Documents, context: StageContext
+) -> list[Part]:
     """Table `purified` of the documents of `passing` that the stages before leave, and the parts of the stage.
 
     Errors: InputError where the reference is too small for the bound; RecipeError for a stratum that no model knows.
     """
-    learnt = maps.learn(mined)
-    written = write_part(run, THRESHOLDS, digest, "00000", bounds_of(learnt.calibration, section, strata))
+    run, connection = context.run, context.connection
+    models = reader.models(STAGE, mined)
+    bounds = write_part(run, THRESHOLDS, context.digest, "00000", bounds_of(calibration_of(models), section, strata))
     connection.execute(
         """CREATE TEMP TABLE judgeable_now AS
         SELECT file_no, position, row, coalesce(lines_sum, 0)::UBIGINT AS lines_sum
@@ -100,14 +80,11 @@ def purify_documents(
             LEFT JOIN trimmed USING (file_no, row)
         WHERE file_no >= 0 ORDER BY file_no, row"""
     )
-    parts = scores_of_table(
-        "judgeable_now", P_BAD, SCORED, maps.known(learnt), lambda fresh: maps.score(fresh, learnt, cuts), run,
-        places, connection, digest,
-    )  # fmt: skip
+    parts = scores_of_table("judgeable_now", STAGE, models, reader, context)
     connection.execute("DROP TABLE judgeable_now")
-    for statement in purified_sql([run / part.path for part in parts], run / written.path, strata):
+    for statement in purified_sql([run / part.path for part in parts], run / bounds.path, strata):
         connection.execute(statement)
-    return [*learnt.parts, *parts, written]
+    return [*models.parts, *parts, bounds]
 
 
 def bounds_of(calibration: pa.Table, section: Tier2, strata: Sequence[str]) -> pa.Table:
@@ -198,71 +175,29 @@ def purified_sql(scored: Sequence[Path], bounds: Path, strata: Sequence[str]) ->
     ]
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """What a task that scores documents is given beside them."""
-
-    model: str  # its file
-    grades: str | None  # the file of the model of grades
-    told_from: float  # p_bad from which on attack and evidence are told
-    cuts: tuple[str, ...]  # parts with the lines that were cut
-
-
-def scoring_of(learnt: Learnt, run: Path, cuts: Sequence[Part]) -> Scoring:
-    """What tasks are given: files of models, and the lines that were cut."""
-    grades = str(run / learnt.grades.path) if learnt.grades else None
-    return Scoring(
-        str(run / learnt.model.path), grades, told_from(learnt.calibration), tuple(str(run / p.path) for p in cuts)
-    )
-
-
 def told_from(calibration: pa.Table) -> float:
     """The p_bad beyond which documents are told of with attack and evidence."""
     return float(np.quantile(calibration["p_bad"].to_numpy(), 1 - TOLD_SHARE, method="lower"))
 
 
-def plan_scores(
-    run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading,
-    learnt: Learnt, cuts: Sequence[Part],
-) -> list[Again]:  # fmt: skip
-    """A task for each unit that holds some of the documents (file_no, row, lines_sum), which are sorted."""
-    scoring = scoring_of(learnt, run, cuts)
-    depends = [scores_key(learnt), [part.sha256 for part in cuts]]
-    return plan_again(run, documents, units, sources, reading, [__name__], depends, scoring)
-
-
-def scores_key(learnt: Learnt) -> str:
+def scores_key(models: ModelSet) -> str:
     """The digest of what scores depend on besides the documents."""
-    models = [learnt.model.sha256, learnt.grades.sha256 if learnt.grades else None]
-    return digest_of([code_of(__name__), code_of_models(), models, told_from(learnt.calibration)])
+    used = [part.sha256 if (part := models.part(group)) else None for group in (PURIFY_MODEL, GRADE_MODEL)]
+    return digest_of([code_of(__name__), code_of_models(), used, told_from(calibration_of(models))])
 
 
-def warm_scores(learnt: Learnt, run: Path) -> None:
-    """Compile what scores documents."""
-    model, grades = models_of(scoring_of(learnt, run, ()))
+def open_scorer(files: Mapping[str, str]) -> Scorer:
+    """What scores texts by the models in files; without the calibration's, nothing is told of with evidence."""
+    model = load(Path(files[PURIFY_MODEL]))
+    grades = load(Path(files[GRADE_MODEL])) if GRADE_MODEL in files else None
+    least = told_from(pq.read_table(files[CALIBRATION])) if CALIBRATION in files else 1.0
+    return partial(scored, model=model, grades=grades, least_told=least)
+
+
+def warm(files: Mapping[str, str]) -> None:
+    """Compile what scores texts by these models, and what tells of them."""
+    model, grades = load(Path(files[PURIFY_MODEL])), load(Path(files[GRADE_MODEL])) if GRADE_MODEL in files else None
     scored(warm_texts(), groups_of(warm_texts()), model, grades, least_told=0)
-
-
-def models_of(scoring: Scoring) -> tuple[Model, Model | None]:
-    """The model of p_bad and, if there is one, that of grades."""
-    return load(Path(scoring.model)), load(Path(scoring.grades)) if scoring.grades else None
-
-
-def score_documents(task: Again) -> list[Part]:
-    """The p_bad of a task's documents, as the output would have them."""
-    scoring: Scoring = task.more
-    model, grades = models_of(scoring)
-    tables = []
-    for documents, raw in texts_again(task):
-        rows = documents["row"].to_numpy()
-        local = find_edits(raw, task.reading.editors)
-        groups = groups_of(apply_edits(raw, local))  # a text that was trained on stood there with all its lines
-        edits = with_cuts(local, scoring.cuts, task.unit.file_no, rows)
-        found = scored(apply_edits(raw, edits), groups, model, grades, scoring.told_from)
-        keys = {"file_no": np.full(len(rows), task.unit.file_no, np.int32), "row": rows}
-        keys["lines_sum"] = documents["lines_sum"].to_numpy()
-        tables.append(pa.table({**keys, **found}, SCORED))
-    return [replace(write_again(task, P_BAD, tables), group=PENDING + P_BAD)]
 
 
 def scored(
@@ -288,13 +223,4 @@ def scored(
     }
 
 
-def with_cuts(edits: pa.Table, cuts: Sequence[str], file_no: int, rows: np.ndarray) -> pa.Table:
-    """Edits of some documents (rows among them), and the lines that were cut out of them."""
-    if not cuts or not len(rows):
-        return edits
-    wanted = [("file_no", "=", file_no), ("row", ">=", int(rows[0])), ("row", "<=", int(rows[-1]))]
-    table = pq.read_table(list(cuts), columns=["row", "start", "end", "replacement", "reason"], filters=wanted)
-    places = np.minimum(np.searchsorted(rows, table["row"].to_numpy()), len(rows) - 1)
-    held = pa.array(rows[places] == table["row"].to_numpy())
-    table = table.set_column(0, "row", pa.array(places, pa.int64())).filter(held)
-    return sorted_edits(pa.concat_tables([edits, table.cast(edits.schema)]).unify_dictionaries())
+STAGE = ScoringStage(PURIFY, P_BAD, SCORED, train, open_scorer, warm, scores_key, __name__)

@@ -1,9 +1,9 @@
 """Models that a run trains for its second tier: learnt once, kept in the run directory, or taken from another run."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,14 @@ from curate.distill.purify import judge
 from curate.distill.purify.conformal import least_documents
 from curate.distill.purify.rounds import Trained, check_families, purify, scores
 from curate.distill.reference import ReferenceFile, read_good
-from curate.distill.rescoring import copy_parts, parts_of_pin
 from curate.distill.scoring import discriminator
+from curate.distill.scoring_stage import Training
 from curate.distill.teacher.open import open_teacher
-from curate.distill.teacher.protocol import OpenModel, Teacher
-from curate.errors import InputError, RecipeError, RunError
+from curate.distill.teacher.protocol import Teacher
+from curate.errors import InputError, RecipeError
 from curate.filters import registry
 from curate.filters.signals.hashes import hash_texts
-from curate.ledger.ledger import NOT_READ, Ledger, fetched
+from curate.ledger.models import PURIFY, ModelSet, load_models
 from curate.ledger.names import (
     ATTACKS,
     CALIBRATION,
@@ -36,12 +36,10 @@ from curate.ledger.names import (
     PENDING,
     PURIFY_FACTS,
     PURIFY_MODEL,
-    PURIFY_MODELS,
     ROUNDS,
 )
-from curate.ledger.parts import Part, finished_part, is_whole, write_part
-from curate.maps.reading import Reading
-from curate.maps.reread import Again, edits_in, plan_again, texts_again, write_again
+from curate.ledger.parts import Part, finished_part, write_part
+from curate.maps.reread import CorpusReader, RereadTask, edits_in
 from curate.progress import Log
 from curate.recipe.recipe import Recipe
 from curate.recipe.tier2 import Tier2
@@ -49,53 +47,6 @@ from curate.storage.files import committed
 
 NOT_TRAINED_WITH = {"max_false_drop", "by"}  # fields of tier2 that are about what was trained
 TESTING_SHARE = 0.1  # of mined texts
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """What a run has learnt: files of its directory, each a part of the ledger."""
-
-    run: Path
-    parts: tuple[Part, ...]
-
-    def part(self, group: str) -> Part | None:
-        """The part of a group."""
-        return next((part for part in self.parts if part.group == group), None)
-
-    @property
-    def model(self) -> Part:
-        """The file of the discriminator."""
-        found = self.part(PURIFY_MODEL)
-        assert found is not None
-        return found
-
-    @property
-    def grades(self) -> Part | None:
-        """The file of the model of grades, where a teacher graded."""
-        return self.part(GRADE_MODEL)
-
-    @cached_property
-    def calibration(self) -> pa.Table:
-        """Good documents that were set aside: doc_id, p_bad, and a column for each stratum."""
-        found = self.part(CALIBRATION)
-        assert found is not None
-        return pq.read_table(self.run / found.path)
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """What the manifest tells of it."""
-        found = self.part(PURIFY_FACTS)
-        assert found is not None
-        facts: dict[str, Any] = json.loads((self.run / found.path).read_text("utf-8"))
-        return facts
-
-
-def learnt_of(run: Path, parts: Sequence[Part]) -> Learnt | None:
-    """What these parts of a ledger hold, if they are all there."""
-    found = [replace(part, group=part.group.removeprefix(PENDING)) for part in parts]
-    held = tuple(part for part in found if part.group in PURIFY_MODELS and is_whole(run, part))
-    needed = {PURIFY_MODEL, ATTACKS, ROUNDS, CALIBRATION, PURIFY_FACTS}
-    return Learnt(run, held) if needed.issubset(part.group for part in held) else None
 
 
 def check_tier2(recipe: Recipe) -> None:
@@ -115,49 +66,23 @@ def check_tier2(recipe: Recipe) -> None:
         raise RecipeError("tier2.judge: teacher rules gives no grades; name a model in teacher, or remove judge")
 
 
-def open_pinned(pin: str | None) -> Learnt | None:
-    """What another run has learnt.
-
-    Errors: RunError where there is no such run, or it trained nothing.
-    """
-    if pin is None:
-        return None
-    run = fetched(pin, NOT_READ)
-    found = learnt_of(run, parts_of_pin(run, PURIFY_MODELS))
-    if found is None:
-        raise RunError(f"models.pin: {run}: holds no trained models; name a finished run with tier2")
-    return found
-
-
-def copy_pinned(pinned: Learnt, run: Path) -> Learnt:
-    """The same models in this run's directory, so that it stands without the other."""
-    copy_parts(pinned.parts, pinned.run, run)
-    return Learnt(run, pinned.parts)
-
-
-def learn(
-    recipe: Recipe, reading: Reading, reference: Sequence[ReferenceFile], strata: Mapping[str, str], ledger: Ledger,
-    mined: pa.Table, collect: Callable[[pa.Table], Sequence[Part]], models: OpenModel, log: Log,
-    tell: Callable[[str], None],
-) -> Learnt:  # fmt: skip
-    """Train what the recipe's second tier needs, unless the ledger holds it.
-
-    `mined` are documents of the corpus (file_no, row, hash), `collect` reads their texts, `models` opens a teacher's
-    model, `strata` tells what the bound on false drops may be set within.
+def train(training: Training, mined: pa.Table) -> ModelSet:
+    """Train what the recipe's second tier needs, unless the ledger holds it; `mined` are (file_no, row, hash).
 
     Errors: InputError for texts that are too few; what a teacher fails with.
     """
+    recipe, ledger, tell = training.recipe, training.ledger, training.tell
     section = recipe.tier2
     assert section is not None
-    digest = _digest(recipe, section, reading, reference, strata, mined)
-    held = [part for part in ledger.parts if part.digest == digest]
-    if found := learnt_of(ledger.run, held):
-        return found
+    digest = _digest(section, training, mined)
+    if models := load_models(PURIFY, ledger.run, [part for part in ledger.parts if part.digest == digest]):
+        return models
     tell("reading texts to train on")
-    good = read_good(recipe, reference, reading, strata, section.good)
+    good = read_good(recipe, training.reference, training.reading, training.strata, section.good)
     check_calibration(good.filter(pc.equal(good["role"].cast(pa.string()), "calibration")), section)
-    bad = _mined_texts(ledger.run, collect(mined.select(["file_no", "row"])), good["text"].combine_chunks())
-    with open_teacher(recipe.teacher, ledger.run / "teacher", log, models) as teacher:
+    collected = training.corpus.collect_texts(mined.select(["file_no", "row"]))
+    bad = _mined_texts(ledger.run, collected, good["text"].combine_chunks())
+    with open_teacher(recipe.teacher, ledger.run / "teacher", training.log, training.open_model) as teacher:
         graded = None
         if section.judge:
             tell("grading")
@@ -165,11 +90,17 @@ def learn(
             graded = judge.grade(teacher, some, section.judge, section.excerpt, recipe.seed)
         writer = None if recipe.teacher == "rules" else teacher
         trained = purify(good, bad, section, writer, recipe.seed, tell)
-        facts = _facts(trained, graded, reference, teacher, section)
-    parts = _written(ledger.run, digest, trained, graded, good, strata, facts)
+        facts = _facts(trained, graded, training.reference, teacher, section)
+    parts = _written(ledger.run, digest, trained, graded, good, training.strata, facts)
     ledger.add([replace(part, group=PENDING + part.group) for part in parts])
-    _tell(facts, log)
-    return Learnt(ledger.run, tuple(parts))
+    _tell(facts, training.log)
+    return ModelSet(PURIFY, ledger.run, tuple(parts))
+
+
+@cache
+def calibration_of(models: ModelSet) -> pa.Table:
+    """Good documents that were set aside: doc_id, p_bad, and a column for each stratum."""
+    return pq.read_table(models.files[CALIBRATION])
 
 
 def check_calibration(aside: pa.Table, section: Tier2) -> None:
@@ -199,35 +130,31 @@ def digest_of_rubric(recipe: Recipe) -> str | None:
     return judge.rubric_of(section.judge).digest if section and section.judge else None
 
 
-def _digest(
-    recipe: Recipe, section: Tier2, reading: Reading, reference: Sequence[ReferenceFile], strata: Mapping[str, str],
-    mined: pa.Table,
-) -> str:  # fmt: skip
+def _digest(section: Tier2, training: Training, mined: pa.Table) -> str:
     """The digest of all that training depends on."""
+    recipe, reading, strata = training.recipe, training.reading, training.strata
     return digest_of([
         code_of_models(), recipe.seed, recipe.resolved()["teacher"], digest_of_rubric(recipe),
         section.model_dump(mode="json", exclude=NOT_TRAINED_WITH),
-        [file.content_xxh3_128 for file in reference], reading.text, edits_in(reading),
+        [file.content_xxh3_128 for file in training.reference], reading.text, edits_in(reading),
         [(name, str(kind)) for name, kind in reading.input_columns if f"input.{name}" in strata], dict(strata),
         [mined[name].to_pylist() for name in mined.schema.names],
     ])  # fmt: skip
 
 
-def plan_mined(
-    run: Path, documents: pa.Table, units: Sequence[Any], sources: Mapping[int, Any], reading: Reading
-) -> list[Again]:
-    """A task for each unit that holds some of the documents (file_no, row), which are sorted."""
-    return plan_again(run, documents, units, sources, reading, [__name__])
+def plan_texts(reader: CorpusReader, documents: pa.Table) -> list[RereadTask]:
+    """A task for each unit that has some of the documents (file_no, row), which are sorted."""
+    return reader.plan(documents, [__name__])
 
 
-def collect_mined(task: Again) -> list[Part]:
+def collect_texts(task: RereadTask) -> list[Part]:
     """The texts of a task's documents, edited as they were when they were measured."""
     tables = []
-    for documents, raw in texts_again(task):
+    for documents, raw in task.texts():
         texts = apply_edits(raw, find_edits(raw, task.reading.editors))
         file_nos = np.full(len(documents), task.unit.file_no, np.int32)
         tables.append(pa.table({"file_no": file_nos, "row": documents["row"], "text": texts}))
-    return [write_again(task, MINED, tables)]
+    return [task.write(MINED, tables)]
 
 
 def _mined_texts(run: Path, parts: Sequence[Part], good: pa.Array) -> pa.Table:

@@ -15,7 +15,8 @@ SPACINGS = (0.0, 0.02, 0.3, 1.2)
 COMMAND = """
 import time
 import click
-from curate.commands import Commands
+from curate.cli.options import Commands
+from curate.progress import Steps, unwritten_log
 
 @click.group(cls=Commands)
 def group():
@@ -29,6 +30,17 @@ class Slow:
 @group.command
 def careless():
     Slow()
+    time.sleep(60)
+
+@group.command
+def deaf():
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    except BaseException:
+        pass
+    steps = Steps(unwritten_log(True), "working")
+    steps("the next step")
     time.sleep(60)
 
 @group.command
@@ -74,6 +86,10 @@ def test_two_presses_end_a_run_in_one_line(corpus, tmp_path, moment, spacing):
 
 def test_a_press_that_a_callback_swallows_is_not_lost():
     assert pressed("careless", []) == (130, "stopped\n")
+
+
+def test_a_press_that_code_catches_ends_the_command_at_its_next_step():
+    assert pressed("deaf", []) == (130, "stopped\n")
 
 
 def test_a_second_press_ends_at_once_what_takes_its_time_to_clean_up():

@@ -26,7 +26,7 @@ LEVELS = (
     ("curate.distill.attacks", "curate.distill.draws", "curate.distill.reference", "curate.distill.scoring",
      "curate.distill.text"),
     ("curate.distill.evaluate", "curate.distill.leaks", "curate.distill.lora", "curate.distill.purify",
-     "curate.distill.rescoring", "curate.distill.schedule"),
+     "curate.distill.scoring_stage", "curate.distill.schedule"),
     ("curate.distill.budget",),
     ("curate.dedup",),
     ("curate.decide",),

@@ -8,7 +8,7 @@ the verdicts found, with a few bytes a document and a dozen a pair in memory.
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -21,8 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus.edits import apply_edits, find_edits
-from curate.corpus.parquet import Source
-from curate.corpus.units import Unit
 from curate.dedup.near.best_copies import Moved, best_copies_first
 from curate.dedup.near.maps import (
     HALF,
@@ -47,8 +45,7 @@ from curate.kernels.minhash import jaccard, shingle_sets
 from curate.kernels.survivors import survivors
 from curate.ledger.names import PAIRS, SHINGLES
 from curate.ledger.parts import Part, write_part
-from curate.maps.reading import Reading
-from curate.maps.reread import Again, plan_again, texts_again, write_again
+from curate.maps.reread import CorpusReader, RereadTask
 from curate.recipe.dedup import Near
 from curate.sql import read_parquet
 
@@ -450,19 +447,17 @@ def _named(pairs: Pairs, spread: Spread) -> Iterator[pa.Table]:
         })  # fmt: skip
 
 
-def plan_sets(
-    run: Path, documents: pa.Table, units: Sequence[Unit], sources: Mapping[int, Source], reading: Reading
-) -> list[Again]:
-    """A task for each unit that holds some of the documents (file_no, row), which are sorted."""
-    return plan_again(run, documents, units, sources, reading, [__name__])
+def plan_sets(reader: CorpusReader, documents: pa.Table) -> list[RereadTask]:
+    """A task for each unit that has some of the documents (file_no, row), which are sorted."""
+    return reader.plan(documents, [__name__])
 
 
-def collect_sets(task: Again) -> list[Part]:
+def collect_sets(task: RereadTask) -> list[Part]:
     """The shingles of a task's documents, edited as they were when they were measured."""
     tables = []
-    for documents, raw in texts_again(task):
+    for documents, raw in task.texts():
         texts = apply_edits(raw, find_edits(raw, task.reading.editors))
         file_nos = np.full(len(documents), task.unit.file_no, np.int32)
         shingles = shingle_sets(texts, task.reading.shingle)
         tables.append(pa.table({"file_no": file_nos, "row": documents["row"], SHINGLES: shingles}))
-    return [write_again(task, SHINGLES, tables)]
+    return [task.write(SHINGLES, tables)]

@@ -28,7 +28,7 @@ from curate.pipeline.forecast.sample import Sample, write_sample
 from curate.pipeline.index import build_index
 from curate.pipeline.plan import make_plan
 from curate.pipeline.reuse import edit_parts
-from curate.pipeline.text_reader import maps_of
+from curate.pipeline.text_reader import EngineReader
 from curate.progress import Log, Steps
 from curate.recipe.recipe import Recipe
 
@@ -103,14 +103,8 @@ def rehearse(
         sampled = make_plan(small, ledger, engine, log)
         _measure(found, sampled, ledger, sets, engine)
         with scratch_database(ledger, threads) as database:
-            _decide_and_write(
-                found,
-                decided,
-                sampled,
-                ledger,
-                maps_of(decided, sampled, ledger, engine, log, Steps(log, "deciding")),
-                database,
-            )
+            reader = EngineReader(decided, sampled, ledger, engine, log, Steps(log, "deciding"))
+            _decide_and_write(found, reader, database)
     except InputError as error:
         raise InputError(str(error).replace(f"{found.sample.path.name} row", "a sample of the input: row")) from None
     return found
@@ -169,12 +163,10 @@ def peak_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _decide_and_write(
-    found: Rehearsal, recipe: Recipe, plan: Plan, ledger: Ledger, maps: decide.Maps,
-    database: duckdb.DuckDBPyConnection,
-) -> None:  # fmt: skip
+def _decide_and_write(found: Rehearsal, reader: EngineReader, database: duckdb.DuckDBPyConnection) -> None:
+    recipe, plan, ledger = reader.recipe, reader.plan, reader.ledger
     with found.timed("decide"):
-        parts = decide.decide(recipe, plan, ledger, maps, database, "sample")
+        parts = decide.decide(recipe, plan, ledger, reader, database, "sample")
     for group in (LINE_EDITS, DECISIONS):
         ledger.put(group, [part for part in parts if part.group == group])
     parts = ledger.of(DECISIONS)

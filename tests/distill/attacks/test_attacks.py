@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from curate.distill.attacks.registry.changes import apart, changed
+from curate.distill.attacks.registry.registry import ATTACKED, apply_attacks, attacks, families, from_reply, random_for
+from curate.distill.attacks.registry.templates import grammar, parse, several, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.corpora import SAMPLE
 from support.paths import ROOT
 
-from curate.distill.attacks.changes import apart, changed
-from curate.distill.attacks.registry import ATTACKED, apply_attacks, attacks, families, from_reply, random_for
-from curate.distill.attacks.templates import grammar, parse, several, written
 from curate.distill.text.passages import claims, in_latin, names, paragraphs, sentences, topics
 from curate.errors import RecipeError
 
@@ -175,7 +175,7 @@ def test_an_unknown_attack_is_refused_with_the_one_that_may_be_meant(good):
 
 def test_attacks_are_the_same_in_another_process():
     code = (
-        "from curate.distill.attacks.registry import attacks; text = open(0).read(); "
+        "from curate.distill.attacks.registry.registry import attacks; text = open(0).read(); "
         "print([one(text, 'a', 1, [text[::-1]]) for one in attacks().values()])"
     )
     text = "".join(PIECES[:3]) * 3
@@ -476,9 +476,9 @@ def test_the_attack_that_the_docs_add_works():
     imports = """
 from collections.abc import Sequence
 from random import Random
-from curate.distill.attacks import Attack, attack, attacks
-from curate.distill.changes import Changed, changed
-from curate.distill.passages import sentences
+from curate.distill.attacks.registry import Attack, attack, attacks
+from curate.distill.attacks.changes import Changed, changed
+from curate.distill.text.passages import sentences
 """
     call = "print(shouting('One is here. Two is there. Three are none.', Random(1), ()).text)"
     code = "\n".join([imports, page_blocks("python")[1], call])

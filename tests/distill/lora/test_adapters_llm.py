@@ -9,6 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
+from curate.distill.lora.model.files import CHECKPOINT, CONFIG, FACTS, WEIGHTS, load_checkpoint
+from curate.distill.lora.model.train import train_adapter
+from curate.distill.teacher.protocol.open import open_teacher
+from curate.distill.teacher.protocol.protocol import Request, Sampling
 from support.commands import command
 from support.corpora import SAMPLE, write_shard
 from support.language_models import random_adapter, smollm2, tiny_llama
@@ -17,10 +21,6 @@ from support.paths import ROOT
 from support.small_adapters import SMALL, TEXTS, trained
 
 from curate.cli import main
-from curate.distill.lora.files import CHECKPOINT, CONFIG, FACTS, WEIGHTS, load_checkpoint
-from curate.distill.lora.train import train_adapter
-from curate.distill.teacher.open import open_teacher
-from curate.distill.teacher.protocol import Request, Sampling
 from curate.errors import RecipeError
 from curate.progress import unwritten_log
 from curate.recipe.teacher import Teacher
@@ -44,8 +44,8 @@ KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 import peft, torch, transformers  # before the forks, which then need not wait for them
-from curate.distill.adapter_files import CHECKPOINT
-from curate.distill.adapter_files import FACTS
+from curate.distill.lora.files import CHECKPOINT
+from curate.distill.lora.files import FACTS
 from support.small_adapters import SMALL
 from support.small_adapters import trained
 
@@ -140,8 +140,7 @@ def test_training_stops_where_nothing_is_gained_and_then_changes_nothing(tiny, t
 
 def test_computing_layers_again_to_save_memory_changes_no_byte(tiny, tmp_path):
     import torch
-
-    from curate.distill.lora.model import Heldout, load, repeatable, save_memory, train
+    from curate.distill.lora.model.model import Heldout, load, repeatable, save_memory, train
 
     kept = []
     for saves in (False, True):

@@ -9,10 +9,10 @@ import time
 from functools import partial
 
 import pytest
+from curate.distill.teacher.protocol.protocol import Request
 from support.stand_in import StandIn, reply_to, requests_for, running, texts_of, wait_until
 
-from curate.distill.teacher import request_cache as requests
-from curate.distill.teacher.protocol import Request
+from curate.distill.teacher.protocol import request_cache as requests
 from curate.errors import WorkerError
 
 
@@ -48,9 +48,9 @@ def test_another_seed_model_adapter_or_limit_is_another_question(teach):
 CLIENT = """
 import json, sys
 from pathlib import Path
-from curate.distill.teacher import Request, Sampling, open_teacher
+from curate.distill.teacher.protocol import Request, Sampling, open_teacher
 from curate.progress import unwritten_log
-from curate.teachers import Teacher
+from curate.recipe.teacher import Teacher
 url, folder, count = sys.argv[1:]
 section = Teacher.model_validate({"vllm": {"urls": [url], "concurrency": 4}})
 with open_teacher(section, Path(folder), unwritten_log(quiet=True)) as teacher:

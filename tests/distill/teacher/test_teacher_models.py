@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from itertools import takewhile
 
 import pytest
+from curate.distill.teacher.protocol.prompts import load, render
+from curate.distill.teacher.protocol.protocol import Request, Sampling
 from support.corpora import PROSE
 from support.language_models import random_adapter, smollm2, tiny_llama
 from support.llm_server import ON_CPU
 from support.teachers import LABELS, LIMITED, TO_CHOOSE, TO_SCORE, chat, check_limits, opened, successes
 
-from curate.distill.teacher.prompts import load, render
-from curate.distill.teacher.protocol import Request, Sampling
 from curate.errors import RecipeError, TeacherError
 
 pytestmark = pytest.mark.llm
@@ -262,9 +262,9 @@ def test_the_only_server_going_away_is_one_line_and_the_run_goes_on_when_it_is_b
 KILLED = """
 import sys
 from pathlib import Path
-from curate.distill.teacher import Request, Sampling, open_teacher
+from curate.distill.teacher.protocol import Request, Sampling, open_teacher
 from curate.progress import unwritten_log
-from curate.teachers import Teacher
+from curate.recipe.teacher import Teacher
 section = Teacher.model_validate({"vllm": {"urls": [sys.argv[1]], "concurrency": 4}})
 ask = [Request((("user", f"{k}: why?"),), Sampling(16)) for k in range(40)]
 with open_teacher(section, Path(sys.argv[2]), unwritten_log(quiet=True)) as teacher:
