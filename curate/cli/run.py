@@ -173,9 +173,11 @@ def _run(
         from curate.cli.output.tables import print_summary
         from curate.maps.compile_notice import prepare_process
         from curate.pipeline.run import run as carry_out
+        from curate.pipeline.state import RunOptions
 
         prepare_process(quiet or as_json)
-        summary = carry_out(recipe, engine, threads, quiet or as_json, force=force, file=file, found=inputs)
+        options = RunOptions(force=force, file=file, inputs=inputs)
+        summary = carry_out(recipe, engine, threads, quiet or as_json, options)
         summary["seconds"] = process_seconds()
     if as_json:
         print_json(summary)

@@ -11,6 +11,7 @@ from support.runs import documents
 from curate.engine.base import InProcess
 from curate.errors import CurateError, EmptyOutputError, InputError, RecipeError
 from curate.pipeline.run import run as run_recipe
+from curate.pipeline.state import RunOptions
 from curate.recipe.load import load_recipe
 
 
@@ -139,6 +140,6 @@ def test_a_run_that_fails_leaves_the_result_before_it_with_its_own_recipe(tmp_pa
     pq.write_table(table, tmp_path / "b.parquet")
     changes = [f'input.paths=["{tmp_path / "b.parquet"}"]', "input.id=key"]
     with pytest.raises(InputError, match="ids must differ"):
-        run_recipe(load_recipe(recipe, changes), InProcess(), threads=2, quiet=True, force=True)
+        run_recipe(load_recipe(recipe, changes), InProcess(), threads=2, quiet=True, options=RunOptions(force=True))
     assert [(run / name).read_bytes() for name in names] == before
     assert command("verify", run).returncode == 0
