@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent
 KERNELS = "curate.kernels"
 
 # How rows are read, and how their columns are cast and edited: each value that is measured passes through.
-READING = ("curate.corpus",)
+READING = ("curate.corpus", "curate.maps.reading")
 # What gives texts a perplexity.
 LANGUAGE_MODELS = ("curate.filters.language",)
 # What a recipe's fields mean: digests hold their values, and not what is computed from these.

@@ -20,12 +20,13 @@ MEASURING = (
 )  # fmt: skip
 # Where the search ends: packages and modules that say, store or carry out something, and what has a digest or content
 # of its own there.
-SAYS = ("display", "errors", "inspect", "progress", "redaction")
+SAYS = ("display", "errors", "progress", "redaction")
 STORES = (
-    "cache", "ledger.augmented", "ledger.ledger", "ledger.names", "ledger.run", "manifests", "storage",
+    "cache", "ledger.augmented", "ledger.ledger", "ledger.models", "ledger.names", "ledger.parts",
+    "ledger.run", "manifests", "storage",
 )  # fmt: skip
-WORKS = ("engine", "maps.warm", "process")
-HAS_A_DIGEST_ITSELF = ("decide.plan", "digest", "maps.reread", "maps.shards", "pipeline.plan")
+WORKS = ("engine", "maps.run_maps", "maps.warm", "process")
+HAS_A_DIGEST_ITSELF = ("decide.plan", "digest", "maps.reread", "maps.shards")
 APART = {f"curate.{name}" for name in chain(SAYS, STORES, WORKS, HAS_A_DIGEST_ITSELF)}
 RESULTS = {
     # What a recipe says about measuring is in digests by its values.
