@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.corpora import SAMPLE
 from support.paths import ROOT
+from support.soak import examples
 
 from curate.distill.attacks import ATTACKED, apply_attacks, attacks, families, from_reply, random_for
 from curate.distill.changes import apart, changed
@@ -62,7 +63,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(ma
 OTHERS = st.lists(TEXTS, max_size=3)
 
 every_attack = pytest.mark.parametrize("name", list(attacks()))
-quick = settings(deadline=None, max_examples=80)
+quick = examples(80)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
-from support.commands import command
+from support.commands import program
 from support.corpora import SAMPLE, write_shard
 from support.language_models import random_adapter, smollm2, tiny_llama
 from support.llm_server import ON_CPU
@@ -194,7 +194,7 @@ def test_the_command_trains_in_the_run_directory_and_tells_what_it_gained(tiny, 
     adapter = SMALL.model_dump(mode="json") | {"documents": 30}
     fields = {"name": "web", "input": {"paths": ["data"]}, "teacher": {"transformers": str(tiny)}}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(fields | {"tier3": {"domains": [domain], "adapter": adapter}}))
-    done = command("adapter", "train", "r.yaml", "--domain", "finance", "--quiet", cwd=tmp_path)
+    done = program("adapter", "train", "r.yaml", "--domain", "finance", "--quiet", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("runs/web/models/adapters/finance: the adapter\n")
     monkeypatch.chdir(tmp_path)
