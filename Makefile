@@ -6,13 +6,19 @@ LLM := $(VENV)-llm
 TRAINERS := $(VENV)-trainers
 ENVIRONMENTS := tests/support/environments
 
-.PHONY: demo test soak test-llm test-trainers check bench bench-peers bench-quality format clean
+.PHONY: demo test test-all soak test-llm test-trainers check bench bench-peers bench-quality format clean
 
 demo: $(VENV)/core                 ## set up what `curate` itself needs, and run the main job on the packaged sample
 	$(BIN)/curate demo
 
-test: $(VENV)/ready $(VENV)-s3/ready  ## set everything up and pass all tests but those of the docs, which `check` runs
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/project/test_docs.py
+# Of the docs, `check` runs the tests.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/project/test_docs.py
+
+test: $(VENV)/ready $(VENV)-s3/ready  ## set everything up and pass the tests: every promise once, in minutes
+	$(TEST) -m "not slow"
+
+test-all: $(VENV)/ready $(VENV)-s3/ready  ## all tests: promises again on other seeds, sizes and engines, and what takes long
+	TEST_ALL=1 $(TEST)
 
 test-llm: $(VENV)-llm/ready        ## set up vLLM for CPUs and a small model, and pass the tests that ask one
 	$(LLM)/bin/python -m pytest -m llm $$(grep -rl --include='test_*.py' 'mark\.llm' tests)
@@ -22,7 +28,7 @@ test-trainers: $(TRAINERS)/ready   ## set up the trainers' own readers, and pass
 
 soak: $(VENV)/ready                ## kill, damage, fill and fuzz for an hour and more; SOAK_MOMENTS, SOAK_PLACES, SOAK_EXAMPLES, SOAK_SEED
 	@rm -f $(VENV)/soak.txt
-	SOAK=1 SOAK_FIGURES=$(VENV)/soak.txt $(BIN)/python -m pytest tests/faults tests/hostile
+	SOAK=1 TEST_ALL=1 SOAK_FIGURES=$(VENV)/soak.txt $(BIN)/python -m pytest tests/faults tests/hostile
 	@cat $(VENV)/soak.txt
 
 check: $(VENV)/ready               ## style, types, docs

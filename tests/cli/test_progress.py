@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.commands import carry_out, command
+from support.commands import carry_out, command, program
 from support.corpora import PROSE, write_shard
 from support.paths import ROOT
 from support.recipes import write_recipe
@@ -294,7 +294,7 @@ def test_a_newcomer_sees_that_kernels_are_compiled_and_the_closing_line_counts_f
     write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} {k}" for k in range(20)])
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
     began = time.monotonic()
-    done = command("run", recipe, cwd=tmp_path, timeout=600, CURATE_CACHE=str(tmp_path / "cache"))
+    done = program("run", recipe, cwd=tmp_path, timeout=600, CURATE_CACHE=str(tmp_path / "cache"))
     took = time.monotonic() - began
     assert done.returncode == 0, done.stderr
     assert re.match(r"compiling kernels, once on this machine \(1 of \d+\)$", done.stderr.splitlines()[0])
@@ -302,11 +302,12 @@ def test_a_newcomer_sees_that_kernels_are_compiled_and_the_closing_line_counts_f
     steps = json.loads((run / "run.log").read_text().splitlines()[-1])["seconds"]
     assert steps < seconds <= took + 0.1
     assert took - seconds < 1 + took / 4  # what is left is the interpreter's end
-    told = command("sample", run, "-n", "1", CURATE_CACHE=str(tmp_path / "other"), timeout=600)
+    told = program("sample", run, "-n", "1", CURATE_CACHE=str(tmp_path / "other"), timeout=600)
     compiled = list((tmp_path / "other").rglob("*.nbi"))
     assert ("compiling kernels, once on this machine" in told.stderr) == bool(compiled)
 
 
+@pytest.mark.slow  # compiles all kernels
 def test_a_newcomer_sees_what_the_readme_shows(tmp_path):
     """Of each line the words; the numbers are those of a machine."""
 
@@ -314,7 +315,7 @@ def test_a_newcomer_sees_what_the_readme_shows(tmp_path):
         return re.sub(r"[\d.,:]+", "N", line)
 
     [shown] = re.findall(r"^```log\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    done = command("demo", cwd=tmp_path, timeout=900, CURATE_CACHE=str(tmp_path / "cache"))
+    done = program("demo", cwd=tmp_path, timeout=900, CURATE_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     told = [words(line) for line in done.stderr.splitlines()]
     assert [line for line in shown.splitlines() if words(line) not in told] == []

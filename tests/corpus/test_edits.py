@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.soak import examples
 
 from curate.corpus.edits import FOUND, apply_edits, find_edits
 
@@ -15,7 +16,7 @@ TEXTS = st.text("ab1é你😀 \n", max_size=20)
 ARRAYS = st.lists(st.none() | TEXTS, max_size=5)
 REPLACEMENTS = st.none() | st.sampled_from(["", "x", "é", "[redacted]"])
 PATTERNS = ["a", "a+", "[a1]+b?", "é你?", "b.", " *\n", "^.", ".$", "(?s).+"]
-quick = settings(deadline=None, max_examples=120)
+quick = examples(120)
 
 
 def edits_of(*rows):

@@ -9,10 +9,11 @@ import subprocess
 import sys
 
 import pytest
-from support.commands import carry_out, refused
+from support.commands import carry_out, command, refused
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
+from support.soak import repeats
 
 from curate.corpus.folders import HIDDEN, KNOWN_FOLDER, PERHAPS_LINES, RUN, SET_ASIDE, SPECIAL, expand_glob
 from curate.errors import InputError
@@ -50,9 +51,12 @@ def locked(tmp_path, good):
 
 @pytest.mark.parametrize(
     ("act", "paths"),
-    [("plan", "in"), ("run", "in"), ("run", "in/**/*.parquet"), ("run", "in/*/b.parquet"), ("run", "in/sub/*.parquet"),
-     ("run", "in/sub/b.parquet")],
-)  # fmt: skip
+    [
+        ("plan", "in"),
+        ("run", "in/**/*.parquet"),
+        *repeats(("run", "in"), ("run", "in/*/b.parquet"), ("run", "in/sub/*.parquet"), ("run", "in/sub/b.parquet")),
+    ],
+)
 def test_a_folder_that_cannot_be_read_is_an_error_that_names_it(tmp_path, locked, act, paths):
     recipe, run = write_recipe(tmp_path, tmp_path / paths)
     done = as_ordinary_user(act, recipe)
@@ -115,11 +119,11 @@ def test_what_lies_beside_the_input_is_listed_with_the_reason(tmp_path, good):
         "earlier": RUN, "loop": KNOWN_FOLDER, "pipe.parquet": SPECIAL,
     }  # fmt: skip
     recipe, run = write_recipe(tmp_path, folder)
-    planned = as_ordinary_user("plan", recipe, "--json")
+    planned = command("plan", recipe, "--json")
     assert planned.returncode == 0, planned.stderr
     found = json.loads(planned.stdout)["input"]
     assert {row["path"]: row["reason"] for row in found["passed_over"]} == expected
-    told = as_ordinary_user("plan", recipe).stdout
+    told = command("plan", recipe).stdout
     assert f"passed over: c.json, e.json.gz ({PERHAPS_LINES})\n" in told
     assert carry_out(recipe)["documents_in"] == 20
     rows = inputs(run, "file, file_no, passed_over")
@@ -130,7 +134,7 @@ def test_what_lies_beside_the_input_is_listed_with_the_reason(tmp_path, good):
 def test_the_run_says_what_it_passes_over(tmp_path, good):
     (tmp_path / "in" / "b.csv").write_text("x\n")
     recipe, _ = write_recipe(tmp_path, tmp_path / "in")
-    done = as_ordinary_user("run", recipe)
+    done = command("run", recipe)
     assert "passed over beside the input: 1 (.csv files are not read); view `inputs` lists them\n" in done.stderr
 
 

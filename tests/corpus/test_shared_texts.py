@@ -11,6 +11,7 @@ import pytest
 import yaml
 from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
+from support.soak import repeats
 
 from curate.init.survey import ALL_BYTES, DECODED_BYTES, look
 
@@ -90,7 +91,7 @@ print("listings", sum(os.path.abspath(str(path)) == os.path.abspath("in") for pa
 """
 
 
-@pytest.mark.parametrize("name", ["plan", "run"])
+@pytest.mark.parametrize("name", ["run", *repeats("plan")])
 def test_the_folder_of_the_input_is_listed_once(tmp_path, name):
     write_shard(tmp_path / "in" / "web.parquet", prose(0, 40))
     write_recipe(tmp_path, ["in"])

@@ -6,13 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xxhash
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.oracles import words_of
 from support.recipes import write_recipe
 from support.runs import documents
+from support.soak import examples
 from support.texts import TEXTS
 
 from curate.corpus.edits import apply_edits
@@ -22,7 +23,7 @@ from curate.kernels.cuts import Cuts
 from curate.ledger.ledger import read_ledger
 from curate.ledger.run import connect
 
-quick = settings(deadline=None, max_examples=150)
+quick = examples(150)
 LINES = st.lists(st.sampled_from(["Home", "home!", "a b", "A  b.", "", " ", "}", "ΣΑΣ", "你好", "x"]), max_size=8)
 MENU = "Home | About us\nLog in\n"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import carry_out, command
 from support.corpora import PROSE, SAMPLE, write_shard
@@ -18,6 +18,7 @@ from support.near_copies import VOCABULARY, edited_copies, slices_find_what_one_
 from support.oracles import shingles_of
 from support.recipes import write_recipe
 from support.runs import documents
+from support.soak import examples
 
 from curate.dedup.near.maps import find_keys
 from curate.engine.base import InProcess
@@ -41,7 +42,7 @@ def run_over(folder, texts, *changes, keep="first", **near):
     return recipe, run
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)).filter(lambda pair: pair[0] < pair[1])))
 def test_a_document_is_dropped_for_the_best_duplicate_that_survives(pairs):
     ordered = sorted(pairs, key=lambda pair: (pair[1], pair[0]))
@@ -261,7 +262,7 @@ def test_what_if_chooses_the_same_copies(tmp_path):
     assert (totals["gained_documents"], totals["lost_documents"]) == (1, 1)
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)).filter(lambda pair: pair[0] < pair[1])))
 def test_a_cluster_goes_by_its_least_document(pairs):
     least = list(range(13))
@@ -272,7 +273,7 @@ def test_a_cluster_goes_by_its_least_document(pairs):
     assert clusters(first, second, 13).tolist() == least
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.lists(st.integers(1, 4), max_size=5), st.integers(0, 1000))
 def test_resemblance_counts_values_that_agree_with_all_copies_of_the_cluster(sizes, seed):
     draw = np.random.default_rng(seed)
@@ -339,7 +340,7 @@ def test_the_plan_tells_the_curve(tmp_path):
     assert "near duplicates: 18 bands of 7 values, which compare 13.2% at 0.5" in command("plan", recipe).stdout
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.lists(st.integers(0, 5)), st.randoms(use_true_random=False))
 def test_each_document_is_compared_with_the_best_of_its_key(keys, draw):
     ranks = list(range(len(keys)))

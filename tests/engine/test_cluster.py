@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from support.commands import command
+from support.commands import program
 from support.near_copies import slices_find_what_one_slice_does
 from support.runs import digests
 from support.small_files import UNIT, recipe_for
@@ -52,6 +52,7 @@ def cluster():
         found.shutdown()
 
 
+@pytest.mark.slow  # a Ray cluster
 def test_a_run_and_an_export_on_three_nodes_write_what_one_worker_writes(
     cluster, small_files, expected_digests, tmp_path
 ):
@@ -61,7 +62,7 @@ def test_a_run_and_an_export_on_three_nodes_write_what_one_worker_writes(
     assert digests(run) == expected_digests
     done = on_ray(cluster, "export", run, "--to", "jsonl", "--out", tmp_path / "ray")
     assert (done.returncode, done.stderr) == (0, "")
-    assert command("export", run, "--to", "jsonl", "--out", tmp_path / "local", "--quiet").returncode == 0
+    assert program("export", run, "--to", "jsonl", "--out", tmp_path / "local", "--quiet").returncode == 0
     ray, local = (
         {path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.jsonl*")} for name in ("ray", "local")
     )
@@ -69,6 +70,7 @@ def test_a_run_and_an_export_on_three_nodes_write_what_one_worker_writes(
     assert ray
 
 
+@pytest.mark.slow  # a Ray cluster
 def test_results_errors_bugs_and_deaths_come_back_as_from_local_processes(cluster, tmp_path):
     with Nodes(cluster.address, workers=2) as engine:
         found = [pair for pair in engine.map(len, ["a", "bc", "def"] * 5) if pair != (None, None)]
@@ -83,12 +85,14 @@ def test_results_errors_bugs_and_deaths_come_back_as_from_local_processes(cluste
             list(engine.map(os._exit, [7]))
 
 
+@pytest.mark.slow  # a Ray cluster
 def test_slices_of_signatures_are_compared_on_the_nodes(cluster, monkeypatch, tmp_path):
     with Nodes(cluster.address, workers=3) as engine:
         slices_find_what_one_slice_does(monkeypatch, tmp_path, engine)
 
 
 @linux
+@pytest.mark.slow  # a Ray cluster
 def test_a_worker_that_is_killed_and_a_node_that_is_lost_change_nothing(
     cluster, small_files, expected_digests, tmp_path
 ):
@@ -106,6 +110,7 @@ def test_a_worker_that_is_killed_and_a_node_that_is_lost_change_nothing(
     assert digests(run) == expected_digests
 
 
+@pytest.mark.slow  # a Ray cluster
 def test_a_run_whose_driver_is_killed_goes_on_where_it_was(cluster, small_files, expected_digests, tmp_path):
     recipe, run = recipe_for(tmp_path / "x", small_files)
     driver = start(cluster, recipe)
@@ -120,6 +125,7 @@ def test_a_run_whose_driver_is_killed_goes_on_where_it_was(cluster, small_files,
     assert not list(run.rglob(".aside-*"))
 
 
+@pytest.mark.slow  # a Ray cluster
 def test_ctrl_c_stops_at_once_and_nothing_is_written_afterwards(cluster, small_files, tmp_path):
     recipe, run = recipe_for(tmp_path / "x", small_files)
     driver = start(cluster, recipe, start_new_session=True)
@@ -135,6 +141,7 @@ def test_ctrl_c_stops_at_once_and_nothing_is_written_afterwards(cluster, small_f
     assert sorted(run.rglob("*")) == left
 
 
+@pytest.mark.slow  # a Ray cluster
 def test_a_node_that_does_not_see_the_run_directory_is_named(cluster, small_files, tmp_path):
     recipe, run = recipe_for(tmp_path / "x", small_files)
     mount = f"mount -t tmpfs tmpfs {tmp_path}"
@@ -151,6 +158,7 @@ def test_a_node_that_does_not_see_the_run_directory_is_named(cluster, small_file
     assert not (run / "ledger").exists()
 
 
+@pytest.mark.slow  # a Ray cluster
 def test_a_node_with_another_version_is_named(cluster, small_files, tmp_path):
     recipe, _ = recipe_for(tmp_path / "x", small_files)
     other = shutil.copytree(Path(curate.__file__).parent, tmp_path / "other" / "curate")
@@ -192,14 +200,14 @@ def test_without_ray_it_is_told_what_to_install(small_files, tmp_path):
 
 def refused(recipe, *options):
     began = time.monotonic()
-    done = command("run", recipe, *options)
+    done = program("run", recipe, *options)
     assert done.returncode == 1
     assert time.monotonic() - began < 20
     return done.stderr
 
 
 def on_ray(cluster, *arguments, cwd=None):
-    return command(*arguments, "--engine", "ray", "--address", cluster.address, "--quiet", cwd=cwd, **UNIT)
+    return program(*arguments, "--engine", "ray", "--address", cluster.address, "--quiet", cwd=cwd, **UNIT)
 
 
 def start(cluster, recipe, **options):

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from support.commands import command
+from support.commands import program
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
@@ -46,7 +46,7 @@ def recipe(tmp_path):
 
 def test_the_terminal_has_one_line_and_the_log_the_traceback(recipe):
     path, run, environment = recipe
-    done = command("run", path, "--quiet", **environment)
+    done = program("run", path, "--quiet", **environment)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.endswith(
@@ -61,7 +61,7 @@ def test_the_terminal_has_one_line_and_the_log_the_traceback(recipe):
 
 def test_quarantine_sets_the_file_at_fault_aside_and_no_other(recipe):
     path, run, environment = recipe
-    done = command("run", path, "--quiet", "--json", "--set", "on_error=quarantine", **environment)
+    done = program("run", path, "--quiet", "--json", "--set", "on_error=quarantine", **environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["quarantined"] == ["b.parquet"]
     assert {file for (file,) in documents(run, "file")} == {"a.parquet", "c.parquet"}
@@ -69,13 +69,13 @@ def test_quarantine_sets_the_file_at_fault_aside_and_no_other(recipe):
     assert error.endswith(
         "failed with KeyError, which is a bug of curate; its traceback is in run.log"
     )  # wherever it is
-    assert command("verify", run).returncode == 0
+    assert program("verify", run).returncode == 0
 
 
 def test_a_command_without_a_log_keeps_the_traceback_in_a_file_of_its_own(recipe, tmp_path):
     path, _, environment = recipe
     (tmp_path / "lines.jsonl").write_text(json.dumps({"text": PROSE}) + "\n")
-    done = command("plan", path, "--quiet", "--set", f"input.paths=[{tmp_path / 'lines.jsonl'}]", **environment)
+    done = program("plan", path, "--quiet", "--set", f"input.paths=[{tmp_path / 'lines.jsonl'}]", **environment)
     assert done.returncode == 1, done.stdout
     [line] = done.stderr.splitlines()
     kept = Path(line.partition("its traceback is in ")[2].partition(";")[0])
@@ -88,9 +88,9 @@ def test_a_file_whose_conversion_fails_is_set_aside_by_the_forecast_as_by_the_ru
     (tmp_path / "in" / "b.parquet").unlink()
     (tmp_path / "in" / "lines.jsonl").write_text(json.dumps({"text": PROSE}) + "\n")
     change = ("--set", "on_error=quarantine", "--json", "--quiet")
-    done = command("plan", path, *change, **environment)
+    done = program("plan", path, *change, **environment)
     assert done.returncode == 0, done.stderr
-    done = command("run", path, *change, **environment)
+    done = program("run", path, *change, **environment)
     assert json.loads(done.stdout)["quarantined"] == ["lines.jsonl"], done.stderr
     [error] = [file["error"] for file in json.loads((run / "manifest.json").read_text())["inputs"] if "error" in file]
     assert error == "lines.jsonl: failed with KeyError, which is a bug of curate; its traceback is in run.log"

@@ -61,6 +61,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(tmp_path
         assert command("verify", disk / "run").returncode == 0
 
 
+@pytest.mark.slow  # at three sizes: the test above has one
 def test_a_disk_that_is_full_at_any_stage_is_one_line_and_loses_nothing(tmp_path, tmp_path_factory):
     corpus, (wanted, exported), _ = undisturbed(tmp_path_factory)
     steps = range(200, 30_000, 400) if SOAK else (200, 1500, 4000)
@@ -94,6 +95,7 @@ def carry_out_in_units(recipe, run):
         return carry_out(recipe, f"output={run}")
 
 
+@pytest.mark.slow  # three whole runs: the tests below have a run that cannot begin
 def test_a_run_directory_that_becomes_unwritable_is_one_line_and_loses_nothing(tmp_path, tmp_path_factory):
     corpus, wanted, _ = undisturbed(tmp_path_factory)
     recipe, _ = whole_recipe(tmp_path / "x", corpus)

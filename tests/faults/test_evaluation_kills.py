@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from support.commands import carry_out
 from support.evaluation import evaluated, planted_recipe
 from support.processes import wait_until
@@ -19,6 +20,7 @@ CLOCK = ("run.log", "run.json", "run.duckdb", "lock")  # and what DuckDB lays ou
 PATIENCE = 300
 
 
+@pytest.mark.slow  # at moments that are drawn: test_evaluate.py has one
 def test_a_killed_evaluation_that_goes_on_leaves_the_files_of_one_that_was_never_stopped(planted, tmp_path):
     random, kills = drawn("evaluation"), 0
     path, kept = planted_recipe(planted, tmp_path)

@@ -8,10 +8,12 @@ import time
 
 import pytest
 from support.processes import check_all_end, living, marked, seen, wait_until
-from support.soak import SOAK, drawn
+from support.soak import SOAK, drawn, repeats
 from support.whole_runs import make_corpus, whole_recipe
 
-SPACINGS = (0.0, 0.02, 0.3, 1.2)
+EARLY = [(spacing, moment) for spacing in (0.0, 0.02, 1.2) for moment in ("first worker", "imports")]
+LATE = [(spacing, "measured") for spacing in (0.0, 0.02, 1.2)] + [(0.3, "first worker"), (0.3, "imports")]
+PRESSES = [(0.3, "measured"), *EARLY, *(LATE if SOAK else [])]
 COMMAND = """
 import time
 import click
@@ -61,11 +63,8 @@ def corpus(tmp_path_factory):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("moment", ["first worker", "imports", "measured"])
-@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize(("spacing", "moment"), [PRESSES[0], *repeats(*PRESSES[1:])])
 def test_two_presses_end_a_run_in_one_line(corpus, tmp_path, moment, spacing):
-    if not SOAK and (moment == "measured") != (spacing == SPACINGS[2]):
-        pytest.skip("in make soak")
     recipe, run = whole_recipe(tmp_path / "x", corpus)
     words = [sys.executable, "-m", "curate", "run", str(recipe), "--workers", "4", "--quiet"]
     driver, mark = marked(words, start_new_session=True)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import pytest
 from support.processes import children, seen, start, wait_until
 from support.soak import MOMENTS, drawn, tell
 from support.whole_runs import files_of_run, undisturbed, whole_recipe
@@ -17,6 +18,7 @@ EVENTS = ("planned", "measuring", "measured", "verifying", "cutting", "reading",
 PATIENCE = 300
 
 
+@pytest.mark.slow  # at four moments that are drawn: test_same_bytes.py has one
 def test_whatever_is_killed_whenever_the_run_that_goes_on_gives_the_same_bytes(tmp_path, tmp_path_factory):
     random, killed, runs = drawn("kills"), {"driver": 0, "worker": 0}, 0
     corpus, wanted, seconds = undisturbed(tmp_path_factory)

@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from support.commands import carry_out, command
+from support.commands import carry_out, program
 from support.corpora import PROSE, write_shard
 from support.processes import children, seen, start, wait_until
 from support.recipes import write_recipe
@@ -96,17 +96,17 @@ def test_a_run_whose_workers_are_short_of_memory_gives_them_up_and_loses_nothing
 
 def test_a_database_without_memory_is_one_line_and_more_is_the_way_on(tmp_path, good):
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
-    done = command("run", recipe, CURATE_DUCKDB_MEMORY="1MB")
+    done = program("run", recipe, CURATE_DUCKDB_MEMORY="1MB")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "Error: to decide so many documents takes more than the 1 MB that DuckDB may hold; nothing finished is lost: "
         "set CURATE_DUCKDB_MEMORY=256MB and run the same command again"
     )
     assert "Traceback" not in done.stderr
-    done = command("run", recipe, CURATE_DUCKDB_MEMORY="much")
+    done = program("run", recipe, CURATE_DUCKDB_MEMORY="much")
     assert done.stderr.splitlines()[-1].startswith("Error: CURATE_DUCKDB_MEMORY: 'much' is not a size; write bytes")
-    assert command("run", recipe, CURATE_DUCKDB_MEMORY="256MB").returncode == 0
-    assert command("verify", run).returncode == 0
+    assert program("run", recipe, CURATE_DUCKDB_MEMORY="256MB").returncode == 0
+    assert program("verify", run).returncode == 0
 
 
 def limit(pid):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.processes import SECONDS, check_all_end, living, marked, state, wait_until
-from support.soak import MOMENTS, drawn, tell
+from support.soak import MOMENTS, drawn, repeats, tell
 from support.whole_runs import make_corpus, whole_recipe
 
 from curate.engine.processes import Processes
@@ -36,6 +36,7 @@ main()
 """
 
 
+@pytest.mark.slow  # at four moments that are drawn: those below have one
 def test_two_seconds_after_the_driver_was_killed_at_any_moment_no_worker_lives(tmp_path):
     random, corpus, killed = drawn("orphans"), make_corpus(tmp_path / "corpus"), 0
     recipe, _ = whole_recipe(tmp_path / "x", corpus)
@@ -52,7 +53,7 @@ def test_two_seconds_after_the_driver_was_killed_at_any_moment_no_worker_lives(t
     tell(f"orphans: none {SECONDS:.0f} s after {killed} kills of the driver")
 
 
-@pytest.mark.parametrize("where", ["task", "import"])
+@pytest.mark.parametrize("where", ["task", *repeats("import")])
 def test_a_worker_that_keeps_the_lock_of_the_interpreter_ends_with_its_driver(tmp_path, where):
     spinning(tmp_path, where)
     driver, mark = marked([sys.executable, "-c", DRIVER.format(folder=str(tmp_path), cpu_seconds=60.0)])
@@ -73,7 +74,7 @@ def test_a_worker_whose_imports_spin_is_ended_and_the_driver_says_so(tmp_path):
     check_all_end(mark)
 
 
-@pytest.mark.parametrize("megabytes", [160, 240, 400])
+@pytest.mark.parametrize("megabytes", [240, *repeats(160, 400)])
 def test_a_worker_without_address_space_for_its_imports_says_so_in_one_line(tmp_path, megabytes):
     spinning(tmp_path, "task")
     limit = (megabytes << 20, megabytes << 20)

@@ -11,7 +11,7 @@ import click
 import duckdb
 import pytest
 from click.testing import CliRunner
-from support.commands import carry_out, command, refused
+from support.commands import carry_out, program, refused
 from support.corpora import PROSE, write_shard
 from support.processes import seen
 from support.recipes import write_recipe
@@ -69,7 +69,7 @@ def test_ctrl_c_however_often_ends_in_one_line_and_the_run_that_goes_on_gives_th
         assert ended == 130
         assert told.count("\n") == 1, told
         assert "stopped" in told
-    done = command("run", recipe, "--quiet", **UNIT)
+    done = program("run", recipe, "--quiet", **UNIT)
     assert done.returncode == 0, done.stderr
     assert files_of_run(run) == wanted
 

@@ -5,13 +5,14 @@ from unicodedata import normalize
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.listed_words import LISTED, TEXTS
 from support.recipes import write_recipe
 from support.runs import digests, documents
+from support.soak import examples
 
 from curate import kernels
 from curate.errors import RecipeError
@@ -27,7 +28,7 @@ URLS = st.builds(
     st.sampled_from(HOSTS),
     st.sampled_from(["", "/", "/x", "/x/y?z", "/X", ":80/x", "?x", "#a.org"]),
 )
-quick = settings(deadline=None, max_examples=200)
+quick = examples(200)
 
 
 def block_list(kind, *values):

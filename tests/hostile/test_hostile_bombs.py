@@ -10,6 +10,7 @@ import pytest
 from support.commands import command, refused
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
+from support.soak import repeats
 
 from curate.distill.scoring.linear_model import load as load_linear
 from curate.distill.teacher.weights import adapter_contents
@@ -55,6 +56,7 @@ def test_a_damaged_language_model_is_refused_before_kenlm_dies_of_it(tmp_path, g
     assert done.stderr.splitlines()[-1].startswith("Error: ")
 
 
+@pytest.mark.slow  # half a minute of reading: the test below has one line
 def test_lines_with_fields_of_their_own_are_refused_before_they_fill_the_memory(tmp_path):
     (tmp_path / "in").mkdir()
     lines = "".join(f'{{"text": "{PROSE}", "k{k}": 1}}\n' for k in range(6000))
@@ -107,8 +109,8 @@ def test_a_tokenizer_that_is_none_is_refused_in_one_line(tmp_path, demo, content
     assert "tokenizer.json" in done.stderr
 
 
-@pytest.mark.parametrize("depth", [2_000, 60_000])
-@pytest.mark.parametrize("opening", ["[", '{"a":'])
+@pytest.mark.parametrize("depth", [60_000, *repeats(2_000)])
+@pytest.mark.parametrize("opening", ["[", *repeats('{"a":')])
 def test_a_line_that_is_nested_deeply_is_a_bad_line(tmp_path, depth, opening):
     closing = "]" if opening == "[" else "}"
     deep = f'{{"text": {opening * depth}1{closing * depth}}}'

@@ -5,10 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.listed_words import LISTED
 from support.listed_words import TEXTS as BLOCK_TEXTS
+from support.soak import examples
 from support.texts import LINED, PASSAGES, REPEATING, TEXTS
 
 import curate.sample
@@ -28,7 +29,7 @@ SAMPLE = [
     for text in pq.read_table(path, columns=["text"])["text"].to_pylist()
 ]
 NOTHING = Fired("mine", "rules", {})
-quick = settings(deadline=None, max_examples=200)
+quick = examples(200)
 
 
 def found(signal, text, **bound):

@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
+from support.soak import examples
 
 from curate.errors import CurateError, EmptyOutputError
 from curate.inspect.evidence import Fired, fired, rules_by_reason
@@ -406,7 +407,7 @@ def test_what_was_deleted_and_inserted_is_told_by_colour_or_by_signs(run):
     assert "[-end -]" in told(run, "near", FORCE_COLOR="1", NO_COLOR="1")
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(st.text("ab \n.é", max_size=40), st.text("ab \n.é", max_size=40))
 def test_a_diff_has_all_of_both_texts(old, new):
     found = changes(old, new)

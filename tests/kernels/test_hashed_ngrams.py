@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import xxhash
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from support.oracles import words_of
+from support.soak import examples
 from support.texts import CAPITALS, TEXTS
 
 from curate.kernels.hashed_ngrams import hashed_ngrams, ngram_places, text_hashes
@@ -21,7 +22,7 @@ from curate.kernels.linear import LANES, Bounds, Rows, fit, sums
 from curate.kernels.oddities import NAMES, count_oddities
 from curate.kernels.overlap import BASE, SPREAD
 
-quick = settings(deadline=None, max_examples=100)
+quick = examples(100)
 
 
 def bucket(h, bits):

@@ -6,10 +6,11 @@ from itertools import groupby
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.characters import CLASSES, CODES, is_spaceless
 from support.oracles import assert_counts, split_words
+from support.soak import examples
 from support.texts import ARRAYS, TEXTS, TORN
 
 from curate import kernels
@@ -33,7 +34,7 @@ COUNTING = [
     kernels.count_ngrams,
 ]  # fmt: skip
 KERNELS = [*COUNTING, kernels.normalised]
-quick = settings(deadline=None, max_examples=120)
+quick = examples(120)
 
 
 # Oracles
@@ -230,7 +231,7 @@ def test_long_runs_of_one_character_are_what_the_regular_expression_finds(c):
     assert_counts(kernels.count_words, words_of, texts)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(TEXTS.filter(bool), st.integers(4000, 9000))
 def test_words_are_what_the_regular_expression_finds_in_long_texts(text, size):
     assert_counts(kernels.count_words, words_of, [text * (size // len(text))])
@@ -261,7 +262,7 @@ def test_lines_are_what_split_and_strip_find(text):
     assert_counts(kernels.count_lines, lines_of, [text])
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(
     st.lists(st.sampled_from([*BULLETS, *TERMINALS, "...", "..", "a" * 28, "é", "你", " ", "\n", "\r\n"]), max_size=20)
 )
@@ -343,7 +344,7 @@ def test_a_kernel_makes_nothing_of_no_texts(kernel, kind):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(before=ARRAYS, texts=ARRAYS, behind=ARRAYS)
 def test_a_slice_gives_what_a_fresh_array_gives(kernel, before, texts, behind):
     whole = pa.array(before + texts + behind, pa.string())
@@ -351,7 +352,7 @@ def test_a_slice_gives_what_a_fresh_array_gives(kernel, before, texts, behind):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(texts=ARRAYS)
 def test_the_width_of_offsets_and_a_dictionary_change_nothing(kernel, texts):
     array = pa.array(texts, pa.string())

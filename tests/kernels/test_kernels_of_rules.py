@@ -4,8 +4,9 @@ import re
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.soak import examples
 
 from curate import kernels
 
@@ -42,7 +43,7 @@ PIECES = [
 ]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=10).map("".join) | st.text("aA. \n!”。", max_size=20)
 ARRAYS = st.lists(st.none() | TEXTS, max_size=4)
-quick = settings(deadline=None, max_examples=200)
+quick = examples(200)
 
 
 def sentences(text):
@@ -113,7 +114,7 @@ def cuts_of(cuts):
     ],
     ids=["count_sentences", "number_of_words", "count_phrases", "c4_cuts", "refinedweb_cuts", "address_cuts"],
 )
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(before=ARRAYS, texts=ARRAYS, behind=ARRAYS)
 @example([None, "Read more"], [None, "3 likes\nItems in cart", None, "{ [1] www.a.org"], ["in cart", None])
 def test_a_slice_with_nulls_gives_what_a_fresh_array_gives(kernel, before, texts, behind):

@@ -4,14 +4,15 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.soak import examples
 from support.texts import SAMPLE_TEXTS, TEXTS
 
 from curate.kernels.lm_ngrams import SPECIAL, Vocabulary, arpa_lines, ngram_columns
 from curate.kernels.lm_words import lm_lines
 
-quick = settings(deadline=None, max_examples=100)
+quick = examples(100)
 LINES = st.lists(TEXTS, max_size=6).map(lambda texts: lm_lines(pa.array(texts, pa.string())).lines)
 
 

@@ -6,15 +6,16 @@ from itertools import groupby
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.characters import CLASSES
+from support.soak import examples
 from support.texts import ARRAYS, SAMPLE_TEXTS, TEXTS, TORN
 
 from curate.kernels.lm_words import FORM, lm_lines
 from curate.kernels.unicode import MARK, SPACE, SPACELESS, WORD
 
-quick = settings(deadline=None, max_examples=300)
+quick = examples(300)
 BECOMES = dict.fromkeys("\u2018\u2019\u201b", "'") | dict.fromkeys("\u201c\u201d\u201e\u201f", '"')
 BECOMES |= dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-") | {"\u2026": "."}
 INVISIBLE = {*map(chr, range(0x200B, 0x2010)), *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2060, 0x2070)),

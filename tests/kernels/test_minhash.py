@@ -5,15 +5,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import xxhash
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.oracles import shingles_of
+from support.soak import examples
 from support.texts import CAPITALS, SAMPLE_TEXTS, TEXTS
 
 from curate.kernels.minhash import agreeing, band_keys, binary_rows, jaccard, minhash, shingle_sets, values_of
 from curate.kernels.xxh3 import xxh3_64
 
-quick = settings(deadline=None, max_examples=100)
+quick = examples(100)
 
 
 def by_datasketch(text, permutations, n):

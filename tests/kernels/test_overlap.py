@@ -3,14 +3,15 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.oracles import ngrams_of, words_of
+from support.soak import examples
 from support.texts import CAPITALS, TEXTS
 
 from curate.kernels.overlap import NgramTable, find_overlaps, ngram_keys, ngram_table, with_marks
 
-quick = settings(deadline=None, max_examples=150)
+quick = examples(150)
 FEW_WORDS = st.lists(st.sampled_from(["a", "B", "c,", "İ", "Σ", "你", "é", "-"]), max_size=14).map(" ".join)
 MANY = st.lists(FEW_WORDS | TEXTS, max_size=5)
 

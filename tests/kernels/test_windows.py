@@ -1,8 +1,9 @@
 """Windows of texts, against slices of bytes."""
 
 import pyarrow as pa
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.soak import examples
 
 from curate.kernels.windows import windows
 
@@ -26,7 +27,7 @@ def expected(text, count, size):
     return b" ".join(parts).decode().replace("\n", " ").replace("\r", " ")
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(st.lists(st.none() | TEXTS, max_size=5), st.integers(2, 4), st.integers(1, 9))
 @example(["你" * 30, None, "", "a\nb"], 3, 4)
 def test_windows_are_slices_between_characters(texts, count, size):

@@ -5,8 +5,9 @@ from collections import Counter
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.soak import examples
 
 from curate.corpus.edits import FOUND, apply_edits
 from curate.filters import registry
@@ -52,7 +53,7 @@ ARRAYS = st.lists(st.none() | TEXTS, max_size=6)
 
 every_signal = pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.measure.__name__)
 every_edit = pytest.mark.parametrize("edit", registry.edits().values(), ids=lambda edit: edit.name)
-quick = settings(deadline=None, max_examples=40)
+quick = examples(40)
 
 
 def measured(signal, texts):

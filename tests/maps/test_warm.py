@@ -5,7 +5,8 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from support.commands import command
+import pytest
+from support.commands import program
 from support.recipes import distilling
 
 from curate.kernels.jit import kernel_folder
@@ -29,6 +30,7 @@ USED_BY_WORKERS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow  # compiles all kernels of the maps
 def test_workers_compile_nothing_and_no_kernel_is_compiled_twice(corpus, tmp_path):
     here = Path(kernel_folder())
     folder = tmp_path / "cache" / "kernels" / here.name
@@ -49,7 +51,7 @@ def test_workers_compile_nothing_and_no_kernel_is_compiled_twice(corpus, tmp_pat
     recipe, _ = distilling(corpus, tmp_path, **fields)
     kept = tmp_path / "kept"
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = command("run", recipe, "--workers", 2, PYTHONPATH=path, NUMBA_DEBUG_CACHE="1", KEPT=str(kept),
+    done = program("run", recipe, "--workers", 2, PYTHONPATH=path, NUMBA_DEBUG_CACHE="1", KEPT=str(kept),
                    CURATE_CACHE=str(tmp_path / "cache"), CURATE_UNIT_BYTES="200000")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "compiling kernels" in done.stderr

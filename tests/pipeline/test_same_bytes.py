@@ -9,17 +9,18 @@ import time
 from collections import Counter
 
 import pytest
-from support.commands import command
+from support.commands import command, program
 from support.runs import digests
 from support.small_files import UNIT, recipe_for
+from support.soak import repeats
 
 from curate.ledger.ledger import read_ledger
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [3, *repeats(2)])
 def test_the_number_of_workers_changes_no_byte(small_files, expected_digests, tmp_path, workers):
     recipe, run = recipe_for(tmp_path / "x", small_files)
-    assert command("run", recipe, "--workers", workers, "--quiet", **UNIT).returncode == 0
+    assert program("run", recipe, "--workers", workers, "--quiet", **UNIT).returncode == 0
     assert digests(run) == expected_digests
 
 
@@ -30,7 +31,7 @@ def verified_tasks(run):
 
 
 # One of each kind; tests/faults/test_kills.py draws others.
-MOMENTS = [("measured", 4), ("verifying", 2), ("decided", 1), ("wrote", 3)]
+MOMENTS = [("verifying", 2), *repeats(("measured", 4), ("decided", 1), ("wrote", 3))]
 
 
 @pytest.mark.parametrize(("event", "times"), MOMENTS)
@@ -47,7 +48,7 @@ def test_a_run_killed_and_started_again_gives_the_same_bytes_and_repeats_nothing
     assert len(finished) >= sum(event.get("parts", 0) for event in told if event["event"] not in passing)
     written = {path: (run / path).stat().st_mtime_ns for path in finished}
     assert written
-    done = command("run", recipe, "--workers", 3, "--quiet", **UNIT)
+    done = program("run", recipe, "--workers", 3, "--quiet", **UNIT)
     assert done.returncode == 0, done.stderr
     assert {path: (run / path).stat().st_mtime_ns for path in finished} == written
     assert digests(run) == expected_digests

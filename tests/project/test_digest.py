@@ -6,7 +6,7 @@ import shutil
 from itertools import chain
 
 import pytest
-from support.commands import command
+from support.commands import command, program
 from support.corpora import write_shard
 from support.recipes import distilling
 
@@ -154,7 +154,7 @@ def run_with(package, recipe, folder):
     """What a run by the code of a package logs."""
     log = folder / "run.log"
     size = log.stat().st_size if log.exists() else 0
-    done = command("run", recipe, "--quiet", "--workers", 1, cwd=package.parent, PYTHONPATH=str(package.parent))
+    done = program("run", recipe, "--quiet", "--workers", 1, cwd=package.parent, PYTHONPATH=str(package.parent))
     assert done.returncode == 0, done.stderr
     return [json.loads(line)["event"] for line in log.read_bytes()[size:].splitlines()]
 
@@ -165,6 +165,7 @@ def changed(path, before, after):
     path.write_text(text.replace(before, after), "utf-8")
 
 
+@pytest.mark.slow  # runs of a copied package, with its kernels
 def test_another_order_of_survivors_gives_other_verdicts_over_the_same_ledger(copied, tmp_path):
     table = write_shard(tmp_path / "in" / "a.parquet", ["The same words in both documents."] * 2, id=["one", "two"])
     recipe = tmp_path / "recipe.yaml"
@@ -173,7 +174,7 @@ def test_another_order_of_survivors_gives_other_verdicts_over_the_same_ledger(co
     kept = lambda: command("sql", tmp_path / "run", "SELECT doc_id FROM kept", "--format", "csv").stdout.split()  # noqa: E731
     run_with(copied, recipe, tmp_path / "run")
     assert kept() == ["doc_id", "one"]
-    verdicts = copied / "decide" / "verdicts.py"
+    verdicts = copied / "dedup" / "exact.py"
     changed(verdicts, '"first": "position, row"', '"first": "position DESC, row DESC"')
     events = run_with(copied, recipe, tmp_path / "run")
     assert "decided" in events
@@ -181,6 +182,7 @@ def test_another_order_of_survivors_gives_other_verdicts_over_the_same_ledger(co
     assert kept() == ["doc_id", "two"]
 
 
+@pytest.mark.slow  # fifteen runs, each with its kernels and processes: the digests themselves are tested above
 def test_a_change_makes_again_what_comes_from_it_and_nothing_else(copied, corpus, tmp_path):
     recipe, run = distilling(corpus, tmp_path, tier2={"rounds": 1}, dedup={"near": {}})
     assert {"measuring", "trained", "decided"} <= set(run_with(copied, recipe, run))

@@ -59,6 +59,7 @@ def test_the_wheel_holds_every_file_that_the_checkout_has(wheel):
     assert held == expected
 
 
+@pytest.mark.slow  # builds and unpacks the wheel, and runs the demo
 def test_the_wheel_runs_outside_the_checkout(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
@@ -100,6 +101,7 @@ sys.modules.update(dict.fromkeys(others - set(sys.modules)))  # None: cannot be 
 """
 
 
+@pytest.mark.slow  # runs the demo without the other packages
 def test_nothing_is_needed_but_what_the_project_depends_on(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(CORE_ONLY)  # also for workers
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}

@@ -3,7 +3,7 @@
 import re
 import shlex
 
-from support.commands import command
+from support.commands import program
 from support.paths import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -17,13 +17,13 @@ def shown(text):
 
 def test_every_command_of_the_readme_prints_what_stands_there(tmp_path):
     [demo] = re.findall(r"^```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert shown(command("demo", "--quiet", cwd=tmp_path).stdout) == shown(demo)
+    assert shown(program("demo", "--quiet", cwd=tmp_path).stdout) == shown(demo)
     [session] = re.findall(r"^```console\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     steps = re.split(r"^\$ curate ", session, flags=re.MULTILINE)[1:]
     assert len(steps) == 3
     for step in steps:
         arguments, _, printed = step.partition("\n")
-        assert shown(command(*shlex.split(arguments), cwd=tmp_path).stdout) == shown(printed)
+        assert shown(program(*shlex.split(arguments), cwd=tmp_path).stdout) == shown(printed)
 
 
 def test_every_module_stands_in_the_file_map():

@@ -7,7 +7,7 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
-from support.commands import command
+from support.commands import program
 from support.language_models import smollm2
 from support.llm_server import ON_CPU
 from support.paths import ROOT
@@ -40,7 +40,7 @@ def sample(tmp_path_factory):
 def done(folder, name, changes, *further):
     """Run the recipe with changes, or another command."""
     given = [word for place, value in changes.items() for word in ("--set", f"{place}={value}")]
-    found = command(name, *further or (RECIPES / "three-tiers.yaml", "--quiet"), *given, cwd=folder, timeout=SECONDS)
+    found = program(name, *further or (RECIPES / "three-tiers.yaml", "--quiet"), *given, cwd=folder, timeout=SECONDS)
     assert found.returncode == 0, found.stderr
     return found.stdout
 

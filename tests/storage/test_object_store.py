@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.commands import carry_out, command
+from support.commands import carry_out, command, program
 from support.corpora import SAMPLE
 from support.recipes import write_recipe
 from support.runs import digests
+from support.soak import repeats
 
 from curate.engine import ray_cluster as cluster
 from curate.errors import CurateError, Interrupted, RunError, WorkerError
@@ -151,6 +152,7 @@ def test_a_run_on_a_store_has_the_bytes_of_a_local_one_and_every_command_finds_i
     assert SECRET not in "".join(told)
 
 
+@pytest.mark.slow  # three kills; the test below ends at a deletion
 def test_a_run_that_is_killed_at_any_request_goes_on_on_another_machine(tmp_path, corpus_of_shards, local, store):
     recipe = recipe_at(tmp_path, corpus_of_shards, "killed")
     kills = iter([12, 30, 95])
@@ -175,6 +177,7 @@ def test_a_run_that_is_killed_at_any_request_goes_on_on_another_machine(tmp_path
     }
 
 
+@pytest.mark.slow  # the test below fails for good and goes on
 def test_a_store_that_fails_now_and_then_changes_nothing(tmp_path, corpus_of_shards, local, store):
     recipe = recipe_at(tmp_path, corpus_of_shards, "failing")
     with proxy(store) as (environment, handler):
@@ -208,7 +211,7 @@ def test_of_two_machines_on_one_run_the_second_is_refused_and_one_that_slept_too
     with on(tmp_path / "one", store):
         run = mirror.run_of("s3://runs/shared")
     with on(tmp_path / "one", store), locked(run):
-        done = command("run", recipe, "--quiet", **store, CURATE_RUNS=str(tmp_path / "two"))
+        done = program("run", recipe, "--quiet", **store, CURATE_RUNS=str(tmp_path / "two"))
     owner = f"process {os.getpid()} on "
     assert done.stderr.startswith(f"Error: s3://runs/shared: in use by {owner}")
     assert done.stderr.endswith("; wait for it, or choose another output\n")
@@ -324,7 +327,7 @@ def test_any_store_that_inputs_are_read_from_will_do(tmp_path, corpus_of_shards,
     assert digests(mirror_in(tmp_path / "three")).keys() < digests(local).keys()  # what it need not read is not fetched
 
 
-@pytest.mark.parametrize("deletion", [1, 2])
+@pytest.mark.parametrize("deletion", [1, *repeats(2)])
 def test_a_run_that_ends_at_a_deletion_leaves_nothing_that_nobody_names(
     tmp_path, corpus_of_shards, monkeypatch, deletion
 ):

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.commands import command
+from support.commands import program
 from support.corpora import SAMPLE
 from support.recipes import write_recipe
 from support.runs import digests
@@ -41,7 +41,7 @@ def undisturbed(tmp_path_factory):
 def expected_digests(small_files, undisturbed):
     """What an undisturbed run with one worker writes."""
     recipe, run = recipe_for(undisturbed, small_files)
-    done = command("run", recipe, "--workers", 1, "--quiet", **UNIT)
+    done = program("run", recipe, "--workers", 1, "--quiet", **UNIT)
     assert done.returncode == 0, done.stderr
     found = digests(run)
     assert len([name for name in found if name.startswith("data/")]) > 3

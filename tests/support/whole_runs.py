@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
-from support.commands import command
+from support.commands import program
 from support.corpora import PROSE, SAMPLE
 from support.damage import promised
 from support.recipes import write_recipe
@@ -73,7 +73,7 @@ def undisturbed(factory):
     corpus = make_corpus(factory.mktemp("whole") / "corpus")
     recipe, run = whole_recipe(factory.mktemp("undisturbed") / "x", corpus)
     began = time.monotonic()
-    done = command("run", recipe, "--workers", 2, "--quiet", timeout=600, **UNIT)
+    done = program("run", recipe, "--workers", 2, "--quiet", timeout=600, **UNIT)
     assert done.returncode == 0, done.stderr
     KNOWN.append((corpus, files_of_run(run), time.monotonic() - began))
     return KNOWN[0]

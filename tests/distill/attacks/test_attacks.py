@@ -9,14 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from curate.distill.attacks.registry.changes import apart, changed
-from curate.distill.attacks.registry.registry import ATTACKED, apply_attacks, attacks, families, from_reply, random_for
-from curate.distill.attacks.registry.templates import grammar, parse, several, written
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.corpora import SAMPLE
 from support.paths import ROOT
+from support.soak import examples
 
+from curate.distill.attacks.changes import apart, changed
+from curate.distill.attacks.registry import ATTACKED, apply_attacks, attacks, families, from_reply, random_for
+from curate.distill.attacks.templates import grammar, parse, several, written
 from curate.distill.text.passages import claims, in_latin, names, paragraphs, sentences, topics
 from curate.errors import RecipeError
 
@@ -62,7 +63,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(ma
 OTHERS = st.lists(TEXTS, max_size=3)
 
 every_attack = pytest.mark.parametrize("name", list(attacks()))
-quick = settings(deadline=None, max_examples=80)
+quick = examples(80)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +176,7 @@ def test_an_unknown_attack_is_refused_with_the_one_that_may_be_meant(good):
 
 def test_attacks_are_the_same_in_another_process():
     code = (
-        "from curate.distill.attacks.registry.registry import attacks; text = open(0).read(); "
+        "from curate.distill.attacks.registry import attacks; text = open(0).read(); "
         "print([one(text, 'a', 1, [text[::-1]]) for one in attacks().values()])"
     )
     text = "".join(PIECES[:3]) * 3

@@ -13,6 +13,7 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import distilling, write_recipe
 from support.runs import digests, documents, table
+from support.soak import repeats
 
 from curate.distill.budget.candidates import budgets_of
 from curate.distill.budget.models import domains_of
@@ -78,6 +79,7 @@ def test_the_same_recipe_makes_the_same_bytes(distilled, corpus, tmp_path):
     assert digests(run) == digests(other)
 
 
+@pytest.mark.slow  # test_same_bytes.py has a budget too
 def test_the_number_of_workers_changes_no_byte(distilled, corpus, tmp_path):
     _, run = distilled
     path, other = distilling(corpus, tmp_path)
@@ -88,10 +90,17 @@ def test_the_number_of_workers_changes_no_byte(distilled, corpus, tmp_path):
 @pytest.mark.parametrize(
     "distill",
     [
-        {"keep_tokens": "15%", "ladder": ["5%", "10%"]},
-        {"keep_tokens": "30%", "novelty": "100%", "temperature": 0.1, "weights": {"quality": 0.7, "diversity": 0.3}},
         {"keep_tokens": "40%", "quotas": {"by": ["domain", "length_bucket"], "floor": "10%"}, "cluster_cap": "10%"},
         {"keep_tokens": "20%", "scores": {"input.grade": 1}},  # few keys, and a layer for some of those who share one
+        *repeats(
+            {"keep_tokens": "15%", "ladder": ["5%", "10%"]},
+            {
+                "keep_tokens": "30%",
+                "novelty": "100%",
+                "temperature": 0.1,
+                "weights": {"quality": 0.7, "diversity": 0.3},
+            },
+        ),
     ],
 )  # fmt: skip
 def test_small_layers_keep_what_one_layer_does(corpus, tmp_path, monkeypatch, distill):
@@ -390,7 +399,7 @@ def test_the_report_has_the_rungs_and_the_strata(distilled, tmp_path):
         assert f"{tokens:,}" in page
 
 
-@pytest.mark.parametrize("different", [60, 150, 5000])
+@pytest.mark.parametrize("different", [60, *repeats(150, 5000)])
 def test_models_learn_from_the_documents_with_the_least_keys(different):
     """However many texts are equal, or too short, as many are sampled as there are."""
     draw = random.Random(different)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.soak import examples
 
 from curate.distill.budget.ranks import Histogram, ranked, sortable
 from curate.distill.scoring.calibration import ranks
@@ -31,7 +32,7 @@ def test_keys_sort_as_values_do(values):
 
 @given(st.lists(st.tuples(values_of, st.integers(0, 2)), min_size=1, max_size=50), st.integers(1, 4), st.booleans())
 @example([(float("nan"), 0)], 1, True)
-@settings(deadline=None)
+@examples(100)
 def test_ranks_within_strata(rows, portions, middle_best):
     values, strata = np.array([value for value, _ in rows]), np.array([stratum for _, stratum in rows], np.int32)
     found = ranked(histogram_of(values, strata, 3, portions), middle_best=middle_best)(values, strata)

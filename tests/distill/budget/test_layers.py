@@ -3,9 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.budgets import by_sets, candidates_of, corpora, quotas_by
+from support.soak import examples
 
 from curate.distill.budget import layers
 from curate.distill.budget.layers import ROW_BYTES, Layers, columns_in, write_columns
@@ -45,7 +46,7 @@ def sizes_of(folder, keys):
     st.lists(st.tuples(st.integers(0, 6) | st.just(-np.inf), st.integers(0, 2)), min_size=1, max_size=60),
     st.integers(1, 20), st.integers(1, 4), st.integers(0, 60), st.integers(2, 100),
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@examples(200, 15)
 def test_layers_give_all_candidates_the_best_first(tmp_path_factory, documents, size, files, budget, classes):
     keys, strata = zip(*documents, strict=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -67,7 +68,7 @@ def test_layers_give_all_candidates_the_best_first(tmp_path_factory, documents, 
     corpora(), st.sampled_from([0.0, 0.5, 1.0]), st.lists(st.floats(0.05, 0.9), min_size=1, max_size=3),
     st.sampled_from([1.0, 0.2]), st.integers(1, 2000), st.integers(1, 4),
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@examples(200, 15)
 def test_a_budget_is_filled_from_layers_as_sets_would(tmp_path_factory, corpus, novelty, shares, cap, size, files):
     candidates, sets = corpus
     available = np.bincount(candidates.strata, candidates.tokens, 4).astype(np.int64)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.budgets import by_sets, candidates_of, corpora, quotas_by
+from support.soak import examples
 
 from curate.distill.budget.select import (
     REDUNDANT,
@@ -39,7 +40,7 @@ def selected(candidates, budgets, quotas, novelty, cap=1.0, clusters=1, layers=1
     corpora(), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.lists(st.floats(0.05, 0.9), min_size=1, max_size=3),
     st.sampled_from([1.0, 0.5, 0.2]), st.integers(1, 5), st.sampled_from([fill.LEAST_TABLE, 4, fill.BITS]),
 )  # fmt: skip
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_a_budget_is_filled_as_sets_would_in_whatever_layers(corpus, novelty, shares, cap, layers, table):
     candidates, sets = corpus
     total = int(candidates.tokens.sum())
@@ -73,7 +74,7 @@ def test_many_shingles_make_the_table_grow():
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=6), st.floats(0, 1.2), st.floats(0, 1), st.floats(0, 0.3))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_quotas_come_to_the_budget_and_no_stratum_to_more_than_it_has(available, share, temperature, floor):
     available = np.array(available, np.int64)
     budget = int(available.sum() * share)

@@ -256,6 +256,7 @@ def test_a_run_is_not_lost_because_held_out_texts_were_trained_on(planted, tmp_p
     assert json.loads((run / "manifest.json").read_text())["retention"] is None
 
 
+@pytest.mark.slow  # thirteen arms of the sample: those above have a few of a made corpus
 def test_the_sample_with_a_budget_bands_and_lines_is_evaluated_with_all_its_arms(corpus, tmp_path):
     table_ = pa.concat_tables([pq.read_table(path) for path in sorted(SAMPLE.glob("*.parquet"))])
     good = [label == "good" and k % 3 == 0 for k, label in enumerate(table_["label"].to_pylist())]

@@ -4,8 +4,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.soak import examples
 
 from curate.distill.draws import mixed
 from curate.distill.evaluate.measure import evaluate_arms, random_draw
@@ -33,7 +34,7 @@ def test_domains_weigh_the_same_and_texts_of_a_domain_by_their_bytes():
     assert bits_per_byte(np.array([400, 1200, 200, 140, 60.0]), HELDOUT)[None] == (4 + 2) / 2
 
 
-@settings(deadline=None)
+@examples(100)
 @given(BITS, BITS, BITS)
 def test_of_the_full_arm_all_is_retained_and_of_the_control_no_gap_is_closed(full, ours, chance):
     found = figures([of("full", full), of("ours", ours), of("random", chance)], replicates=20)
@@ -51,7 +52,7 @@ def test_of_the_full_arm_all_is_retained_and_of_the_control_no_gap_is_closed(ful
             assert gap < 1e-6
 
 
-@settings(deadline=None)
+@examples(100)
 @given(BITS, BITS)
 def test_an_arm_like_the_full_one_closes_the_gap_and_one_like_chance_none_of_it(full, more):
     worse = full + more

@@ -9,11 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
-from curate.distill.lora.model.files import CHECKPOINT, CONFIG, FACTS, WEIGHTS, load_checkpoint
-from curate.distill.lora.model.train import train_adapter
-from curate.distill.teacher.protocol.open import open_teacher
-from curate.distill.teacher.protocol.protocol import Request, Sampling
-from support.commands import command
+from support.commands import program
 from support.corpora import SAMPLE, write_shard
 from support.language_models import random_adapter, smollm2, tiny_llama
 from support.llm_server import ON_CPU
@@ -21,6 +17,10 @@ from support.paths import ROOT
 from support.small_adapters import SMALL, TEXTS, trained
 
 from curate.cli import main
+from curate.distill.lora.files import CHECKPOINT, CONFIG, FACTS, WEIGHTS, load_checkpoint
+from curate.distill.lora.train import train_adapter
+from curate.distill.teacher.open import open_teacher
+from curate.distill.teacher.protocol import Request, Sampling
 from curate.errors import RecipeError
 from curate.progress import unwritten_log
 from curate.recipe.teacher import Teacher
@@ -140,7 +140,8 @@ def test_training_stops_where_nothing_is_gained_and_then_changes_nothing(tiny, t
 
 def test_computing_layers_again_to_save_memory_changes_no_byte(tiny, tmp_path):
     import torch
-    from curate.distill.lora.model.model import Heldout, load, repeatable, save_memory, train
+
+    from curate.distill.lora.model import Heldout, load, repeatable, save_memory, train
 
     kept = []
     for saves in (False, True):
@@ -194,7 +195,7 @@ def test_the_command_trains_in_the_run_directory_and_tells_what_it_gained(tiny, 
     adapter = SMALL.model_dump(mode="json") | {"documents": 30}
     fields = {"name": "web", "input": {"paths": ["data"]}, "teacher": {"transformers": str(tiny)}}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(fields | {"tier3": {"domains": [domain], "adapter": adapter}}))
-    done = command("adapter", "train", "r.yaml", "--domain", "finance", "--quiet", cwd=tmp_path)
+    done = program("adapter", "train", "r.yaml", "--domain", "finance", "--quiet", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("runs/web/models/adapters/finance: the adapter\n")
     monkeypatch.chdir(tmp_path)

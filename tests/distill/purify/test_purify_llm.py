@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from support.commands import carry_out, command
+from support.commands import carry_out, program
 from support.language_models import smollm2
 from support.llm_server import ON_CPU
 from support.recipes import TIER2, purifying
@@ -69,7 +69,7 @@ def test_a_run_killed_while_it_asks_a_server_asks_nothing_twice_and_ends_with_th
     process.wait()
     kept = sum(part.read_bytes().count(b"\n") for part in (run / "teacher").glob("*.jsonl"))
     assert kept >= 4
-    done = command("run", path, "--quiet", timeout=500)
+    done = program("run", path, "--quiet", timeout=500)
     assert done.returncode == 0, done.stderr
     check(run, "smollm2")
     asked = successes(server)

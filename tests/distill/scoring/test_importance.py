@@ -3,9 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.distributions import SMALL, array, corpus_distribution, distribution, texts_of
+from support.soak import examples
 from support.topics import made
 
 from curate.distill.scoring.importance import READ_BITS, Settings, content_hash, contrast_of, importance, load, save
@@ -14,7 +15,7 @@ from curate.errors import InputError
 from curate.kernels.bucket_logs import count_buckets, mean_logs
 from curate.kernels.hashed_ngrams import hashed_ngrams
 
-quick = settings(deadline=None, max_examples=50)
+quick = examples(50)
 
 
 @pytest.fixture(scope="module")

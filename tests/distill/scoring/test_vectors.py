@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.distributions import array, texts_of
 from support.paths import ROOT
+from support.soak import examples
 from support.topics import made
 from support.vectors import SMALL, sample
 
@@ -20,7 +21,7 @@ from curate.distill.scoring.vectors import projection_of, vectors_of
 from curate.errors import InputError
 from curate.kernels.projection import add_by_centre, gather, nearest, orthonormal, project
 
-quick = settings(deadline=None, max_examples=50)
+quick = examples(50)
 
 
 @pytest.fixture(scope="module")

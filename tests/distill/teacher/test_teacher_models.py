@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from itertools import takewhile
 
 import pytest
-from curate.distill.teacher.protocol.prompts import load, render
-from curate.distill.teacher.protocol.protocol import Request, Sampling
 from support.corpora import PROSE
 from support.language_models import random_adapter, smollm2, tiny_llama
 from support.llm_server import ON_CPU
 from support.teachers import LABELS, LIMITED, TO_CHOOSE, TO_SCORE, chat, check_limits, opened, successes
 
+from curate.distill.teacher.prompts import load, render
+from curate.distill.teacher.protocol import Request, Sampling
 from curate.errors import RecipeError, TeacherError
 
 pytestmark = pytest.mark.llm

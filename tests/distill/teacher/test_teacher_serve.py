@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from support.commands import command
+from support.commands import program
 from support.language_models import random_adapter, tiny_llama
 from support.llm_server import ON_CPU, group_of, members, processes
 from support.paths import ROOT
@@ -117,7 +117,7 @@ def test_a_server_ends_with_a_curate_that_is_killed(tiny, tmp_path):
 def test_a_server_that_cannot_start_is_one_line(options, said, tiny, tmp_path):
     log = tmp_path / "vllm.log"
     words = [str(tiny[0]) if word == "TINY" else word for word in options]
-    done = command("serve", "--log", log, "--port", "18431", "--quiet", *words, **ON_CPU)
+    done = program("serve", "--log", log, "--port", "18431", "--quiet", *words, **ON_CPU)
     assert done.returncode == 1
     assert done.stdout == ""
     [line] = done.stderr.splitlines()

@@ -2,9 +2,10 @@
 
 from itertools import pairwise
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.corpora import PROSE
+from support.soak import examples
 from support.texts import documents
 
 from curate.distill.text.chunks import CHUNKS, LEAST, chunks_of, cut
@@ -21,7 +22,7 @@ PIECES = (
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=60).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(TEXTS | st.text(max_size=300), st.integers(1, 120))
 @example("a" + " " * 50 + "b", 20)
 @example("\u0301" * 50, 20)

@@ -4,10 +4,11 @@ import re
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pyarrow.parquet import read_table
 from support.corpora import SAMPLE
+from support.soak import examples
 
 from curate.distill.text.facts import Fact, copy_share, facts_of, kept_facts, length_ratio
 
@@ -155,7 +156,7 @@ def shingles(text, words=5):
     return [tuple(found[k : k + words]) for k in range(len(found) - words + 1)]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.text("ab ", max_size=60), min_size=2, max_size=6))
 def test_the_copied_share_is_that_of_the_runs_of_five_words(texts):
     original, written = texts[:-1], texts[1:]
@@ -178,7 +179,7 @@ PIECES = (
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(TEXTS | st.text(max_size=80))
 @example("-" * 3000)
 @example("1" * 5000 + "/" + "2" * 5000)

@@ -6,7 +6,7 @@ import unicodedata
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.commands import carry_out, command
+from support.commands import carry_out, command, program
 from support.corpora import EXCERPT, PROSE, SAMPLE, write_shard
 from support.oracles import ngrams_of
 from support.paths import ROOT
@@ -265,13 +265,14 @@ def test_the_bound_moves_and_the_rule_can_be_switched_off(tmp_path):
     assert measured(run) == before
 
 
+@pytest.mark.slow  # test_same_bytes.py has it for all first stages
 def test_the_number_of_workers_changes_no_byte(tmp_path):
     found = []
     for workers in (1, 3):
         (tmp_path / str(workers)).mkdir()
         tier1 = {"rules": ["c4"], "decontaminate": {"against": [str(EXCERPT)], "action": "cut"}}
         recipe, run = write_recipe(tmp_path / str(workers), SAMPLE, tier1=tier1, dedup={"near": {}})
-        done = command("run", recipe, "--workers", workers, "--quiet", CURATE_UNIT_BYTES="200000")
+        done = program("run", recipe, "--workers", workers, "--quiet", CURATE_UNIT_BYTES="200000")
         assert done.returncode == 0, done.stderr
         found.append(digests(run))
     assert found[0] == found[1]

@@ -5,8 +5,9 @@ import unicodedata
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.soak import examples
 
 from curate import kernels
 from curate.corpus.edits import apply_edits, find_edits
@@ -84,7 +85,7 @@ ADDRESSES = [
 ]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=9).map("".join) | st.text("ab. \n[1]", max_size=20)
 ARRAYS = st.lists(st.none() | TEXTS, max_size=4)
-quick = settings(deadline=None, max_examples=200)
+quick = examples(200)
 
 
 def bounds_of(edit, **changed):

@@ -7,11 +7,12 @@ import phonenumbers
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.corpora import SAMPLE
 from support.paths import ROOT
 from support.personal_data import FOUND, PEM
+from support.soak import examples
 
 from curate import kernels
 from curate.corpus.edits import apply_edits
@@ -294,7 +295,7 @@ FORMS = {
     + rf"|(?:1{GAP}?)?\([2-9]\d\d\){WIDE}?(?:[2-9]\d{{6}}(?!\d)|[2-9]\d\d{WIDE}\d{{4}}))(?!\d)"
     + r"(?:(?=[xX]\d+{after})|{after})".format(after=AFTER.format(marks="-")),
 }
-quick = settings(deadline=None, max_examples=300)
+quick = examples(300)
 
 
 def candidates(texts, code):

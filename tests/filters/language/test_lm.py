@@ -8,12 +8,13 @@ import kenlm
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.commands import command
 from support.corpora import SAMPLE, write_shard
 from support.ngram_models import MEMORY, trained, write_lines
 from support.paths import GOLDEN
+from support.soak import examples
 
 from curate.errors import CurateError, InputError, WorkerError
 from curate.filters.language.kneser_ney import FALLBACK, discounts_of
@@ -92,7 +93,7 @@ def test_every_number_is_that_of_lmplz(tmp_path, text, order, prune, golden):
 WORDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=7).map(" ".join)
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.lists(WORDS, min_size=1, max_size=25), st.sampled_from([(2, "0"), (2, "0,1"), (3, "0,0,1"), (4, "0,1,2")]))
 @example(["a"], (2, "0"))
 @example(["a b"] * 5, (3, "0,9,9"))

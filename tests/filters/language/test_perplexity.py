@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import sentencepiece
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import carry_out, command
 from support.corpora import PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
+from support.soak import examples
 
 from curate.decide.bands import banded_sql
 from curate.errors import RecipeError
@@ -103,7 +104,7 @@ def test_each_document_is_scored_by_the_model_of_its_language(model, tmp_path):
     assert columns["oov_rate"].to_pylist() == [0, 0, None]
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.lists(st.lists(st.sampled_from(["a", "b", "é你", "c" * 20, "d"]), min_size=1).map(" ".join), max_size=6))
 def test_priors_against_a_dictionary(lines):
     known = {"a": -1.0, "é你": -2.5, "c" * 20: -0.25}

@@ -4,12 +4,13 @@ import re
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.commands import carry_out
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
+from support.soak import examples
 
 from curate import kernels
 from curate.filters.signals.broken import broken_text
@@ -41,7 +42,7 @@ PIECES = [
     "\n",
 ]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=20)
-quick = settings(deadline=None, max_examples=300)
+quick = examples(300)
 
 
 def misread(text, codec="cp1252"):

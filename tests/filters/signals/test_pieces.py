@@ -4,8 +4,9 @@ import re
 import unicodedata
 
 import pyarrow as pa
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.soak import examples
 
 from curate import kernels
 from curate.kernels.marks import CURRENCIES, DASHES, MARKS, PAIRS, QUOTES, UNITS, WHOLE
@@ -30,7 +31,7 @@ PARTS = [
 TEXTS = st.lists(st.sampled_from(PARTS), max_size=12).map("".join) | st.text("aB1.,'’- \n!?(…", max_size=20)
 KNOWN = st.characters(exclude_categories=["Cs", "Cn"])  # to this Python's Unicode; the kernels' may be a later one
 ARRAYS = st.lists(st.none() | TEXTS | st.text(KNOWN, max_size=20), max_size=4)
-quick = settings(deadline=None, max_examples=300)
+quick = examples(300)
 
 CONTRACTION = re.compile(r"([A-Za-z]+)(n['’]t|['’](?:ll|ve|re|d|m))", re.ASCII)
 HOST = r"(?:[A-Za-z0-9\u0080-\U0010ffff](?:[\w\u0080-\U0010ffff-]*[A-Za-z0-9\u0080-\U0010ffff])?\.)+[a-z]{2,}"

@@ -5,12 +5,13 @@ from itertools import groupby
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from support.commands import carry_out
 from support.corpora import write_shard
 from support.oracles import assert_counts, split_words
 from support.recipes import write_recipe
 from support.runs import documents
+from support.soak import examples
 from support.texts import LINED, PASSAGES, REPEATING, SAMPLE_TEXTS, TEXTS
 
 from curate import kernels
@@ -18,7 +19,7 @@ from curate.filters.rules.resolve import named_set
 from curate.filters.signals.repetition import repeated_lines, repeated_ngrams
 from curate.ledger.run import connect
 
-quick = settings(deadline=None, max_examples=200)
+quick = examples(200)
 
 
 def within(words, places, n):

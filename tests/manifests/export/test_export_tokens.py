@@ -128,6 +128,7 @@ def test_the_bytes_do_not_depend_on_the_workers(token_run, tokenizers, tmp_path)
         assert len(list((tmp_path / "one" / name / "data").rglob("*.*"))) > 8
 
 
+@pytest.mark.slow  # test_export.py has it for another format
 def test_an_export_that_was_killed_goes_on(token_run, tokenizers, tmp_path):
     killed_and_gone_on(tmp_path, "megatron", token_run, "--tokenizer", tokenizers[False])
 
