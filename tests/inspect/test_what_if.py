@@ -10,6 +10,7 @@ from support.commands import carry_out, command
 from support.corpora import EXCERPT, PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 from support.runs import digests
+from support.soak import repeats
 
 from curate.errors import RecipeError, RunError
 from curate.inspect.compare import what_if
@@ -78,19 +79,21 @@ def verdicts_of(run):
 @pytest.mark.parametrize(
     "changes",
     [
-        ["tier1.decontaminate=null"],
         ["tier1.thresholds={too_few_words: 20, too_few_stop_words: null, too_few_alpha_words: 0.5}"],
         ["tier1.rules=[{reason: long, signal: n_words, max: 900, if: \"input.source <> 'x'\"}]", "tier1.block=[]"],
         ["tier1.language.min_confidence=0.9", "input.max_document_bytes=4000"],
-        ["tier1.perplexity=null", "tier1.language=null"],
         ["tier1.perplexity={band: [10, 70], by: [length_bucket], min_documents: 5}"],
         ["tier1.length_penalty={low: 300, high: 1000}", "dedup.exact=false"],
-        ["dedup.near=null"],
         ["dedup.near.threshold=0.6"],
         ["dedup.near={threshold: 0.9, verify: signature}", "dedup.lines=null"],
         ["dedup.near.verify=exact", "dedup.keep=longest"],
         ["dedup.lines.max_repeats=10", "dedup.keep=first"],
-        ["dedup.lines.max_cut=0.1", "tier1.thresholds.too_few_words=5"],
+        *repeats(
+            ["tier1.decontaminate=null"],
+            ["tier1.perplexity=null", "tier1.language=null"],
+            ["dedup.near=null"],
+            ["dedup.lines.max_cut=0.1", "tier1.thresholds.too_few_words=5"],
+        ),
     ],
     ids=", ".join,
 )

@@ -1,6 +1,7 @@
 """Slow and obvious oracles of kernels, and the comparison with one."""
 
 import re
+from functools import cache
 
 import pyarrow as pa
 from support.characters import kind_of
@@ -39,9 +40,12 @@ def words_of(text):
     return [word for word in words if word]
 
 
+@cache
 def shingles_of(text, n):
     words = words_of(text)
-    return {" ".join(words[k : k + n]).encode() for k in range(max(1, len(words) - n + 1))} if words else set()
+    if not words:
+        return frozenset()
+    return frozenset(" ".join(words[k : k + n]).encode() for k in range(max(1, len(words) - n + 1)))
 
 
 def ngrams_of(text, ngram, least):

@@ -20,6 +20,7 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import TIER2, purifying, write_recipe
 from support.runs import digests, documents
+from support.soak import repeats
 
 from curate.distill.purify.rounds import Material, attack_weights
 from curate.distill.purify.stage import bounds_of, told_from
@@ -177,7 +178,8 @@ def test_another_bound_trains_nothing_anew_and_what_if_tells_its_verdicts(purifi
 
 
 @pytest.mark.parametrize(
-    "change", ["tier1.thresholds.too_few_words=5", "dedup.lines.max_repeats=2", "dedup.exact=false", "tier2=null"]
+    "change",
+    ["tier1.thresholds.too_few_words=5", "tier2=null", *repeats("dedup.lines.max_repeats=2", "dedup.exact=false")],
 )
 def test_what_if_tells_what_other_rules_leave_to_the_second_tier(purified, change, tmp_path):
     path, run = purified

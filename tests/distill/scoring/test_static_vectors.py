@@ -140,6 +140,7 @@ def test_other_vectors_make_other_clusters_and_tell_so(finished, folder, corpus,
     assert [set(one["models"]) & {"projection", STATIC} for one in told] == [{STATIC}, {"projection"}]
 
 
+@pytest.mark.slow  # test_same_bytes.py has a budget too
 def test_the_number_of_workers_changes_no_byte(finished, corpus, folder, tmp_path):
     _, run = finished
     path, other = distilling(corpus, tmp_path, BUDGET | {"vectors": {"static": str(folder)}}, reference=[])
