@@ -113,3 +113,10 @@ def test_a_folder_shows_few_modules_and_says_what_is_in_it():
     for folder in sorted(folders - {kernels}):
         said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or ""
         assert "Start in" in said or counts[folder] < 2, f"{folder}: what is in it, and where does one start?"
+
+
+def test_the_architecture_shows_this_order():
+    section = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("\n## The order of packages\n")[1].split("\n## ")[0]
+    shown = [line.split()[1:] for line in section.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
+    unsaid = {"curate", "curate.__main__"}
+    assert shown == [[name.removeprefix("curate.") for name in sorted(set(names) - unsaid)] for names in LEVELS]
