@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 from support.stand_in import StandIn, reply_to, requests_for, running, texts_of, wait_until
 
-from curate.distill.teacher.protocol import Request
 from curate.distill.teacher import request_cache as requests
+from curate.distill.teacher.protocol import Request
 from curate.errors import WorkerError
 
 
