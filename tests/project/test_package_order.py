@@ -105,6 +105,16 @@ def test_what_is_about_texts_alone_knows_no_ledger():
     assert level_of("curate.distill.teacher.open") < ledger
 
 
+def test_decisions_read_no_texts():
+    readers = {"read_documents", "read_rows"}
+    for module, path in MODULES.items():
+        if module.startswith("curate.decide"):
+            named = {name for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)
+                     for name in (alias.name for alias in node.names)}  # fmt: skip
+            assert not named & readers, module
+            assert {other for other in imported(path) if other.startswith("curate.maps.")} <= {"curate.maps.reading"}
+
+
 def test_a_folder_shows_few_modules_and_says_what_is_in_it():
     folders = {path.parent for path in MODULES.values()}
     counts = {folder: len([p for p in folder.glob("*.py") if p.name != "__init__.py"]) for folder in folders}
