@@ -34,7 +34,12 @@ def remarks(path):
 
 
 def is_there(name, path):
-    """Whether a file is there, named from the root, or from the module's folder or one above it."""
+    """Whether a file is there, named from the root, or from the module's folder or one above it.
+
+    Tests are named without their folder too: their names are unique.
+    """
+    if re.fullmatch(r"test_\w+\.py", name):
+        return any((ROOT / "tests").rglob(name))
     places = [folder for folder in path.parents if folder == ROOT or ROOT in folder.parents]
     return any((place / name).is_file() for place in [*places, ROOT / "curate"])
 
