@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from timing import least_of_five, parquet_in
 
-from curate.filters.language.identify import known_languages, language
+from curate.filters.language.identify import language
+from curate.filters.language.names import model_codes
 
 BATCH, MIN_CHARACTERS, LARGEST, SURE = 1024, 200, 20, 0.65
 SHORT = {"amh": "am", "eng": "en", "fra": "fr", "swa": "sw"}
@@ -49,7 +50,7 @@ def documents(place: str, column: str) -> tuple[list[str], list[str]]:
         if text and len(text) > MIN_CHARACTERS and "untranslated" not in label
         for code in [label.split(";")[0].split("_")[0]]
     ]
-    largest = Counter(code for _, code in found if code in known_languages()).most_common(LARGEST)
+    largest = Counter(code for _, code in found if code in model_codes()).most_common(LARGEST)
     chosen = {code for code, _ in largest}
     return [text for text, code in found if code in chosen], [code for _, code in found if code in chosen]
 

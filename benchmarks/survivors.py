@@ -1,7 +1,7 @@
 """Measure how often the original survives among near duplicates, by what chooses the copy that stays.
 
 Usage: python benchmarks/survivors.py report [FAMILIES]    the half of the families that nothing was chosen on
-       python benchmarks/survivors.py tune [FAMILIES]      the other half, by the constants of best_copies.py
+       python benchmarks/survivors.py tune [FAMILIES]      the other half, by the constants of dedup/near/best_copies.py
 
 FAMILIES is a Parquet file of families of edited copies (id, text, label): `label` names the family, the third part of
 `id`, between colons, what was done to the text, `orig` for nothing. Two more corpora are made here of the packaged

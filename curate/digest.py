@@ -2,7 +2,7 @@
 
 A result that is kept names the digest of its inputs and of the code that made it. It is taken up again while that
 digest is the same. Code counts by whole packages and modules, so that what a function calls counts with it;
-`tests/test_digest.py` compares the tuples below with what the modules import.
+`tests/project/test_digest.py` compares the tuples below with what the modules import.
 """
 
 import ast

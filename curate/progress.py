@@ -112,8 +112,8 @@ class Countdown:
 class Meter:
     """Counts of a map in progress, shown as one line that a terminal rewrites.
 
-    With a `folder` in which workers tell how far their tasks have come (begun.py), the share and speed count these too.
-    `tasks` are their bytes by name; what they are called is `noun`.
+    With a `folder` to which workers report the progress of their tasks (`process/task_progress.py`), share and speed
+    count these too. `tasks` are their bytes by name; what they are called is `noun`.
     """
 
     log: Log

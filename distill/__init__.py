@@ -1,5 +1,5 @@
-"""Tiers 2 and 3, the token budget, and what it cost.
+"""Tiers 2 and 3, the token budget, and what a selection retains.
 
-Start in `purify/stage.py`. One tier, one folder; the file that runs inside a run is its `stage.py`. Files at the root
-are shared by several.
+Start in `purify/stage.py`: a tier has one folder, whose module `stage` runs inside a run. What several folders share is
+at the root.
 """

@@ -152,7 +152,7 @@ def _hosts(urls: pa.Array) -> pa.Array:
 def _count_listed(block: BlockList, urls: pa.Array) -> pa.Array:
     """1 for an address whose domain, or one above it, is listed, or that begins as a listed one; else 0.
 
-    Oracle: each host split at its full stops in Python (tests/test_block.py).
+    Oracle: each host split at its full stops in Python (tests/filters/test_block.py).
     """
     domains, beginnings = _sites(block)
     urls = plain_text(urls).cast(pa.string())

@@ -1,4 +1,4 @@
-"""Duplicates: exact ones, near ones, repeated lines, and what earlier runs kept.
+"""Duplicates: exact ones, near ones, repeated lines, and documents that earlier runs kept.
 
-Start in `near/stage.py`. May import the ledger, the maps and the filters.
+Start in `exact.py`, then `near/stage.py`. May import the maps, the filters, the ledger, and what comes before them.
 """

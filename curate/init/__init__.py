@@ -1,4 +1,4 @@
-"""`curate init`: what lies in a folder, what each file is for, and the recipe that is written for it.
+"""`curate init`: what a folder holds, what each file is for, and the recipe for it.
 
-Start in `recipe.py`. May import all but report, api and cli.
+Start in `recipe.py`. May import the filters, the corpus, and what comes before them.
 """

@@ -1,4 +1,4 @@
-"""Questions to a finished run: why, sample, what-if, compare.
+"""Questions to a finished run: why, sample, what-if, compare, and documents of each domain.
 
-Start in `documents.py`. May import all but report, init, api and cli.
+Start in `documents.py`. May import everything but report, pipeline and cli.
 """

@@ -1,7 +1,7 @@
 """Where in a text stands what a signal counts: a finder for each signal of which that can be pointed at.
 
-Finders are plain Python over single texts. They find what the kernels count, which tests/test_spans.py compares. To add
-one, give it a line in FINDERS.
+Finders are plain Python over single texts. They find what the kernels count, which tests/inspect/test_spans.py
+compares. To add one, give it a line in FINDERS.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""Loops over Arrow buffers. Public functions speak Arrow; the private halves are numba over NumPy views."""
+"""Loops over Arrow buffers. Public functions speak Arrow; the private halves are numba over NumPy views.
+
+Start in `words.py`. Imports nothing of `curate` but the cache folder.
+"""
 
 from curate.kernels.arrow import divide
 from curate.kernels.c4 import c4_cuts

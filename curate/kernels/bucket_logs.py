@@ -14,7 +14,7 @@ def count_buckets(offsets: Offsets, buckets: Buckets, cells: Offsets, counts: Co
     """Add the n-grams of each row to the counts of its cell.
 
     In:     cells (a number for each row, from 0), counts of shape (cells, size), which are added to.
-    Oracle: np.add.at (tests/test_importance.py).
+    Oracle: np.add.at (tests/distill/scoring/test_importance.py).
     """
     _count(offsets, buckets, cells, counts)
 
@@ -25,7 +25,7 @@ def mean_logs(offsets: Offsets, buckets: Buckets, lanes: Offsets, logs: Logs) ->
     In:     logs of shape (lanes, size, columns): those of a bucket lie side by side, as fetching them costs the most.
     Out:    float64 of shape (rows, columns); nan where a row has no n-grams; one row's does not depend on the others.
     Cost:   a look at a table of size * columns numbers for each n-gram.
-    Oracle: NumPy over each row (tests/test_importance.py).
+    Oracle: NumPy over each row (tests/distill/scoring/test_importance.py).
     """
     return _means(offsets, buckets, lanes, logs)
 

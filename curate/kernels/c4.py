@@ -42,7 +42,7 @@ def c4_cuts(texts: pa.Array, bounds: Sequence[int]) -> Cuts:
             characters of the longest word allowed, 1, words of the shortest line allowed, 1, 1, 1.
     Out:    cuts sorted by row and place (see `cut_lines`), none in nulls.
     Cost:   two passes over the bytes.
-    Oracle: `str.split`, `re` and `str.endswith` over each text (tests/test_line_rules.py).
+    Oracle: `str.split`, `re` and `str.endswith` over each text (tests/filters/edits/test_line_rules.py).
     """
     views = text_views(plain_text(texts))
     phrases = [(p, JAVASCRIPT) for p in JAVASCRIPT_PHRASES if bounds[JAVASCRIPT] != OFF]

@@ -39,7 +39,7 @@ def count_characters(texts: pa.Array) -> dict[str, pa.Array]:
             (str.isspace), punctuation (P*), symbols (S*), controls (Cc that are not spaces), spaceless (letters of
             scripts written without spaces), characters, non_ascii, replacements (U+FFFD), bytes, ascii_letters.
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: unicodedata over each character (tests/test_kernels.py).
+    Oracle: unicodedata over each character (tests/kernels/test_kernels.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, NAMES, _count(*text_views(texts)))

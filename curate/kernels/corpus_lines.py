@@ -25,7 +25,7 @@ def line_hashes(texts: pa.Array) -> pa.Array:
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    large_list of uint64, null where the text is null.
-    Oracle: `xxhash.xxh3_64_intdigest` over the words that `re` finds in each line (tests/test_lines.py).
+    Oracle: `xxhash.xxh3_64_intdigest` over the words that `re` finds in each line (tests/dedup/test_lines.py).
     """
     texts = plain_text(texts)
     views = text_views(texts)
@@ -41,7 +41,7 @@ def repeated_line_cuts(texts: pa.Array, repeated: pa.Array) -> Cuts:
     """The cuts that take out of each text the lines whose hash its list holds (see `cuts.cut_lines`).
 
     In:     texts as for `line_hashes`; for each text a list of hashes, sorted, as large_list of uint64.
-    Oracle: lines of Python's `str.split` (tests/test_lines.py).
+    Oracle: lines of Python's `str.split` (tests/dedup/test_lines.py).
     """
     views = text_views(plain_text(texts))
     lines, begins = split_lines(*views)
@@ -59,7 +59,7 @@ def raw_places(
 
     In:     cuts sorted by row and place; edits, sorted likewise, by row, start and end in the raw text and the size of
             what they put there.
-    Oracle: edits made one by one (tests/test_lines.py).
+    Oracle: edits made one by one (tests/dedup/test_lines.py).
     """
     edits = tuple(np.array(column, dtype=np.int64) for column in (rows, starts, ends, sizes))
     places = (np.array(column, dtype=np.int64) for column in cuts[:3])

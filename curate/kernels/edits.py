@@ -16,7 +16,7 @@ def edited(texts: pa.Array, rows: pa.Array, starts: pa.Array, ends: pa.Array, re
     In:     string or large_string, sliced or not, nulls allowed; integers; string.
     Out:    large_string, null where the text is null.
     Cost:   one copy of the bytes.
-    Oracle: slices of Python's bytes, the last edit first (tests/test_edits.py).
+    Oracle: slices of Python's bytes, the last edit first (tests/corpus/test_edits.py).
     Errors: ValueError for an edit that reaches beyond its text, overlaps the one before or cuts a character in two.
     """
     texts = plain_text(texts)

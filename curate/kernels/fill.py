@@ -48,7 +48,7 @@ def fill(
             end. A document is REDUNDANT where a smaller share of its shingles than `novelty` is new.
     Cost:   a look-up for each shingle of the documents that are tried; 8 to 16 bytes for each one seen, 512 MB at most,
             and half as much again while the table grows.
-    Oracle: tests/test_select.py does the same with sets.
+    Oracle: tests/distill/budget/test_select.py does the same with sets.
     """
     place = 0
     while place < len(order):

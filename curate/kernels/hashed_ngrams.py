@@ -45,7 +45,7 @@ def hashed_ngrams(texts: pa.Array, bits: int) -> Ngrams:
     In:     string or large_string, sliced or not, nulls allowed; 8 <= bits <= 30.
     Out:    see Ngrams; no buckets for null and for texts without words.
     Cost:   two passes over the bytes, a hash a word, a look at a table of 2^bits numbers for each n-gram.
-    Oracle: sets of `xxhash.xxh3_64_intdigest` (tests/test_hashed_ngrams.py).
+    Oracle: sets of `xxhash.xxh3_64_intdigest` (tests/kernels/test_hashed_ngrams.py).
     """
     texts = plain_text(texts)
     offsets, buckets, counts = _ngrams(*text_views(texts), bits)

@@ -47,7 +47,7 @@ def fit(
     In:     targets and costs of shape (rows, LANES); orders of shape (passes, rows), each a permutation of the rows.
     Out:    weights of shape (LANES, size) and (LANES, columns).
     Cost:   a pass over the rows for each order.
-    Oracle: scipy.optimize.minimize over the same loss (tests/test_hashed_ngrams.py).
+    Oracle: scipy.optimize.minimize over the same loss (tests/kernels/test_hashed_ngrams.py).
     """
     weights = np.zeros((bounds.size, LANES), dtype=np.float32)
     columns = np.zeros((rows.columns.shape[1], LANES), dtype=np.float64)
@@ -63,7 +63,7 @@ def sums(rows: Rows, lanes: Offsets, weights: Weights, columns: Weights) -> Real
 
     In:     weights of shape (lanes, size) and (lanes, columns).
     Out:    float64; one row's sum does not depend on the others.
-    Oracle: NumPy over each row (tests/test_hashed_ngrams.py).
+    Oracle: NumPy over each row (tests/kernels/test_hashed_ngrams.py).
     """
     return _sums(*rows, lanes, weights, columns)
 

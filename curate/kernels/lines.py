@@ -27,7 +27,7 @@ def count_lines(texts: pa.Array) -> dict[str, pa.Array]:
             "..." or "…"); terminal_lines (end with sentence punctuation or a closing quote); short_lines (fewer than
             30 characters); longest_line (characters).
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: `str.split` and `str.strip` over each text (tests/test_kernels.py).
+    Oracle: `str.split` and `str.strip` over each text (tests/kernels/test_kernels.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, NAMES, _count(*text_views(texts)))

@@ -50,7 +50,7 @@ class Vocabulary:
         """The lines as numbers of words, each from <s> to </s>; words that are new get the next numbers.
 
         In:     large_string without nulls, as `lm_lines` makes them.
-        Oracle: a dictionary (tests/test_lm_ngrams.py).
+        Oracle: a dictionary (tests/kernels/test_lm_ngrams.py).
         """
         offsets, data = text_views(lines)
         out = np.empty(_count_tokens(offsets, data) + 2 * len(lines), dtype=np.int32)
@@ -76,7 +76,7 @@ def ngram_columns(numbers: Numbers, order: int) -> list[Numbers]:
 
     In:     lines of numbers, each from <s> to </s>.
     Out:    an n-gram goes back to <s>; what would stand before that is 0.
-    Oracle: slices of lists (tests/test_lm_ngrams.py).
+    Oracle: slices of lists (tests/kernels/test_lm_ngrams.py).
     """
     return list(_columns(numbers, order))
 
@@ -87,7 +87,7 @@ def arpa_lines(
     """Lines of an ARPA file: the logarithm of a probability, a tab, the words, and a tab and that of the backoff.
 
     In:     columns of words from the last to the first; logarithms of at most 0 and of any sign.
-    Oracle: Python's own formatting (tests/test_lm_ngrams.py).
+    Oracle: Python's own formatting (tests/kernels/test_lm_ngrams.py).
     """
     rows = np.stack(columns)
     return _write(*vocabulary, rows, log_p, np.empty(0) if log_backoff is None else log_backoff)

@@ -81,7 +81,7 @@ def lm_lines(texts: pa.Array) -> Lines:
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    lines in the order of the texts; a text without tokens has none.
     Cost:   one pass over the bytes; memory for three times their number, of which the lines are kept.
-    Oracle: `re` over text whose characters were folded one by one (tests/test_lm_words.py).
+    Oracle: `re` over text whose characters were folded one by one (tests/kernels/test_lm_words.py).
     """
     texts = plain_text(texts)
     bounds, data, owners, tokens = _lines(*text_views(texts))

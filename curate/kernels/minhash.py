@@ -43,7 +43,7 @@ def minhash(texts: pa.Array, permutations: int, shingle: int) -> pa.Array:
             texts without words.
     Cost:   two passes over the bytes, and a multiplication for each word and permutation; memory for the longest text.
     Oracle: `datasketch.MinHash(permutations, scheme="affine32", hashfunc=low 32 bits of xxh3_64)` over the words that
-            `re` finds in the lower-cased text (tests/test_minhash.py).
+            `re` finds in the lower-cased text (tests/kernels/test_minhash.py).
     """
     texts = plain_text(texts)
     factors, terms = _permutations(permutations)
@@ -61,7 +61,7 @@ def shingle_sets(texts: pa.Array, shingle: int) -> pa.Array:
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    large_list of uint64; empty for null and for texts without words.
     Cost:   two passes over the bytes and a sort; memory for all hashes.
-    Oracle: sets of `xxhash.xxh3_64_intdigest` (tests/test_minhash.py).
+    Oracle: sets of `xxhash.xxh3_64_intdigest` (tests/kernels/test_minhash.py).
     """
     texts = plain_text(texts)
     offsets, hashes, words = _sets(*text_views(texts), shingle)
@@ -77,7 +77,7 @@ def band_keys(signatures: pa.Array, bands: int, rows: int) -> list[pa.Array]:
 
     In:     fixed_size_binary without nulls, sliced or not.
     Out:    for each band an array of uint64, as long as `signatures`.
-    Oracle: `xxhash.xxh3_64_intdigest` over slices (tests/test_minhash.py).
+    Oracle: `xxhash.xxh3_64_intdigest` over slices (tests/kernels/test_minhash.py).
     """
     keys = _keys(read_only(values_of(signatures).view(np.uint8)), bands, 4 * rows)
     return [pa.array(keys[k]) for k in range(bands)]

@@ -28,7 +28,7 @@ def count_mojibake(texts: pa.Array) -> pa.Array:
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64, null where the text is null.
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: a regular expression (tests/test_broken_text.py).
+    Oracle: a regular expression (tests/filters/signals/test_broken_text.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, ["characters"], _count(*text_views(texts)))["characters"]

@@ -21,7 +21,7 @@ def normalised(texts: pa.Array) -> Iterator[memoryview | bytes | None]:
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    one buffer a text, valid until the next is asked for; None for null.
     Cost:   one pass; a text with characters that NFC or lower-casing treats in context goes through Python instead.
-    Oracle: `" ".join(unicodedata.normalize("NFC", text).lower().split())` (tests/test_kernels.py).
+    Oracle: `" ".join(unicodedata.normalize("NFC", text).lower().split())` (tests/kernels/test_kernels.py).
     """
     texts = plain_text(texts)
     offsets, data = text_views(texts)

@@ -41,7 +41,7 @@ def count_oddities(texts: pa.Array) -> dict[str, pa.Array]:
             vowelless (three letters or more, none of aeiouy), mixed (letters and digits), inner_capitals (a capital
             behind a small letter).
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: regular expressions over each text (tests/test_hashed_ngrams.py).
+    Oracle: regular expressions over each text (tests/kernels/test_hashed_ngrams.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, NAMES, _count(*text_views(texts)))

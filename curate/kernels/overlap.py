@@ -95,7 +95,7 @@ def find_overlaps(texts: pa.Array, table: NgramTable) -> Overlaps:
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    counts for each text, and the spans sorted by text, length of their n-grams, and start.
     Cost:   one pass over the bytes, a hash a word, and a look at the filter for each word and length.
-    Oracle: tuples of words in a dict (tests/test_overlap.py).
+    Oracle: tuples of words in a dict (tests/kernels/test_overlap.py).
     """
     texts = plain_text(texts)
     lengths = np.array(table.lengths, dtype=np.int64)

@@ -50,7 +50,7 @@ def personal_candidates(texts: pa.Array) -> Cuts:
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    spans sorted by row, not otherwise, which may overlap; a phone or IBAN may have more digits behind it.
     Cost:   one pass over the bytes, most of which are looked at once.
-    Oracle: regular expressions (tests/test_pii.py).
+    Oracle: regular expressions (tests/filters/edits/test_pii.py).
     """
     return as_cuts(_find(*text_views(plain_text(texts))))
 

@@ -53,7 +53,7 @@ def count_phrases(texts: pa.Array, phrases: Sequence[str]) -> dict[str, pa.Array
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64 columns by phrase, null where the text is null.
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: every place of the text compared with `str.startswith` (tests/test_kernels_of_rules.py).
+    Oracle: every place of the text compared with `str.startswith` (tests/kernels/test_kernels_of_rules.py).
     """
     texts = plain_text(texts)
     table = phrase_table(tuple((phrase, k) for k, phrase in enumerate(phrases)))

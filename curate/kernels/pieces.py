@@ -72,7 +72,7 @@ def count_pieces(texts: pa.Array) -> dict[str, pa.Array]:
             (characters in these); alpha_pieces (with a letter); distinct_stop_words (how many of Gopher's eight are
             pieces, as they stand); hashes ("#"); ellipses ("..." or "…"); newlines; sentences.
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: lists of strings, run by run (tests/test_pieces.py).
+    Oracle: lists of strings, run by run (tests/filters/signals/test_pieces.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, NAMES, _count(*text_views(texts)))

@@ -45,7 +45,7 @@ def count_priors(lines: pa.Array, owners: pa.Array, texts: int, vocabulary: Voca
     In:     lines of tokens with one space between (string or large_string); the number of the text of each, in order.
     Out:    arrays of length `texts`.
     Cost:   a hash and a look-up a token.
-    Oracle: a dictionary (tests/test_perplexity.py).
+    Oracle: a dictionary (tests/filters/language/test_perplexity.py).
     """
     return Priors(*_count(*text_views(lines), owners.to_numpy(), texts, vocabulary))
 

@@ -21,7 +21,7 @@ def project(offsets: Offsets, buckets: Buckets, places: Buckets, table: Vectors)
     In:     places (the row of `table` that a bucket has, or -1), table of shape (vectors, dimensions).
     Out:    shape (rows, dimensions); one row's vector does not depend on the others.
     Cost:   an addition of vectors for each n-gram that has one.
-    Oracle: NumPy over each row (tests/test_vectors.py).
+    Oracle: NumPy over each row (tests/distill/scoring/test_vectors.py).
     """
     return _project(offsets, buckets, places, table)
 

@@ -51,7 +51,7 @@ def refinedweb_cuts(texts: pa.Array, bounds: Sequence[float]) -> Cuts:
             upper-case letters per character allowed, 1, 1, words of the shortest line allowed, words of a short line.
     Out:    cuts sorted by row and place (see `cut_lines`), none in nulls.
     Cost:   two passes over the bytes.
-    Oracle: `str.split`, `str.isupper` and `re` over each text (tests/test_line_rules.py).
+    Oracle: `str.split`, `str.isupper` and `re` over each text (tests/filters/edits/test_line_rules.py).
     """
     views = text_views(plain_text(texts))
     lines, begins = split_lines(*views)
@@ -72,7 +72,7 @@ def address_cuts(texts: pa.Array, bounds: Sequence[int]) -> Cuts:
             newlines may follow each other, or -1.
     Out:    cuts sorted by row and place, none in nulls.
     Cost:   one pass over the bytes.
-    Oracle: `re` over each text (tests/test_line_rules.py).
+    Oracle: `re` over each text (tests/filters/edits/test_line_rules.py).
     """
     beginnings = phrase_table(BEGINNINGS)
     table, n = _addresses(*text_views(plain_text(texts)), bounds[ADDRESS], bounds[NEWLINES], beginnings)

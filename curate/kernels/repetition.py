@@ -49,7 +49,7 @@ def count_ngrams(texts: pa.Array) -> dict[str, pa.Array]:
             words are no characters of an n-gram, and each character counts once.
     Cost:   a pass over the bytes, then about two look-ups a word in real text, and ten at most; the memory grows with
             the number of different words and repeated n-grams, up to some 90 bytes a word.
-    Oracle: sets and counters of tuples of words (tests/test_repetition.py).
+    Oracle: sets and counters of tuples of words (tests/filters/signals/test_repetition.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, NGRAM_NAMES, _count_ngrams(*text_views(texts)))
@@ -65,7 +65,7 @@ def count_repeated_lines(texts: pa.Array) -> dict[str, pa.Array]:
             line_characters, duplicate_line_characters and duplicate_paragraph_characters (of all lines, of those that
             stood before and of those in paragraphs that stood before).
     Cost:   a pass over the bytes, and a look-up a line and a paragraph.
-    Oracle: sets of stripped lines and of tuples of them (tests/test_repetition.py).
+    Oracle: sets of stripped lines and of tuples of them (tests/filters/signals/test_repetition.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, LINE_NAMES, _count_lines(*text_views(texts)))

@@ -28,7 +28,7 @@ def count_sentences(texts: pa.Array) -> pa.Array:
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64, null where the text is null.
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: `re.split` over each text (tests/test_kernels_of_rules.py).
+    Oracle: `re.split` over each text (tests/kernels/test_kernels_of_rules.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, ["sentences"], _count(*text_views(texts)))["sentences"]

@@ -21,7 +21,7 @@ def number_of_words(texts: pa.Array) -> pa.Array:
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64, null where the text is null.
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: regular expressions over each text (tests/test_kernels.py).
+    Oracle: regular expressions over each text (tests/kernels/test_kernels.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, ["words"], _count(*text_views(texts)))["words"]

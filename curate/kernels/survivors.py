@@ -19,7 +19,7 @@ def stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
     In:     the rank and the key of each document, in any order.
     Out:    pairs in any order; their number is that of the documents less that of the different keys.
     Cost:   two look-ups a document; memory for a copy of both and twice the documents of the largest piece.
-    Oracle: a dictionary (tests/test_near.py).
+    Oracle: a dictionary (tests/dedup/test_near.py).
     """
     return _stars(read_only(ranks), read_only(keys))
 
@@ -29,7 +29,7 @@ def dealt(keys: Keys, bits: int) -> tuple[Numbers, Numbers]:
 
     In:     keys that are spread evenly.
     Out:    as many places as keys, those of one range in order, and one more begin than ranges: the end.
-    Oracle: a stable sort (tests/test_near.py).
+    Oracle: a stable sort (tests/dedup/test_near.py).
     """
     return _dealt(read_only(keys), bits, np.uint64(1))
 
@@ -94,7 +94,7 @@ def survivors(first: Numbers, second: Numbers, count: int) -> Numbers:
     In:     pairs, `first` better than (less than) `second`, sorted by second and then first.
     Out:    the places of pairs, rising, one for each document that is dropped.
     Cost:   one pass over the pairs; memory for a byte a document, and as many numbers as pairs.
-    Oracle: a dictionary of sets (tests/test_near.py).
+    Oracle: a dictionary of sets (tests/dedup/test_near.py).
     """
     return _survivors(read_only(first), read_only(second), count)
 
@@ -116,7 +116,7 @@ def clusters(first: Numbers, second: Numbers, count: int) -> Numbers:
     """The least document that pairs lead to, directly or through others, for each of `count` documents.
 
     Cost:   one pass over the pairs with path halving; eight bytes a document.
-    Oracle: repeated minima (tests/test_near.py).
+    Oracle: repeated minima (tests/dedup/test_near.py).
     """
     return _clusters(read_only(first), read_only(second), count)
 
@@ -147,7 +147,7 @@ def resemblance(values: Values, copies: Numbers, begins: Numbers) -> Numbers:
     In:     signatures, a row each, cluster by cluster; how many copies each document stands for, itself included;
             where each cluster begins, and the end.
     Cost:   for each cluster the square of its documents, times the values of a signature.
-    Oracle: NumPy comparisons of all pairs (tests/test_near.py).
+    Oracle: NumPy comparisons of all pairs (tests/dedup/test_near.py).
     """
     return _resemblance(*map(read_only, (values, copies, begins)))
 

@@ -27,7 +27,7 @@ def count_whole_lines(texts: pa.Array) -> dict[str, pa.Array]:
             no quote); short_lines (of 30 characters at most); characters (of the text, newlines aside);
             duplicate_characters (of lines that stood before, byte for byte).
     Cost:   two passes over the bytes and a look-up a line; the memory grows with the lines of the longest text.
-    Oracle: `str.split`, `str.endswith` and sets of lines (tests/test_pieces.py).
+    Oracle: `str.split`, `str.endswith` and sets of lines (tests/filters/signals/test_pieces.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, NAMES, _count(*text_views(texts)))

@@ -16,7 +16,7 @@ def windows(texts: pa.Array, count: int, size: int) -> pa.Array:
     Out:    large_string, null for null: the windows with a space between, line ends (\n, \r) as spaces; texts of no
             more than count * size bytes whole. Windows begin and end between characters.
     Cost:   the bytes of the windows.
-    Oracle: slices of `bytes` (tests/test_windows.py).
+    Oracle: slices of `bytes` (tests/kernels/test_windows.py).
     """
     texts = plain_text(texts)
     offsets, data = text_views(texts)

@@ -78,7 +78,7 @@ def count_words(texts: pa.Array) -> dict[str, pa.Array]:
             and outer punctuation aside); distinct_stop_words (how many of Gopher's eight occur); hashes ("#"); ellipses
             ("..." or "…").
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: regular expressions over each text (tests/test_kernels.py).
+    Oracle: regular expressions over each text (tests/kernels/test_kernels.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, NAMES, _count(*text_views(texts)))

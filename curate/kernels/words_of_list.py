@@ -92,7 +92,7 @@ def count_listed_words(texts: pa.Array, table: WordTable) -> pa.Array:
     In:     string or large_string, sliced or not, nulls allowed; the words by `word_table`.
     Out:    int64, null where the text is null.
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: every place of a text looked at in Python (tests/test_block.py).
+    Oracle: every place of a text looked at in Python (tests/filters/test_block.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, ["words"], _count(*text_views(texts), table))["words"]

@@ -44,7 +44,7 @@ FLIP_EMPTY = _secret(56) ^ _secret(64)
 def xxh3_64(begin: int, size: int) -> int:
     """Hash (uint64) of `size` bytes from the memory address `begin`, as `array.ctypes.data` gives it.
 
-    Oracle: `xxhash.xxh3_64_intdigest` (tests/test_minhash.py).
+    Oracle: `xxhash.xxh3_64_intdigest` (tests/kernels/test_minhash.py).
     """
     length = np.uint64(size)
     if size > 16:

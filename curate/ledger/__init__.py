@@ -1,4 +1,5 @@
-"""What a run knows: parts, snapshot and journal, their names, their SQL views, and a finished run opened.
+"""What a run knows: parts, snapshot, journal, their SQL views, and a finished run opened.
 
-Start in `ledger.py`. May import the corpus, the recipe and storage.
+Start in `ledger.py`; `names.py` has the names of part groups, stages and folders. May import the corpus and what comes
+before it.
 """

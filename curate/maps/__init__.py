@@ -1,4 +1,4 @@
-"""The only code that reads texts in bulk: measure, reread, write shards.
+"""The maps that read texts in bulk: measure, reread, write shards; and texts of single documents.
 
-Start in `measure.py`. May import the ledger, the corpus and the filters.
+Start in `measure.py`. May import the filters, the ledger, and what comes before them.
 """

@@ -1,1 +1,1 @@
-"""The packaged language model for English, and the script that made it."""
+"""The packaged language model for English and the packaged distribution of good prose; see README.md."""

@@ -1,4 +1,5 @@
-"""A run: plan, reuse, run, index; its forecast, written documents and evaluation.
+"""A run: plan, reuse, the order of stages, index; and what runs within or beside one: augment, evaluate, gc.
 
-Start in `run.py`. May import all but inspect, report, init, api and cli.
+Start in `run.py`; `checks/` has what is refused or warned of early, `forecast/` is `curate plan`. May import everything
+but cli.
 """

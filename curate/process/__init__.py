@@ -1,4 +1,4 @@
-"""Processes: how they are started, stopped and end with their parent, and how far their tasks are.
+"""Processes: how they start, stop and end with their parent, and how far their tasks have come.
 
-Start in `child.py`. May import what stands at the root of `curate`.
+Start in `child.py`. May import the modules at the root of `curate`.
 """

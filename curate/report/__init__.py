@@ -1,4 +1,4 @@
-"""report.html: all that it shows in one file that needs no network.
+"""report.html: a run on one page that needs no network.
 
-Start in `page.py`. May import all but init, api and cli.
+Start in `page.py`; `templates/` has its HTML. May import everything but pipeline and cli.
 """

@@ -1,4 +1,4 @@
-"""Files: committed whole, found at local and remote places, locked, mirrored from and to object stores.
+"""Files: committed whole, at local and remote places, locked, mirrored to and from object stores.
 
-Start in `files.py`. May import what stands at the root of `curate`.
+Start in `files.py`. May import the modules at the root of `curate`, and process.
 """

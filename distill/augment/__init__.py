@@ -1,4 +1,4 @@
 """Tier 3: documents written for a domain that the corpus has too little of.
 
-Start in `write.py`. May import the cascade, the maps and the teacher.
+Start in `write.py`; the stage that runs it is `curate/pipeline/augment.py`. May import decide and what comes before it.
 """

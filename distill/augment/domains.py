@@ -1,6 +1,6 @@
 """Which documents of a corpus are of a domain that the third tier names, and how much of each domain there is.
 
-A domain is told from the corpus by hashed words and pairs of words, as in `importance.py`: a document is of
+A domain is told from the corpus by hashed words and pairs of words, as in `scoring/importance.py`: a document is of
 the domain under which its n-grams are the likeliest, if they gain from it over the corpus at least as much as those of
 most of the domain's own seeds do.
 """

@@ -1,4 +1,4 @@
-"""What a selection retains: proxies trained on arms, measured on held-out texts, against a random control.
+"""What a selection retains: models trained on arms and asked about held-out texts, beside random controls.
 
-Start in `measure.py`. May import the maps, the scoring and the ledger.
+Start in `measure.py`. May import the scoring, the maps, and what comes before them.
 """

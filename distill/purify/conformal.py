@@ -56,7 +56,7 @@ def beta_quantile(p: float, a: int, b: int) -> float:
         1 - p = sum of C(n, j) x^j (1 - x)^(n - j) for j < a
 
     Cost:   64 sums of a terms.
-    Oracle: `scipy.stats.beta.ppf` (tests/test_conformal.py).
+    Oracle: `scipy.stats.beta.ppf` (tests/distill/purify/test_conformal.py).
     """
     n, successes = a + b - 1, np.arange(a)
     ways = np.cumsum(np.log(np.concatenate([[1.0], (n - successes[1:] + 1) / successes[1:]])))  # logarithms of C(n, j)

@@ -1,4 +1,4 @@
-"""A language model that is asked: by transformers, the vLLM engine, or HTTP, with a cache of its replies.
+"""A language model that is asked: by transformers, by vLLM, or over HTTP, with a cache of its replies.
 
-Start in `protocol.py`. Knows no ledger.
+Start in `protocol.py`. May import the recipe and what comes before it; knows no ledger.
 """

@@ -1,6 +1,6 @@
 """Named rule sets, one YAML file each, and rules as SQL conditions.
 
-Start in `resolve.py`. May import the registry and the recipe.
+Start in `resolve.py`. May import the registry, the other filters and the recipe.
 """
 
 from functools import cache

@@ -60,7 +60,7 @@ def without_maps(kind: pa.DataType) -> pa.DataType:
 
 
 def in_json(kind: pa.DataType) -> pa.DataType:
-    """The type that `datasets` can give to values of this type in lines of JSON, as jsonl.py writes them.
+    """The type that `datasets` can give to values of this type in lines of JSON, as formats/jsonl.py writes them.
 
     JSON holds numbers, truth values and strings; `datasets` casts strings to dates and timestamps, to nothing else.
     """

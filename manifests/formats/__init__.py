@@ -1,4 +1,4 @@
 """One trainer's format a file, each with its `FORMAT`.
 
-Start in `jsonl.py`. May import `../export/`.
+Start in `jsonl.py`. May import `../export/`, `../cards/` and what the manifests may.
 """

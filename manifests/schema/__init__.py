@@ -1,4 +1,4 @@
 """The types of manifest.json, and how one is read.
 
-Start in `model.py`. May import what stands at the root of `curate`.
+Start in `model.py`. May import the ledger and what comes before it.
 """

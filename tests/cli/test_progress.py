@@ -253,10 +253,11 @@ def test_workers_tell_how_far_their_tasks_have_come(tmp_path, monkeypatch):
 COMPILING = """
 import sys
 import numba
-from curate import compiling, progress
+from curate import progress
+from curate.maps import compile_notice
 from curate.progress import Steps, unwritten_log
 
-compiling.tell_of_kernels(quiet=sys.argv[1] == "quiet")
+compile_notice.tell_of_kernels(quiet=sys.argv[1] == "quiet")
 progress.LINE_SECONDS = 0.0
 
 def kernel():

@@ -15,6 +15,7 @@ from support.docs import blocks, fields_of, reserved_by, sections_in, text_of, w
 from support.paths import ROOT
 
 from curate import cli, kernels
+from curate.distill.budget.scores import KNOWN
 from curate.errors import CurateError
 from curate.filters import registry
 from curate.filters.rules.resolve import BUILT_IN, edits_of_set, named_set, resolve
@@ -31,6 +32,7 @@ from curate.recipe.tier1 import Block, Rule
 from curate.recipe.values import parse_size
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOR_DEVELOPERS = [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
 
 
 def table_rows(text):
@@ -59,6 +61,11 @@ def queries():
 def test_every_format_of_an_export_stands_in_the_docs():
     named = " ".join(row[1] for row in table_rows(text_of("trainers.md")).values() if len(row) == 3)
     assert {name for name in MODULES if f"`{name}`" not in named} == set()
+
+
+def test_every_score_of_a_budget_stands_in_the_docs():
+    rows = table_rows(text_of("distil.md").split("\n## Scores\n")[1].split("\n## ")[0])
+    assert set(rows) - {"score"} == {*KNOWN, "input.NAME"}
 
 
 def test_every_field_of_a_mixture_stands_in_the_docs_with_its_default():
@@ -292,7 +299,7 @@ def test_every_query_in_the_docs_runs_on_a_run_with_what_it_asks_about(
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *FOR_DEVELOPERS], ids=lambda page: page.name)
 def test_every_relative_link_points_to_a_file_and_a_heading_that_exist(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if re.match(r"[a-z]+:", target):

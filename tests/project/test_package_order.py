@@ -105,6 +105,17 @@ def test_what_is_about_texts_alone_knows_no_ledger():
     assert level_of("curate.distill.teacher.open") < ledger
 
 
+def test_decisions_read_no_texts():
+    readers = {"read_documents", "read_rows"}
+    for module, path in MODULES.items():
+        if module.startswith("curate.decide"):
+            named = {name for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)
+                     for name in (alias.name for alias in node.names)}  # fmt: skip
+            assert not named & readers, module
+            maps = {other for other in imported(path) if other.startswith("curate.maps.")}
+            assert maps <= {"curate.maps.reading", "curate.maps.reread"}  # what is read, and by which plan
+
+
 def test_a_folder_shows_few_modules_and_says_what_is_in_it():
     folders = {path.parent for path in MODULES.values()}
     counts = {folder: len([p for p in folder.glob("*.py") if p.name != "__init__.py"]) for folder in folders}
@@ -113,3 +124,10 @@ def test_a_folder_shows_few_modules_and_says_what_is_in_it():
     for folder in sorted(folders - {kernels}):
         said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or ""
         assert "Start in" in said or counts[folder] < 2, f"{folder}: what is in it, and where does one start?"
+
+
+def test_the_architecture_shows_this_order():
+    section = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("\n## The order of packages\n")[1].split("\n## ")[0]
+    shown = [line.split()[1:] for line in section.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
+    unsaid = {"curate", "curate.__main__"}
+    assert shown == [[name.removeprefix("curate.") for name in sorted(set(names) - unsaid)] for names in LEVELS]

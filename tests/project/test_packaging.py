@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from support.paths import ROOT
 
+import curate
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MAPPED = PROJECT["tool"]["setuptools"]["package-dir"]
 
@@ -74,6 +76,10 @@ def test_help_answers_without_importing_anything_heavy():
     heavy = {"numba", "pyarrow", "duckdb", "pydantic", "datasets", "prompt_toolkit"}
     code = f"import sys, curate.cli; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_package_and_the_project_have_one_version():
+    assert curate.__version__ == PROJECT["project"]["version"]
 
 
 def test_constraints_pin_every_dependency_by_name_and_version_only():

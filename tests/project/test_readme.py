@@ -24,12 +24,3 @@ def test_every_command_of_the_readme_prints_what_stands_there(tmp_path):
     for step in steps:
         arguments, _, printed = step.partition("\n")
         assert shown(program(*shlex.split(arguments), cwd=tmp_path).stdout) == shown(printed)
-
-
-def test_every_module_stands_in_the_file_map():
-    """But formats of exports, each of which is a file named after it."""
-    root = ROOT
-    files = [path for folder in ("curate", "distill", "filters", "manifests") for path in (root / folder).glob("*.py")]
-    formats = {path for path in files if path.parent.name == "manifests" and "FORMAT = " in path.read_text("utf-8")}
-    modules = [path.name for path in files if path not in formats and not path.name.startswith("__")]
-    assert [name for name in modules if not re.search(rf"(?<!\w){name}", README)] == []

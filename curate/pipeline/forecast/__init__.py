@@ -1,4 +1,4 @@
-"""`curate plan`: what a run would read, reuse, drop and cost, by trying it on a sample.
+"""`curate plan`: what a run would read, reuse, drop and cost, by a rehearsal on a sample.
 
-Start in `forecast.py`. May import the run itself.
+Start in `forecast.py`. May import what the pipeline may, and the run itself.
 """

@@ -32,7 +32,7 @@ NEGATIVE = {
     "repetition",
     "ocr_heavy",
 }
-PROMPTS = ROOT / "distill" / "prompts"
+PROMPTS = ROOT / "distill" / "teacher" / "prompts"
 PAGE = (ROOT / "docs" / "attacks.md").read_text("utf-8")
 POSITIVE = {"typos_ocr", "lists_tables", "forum_tone"}
 PIECES = [

@@ -116,7 +116,8 @@ def test_clusters_survive_their_file(tmp_path):
 
 def test_the_number_of_threads_changes_nothing():
     code = (
-        "import numpy as np; from curate.distill import clusters, vectors; from support.vectors import SMALL, sample;"
+        "import numpy as np; from curate.distill.scoring import clusters, vectors;"
+        "from support.vectors import SMALL, sample;"
         "p = vectors.projection_of(sample(), SMALL, 1); v = vectors.vectors_of(p, sample());"
         "print(vectors.content_hash(p), clusters.content_hash(clusters.clusters_of(v, 5, 1)))"
     )

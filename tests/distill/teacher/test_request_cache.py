@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 from support.stand_in import StandIn, reply_to, requests_for, running, texts_of, wait_until
 
-from curate.distill.teacher.protocol import Request
 from curate.distill.teacher import request_cache as requests
+from curate.distill.teacher.protocol import Request
 from curate.errors import WorkerError
 
 
@@ -48,7 +48,8 @@ def test_another_seed_model_adapter_or_limit_is_another_question(teach):
 CLIENT = """
 import json, sys
 from pathlib import Path
-from curate.distill.teacher.protocol import Request, Sampling, open_teacher
+from curate.distill.teacher.open import open_teacher
+from curate.distill.teacher.protocol import Request, Sampling
 from curate.progress import unwritten_log
 from curate.recipe.teacher import Teacher
 url, folder, count = sys.argv[1:]

@@ -262,7 +262,8 @@ def test_the_only_server_going_away_is_one_line_and_the_run_goes_on_when_it_is_b
 KILLED = """
 import sys
 from pathlib import Path
-from curate.distill.teacher.protocol import Request, Sampling, open_teacher
+from curate.distill.teacher.open import open_teacher
+from curate.distill.teacher.protocol import Request, Sampling
 from curate.progress import unwritten_log
 from curate.recipe.teacher import Teacher
 section = Teacher.model_validate({"vllm": {"urls": [sys.argv[1]], "concurrency": 4}})

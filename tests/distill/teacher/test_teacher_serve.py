@@ -55,7 +55,7 @@ def test_a_recipe_starts_a_server_with_adapters_and_ends_it(tiny, tmp_path, monk
 ENGINE = """
 import json, sys, threading
 from pathlib import Path
-from curate.distill.teacher import Request, Sampling
+from curate.distill.teacher.protocol import Request, Sampling
 from support.stand_in import wait_until
 from support.teachers import LABELS
 from support.teachers import LIMITED
