@@ -236,7 +236,7 @@ def test_workers_tell_how_far_their_tasks_have_come(tmp_path, monkeypatch):
 
         return recorded()
 
-    for module in ("measure", "again", "shards", "spool"):
+    for module in ("maps.measure", "maps.reread", "maps.shards", "corpus.spool"):
         monkeypatch.setattr(f"curate.{module}.telling", record)
     monkeypatch.setattr("curate.corpus.jsonl.BLOCK_BYTES", 20_000)
     lines = "".join(json.dumps({"text": f"{PROSE} {k}"}) + "\n" for k in range(400))
@@ -271,10 +271,10 @@ def kernel():
 
     return whole(20)
 
-with compiling.expecting(2):
+with compile_notice.expecting(2):
     for _ in range(2):
         kernel()
-        compiling.one_done()
+        compile_notice.one_done()
 kernel()
 with Steps(unwritten_log(quiet=False), "deciding"):
     kernel()
