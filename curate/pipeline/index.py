@@ -11,6 +11,7 @@ import pyarrow as pa
 from curate.corpus.folders import PassedOver
 from curate.corpus.parquet import InputFile
 from curate.decide.counts import Counts
+from curate.decide.plan import Plan
 from curate.decide.scorecard import SCORECARD
 from curate.distill.evaluate.results import load_evaluation
 from curate.ledger.augmented import read_augmented
@@ -74,17 +75,10 @@ VIEWS = {
 
 
 def build_index(
-    recipe: Recipe,
-    ledger: Ledger,
-    groups: Mapping[str, str],
-    counts: Counts,
-    inputs: pa.Schema,
-    files: Mapping[int, InputFile],
-    passed_over: Sequence[PassedOver],
-    database: duckdb.DuckDBPyConnection,
+    recipe: Recipe, plan: Plan, ledger: Ledger, counts: Counts, database: duckdb.DuckDBPyConnection
 ) -> None:
     """Build run.duckdb aside and rename it over the old one. Its views hold paths relative to it."""
-    run = ledger.run
+    run, groups = ledger.run, plan.groups
     aside = run / f"{ASIDE}{os.getpid()}-{INDEX}"
     with database.cursor() as connection:  # its own, without the other's temporary tables
         connection.execute(f"SET file_search_path = {literal(str(run))}")
@@ -92,34 +86,15 @@ def build_index(
         connection.execute("USE run")
         [digest] = {part.digest for part in ledger.of(DECISIONS)}
         connection.execute(f"CREATE TABLE about AS SELECT {literal(digest)} AS decisions_digest")
-        _inputs(connection, ledger, passed_over)
+        _inputs(connection, ledger, plan.passed_over)
         _tables(connection, ledger, groups, counts)
         connection.execute(DOCUMENTS_SQL)
         for name, sql in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {sql}")
         connection.execute(_pairs_sql(ledger))
-        if (corpus := _corpus_sql(ledger, inputs, files, recipe.input.column)) is not None:
+        if (corpus := _corpus_sql(ledger, plan.inputs, plan.files, recipe.input.column)) is not None:
             connection.execute(corpus)
-        edits = [*(ledger.of(EDITS, groups[EDITS]) if EDITS in groups else []), *ledger.of(LINE_EDITS)]
-        source = read_run_parquet(part.path for part in edits) if edits else NO_EDITS
-        connection.execute(
-            f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)"
-        )
-        for group in (BANDS, THRESHOLDS, ROUNDS, RUNGS, QUOTAS):
-            if parts := ledger.of(group):
-                connection.execute(f"CREATE TABLE {group} AS FROM {read_parquet(part.path for part in parts)}")
-        for group in (ATTACKS, GRADES):
-            if parts := ledger.of(group):
-                connection.execute(f"CREATE VIEW {group} AS FROM {read_run_parquet(part.path for part in parts)}")
-        if ledger.of(ATTACKS):
-            connection.execute(PREFERENCE_SQL)
-        if OVERLAPS in groups:
-            _load_benchmarks(connection, counts.benchmarks)
-            connection.execute(
-                'CREATE VIEW contamination AS SELECT b.benchmark, item, doc_id, n_ngrams, start, "end", kept '
-                f"FROM {_parts(ledger, OVERLAPS, groups)} o JOIN decisions USING (file_no, row) "
-                "JOIN benchmarks b ON b.number = o.benchmark"
-            )
+        _stages(connection, ledger, groups, counts)
         if recipe.tier3:
             _load_written(connection, ledger, run)
         load_evaluation(connection, run, digest)
@@ -127,6 +102,28 @@ def build_index(
     sync(aside)
     os.replace(aside, run / INDEX)
     sync(run)
+
+
+def _stages(connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mapping[str, str], counts: Counts) -> None:
+    """Tables and views of what single stages have left: edits, bands, bounds, attacks, pairs, evaluation sets."""
+    edits = [*(ledger.of(EDITS, groups[EDITS]) if EDITS in groups else []), *ledger.of(LINE_EDITS)]
+    source = read_run_parquet(part.path for part in edits) if edits else NO_EDITS
+    connection.execute(f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)")
+    for group in (BANDS, THRESHOLDS, ROUNDS, RUNGS, QUOTAS):
+        if parts := ledger.of(group):
+            connection.execute(f"CREATE TABLE {group} AS FROM {read_parquet(part.path for part in parts)}")
+    for group in (ATTACKS, GRADES):
+        if parts := ledger.of(group):
+            connection.execute(f"CREATE VIEW {group} AS FROM {read_run_parquet(part.path for part in parts)}")
+    if ledger.of(ATTACKS):
+        connection.execute(PREFERENCE_SQL)
+    if OVERLAPS in groups:
+        _load_benchmarks(connection, counts.benchmarks)
+        connection.execute(
+            'CREATE VIEW contamination AS SELECT b.benchmark, item, doc_id, n_ngrams, start, "end", kept '
+            f"FROM {_parts(ledger, OVERLAPS, groups)} o JOIN decisions USING (file_no, row) "
+            "JOIN benchmarks b ON b.number = o.benchmark"
+        )
 
 
 def _load_written(connection: duckdb.DuckDBPyConnection, ledger: Ledger, run: Path) -> None:

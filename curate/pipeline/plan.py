@@ -1,7 +1,7 @@
 """The plan of a run: files, units, columns, groups and rules, settled before any document is read."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,9 +23,11 @@ from curate.engine.base import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters import block, registry
 from curate.filters.contamination.benchmarks import prepare
+from curate.filters.contamination.signals import Sought
+from curate.filters.language.model import LanguageModel
 from curate.filters.language.of_recipe import open_models
 from curate.filters.rules.conditions import check_conditions, columns_named
-from curate.filters.rules.resolve import edits_of_set, resolve, resolve_editors
+from curate.filters.rules.resolve import ResolvedRule, edits_of_set, resolve, resolve_editors
 from curate.filters.signals.hashes import choose_bands
 from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import KnownFile, Ledger
@@ -62,25 +64,72 @@ def make_plan(
     input, where `check_names` has listed it before.
     """
     there = found or check_names(recipe)
-    rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
-    signals, named = columns_named(rules)
-    blocks = block.read_lists(recipe.tier1.block)
-    excluded = read_exclusions(recipe.exclude)
-    if recipe.input.messages is not None:
-        _refuse_edits(recipe, editors)
+    settled = _settle(recipe)
     earlier = given.earlier if given else open_earlier(recipe)
-    check_tier2(recipe)
-    check_distill(recipe)
-    check_tier3(recipe)
-    check_models(recipe)
+    _check_sections(recipe)
     pinned = _open_pinned(recipe, given)
-    check_pinned_scores(recipe, pinned.get(BUDGET.section))
     learns = (recipe.tier2 or recipe.distill) and recipe.models.pin is None
     reference = open_reference(recipe) if learns else ()
     static = _open_static(recipe) if learns else None
     models = open_models(recipe.tier1.perplexity) if recipe.tier1.perplexity else ()
     files = open_inputs(recipe, ledger, there, engine, log, preview, same_input)
     inputs = unified_schema(list(files.values()))
+    _check_inputs(recipe, inputs, pinned, log)
+    columns = input_columns(recipe, settled.named, settled.excluded, inputs)
+    _tell_of_lines(recipe, inputs, columns, log)
+    sets = prepare(recipe.tier1.decontaminate, ledger.run / MODELS_FOLDER, preview)
+    reading = _reading(recipe, settled, columns, sets.sought, models)
+    _check_urls(settled.blocks, inputs)
+    groups = group_digests(groups_needed(recipe, settled.signals, bool(reading.editors), bool(columns)), reading)
+    counts = [pa.field(found.column, pa.int64()) for found in settled.blocks]
+    check_conditions(settled.rules, pa.schema([*signals_schema(groups), *counts]), pa.schema(columns))
+    units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
+    log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
+    made = read_augmented(ledger.run) if recipe.tier3 else None
+    return Plan(
+        root=there.root, files=files, units=units, inputs=inputs, reading=reading, groups=groups,
+        rules=tuple(settled.rules), excluded=settled.excluded, quarantine=recipe.on_error == "quarantine",
+        earlier=earlier, benchmarks=sets.benchmarks, reference=reference, pinned=pinned, static=static,
+        written=made.digest if made else None, reserved=made.tokens if made else 0, passed_over=there.passed_over,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a recipe says of rules, once names and files in it are looked up."""
+
+    rules: Sequence[ResolvedRule]
+    editors: Sequence[registry.Editor]
+    signals: Sequence[str]  # that rules name
+    named: Sequence[str]  # columns of the input that rules name
+    blocks: tuple[block.BlockList, ...]
+    excluded: tuple[str, ...]
+
+
+def _settle(recipe: Recipe) -> Settled:
+    """Errors: RecipeError for a rule, an edit or a list that cannot be used."""
+    rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
+    signals, named = columns_named(rules)
+    blocks = block.read_lists(recipe.tier1.block)
+    excluded = read_exclusions(recipe.exclude)
+    if recipe.input.messages is not None:
+        _refuse_edits(recipe, editors)
+    return Settled(rules, editors, signals, named, blocks, excluded)
+
+
+def _check_sections(recipe: Recipe) -> None:
+    """Errors: RecipeError for a section that lacks what it needs."""
+    check_tier2(recipe)
+    check_distill(recipe)
+    check_tier3(recipe)
+    check_models(recipe)
+
+
+def _check_inputs(recipe: Recipe, inputs: pa.Schema, pinned: Mapping[str, ModelSet], log: Log) -> None:
+    """Refuse columns that the input lacks, or holds as something else.
+
+    Errors: RecipeError, InputError.
+    """
     for name in (*(recipe.input.columns or ()), *recipe.input.cast):
         if name not in inputs.names:
             field = "cast" if name in recipe.input.cast else "columns"
@@ -91,50 +140,35 @@ def make_plan(
         check_strata(calibration_of(pinned[PURIFY.section]), list(strata_of_purify(recipe, inputs.names)))
     check_columns(recipe, inputs)
     check_license(recipe.input, inputs)
-    columns = input_columns(recipe, named, excluded, inputs)
+
+
+def _tell_of_lines(recipe: Recipe, inputs: pa.Schema, columns: Iterable[tuple[str, pa.DataType]], log: Log) -> None:
+    """Say where repeated lines cannot be counted by domain, and note how near duplicates are found."""
     if recipe.dedup.lines and "url" in inputs.names and "url" not in dict(columns):
         log.say(f"dedup.lines: column url holds {inputs.field('url').type} and no text: lines count over all documents")
     if near := recipe.dedup.near:
         log.event("bands", curve=str(choose_bands(near.threshold, near.permutations)))
-    sizes = (near.permutations, near.shingle) if near else (0, 0)
-    sets = prepare(recipe.tier1.decontaminate, ledger.run / MODELS_FOLDER, preview)
-    cutting = [sets.sought] if sets.sought and sets.sought.cuts else []
-    reading = Reading(
-        recipe.input.column, recipe.input.id, columns, (*editors, *cutting), *sizes, sets.sought, blocks, models,
+
+
+def _reading(
+    recipe: Recipe, settled: Settled, columns: tuple[tuple[str, pa.DataType], ...], sought: Sought | None,
+    models: tuple[LanguageModel, ...],
+) -> Reading:  # fmt: skip
+    """How the run reads documents."""
+    near = recipe.dedup.near
+    cutting = [sought] if sought and sought.cuts else []
+    return Reading(
+        recipe.input.column, recipe.input.id, columns, (*settled.editors, *cutting),
+        *((near.permutations, near.shingle) if near else (0, 0)), sought, settled.blocks, models,
         tuple(sorted(recipe.input.cast.items())),
     )  # fmt: skip
-    _check_urls(blocks, inputs)
-    groups = group_digests(groups_needed(recipe, signals, bool(reading.editors), bool(columns)), reading)
-    counts = [pa.field(found.column, pa.int64()) for found in blocks]
-    check_conditions(rules, pa.schema([*signals_schema(groups), *counts]), pa.schema(columns))
-    units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
-    log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
-    made = read_augmented(ledger.run) if recipe.tier3 else None
-    return Plan(
-        root=there.root,
-        files=files,
-        units=units,
-        inputs=inputs,
-        reading=reading,
-        groups=groups,
-        rules=tuple(rules),
-        excluded=excluded,
-        quarantine=recipe.on_error == "quarantine",
-        earlier=earlier,
-        benchmarks=sets.benchmarks,
-        reference=reference,
-        pinned=pinned,
-        static=static,
-        written=made.digest if made else None,
-        reserved=made.tokens if made else 0,
-        passed_over=there.passed_over,
-    )
 
 
 def _open_pinned(recipe: Recipe, given: Given | None) -> dict[str, ModelSet]:
     """The models that the run takes from another one, by the section that they are of."""
     purify = given.pinned if given else open_pinned(PURIFY, recipe.models.pin) if recipe.tier2 else None
     budget = open_pinned(BUDGET, recipe.models.pin) if recipe.distill else None
+    check_pinned_scores(recipe, budget)
     return {models.kind.section: models for models in (purify, budget) if models}
 
 

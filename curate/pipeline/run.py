@@ -157,12 +157,9 @@ def _finish(state: RunState, counts: Counts) -> None:
 
 
 def _index(state: RunState, counts: Counts, database: duckdb.DuckDBPyConnection) -> None:
-    plan = state.plan
     with Steps(state.log, "indexing") as steps:
         steps("run.duckdb")
-        build_index(
-            state.recipe, state.ledger, plan.groups, counts, plan.inputs, plan.files, plan.passed_over, database
-        )
+        build_index(state.recipe, state.plan, state.ledger, counts, database)
 
 
 def _warn_of_overlaps(recipe: Recipe, plan: Plan, log: Log) -> dict[str, Any]:

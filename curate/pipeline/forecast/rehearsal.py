@@ -179,7 +179,7 @@ def _decide_and_write(found: Rehearsal, reader: EngineReader, database: duckdb.D
     )
     written, found.seconds["write"] = least_seconds(lambda: [p for task in tasks for p in shards.write_shard(task)])
     with found.timed("index"):
-        build_index(recipe, ledger, plan.groups, counts, plan.inputs, plan.files, (), database)
+        build_index(recipe, plan, ledger, counts, database)
     found.files |= {
         DECISIONS: Files.of(ledger.run, parts),
         DATA: Files.of(ledger.run, written),
