@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 SPIN = 're.match("(a+)+$", "a" * 64 + "b")'  # takes years, and keeps the interpreter's lock
 DRIVER = """
 import sys
-import curate.engine.base as engine
+import curate.engine.processes as engine
+from curate.errors import CurateError
 
 sys.path.insert(0, {folder!r})
 engine.START_CPU_SECONDS = {cpu_seconds}
@@ -29,7 +30,7 @@ def main():
     with engine.Processes(2) as processes:
         try:
             list(processes.map(spin, [1, 2]))
-        except engine.CurateError as error:
+        except CurateError as error:
             sys.exit(str(error))
 
 main()

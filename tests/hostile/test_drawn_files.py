@@ -22,7 +22,11 @@ from curate.recipe.input import Input, Source
 @pytest.fixture
 def small_units(monkeypatch):
     """Units of a few rows, each a task of its own."""
-    for name, value in (("corpus.MIN_UNIT_BYTES", 100), ("corpus.MAX_UNIT_BYTES", 200), ("measure.TASK_BYTES", 1)):
+    for name, value in (
+        ("corpus.units.MIN_UNIT_BYTES", 100),
+        ("corpus.units.MAX_UNIT_BYTES", 200),
+        ("maps.measure.TASK_BYTES", 1),
+    ):
         monkeypatch.setattr(f"curate.{name}", value)
 
 

@@ -116,7 +116,7 @@ def test_a_server_that_does_not_answer_as_it_should_ends_the_work_in_bounded_tim
 
 
 def test_a_server_that_greets_without_end_is_left_out(teach, monkeypatch, capsys):
-    monkeypatch.setattr("curate.distill.teacher.vllm.client.GREETING_SECONDS", 0.5)
+    monkeypatch.setattr("curate.distill.teacher.vllm.connect.GREETING_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve():

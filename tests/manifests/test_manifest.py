@@ -19,6 +19,7 @@ from curate.manifests.composition import MOST
 from curate.manifests.schema.model import Manifest, manifest_schema
 from curate.manifests.schema.reading import read_manifest
 from curate.recipe import recipe as recipes
+from curate.recipe.load import parse_recipe
 from curate.storage.files import is_sealed
 
 TEXTS = [f"{PROSE}This is number {k} of the texts." for k in range(6)]
@@ -247,8 +248,8 @@ def test_two_workers_and_one_write_the_same_manifest(tmp_path):
 
 def test_a_field_without_a_say_in_verdicts_is_left_out_of_the_digest():
     fields = {"name": "a", "input": {"paths": ["x"]}}
-    plain = recipes.parse_recipe(fields, "a.yaml")
-    licensed = recipes.parse_recipe({**fields, "input": {"paths": ["x"], "license": {"a": "MIT"}}}, "a.yaml")
+    plain = parse_recipe(fields, "a.yaml")
+    licensed = parse_recipe({**fields, "input": {"paths": ["x"], "license": {"a": "MIT"}}}, "a.yaml")
     assert plain.digest() == licensed.digest()
     assert recipes.changed_fields(plain, licensed) == {}
     assert plain.resolved() != licensed.resolved()
