@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from curate.errors import CurateError, shortened
+from curate.process.interrupt import INTERRUPTED
 
 CLOSED = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 
@@ -18,7 +20,15 @@ def open_database(path: Path | str = ":memory:", read_only: bool = False, **sett
     One that is only read has its settings locked too: `FROM enable_logging(…)`, say, would write files.
     """
     locked = {"lock_configuration": "true"} if read_only else {}
-    return duckdb.connect(str(path), read_only, {**CLOSED, **settings, **locked})
+    connection = duckdb.connect(str(path), read_only, {**CLOSED, **settings, **locked})
+    INTERRUPTED[connection] = _interrupt
+    return connection
+
+
+def _interrupt(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have the query that a connection runs, if there is one, end soon."""
+    with suppress(duckdb.ConnectionException):  # it is closed
+        connection.interrupt()
 
 
 def quoted(name: str) -> str:

@@ -5,16 +5,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 EXIT_CODE = 130
 SAME_PRESS_SECONDS = 1.0  # a press comes twice through `make` or `uv run`, which pass on what the group has already
 RAISE_AGAIN_SECONDS = 0.05
 AT_ONCE = b"Error: stopped at once; what was finished is kept: run the same command to go on\n"
+
+
+# What is interrupted at the first press, and by what. A database whose threads are at work would else come to the end
+# of its query before it lets the exception through.
+INTERRUPTED: "WeakKeyDictionary[Any, Callable[[Any], None]]" = WeakKeyDictionary()
 
 
 @dataclass
@@ -30,6 +36,8 @@ class Interrupt:
         now = time.monotonic()
         if self.pressed is None or self.lost:
             self.pressed, self.lost = now, False
+            for work, interrupt in list(INTERRUPTED.items()):
+                interrupt(work)
             raise KeyboardInterrupt
         if self.told:
             os._exit(EXIT_CODE)
