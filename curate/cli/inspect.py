@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from curate.cli.options import RunPath, print_json
+from curate.cli.options import RunPath, print_json, read_query
 from curate.errors import CurateError
 from curate.process.machine import available_cores
 
@@ -285,16 +285,3 @@ def domains(run: Path, as_json: bool) -> None:
         print_json(found)
     else:
         print_domains(found)
-
-
-def read_query(path: Path) -> str:
-    """The query that stands in a file.
-
-    Errors: CurateError for a file that cannot be read.
-    """
-    try:
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise CurateError(f"sql: {path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except UnicodeDecodeError:
-        raise CurateError(f"sql: {path}: not UTF-8 text") from None

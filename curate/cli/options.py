@@ -180,3 +180,16 @@ def _kept(error: TaskError) -> TaskError:
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="curate-", suffix=".log", delete=False) as file:
         file.write(redacted(error.trace))
     return replace(error, place=file.name)
+
+
+def read_query(path: Path) -> str:
+    """The query that stands in a file.
+
+    Errors: CurateError for a file that cannot be read.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise CurateError(f"sql: {path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except UnicodeDecodeError:
+        raise CurateError(f"sql: {path}: not UTF-8 text") from None

@@ -21,7 +21,7 @@ from pygments.lexers.sql import SqlLexer
 
 from curate.cache import made_private, user_path
 from curate.cli.completion import SqlCompleter
-from curate.cli.inspect import read_query
+from curate.cli.options import read_query
 from curate.cli.output.tables import print_rows, rows_to_show, told
 from curate.display import json_text, visible
 from curate.errors import CurateError, did_you_mean

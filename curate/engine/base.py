@@ -1,9 +1,11 @@
 """A map over tasks on local processes: retry, cancel, and a driver that learns of every result at once."""
 
+import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -120,3 +122,15 @@ def bug_of(error: Exception) -> tuple[str, str]:
 def result_of(task: object, kind: str, value: Any) -> object:  # noqa: ANN401 - whatever a task returns
     """The value of an answer; a TaskError with the worker's traceback where it is a BUG."""
     return TaskError(str(task), *value) if kind == BUG else value
+
+
+def settle(folder: str) -> None:
+    """Make a worker ready: paths in tasks may be relative to the driver's folder, if that is there."""
+    with suppress(OSError):
+        os.chdir(folder)
+    _prepare_once()
+
+
+@cache
+def _prepare_once() -> None:
+    prepare_worker()

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
@@ -21,7 +20,16 @@ from typing import Any
 import curate
 from curate.distill.teacher.open import open_model
 from curate.distill.teacher.protocol import Model
-from curate.engine.base import ATTEMPTS, DIED, NO_MEMORY, TICK_SECONDS, answer, given_up, prepare_worker, result_of
+from curate.engine.base import (
+    ATTEMPTS,
+    DIED,
+    NO_MEMORY,
+    TICK_SECONDS,
+    answer,
+    given_up,
+    result_of,
+    settle,
+)
 from curate.errors import TaskError, WorkerError, shortened
 from curate.progress import Log
 from curate.recipe.teacher import Teacher
@@ -229,18 +237,6 @@ def _look(folder: str, paths: list[str]) -> tuple[dict[str, str], dict[str, int 
         with suppress(OSError):
             sizes[path] = os.stat(path).st_size
     return _versions(), sizes
-
-
-def settle(folder: str) -> None:
-    """Make a worker ready: paths in tasks may be relative to the driver's folder, if that is there."""
-    with suppress(OSError):
-        os.chdir(folder)
-    _prepare_once()
-
-
-@cache
-def _prepare_once() -> None:
-    prepare_worker()
 
 
 def _versions() -> dict[str, str]:

@@ -13,8 +13,7 @@ from typing import Any
 
 from curate.distill.teacher.open import open_model
 from curate.distill.teacher.protocol import Answer, Arrived, Model, Question, Refusal
-from curate.engine.base import TICK_SECONDS, answer, result_of
-from curate.engine.ray_cluster import settle
+from curate.engine.base import TICK_SECONDS, answer, result_of, settle
 from curate.errors import CurateError, TeacherError
 from curate.progress import Log, unwritten_log
 from curate.recipe.teacher import Teacher as Section

@@ -40,7 +40,6 @@ from curate.pipeline.checks.preflight import check_names
 from curate.pipeline.checks.run_inputs import refuse_other_files, refuse_other_paths
 from curate.progress import Log
 from curate.recipe.recipe import Recipe
-from curate.recipe.tier3 import check_tier3
 from curate.storage.places import status
 
 
@@ -254,3 +253,17 @@ def _check_urls(blocks: Sequence[block.BlockList], inputs: pa.Schema) -> None:
 def without_root(message: str, root: Path) -> str:
     """An error without the place of the corpus on this machine: it goes into the manifest."""
     return message.replace(f"{root}/", "")
+
+
+def check_tier3(recipe: "Recipe") -> None:
+    """Refuse a recipe whose third tier cannot be.
+
+    Errors: RecipeError.
+    """
+    section = recipe.tier3
+    if section is None:
+        return
+    if recipe.input.messages is not None:
+        raise RecipeError("tier3: writes plain text, and input.messages names chats; remove one of them")
+    if section.adapter is None and section.faithful is not None and recipe.teacher == "rules":
+        raise RecipeError("tier3.faithful: asks the teacher, and rules have no model; set teacher, or leave it out")

@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from curate.errors import RecipeError
 from curate.recipe.section import Section
 from curate.recipe.values import Share, Tokens, not_empty
 
 if TYPE_CHECKING:
-    from curate.recipe.recipe import Recipe
+    pass
 
 
 class Domain(Section):
@@ -81,17 +80,3 @@ class Tier3(Section):
         if self.compare and self.adapter is None:
             raise ValueError("compare: there is no adapter to compare with; add one, or leave it out")
         return self
-
-
-def check_tier3(recipe: "Recipe") -> None:
-    """Refuse a recipe whose third tier cannot be.
-
-    Errors: RecipeError.
-    """
-    section = recipe.tier3
-    if section is None:
-        return
-    if recipe.input.messages is not None:
-        raise RecipeError("tier3: writes plain text, and input.messages names chats; remove one of them")
-    if section.adapter is None and section.faithful is not None and recipe.teacher == "rules":
-        raise RecipeError("tier3.faithful: asks the teacher, and rules have no model; set teacher, or leave it out")

@@ -8,8 +8,7 @@ from rich import box
 from rich.table import Table
 
 from curate.cli.output.run import cell, say
-from curate.cli.output.tables import console
-from curate.display import counted, place
+from curate.display import console, counted, place
 from curate.errors import shortened
 
 UNITS = ("documents", "tokens")

@@ -10,8 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from curate.cli.output.tables import console
-from curate.display import counted, place, shown, visible
+from curate.display import console, counted, place, shown, visible
 from curate.inspect.excerpts import Piece
 from curate.inspect.why import COPIES_SHOWN, EDITS_SHOWN
 from curate.storage.mirror import named

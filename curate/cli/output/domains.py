@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich import box
 from rich.table import Table
 
-from curate.cli.output.tables import console
-from curate.display import counted
+from curate.display import console, counted
 from curate.inspect.domains import Row
 
 

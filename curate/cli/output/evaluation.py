@@ -6,7 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from curate.cli.output.tables import console
+from curate.display import console
 from curate.distill.evaluate.arms import CURVE
 from curate.distill.evaluate.results import augmentation_claims
 from curate.report.quality import claims, scope, tier_claims

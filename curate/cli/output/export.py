@@ -7,7 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from curate.cli.output.tables import console
+from curate.display import console
 from curate.manifests.export.format import Format
 
 

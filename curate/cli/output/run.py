@@ -8,8 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from curate.cli.output.tables import console
-from curate.display import counted, visible
+from curate.display import console, counted, visible
 from curate.pipeline.checks.other_languages import told_of_other
 from curate.recipe.values import shown_budget
 
