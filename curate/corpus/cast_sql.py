@@ -5,13 +5,12 @@ from functools import cache
 import duckdb
 import pyarrow as pa
 
+from curate.corpus.casts import OF, stored
 from curate.corpus.columns import LINES, UTF8, is_list, plain
 from curate.sql import literal, open_database, quoted
 
 # Its version counts as code, since it decides what casts give.
 LIBRARIES = ("duckdb",)
-
-OF = " of "  # between a type of CASTS and the column's own one in DuckDB: int64 of VARCHAR
 
 
 def cast_by_sql(column: pa.Array, how: str, kind: pa.DataType) -> pa.Array:
@@ -111,8 +110,3 @@ def _json_sql(kind: duckdb.sqltypes.DuckDBPyType, value: str, depth: int = 0) ->
 
 def _children(kind: duckdb.sqltypes.DuckDBPyType) -> list[tuple[str, duckdb.sqltypes.DuckDBPyType]]:
     return [(name, of) for name, of in kind.children if isinstance(of, duckdb.sqltypes.DuckDBPyType)]
-
-
-def stored(kind: pa.DataType) -> pa.DataType:
-    """The type whose values a column holds: of Parquet's JSON, text."""
-    return kind.storage_type if isinstance(kind, pa.JsonType) else kind

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.corpus.cast_sql import OF, stored
 from curate.corpus.columns import LINES, UTF8, is_bytes, is_list, is_text, joined, plain
 
 # Its version counts as code, since it decides what casts give.
@@ -20,6 +19,7 @@ CASTS: dict[str, pa.DataType] = {
     "string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(),
     "timestamp": pa.timestamp("us"),
 }  # fmt: skip
+OF = " of "  # between a type of CASTS and the column's own one in DuckDB: int64 of VARCHAR
 
 IsKind = Callable[[pa.DataType], bool]
 NUMBERS: tuple[IsKind, ...] = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, is_text)
@@ -63,6 +63,11 @@ def why_not(kind: pa.DataType) -> str | None:
                 return f"SQL does not tell its fields {known[same]!r} and {name!r} apart"
             known[same] = name
     return next((reason for field in inner if (reason := why_not(field.type))), None)
+
+
+def stored(kind: pa.DataType) -> pa.DataType:
+    """The type whose values a column holds: of Parquet's JSON, text."""
+    return kind.storage_type if isinstance(kind, pa.JsonType) else kind
 
 
 def sql_type(kind: pa.DataType) -> str | None:
