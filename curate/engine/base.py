@@ -1,4 +1,4 @@
-"""A map over tasks on local processes: retry, cancel, and a driver that learns of every result at once."""
+"""What an engine is, tasks in this process, and what all engines say of a task that failed."""
 
 import os
 import traceback

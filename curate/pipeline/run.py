@@ -54,7 +54,7 @@ def run(
 ) -> dict[str, Any]:
     """Carry out a recipe and return the summary that the closing table shows.
 
-    `engine` runs the maps; `threads` is what DuckDB may use. A run directory that holds finished work is gone on with:
+    `engine` runs the maps; `threads` is what DuckDB may use. A run directory that holds finished work is resumed:
     only what is missing is done.
 
     Errors: any CurateError; what was finished stays.

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def train(training: Training, mined: pa.Table) -> ModelSet:
     return ModelSet(PURIFY, ledger.run, tuple(parts))
 
 
-@cache
+@lru_cache(maxsize=2)
 def calibration_of(models: ModelSet) -> pa.Table:
     """Good documents that were set aside: doc_id, p_bad, and a column for each stratum."""
     return pq.read_table(models.files[CALIBRATION])
