@@ -15,7 +15,7 @@ from typing import TextIO
 from curate.display import visible
 from curate.errors import TaskError, disk_error
 from curate.process.interrupt import raise_lost_press
-from curate.process.task_progress import shares_begun
+from curate.process.task_progress import read_progress
 from curate.redaction import redacted, redacted_values
 
 LEAST_SHARE = 0.02  # of the work, below which the time to go is not told
@@ -142,7 +142,7 @@ class Meter:
     def line(self) -> str:
         """Title, share, tasks begun, documents/s, MB/s, time to go, kept so far."""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        shares = shares_begun(self.folder) if self.folder else {}
+        shares = read_progress(self.folder) if self.folder else {}
         begun = {task: share for task, share in shares.items() if task in self.tasks}
         read = self.bytes + sum(self.tasks[task] * share for task, share in begun.items())
         self._share = max(self._share, min(1.0, read / self.total_bytes) if self.total_bytes else 1.0)

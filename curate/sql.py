@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from curate.errors import CurateError, shortened
-from curate.process.interrupt import INTERRUPTED
+from curate.process.interrupt import INTERRUPTIBLE
 
 CLOSED = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 
@@ -21,7 +21,7 @@ def open_database(path: Path | str = ":memory:", read_only: bool = False, **sett
     """
     locked = {"lock_configuration": "true"} if read_only else {}
     connection = duckdb.connect(str(path), read_only, {**CLOSED, **settings, **locked})
-    INTERRUPTED[connection] = _interrupt
+    INTERRUPTIBLE[connection] = _interrupt
     return connection
 
 

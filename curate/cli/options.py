@@ -54,7 +54,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except CurateError as error:
             stopped = isinstance(error, Interrupted) or self.interrupt.pressed is not None
-            self.interrupt.told = stopped
+            self.interrupt.reported = stopped
             if isinstance(error, TaskError) and not error.place:
                 error = _kept(error)
             from curate.storage.mirror import named
@@ -78,7 +78,7 @@ class Commands(click.Group):
         except (KeyboardInterrupt, Exception) as error:
             if not is_stop(error) and self.interrupt.pressed is None:  # some libraries make errors of their own of it
                 raise
-            self.interrupt.told = True
+            self.interrupt.reported = True
             click.echo("stopped", err=True)
             ctx.exit(EXIT_CODE)
 

@@ -27,7 +27,7 @@ from curate.display import json_text, visible
 from curate.errors import CurateError, did_you_mean
 from curate.ledger.run import connect
 from curate.ledger.view_comments import ONE_ROW_FOR as ROWS
-from curate.process.interrupt import each_press
+from curate.process.interrupt import raise_every_press
 from curate.sql import literal, only_query, statements_in
 
 MODES = ("table", "csv", "json")
@@ -170,7 +170,7 @@ def shell(run: Path, form: str) -> None:
     """
     if form not in MODES:
         raise CurateError(f"sql: {form} is not for a terminal; give a query, and redirect it to a file")
-    with connect(run) as connection, each_press():
+    with connect(run) as connection, raise_every_press():
         there = Shell(connection, form)
         session = _session(connection, f"{run.resolve().name}> ")
         click.echo(f"{run}: read only. End a query with ; — help lists the views; quit leaves")

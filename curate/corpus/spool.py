@@ -15,7 +15,7 @@ from xxhash import xxh3_64_hexdigest
 from curate.corpus.datasets import dataset_tables
 from curate.corpus.jsonl import BAD_LINES, BadLines, fitted, json_tables, widened
 from curate.errors import InputError
-from curate.process.task_progress import telling
+from curate.process.task_progress import report_progress
 from curate.storage.files import committed, sync
 from curate.storage.places import one_line
 
@@ -72,7 +72,7 @@ def spool(task: SpoolTask) -> tuple[int, float, str]:
     try:
         target = Path(task.target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with telling(target.parent, target.name) as tell:
+        with report_progress(target.parent, target.name) as tell:
             documents = _write(tables(tell), target, bad)
         if bad.count and not documents:
             target.unlink()

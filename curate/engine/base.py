@@ -1,4 +1,4 @@
-"""What an engine is, tasks in this process, and what all engines say of a task that failed."""
+"""The protocol of engines, the engine of this process, and what engines share: workers, results and errors."""
 
 import os
 import traceback
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 TICK_SECONDS = 0.2
 DONE, BUG = "done", "bug"
-DIED = "died"  # how a worker answers whose memory did not suffice, as if it had died
+DIED = "died"  # also the reply of a worker that ran out of memory
 NO_MEMORY = ("its worker had no memory left", True)
 
 
 def prepare_worker() -> None:
-    """Make a process a worker: Arrow has one thread in it, and pandas stays out."""
+    """Set a process up as a worker: one thread for Arrow, and no pandas."""
     import pyarrow
 
     from curate.kernels.arrow import spare_pandas
@@ -37,36 +37,36 @@ class Engine(Protocol):
     """Where tasks run."""
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        """Yield (task, result or CurateError) as tasks finish, in any order; (None, None) now and then meanwhile."""
+        """Yield (task, result or CurateError) as tasks finish, in any order; (None, None) from time to time."""
         ...
 
     def check(self, folder: Path, files: Iterable[str] = ()) -> None:
-        """Refuse a machine whose tasks would not see a folder that they write to, or local files that they read.
+        """Check that all machines see the folder that tasks write to and the local files that they read.
 
-        Errors: WorkerError naming it.
+        Errors: WorkerError that names the machine.
         """
         ...
 
     def open_model(self, section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
-        """The language model of a teacher, where the engine has GPUs for it; what a server tells goes to `folder`.
+        """Open the teacher's language model on the engine's GPUs; the logs of servers go to `folder`.
 
         Errors: see `curate.distill.teacher.open.open_teacher`.
         """
         ...
 
 
-def all_of(engine: Engine, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
-    """What tasks, which are hashable, return, in their order.
+def map_in_order(engine: Engine, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+    """Run tasks, which must be hashable; return their results in the order of the tasks.
 
     Errors: the first CurateError of a task.
     """
-    found = {}
+    results = {}
     for task, result in engine.map(function, tasks):
         if isinstance(result, CurateError):
             raise result
         if task is not None:
-            found[task] = result
-    return [found[task] for task in tasks]
+            results[task] = result
+    return [results[task] for task in tasks]
 
 
 @dataclass(frozen=True)
@@ -82,28 +82,31 @@ class InProcess:
                 yield task, error
 
     def check(self, folder: Path, files: Iterable[str] = ()) -> None:
-        """See `Engine`: this process sees what it sees."""
+        """See `Engine`; a process always sees its own files."""
 
     def open_model(self, section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
         """See `Engine`."""
-        return model_here(section, folder, log)
+        return open_local_model(section, folder, log)
 
 
-def model_here(section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
-    """A model in the driver's process: workers are for what has no GPU."""
-    from curate.distill.teacher.open import open_model  # which no worker needs
+def open_local_model(section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
+    """Open a model in the driver's process, since workers use no GPU."""
+    from curate.distill.teacher.open import open_model  # no worker needs it
 
     return open_model(section, folder, log)
 
 
-def given_up(task: object, how: str, out_of_memory: bool) -> str:
-    """What the user is told of a task that was tried `ATTEMPTS` times; `how` it ended, perhaps for want of memory."""
+def attempts_message(task: object, outcome: str, out_of_memory: bool) -> str:
+    """The error message for a task that failed `ATTEMPTS` times, each time with this outcome."""
     hint = "; out of memory? try fewer --workers" if out_of_memory else ""
-    return f"{task}: {how}, {ATTEMPTS} times{hint}; finished work is kept: run the same command to go on"
+    return f"{task}: {outcome}, {ATTEMPTS} times{hint}; finished work is kept: run the same command to go on"
 
 
-def answer(function: Callable[[Any], Any], task: object) -> tuple[str, Any]:
-    """What a worker sends back: its result or CurateError, as DONE; DIED without memory; a BUG with its traceback."""
+def run_task(function: Callable[[Any], Any], task: object) -> tuple[str, Any]:
+    """Run a task in a worker; return the kind and value of its reply.
+
+    DONE has the result or a CurateError, DIED stands for lack of memory, BUG has another exception with its traceback.
+    """
     try:
         return DONE, function(task)
     except CurateError as error:
@@ -115,17 +118,17 @@ def answer(function: Callable[[Any], Any], task: object) -> tuple[str, Any]:
 
 
 def bug_of(error: Exception) -> tuple[str, str]:
-    """The name of an error that is ours, and its traceback."""
+    """The name of an unexpected exception and its traceback."""
     return type(error).__name__, "".join(traceback.format_exception(error))
 
 
 def result_of(task: object, kind: str, value: Any) -> object:  # noqa: ANN401 - whatever a task returns
-    """The value of an answer; a TaskError with the worker's traceback where it is a BUG."""
+    """The value of a reply; for a BUG a TaskError with the worker's traceback."""
     return TaskError(str(task), *value) if kind == BUG else value
 
 
-def settle(folder: str) -> None:
-    """Make a worker ready: paths in tasks may be relative to the driver's folder, if that is there."""
+def prepare_remote_worker(folder: str) -> None:
+    """Prepare a worker of Ray's, in the driver's folder where it exists, since paths in tasks may be relative."""
     with suppress(OSError):
         os.chdir(folder)
     _prepare_once()

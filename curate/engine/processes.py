@@ -1,4 +1,4 @@
-"""Tasks on processes of this machine: a pool that is started once, and outlives what dies in it."""
+"""Tasks on processes of this machine: a pool that is started once and replaces workers that die."""
 
 import pickle
 import signal
@@ -17,12 +17,12 @@ from curate.engine.base import (
     DIED,
     NO_MEMORY,
     TICK_SECONDS,
-    answer,
+    attempts_message,
     bug_of,
-    given_up,
-    model_here,
+    open_local_model,
     prepare_worker,
     result_of,
+    run_task,
 )
 from curate.errors import WorkerError, shortened
 from curate.process.child import start_worker
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from curate.progress import Log
     from curate.recipe.teacher import Teacher
 
-START_CPU_SECONDS = 60.0  # in which a worker is ready: it takes 2, but may spin where a library finds no memory
+START_CPU_SECONDS = 60.0  # to start a worker: it needs 2, but a library without memory may spin forever
 
 
 @dataclass
@@ -47,19 +47,19 @@ class _Worker:
 class Processes:
     """Tasks on a pool of processes, which are started once and kept for later maps.
 
-    A worker that dies, or has no memory left, takes only its own task with it, which is given to a new worker, three
-    times at most.
+    If a worker dies or runs out of memory, only its own task is affected: a new worker runs it again, up to three
+    attempts in all.
     """
 
     workers: int
-    prepare: Callable[[], None] = prepare_worker  # what a worker does before its first task
+    prepare: Callable[[], None] = prepare_worker  # called by a worker before its first task
     _pool: list[_Worker] = field(default_factory=list)
 
     def __enter__(self) -> "Processes":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Stop all workers, whatever they do."""
+        """Stop all workers, busy or not."""
         for worker in self._pool:
             worker.process.kill()
         for worker in self._pool:
@@ -68,12 +68,12 @@ class Processes:
         self._pool.clear()
 
     def start(self, count: int) -> None:
-        """Start workers until there are `count`, so that they import while the driver plans."""
+        """Start workers until there are `count`. Called early, they import while the driver plans."""
         while len(self._pool) < min(self.workers, count):
             self._pool.append(_Worker(*start_worker(START_CPU_SECONDS, self.prepare, reply)))
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        """See `Engine`. Not more workers are started than there are tasks; they must be able to import the function.
+        """See `Engine`. Starts no more workers than there are tasks; workers must be able to import the function.
 
         Errors: WorkerError for a task whose worker died three times, or could not start.
         """
@@ -85,7 +85,7 @@ class Processes:
             while waiting or busy:
                 while waiting and idle:
                     task, attempt = waiting.popleft()
-                    worker = self._given(idle.pop(), function, task)
+                    worker = self._send(idle.pop(), function, task)
                     busy[worker.pipe] = worker, task, attempt
                 ready = wait(list(busy), TICK_SECONDS)
                 if not ready:
@@ -93,20 +93,20 @@ class Processes:
                 for pipe in ready:
                     assert isinstance(pipe, Connection)
                     worker, task, attempt = busy[pipe]
-                    kind, value = _heard(worker)
+                    kind, value = _receive(worker)
                     if kind == READY:
                         continue
                     del busy[pipe]
-                    if kind in (DIED, UNABLE):  # or has no memory left: what it holds goes with it
+                    if kind in (DIED, UNABLE):  # one without memory is replaced too, which frees what it holds
                         idle.append(self._replace(worker))
                         if attempt == ATTEMPTS:
-                            raise WorkerError(_unable(value) if kind == UNABLE else _died(task, value))
+                            raise WorkerError(_start_message(value) if kind == UNABLE else _death_message(task, value))
                         waiting.appendleft((task, attempt + 1))
                         continue
                     idle.append(worker)
                     yield task, result_of(task, kind, value)
         finally:
-            for worker, *_ in busy.values():  # of a map that is given up: their answers are not the next one's
+            for worker, *_ in busy.values():  # of an abandoned map: the next map must not receive their replies
                 self._end(worker)
 
     def check(self, folder: Path, files: Iterable[str] = ()) -> None:
@@ -114,10 +114,10 @@ class Processes:
 
     def open_model(self, section: "Teacher", folder: Path, log: "Log") -> AbstractContextManager["Model"]:
         """See `Engine`."""
-        return model_here(section, folder, log)
+        return open_local_model(section, folder, log)
 
-    def _given(self, worker: _Worker, function: Callable[[Any], Any], task: object) -> _Worker:
-        """The worker that has a task now: another one where this one died while idle."""
+    def _send(self, worker: _Worker, function: Callable[[Any], Any], task: object) -> _Worker:
+        """Send a task to a worker, or to a new one if it died while idle; return the worker that has it."""
         try:
             worker.pipe.send((function, task))
         except OSError:
@@ -131,50 +131,50 @@ class Processes:
         return self._pool[-1]
 
     def _end(self, worker: _Worker) -> None:
-        if worker in self._pool:  # or all of them were ended, before a map that nobody went on with
+        if worker in self._pool:  # `__exit__` may have ended it before an abandoned map is closed
             worker.process.kill()
             worker.process.wait()
             worker.pipe.close()
             self._pool.remove(worker)
 
 
-def _died(task: object, exit_code: int | None) -> str:
-    """One line on a worker that ended with a status, or by a signal (below 0), or had no memory left (None)."""
+def _death_message(task: object, exit_code: int | None) -> str:
+    """The error message for a task whose workers died: by a status, a signal (below 0) or lack of memory (None)."""
     if exit_code is None:
-        return given_up(task, *NO_MEMORY)
-    return given_up(task, f"its worker {_ended(exit_code)}", exit_code == -signal.SIGKILL)
+        return attempts_message(task, *NO_MEMORY)
+    return attempts_message(task, f"its worker {_exit_text(exit_code)}", exit_code == -signal.SIGKILL)
 
 
-def _ended(exit_code: int) -> str:
+def _exit_text(exit_code: int) -> str:
     return f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with status {exit_code}"
 
 
-def _unable(reason: str) -> str:
-    """One line on workers that could not start."""
+def _start_message(reason: str) -> str:
+    """The error message for workers that could not start."""
     return (
         f"a worker could not start, {ATTEMPTS} times: {shortened(reason)}; is there too little memory or address space "
         "(ulimit -v)? try fewer --workers; finished work is kept: run the same command to go on"
     )
 
 
-def _heard(worker: _Worker) -> tuple[str, Any]:
-    """What a worker says, or how it ended: an exit code; READY is said once, before all answers."""
+def _receive(worker: _Worker) -> tuple[str, Any]:
+    """Return the next message of a worker, or its exit code if it ended. READY comes once, before all replies."""
     try:
         kind, value = worker.pipe.recv()
     except (EOFError, OSError):
         code = worker.process.wait()
         if worker.ready or code == -signal.SIGKILL:
             return DIED, code
-        spun = f"its imports took {START_CPU_SECONDS:.0f} s of CPU time" if code == -signal.SIGPROF else None
-        return UNABLE, spun or _ended(code)
+        timeout = f"its imports took {START_CPU_SECONDS:.0f} s of CPU time" if code == -signal.SIGPROF else None
+        return UNABLE, timeout or _exit_text(code)
     worker.ready = worker.ready or kind == READY
     return kind, value
 
 
 def reply(message: bytes) -> bytes:
-    """The pickled answer of a worker to a pickled function and its task."""
+    """Run a pickled function on its task in a worker; return the pickled reply."""
     try:
-        return pickle.dumps(answer(*pickle.loads(message)))
+        return pickle.dumps(run_task(*pickle.loads(message)))
     except MemoryError:
         return pickle.dumps((DIED, None))
     except Exception as error:  # the function cannot be imported, or its result cannot be pickled

@@ -1,6 +1,6 @@
-"""Language models on the GPUs of a Ray cluster: an actor holds one of them, and questions are shared out in lots.
+"""Language models on the GPUs of a Ray cluster: each actor loads one, and questions are dealt to them in lots.
 
-The lots do not depend on how many actors there are, nor do the answers then.
+The lots do not depend on the number of actors, so neither do the answers.
 """
 
 import os
@@ -13,42 +13,42 @@ from typing import Any
 
 from curate.distill.teacher.open import open_model
 from curate.distill.teacher.protocol import Answer, Arrived, Model, Question, Refusal
-from curate.engine.base import TICK_SECONDS, answer, result_of, settle
+from curate.engine.base import TICK_SECONDS, prepare_remote_worker, result_of, run_task
 from curate.errors import CurateError, TeacherError
 from curate.progress import Log, unwritten_log
 from curate.recipe.teacher import Teacher as Section
 
-LOT = 256  # questions that go to an actor together; what is answered is kept after each such lot
+LOT = 256  # questions sent to an actor together; answers are saved after each lot
 GRACE_SECONDS = 30.0
 Answers = list[tuple[int, Answer | Refusal]]
 
 
 def gpus_of(section: Section) -> int:
-    """GPUs that one model of a teacher takes; 0 where none is run here, or none on a GPU."""
+    """GPUs that a teacher's model takes; 0 if it runs elsewhere or on CPUs."""
     if section.vllm_engine:
         return section.vllm_engine.tensor_parallel
     return int(section.transformers is not None and not (section.transformers.device or "").startswith("cpu"))
 
 
-class Holder:
-    """What an actor is made of: a model, which is loaded when it is first asked for."""
+class ModelActor:
+    """An actor with a model, which it loads when its facts are requested."""
 
     def __init__(self, folder: str, section: Section, scratch: Path) -> None:
-        settle(folder)
+        prepare_remote_worker(folder)
         self.section, self.scratch = section, scratch
         self.opened = ExitStack()
         self.model: Model | None = None
 
     def facts(self) -> tuple[str, Any]:
-        """The model's name, its kind and its facts, as a worker answers."""
-        return answer(self._facts, None)
+        """The reply with the model's name, its kind and its facts."""
+        return run_task(self._facts, None)
 
     def answer(self, questions: Sequence[Question]) -> tuple[str, Any]:
-        """The answers to a lot, with the position of each, as a worker answers."""
-        return answer(self._answers, questions)
+        """The reply with the answers to a lot, each with its position."""
+        return run_task(self._answers, questions)
 
     def close(self) -> None:
-        """End what the model has started."""
+        """Close the model and stop what it started."""
         self.opened.close()
 
     def _facts(self, _: object) -> tuple[str, str, Mapping[str, Any]]:
@@ -58,23 +58,23 @@ class Holder:
 
     def _answers(self, questions: Sequence[Question]) -> Answers:
         assert self.model is not None
-        found: Answers = []
-        self.model.answer(questions, lambda position, one: found.append((position, one)))
-        return found
+        answers: Answers = []
+        self.model.answer(questions, lambda position, answer: answers.append((position, answer)))
+        return answers
 
 
 @dataclass
-class Shared:
-    """The implementation: a model in each of some actors, of which those that die are given up."""
+class ModelPool:
+    """A `Model` that consists of several actors with the same model; actors that die are dropped."""
 
     name: str
     model: str
     facts: Mapping[str, Any]
-    actors: list[Any]  # that have told the facts
-    loading: dict[Any, Any]  # actors by what they will tell; those whose GPU another takes wait for it
+    actors: list[Any]  # whose model is loaded
+    loading: dict[Any, Any]  # actors by the reference to their facts; some may wait for a GPU
 
     def answer(self, questions: Sequence[Question], arrived: Arrived) -> None:
-        """Answer lot by lot, each by the next actor that is free.
+        """Send each lot to the next actor that is free.
 
         Errors: TeacherError where all actors have died; those of the model.
         """
@@ -83,24 +83,24 @@ class Shared:
         order = sorted(range(len(questions)), key=lambda k: (questions[k].adapter or "", k))
         waiting = deque(order[start : start + LOT] for start in range(0, len(order), LOT))
         free = list(self.actors)
-        under_way: dict[Any, tuple[Any, list[int]]] = {}
-        while waiting or under_way:
+        submitted: dict[Any, tuple[Any, list[int]]] = {}
+        while waiting or submitted:
             while free and waiting:
                 actor, lot = free.pop(), waiting.popleft()
-                under_way[actor.answer.remote([questions[k] for k in lot])] = actor, lot
-            done, _ = ray.wait([*under_way, *self.loading], timeout=TICK_SECONDS)
-            for one in done:
-                if one in self.loading:
-                    free += self._loaded(one)
+                submitted[actor.answer.remote([questions[k] for k in lot])] = actor, lot
+            done, _ = ray.wait([*submitted, *self.loading], timeout=TICK_SECONDS)
+            for reference in done:
+                if reference in self.loading:
+                    free += self._loaded(reference)
                     continue
-                actor, lot = under_way.pop(one)
-                found = _told(one)
-                if found is None:
+                actor, lot = submitted.pop(reference)
+                answers = _result(reference)
+                if answers is None:
                     self.actors.remove(actor)
                     waiting.appendleft(lot)
                     continue
-                for k, told in found:
-                    arrived(lot[k], told)
+                for k, answer in answers:
+                    arrived(lot[k], answer)
                 free.append(actor)
             if not (self.actors or self.loading):
                 raise TeacherError(
@@ -108,23 +108,23 @@ class Shared:
                     "memory; what was answered is kept: run the same command to go on"
                 )
 
-    def _loaded(self, one: Any) -> list[Any]:  # noqa: ANN401 - Ray's
-        """An actor that has come to hold its model, if it has.
+    def _loaded(self, reference: Any) -> list[Any]:  # noqa: ANN401 - Ray's
+        """The actor whose facts have arrived, or nothing if it died.
 
-        Errors: TeacherError where it holds another model; those of loading it.
+        Errors: TeacherError where its model is another one; those of loading it.
         """
-        actor = self.loading.pop(one)
-        told = _told(one)
-        if told is None:
+        actor = self.loading.pop(reference)
+        facts = _result(reference)
+        if facts is None:
             return []
-        if told != (self.name, self.model, self.facts):
+        if facts != (self.name, self.model, self.facts):
             raise TeacherError(f"teacher: a node of the cluster has another {self.model} than the first; copy the same")
         self.actors.append(actor)
         return [actor]
 
 
-def _told(one: Any) -> Any:  # noqa: ANN401 - Ray's, and what the actor's method returns
-    """What an actor tells; None where it died.
+def _result(reference: Any) -> Any:  # noqa: ANN401 - Ray's, and what the actor's method returns
+    """The result of an actor's method; None if the actor died.
 
     Errors: those of its model.
     """
@@ -132,21 +132,21 @@ def _told(one: Any) -> Any:  # noqa: ANN401 - Ray's, and what the actor's method
     from ray.exceptions import RayError, RayTaskError
 
     try:
-        found: Any = result_of("teacher", *ray.get(one))
-    except RayTaskError:  # our own code
+        result: Any = result_of("teacher", *ray.get(reference))
+    except RayTaskError:  # a bug of ours
         raise
-    except RayError:  # it died, which for want of memory has a class of its own
+    except RayError:  # the actor died; lack of memory is another class than other deaths
         return None
-    if isinstance(found, CurateError):
-        raise found
-    return found
+    if isinstance(result, CurateError):
+        raise result
+    return result
 
 
 @contextmanager
 def open_on_gpus(section: Section, count: int, scratch: Path, log: Log) -> Iterator[Model]:
-    """A model in each of `count` actors, as soon as the first has loaded it; on leaving, they are ended.
+    """Load a model in each of `count` actors, and yield it once the first is loaded; on exit, stop the actors.
 
-    Errors: TeacherError where no actor lives to load it; those of loading it.
+    Errors: TeacherError where every actor dies while loading; those of loading it.
     """
     import ray
 
@@ -157,24 +157,25 @@ def open_on_gpus(section: Section, count: int, scratch: Path, log: Log) -> Itera
             f"set {device.split(':')[0]}"
         )
     each = gpus_of(section)
-    holder: Any = ray.remote(Holder).options(num_gpus=each, num_cpus=0, max_restarts=0)
-    actors: list[Any] = [holder.remote(os.getcwd(), section, scratch.absolute()) for _ in range(count)]
+    actor_class: Any = ray.remote(ModelActor).options(num_gpus=each, num_cpus=0, max_restarts=0)
+    actors: list[Any] = [actor_class.remote(os.getcwd(), section, scratch.absolute()) for _ in range(count)]
     log.say(f"teacher: loading the model on {count} × {each} GPUs of the cluster")
     loading = {actor.facts.remote(): actor for actor in actors}
     try:
         first: tuple[str, str, Mapping[str, Any]] | None = None
         while first is None and loading:
-            for one in ray.wait(list(loading), timeout=TICK_SECONDS)[0]:
-                actor, first = loading.pop(one), _told(one)
+            for reference in ray.wait(list(loading), timeout=TICK_SECONDS)[0]:
+                actor, first = loading.pop(reference), _result(reference)
         if first is None:
             raise TeacherError(
                 "teacher: no process on the cluster's GPUs lived to load the model, maybe for want of memory; try a "
                 "smaller one, or a lower max_model_len"
             )
-        shared = Shared(*first, [actor], loading)
-        yield shared
-        closing = [actor.close.remote() for actor in shared.actors]
+        name, kind, facts = first
+        pool = ModelPool(name, kind, facts, [actor], loading)
+        yield pool
+        closing = [actor.close.remote() for actor in pool.actors]
         ray.wait(closing, num_returns=len(closing), timeout=GRACE_SECONDS)
-    finally:  # at once where something failed or Ctrl-C was pressed
+    finally:  # without grace where something failed or Ctrl-C was pressed
         for actor in actors:
             ray.kill(actor)

@@ -19,7 +19,7 @@ from curate.dedup.near.stage import place_keys
 from curate.distill.scoring.discriminator import groups_of
 from curate.distill.scoring.linear_model import Hashes
 from curate.distill.scoring_stage import Documents, ScoringStage
-from curate.engine.base import InProcess, all_of
+from curate.engine.base import InProcess, map_in_order
 from curate.errors import InputError, RunError
 from curate.kernels.minhash import shingle_sets
 from curate.ledger.ledger import Ledger
@@ -65,7 +65,7 @@ class LedgerReader:
 
     def each(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
         """See `TextReader`: one after another in this process."""
-        return all_of(InProcess(), function, tasks)
+        return map_in_order(InProcess(), function, tasks)
 
     def shingle_sets(self, documents: pa.Table) -> list[Path]:
         """See `TextReader`."""

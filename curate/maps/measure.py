@@ -31,7 +31,7 @@ from curate.kernels.minhash import minhash
 from curate.ledger.names import APART, BLOCK, DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES
 from curate.ledger.parts import Part, write_part
 from curate.maps.reading import Reading
-from curate.process.task_progress import telling
+from curate.process.task_progress import report_progress
 
 TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 RAW_HASH = ("raw_hash_high", "raw_hash_low")
@@ -106,7 +106,7 @@ def measure(task: Task) -> list[Part]:
     """
     collected: dict[str, list[pa.Table]] = {group: [] for group in task.groups}
     contents: list[str] = []
-    with telling(Path(task.run), task.name) as tell:
+    with report_progress(Path(task.run), task.name) as tell:
         _read_units(task, collected, contents, tell)
     parts = []
     for group, digest in task.groups.items():

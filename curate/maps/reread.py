@@ -18,7 +18,7 @@ from curate.corpus.units import Unit, by_units
 from curate.digest import READING, code_of, digest_of
 from curate.ledger.parts import Part, write_part
 from curate.maps.reading import Reading
-from curate.process.task_progress import telling
+from curate.process.task_progress import report_progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class RereadTask:
         """The task's documents, batch by batch, with their raw texts."""
         wanted = self.documents["row"].to_numpy()
         position, rows = self.unit.start, max(1, self.unit.stop - self.unit.start)
-        with telling(Path(self.run), self.name) as tell:
+        with report_progress(Path(self.run), self.name) as tell:
             for batch in read_documents(self.source, self.unit.start, self.unit.stop, [self.reading.text]):
                 start, stop = np.searchsorted(wanted, (position, position + len(batch)))
                 places = pa.array(wanted[start:stop] - position)

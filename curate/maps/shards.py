@@ -17,7 +17,7 @@ from curate.errors import InputError
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import DATA, DECISIONS
 from curate.ledger.parts import Part, finished_part, rebuffered
-from curate.process.task_progress import telling
+from curate.process.task_progress import report_progress
 from curate.recipe.recipe import Recipe
 from curate.storage.files import committed
 
@@ -137,7 +137,7 @@ def write_shard(task: ShardTask) -> list[Part]:
     schema = output_schema(task.schema, task.ours)
     path = Path(DATA) / task.name
     with (
-        telling(run, task.name) as tell,
+        report_progress(run, task.name) as tell,
         committed(run / path) as aside,
         pq.ParquetWriter(aside, schema, compression="zstd") as writer,
     ):

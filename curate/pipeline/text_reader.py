@@ -16,7 +16,7 @@ from curate.dedup import lines
 from curate.dedup.near import stage as near
 from curate.distill.purify.training import collect_texts, plan_texts
 from curate.distill.scoring_stage import Documents, ScoringStage, Training, plan_scores, score_documents
-from curate.engine.base import Engine, all_of
+from curate.engine.base import Engine, map_in_order
 from curate.errors import CurateError
 from curate.ledger.ledger import Ledger
 from curate.ledger.models import ModelSet, copy_models
@@ -55,7 +55,7 @@ class EngineReader:
 
     def each(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
         """See `TextReader`."""
-        return all_of(self.engine, function, tasks)
+        return map_in_order(self.engine, function, tasks)
 
     def shingle_sets(self, documents: pa.Table) -> list[Path]:
         """See `TextReader`."""

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first press unwinds a command, which tells so in one line; later ones print nothing else."""
+"""Ctrl-C: the first press unwinds a command, which reports it in one line; later presses print nothing else."""
 
 import os
 import signal
@@ -13,50 +13,50 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 EXIT_CODE = 130
-SAME_PRESS_SECONDS = 1.0  # a press comes twice through `make` or `uv run`, which pass on what the group has already
+SAME_PRESS_SECONDS = 1.0  # `make` and `uv run` forward a signal that the process group has received already
 RAISE_AGAIN_SECONDS = 0.05
 AT_ONCE = b"Error: stopped at once; what was finished is kept: run the same command to go on\n"
 
-
-# What is interrupted at the first press, and by what. A database whose threads are at work would else come to the end
-# of its query before it lets the exception through.
-INTERRUPTED: "WeakKeyDictionary[Any, Callable[[Any], None]]" = WeakKeyDictionary()
+# Objects to interrupt at the first press, with the function that interrupts them. Without it, a database would finish
+# its query before the exception is raised.
+INTERRUPTIBLE: "WeakKeyDictionary[Any, Callable[[Any], None]]" = WeakKeyDictionary()
 
 
 @dataclass
 class Interrupt:
-    """What SIGINT does while a command runs."""
+    """The SIGINT handler of a running command."""
 
-    pressed: float | None = None  # when it first was
-    told: bool = False  # the command's one line is printed
-    lost: bool = False  # the press met a callback that cannot raise, and is raised again
+    pressed: float | None = None  # time of the first press
+    reported: bool = False  # whether the command has printed its line
+    lost: bool = False  # whether a callback that cannot raise swallowed the press, so that it is raised again
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Unwind at the first press; end at once where one comes that is not the same press."""
+        """Unwind at the first press; exit at once at a second one."""
         now = time.monotonic()
         if self.pressed is None or self.lost:
             self.pressed, self.lost = now, False
-            for work, interrupt in list(INTERRUPTED.items()):
+            for work, interrupt in list(INTERRUPTIBLE.items()):
                 interrupt(work)
             raise KeyboardInterrupt
-        if self.told:
+        if self.reported:
             os._exit(EXIT_CODE)
         if now - self.pressed >= SAME_PRESS_SECONDS:
             os.write(2, AT_ONCE)
             os._exit(EXIT_CODE)
 
     def leave(self) -> None:
-        """End the process, if Ctrl-C ended the command, with our exit code.
+        """Exit with EXIT_CODE if Ctrl-C ended the command.
 
-        Python ends by the signal itself where a press met code that is compiled from text, as dataclasses are.
+        Otherwise Python would exit by the signal itself where the press hit code compiled from a string, such as the
+        methods of a dataclass.
         """
-        if self.told:
+        if self.reported:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(EXIT_CODE)
 
     def is_lost(self, hooked: Any) -> bool:  # noqa: ANN401 - the argument of sys.unraisablehook
-        """Whether an unraisable exception was the press, in a callback that cannot raise: then it is raised again."""
+        """Whether an unraisable exception is a press that a callback swallowed; if so, raise it again soon."""
         if not issubclass(hooked.exc_type, KeyboardInterrupt):
             return False
         self.lost = True
@@ -65,48 +65,48 @@ class Interrupt:
         return True
 
 
-_current: Interrupt | None = None  # of the command that runs
+_current: Interrupt | None = None  # of the running command
 
 
 @contextmanager
 def interruptible(interrupt: Interrupt) -> Iterator[None]:
-    """Let `interrupt` handle Ctrl-C, unless it is ignored here, as in the background of a shell's script."""
+    """Let `interrupt` handle Ctrl-C, unless SIGINT is ignored, as in background jobs of a shell script."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _is_main():
         yield
         return
     global _current
-    hook, before, _current = sys.unraisablehook, _current, interrupt
+    hook, previous, _current = sys.unraisablehook, _current, interrupt
     signal.signal(signal.SIGINT, interrupt)
     sys.unraisablehook = lambda hooked: None if interrupt.is_lost(hooked) else hook(hooked)
     try:
         yield
     finally:
-        _current = before
-        if not interrupt.told:  # else the process ends, and the interpreter would tell of a further press
+        _current = previous
+        if not interrupt.reported:  # else the process is about to exit; the default handler would print a traceback
             signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.unraisablehook = hook
 
 
 def raise_lost_press() -> None:
-    """Raise KeyboardInterrupt where a press did not unwind this command: some code between had caught it.
+    """Raise KeyboardInterrupt if a press did not unwind this command because other code caught it.
 
-    For places that no unwinding passes, such as the beginning of the next step.
+    Call it where the command would not be if it had unwound, such as at the beginning of a step.
     """
-    if _current is not None and _current.pressed is not None and not _current.told and _is_main():
+    if _current is not None and _current.pressed is not None and not _current.reported and _is_main():
         raise KeyboardInterrupt
 
 
 @contextmanager
-def each_press() -> Iterator[None]:
-    """Raise KeyboardInterrupt at every press in the block, which goes on after it."""
+def raise_every_press() -> Iterator[None]:
+    """Raise KeyboardInterrupt at every press within the block."""
     if not _is_main():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
 def _is_main() -> bool:

@@ -1,4 +1,4 @@
-"""What this process may use of the machine, and how long it has run."""
+"""The cores that this process may use, and how long it has run."""
 
 import os
 import time
@@ -8,7 +8,7 @@ IMPORTED = time.monotonic()
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
@@ -16,9 +16,9 @@ def available_cores() -> int:
 
 
 def process_seconds() -> float:
-    """Seconds since this process was started, as the kernel knows it; elsewhere since it was imported."""
+    """Seconds since the kernel started this process; where that is unknown, since this module was imported."""
     try:
-        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])  # behind a name with blanks
+        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])  # the name may contain spaces
         return round(time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"), 3)
     except (OSError, AttributeError, ValueError, IndexError):  # not Linux
         return round(time.monotonic() - IMPORTED, 3)

@@ -1,40 +1,39 @@
-"""How far tasks have come that are under way: a worker writes it to a small file, which the driver reads at times.
+"""The progress of running tasks: a worker writes it to a small file, which the driver polls.
 
-The files lie in the run directory, which workers on other machines share, in a folder of their own, as results may be
-many. They are for eyes alone: nothing is decided by them, and what a killed worker leaves goes with all else that was
-left half written.
+The files are in a folder of the run directory, which workers on other machines share. They only feed progress lines:
+nothing depends on them. Files of killed workers are removed with other half-written files.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-FOLDER = ".aside-begun"  # begins as `ASIDE` of storage/files.py does: what a killed worker leaves is removed with it
+FOLDER = ".aside-begun"  # has the prefix `ASIDE` of storage/files.py, so that it is cleaned up after a kill
 
 
 @contextmanager
-def telling(folder: Path, task: str) -> Iterator[Callable[[float], None]]:
-    """Yield what takes the share of a task that is done; the task has begun, and ends with the block."""
+def report_progress(folder: Path, task: str) -> Iterator[Callable[[float], None]]:
+    """Yield a function that records which share of the task is done; the record is removed at the end of the block."""
     path = folder / FOLDER / task
 
-    def tell(share: float) -> None:
+    def report(share: float) -> None:
         with suppress(OSError):  # a full disk is reported where output is written
-            path.parent.mkdir(exist_ok=True)  # the last task to end took it away
+            path.parent.mkdir(exist_ok=True)  # the last task to end removes it
             path.write_text(f"{share:.6f}")
 
-    tell(0.0)
+    report(0.0)
     try:
-        yield tell
+        yield report
     finally:
         with suppress(OSError):
             path.unlink()
             path.parent.rmdir()
 
 
-def shares_begun(folder: Path) -> dict[str, float]:
-    """The share of each task under way that is done."""
+def read_progress(folder: Path) -> dict[str, float]:
+    """Return the share that is done of each running task."""
     shares: dict[str, float] = {}
     for path in (folder / FOLDER).glob("*"):
-        with suppress(OSError, ValueError):  # it has ended since, or is being written
+        with suppress(OSError, ValueError):  # the task has just ended, or is writing
             shares[path.name] = float(path.read_text())
     return shares

@@ -1,22 +1,22 @@
-"""A worker process from its first moment: it ends with its driver, makes itself ready, and carries out tasks.
+"""The main program of a worker process: bind to the driver, prepare, execute tasks.
 
-It is executed by path, not imported: whatever takes time, or may fail, is imported once it is bound to its driver.
+It is executed by path, not imported. Slow imports, and those that may fail, come after it is bound to the driver.
 """
 
 import os
 import signal
 import sys
 
-READY, UNABLE = "ready", "unable"  # what a worker says of its start, before it answers
+READY, UNABLE = "ready", "unable"  # the first message of a worker: whether it could start
 PR_SET_PDEATHSIG = 1
-LOOK_SECONDS = 0.3
+POLL_SECONDS = 0.3
 
 
 def end_with(parent: int, number: int = signal.SIGKILL) -> None:
-    """Have this process end when its parent does, whatever it is doing then.
+    """End this process when its parent ends, whatever it is doing then.
 
-    Linux sends it `number` at the end of the parent's thread that started it; see `curate.process.child.start_child`.
-    Elsewhere a thread looks after the parent, unless C code keeps the interpreter's lock.
+    Linux sends signal `number` when the thread that started this process ends; see `curate.process.child.start_child`.
+    Elsewhere a thread polls for the parent, which fails while C code holds the interpreter's lock.
     """
     if sys.platform == "linux":
         import ctypes
@@ -26,22 +26,22 @@ def end_with(parent: int, number: int = signal.SIGKILL) -> None:
     else:
         import threading
 
-        threading.Thread(target=_look_after, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:  # it ended before
+        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it ended before the call took effect
         os._exit(1)
 
 
-def _look_after(parent: int) -> None:
-    """End this process soon after its parent."""
+def _watch_parent(parent: int) -> None:
+    """Exit soon after the parent has ended."""
     import time
 
     while os.getppid() == parent:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     os._exit(1)
 
 
-def _work(descriptor: int, parent: int, cpu_seconds: float) -> None:
-    """The life of a worker whose pipe has a descriptor; one that uses up its CPU time before it is ready is ended."""
+def _serve(descriptor: int, parent: int, cpu_seconds: float) -> None:
+    """Answer messages of the pipe until the driver closes it. Preparation may take `cpu_seconds` of CPU time."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with(parent)
@@ -51,12 +51,12 @@ def _work(descriptor: int, parent: int, cpu_seconds: float) -> None:
     pipe = Connection(descriptor)
     try:
         sys.path[:] = pipe.recv()
-        prepare, reply = pipe.recv()  # pickled by their names: this imports what they are in
+        prepare, reply = pipe.recv()  # pickled by name: this imports their modules
         prepare()
         pipe.send((READY, None))
     except (EOFError, BrokenPipeError, ConnectionResetError):  # the driver ended
         os._exit(1)
-    except BaseException as error:  # whatever keeps it from its work is the driver's to tell
+    except BaseException as error:  # the driver reports it
         pipe.send((UNABLE, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__))
         os._exit(1)
     signal.setitimer(signal.ITIMER_PROF, 0)
@@ -68,4 +68,4 @@ def _work(descriptor: int, parent: int, cpu_seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    _work(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    _serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

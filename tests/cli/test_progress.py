@@ -17,7 +17,7 @@ from support.paths import ROOT
 from support.recipes import write_recipe
 
 import curate.progress
-from curate.process.task_progress import shares_begun, telling
+from curate.process.task_progress import read_progress, report_progress
 from curate.progress import Countdown, Meter, Replies, Steps, open_log, unwritten_log
 
 README = ROOT / "README.md"
@@ -157,7 +157,11 @@ def test_problems_are_json_too(tmp_path):
 def test_progress_counts_what_tasks_under_way_have_read(tmp_path, capsys):
     meter = Meter(unwritten_log(quiet=False), "measuring", 400, tmp_path, {f"unit-{k}": 100 for k in range(4)})
     meter._started -= 10
-    with telling(tmp_path, "unit-0"), telling(tmp_path, "unit-1") as tell, telling(tmp_path, "of-another-map"):
+    with (
+        report_progress(tmp_path, "unit-0"),
+        report_progress(tmp_path, "unit-1") as tell,
+        report_progress(tmp_path, "of-another-map"),
+    ):
         assert meter.line() == "measuring    0%  2 of 4 units begun"
         tell(0.4)
         assert meter.line().startswith("measuring   10%  2 of 4 units begun  0.0 MB/s  1:30 left")
@@ -187,17 +191,17 @@ def test_how_far_tasks_have_come_is_found_without_a_look_at_their_results(tmp_pa
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: listed.append(Path(path)) or scandir(path))
     monkeypatch.setattr(os, "listdir", lambda path: listed.append(Path(path)) or [e.name for e in scandir(path)])
-    with telling(tmp_path, "unit-0"):
-        assert shares_begun(tmp_path) == {"unit-0": 0.0}
+    with report_progress(tmp_path, "unit-0"):
+        assert read_progress(tmp_path) == {"unit-0": 0.0}
     assert tmp_path not in listed
 
 
 def test_a_task_whose_worker_died_is_counted_from_its_new_beginning(tmp_path):
-    with telling(tmp_path, "unit-0") as tell:
+    with report_progress(tmp_path, "unit-0") as tell:
         tell(0.5)
-        with telling(tmp_path, "unit-0"):
-            assert shares_begun(tmp_path) == {"unit-0": 0.0}
-        assert shares_begun(tmp_path) == {}
+        with report_progress(tmp_path, "unit-0"):
+            assert read_progress(tmp_path) == {"unit-0": 0.0}
+        assert read_progress(tmp_path) == {}
 
 
 def test_the_share_and_the_time_to_go_never_go_back(tmp_path, monkeypatch):
@@ -205,7 +209,7 @@ def test_the_share_and_the_time_to_go_never_go_back(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     meter = Meter(unwritten_log(quiet=False), "measuring", 100, tmp_path, {"a": 50, "b": 50}, _started=0.0)
     seen = []
-    with telling(tmp_path, "a") as tell:
+    with report_progress(tmp_path, "a") as tell:
         for seconds, share in ((1, 0.02), (2, 0.2), (4, 0.4), (30, 0.41), (60, 0.42), (70, 0.9)):
             now[0] = float(seconds)
             tell(share)
@@ -226,7 +230,7 @@ def test_workers_tell_how_far_their_tasks_have_come(tmp_path, monkeypatch):
     seen = {}
 
     def record(folder, task):
-        inner = telling(folder, task)
+        inner = report_progress(folder, task)
 
         @contextmanager
         def recorded():
@@ -237,7 +241,7 @@ def test_workers_tell_how_far_their_tasks_have_come(tmp_path, monkeypatch):
         return recorded()
 
     for module in ("maps.measure", "maps.reread", "maps.shards", "corpus.spool"):
-        monkeypatch.setattr(f"curate.{module}.telling", record)
+        monkeypatch.setattr(f"curate.{module}.report_progress", record)
     monkeypatch.setattr("curate.corpus.jsonl.BLOCK_BYTES", 20_000)
     lines = "".join(json.dumps({"text": f"{PROSE} {k}"}) + "\n" for k in range(400))
     (tmp_path / "in.jsonl").write_text(lines)

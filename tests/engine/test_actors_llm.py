@@ -67,7 +67,7 @@ def holders():
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended meanwhile
-            if (path / "cmdline").read_bytes().startswith(b"ray::Holder"):
+            if (path / "cmdline").read_bytes().startswith(b"ray::ModelActor"):
                 found.append(int(path.name))
     return found
 
