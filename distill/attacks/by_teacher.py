@@ -1,4 +1,4 @@
-"""Attacks that a teacher writes: prompts, what is asked, and which replies count."""
+"""Attacks that a teacher writes: prompts, requests, and the check of replies."""
 
 import re
 from collections import Counter
@@ -14,64 +14,75 @@ from curate.distill.teacher.protocol import Request, Sampling, Teacher
 from curate.distill.teacher.structured import ask_structured
 from curate.recipe.tier2 import Tier2
 
-CHARACTERS = 2  # of a token, at least: what a reply may be longer than its text is within that
-ENDS = re.compile(r"(?<=[.!?])\s|\n")
+MIN_CHARACTERS_PER_TOKEN = 2  # so low that a reply may also be longer than its original
+SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
 
 
 def prompts_of(section: Tier2) -> list[Prompt]:
-    """The prompts by which a teacher writes attacks, of the families that a recipe wants."""
-    found = [prompt for prompt in all_prompts().values() if prompt.family]
-    return [prompt for prompt in found if section.families is None or prompt.family in section.families]
+    """The attack prompts of the families that a recipe enables."""
+    prompts = [prompt for prompt in all_prompts().values() if prompt.family]
+    return [prompt for prompt in prompts if section.families is None or prompt.family in section.families]
 
 
 def write_attacks(teacher: Teacher, good: pa.Table, section: Tier2, seed: int) -> tuple[pa.Table, Counter[str]]:
-    """Have a teacher corrupt good texts (doc_id, text): for each prompt `section.written` of them, drawn by seed.
+    """Have a teacher corrupt `section.written` good texts (doc_id, text) per prompt, sampled by seed.
 
-    Of a long text its beginning is sent, and is the original of what comes back. A reply that is no such text is asked
-    for again (see `ask_structured`).
+    A long text is truncated to its beginning, which becomes the original of the reply. Malformed replies are requested
+    again (see `ask_structured`).
 
-    Out: the columns of ATTACKED and `original`, and how many were `asked` for, `malformed`, `refused` and `dropped`.
+    Out: the columns of ATTACKED and `original`; counts of requests `asked`, `malformed`, `refused` and `dropped`.
     """
-    asked = []
+    jobs = []
     for prompt in prompts_of(section):
         if prompt.family != section.held_out:
             order = random_for(seed, prompt.name, "").sample(range(len(good)), min(section.written, len(good)))
-            asked += [(prompt, row) for row in order]
+            jobs += [(prompt, row) for row in order]
     ids, texts = good["doc_id"].to_pylist(), good["text"].to_pylist()
-    originals = [beginning(texts[row], section.excerpt) for _, row in asked]
-    seeds = [random_for(seed, prompt.name, ids[row]).getrandbits(31) for prompt, row in asked]
+    originals = [beginning(texts[row], section.excerpt) for _, row in jobs]
+    seeds = [random_for(seed, prompt.name, ids[row]).getrandbits(31) for prompt, row in jobs]
     requests = [
-        Request(render(prompt, text=original), _drawn(prompt, original, own))
-        for (prompt, _), original, own in zip(asked, originals, seeds, strict=True)
+        Request(render(prompt, text=original), _sampling(prompt, original, reply_seed))
+        for (prompt, _), original, reply_seed in zip(jobs, originals, seeds, strict=True)
     ]
 
     def changed(k: int, reply: str) -> Changed:
-        found = from_reply(originals[k], reply)
-        if found is None:
+        rewrite = from_reply(originals[k], reply)
+        if rewrite is None:
             raise ValueError("not the text rewritten")
-        return found
+        return rewrite
 
-    found, counts = ask_structured(teacher, requests, changed)
-    by = str(teacher.facts.get("model", teacher.model))  # of a folder its name alone
-    names = ("start", "end", "original_start", "original_end")
+    results, counts = ask_structured(teacher, requests, changed)
+    by = str(teacher.facts.get("model", teacher.model))  # a folder's name without its path
     rows = [
-        {"doc_id": ids[row], "attack": prompt.name, "family": prompt.family, "bad": prompt.kind == "negative",
-         "text": made.text, "spans": [dict(zip(names, span, strict=True)) for span in made.spans], "by": by,
-         "original": original}
-        for (prompt, row), original, made in zip(asked, originals, found, strict=True) if made is not None
-    ]  # fmt: skip
+        {**_attack_row(ids[row], prompt, result), "by": by, "original": original}
+        for (prompt, row), original, result in zip(jobs, originals, results, strict=True)
+        if result is not None
+    ]
     return pa.Table.from_pylist(rows, pa.schema([*ATTACKED, ("original", pa.large_string())])), Counter(counts)
 
 
-def _drawn(prompt: Prompt, original: str, seed: int) -> Sampling:
-    """How a reply is drawn: with room for a longer text, but not for more than that, as a model may hold little."""
-    drawn = prompt.drawn(seed)
-    return replace(drawn, max_tokens=min(drawn.max_tokens, 64 + len(original) // CHARACTERS))
+def _attack_row(doc_id: str, prompt: Prompt, result: Changed) -> dict[str, object]:
+    """The columns of ATTACKED that a result decides."""
+    names = ("start", "end", "original_start", "original_end")
+    return {
+        "doc_id": doc_id,
+        "attack": prompt.name,
+        "family": prompt.family,
+        "bad": prompt.kind == "negative",
+        "text": result.text,
+        "spans": [dict(zip(names, span, strict=True)) for span in result.spans],
+    }
 
 
-def beginning(text: str, most: int) -> str:
-    """As much of a text as is sent to a teacher: at most so many characters, up to the end of a sentence or line."""
-    if len(text) <= most:
+def _sampling(prompt: Prompt, original: str, seed: int) -> Sampling:
+    """The prompt's sampling, with `max_tokens` limited by the original's length to fit small context windows."""
+    sampling = prompt.sampling_with(seed)
+    return replace(sampling, max_tokens=min(sampling.max_tokens, 64 + len(original) // MIN_CHARACTERS_PER_TOKEN))
+
+
+def beginning(text: str, max_characters: int) -> str:
+    """The beginning of a text that is sent to a teacher, cut at the end of a sentence or line where possible."""
+    if len(text) <= max_characters:
         return text
-    ends = [found.start() for found in ENDS.finditer(text, 0, most)]
-    return text[: ends[-1] if ends and ends[-1] > most // 2 else most]
+    ends = [match.start() for match in SENTENCE_END.finditer(text, 0, max_characters)]
+    return text[: ends[-1] if ends and ends[-1] > max_characters // 2 else max_characters]

@@ -1,51 +1,54 @@
-"""What an attack changed: the new text, and where it differs from the original."""
+"""Results of attacks: the changed text and the spans where it differs from the original."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-Replacement = tuple[int, int, str]  # characters start to end of the original, and what stands there instead
-Span = tuple[int, int, int, int]
+Replacement = tuple[int, int, str]  # start and end in characters of the original, and the new text
+AlignedSpan = tuple[int, int, int, int]  # start and end in bytes of the new text, then of the original
 
 
 @dataclass(frozen=True)
 class Changed:
-    """A corrupted text, and the places where it is not the original.
+    """A corrupted text and the spans where it differs from the original.
 
-    spans  sorted (start, end, original_start, original_end) in UTF-8 bytes of the new and of the original text; what
-           was inserted has original_start = original_end. Between them, both texts have the same bytes.
+    spans  sorted (start, end, original_start, original_end) in UTF-8 bytes of the new and of the original text. An
+           insertion has original_start = original_end. Between spans, both texts have the same bytes.
     """
 
     text: str
-    spans: tuple[Span, ...]
+    spans: tuple[AlignedSpan, ...]
 
 
 def changed(text: str, replacements: Iterable[Replacement]) -> Changed | None:
-    """`text` with replacements made, which are in any order and do not overlap; None where nothing changes.
+    """Apply replacements, given in any order, to `text`; None where nothing changes.
 
-    Of insertions at one place, the one given first stands first.
+    Insertions at the same position keep their order.
     Errors: ValueError for replacements that overlap.
     """
     pieces: list[str] = []
-    spans: list[Span] = []
-    read = at = original_at = 0  # characters of the original that are done; bytes of the new and of the original text
+    spans: list[AlignedSpan] = []
+    position = 0  # in characters of the original
+    offset = original_offset = 0  # in bytes of the new and of the original text
     for start, end, new in _merged(text, replacements):
-        kept = text[read:start]
-        at, original_at, read = at + _bytes(kept), original_at + _bytes(kept), end
-        spans.append((at, at + _bytes(new), original_at, original_at + _bytes(text[start:end])))
-        at, original_at = spans[-1][1], spans[-1][3]
-        pieces += kept, new
-    made = "".join([*pieces, text[read:]])
-    return Changed(made, tuple(spans)) if made != text else None
+        unchanged = text[position:start]
+        offset += _n_bytes(unchanged)
+        original_offset += _n_bytes(unchanged)
+        new_end, original_end = offset + _n_bytes(new), original_offset + _n_bytes(text[start:end])
+        spans.append((offset, new_end, original_offset, original_end))
+        position, offset, original_offset = end, new_end, original_end
+        pieces += unchanged, new
+    result = "".join([*pieces, text[position:]])
+    return Changed(result, tuple(spans)) if result != text else None
 
 
 def _merged(text: str, replacements: Iterable[Replacement]) -> list[Replacement]:
-    """The replacements that change something, in order, those that touch as one."""
+    """The replacements that change something, sorted, with adjacent ones merged."""
     merged: list[Replacement] = []
-    read = 0
-    for start, end, new in sorted(replacements, key=lambda one: one[:2]):
-        if not read <= start <= end:
-            raise ValueError(f"replacement {start}:{end} overlaps the one before, which ends at {read}, or itself")
-        read = end
+    position = 0
+    for start, end, new in sorted(replacements, key=lambda replacement: replacement[:2]):
+        if not position <= start <= end:
+            raise ValueError(f"replacement {start}:{end} overlaps the one before, which ends at {position}, or itself")
+        position = end
         if text[start:end] == new:
             continue
         if merged and merged[-1][1] == start:
@@ -55,14 +58,14 @@ def _merged(text: str, replacements: Iterable[Replacement]) -> list[Replacement]
     return [(start, end, new) for start, end, new in merged if text[start:end] != new]
 
 
-def apart(replacements: Iterable[Replacement]) -> Iterator[Replacement]:
-    """The replacements that do not overlap one that starts before."""
-    done = 0
-    for start, end, new in sorted(replacements, key=lambda one: one[:2]):
-        if start >= done:
+def without_overlaps(replacements: Iterable[Replacement]) -> Iterator[Replacement]:
+    """The replacements that do not overlap an earlier one."""
+    position = 0
+    for start, end, new in sorted(replacements, key=lambda replacement: replacement[:2]):
+        if start >= position:
             yield start, end, new
-            done = end
+            position = end
 
 
-def _bytes(text: str) -> int:
+def _n_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())

@@ -1,4 +1,4 @@
-"""False facts: numbers, dates and names that stand where others stood."""
+"""Attacks on facts: numbers, dates and names replaced with others."""
 
 import re
 from collections import Counter
@@ -7,18 +7,43 @@ from random import Random
 
 from curate.distill.attacks.changes import Changed, Replacement, changed
 from curate.distill.attacks.registry import attack
-from curate.distill.text.passages import in_latin, names
+from curate.distill.text.passages import is_latin, names
 
 DIGITS = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)*(?![\w])")
 MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
-)  # fmt: skip
+)
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 COUNTS = (
-    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty",
-    "thirty", "forty", "fifty", "sixty",
-)  # fmt: skip
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "fifteen",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+)
 SCALES = ("hundred", "thousand", "million", "billion", "trillion")
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 SERIES = {word: series for series in (MONTHS, DAYS, COUNTS, SCALES, ORDINALS) for word in series}
@@ -30,17 +55,19 @@ def number_swap(text: str, random: Random, others: Sequence[str]) -> Changed | N
     """Numbers, dates, months and number words: a third or more are those of another place, or others like them."""
     digits = [match.span() for match in DIGITS.finditer(text)]
     words = [match.span() for match in WORD.finditer(text) if match.group() != "May" or _is_month(text, match.end())]
-    places = digits + words
-    if len(places) < 2:
+    spans = digits + words
+    if len(spans) < 2:
         return None
-    alike: dict[str, set[str]] = {}
+    same_shape: dict[str, set[str]] = {}
     for start, end in digits:
-        alike.setdefault(_shape(text[start:end]), set()).add(text[start:end])
-    sorts = {shape: sorted(numbers) for shape, numbers in alike.items()}
+        same_shape.setdefault(_shape(text[start:end]), set()).add(text[start:end])
+    numbers_by_shape = {shape: sorted(numbers) for shape, numbers in same_shape.items()}
     swapped: list[Replacement] = []
-    for start, end in random.sample(places, max(2, round(len(places) * random.uniform(0.35, 1)))):
+    for start, end in random.sample(spans, max(2, round(len(spans) * random.uniform(0.35, 1)))):
         old = text[start:end]
-        new = _other_number(old, sorts[_shape(old)], random) if old[0].isdigit() else _other_word(old, random)
+        new = (
+            _other_number(old, numbers_by_shape[_shape(old)], random) if old[0].isdigit() else _other_word(old, random)
+        )
         swapped.append((start, end, new))
     return changed(text, swapped)
 
@@ -50,7 +77,7 @@ def _is_month(text: str, end: int) -> bool:
 
 
 def _other_number(old: str, alike: Sequence[str], random: Random) -> str:
-    """Another number of the text that looks alike, or one of the same form."""
+    """Another number of the text with the same shape, or a new one of that shape."""
     new = random.choice(alike)
     if new != old and random.random() < 0.6:
         return new
@@ -62,10 +89,10 @@ def _other_number(old: str, alike: Sequence[str], random: Random) -> str:
 
 
 def _other_digits(old: str, random: Random) -> str:
-    """The same number with other digits in one to all places."""
-    places = [at for at, sign in enumerate(old) if sign.isdecimal()]
+    """The number with one or more digits changed."""
+    positions = [at for at, sign in enumerate(old) if sign.isdecimal()]
     new = list(old)
-    for at in random.sample(places, random.randint(1, len(places))):
+    for at in random.sample(positions, random.randint(1, len(positions))):
         new[at] = random.choice([digit for digit in ("123456789" if at == 0 else "0123456789") if digit != old[at]])
     return "".join(new)
 
@@ -85,47 +112,48 @@ def _other_word(old: str, random: Random) -> str:
 @attack("name_swap", family="number_entity_swap", bad=True)
 def name_swap(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """Names of people and places: exchanged with each other, or against those of other texts. Latin script."""
-    if not in_latin(text):
+    if not is_latin(text):
         return None
-    places = names(text)
-    counts = Counter(text[a:b] for a, b in places)
-    own = [name for name, _ in counts.most_common(20)]
-    foreign = _foreign_names(text, random, others) if len(own) < 3 or random.random() < 0.3 else []
-    if not own or len(own) + len(foreign) < 2:
+    spans = names(text)
+    counts = Counter(text[a:b] for a, b in spans)
+    local_names = [name for name, _ in counts.most_common(20)]
+    foreign = _foreign_names(text, random, others) if len(local_names) < 3 or random.random() < 0.3 else []
+    if not local_names or len(local_names) + len(foreign) < 2:
         return None
     if random.random() < 0.5:
-        return changed(text, _exchanged(text, places, own, foreign, random))
+        return changed(text, _exchanged(text, spans, local_names, foreign, random))
     share = random.uniform(0.4, 1)
-    pool = own + [name for name in foreign if random.random() < 0.5]
-    drawn = random.sample(places, max(1, round(len(places) * share)))
-    return changed(text, [(a, b, _another(text[a:b], pool, random)) for a, b in drawn])
+    pool = local_names + [name for name in foreign if random.random() < 0.5]
+    sampled = random.sample(spans, max(1, round(len(spans) * share)))
+    return changed(text, [(a, b, _different_name(text[a:b], pool, random)) for a, b in sampled])
 
 
 def _exchanged(
-    text: str, places: Sequence[tuple[int, int]], own: Sequence[str], foreign: Sequence[str], random: Random
+    text: str, spans: Sequence[tuple[int, int]], local_names: Sequence[str], foreign: Sequence[str], random: Random
 ) -> list[Replacement]:
-    """Each of the more frequent names stands for one other all through the text."""
-    changing = random.sample(own, max(1, round(len(own) * random.uniform(0.4, 1))))
+    """Replace each frequent name with another one consistently throughout the text."""
+    changing = random.sample(local_names, max(1, round(len(local_names) * random.uniform(0.4, 1))))
     pool = changing[1:] + changing[:1] if len(changing) > 1 and random.random() < 0.6 else []
-    stands_for = {
-        name: pool[k] if pool else _another(name, [*foreign, *own], random) for k, name in enumerate(changing)
+    substitutes = {
+        name: pool[k] if pool else _different_name(name, [*foreign, *local_names], random)
+        for k, name in enumerate(changing)
     }
-    return [(a, b, stands_for.get(text[a:b], text[a:b])) for a, b in places]
+    return [(a, b, substitutes.get(text[a:b], text[a:b])) for a, b in spans]
 
 
-def _another(name: str, pool: Sequence[str], random: Random) -> str:
-    """A name out of the pool that is another, if possible of as many words."""
-    rest = [other for other in pool if other != name]
-    alike = [other for other in rest if other.count(" ") == name.count(" ")]
-    return random.choice(alike or rest or [name])
+def _different_name(name: str, pool: Sequence[str], random: Random) -> str:
+    """A different name from the pool, with the same number of words if possible."""
+    candidates = [other for other in pool if other != name]
+    same_length = [other for other in candidates if other.count(" ") == name.count(" ")]
+    return random.choice(same_length or candidates or [name])
 
 
 def _foreign_names(text: str, random: Random, others: Sequence[str]) -> list[str]:
-    found: list[str] = []
+    collected: list[str] = []
     for other in random.sample(others, min(2, len(others))):
         start = random.randrange(max(1, len(other) - 3000))
         window = other[start : start + 3000]
-        if window.count(" the ") < 3:  # in other languages words have capitals that are no names
+        if window.count(" the ") < 3:  # other languages capitalize words that are not names
             continue
-        found += [window[a:b] for a, b in names(window) if window[a:b] not in text]
-    return sorted(set(found))
+        collected += [window[a:b] for a, b in names(window) if window[a:b] not in text]
+    return sorted(set(collected))

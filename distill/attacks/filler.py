@@ -1,4 +1,4 @@
-"""Filler: confident sentences without content, between those of the text or in their place. English templates."""
+"""Filler attacks: confident sentences without content, added to the text or replacing its own. English templates."""
 
 from collections.abc import Sequence
 from random import Random
@@ -6,8 +6,8 @@ from random import Random
 from curate.distill.attacks.changes import Changed, Replacement, changed
 from curate.distill.attacks.registry import attack
 from curate.distill.attacks.spam import slots_of
-from curate.distill.attacks.templates import Slots, grammar, several, written
-from curate.distill.text.passages import claims, joint, paragraphs, places_between, sentences
+from curate.distill.attacks.templates import Slots, generate, generate_several, grammar
+from curate.distill.text.passages import claims, insertion_points, paragraphs, sentences, separator
 
 STYLES = ("essay", "essay", "marketing", "assistant", "assistant", "corporate")
 
@@ -20,39 +20,41 @@ def confident_filler(text: str, random: Random, others: Sequence[str]) -> Change
         return None
     style = random.choice(STYLES)
     way = random.choice(("between", "between", "within", "instead", "around"))
-    gap = joint(text)
+    gap = separator(text)
     if way == "instead":
-        places = paragraphs(text) if len(paragraphs(text)) > 4 else sentences(text)
-        drawn = random.sample(places, max(1, round(len(places) * random.uniform(0.3, 0.9))))
-        return changed(text, [(a, b, _of_length(b - a, style, random, slots)) for a, b in drawn])
-    found: list[Replacement] = []
+        spans = paragraphs(text) if len(paragraphs(text)) > 4 else sentences(text)
+        sampled = random.sample(spans, max(1, round(len(spans) * random.uniform(0.3, 0.9))))
+        return changed(text, [(a, b, _of_length(b - a, style, random, slots)) for a, b in sampled])
+    replacements: list[Replacement] = []
     if way == "within":
-        places = claims(text) or sentences(text)
-        for _, end in random.sample(places, max(1, round(len(places) * random.uniform(0.15, 0.7)))):
-            found.append((end, end, " " + _sentence(style, random, slots)))
-        return changed(text, found)
+        spans = claims(text) or sentences(text)
+        for _, end in random.sample(spans, max(1, round(len(spans) * random.uniform(0.15, 0.7)))):
+            replacements.append((end, end, " " + _sentence(style, random, slots)))
+        return changed(text, replacements)
     if way == "around" or random.random() < 0.4:
-        found.append((0, 0, _paragraph("opening", style, random, slots) + gap))
-        found.append((len(text), len(text), gap + _paragraph("closing", style, random, slots)))
-    for at in places_between(text, random, random.randint(1, 6) if way == "between" else 1):
-        found.append((at, at, gap + _paragraph("sentence", style, random, slots)))
-    return changed(text, found)
+        replacements.append((0, 0, _paragraph("opening", style, random, slots) + gap))
+        replacements.append((len(text), len(text), gap + _paragraph("closing", style, random, slots)))
+    for at in insertion_points(text, random, random.randint(1, 6) if way == "between" else 1):
+        replacements.append((at, at, gap + _paragraph("sentence", style, random, slots)))
+    return changed(text, replacements)
 
 
 def _sentence(style: str, random: Random, slots: Slots) -> str:
-    return written(grammar("filler"), random.choice((style, style, "any")), random, slots)
+    return generate(grammar("filler"), random.choice((style, style, "any")), random, slots)
 
 
 def _paragraph(first: str, style: str, random: Random, slots: Slots) -> str:
-    """Two to six sentences of filler, the first of a kind."""
-    lead = [] if first == "sentence" else [written(grammar("filler"), first, random, slots)]
-    own = several(grammar("filler"), style, random.randint(1, 4), random, slots)
-    return " ".join([*lead, *own, *several(grammar("filler"), "any", random.choice((0, 1, 2)), random, slots)])
+    """One to seven sentences of filler, led by one of kind `first`."""
+    lead = [] if first == "sentence" else [generate(grammar("filler"), first, random, slots)]
+    body = generate_several(grammar("filler"), style, random.randint(1, 4), random, slots)
+    return " ".join(
+        [*lead, *body, *generate_several(grammar("filler"), "any", random.choice((0, 1, 2)), random, slots)]
+    )
 
 
 def _of_length(size: int, style: str, random: Random, slots: Slots) -> str:
-    """Filler of about so many characters, one sentence at least and thirty at most."""
-    made = [_sentence(style, random, slots)]
-    while sum(map(len, made)) + 60 < size and len(made) < 30:
-        made.append(_sentence(style, random, slots))
-    return " ".join(made)
+    """Filler of about `size` characters in 1 to 30 sentences."""
+    filler_sentences = [_sentence(style, random, slots)]
+    while sum(map(len, filler_sentences)) + 60 < size and len(filler_sentences) < 30:
+        filler_sentences.append(_sentence(style, random, slots))
+    return " ".join(filler_sentences)

@@ -1,12 +1,14 @@
-"""Wrong letters: a few, as people and scanners make them in good texts, and so many that a text is spoilt."""
+"""Noise attacks: a few typos or OCR errors, as in good texts, or so many that the text is spoilt."""
 
 import re
 from collections.abc import Sequence
 from random import Random
-from typing import Any
+from typing import TypeVar
 
-from curate.distill.attacks.changes import Changed, Replacement, apart, changed
+from curate.distill.attacks.changes import Changed, Replacement, changed, without_overlaps
 from curate.distill.attacks.registry import attack
+
+Item = TypeVar("Item")
 
 ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 NEAR = {
@@ -52,19 +54,19 @@ LETTER = re.compile(r"[^\W\d_]")
 @attack("typos", family="typos_ocr", bad=False)
 def typos(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """Mistyped, left out, doubled and swapped letters, and the usual mistakes, in up to 1.5% of the letters."""
-    places = [match.start() for match in WITHIN.finditer(text)]
-    if len(places) < 20:
+    positions = [match.start() for match in WITHIN.finditer(text)]
+    if len(positions) < 20:
         return None
-    drawn = random.sample(places, max(1, round(len(places) * random.uniform(0.003, 0.013))))
-    slips = [(at, *_slip(text, at, random)) for at in drawn]
+    sampled = random.sample(positions, max(1, round(len(positions) * random.uniform(0.003, 0.013))))
+    slips = [(at, *_slip(text, at, random)) for at in sampled]
     for match in MISTAKEN.finditer(text):
         if random.random() < 0.02:
             slips.append((*match.span(), MISTAKES[match.group()]))
-    return changed(text, apart(slips))
+    return changed(text, without_overlaps(slips))
 
 
 def _slip(text: str, at: int, random: Random) -> tuple[int, str]:
-    """Where the slip at a letter ends, and what is typed instead."""
+    """A typo at a letter: the end of the replaced characters, and the replacement."""
     letter, following = text[at], text[at + 1]
     way = random.random()
     if way < 0.3 and letter.lower() in NEAR:
@@ -78,38 +80,40 @@ def _slip(text: str, at: int, random: Random) -> tuple[int, str]:
 @attack("ocr_light", family="typos_ocr", bad=False)
 def ocr_light(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """A good scan: up to 1.5% of the letters read as others that look like them, a few stray spaces and hyphens."""
-    places = [match.start() for match in WITHIN.finditer(text) if match.group() in CONFUSED]
-    if len(places) < 20:
+    positions = [match.start() for match in WITHIN.finditer(text) if match.group() in CONFUSED]
+    if len(positions) < 20:
         return None
     rate = random.uniform(0.003, 0.012)
-    misread = [(at, at + 1, _look_alike(text[at], random)) for at in _some(places, max(rate, 1 / len(places)), random)]
+    misread = [
+        (at, at + 1, _look_alike(text[at], random)) for at in _sample(positions, max(rate, 1 / len(positions)), random)
+    ]
     groups = [match.span() for match in GROUP.finditer(text)]
-    misread += [(a, b, random.choice(GROUPED[text[a:b]])) for a, b in _some(groups, rate, random)]
-    misread += [(at, at, random.choice((" ", "-\n", "- "))) for at in _some(places, rate / 8, random)]
-    return changed(text, apart(misread))
+    misread += [(a, b, random.choice(GROUPED[text[a:b]])) for a, b in _sample(groups, rate, random)]
+    misread += [(at, at, random.choice((" ", "-\n", "- "))) for at in _sample(positions, rate / 8, random)]
+    return changed(text, without_overlaps(misread))
 
 
 @attack("ocr_heavy", family="ocr_heavy", bad=True)
 def ocr_heavy(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """A spoilt scan: 5 to 30% of the letters wrong, words in pieces or run together, lines broken, specks as signs."""
-    places = [match.start() for match in LETTER.finditer(text)]
-    if len(places) < 10:
+    positions = [match.start() for match in LETTER.finditer(text)]
+    if len(positions) < 10:
         return None
     rate = random.uniform(0.05, 0.3)
-    alphabet = [text[at] for at in random.sample(places, min(60, len(places)))]  # for scripts without look-alikes
+    alphabet = [text[at] for at in random.sample(positions, min(60, len(positions)))]  # for scripts without look-alikes
     misread: list[Replacement] = []
-    for at in _some(places, rate, random):
+    for at in _sample(positions, rate, random):
         misread.append((at, at + 1, _misread(text[at], alphabet, random)))
     gaps = [match.start() for match in re.finditer(" ", text)]
     misread += [
         (at, at + 1, random.choice(("", "\n", "  ", " " + random.choice(JUNK) + " ")))
-        for at in _some(gaps, rate / 2, random)
+        for at in _sample(gaps, rate / 2, random)
     ]
-    return changed(text, apart(misread))
+    return changed(text, without_overlaps(misread))
 
 
 def _misread(letter: str, alphabet: Sequence[str], random: Random) -> str:
-    """What a bad scanner makes of a letter."""
+    """A letter as a bad scanner reads it."""
     way = random.random()
     if way < 0.55 and letter in CONFUSED:
         return _look_alike(letter, random)
@@ -126,5 +130,5 @@ def _look_alike(letter: str, random: Random) -> str:
     return random.choice(CONFUSED[letter])
 
 
-def _some(places: Sequence[Any], rate: float, random: Random) -> list[Any]:
-    return random.sample(places, min(len(places), round(len(places) * rate)))
+def _sample(candidates: Sequence[Item], rate: float, random: Random) -> list[Item]:
+    return random.sample(candidates, min(len(candidates), round(len(candidates) * rate)))

@@ -1,11 +1,11 @@
-"""What was said in order, out of it: shuffled sentences and paragraphs, texts that break off and go on as another."""
+"""Attacks on order: shuffled sentences and paragraphs, truncated texts, texts spliced with another."""
 
 from collections.abc import Sequence
 from random import Random
 
 from curate.distill.attacks.changes import Changed, Replacement, changed
 from curate.distill.attacks.registry import attack
-from curate.distill.text.passages import Place, paragraphs, sentences, stretch
+from curate.distill.text.passages import Span, excerpt, paragraphs, sentences
 
 JOINTS = (" ", " ", "\n", "\n\n", "", "... ", " - ", "... [more]\n\n", " ")
 
@@ -13,22 +13,22 @@ JOINTS = (" ", " ", "\n", "\n\n", "", "... ", " - ", "... [more]\n\n", " ")
 @attack("sentence_shuffle", family="sentence_shuffle", bad=True)
 def sentence_shuffle(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """Sentences or paragraphs out of order: all, within windows, some far away, or backwards."""
-    places = sentences(text)
+    spans = sentences(text)
     blocks = paragraphs(text)
     if len(blocks) > 3 and random.random() < 0.25:
-        places = blocks
-    if len(places) < 3:
+        spans = blocks
+    if len(spans) < 3:
         return None
-    order = _disordered(len(places), random)
-    return changed(text, (_moved(text, places[slot], places[k]) for slot, k in enumerate(order)))
+    order = _permutation(len(spans), random)
+    return changed(text, (_move(text, spans[slot], spans[k]) for slot, k in enumerate(order)))
 
 
-def _moved(text: str, slot: Place, source: Place) -> Replacement:
+def _move(text: str, slot: Span, source: Span) -> Replacement:
     return (*slot, text[source[0] : source[1]])
 
 
-def _disordered(n: int, random: Random) -> list[int]:
-    """The numbers below n in another order."""
+def _permutation(n: int, random: Random) -> list[int]:
+    """A permutation of `range(n)` that is not the identity (except by chance)."""
     order = list(range(n))
     way = random.choice(("all", "all", "windows", "far", "backwards"))
     if way == "backwards":
@@ -54,22 +54,24 @@ def truncation_splice(text: str, random: Random, others: Sequence[str]) -> Chang
     if len(text) < 80:
         return None
     way = random.choice(("tail", "tail", "head", "hole", "foreign hole"))
-    foreign = stretch(others, text, random, random.randint(len(text) // 4, len(text) // 4 + 1500))
+    foreign = excerpt(others, text, random, random.randint(len(text) // 4, len(text) // 4 + 1500))
     joint = random.choice(JOINTS)
     if way == "tail" and foreign:
-        cut = _amid(text, random.uniform(0.2, 0.8), random)
-        return changed(text, [(cut, len(text), joint + _from_amid(foreign, random))])
+        cut = _cut_position(text, random.uniform(0.2, 0.8), random)
+        return changed(text, [(cut, len(text), joint + _from_mid_sentence(foreign, random))])
     if way == "head" and foreign:
-        cut = _amid(text, random.uniform(0.2, 0.7), random)
-        return changed(text, [(0, cut, foreign[: _amid(foreign, 0.9, random)] + joint)])
-    start = _amid(text, random.uniform(0.1, 0.5), random)
-    end = max(start + 1, _amid(text, random.uniform(0.6, 0.9), random))
-    filling = joint + _from_amid(foreign, random) + joint if way == "foreign hole" else random.choice(("", " ", "\n"))
+        cut = _cut_position(text, random.uniform(0.2, 0.7), random)
+        return changed(text, [(0, cut, foreign[: _cut_position(foreign, 0.9, random)] + joint)])
+    start = _cut_position(text, random.uniform(0.1, 0.5), random)
+    end = max(start + 1, _cut_position(text, random.uniform(0.6, 0.9), random))
+    filling = (
+        joint + _from_mid_sentence(foreign, random) + joint if way == "foreign hole" else random.choice(("", " ", "\n"))
+    )
     return changed(text, [(start, end, filling)])
 
 
-def _amid(text: str, share: float, random: Random) -> int:
-    """A place behind a word near that share of the text where no sentence ends; now and then one within a word."""
+def _cut_position(text: str, share: float, random: Random) -> int:
+    """A position near `share` of the text, after a word within a sentence; sometimes within a word."""
     at = min(len(text) - 1, max(1, int(len(text) * share)))
     if random.random() < 0.15:
         return at
@@ -78,6 +80,6 @@ def _amid(text: str, share: float, random: Random) -> int:
     return at if at < len(text) - 1 else max(1, int(len(text) * share))
 
 
-def _from_amid(text: str, random: Random) -> str:
-    """A text from within a sentence on."""
-    return text[_amid(text, 0.05, random) :].lstrip() if len(text) > 40 else text
+def _from_mid_sentence(text: str, random: Random) -> str:
+    """A text without its first words, so that it begins mid-sentence."""
+    return text[_cut_position(text, 0.05, random) :].lstrip() if len(text) > 40 else text

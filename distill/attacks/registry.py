@@ -1,6 +1,7 @@
-"""Attacks: ways to corrupt a good document, so that what comes out is bad (or still good) by construction.
+"""The registry of attacks: functions that corrupt a good document, so that its label is known by construction.
 
-Adding one is one function below `@attack` in a module named in MODULES; an LLM writes others (distill/teacher/prompts).
+To add an attack, write a function below `@attack` in a module named in MODULES. The attacks that a language model
+writes are prompts in distill/teacher/prompts.
 """
 
 import importlib
@@ -13,7 +14,7 @@ import pyarrow as pa
 import xxhash
 
 from curate.distill.attacks.changes import Changed
-from curate.distill.attacks.replies import from_reply as from_reply  # the other way to a Changed
+from curate.distill.attacks.replies import from_reply as from_reply  # the other way to make a Changed
 from curate.errors import RecipeError, did_you_mean
 
 Corrupt = Callable[[str, Random, Sequence[str]], Changed | None]
@@ -30,7 +31,7 @@ MODULES = (
     "curate.distill.attacks.form",
     "curate.distill.attacks.tone",
 )
-RULES = "rules"  # in the column `by`: no model wrote this
+RULES = "rules"  # value of the column `by` for attacks that no model wrote
 
 _SPAN = pa.struct([(name, pa.int32()) for name in ("start", "end", "original_start", "original_end")])
 ATTACKED = pa.schema(
@@ -48,19 +49,20 @@ ATTACKED = pa.schema(
 
 @dataclass(frozen=True)
 class Attack:
-    """A function that corrupts a text, or returns None where there is nothing to attack; pure but for `random`.
+    """An attack and its label.
 
-    It is given the text, the source of all its chances, and other texts to take pieces from.
+    `corrupt` takes the text, the random generator, and other texts to take passages from. It returns None where there
+    is nothing to attack. It is pure but for the generator.
     """
 
     name: str
     family: str
-    bad: bool  # whether the result is worse than the original, and not only uglier
+    bad: bool  # whether the result is worse than the original, not merely uglier
     corrupt: Corrupt
     about: str
 
     def __call__(self, text: str, doc_id: str, seed: int, others: Sequence[str] = ()) -> Changed | None:
-        """The text corrupted as this seed and doc_id have it, whatever was corrupted before."""
+        """Corrupt a text. The result depends only on the arguments."""
         return self.corrupt(text, random_for(seed, self.name, doc_id), others)
 
 
@@ -81,7 +83,7 @@ def attack(name: str, family: str, bad: bool) -> Callable[[Corrupt], Corrupt]:
 
 @cache
 def attacks() -> dict[str, Attack]:
-    """All attacks by name, in the order of MODULES, whichever was imported first."""
+    """All attacks by name, in the order of MODULES regardless of import order."""
     for module in MODULES:
         importlib.import_module(module)
     return dict(sorted(_attacks.items(), key=lambda entry: MODULES.index(entry[1].corrupt.__module__)))
@@ -89,66 +91,74 @@ def attacks() -> dict[str, Attack]:
 
 def families() -> dict[str, list[str]]:
     """The names of the attacks of each family."""
-    found: dict[str, list[str]] = {}
-    for one in attacks().values():
-        found.setdefault(one.family, []).append(one.name)
-    return found
+    names_by_family: dict[str, list[str]] = {}
+    for definition in attacks().values():
+        names_by_family.setdefault(definition.family, []).append(definition.name)
+    return names_by_family
 
 
 def random_for(seed: int, purpose: str, doc_id: str) -> Random:
-    """A source of chances that depends on nothing but these three."""
+    """A random generator seeded by nothing but the arguments."""
     return Random(f"{seed} {purpose} {doc_id}")
 
 
 def apply_attacks(
     good: pa.Table, names: Iterable[str], per_attack: int | None, seed: int, others: Sequence[str] = ()
 ) -> pa.Table:
-    """Corrupt documents of `good` (doc_id: string, text: large_string) by each of the attacks `names`.
+    """Corrupt documents of `good` (doc_id: string, text: large_string) with each of the attacks in `names`.
 
-    An attack gets the documents whose ids have the least hashes with the seed, until `per_attack` of them gave it
-    something to attack (None: all). `others` are texts that splices are taken from.
+    Each attack tries documents in the order of their seeded hashes until it has corrupted `per_attack` of them (None:
+    all). Passages for splices are taken from `others`.
 
-    Out:    the columns of ATTACKED, by attack as named, then by hash: the order of `good` does not matter.
-    Errors: RecipeError for a name that is no attack.
+    Out:    the columns of ATTACKED, in the order of `names`, then of hashes. The order of `good` does not matter.
+    Errors: RecipeError for an unknown name.
     """
-    chosen = []
+    selected = []
     for name in names:
         if name not in attacks():
             raise RecipeError(f"no attack {name!r}{did_you_mean(name, attacks())}")
-        chosen.append(attacks()[name])
+        selected.append(attacks()[name])
     ids, texts = good["doc_id"].to_pylist(), good["text"]
-    parts = [_attacked(one, ids, texts, per_attack, seed, others) for one in chosen]
+    parts = [_attacked(definition, ids, texts, per_attack, seed, others) for definition in selected]
     return pa.concat_tables([ATTACKED.empty_table(), *parts])
 
 
 def _attacked(
-    one: Attack, ids: Sequence[str], texts: pa.ChunkedArray, wanted: int | None, seed: int, others: Sequence[str]
+    definition: Attack, ids: Sequence[str], texts: pa.ChunkedArray, limit: int | None, seed: int, others: Sequence[str]
 ) -> pa.Table:
-    """The rows that one attack makes."""
+    """The rows of one attack, at most `limit`."""
     doc_ids: list[str] = []
-    found: list[Changed] = []
-    for row in _drawn(ids, f"{seed} {one.name}"):
-        if wanted is not None and len(found) >= wanted:
+    results: list[Changed] = []
+    for row in _in_hash_order(ids, f"{seed} {definition.name}"):
+        if limit is not None and len(results) >= limit:
             break
         text = texts[row].as_py()
-        changed = one(text, ids[row], seed, others) if text else None
+        changed = definition(text, ids[row], seed, others) if text else None
         if changed is not None:
             doc_ids.append(ids[row])
-            found.append(changed)
-    return attacked_table(one, doc_ids, found, RULES)
+            results.append(changed)
+    return attacked_table(definition, doc_ids, results, RULES)
 
 
-def attacked_table(one: Attack, doc_ids: Sequence[str], found: Sequence[Changed], by: str) -> pa.Table:
+def attacked_table(definition: Attack, doc_ids: Sequence[str], results: Sequence[Changed], by: str) -> pa.Table:
     """Corrupted texts as rows of ATTACKED."""
-    n = len(found)
-    spans = [[dict(zip(_SPAN.names, span, strict=True)) for span in changed.spans] for changed in found]
-    columns = [doc_ids, [one.name] * n, [one.family] * n, [one.bad] * n, [c.text for c in found], spans, [by] * n]
+    n = len(results)
+    spans = [[dict(zip(_SPAN.names, span, strict=True)) for span in changed.spans] for changed in results]
+    columns = [
+        doc_ids,
+        [definition.name] * n,
+        [definition.family] * n,
+        [definition.bad] * n,
+        [c.text for c in results],
+        spans,
+        [by] * n,
+    ]
     return pa.table(
         [pa.array(column, kind) for column, kind in zip(columns, ATTACKED.types, strict=True)], schema=ATTACKED
     )
 
 
-def _drawn(ids: Sequence[str], salt: str) -> Iterator[int]:
-    """Rows by a hash of their ids; so a row that is drawn stays drawn when others come, unless one has a lower hash."""
+def _in_hash_order(ids: Sequence[str], salt: str) -> Iterator[int]:
+    """Row indices in the order of salted hashes of their ids, so a sample is stable when rows are added."""
     hashes = [xxhash.xxh3_64_intdigest(f"{salt} {doc_id}".encode()) for doc_id in ids]
     yield from sorted(range(len(ids)), key=lambda row: (hashes[row], ids[row]))

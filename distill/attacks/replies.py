@@ -1,4 +1,4 @@
-"""What an LLM wrote when it was asked to corrupt a text: whether that can be used, and where it differs."""
+"""Check a language model's rewrite of a text, and align it with the original."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,11 +7,11 @@ from itertools import accumulate
 
 from curate.distill.attacks.changes import Changed, Replacement, changed
 
-SHORTEST, LONGEST = 0.3, 3  # length of the original
-SHARED = 0.2  # of the distinct words of the text that has fewer
-DISTINCT = 0.5  # of the phrases of four words, if those of the original are: else the model ran in a circle
-PAIRS = 1_000_000  # of words that are compared one by one; beyond, all between equal ends is one change
-APART = 2  # words that changes must lie apart to be two
+MIN_LENGTH, MAX_LENGTH = 0.3, 3  # times the length of the original
+MIN_SHARED = 0.2  # share of the distinct words, see _shared_share
+MIN_DISTINCT = 0.5  # share of distinct 4-grams; below, and with an original above, the model was stuck in a loop
+MAX_PAIRS = 1_000_000  # pairs of words to align; above, everything between equal ends is one change
+MIN_GAP = 2  # more unchanged words than this separate two changes
 
 NOT_THE_TEXT = re.compile(
     r"\W*(?:(?:sure|certainly|of course|absolutely|okay|ok|great|yes)\b[!,.:]*\s+)?"
@@ -33,67 +33,71 @@ WORD = re.compile(r"\w+")
 
 
 def from_reply(original: str, reply: str) -> Changed | None:
-    """An LLM's rewrite of `original` with the places it changed; None for one that is not to be used.
+    """A language model's rewrite of `original` with the spans it changed; None for an unusable one.
 
-    That is an empty one, the original itself, a refusal, one with remarks to the user before or behind it, one that is
-    shorter than 0.3 or longer than 3 times the original, has hardly a word of it, or runs in a circle.
+    Unusable are the empty reply, the unchanged original, a refusal, a reply with remarks to the user, one shorter than
+    0.3 or longer than 3 times the original, one that shares hardly a word with it, and one that repeats itself.
     """
-    made = reply.strip()
-    if made.startswith("```") and made.endswith("```") and "\n" in made and "```" not in original:
-        made = made.partition("\n")[2].removesuffix("```").strip()
-    begins_alike = made[:12] == original.strip()[:12]
-    if not made or not SHORTEST * len(original) <= len(made) <= LONGEST * len(original):
+    rewrite = reply.strip()
+    if rewrite.startswith("```") and rewrite.endswith("```") and "\n" in rewrite and "```" not in original:
+        rewrite = rewrite.partition("\n")[2].removesuffix("```").strip()
+    begins_alike = rewrite[:12] == original.strip()[:12]
+    if not rewrite or not MIN_LENGTH * len(original) <= len(rewrite) <= MAX_LENGTH * len(original):
         return None
-    if (NOT_THE_TEXT.match(made) and not begins_alike) or len(REMARK.findall(made)) > len(REMARK.findall(original)):
+    if (NOT_THE_TEXT.match(rewrite) and not begins_alike) or len(REMARK.findall(rewrite)) > len(
+        REMARK.findall(original)
+    ):
         return None
-    if _shared(original, made) < SHARED or _distinct(made) < DISTINCT <= _distinct(original):
+    if _shared_share(original, rewrite) < MIN_SHARED or _distinct_share(rewrite) < MIN_DISTINCT <= _distinct_share(
+        original
+    ):
         return None
     lead = original[: len(original) - len(original.lstrip())]
-    return changed(original, _differences(original, lead + made))
+    return changed(original, _differences(original, lead + rewrite))
 
 
 def _units(text: str) -> list[str]:
-    """The words of a text, or its letters where words are not told by spaces."""
+    """The words of a text, or its letters where spaces do not separate words."""
     words = WORD.findall(text.lower())
     return words if sum(map(len, words)) < 12 * len(words) else [letter for word in words for letter in word]
 
 
-def _shared(original: str, made: str) -> float:
-    """The share of distinct words that both have, in the text with fewer."""
-    one, other = set(_units(original)), set(_units(made))
-    return len(one & other) / max(1, min(len(one), len(other)))
+def _shared_share(original: str, rewrite: str) -> float:
+    """The number of distinct words that both texts have, divided by that of the text with fewer."""
+    original_words, rewrite_words = set(_units(original)), set(_units(rewrite))
+    return len(original_words & rewrite_words) / max(1, min(len(original_words), len(rewrite_words)))
 
 
-def _distinct(text: str) -> float:
-    """How many of the phrases of four words are there once, as a share; 1 for short texts."""
+def _distinct_share(text: str) -> float:
+    """The ratio of distinct to all 4-grams of words; 1 for short texts."""
     units = _units(text)
     phrases = [tuple(units[k : k + 4]) for k in range(len(units) - 3)]
     return len(set(phrases)) / len(phrases) if len(phrases) > 20 else 1
 
 
-def _differences(original: str, made: str) -> Iterator[Replacement]:
-    """Replacements that make `made` out of `original`, found word by word."""
-    old, new = TOKEN.findall(original), TOKEN.findall(made)
-    bounds = list(accumulate(map(len, old), initial=0))  # where each word begins, the white space before it included
-    for a, b, c, d in _unequal(old, new):
-        end = bounds[b] if b < len(old) else len(original)  # white space behind the last word goes with it
+def _differences(original: str, rewrite: str) -> Iterator[Replacement]:
+    """The word-level replacements that turn `original` into `rewrite`."""
+    old, new = TOKEN.findall(original), TOKEN.findall(rewrite)
+    bounds = list(accumulate(map(len, old), initial=0))  # where each word begins, including the white space before it
+    for a, b, c, d in _differing_runs(old, new):
+        end = bounds[b] if b < len(old) else len(original)  # include trailing white space
         yield bounds[a], end, "".join(new[c:d])
 
 
-def _unequal(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
-    """Stretches of words that differ, as (start, end) of the old and of the new ones; those that lie close are one."""
+def _differing_runs(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
+    """Runs of words that differ, as (start, end) in the old and in the new words. Merges nearby runs."""
     least = min(len(old), len(new))
     head = next((k for k in range(least) if old[k] != new[k]), least)
     tail = next((k for k in range(least - head) if old[-1 - k] != new[-1 - k]), least - head)
     middle = old[head : len(old) - tail], new[head : len(new) - tail]
-    if len(middle[0]) * len(middle[1]) > PAIRS:
+    if len(middle[0]) * len(middle[1]) > MAX_PAIRS:
         yield head, len(old) - tail, head, len(new) - tail
         return
     last: tuple[int, int, int, int] | None = None
     for kind, a, b, c, d in SequenceMatcher(None, *middle, autojunk=False).get_opcodes():
         if kind == "equal":
             continue
-        if last and a + head - last[1] <= APART:
+        if last and a + head - last[1] <= MIN_GAP:
             last = (last[0], b + head, last[2], d + head)
             continue
         if last:

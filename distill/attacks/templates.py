@@ -1,8 +1,8 @@
-r"""Sentences from small grammars: distill/text/phrases/*.yaml, whose slots a document's own words fill.
+r"""Generate sentences from small grammars (distill/text/phrases/*.yaml) whose slots are filled with a document's words.
 
-A grammar maps names to templates, one a line. In a template `{name}` stands for one of the templates of that name, or
-of the words given for it; `{^name}`, `{*name}` and `{!name}` begin with a capital, give every word one, are all
-capitals; `{#10-99}` is a number between both; `[one|another|]` is one of these; `\n` begins a line.
+A grammar maps names to templates, one per line. In a template, `{name}` expands to one of the templates of that name or
+one of the words given for it. `{^name}` capitalizes the first letter, `{*name}` that of every word, and `{!name}` all.
+`{#10-99}` is a number in that range, `[one|another|]` is one of the alternatives, and `\n` is a line break.
 """
 
 import re
@@ -14,15 +14,15 @@ from random import Random
 from curate.distill.text.phrases import phrases
 
 TOKEN = re.compile(r"\{[^{}\s]+\}|[\[\]|]|[^{}\[\]|]+|[{}]")
-SPACE = re.compile(r" +(?=[ ,.?!\n])")  # too much of it
+SPACE = re.compile(r" +(?=[ ,.?!\n])")  # superfluous: before another space, punctuation or a line break
 ARTICLE = re.compile(r"\b([Aa])n? ([A-Za-z]+)")
 VOWEL = re.compile(r"(?!(?i:uni|use|usu|one|once|eu))[AEIOUaeiou]|hour|honest")
-DEEPEST = 12  # a grammar that goes deeper refers to itself
+MAX_DEPTH = 12  # a grammar that nests deeper refers to itself
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one of several texts, and how it is written: "^", "*", "!" or as it is."""
+    """A placeholder for one of several texts. `form` is its capitalization: "^", "*", "!", or "" for none."""
 
     name: str
     form: str
@@ -30,7 +30,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Number:
-    """A place for a number, both bounds included."""
+    """A placeholder for a number, both bounds included."""
 
     low: int
     high: int
@@ -38,7 +38,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several pieces of template."""
+    """Alternative templates."""
 
     options: "tuple[Template, ...]"
 
@@ -51,21 +51,21 @@ Slots = Mapping[str, Sequence[str]]  # the words given for a name
 @cache
 def grammar(name: str) -> Grammar:
     """The grammar in phrases/`name`.yaml."""
-    read = phrases(name)
-    return {key: tuple(parse(line.replace("\\n", "\n")) for line in lines.splitlines()) for key, lines in read.items()}
+    templates = phrases(name).items()
+    return {key: tuple(parse(line.replace("\\n", "\n")) for line in lines.splitlines()) for key, lines in templates}
 
 
 def parse(template: str) -> Template:
-    """A template as its pieces. Brackets without a bar inside are text."""
-    return _parsed(iter(TOKEN.findall(template)), inside=False).options[0]
+    """Parse a template. Brackets without a bar inside are literal text."""
+    return _parse_tokens(iter(TOKEN.findall(template)), inside=False).options[0]
 
 
-def _parsed(tokens: Iterator[str], inside: bool) -> Choice:
+def _parse_tokens(tokens: Iterator[str], inside: bool) -> Choice:
     options: list[list[str | Slot | Number | Choice]] = [[]]
     for token in tokens:
         if token == "[":
-            within = _parsed(tokens, inside=True)
-            options[-1] += [within] if len(within.options) > 1 else ["[", *within.options[0], "]"]
+            choice = _parse_tokens(tokens, inside=True)
+            options[-1] += [choice] if len(choice.options) > 1 else ["[", *choice.options[0], "]"]
         elif token == "]" and inside:
             break
         elif token == "|" and inside:
@@ -84,51 +84,51 @@ def _slot(name: str) -> Slot | Number:
     return Slot(name[1:], name[0]) if name[0] in "^*!" else Slot(name, "")
 
 
-def written(words: Grammar, name: str, random: Random, slots: Slots) -> str:
-    """A text for `name`: one of its templates, filled, without the spaces that empty choices leave.
+def generate(rules: Grammar, name: str, random: Random, slots: Slots) -> str:
+    """Expand one of the templates of `name`, without the superfluous spaces that empty choices leave.
 
-    Errors: KeyError for a name that stands neither in `words` nor in `slots`; RecursionError for a grammar that refers
-    to itself too often.
+    Errors: KeyError for a name in neither `rules` nor `slots`; RecursionError for a grammar that refers to itself too
+    often.
     """
-    return _tidied(_filled(words, random.choice(words[name]), random, slots, 0))
+    return _tidy(_expand(rules, random.choice(rules[name]), random, slots, 0))
 
 
-def several(words: Grammar, name: str, count: int, random: Random, slots: Slots) -> list[str]:
-    """Texts for `name` from different templates: `count`, or as many as there are templates."""
-    templates = random.sample(words[name], min(count, len(words[name])))
-    return [text for template in templates if (text := _tidied(_filled(words, template, random, slots, 0)))]
+def generate_several(rules: Grammar, name: str, count: int, random: Random, slots: Slots) -> list[str]:
+    """Expand up to `count` different templates of `name`."""
+    templates = random.sample(rules[name], min(count, len(rules[name])))
+    return [text for template in templates if (text := _tidy(_expand(rules, template, random, slots, 0)))]
 
 
-def _tidied(text: str) -> str:
-    """A text as it would be written: no space too much, and "an" before vowels only."""
+def _tidy(text: str) -> str:
+    """A text without superfluous spaces and with the right articles."""
     return with_articles(SPACE.sub("", text)).strip()
 
 
 def with_articles(text: str) -> str:
-    """`text` with "a" and "an" as the word behind wants it."""
+    """`text` with "a" or "an" as the following word requires."""
     return ARTICLE.sub(lambda match: f"{match[1]}{'n' if VOWEL.match(match[2]) else ''} {match[2]}", text)
 
 
-def _filled(words: Grammar, template: Template, random: Random, slots: Slots, depth: int) -> str:
-    if depth > DEEPEST:
+def _expand(rules: Grammar, template: Template, random: Random, slots: Slots, depth: int) -> str:
+    if depth > MAX_DEPTH:
         raise RecursionError("the grammar goes round in a circle")
-    made = []
+    parts = []
     for piece in template:
         if isinstance(piece, str):
-            made.append(piece)
+            parts.append(piece)
         elif isinstance(piece, Number):
-            made.append(str(random.randint(piece.low, piece.high)))
+            parts.append(str(random.randint(piece.low, piece.high)))
         elif isinstance(piece, Choice):
-            made.append(_filled(words, random.choice(piece.options), random, slots, depth))
+            parts.append(_expand(rules, random.choice(piece.options), random, slots, depth))
         elif piece.name in slots:
-            made.append(_in_form(random.choice(slots[piece.name]), piece.form))
+            parts.append(_apply_form(random.choice(slots[piece.name]), piece.form))
         else:
-            filled = _filled(words, random.choice(words[piece.name]), random, slots, depth + 1)
-            made.append(_in_form(filled, piece.form))
-    return "".join(made)
+            filled = _expand(rules, random.choice(rules[piece.name]), random, slots, depth + 1)
+            parts.append(_apply_form(filled, piece.form))
+    return "".join(parts)
 
 
-def _in_form(text: str, form: str) -> str:
+def _apply_form(text: str, form: str) -> str:
     if form == "^":
         return text[:1].upper() + text[1:]
     if form == "*":

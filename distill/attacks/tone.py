@@ -1,13 +1,13 @@
-"""The same facts as someone writes them in a forum. English."""
+"""Attacks on tone: the same facts as a forum post. English."""
 
 import re
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from curate.distill.attacks.changes import Changed, Replacement, apart, changed
+from curate.distill.attacks.changes import Changed, Replacement, changed, without_overlaps
 from curate.distill.attacks.registry import attack
-from curate.distill.attacks.templates import grammar, written
-from curate.distill.text.passages import Place, in_english, joint, paragraphs, sentences
+from curate.distill.attacks.templates import generate, grammar
+from curate.distill.text.passages import Span, is_english, paragraphs, sentences, separator
 
 SHORT = {
     "you": "u", "your": "ur", "are": "r", "because": "cuz", "with": "w/", "without": "w/o", "people": "ppl",
@@ -34,40 +34,40 @@ STOP = re.compile(r"(?<=[a-z])\.(?=\s|$)|(?<=[a-z]),(?= )")
 @attack("forum_tone", family="forum_tone", bad=False)
 def forum_tone(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """Lower case, a greeting, "imho", short forms, quoting marks, few commas, short lines. English."""
-    if not in_english(text):
+    if not is_english(text):
         return None
-    found: list[Replacement] = list(_asides(text, random))
+    replacements: list[Replacement] = list(_asides(text, random))
     if random.random() < 0.35:
-        found += _quoted(text, random)
+        replacements += _quoted(text, random)
     if random.random() < 0.85:
-        found += _lower(text, random)
+        replacements += _lower(text, random)
     if random.random() < 0.8:
         share = random.uniform(0.2, 0.9)
-        found += [(*m.span(), SHORT[m.group()]) for m in SHORTENED.finditer(text) if random.random() < share]
+        replacements += [(*m.span(), SHORT[m.group()]) for m in SHORTENED.finditer(text) if random.random() < share]
     if random.random() < 0.7:
-        found += [(*m.span(), "") for m in APOSTROPHE.finditer(text)]
+        replacements += [(*m.span(), "") for m in APOSTROPHE.finditer(text)]
     if random.random() < 0.7:
-        found += _stops(text, random)
-    return changed(text, apart(found))
+        replacements += _stops(text, random)
+    return changed(text, without_overlaps(replacements))
 
 
 def _asides(text: str, random: Random) -> Iterator[Replacement]:
-    """A greeting, remarks between sentences, and a last word."""
+    """Add a greeting, remarks between sentences, and a goodbye."""
     words = grammar("forum")
-    gap = joint(text)
+    gap = separator(text)
     if random.random() < 0.75:
-        yield 0, 0, written(words, "greeting", random, {}) + random.choice((gap, gap, " "))
-    places = sentences(text)
-    for start, _ in random.sample(places, min(len(places), random.choice((0, 1, 2, 3)))):
-        yield start, start, written(words, "aside", random, {}) + " "
-    for _, end in random.sample(places, min(len(places), random.choice((0, 0, 1, 2)))):
-        yield end, end, " " + written(words, "remark", random, {})
+        yield 0, 0, generate(words, "greeting", random, {}) + random.choice((gap, gap, " "))
+    spans = sentences(text)
+    for start, _ in random.sample(spans, min(len(spans), random.choice((0, 1, 2, 3)))):
+        yield start, start, generate(words, "aside", random, {}) + " "
+    for _, end in random.sample(spans, min(len(spans), random.choice((0, 0, 1, 2)))):
+        yield end, end, " " + generate(words, "remark", random, {})
     if random.random() < 0.6:
-        yield len(text), len(text), gap + written(words, "bye", random, {})
+        yield len(text), len(text), gap + generate(words, "bye", random, {})
 
 
 def _quoted(text: str, random: Random) -> Iterator[Replacement]:
-    """A paragraph or two stand behind quoting marks, as if answered to."""
+    """Put quote marks before a paragraph or two, as in a reply."""
     blocks = paragraphs(text)
     for start, end in random.sample(blocks, min(len(blocks), random.choice((1, 1, 2)))):
         yield start, start, "> "
@@ -76,18 +76,18 @@ def _quoted(text: str, random: Random) -> Iterator[Replacement]:
 
 
 def _lower(text: str, random: Random) -> Iterator[Replacement]:
-    """All capitals become small ones, or those that begin sentences."""
+    """Lower-case all capitals, or those that begin sentences."""
     if random.random() < 0.6:
-        places: Sequence[Place] = [match.span() for match in CAPITAL.finditer(text)]
+        spans: Sequence[Span] = [match.span() for match in CAPITAL.finditer(text)]
     else:
-        places = [(start, start + 1) for start, _ in sentences(text)]
-    for start, end in places:
+        spans = [(start, start + 1) for start, _ in sentences(text)]
+    for start, end in spans:
         if random.random() < 0.97:
             yield start, end, text[start:end].lower()
 
 
 def _stops(text: str, random: Random) -> Iterator[Replacement]:
-    """Marks at the end of sentences become dots, line breaks or nothing, and commas are left out."""
+    """Replace full stops with dots, line breaks or nothing, and drop commas."""
     habit = random.choice((("...", "..", "."), ("\n", ".\n", "."), ("", ".", "!"), (".", "!!", " lol.")))
     for match in STOP.finditer(text):
         if match.group() == ",":

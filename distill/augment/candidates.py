@@ -30,7 +30,7 @@ from curate.distill.teacher.protocol import OpenModel
 from curate.distill.teacher.protocol import Teacher as Asked
 from curate.distill.teacher.vllm.client import check_loads
 from curate.distill.text.chunks import chunks_of
-from curate.distill.text.passages import claims, in_latin
+from curate.distill.text.passages import claims, is_latin
 from curate.errors import InputError
 from curate.filters.language.identify import language
 from curate.ledger.ledger import Ledger
@@ -169,7 +169,7 @@ def _worth_asking(chunks: pa.Table) -> pa.Table:
 
 def says_something(text: str) -> bool:
     """Whether a text has sentences to write anew, as menus and tables have not; other scripts than Latin go unasked."""
-    return not in_latin(text) or len(claims(text)) >= LEAST_CLAIMS
+    return not is_latin(text) or len(claims(text)) >= LEAST_CLAIMS
 
 
 def _with_grades(teacher: Asked, found: pa.Table, chunks: pa.Table, seed: int) -> pa.Table:

@@ -154,7 +154,7 @@ def _hash(seed: int, key: str) -> int:
 
 def _drawn(prompt: Prompt, text: str, seed: int) -> Sampling:
     """How a reply is drawn: with room for about twice the text, in any script."""
-    drawn = prompt.drawn(seed)
+    drawn = prompt.sampling_with(seed)
     return replace(drawn, max_tokens=min(drawn.max_tokens, ROOM + len(text.encode()) // BYTES))
 
 
@@ -222,7 +222,9 @@ def faithful(teacher: Teacher, original: pa.Array, written: pa.Array, seed: int)
     values = {label: float(label) for label in prompt.choices or ()}
     pairs = list(zip(original.to_pylist(), written.to_pylist(), strict=True))
     asked = [k for k, pair in enumerate(pairs) if None not in pair]
-    requests = [Request(render(prompt, original=pairs[k][0], text=pairs[k][1]), prompt.drawn(seed)) for k in asked]
+    requests = [
+        Request(render(prompt, original=pairs[k][0], text=pairs[k][1]), prompt.sampling_with(seed)) for k in asked
+    ]
     grades: list[float | None] = [None] * len(pairs)
     for k, answer in zip(asked, teacher.choose(requests, list(values)) if asked else [], strict=True):
         grades[k] = None if answer is None else expected(answer, values)

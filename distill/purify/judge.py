@@ -54,7 +54,7 @@ def grade(teacher: Teacher, documents: pa.Table, section: Judge, excerpt: int, s
     prompt = rubric_of(section)
     values = {label: float(label) for label in prompt.choices or ()}
     texts = documents["text"].to_pylist()
-    requests = [Request(render(prompt, text=beginning(text, excerpt)), prompt.drawn(seed)) for text in texts]
+    requests = [Request(render(prompt, text=beginning(text, excerpt)), prompt.sampling_with(seed)) for text in texts]
     answers = teacher.choose(requests, list(values))
     answered = [k for k, answer in enumerate(answers) if answer is not None]
     rows = [_row(answer, values) for answer in answers if answer is not None]

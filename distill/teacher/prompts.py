@@ -52,7 +52,7 @@ class Prompt(BaseModel):
         """The names that it is filled with."""
         return set(PLACE.findall(self.system + self.user))
 
-    def drawn(self, seed: int) -> Sampling:
+    def sampling_with(self, seed: int) -> Sampling:
         """How a reply is drawn, within the schema or the choices."""
         limit = self.json_schema
         schema = None if limit is None else json.dumps(limit, sort_keys=True, separators=(",", ":"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from curate.distill.text.passages import Place, paragraphs, sentences, stripped
+from curate.distill.text.passages import Span, paragraphs, sentences, stripped
 
 CHUNKS = pa.schema(
     [
@@ -46,9 +46,9 @@ def chunks_of(documents: pa.Table, most: int) -> pa.Table:
     return pa.table(rows, CHUNKS)
 
 
-def cut(text: str, most: int) -> list[Place]:
+def cut(text: str, most: int) -> list[Span]:
     """Where the chunks of a text are, in characters."""
-    places: list[Place] = []
+    places: list[Span] = []
     for start, end in _cut(text, most):
         small = min(end - start, places[-1][1] - places[-1][0]) * LEAST < most if places else False
         if small and end - places[-1][0] <= most:
@@ -58,7 +58,7 @@ def cut(text: str, most: int) -> list[Place]:
     return places
 
 
-def _cut(text: str, most: int) -> Iterator[Place]:
+def _cut(text: str, most: int) -> Iterator[Span]:
     """The longest chunks, one after the other, that leave enough for the last one."""
     start, stop = stripped(text, 0, len(text))
     if stop - start > most:

@@ -1,4 +1,4 @@
-"""Where the sentences, paragraphs, names and topics of a text are, as far as attacks need to know."""
+"""Find the sentences, paragraphs, names and topics of a text by regular expressions, as far as attacks need them."""
 
 import re
 from collections import Counter
@@ -9,16 +9,16 @@ from random import Random
 
 from curate.distill.text.phrases import phrases
 
-Place = tuple[int, int]  # characters, start to end
+Span = tuple[int, int]  # characters, start to end
 
-SEARCHED = 20_000  # characters in which topics and names are looked for
+SEARCHED = 20_000  # characters at the start of a text that are searched for topics and names
 ABBREVIATED = (
     r"(?<!\b[A-Za-z]\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\bcf\.)(?<!\bCo\.)"
     r"(?<!\bJr\.)(?<!\bMrs\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bGen\.)(?<!\bSen\.)(?<!\bRep\.)(?<!\bCol\.)(?<!\bInc\.)"
     r"(?<!\bi\.e\.)(?<!\be\.g\.)(?<!\betc\.)(?<!\bProf\.)"
 )
-# A sentence ends at its mark before a capital or the end of a paragraph; at marks of other scripts; at a blank line;
-# behind a short line; and before a line that is set in or begins with a bullet.
+# A sentence ends at a full stop before a capital or the end of a paragraph, at a full stop of another script, at a
+# blank line, after a short line, and before a line that is indented or begins with a bullet.
 BOUNDARY = re.compile(
     rf"[.!?…](?<![.!?…].)(?:(?<=[!?…])|{ABBREVIATED})[.!?…]*+[\"'”’)\]]*+(?=\s+[\"'“‘(\[*]?[A-Z0-9À-Þ]|\s*\n\s*\n|\s*\Z)"
     r"|[。！？।؟]+[」』”’]?"
@@ -32,27 +32,27 @@ LETTER = re.compile(r"[^\W\d_]")
 CLAIM = re.compile(r"(?:[-•*–]\s+|[\d.]+\s+)?[\"'“‘(]?[A-Z].*[.!][\"'”’)]*", re.DOTALL)
 
 
-def sentences(text: str) -> list[Place]:
-    """Where the sentences and headings of a text are, without the white space around them."""
+def sentences(text: str) -> list[Span]:
+    """The spans of sentences and headings, without surrounding white space."""
     bounds = [0, *(match.end() for match in BOUNDARY.finditer(text)), len(text)]
-    places = (stripped(text, start, end) for start, end in pairwise(bounds) if start < end)
-    return [place for place in places if place[0] < place[1]]
+    spans = (stripped(text, start, end) for start, end in pairwise(bounds) if start < end)
+    return [(start, end) for start, end in spans if start < end]
 
 
-def claims(text: str, fewest: int = 5, most: int = 90) -> list[Place]:
-    """The sentences of so many words that begin with a capital, end with a mark and ask nothing."""
-    places = []
+def claims(text: str, min_words: int = 5, max_words: int = 90) -> list[Span]:
+    """The spans of statements: sentences of suitable length that begin with a capital and end in `.` or `!`."""
+    spans = []
     for start, end in sentences(text):
         sentence = text[start:end]
-        if CLAIM.fullmatch(sentence) and fewest <= sentence.count(" ") + 1 <= most:
-            places.append((start, end))
-    return places
+        if CLAIM.fullmatch(sentence) and min_words <= sentence.count(" ") + 1 <= max_words:
+            spans.append((start, end))
+    return spans
 
 
-def paragraphs(text: str) -> list[Place]:
-    """Where the paragraphs are: between blank lines, or line by line where there are none."""
-    blocks: list[Place] = []
-    lines: list[Place] = []
+def paragraphs(text: str) -> list[Span]:
+    """The spans of paragraphs: separated by blank lines, or one per line where the text has none."""
+    blocks: list[Span] = []
+    lines: list[Span] = []
     start, blank = 0, True
     for line in text.split("\n"):
         end = start + len(line)
@@ -61,114 +61,117 @@ def paragraphs(text: str) -> list[Place]:
             lines.append((start, end))
         blank = not line or line.isspace()
         start = end + 1
-    # Lines so long were not wrapped.
+    # Lines that average over 100 characters are not wrapped, so each is a paragraph.
     return lines if len(blocks) < 3 and lines and len(text) > 100 * len(lines) else blocks
 
 
-def stripped(text: str, start: int, end: int) -> Place:
-    """A place without the white space at its ends."""
+def stripped(text: str, start: int, end: int) -> Span:
+    """The span without white space at its ends."""
     piece = text[start:end]
-    left = len(piece) - len(piece.lstrip())
-    return start + left, max(start + left, start + len(piece.rstrip()))
+    indent = len(piece) - len(piece.lstrip())
+    return start + indent, max(start + indent, start + len(piece.rstrip()))
 
 
-def in_latin(text: str, words: int = 8) -> bool:
-    """Whether a text has that many words and most of its letters are Latin: English templates fit no other."""
-    begin = text[:4000]
-    letters = len(LETTER.findall(begin))
-    return 2 * len(LATIN.findall(begin)) > letters and len(begin.split(None, words)) >= words
+def is_latin(text: str, min_words: int = 8) -> bool:
+    """Whether a text has at least `min_words` and mostly Latin letters. English templates fit no other text."""
+    head = text[:4000]
+    letters = len(LETTER.findall(head))
+    return 2 * len(LATIN.findall(head)) > letters and len(head.split(None, min_words)) >= min_words
 
 
-def in_english(text: str, words: int = 8) -> bool:
-    """Whether a text has that many words, and at least one in 25 is "the" or another of the commonest in English."""
-    begin = text[:4000].lower().split()
-    return len(begin) >= words and 25 * sum(word in COMMONEST for word in begin) >= len(begin)
+def is_english(text: str, min_words: int = 8) -> bool:
+    """Whether a text has at least `min_words`, of which 1 in 25 or more are among the commonest English words."""
+    head = text[:4000].lower().split()
+    return len(head) >= min_words and 25 * sum(word in COMMONEST for word in head) >= len(head)
 
 
-def topics(text: str, most: int = 12) -> list[str]:
-    """What a text is about, most frequent first: phrases that follow "the" and the like, then its longer words."""
-    begin = text[:SEARCHED]
-    found_phrases: Counter[str] = Counter()
-    single: Counter[str] = Counter()
+def topics(text: str, limit: int = 12) -> list[str]:
+    """The topics of a text, most frequent first: phrases that follow determiners, then longer single words."""
+    head = text[:SEARCHED]
+    phrase_counts: Counter[str] = Counter()
+    word_counts: Counter[str] = Counter()
     forms: dict[str, str] = {}
-    for stretch in NO_TOPIC.split(begin):
-        _count_topics(stretch, found_phrases, single, forms)
-    found = [phrase for phrase, _ in found_phrases.most_common(most)]
-    for word, _ in single.most_common(2 * most):
-        if len(found) < most and not any(word in phrase for phrase in found):
-            found.append(word)
-    return [forms.get(topic, topic) for topic in found]
+    for clause in NO_TOPIC.split(head):
+        _count_topics(clause, phrase_counts, word_counts, forms)
+    chosen = [phrase for phrase, _ in phrase_counts.most_common(limit)]
+    for word, _ in word_counts.most_common(2 * limit):
+        if len(chosen) < limit and not any(word in phrase for phrase in chosen):
+            chosen.append(word)
+    return [forms.get(topic, topic) for topic in chosen]
 
 
 @cache
-def words_that_are(use: str) -> frozenset[str]:
-    """The words of phrases/words.yaml that have this use."""
-    return frozenset(phrases("words")[use].split())
+def word_list(name: str) -> frozenset[str]:
+    """The words listed under `name` in phrases/words.yaml."""
+    return frozenset(phrases("words")[name].split())
 
 
-def _count_topics(stretch: str, found: Counter[str], single: Counter[str], forms: dict[str, str]) -> None:
-    """Count in a stretch without punctuation the one or two words before a stop word and behind a determiner."""
-    determiners, no_topics = words_that_are("determiners"), words_that_are("no_topics")
-    stops = words_that_are("stop_words") | determiners
-    run: list[str] = []
-    open_ = False
-    for word in [*stretch.split(), "the"]:
+def _count_topics(clause: str, phrase_counts: Counter[str], word_counts: Counter[str], forms: dict[str, str]) -> None:
+    """Count the topics of a clause: one or two words between a determiner and a stop word, and single longer words."""
+    determiners, excluded = word_list("determiners"), word_list("no_topics")
+    stop_words = word_list("stop_words") | determiners
+    phrase_words: list[str] = []
+    after_determiner = False
+    for word in [*clause.split(), "the"]:
         lower = word.lower()
-        if lower in stops or not word[:1].isalpha():
-            if open_ and 1 <= len(run) <= 2 and len(run[-1]) > 3 and not run[-1].endswith(("ly", "ed", "ing")):
-                phrase = " ".join(run)
-                if run[-1].lower() not in no_topics and run[-1] not in words_that_are("titles_and_dates"):
-                    found[phrase.lower()] += len(run)
+        if lower in stop_words or not word[:1].isalpha():
+            if (
+                after_determiner
+                and 1 <= len(phrase_words) <= 2
+                and len(phrase_words[-1]) > 3
+                and not phrase_words[-1].endswith(("ly", "ed", "ing"))
+            ):
+                phrase = " ".join(phrase_words)
+                if phrase_words[-1].lower() not in excluded and phrase_words[-1] not in word_list("titles_and_dates"):
+                    phrase_counts[phrase.lower()] += len(phrase_words)
                     forms.setdefault(phrase.lower(), phrase.lower() if phrase.isupper() else phrase)
-            run, open_ = [], lower in determiners or lower in ("of", "in", "for", "with")
+            phrase_words, after_determiner = [], lower in determiners or lower in ("of", "in", "for", "with")
         else:
-            run.append(word)
-            if len(word) > 4 and WORD.fullmatch(word) and not lower.endswith(("ly", "ed")) and lower not in no_topics:
-                single[lower] += 1
+            phrase_words.append(word)
+            if len(word) > 4 and WORD.fullmatch(word) and not lower.endswith(("ly", "ed")) and lower not in excluded:
+                word_counts[lower] += 1
 
 
 NAME = re.compile(r"\b[A-ZÀ-Þ][a-zß-ÿ]+(?:[-'’][A-Za-z]{2,})?(?: (?:of |de |van |von )?[A-ZÀ-Þ][a-zß-ÿ]+){0,3}\b")
 
 
-def names(text: str) -> list[Place]:
-    """Where names stand: words with capitals that also have one within a sentence, at most in the begin of the text."""
-    begin = text[:SEARCHED]
-    places = [_without_lead(begin, *match.span()) for match in NAME.finditer(begin)]
-    inside = {begin[a:b] for a, b in places if _within(begin, a)}
-    return [(a, b) for a, b in places if (name := begin[a:b]) in inside and _is_name(name)]
+def names(text: str) -> list[Span]:
+    """The spans of names at the text's start: capitalized words that also occur capitalized mid-sentence."""
+    head = text[:SEARCHED]
+    spans = [_without_lead(head, *match.span()) for match in NAME.finditer(head)]
+    names_mid_sentence = {head[a:b] for a, b in spans if _is_mid_sentence(head, a)}
+    return [(a, b) for a, b in spans if (name := head[a:b]) in names_mid_sentence and _is_name(name)]
 
 
-def _without_lead(text: str, start: int, end: int) -> Place:
-    """The name alone: Anne, where "Then Anne" stands."""
+def _without_lead(text: str, start: int, end: int) -> Span:
+    """The span without a leading stop word: "Anne" for "Then Anne"."""
     first, space, _ = text[start:end].partition(" ")
-    return (start + len(first) + 1, end) if space and first.lower() in words_that_are("stop_words") else (start, end)
+    return (start + len(first) + 1, end) if space and first.lower() in word_list("stop_words") else (start, end)
 
 
-def _within(text: str, start: int) -> bool:
-    """Whether what stands before is a word or comma of the same sentence."""
-    before = text[max(0, start - 2) : start]
-    return len(before) == 2 and before[1] == " " and (before[0].islower() or before[0] == ",")
+def _is_mid_sentence(text: str, start: int) -> bool:
+    """Whether a lower-case letter or a comma precedes `start`."""
+    preceding = text[max(0, start - 2) : start]
+    return len(preceding) == 2 and preceding[1] == " " and (preceding[0].islower() or preceding[0] == ",")
 
 
 def _is_name(name: str) -> bool:
-    return len(name) > 2 and not {name, name.lower()} & (
-        words_that_are("titles_and_dates") | words_that_are("stop_words")
-    )
+    return len(name) > 2 and not {name, name.lower()} & (word_list("titles_and_dates") | word_list("stop_words"))
 
 
 def passage(others: Sequence[str], text: str, random: Random, size: int) -> str:
-    """Whole sentences out of one of `others` that is not `text`, about `size` characters; "" where there is none."""
-    window = stretch(others, text, random, 2 * size + 400)
-    places = sentences(window)
-    if len(places) < 4:
+    """About `size` characters in whole sentences from one of `others` that is not `text`; "" where there is none."""
+    window = excerpt(others, text, random, 2 * size + 400)
+    spans = sentences(window)
+    if len(spans) < 4:
         return window.strip()[:size].rpartition(" ")[0]
-    first = random.randrange(1, max(2, len(places) // 2))
-    last = next((k for k in range(first, len(places) - 1) if places[k][1] - places[first][0] >= size), len(places) - 2)
-    return window[places[first][0] : places[max(first, last)][1]]
+    first = random.randrange(1, max(2, len(spans) // 2))
+    last = next((k for k in range(first, len(spans) - 1) if spans[k][1] - spans[first][0] >= size), len(spans) - 2)
+    return window[spans[first][0] : spans[max(first, last)][1]]
 
 
-def stretch(others: Sequence[str], text: str, random: Random, size: int) -> str:
-    """About `size` characters of one of `others` that is not `text`, cut anywhere; "" where there is none."""
+def excerpt(others: Sequence[str], text: str, random: Random, size: int) -> str:
+    """About `size` characters from one of `others` that is not `text`, cut anywhere; "" where there is none."""
     for _ in range(4):
         other = random.choice(others) if others else ""
         if other and other != text:
@@ -177,14 +180,14 @@ def stretch(others: Sequence[str], text: str, random: Random, size: int) -> str:
     return ""
 
 
-def places_between(text: str, random: Random, count: int) -> list[int]:
-    """Up to `count` places behind paragraphs, or behind sentences where there are few of those; sorted."""
+def insertion_points(text: str, random: Random, count: int) -> list[int]:
+    """Up to `count` sorted positions at ends of paragraphs, or of sentences where there are under 3 paragraphs."""
     ends = [end for _, end in paragraphs(text)]
     if len(ends) < 3:
         ends = [end for _, end in sentences(text)]
     return sorted(random.sample(ends, min(count, len(ends))))
 
 
-def joint(text: str) -> str:
-    """What stands between the paragraphs of a text."""
+def separator(text: str) -> str:
+    """The separator between the paragraphs of a text."""
     return "\n\n" if "\n\n" in text or "\n" not in text else "\n"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from curate.distill.text.number_words import dates
-from curate.distill.text.passages import ABBREVIATED, words_that_are
+from curate.distill.text.passages import ABBREVIATED, word_list
 
 SIGN = r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\uffef]"  # of words; not of scripts without spaces
 TOKEN = re.compile(rf"(?:[A-Z]\.){{2,}}|{SIGN}+(?:[-'’&]{SIGN}+)*")
@@ -137,7 +137,7 @@ def _is_part(one: _Token, inside: set[str]) -> bool:
     lower = CONTRACTED.sub("", one.text).lower()
     if one.marked or not one.capital:
         return one.marked
-    common = lower in dates() or lower in words_that_are("stop_words") or lower in words_that_are("determiners")
+    common = lower in dates() or lower in word_list("stop_words") or lower in word_list("determiners")
     return not common and (not one.begins or one.text.lower() in inside)
 
 

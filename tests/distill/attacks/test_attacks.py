@@ -15,10 +15,10 @@ from support.corpora import SAMPLE
 from support.paths import ROOT
 from support.soak import examples
 
-from curate.distill.attacks.changes import apart, changed
+from curate.distill.attacks.changes import changed, without_overlaps
 from curate.distill.attacks.registry import ATTACKED, apply_attacks, attacks, families, from_reply, random_for
-from curate.distill.attacks.templates import grammar, parse, several, written
-from curate.distill.text.passages import claims, in_latin, names, paragraphs, sentences, topics
+from curate.distill.attacks.templates import generate, generate_several, grammar, parse
+from curate.distill.text.passages import claims, is_latin, names, paragraphs, sentences, topics
 from curate.errors import RecipeError
 
 NEGATIVE = {
@@ -202,7 +202,7 @@ def test_replacements_that_touch_are_one_span_and_those_that_change_nothing_none
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4), st.text("xy", max_size=2))))
 def test_replacements_set_apart_do_not_overlap(drawn):
-    kept = list(apart([(start, start + size, new) for start, size, new in drawn]))
+    kept = list(without_overlaps([(start, start + size, new) for start, size, new in drawn]))
     assert bool(kept) == bool(drawn)
     changed("0123456789abc", kept)
 
@@ -254,9 +254,9 @@ def test_names_are_words_with_capitals_that_have_them_within_sentences():
 
 
 def test_latin_script_is_that_of_most_letters():
-    assert in_latin("It is the language of most of the words in this text 你好")
-    assert not in_latin("你好世界 " * 20)
-    assert not in_latin("Too short")
+    assert is_latin("It is the language of most of the words in this text 你好")
+    assert not is_latin("你好世界 " * 20)
+    assert not is_latin("Too short")
 
 
 def test_templates_are_filled_and_tidied():
@@ -265,9 +265,9 @@ def test_templates_are_filled_and_tidied():
         "thing": (parse("old {inn}"),),
         "b": (parse("x [kept]"), parse("y"), parse("z")),
     }
-    made = written(words, "a", random.Random(3), {"inn": ["inn yard"]})
+    made = generate(words, "a", random.Random(3), {"inn": ["inn yard"]})
     assert made.removeprefix("Is ") == "an old inn yard, Old inn yard, Old Inn Yard, OLD INN YARD 7!"
-    assert sorted(several(words, "b", 9, random.Random(3), {})) == ["x [kept]", "y", "z"]
+    assert sorted(generate_several(words, "b", 9, random.Random(3), {})) == ["x [kept]", "y", "z"]
 
 
 @pytest.mark.parametrize("name", ["seo", "solicitation", "boilerplate", "filler", "forum", "claims"])
@@ -275,7 +275,7 @@ def test_every_name_in_a_grammar_can_be_filled_in_many_ways(name):
     words, drawn = grammar(name), random_for(1, name, "x")
     slots = {"topic": ["tavern", "old street"], "main": ["tavern"], "second": ["monk"]}
     for symbol, templates in words.items():
-        made = {written(words, symbol, drawn, slots) for _ in range(50)}
+        made = {generate(words, symbol, drawn, slots) for _ in range(50)}
         assert len(made) >= min(8, len(templates)) or max(map(len, made)) < 40
         assert not any("{" in text or "  " in text or "||" in text for text in made)
 

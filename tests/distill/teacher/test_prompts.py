@@ -27,7 +27,7 @@ def test_every_packaged_prompt_has_a_place_for_a_text_and_can_be_drawn(name):
     filled = render(prompt, **{place: f"<{place}>" for place in prompt.places})
     assert [role for role, _ in filled] in (["user"], ["system", "user"])
     assert all(any(f"<{place}>" in content for _, content in filled) for place in prompt.places)
-    assert prompt.drawn(3).seed == 3
+    assert prompt.sampling_with(3).seed == 3
 
 
 def test_the_quality_grade_offers_six_labels():
@@ -55,7 +55,7 @@ def test_the_digest_is_the_hash_of_the_file(tmp_path):
 def test_a_schema_becomes_canonical_json_and_the_defaults_of_sampling_hold(tmp_path):
     schema = "schema: {type: object, required: [b, a]}\n"
     path = written(tmp_path, SMALL + schema)
-    drawn = read(path).drawn(9)
+    drawn = read(path).sampling_with(9)
     assert drawn == Sampling(5, seed=9, schema='{"required":["b","a"],"type":"object"}')
     assert json.loads(drawn.schema) == {"type": "object", "required": ["b", "a"]}
 

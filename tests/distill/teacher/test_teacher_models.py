@@ -293,7 +293,7 @@ def test_a_killed_run_asks_again_only_for_what_was_under_way(server, tmp_path):
 def test_grades_are_expected_values_over_labels(server, tmp_path):
     prompt = load("quality_grade")
     texts = [PROSE, "buy buy buy cheap cheap click here " * 10]
-    ask = [Request(render(prompt, text=text), prompt.drawn(0)) for text in texts]
+    ask = [Request(render(prompt, text=text), prompt.sampling_with(0)) for text in texts]
     with through(tmp_path, server) as teacher:
         found = teacher.choose(ask, prompt.choices)
     grades = [sum(int(label) * math.exp(log) for label, log in choice.items()) for choice in found]
