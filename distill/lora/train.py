@@ -18,7 +18,7 @@ from curate.distill.lora.files import Facts, check_folder, load_checkpoint, read
 from curate.distill.lora.model import FIELD, Heldout, Integers, best_of, load, loading, repeatable, saved, train
 from curate.distill.teacher.local import need
 from curate.distill.teacher.weights import model_facts
-from curate.distill.text.chunks import cut
+from curate.distill.text.chunks import chunk_spans
 from curate.errors import RecipeError
 from curate.progress import Log
 from curate.recipe.tier3 import Adapter
@@ -143,7 +143,7 @@ def _stream(texts: Sequence[str], tokenizer: Any, section: Adapter, seed: int) -
     Errors: RecipeError where they do not fill one step.
     """
     step = section.batch * section.context
-    passages = [text[start:end] for text in texts for start, end in cut(text, PASSAGE * section.context)]
+    passages = [text[start:end] for text in texts for start, end in chunk_spans(text, PASSAGE * section.context)]
     order = np.random.default_rng([seed, 1]).permutation(len(passages))
     parts, count = [], 0
     for tokens in _tokens([_as_reply(passages[k], tokenizer) for k in order], tokenizer):

@@ -35,24 +35,24 @@ VALUES = {
 }
 
 
-def _one_of(words: Sequence[str]) -> str:
+def _alternatives(words: Sequence[str]) -> str:
     return f"(?:{'|'.join(sorted(words, key=len, reverse=True))})"
 
 
-_ONES, _TEENS, _TENS, _SCALES = map(_one_of, (ONES, TEENS, TENS, tuple(SCALES)))
+_ONES, _TEENS, _TENS, _SCALES = map(_alternatives, (ONES, TEENS, TENS, tuple(SCALES)))
 _TWO_DIGITS = rf"{_TENS}[- ]{_ONES}|{_TENS}|{_TEENS}"
 _UNDER_100 = rf"(?:{_TWO_DIGITS}|{_ONES})"
 _YEAR = rf"(?:{_TENS}|{_TEENS})[- ](?:{_TWO_DIGITS})"
-_BEHIND_SCALE = "|".join(rf"(?<={word})" for word in SCALES)
+_AFTER_SCALE = "|".join(rf"(?<={word})" for word in SCALES)
 CARDINAL = (
     rf"(?:(?:{_YEAR}|{_UNDER_100})(?:[- ]{_SCALES})*|{_SCALES})"
-    rf"(?:(?:{_BEHIND_SCALE})(?: and |[- ]){_UNDER_100}(?:[- ]{_SCALES})*)*"
+    rf"(?:(?:{_AFTER_SCALE})(?: and |[- ]){_UNDER_100}(?:[- ]{_SCALES})*)*"
 )
-NUMBER = re.compile(rf"\b(?:(?:{_TENS}[- ])?{_one_of(tuple(ORDINALS))}|{CARDINAL})\b", re.IGNORECASE)
+NUMBER = re.compile(rf"\b(?:(?:{_TENS}[- ])?{_alternatives(tuple(ORDINALS))}|{CARDINAL})\b", re.IGNORECASE)
 
 
 def number_of(words: str) -> int:
-    """The number that words say, as NUMBER finds them: 206 for two hundred and six, 1984 for nineteen eighty-four."""
+    """The value of a match of NUMBER: 206 for two hundred and six, 1984 for nineteen eighty-four."""
     total = current = 0
     for word in re.findall(r"[a-z]+", words.lower()):
         if word == "hundred":
@@ -66,25 +66,25 @@ def number_of(words: str) -> int:
 
 
 def meanings(name: str) -> Mapping[str, str]:
-    """Of the words that phrases/quantities.yaml has under a name, what each means: the first on its line."""
+    """Map each word under `name` in phrases/quantities.yaml to its canonical form, the first word on its line."""
     lines = [line.split() for line in phrases("quantities")[name].splitlines()]
     return {word: line[0] for line in lines for word in line}
 
 
 @cache
 def scales() -> Mapping[str, str]:
-    """Words that a number is multiplied by, and what by."""
+    """Multipliers by word: 1000000 for million."""
     return meanings("scales")
 
 
 @cache
 def units() -> Mapping[str, str]:
-    """Words and signs for what is counted, and the word that stands for all that mean the same."""
+    """Canonical units by word or sign."""
     return meanings("units")
 
 
 @cache
 def dates() -> Mapping[str, str]:
-    """Months, which are numbered as `month 3`, and days of the week; short forms of months with them."""
+    """Canonical months (as `month 3`) and days of the week, by name. Months also by short forms."""
     months = {first: f"month {k}" for k, first in enumerate(dict.fromkeys(meanings("months").values()), 1)}
     return {word: months[first] for word, first in meanings("months").items()} | dict(meanings("days"))

@@ -1,4 +1,4 @@
-"""Phrases in YAML files: lines by name, for the grammars of the attacks and for what reads texts."""
+"""Read word lists and grammars from YAML files: lines by name."""
 
 from functools import cache
 from pathlib import Path

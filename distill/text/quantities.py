@@ -1,6 +1,6 @@
-"""Numbers in a text with what they count, told alike however they are written: 1,000 and 1000, 5 % and five percent.
+"""Parse the numbers of a text with their units into one form: 1,000 and 1000, or 5 % and five percent, are equal.
 
-A date is its parts, so that it may be written in any order: the numbers of day and year, and the month.
+A date is parsed into its parts (numbers of day and year, and the month), so that their order does not matter.
 """
 
 import re
@@ -14,10 +14,10 @@ from itertools import zip_longest
 from curate.distill.text import number_words
 from curate.distill.text.number_words import ORDINALS, dates, number_of, scales, units
 
-Reading = tuple[str, str]  # a number in its plain form and its unit; "" where it has none
+Reading = tuple[str, str]  # a number in plain form, and its unit or ""
 
 CURRENCY = "$€£¥₹₩₽"
-MARKS = r"\u0900-\u0903\u093a-\u094f\u0981-\u0983\u09bc-\u09cd"  # of Devanagari and Bengali, which `\w` lacks
+MARKS = r"\u0900-\u0903\u093a-\u094f\u0981-\u0983\u09bc-\u09cd"  # of Devanagari and Bengali; `\w` does not match them
 SPACE = r" \u00a0\u2009\u202f"
 NUMBER = re.compile(
     rf"(?:(?:US|HK|NZ|[ACRS])?(?P<currency>[{CURRENCY}])[{SPACE}]?|(?<![A-Za-zÀ-ɏ_\d]))(?P<minus>(?<![\w)\]])[-−])?"
@@ -25,37 +25,38 @@ NUMBER = re.compile(
 )
 ISO_DATE = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
 SHORT_DATE = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})(?!\d)")  # day and month in either order
-BEHIND = re.compile(
+FOLLOWING = re.compile(
     rf"[{SPACE}-]?(per cent|p\.m|a\.m|b\.c|°[{SPACE}]?[CFcf]\b|[%％٪°℃℉¢{CURRENCY}]|µ?(?:[^\W\d_][{MARKS}]*)+)"
 )
 ENDINGS = ("st", "nd", "rd", "th", "er", "s")  # 3rd, 1er, 1990s
-GLUED = {"k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9, "tn": 10**12}  # $5m; of them k behind any number
+# Scales written as suffixes, as in $5m. All but k require a currency.
+SUFFIX_SCALES = {"k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9, "tn": 10**12}
 RANGE = re.compile(rf"[{SPACE}]?(?:[-–—~,]|to|and|or|bis|à|y|und|oder)[{SPACE}]?")
-MARK = re.compile(  # what numbers items and says nothing of them: 1. (2) 3.1.2. Q4: Step 5: [6]
+ITEM_NUMBER = re.compile(  # 1. (2) 3.1.2. Q4: Step 5: [6]
     r"^[ \t*•#>-]*"
     r"(?:\(?\d{1,3}[.)](?!\d)|(?:\d{1,3}\.){2,}(?!\d)|(?:[A-Z](?:[a-zé]{3,9} )?)?\d{1,3}\**:(?!\d))|\[\d{1,3}\]",
     re.MULTILINE,
 )
 MONTH_SIGNS = ("月", "월")
 DATE = re.compile(r"\b[A-Z][a-z]{2,8}\b")
-OTHER_USES = ("may", "march")  # months only beside a number or behind one of BEFORE_MONTH
+AMBIGUOUS = ("may", "march")  # months only next to a number or after BEFORE_MONTH
 BEFORE_MONTH = re.compile(
     r"(?:\d(?:st|nd|rd|th)?,?|\b(?:in|of|by|on|to|from|and|until|since|last|next|this|late|early|mid|during|before|after"
     r"|through))[\s-]\Z",
     re.IGNORECASE,
 )
-DIGIT_BEHIND = re.compile(r"\.?\s\d")
-NO_RANK = re.compile(r"(?:\d|\b(?:a|per|each|every|half))[\s-]\Z", re.IGNORECASE)  # a second
-NEAR = 12  # characters before a word that are looked at
+DIGIT_FOLLOWS = re.compile(r"\.?\s\d")
+BEFORE_SECONDS = re.compile(r"(?:\d|\b(?:a|per|each|every|half))[\s-]\Z", re.IGNORECASE)  # the unit, not the ordinal
+CONTEXT = 12  # characters before a word that the patterns see
 
 
 @dataclass(frozen=True)
 class Quantity:
     """A number, a month or a day of the week in a text.
 
-    readings  what it may mean, the likeliest first
-    counts    whether it is a fact, and not the number of a list's item, `one` or `first`
-    scale     what the number was multiplied by: a million in 2.5 million
+    readings  possible meanings, the likeliest first
+    counts    whether it is a fact, unlike an item's number, `one` or `first`
+    scale     the multiplier already applied: 10^6 in 2.5 million
     """
 
     start: int
@@ -67,81 +68,89 @@ class Quantity:
 
 def quantities(text: str) -> list[Quantity]:
     """The numbers of a text in order: in digits of any script, and in English words."""
-    found: list[Quantity] = []
+    result: list[Quantity] = []
     position = 0
     while match := NUMBER.search(text, position):
-        some = [*_dated(text, match)] or [*_in_digits(text, match)]
-        found += some
-        position = max(match.end("digits"), some[-1].end)
-    taken = {place for one in found for place in range(one.start, one.end)}
-    found += (one for one in [*_in_words(text), *_named(text)] if one.start not in taken)
-    found.sort(key=lambda one: (one.start, one.end))
-    marked = {place for match in MARK.finditer(text) for place in range(*match.span())}
-    return [replace(one, counts=one.counts and one.start not in marked) for one in _ranged(text, found)]
+        parsed = [*_date_parts(text, match)] or [*_in_digits(text, match)]
+        result += parsed
+        position = max(match.end("digits"), parsed[-1].end)
+    covered = {position for quantity in result for position in range(quantity.start, quantity.end)}
+    in_words = [*_in_words(text), *_month_and_day_names(text)]
+    result += (quantity for quantity in in_words if quantity.start not in covered)
+    result.sort(key=lambda quantity: (quantity.start, quantity.end))
+    in_item_numbers = {position for match in ITEM_NUMBER.finditer(text) for position in range(*match.span())}
+    return [
+        replace(quantity, counts=quantity.counts and quantity.start not in in_item_numbers)
+        for quantity in _with_range_units(text, result)
+    ]
 
 
-def _dated(text: str, match: re.Match[str]) -> Iterator[Quantity]:
+def _date_parts(text: str, match: re.Match[str]) -> Iterator[Quantity]:
     """The parts of a date in digits."""
-    if found := ISO_DATE.match(text, match.start("digits")):
+    if date := ISO_DATE.match(text, match.start("digits")):
         year, month, day = 1, 2, 3
-    elif found := SHORT_DATE.match(text, match.start("digits")):
+    elif date := SHORT_DATE.match(text, match.start("digits")):
         day, month, year = 1, 3, 4
     else:
         return
-    short = year == 4
-    number = {part: _plain(_ascii(found[part])) for part in (day, month, year)}
-    if not (1 <= int(number[day]) <= 31 and 1 <= int(number[month]) <= (31 if short else 12)):
+    is_short = year == 4
+    number = {part: _plain(_ascii(date[part])) for part in (day, month, year)}
+    if not (1 <= int(number[day]) <= 31 and 1 <= int(number[month]) <= (31 if is_short else 12)):
         return
     for part in sorted(number):
         months = [(f"month {number[part]}", "")] if part != year and int(number[part]) <= 12 else []
-        own = [(number[part], "")]
-        readings = own if part == year or (part == day and not short) else months + own if not short else own + months
-        yield Quantity(*found.span(part), tuple(readings))
+        plain = [(number[part], "")]
+        if part == year or (part == day and not is_short):
+            readings = plain
+        else:
+            readings = plain + months if is_short else months + plain
+        yield Quantity(*date.span(part), tuple(readings))
 
 
 def _in_digits(text: str, match: re.Match[str]) -> Iterator[Quantity]:
-    """The numbers that one stretch of digits and separators stands for; the last of them has what stands behind it."""
-    *before, (offset, part, values) = _parts(match["digits"])
-    begin = match.start("digits")
-    for place, digits, own in before:
-        yield Quantity(begin + place, begin + place + len(digits), tuple((value, "") for value in own))
-    start, end = begin + offset, begin + offset + len(part)
-    if " " in part:  # perhaps no thousands
-        for found in re.finditer(r"\d+", part):
-            place = start + found.start()
-            yield Quantity(place, place + len(found[0]), ((_plain(_ascii(found[0])), ""),), counts=False)
-    if not before:
+    """Parse a run of digits and separators as one number or several. The last one gets the following scale and unit."""
+    *leading, (offset, part, values) = _parts(match["digits"])
+    digits_start = match.start("digits")
+    for position, digits, leading_values in leading:
+        start = digits_start + position
+        yield Quantity(start, start + len(digits), tuple((value, "") for value in leading_values))
+    start, end = digits_start + offset, digits_start + offset + len(part)
+    if " " in part:  # the space may separate numbers instead of thousands
+        for group in re.finditer(r"\d+", part):
+            position = start + group.start()
+            yield Quantity(position, position + len(group[0]), ((_plain(_ascii(group[0])), ""),), counts=False)
+    if not leading:
         start = match.start()
     suffix = (match["suffix"] or "").lower()
     unit = units()[match["currency"]] if match["currency"] else ""
     scale = Decimal(1)
-    if suffix in GLUED and (unit or suffix == "k"):
-        scale, end = Decimal(GLUED[suffix]), match.end()
+    if suffix in SUFFIX_SCALES and (unit or suffix == "k"):
+        scale, end = Decimal(SUFFIX_SCALES[suffix]), match.end()
     elif suffix in ENDINGS:
         end = match.end()
     elif suffix and suffix not in units() and suffix not in scales():
         yield Quantity(start, match.end(), ((f"{values[0]}{suffix}", unit),))  # 3D
         return
-    scale, unit, end = _counted(text, end, scale, unit)
-    minus = "-" if match["minus"] and not before else ""
+    scale, unit, end = _scale_and_unit(text, end, scale, unit)
+    minus = "-" if match["minus"] and not leading else ""
     readings = [(minus + _times(value, scale), unit) for value in values]
     if text[end : end + 1] in MONTH_SIGNS and values[0] in map(str, range(1, 13)):
         readings.insert(0, (f"month {values[0]}", ""))
     yield Quantity(start, end, tuple(readings), scale=scale)
 
 
-def _counted(text: str, end: int, scale: Decimal, unit: str) -> tuple[Decimal, str, int]:
-    """What stands behind a number: words such as million, which multiply it, then a unit."""
-    while found := _known(text, end, scales()):
-        scale, end = scale * Decimal(found[0]), found[1]
-    if not unit and (found := _known(text, end, units())):
-        unit, end = found
+def _scale_and_unit(text: str, end: int, scale: Decimal, unit: str) -> tuple[Decimal, str, int]:
+    """Parse what follows a number: multipliers such as million, then a unit. Returns scale, unit and end."""
+    while word := _lookup(text, end, scales()):
+        scale, end = scale * Decimal(word[0]), word[1]
+    if not unit and (word := _lookup(text, end, units())):
+        unit, end = word
     return scale, unit, end
 
 
-def _known(text: str, start: int, words: Mapping[str, str]) -> tuple[str, int] | None:
-    """What the next word means, and where it ends; where no spaces divide words, the longest known one is it."""
-    match = BEHIND.match(text, start)
+def _lookup(text: str, start: int, words: Mapping[str, str]) -> tuple[str, int] | None:
+    """The meaning and the end of the next word: in scripts without spaces, of the longest match in `words`."""
+    match = FOLLOWING.match(text, start)
     if match is None:
         return None
     word = re.sub(rf"[{SPACE}]", "", match[1].lower()).translate(str.maketrans("％٪", "%%"))
@@ -155,22 +164,22 @@ def _known(text: str, start: int, words: Mapping[str, str]) -> tuple[str, int] |
 
 
 def _parts(digits: str) -> list[tuple[int, str, tuple[str, ...]]]:
-    """The numbers in digits with separators: where each begins, how it stands there, and what it may be."""
+    """The numbers in a run of digits and separators: offset, digits as written, possible values."""
     values = _values(digits)
     if values:
         return [(0, digits, values)]
-    found = re.finditer(r"[\d.]+", digits)  # 1,2,3 and 1/2/2020 are several
-    return [(one.start(), one[0], _values(one[0]) or (one[0],)) for one in found]
+    matches = re.finditer(r"[\d.]+", digits)  # 1,2,3 and 1/2/2020 are several
+    return [(match.start(), match[0], _values(match[0]) or (match[0],)) for match in matches]
 
 
 def _values(digits: str) -> tuple[str, ...]:
-    """What digits with separators may be as one number; nothing where they are several."""
+    """The possible values of a run of digits and separators as one number; none where it is several."""
     groups = [_ascii(group) for group in re.split(r"\D", digits)]
     signs = re.sub(r"\d", "", digits).translate(str.maketrans("٫٬", ".,"))
     whole = _plain("".join(groups))
     threes = len(groups[0]) <= 3 and groups[0] != "0" and all(len(group) == 3 for group in groups[1:])
-    alike = len(set(signs)) == 1
-    if not signs or (threes and alike and signs[0] not in ".:/" and signs != ","):
+    same_separator = len(set(signs)) == 1
+    if not signs or (threes and same_separator and signs[0] not in ".:/" and signs != ","):
         return (whole,)
     if set(signs) == {":"} or signs == "/":
         return (signs[0].join(map(_plain, groups)),)
@@ -178,8 +187,8 @@ def _values(digits: str) -> tuple[str, ...]:
         decimal = _plain(".".join(groups))
         return ((whole, decimal) if signs == "," else (decimal, whole)) if threes else (decimal,)
     if set(signs) == {"."}:
-        return (whole,) if threes else (".".join(groups),)  # the latter a version or a section
-    if alike:  # 12,34,567, as in India
+        return (whole,) if threes else (".".join(groups),)  # else a version or a section
+    if same_separator:  # 12,34,567, as in India
         twos = [len(group) for group in groups[1:]] == [2] * (len(groups) - 2) + [3] and len(groups[0]) <= 2
         return (whole,) if signs[0] == "," and twos else ()
     if signs[-1] in ".," and len(set(signs[:-1])) == 1 and all(len(group) == 3 for group in groups[1:-1]):
@@ -192,7 +201,7 @@ def _ascii(digits: str) -> str:
 
 
 def _plain(written: str) -> str:
-    """A number without zeros that say nothing: 7 for 07, 2.5 for 2.50."""
+    """A number without redundant zeros: 7 for 07, 2.5 for 2.50."""
     whole, _, fraction = written.partition(".")
     fraction = fraction.rstrip("0")
     return (whole.lstrip("0") or "0") + (f".{fraction}" if fraction else "")
@@ -211,44 +220,44 @@ def _in_words(text: str) -> Iterator[Quantity]:
     for match in number_words.NUMBER.finditer(text):
         start, end = match.span()
         lower, unit = match[0].lower(), ""
-        before = text[max(0, start - NEAR) : start]
+        preceding = text[max(0, start - CONTEXT) : start]
         if lower in ORDINALS:
-            counts = text[end : end + 1] != "," and not (lower == "second" and NO_RANK.search(before))
+            counts = text[end : end + 1] != "," and not (lower == "second" and BEFORE_SECONDS.search(preceding))
             counts = counts and lower != "first"
         else:
             counts = lower != "one"
-            _, unit, end = _counted(text, end, Decimal(1), "")
+            _, unit, end = _scale_and_unit(text, end, Decimal(1), "")
         yield Quantity(start, end, ((str(number_of(lower)), unit),), counts)
 
 
-def _named(text: str) -> Iterator[Quantity]:
-    """Months and days of the week by their English names, with a capital."""
+def _month_and_day_names(text: str) -> Iterator[Quantity]:
+    """Capitalized English months and days of the week."""
     for match in DATE.finditer(text):
         name = match[0].lower()
         if name not in dates():
             continue
         start, end = match.span()
-        number = DIGIT_BEHIND.match(text, end)
-        before = BEFORE_MONTH.search(text[max(0, start - NEAR) : start])
-        if number or (before and (len(name) > 4 or name in ("may", "june", "july") or before[0][0].isdecimal())):
-            known = True
+        number = DIGIT_FOLLOWS.match(text, end)
+        preceding = BEFORE_MONTH.search(text[max(0, start - CONTEXT) : start])
+        if number or (preceding and (len(name) > 4 or name in ("may", "june", "july") or preceding[0][0].isdecimal())):
+            is_date = True
         else:
-            known = name not in OTHER_USES and name in full_names()
-        if known:
+            is_date = name not in AMBIGUOUS and name in full_names()
+        if is_date:
             yield Quantity(start, end, ((dates()[name], ""),))
 
 
 @cache
 def full_names() -> frozenset[str]:
-    """Months and days of the week that are not shortened."""
+    """Unabbreviated months and days of the week."""
     return frozenset([*number_words.meanings("months").values(), *number_words.meanings("days").values()])
 
 
-def _ranged(text: str, found: Sequence[Quantity]) -> Iterator[Quantity]:
-    """Quantities, of which the first in `5 to 10 million km` may also have the scale and the unit of the second."""
-    for one, following in zip_longest(found, found[1:]):
-        value, unit = one.readings[0]
-        if following and not unit and _is_number(value) and RANGE.fullmatch(text, one.end, following.start):
-            more = (_times(value, following.scale), following.readings[0][1])
-            one = replace(one, readings=tuple(dict.fromkeys([*one.readings, more])))
-        yield one
+def _with_range_units(text: str, items: Sequence[Quantity]) -> Iterator[Quantity]:
+    """Let the first quantity of a range, as in `5 to 10 million km`, also have the scale and unit of the second."""
+    for quantity, following in zip_longest(items, items[1:]):
+        value, unit = quantity.readings[0]
+        if following and not unit and _is_number(value) and RANGE.fullmatch(text, quantity.end, following.start):
+            shared = (_times(value, following.scale), following.readings[0][1])
+            quantity = replace(quantity, readings=tuple(dict.fromkeys([*quantity.readings, shared])))
+        yield quantity

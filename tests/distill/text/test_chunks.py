@@ -8,11 +8,11 @@ from support.corpora import PROSE
 from support.soak import examples
 from support.texts import documents
 
-from curate.distill.text.chunks import CHUNKS, LEAST, chunks_of, cut
+from curate.distill.text.chunks import CHUNKS, MIN_FRACTION, chunk_spans, chunks_of
 
 
 def pieces(text, most):
-    return [text[start:end] for start, end in cut(text, most)]
+    return [text[start:end] for start, end in chunk_spans(text, most)]
 
 
 PIECES = (
@@ -40,7 +40,7 @@ def test_chunks_cover_a_document_but_for_white_space_and_none_is_too_long_or_nee
         at = row["end"]
     assert raw[at:].decode().strip() == ""
     for one, other in pairwise(rows):
-        if min(len(one["text"]), len(other["text"])) * LEAST < most:
+        if min(len(one["text"]), len(other["text"])) * MIN_FRACTION < most:
             assert len(raw[one["start"] : other["end"]].decode()) > most
 
 
@@ -77,7 +77,7 @@ def test_chinese_is_cut_behind_its_sentences():
 def test_the_last_chunk_is_not_nearly_empty():
     sizes = [len(piece) for piece in pieces("word " * 205, 500)]
     assert len(sizes) == 3
-    assert min(sizes) >= 500 // LEAST
+    assert min(sizes) >= 500 // MIN_FRACTION
 
 
 def test_a_short_document_is_one_chunk_and_a_blank_or_missing_one_is_none():
