@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +104,10 @@ def measured(place: Path, output: Path, proxy: str, seed: int, recipes: Recipes 
                   for given in (prepared.arms.draws, prepared.arms.controls)))  # fmt: skip
     rows = []
     for budget, model in ((budget, model) for _, budget, model in proxies(section) if budget == BUDGET[proxy]):
-        bits = measure_arms(
-            prepared.pool, arms, prepared.heldout, prepared.vocabulary, model, output / EVALUATION_FOLDER, 1
-        )
-        table = retention(bits, arms.controls, prepared.about, seed)
-        for row in table.to_pylist():
-            title = DEFAULT if row["arm"] == OURS else row["arm"]
-            rows.append(row | {"arm": title, "budget": budget, "cpu": done.get(title)})
+        models = measure_arms(prepared.corpus, arms, model, output / EVALUATION_FOLDER, 1)
+        for row in retention(models, arms.controls, prepared.domains, seed):
+            title = DEFAULT if row.arm == OURS else row.arm
+            rows.append(asdict(row) | {"arm": title, "budget": budget, "cpu": done.get(title)})
     told.write_text(json.dumps(rows), "utf-8")
     return rows
 

@@ -10,13 +10,20 @@ import duckdb
 import pyarrow as pa
 
 from curate.distill.evaluate.arms import OURS
-from curate.distill.evaluate.heldout import told
-from curate.distill.evaluate.measure import Proxy, measure_arms, models_of
+from curate.distill.evaluate.heldout import leak_message
+from curate.distill.evaluate.measure import Proxy, measure_arms, model_count
 from curate.distill.evaluate.prepare import Prepared, digest_of_evaluation, prepare
 from curate.distill.evaluate.proxy_ngram import NgramProxy
-from curate.distill.evaluate.proxy_transformer import TransformerProxy, imported
+from curate.distill.evaluate.proxy_transformer import TransformerProxy, import_torch
 from curate.distill.evaluate.results import commit, facts_of, index_evaluation, manifest_entry, remove_scratch, table_of
-from curate.distill.evaluate.retention import FULL, Heldout, Measured, bits_per_byte, retention
+from curate.distill.evaluate.retention import (
+    FULL,
+    HeldoutDomains,
+    ModelBits,
+    bits_per_byte,
+    retention,
+    retention_table,
+)
 from curate.distill.evaluate.tracking import check_heldout
 from curate.engine.base import Engine
 from curate.errors import Interrupted, RecipeError, RunError, disk_error, is_stop
@@ -67,7 +74,7 @@ def _evaluated(run: Path, changes: Mapping[str, Any], engine: Engine, threads: i
         section = of.recipe.evaluate
         assert section is not None
         if section.proxy == "transformer":
-            imported()
+            import_torch()
         with open_log(run, quiet) as log:
             [decisions] = {part.digest for part in of.ledger.of(DECISIONS)}
             digest = digest_of_evaluation(of, section, decisions)
@@ -111,25 +118,20 @@ def _carry_out(of: Decided, section: Evaluate, engine: Engine, threads: int, log
         steps("texts")
         prepared = prepare(of, section, outputs, section.sample, of.run / EVALUATION_FOLDER)
         for name, draws in prepared.arms.draws.items():
-            if not all(prepared.pool.n_tokens[draw].sum() for draw in draws):
+            if not all(prepared.corpus.pool.n_tokens[draw].sum() for draw in draws):
                 raise RunError(f"{of.run}: arm {name} has no tokens to train on: too little is kept to be evaluated")
-        if line := told(prepared.left_out):
+        if line := leak_message(prepared.heldout):
             log.say(line)
         found: list[dict[str, Any]] = []
         tables = []
         asked = proxies(section)
-        total = sum(models_of(proxy, len(draws)) for _, _, proxy in asked for draws in prepared.arms.draws.values())
+        total = sum(model_count(proxy, len(draws)) for _, _, proxy in asked for draws in prepared.arms.draws.values())
         tell = Countdown(steps, total, "models")
         for name, budget, proxy in asked:
-            measured = measure_arms(
-                prepared.pool, prepared.arms, prepared.heldout, prepared.vocabulary, proxy, of.run / EVALUATION_FOLDER,
-                threads, tell,
-            )  # fmt: skip
-            found += _by_domain(measured, prepared.about, name, budget)
-            table = retention(measured, prepared.arms.controls, prepared.about, of.recipe.seed)
-            for k, (column, value) in enumerate((("proxy", name), ("budget", budget))):
-                table = table.add_column(k + 1, column, pa.array([value] * len(table), pa.string()))
-            tables.append(table)
+            measured = measure_arms(prepared.corpus, prepared.arms, proxy, of.run / EVALUATION_FOLDER, threads, tell)
+            found += _by_domain(measured, prepared.domains, name, budget)
+            rows = retention(measured, prepared.arms.controls, prepared.domains, of.recipe.seed)
+            tables.append(retention_table(rows))
     return {
         "evaluation": pa.Table.from_pylist(found, EVALUATION),
         "retention": pa.concat_tables(tables),
@@ -145,7 +147,7 @@ def proxies(section: Evaluate) -> list[tuple[str, str, Proxy]]:
     return [("transformer", budget, TransformerProxy(**fields, budget=budget)) for budget in ("epochs", "compute")]
 
 
-def _by_domain(measured: Sequence[Measured], about: Heldout, proxy: str, budget: str) -> list[dict[str, Any]]:
+def _by_domain(measured: Sequence[ModelBits], about: HeldoutDomains, proxy: str, budget: str) -> list[dict[str, Any]]:
     """Rows of EVALUATION."""
     return [
         {"arm": one.arm, "proxy": proxy, "budget": budget, "draw": one.draw, "domain": domain,
@@ -157,21 +159,21 @@ def _by_domain(measured: Sequence[Measured], about: Heldout, proxy: str, budget:
 def _facts(prepared: Prepared, section: Evaluate, recipe: Recipe) -> dict[str, Any]:
     """What was measured by what, on what."""
     full = prepared.arms.draws[FULL][0]
-    tokens = int(prepared.pool.n_tokens[full].sum())
+    tokens = int(prepared.corpus.pool.n_tokens[full].sum())
     size = (
         {"order": section.order} if section.proxy == "ngram"
-        else {"parameters": proxies(section)[0][2].parameters(prepared.vocabulary)}  # type: ignore[union-attr]
+        else {"parameters": proxies(section)[0][2].parameters(prepared.corpus.vocabulary)}  # type: ignore[union-attr]
     )  # fmt: skip
     return {
         "proxy": section.proxy, **size,
-        "vocabulary": prepared.vocabulary,
+        "vocabulary": prepared.corpus.vocabulary,
         "seed": recipe.seed,
         "draws": section.draws,
-        "documents": len(full), "tokens": tokens, "whole_input": prepared.sample.whole,
+        "documents": len(full), "tokens": tokens, "whole_input": prepared.sample.is_complete,
         "heldout": {
-            "documents": len(prepared.about.domains), "bytes": int(prepared.about.n_bytes.sum()),
-            "domains": sorted(set(prepared.about.domains)), "left_out_as_in_corpus": prepared.left_out.in_corpus,
-            "left_out_as_in_reference": prepared.left_out.in_reference,
+            "documents": len(prepared.domains.domains), "bytes": int(prepared.domains.n_bytes.sum()),
+            "domains": sorted(set(prepared.domains.domains)), "left_out_as_in_corpus": prepared.heldout.in_corpus,
+            "left_out_as_in_reference": prepared.heldout.in_reference,
         },
     }  # fmt: skip
 

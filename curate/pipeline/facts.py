@@ -5,6 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def summary_of(
         "stages": [dict(stage) for stage in counts.stages],
         "drift": [dict(row) for row in most_drifted(counts.scorecard)],
         "seconds": round(seconds, 3),
-        "tracking": tracked_stages(run, state.decisions),
+        "tracking": [asdict(stage) for stage in tracked_stages(run, state.decisions)],
         "tracked_by": tracked_by,
         "wanting": state.augmented.wanting() if state.augmented else [],
         "other_language": other_language,

@@ -1,4 +1,4 @@
-"""What a selection retains: models trained on arms and asked about held-out texts, beside random controls.
+"""What a selection retains: models trained on arms, scored on held-out texts, and compared with random controls.
 
 Start in `measure.py`. May import the scoring, the maps, and what comes before them.
 """

@@ -1,8 +1,8 @@
-"""Arms that tell what written documents are worth: real ones of their domains in their place, and those of the base.
+"""Arms that show what written documents add: real ones of their domains instead, and those of the base model.
 
-ours             has the written documents that were accepted
-up-sampled       has real documents of the same domains instead, a further time each, of at least as many tokens
-base model       has what the model wrote without adapters, by the same gates, where the recipe has it compared
+ours             has the accepted written documents
+up-sampled       has real documents of the same domains instead, repeated, with at least as many tokens
+base model       has what the model wrote without adapters, through the same gates, where the recipe compares it
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ UP_SAMPLED, BASE_MODEL = "up-sampled", "base model"
 ACCEPTED = "accepted"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class WrittenTexts:
     """Accepted texts with their domains."""
 
@@ -35,82 +35,88 @@ class WrittenTexts:
 
 
 def written_texts(run: Path, column: str, inputs: pa.Schema, share: float, seed: int) -> dict[str, WrittenTexts]:
-    """What was accepted with adapters, and what without, of each the share that a sample has of the real documents."""
-    made = read_augmented(run)
-    if made is None or not made.tokens:
+    """The texts accepted with adapters and without them, of each the share that a sample has of the real documents."""
+    augmented = read_augmented(run)
+    if augmented is None or not augmented.tokens:
         return {}
     folder = run / WRITTEN_FOLDER
-    tables = {
-        ACCEPTED: (folder / SYNTHETIC, folder),
-        BASE_MODEL: (folder / COMPARED, folder / COMPARISON),
-    }
-    return {
-        name: _read(table, judged / JUDGED / DATA, column, our_name("doc_id", inputs), share, seed)
-        for name, (table, judged) in tables.items() if table.is_file()
-    }  # fmt: skip
+    doc_id = our_name("doc_id", inputs)
+    written = {}
+    for arm, table, judged in ((ACCEPTED, SYNTHETIC, folder), (BASE_MODEL, COMPARED, folder / COMPARISON)):
+        if (folder / table).is_file():
+            sampled = _sampled(folder / table, share, seed)
+            written[arm] = _read(judged / JUDGED / DATA, column, doc_id, sampled)
+    return written
 
 
-def _read(table: Path, data: Path, column: str, doc_id: str, share: float, seed: int) -> WrittenTexts:
-    known = pq.read_table(table, columns=["doc_id", "domain", "accepted"])
-    known = known.filter(known["accepted"])
-    drawn = mixed(np.asarray(hash_texts(known["doc_id"].combine_chunks())[1]), seed, ACCEPTED)
-    known = known.filter(pa.array(drawn < np.uint64(min(share, 1 - 2**-53) * 2.0**64)))
+def _sampled(path: Path, share: float, seed: int) -> pa.Table:
+    """A share of the accepted documents of a table of written ones, drawn by seed: doc_id, domain."""
+    table = pq.read_table(path, columns=["doc_id", "domain", "accepted"])
+    accepted = table.filter(table["accepted"])
+    draws = mixed(np.asarray(hash_texts(accepted["doc_id"].combine_chunks())[1]), seed, ACCEPTED)
+    return accepted.filter(pa.array(draws < np.uint64(min(share, 1 - 2**-53) * 2.0**64)))
+
+
+def _read(data: Path, column: str, doc_id: str, documents: pa.Table) -> WrittenTexts:
+    """The texts of written documents, from the output of the run that judged them."""
     texts, domains = [pa.array([], pa.large_string())], [pa.array([], pa.string())]
-    for shard in sorted(data.glob("*.parquet")):
-        read = pq.read_table(shard, columns=[doc_id, column])
-        places = pc.index_in(read[doc_id].combine_chunks(), known["doc_id"].combine_chunks())
-        there = places.is_valid()
-        texts.append(read[column].combine_chunks().filter(there).cast(pa.large_string()))
-        domains.append(known["domain"].combine_chunks().take(places.filter(there)).cast(pa.string()))
+    for path in sorted(data.glob("*.parquet")):
+        shard = pq.read_table(path, columns=[doc_id, column])
+        indices = pc.index_in(shard[doc_id].combine_chunks(), documents["doc_id"].combine_chunks())
+        is_sampled = indices.is_valid()
+        texts.append(shard[column].combine_chunks().filter(is_sampled).cast(pa.large_string()))
+        domains.append(documents["domain"].combine_chunks().take(indices.filter(is_sampled)).cast(pa.string()))
     return WrittenTexts(pa.concat_arrays(texts), pa.concat_arrays(domains))
 
 
-def domains_of_sample(run: Path, names: pa.Array) -> pa.Array:
-    """The domain of each document of a sample, by its doc_id; null where it is of none."""
+def domains_of_sample(run: Path, doc_ids: pa.Array) -> pa.Array:
+    """The domain of each document; null where it has none."""
     with connect(run) as connection:
         table = connection.sql("SELECT doc_id, domain FROM domain_documents").to_arrow_table()
-    places = pc.index_in(names, table["doc_id"].combine_chunks())
-    return table["domain"].combine_chunks().cast(pa.string()).take(places)
+    indices = pc.index_in(doc_ids, table["doc_id"].combine_chunks())
+    return table["domain"].combine_chunks().cast(pa.string()).take(indices)
 
 
 def written_arms(
     ours: Integers,
-    pool: Encoded,
     domains: pa.Array,
-    places: Mapping[str, Integers],
-    of: Mapping[str, pa.Array],
+    pool: Encoded,
+    written: Mapping[str, Integers],
+    accepted_domains: pa.Array,
     seed: int,
 ) -> dict[str, Integers]:
-    """The arms, of places in the pool: `ours` of the real documents alone, which have `domains`.
+    """The arms, as indices in the pool.
 
-    `places` are those of written texts, and `of` their domains.
+    In:     `ours` are the real documents of the output, with their `domains`; `written` are the indices of the written
+            texts, and `accepted_domains` the domains of the accepted ones.
     """
     arms = {}
-    if BASE_MODEL in places:
-        arms[BASE_MODEL] = np.concatenate([ours, places[BASE_MODEL]])
-    more = []
-    own = np.asarray(pc.fill_null(domains, "").to_pylist(), dtype=object)
-    for name in pc.unique(of[ACCEPTED]).to_pylist():
-        mask = pc.equal(of[ACCEPTED], name).to_numpy(zero_copy_only=False)
-        real = ours[own == name]
+    if BASE_MODEL in written:
+        arms[BASE_MODEL] = np.concatenate([ours, written[BASE_MODEL]])
+    repeated = []
+    domain_names = np.asarray(pc.fill_null(domains, "").to_pylist(), dtype=object)
+    for domain in pc.unique(accepted_domains).to_pylist():
+        of_domain = pc.equal(accepted_domains, domain).to_numpy(zero_copy_only=False)
+        real = ours[domain_names == domain]
         if len(real):
-            more.append(_repeated(pool, real, int(pool.n_tokens[places[ACCEPTED][mask]].sum()), seed))
-    arms[UP_SAMPLED] = np.concatenate([ours, *more])
+            tokens = int(pool.n_tokens[written[ACCEPTED][of_domain]].sum())
+            repeated.append(_repeated(pool, real, tokens, seed))
+    arms[UP_SAMPLED] = np.concatenate([ours, *repeated])
     return arms
 
 
-def _repeated(pool: Encoded, places: Integers, tokens: int, seed: int) -> Integers:
-    """Documents of at least so many tokens, each again and again in an order drawn by seed.
+def _repeated(pool: Encoded, indices: Integers, tokens: int, seed: int) -> Integers:
+    """Documents of at least `tokens` tokens, cycled through in an order drawn by seed.
 
-    The last one is the shortest that brings enough, so that there are few tokens more, and never fewer.
+    The last one is the shortest that suffices, so that the surplus is small.
     """
-    order = places[np.argsort(mixed(places.astype(np.uint64), seed, UP_SAMPLED), kind="stable")]
+    order = indices[np.argsort(mixed(indices.astype(np.uint64), seed, UP_SAMPLED), kind="stable")]
     sizes = np.maximum(pool.n_tokens[order], 1)
     ends = np.cumsum(sizes)
-    whole, rest = divmod(tokens, int(ends[-1]))
-    fitting = int(np.searchsorted(ends, rest, "right"))
-    found = [np.tile(order, whole), order[:fitting]]
-    if lacking := rest - int(sizes[:fitting].sum()):
-        enough = np.flatnonzero(sizes >= lacking)
-        found.append(order[enough[[np.argmin(sizes[enough])]]])
-    return np.concatenate(found)
+    cycles, remainder = divmod(tokens, int(ends[-1]))
+    fitting = int(np.searchsorted(ends, remainder, "right"))
+    repeated = [np.tile(order, cycles), order[:fitting]]
+    if lacking := remainder - int(sizes[:fitting].sum()):
+        sufficient = np.flatnonzero(sizes >= lacking)
+        repeated.append(order[sufficient[[np.argmin(sizes[sufficient])]]])
+    return np.concatenate(repeated)

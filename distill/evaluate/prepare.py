@@ -11,53 +11,73 @@ from curate.digest import EVALUATING, code_of, digest_of
 from curate.distill.evaluate.arms import Output, Sample, arms_of, curve_of, draw_sample, pool_of
 from curate.distill.evaluate.heldout import HeldoutTexts, heldout_content, read_heldout, reference_texts, without_leaks
 from curate.distill.evaluate.measure import Arms, tokenizer_of, with_controls
-from curate.distill.evaluate.retention import Heldout
-from curate.distill.evaluate.tokens import Encoded, encode
+from curate.distill.evaluate.retention import HeldoutDomains
+from curate.distill.evaluate.tokens import EncodedCorpus, encode
 from curate.distill.reference import open_reference
 from curate.ledger.run import Decided
 from curate.recipe.evaluate import Evaluate
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Prepared:
     """What all models of an evaluation share."""
 
-    pool: Encoded
-    heldout: Encoded
-    about: Heldout
-    left_out: HeldoutTexts
-    vocabulary: int
+    corpus: EncodedCorpus
+    domains: HeldoutDomains  # of the held-out texts
+    heldout: HeldoutTexts
     arms: Arms
     sample: Sample
     outputs: Mapping[str, Output]
 
 
-def digest_of_evaluation(of: Decided, section: Evaluate, decisions: str) -> str:
-    """The digest of all that the figures follow from."""
+def digest_of_evaluation(decided_run: Decided, section: Evaluate, decisions: str) -> str:
+    """The digest of all inputs of an evaluation."""
     fields = section.model_dump(mode="json", exclude={"heldout", "track"})
-    content = [heldout_content(section), [file.content_xxh3_128 for file in open_reference(of.recipe)]]
-    return digest_of([fields, content, decisions, of.recipe.seed, code_of(*EVALUATING)])
+    content = [heldout_content(section), [file.content_xxh3_128 for file in open_reference(decided_run.recipe)]]
+    return digest_of([fields, content, decisions, decided_run.recipe.seed, code_of(*EVALUATING)])
 
 
-def prepare(of: Decided, section: Evaluate, outputs: Mapping[str, Path], most_bytes: int, folder: Path) -> Prepared:
-    """Draw the sample, read all texts, leave out held-out ones that they have, and write them all in tokens."""
-    sample = draw_sample(of.run, of.recipe.seed, most_bytes)
-    texts = pool_of(of, sample, outputs)
+def prepare(
+    decided_run: Decided, section: Evaluate, outputs: Mapping[str, Path], max_bytes: int, folder: Path
+) -> Prepared:
+    """Draw a sample of at most `max_bytes`, read and encode all texts, leave out leaked held-out ones, draw the arms.
+
+    `folder` receives the tokenizer.
+    """
+    recipe = decided_run.recipe
+    sample = draw_sample(decided_run.run, recipe.seed, max_bytes)
     size = len(sample.keys)
-    measured = texts.texts.slice(0, size)
-    heldout = read_heldout(section, of.recipe.input.column, of.recipe.seed)
-    paths = [file.path for file in open_reference(of.recipe)]
-    seeds = [pattern for domain in of.recipe.tier3.domains for pattern in domain.seeds] if of.recipe.tier3 else []
-    paths += side_files([of.located(pattern) for pattern in seeds], "tier3.domains", "seeds")
-    left = without_leaks(
-        heldout, reference_texts(paths, of.recipe.input.column), measured,
-        sample.documents["doc_id"].to_pylist(), section,
-    )  # fmt: skip
-    tokenizer = tokenizer_of(measured, sample.keys, section.vocabulary, of.recipe.seed, folder)
-    pool, asked = encode(tokenizer, texts.texts), encode(tokenizer, left.table["text"])
-    arms = arms_of(of, sample, pool, texts, section.draws, of.recipe.seed)
-    chosen = with_controls(pool, sample.keys, np.arange(size), arms, section.draws, of.recipe.seed)
-    curve = {name: draw for name, draw in curve_of(sample, pool, of.recipe.seed).items() if len(draw[0])}
-    chosen = Arms({**chosen.draws, **curve}, {**chosen.controls, **{name: name for name in curve}})
-    about = Heldout(left.table["domain"].to_pylist(), asked.n_bytes)
-    return Prepared(pool, asked, about, left, tokenizer.get_vocab_size(), chosen, sample, texts.outputs)
+    text_pool = pool_of(decided_run, sample, outputs)
+    sample_texts = text_pool.texts.slice(0, size)
+    heldout = without_leaks(
+        read_heldout(section, recipe.input.column, recipe.seed),
+        reference_texts(_trained_on(decided_run), recipe.input.column),
+        sample_texts,
+        sample.documents["doc_id"].to_pylist(),
+        section,
+    )
+    tokenizer = tokenizer_of(sample_texts, sample.keys, section.vocabulary, recipe.seed, folder)
+    corpus = EncodedCorpus(
+        pool=encode(tokenizer, text_pool.texts),
+        heldout=encode(tokenizer, heldout.table["text"]),
+        vocabulary=tokenizer.get_vocab_size(),
+    )
+    arms = arms_of(decided_run, sample, text_pool, corpus.pool, section.draws)
+    with_random = with_controls(corpus.pool, sample.keys, np.arange(size), arms, section.draws, recipe.seed)
+    curve = {arm: draws for arm, draws in curve_of(sample, corpus.pool, recipe.seed).items() if len(draws[0])}
+    return Prepared(
+        corpus=corpus,
+        domains=HeldoutDomains(heldout.table["domain"].to_pylist(), corpus.heldout.n_bytes),
+        heldout=heldout,
+        arms=Arms({**with_random.draws, **curve}, {**with_random.controls, **{arm: arm for arm in curve}}),
+        sample=sample,
+        outputs=text_pool.outputs,
+    )
+
+
+def _trained_on(decided_run: Decided) -> list[Path]:
+    """Files of the reference and of the seeds of domains, which models of the run were trained on."""
+    recipe = decided_run.recipe
+    seeds = [pattern for domain in recipe.tier3.domains for pattern in domain.seeds] if recipe.tier3 else []
+    seed_files = side_files([decided_run.located(pattern) for pattern in seeds], "tier3.domains", "seeds")
+    return [file.path for file in open_reference(recipe)] + list(seed_files)

@@ -1,79 +1,89 @@
-"""The dearer proxy of an evaluation: a small GPT-like decoder in plain torch, trained on an arm from a fixed seed.
+"""The expensive proxy of an evaluation: a small GPT-like decoder in plain torch, trained on an arm from a fixed seed.
 
-Two budgets are told apart. Matched epochs: each arm is read as often, so that a small arm costs less compute. Matched
-compute: each arm has as many steps as the full one, so that a small arm is read more often.
+There are two budgets. Matched epochs: each arm is read equally often, so a small arm costs less compute. Matched
+compute: each arm has as many steps as the full one, so a small arm is read more often.
 
-A text begins behind the end of another one: END, a token of its own, is what stands before and behind it.
+An end token, beyond the tokenizer's vocabulary, precedes and follows each text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from curate.distill.evaluate.tokens import Encoded, Integers
+from curate.distill.evaluate.tokens import Encoded, EncodedCorpus, Integers
 from curate.distill.schedule import rate, window_starts
 from curate.errors import RecipeError
 
 LIBRARIES = ("torch",)
-SPREAD = 0.5  # of weights at first, times the root of d_model: with less a small model takes long to begin
+SPREAD = 0.5  # initial standard deviation of weights times sqrt(d_model); with less a small model starts slowly
 WEIGHT_DECAY = 0.1
 BETAS = (0.9, 0.95)
-MOST_GRADIENT = 1.0
-ASKED_TOKENS = 1 << 14  # at a time
-BITS = float(np.log(2))
-IGNORED = -100  # a token that is not asked for
+MAX_GRADIENT_NORM = 1.0
+BATCH_TOKENS = 1 << 14  # scored at a time
+LN_2 = float(np.log(2))
+IGNORED = -100  # target of a position that is not scored
 
 
 @dataclass(frozen=True)
 class TransformerProxy:
-    """What decides the result of a decoder."""
+    """Settings of a decoder, all that its result depends on."""
+
+    name: ClassVar[str] = "transformer"
 
     d_model: int = 128
     layers: int = 4
     heads: int = 4
     context: int = 256
     batch: int = 16  # windows of context tokens
-    epochs: float = 1.0  # over the full arm, and with matched epochs over each
+    epochs: float = 1.0  # over the full arm; with matched epochs, over every arm
     learning_rate: float = 2e-3
-    seeds: int = 1  # models of each draw
-    steps: int | None = None  # of every model, in the place of epochs
+    seeds: int = 1  # models per draw
+    steps: int | None = None  # of every model, instead of epochs
     budget: Literal["epochs", "compute"] = "epochs"
 
     def parameters(self, vocabulary: int) -> int:
-        """Weights of the model, those of its tokens too."""
+        """Number of weights, embeddings included."""
         return (vocabulary + 1 + self.context) * self.d_model + self.layers * 12 * self.d_model**2
 
     def steps_for(self, tokens: int) -> int:
-        """Steps that read so many tokens `epochs` times."""
+        """Steps that read `tokens` tokens `epochs` times."""
         return self.steps or max(1, round(self.epochs * tokens / (self.batch * self.context)))
 
 
-def transformer_bits(
-    corpus: Encoded, chosen: Integers, heldout: Encoded, vocabulary: int, proxy: TransformerProxy, steps: int,
-    seed: int, threads: int = 2,
-) -> npt.NDArray[np.float64]:  # fmt: skip
-    """Bits of each held-out text by a decoder trained on some texts of the corpus, on a GPU where there is one.
+class _Windows(NamedTuple):
+    """Windows of held-out texts: inputs and targets, windows x tokens; a target that is not scored is IGNORED."""
 
-    Out:    minus the binary logarithm of the probability of a text and its end; a token is foretold from half a
-            context or more, or from all that stands before it.
+    text_indices: Integers
+    inputs: Integers
+    targets: Integers
+
+
+def transformer_bits(
+    corpus: EncodedCorpus, chosen: Integers, proxy: TransformerProxy, steps: int, seed: int, threads: int = 2
+) -> npt.NDArray[np.float64]:
+    """Bits of each held-out text by a decoder trained on the chosen texts of the pool, on a GPU where there is one.
+
+    Out:    minus the binary logarithm of the probability of a text and its end; a token is predicted from half a
+            context or more, or from all tokens before it.
     Cost:   with 1.9 million weights 2,800 tokens/s on one core of a busy machine; a free one is faster.
     Errors: RecipeError without torch.
     """
-    torch = imported()
+    torch = import_torch()
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = _decoder(proxy, vocabulary + 1).to(device)
-    stream = _stream(corpus.take(chosen), vocabulary)
+    model = _decoder(proxy, corpus.vocabulary + 1).to(device)
+    stream = _stream(corpus.pool.take(chosen), corpus.vocabulary)
     _train(model, stream, proxy, steps, seed, device)
-    return _asked(model, heldout, vocabulary, proxy.context, device)
+    windows = _windows(corpus.heldout, corpus.vocabulary, proxy.context)
+    return _score(model, windows, len(corpus.heldout), device)
 
 
-def imported() -> Any:  # noqa: ANN401 - torch is not typed for us
-    """The module torch.
+def import_torch() -> Any:  # noqa: ANN401 - torch is not typed for us
+    """Import torch.
 
     Errors: RecipeError.
     """
@@ -87,8 +97,41 @@ def imported() -> Any:  # noqa: ANN401 - torch is not typed for us
 
 
 def _decoder(proxy: TransformerProxy, tokens: int) -> Any:  # noqa: ANN401
-    """A decoder with layer norms first, learnt positions and one matrix for tokens in and out."""
+    """A decoder with pre-layer-norm blocks, learned positions, and one matrix for input and output embeddings."""
     import torch
+    from torch import nn
+
+    class Decoder(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens = nn.Embedding(tokens, proxy.d_model)
+            self.positions = nn.Embedding(proxy.context, proxy.d_model)
+            self.blocks = nn.ModuleList(_block(proxy) for _ in range(proxy.layers))
+            self.norm = nn.LayerNorm(proxy.d_model, bias=False)
+            spread = SPREAD / proxy.d_model**0.5
+            for weights in self.parameters():
+                if weights.dim() > 1:
+                    nn.init.normal_(weights, std=spread)
+            for block in self.blocks:
+                for last in (block.out, block.down):
+                    nn.init.normal_(last.weight, std=spread / (2 * proxy.layers) ** 0.5)
+
+        def forward(self, inputs: Any, targets: Any) -> Any:  # noqa: ANN401
+            """The loss in nats of each target; 0 where it is IGNORED."""
+            x = self.tokens(inputs) + self.positions(torch.arange(inputs.shape[1], device=inputs.device))
+            for block in self.blocks:
+                x = block(x)
+            logits = nn.functional.linear(self.norm(x), self.tokens.weight).float()
+            loss = nn.functional.cross_entropy(
+                logits.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=IGNORED
+            )
+            return loss.view(targets.shape)
+
+    return Decoder()
+
+
+def _block(proxy: TransformerProxy) -> Any:  # noqa: ANN401
+    """Causal self-attention and a feed-forward layer, each behind a layer norm and added to its input."""
     from torch import nn
 
     class Block(nn.Module):  # type: ignore[misc]
@@ -101,54 +144,33 @@ def _decoder(proxy: TransformerProxy, tokens: int) -> Any:  # noqa: ANN401
 
         def forward(self, x: Any) -> Any:  # noqa: ANN401
             shape = (*x.shape[:2], proxy.heads, -1)
-            q, k, v = (one.view(shape).transpose(1, 2) for one in self.qkv(self.norms[0](x)).chunk(3, dim=-1))
-            found = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + self.out(found.transpose(1, 2).reshape(x.shape))
+            q, k, v = (part.view(shape).transpose(1, 2) for part in self.qkv(self.norms[0](x)).chunk(3, dim=-1))
+            attended = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = x + self.out(attended.transpose(1, 2).reshape(x.shape))
             return x + self.down(nn.functional.gelu(self.up(self.norms[1](x))))
 
-    class Decoder(nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.tokens = nn.Embedding(tokens, proxy.d_model)
-            self.positions = nn.Embedding(proxy.context, proxy.d_model)
-            self.blocks = nn.ModuleList(Block() for _ in range(proxy.layers))
-            self.norm = nn.LayerNorm(proxy.d_model, bias=False)
-            spread = SPREAD / proxy.d_model**0.5
-            for weights in self.parameters():
-                if weights.dim() > 1:
-                    nn.init.normal_(weights, std=spread)
-            for block in self.blocks:
-                for last in (block.out, block.down):
-                    nn.init.normal_(last.weight, std=spread / (2 * proxy.layers) ** 0.5)
-
-        def forward(self, numbers: Any, wanted: Any) -> Any:  # noqa: ANN401
-            """The loss in nats of each wanted token; 0 where it is IGNORED."""
-            x = self.tokens(numbers) + self.positions(torch.arange(numbers.shape[1], device=numbers.device))
-            for block in self.blocks:
-                x = block(x)
-            logits = nn.functional.linear(self.norm(x), self.tokens.weight).float()
-            lost = nn.functional.cross_entropy(
-                logits.flatten(0, 1), wanted.flatten(), reduction="none", ignore_index=IGNORED
-            )
-            return lost.view(wanted.shape)
-
-    return Decoder()
+    return Block()
 
 
-def _stream(texts: Encoded, end: int) -> npt.NDArray[np.int64]:
-    """All texts, each between the ends of texts."""
-    out = np.full(len(texts.numbers) + len(texts) + 1, end, np.int64)
-    out[np.arange(len(texts.numbers)) + np.repeat(np.arange(len(texts)) + 1, texts.n_tokens)] = texts.numbers
-    return out
+def _stream(texts: Encoded, end: int) -> Integers:
+    """All texts in one sequence, with an end token before, between and after them."""
+    stream = np.full(len(texts.ids) + len(texts) + 1, end, np.int64)
+    stream[np.arange(len(texts.ids)) + np.repeat(np.arange(len(texts)) + 1, texts.n_tokens)] = texts.ids
+    return stream
 
 
 def _train(
-    model: Any, stream: npt.NDArray[np.int64], proxy: TransformerProxy, steps: int, seed: int, device: str  # noqa: ANN401
-) -> None:  # fmt: skip
-    """AdamW with a warm-up and a cosine."""
+    model: Any,  # noqa: ANN401
+    stream: Integers,
+    proxy: TransformerProxy,
+    steps: int,
+    seed: int,
+    device: str,
+) -> None:
+    """AdamW with warm-up and cosine decay."""
     import torch
 
-    groups: list[dict[str, Any]] = [
+    groups: list[dict[str, object]] = [
         {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": WEIGHT_DECAY},
         {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0.0},
     ]
@@ -159,50 +181,68 @@ def _train(
     for step, starts in enumerate(window_starts(len(stream), proxy.context, proxy.batch, steps, seed)):
         for group in optimizer.param_groups:
             group["lr"] = proxy.learning_rate * rate(step, steps)
-        places = torch.from_numpy(starts[:, None] + np.arange(size + 1))
-        window = data[places].to(device)
+        positions = torch.from_numpy(starts[:, None] + np.arange(size + 1))
+        window = data[positions].to(device)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             loss = model(window[:, :-1], window[:, 1:]).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), MOST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
         optimizer.step()
 
 
-def _asked(
-    model: Any, texts: Encoded, end: int, context: int, device: str  # noqa: ANN401
-) -> npt.NDArray[np.float64]:  # fmt: skip
-    """Bits of each text, window by window; a window's second half is foretold from its first."""
+def _score(
+    model: Any,  # noqa: ANN401
+    batches: Iterator[_Windows],
+    texts: int,
+    device: str,
+) -> npt.NDArray[np.float64]:
+    """Bits of each text, summed over its windows."""
     import torch
 
-    bits = np.zeros(len(texts))
+    bits = np.zeros(texts)
     model.eval()
     with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-        for owners, numbers, wanted in _questions(texts, end, context):
-            lost = model(torch.from_numpy(numbers).to(device), torch.from_numpy(wanted).to(device))
-            np.add.at(bits, owners, lost.double().sum(1).cpu().numpy() / BITS)
+        for windows in batches:
+            loss = model(torch.from_numpy(windows.inputs).to(device), torch.from_numpy(windows.targets).to(device))
+            np.add.at(bits, windows.text_indices, loss.double().sum(1).cpu().numpy() / LN_2)
     return bits
 
 
-def _questions(
-    texts: Encoded, end: int, context: int
-) -> Iterator[tuple[Integers, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Windows of texts with the number of their text and the tokens that are wanted, each token once."""
+class _Window(NamedTuple):
+    """A window in the stream of texts."""
+
+    text_index: int
+    start: int
+    size: int
+    context: int  # its first tokens, which an earlier window scores
+
+
+def _windows(texts: Encoded, end: int, context: int) -> Iterator[_Windows]:
+    """Batches of windows in which each token, and the end of each text, is a target once.
+
+    Windows overlap by half a context, which the second one does not score.
+    """
     stream = _stream(texts, end)
     begins = texts.bounds[:-1] + np.arange(len(texts))
     half = context // 2
     windows = [
-        (k, int(begin) + start, min(context, size - start), 0 if start == 0 else context - half)
+        _Window(k, int(begin) + start, min(context, size - start), 0 if start == 0 else context - half)
         for k, (begin, size) in enumerate(zip(begins, (texts.n_tokens + 1).tolist(), strict=True))
         for start in range(0, max(1, size - context + half), half)
     ]
-    windows.sort(key=lambda window: (window[2], window[1]))
-    rows = max(1, ASKED_TOKENS // context)
-    for some in (windows[k : k + rows] for k in range(0, len(windows), rows)):
-        longest = some[-1][2]
-        numbers = np.full((len(some), longest), end, np.int64)
-        wanted = np.full((len(some), longest), IGNORED, np.int64)
-        for row, (_, start, size, known) in enumerate(some):
-            numbers[row, :size] = stream[start : start + size]
-            wanted[row, known:size] = stream[start + known + 1 : start + size + 1]
-        yield np.array([window[0] for window in some]), numbers, wanted
+    windows.sort(key=lambda window: (window.size, window.start))
+    rows = max(1, BATCH_TOKENS // context)
+    for k in range(0, len(windows), rows):
+        yield _batch(windows[k : k + rows], stream, end)
+
+
+def _batch(windows: Sequence[_Window], stream: Integers, end: int) -> _Windows:
+    """Windows sorted by size, padded to the longest, which is the last one."""
+    longest = windows[-1].size
+    inputs = np.full((len(windows), longest), end, np.int64)
+    targets = np.full((len(windows), longest), IGNORED, np.int64)
+    for row, (_, start, size, context) in enumerate(windows):
+        inputs[row, :size] = stream[start : start + size]
+        targets[row, context:size] = stream[start + context + 1 : start + size + 1]
+    return _Windows(np.array([window.text_index for window in windows]), inputs, targets)

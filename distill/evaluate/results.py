@@ -1,9 +1,10 @@
-"""What an evaluation left in a run directory: its tables, facts, and their place in the index and the manifest."""
+"""Results of an evaluation in a run directory: tables and facts, in files, in the index and in the manifest."""
 
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,41 @@ from curate.storage.files import ASIDE, committed, sha256_of, sync, unsealed, wr
 
 TABLES = {RETENTION: ("evaluation", "retention"), TRACKING: ("tracking",)}  # the names of their tables
 DIGITS = 6
-INSTEAD = {"up-sampled": "up-sampling", "base model": "the base model"}  # arms with other documents than written ones
+INSTEAD = {"up-sampled": "up-sampling", "base model": "the base model"}  # arms without our written documents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedStage:
+    """A row of table `tracking`: quality after a stage, with its control."""
+
+    stage: str
+    documents_out: int
+    tokens_out: int
+    share: float  # of the tokens of the input
+    sample_tokens: int  # of the sample, by the tokenizer of the models
+    bits_per_byte: float
+    retained: float
+    retained_low: float
+    retained_high: float
+    control_retained: float | None  # None before anything is dropped, as are gain and gap
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
+    gap_closed: float | None
+    gap_low: float | None
+    gap_high: float | None
+
+
+TRACKED = pa.schema(
+    [("stage", pa.string()), ("documents_out", pa.int64()), ("tokens_out", pa.int64()), ("share", pa.float64())]
+    + [("sample_tokens", pa.int64()), ("bits_per_byte", pa.float64())]
+    + [(name, pa.float64()) for name in ("retained", "retained_low", "retained_high", "control_retained")]
+    + [(name, pa.float64()) for name in ("gain", "gain_low", "gain_high", "gap_closed", "gap_low", "gap_high")]
+)
 
 
 def facts_of(run: Path, part: str, decisions: str) -> dict[str, Any] | None:
-    """What a finished part of an evaluation tells of itself; None where there is none of these decisions, or damage."""
+    """The facts of a finished part of an evaluation; None where it is of other decisions, missing or damaged."""
     try:
         facts = unsealed(json.loads((run / EVALUATION_FOLDER / f"{part}.json").read_text("utf-8")))
     except (OSError, ValueError, AttributeError):
@@ -42,7 +73,7 @@ def table_of(run: Path, name: str) -> pa.Table:
 
 
 def remove_scratch(run: Path) -> None:
-    """Delete what killed processes left half done below the folder of evaluations; the run is locked."""
+    """Delete unfinished files that killed processes left in the folder of evaluations; the run is locked."""
     for path in [*(run / EVALUATION_FOLDER).glob(f"{ASIDE}*"), *(run / EVALUATION_FOLDER).glob(f"*/{ASIDE}*")]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -50,13 +81,15 @@ def remove_scratch(run: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def tracked_stages(run: Path, decisions: str) -> list[dict[str, Any]]:
-    """Quality after each stage, where it is known of these decisions."""
-    return table_of(run, TRACKING).to_pylist() if facts_of(run, TRACKING, decisions) else []
+def tracked_stages(run: Path, decisions: str) -> list[TrackedStage]:
+    """Quality after each stage, where it was tracked for these decisions."""
+    if facts_of(run, TRACKING, decisions) is None:
+        return []
+    return [TrackedStage(**row) for row in table_of(run, TRACKING).to_pylist()]
 
 
-def commit(run: Path, part: str, tables: Mapping[str, pa.Table], facts: Mapping[str, Any]) -> None:
-    """Write a part of an evaluation, its facts last with their hashes; figures have six digits behind the point."""
+def commit(run: Path, part: str, tables: Mapping[str, pa.Table], facts: Mapping[str, object]) -> None:
+    """Write a part of an evaluation: tables with figures rounded to DIGITS, then the facts with the tables' hashes."""
     (run / EVALUATION_FOLDER / f"{part}.json").unlink(missing_ok=True)
     for name, table in tables.items():
         with committed(run / EVALUATION_FOLDER / f"{name}.parquet") as aside:
@@ -73,18 +106,18 @@ def _rounded(table: pa.Table) -> pa.Table:
 
 
 def load_evaluation(connection: duckdb.DuckDBPyConnection, run: Path, decisions: str) -> None:
-    """Tables `evaluation`, `retention` and `tracking` of the parts that are of these decisions, anew."""
+    """Create or replace tables `evaluation`, `retention` and `tracking`, of the parts of these decisions."""
     for part, names in TABLES.items():
-        there = facts_of(run, part, decisions) is not None
+        is_current = facts_of(run, part, decisions) is not None
         for name in names:
             connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
-            if there:
+            if is_current:
                 path = (run / EVALUATION_FOLDER / f"{name}.parquet").absolute()
                 connection.execute(f"CREATE TABLE {quoted(name)} AS FROM {read_parquet([path])}")
 
 
 def index_evaluation(run: Path, index: str, decisions: str) -> None:
-    """Put the tables into the index of a run, aside, and rename it over the old one."""
+    """Put the tables into a copy of a run's index and replace the index by it."""
     aside = run / f"{ASIDE}{os.getpid()}-{index}"
     shutil.copyfile(run / index, aside)
     with open_database() as connection:
@@ -98,30 +131,30 @@ def index_evaluation(run: Path, index: str, decisions: str) -> None:
 
 
 def manifest_entry(run: Path, decisions: str) -> dict[str, Any] | None:
-    """What the manifest tells of retention: each arm with its control beside it, and quality stage by stage."""
+    """The manifest's entry `retention`: each arm with its control, and quality stage by stage."""
     facts = facts_of(run, RETENTION, decisions)
     tracked = facts_of(run, TRACKING, decisions)
     if facts is None and tracked is None:
         return None
     return {
         "evaluation": {**facts, "arms": table_of(run, "retention").to_pylist()} if facts else None,
-        "tracking": {**tracked, "stages": tracked_stages(run, decisions)} if tracked else None,
+        "tracking": {**tracked, "stages": table_of(run, TRACKING).to_pylist()} if tracked else None,
     }
 
 
 def augmentation_claims(arms: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What may be said of written documents, beside real ones in their place and beside those of the base model.
+    """Claims on written documents, compared with real ones instead and with those of the base model.
 
-    They are better where 95 % of the replicates say so.
+    They are better where 95 % of the replicates are.
     """
     lines = []
     for budget in dict.fromkeys(row["budget"] for row in arms):
         ours = {r["domain"]: r["bits_per_byte"] for r in arms if (r["arm"], r["budget"]) == ("ours", budget)}
         for row in (r for arm in INSTEAD for r in arms if (r["arm"], r["budget"]) == (arm, budget)):
-            where = "all held-out texts" if row["domain"] is None else f"held-out texts of {row['domain']}"
+            texts = "all held-out texts" if row["domain"] is None else f"held-out texts of {row['domain']}"
             verdict = "beats" if row["behind_low"] > 0 else "does not beat"
             lines.append(
-                f"Augmentation {verdict} {INSTEAD[row['arm']]} on {where}: {ours[row['domain']]:.4f} against "
+                f"Augmentation {verdict} {INSTEAD[row['arm']]} on {texts}: {ours[row['domain']]:.4f} against "
                 f"{row['bits_per_byte']:.4f} bits per byte, a difference from {row['behind_low']:+.4f} to "
                 f"{row['behind_high']:+.4f}"
             )
