@@ -113,10 +113,10 @@ def serve(
     Example:
         curate serve Qwen/Qwen3-8B --lora finance=adapters/finance -- --gpu-memory-utilization 0.8
     """
-    from curate.distill.teacher.vllm.serve import Serving, serve_forever
+    from curate.distill.teacher.vllm.serve import ServerOptions, serve_forever
 
     adapters = dict(_adapter(one) for one in lora)
-    serving = Serving(
+    serving = ServerOptions(
         model, name or Path(model).name, port, host, None, adapters, dtype, quantization, tensor_parallel,
         max_model_len, extra,
     )  # fmt: skip

@@ -5,14 +5,14 @@ The lots do not depend on the number of actors, so neither do the answers.
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curate.distill.teacher.open import open_model
-from curate.distill.teacher.protocol import Answer, Arrived, Model, Question, Refusal
+from curate.distill.teacher.protocol import Answer, Model, ModelFacts, OnAnswer, Question, Refusal
 from curate.engine.base import TICK_SECONDS, prepare_remote_worker, result_of, run_task
 from curate.errors import CurateError, TeacherError
 from curate.progress import Log, unwritten_log
@@ -51,10 +51,10 @@ class ModelActor:
         """Close the model and stop what it started."""
         self.opened.close()
 
-    def _facts(self, _: object) -> tuple[str, str, Mapping[str, Any]]:
+    def _facts(self, _: object) -> tuple[str, str, ModelFacts]:
         opened = open_model(self.section, self.scratch, unwritten_log(True))
         self.model = self.opened.enter_context(opened)
-        return self.model.name, self.model.model, dict(self.model.facts)
+        return self.model.name, self.model.model, self.model.facts
 
     def _answers(self, questions: Sequence[Question]) -> Answers:
         assert self.model is not None
@@ -69,11 +69,11 @@ class ModelPool:
 
     name: str
     model: str
-    facts: Mapping[str, Any]
+    facts: ModelFacts
     actors: list[Any]  # whose model is loaded
     loading: dict[Any, Any]  # actors by the reference to their facts; some may wait for a GPU
 
-    def answer(self, questions: Sequence[Question], arrived: Arrived) -> None:
+    def answer(self, questions: Sequence[Question], on_answer: OnAnswer) -> None:
         """Send each lot to the next actor that is free.
 
         Errors: TeacherError where all actors have died; those of the model.
@@ -100,7 +100,7 @@ class ModelPool:
                     waiting.appendleft(lot)
                     continue
                 for k, answer in answers:
-                    arrived(lot[k], answer)
+                    on_answer(lot[k], answer)
                 free.append(actor)
             if not (self.actors or self.loading):
                 raise TeacherError(
@@ -162,7 +162,7 @@ def open_on_gpus(section: Section, count: int, scratch: Path, log: Log) -> Itera
     log.say(f"teacher: loading the model on {count} × {each} GPUs of the cluster")
     loading = {actor.facts.remote(): actor for actor in actors}
     try:
-        first: tuple[str, str, Mapping[str, Any]] | None = None
+        first: tuple[str, str, ModelFacts] | None = None
         while first is None and loading:
             for reference in ray.wait(list(loading), timeout=TICK_SECONDS)[0]:
                 actor, first = loading.pop(reference), _result(reference)

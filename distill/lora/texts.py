@@ -15,7 +15,7 @@ from curate.distill.lora.files import Facts
 from curate.distill.lora.model import FIELD
 from curate.distill.lora.train import train_adapter
 from curate.distill.reference import least_keys, sampling_mask, texts_in
-from curate.distill.teacher.local import need
+from curate.distill.teacher.local import require_modules
 from curate.distill.teacher.open import check_teacher
 from curate.distill.teacher.weights import find_model
 from curate.errors import InputError, RecipeError, did_you_mean
@@ -54,7 +54,7 @@ def check_models(recipe: Recipe) -> None:
         side_files(domain.seeds, f"tier3.domains: {domain.name}", "seeds")
     if recipe.tier3.adapter is not None:
         find_model(*base_of(recipe), f"{FIELD}.base")
-        need(FIELD, *NEEDED)
+        require_modules(FIELD, *NEEDED)
     check_teacher(recipe.teacher)
 
 
@@ -64,7 +64,7 @@ def train_domain(recipe: Recipe, name: str, out: Path | None, log: Log) -> tuple
     Errors: any CurateError.
     """
     domain, section, base = domain_named(recipe, name), adapter_of(recipe), base_of(recipe)
-    need(FIELD, *NEEDED)
+    require_modules(FIELD, *NEEDED)
     folder = out or folder_of(recipe.run_directory, name)
     with locked(recipe.run_directory) if out is None else held(folder):
         texts = domain_texts(recipe, domain, section.documents)

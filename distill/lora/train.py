@@ -16,7 +16,8 @@ from xxhash import xxh3_128, xxh3_128_hexdigest
 from curate.digest import ADAPTERS, code_of, digest_of
 from curate.distill.lora.files import Facts, check_folder, load_checkpoint, read_facts, save_adapter, save_checkpoint
 from curate.distill.lora.model import FIELD, Heldout, Integers, best_of, load, loading, repeatable, saved, train
-from curate.distill.teacher.local import need
+from curate.distill.teacher.local import require_modules
+from curate.distill.teacher.protocol import ModelFacts
 from curate.distill.teacher.weights import model_facts
 from curate.distill.text.chunks import chunk_spans
 from curate.errors import RecipeError
@@ -45,7 +46,7 @@ def train_adapter(
     Errors: TeacherError without the libraries; RecipeError for a model that cannot be had or does not fit the section,
             for too few texts, and for a folder that holds something else; Interrupted by Ctrl-C.
     """
-    need(FIELD, "lora", "torch", "transformers", "peft")
+    require_modules(FIELD, "lora", "torch", "transformers", "peft")
     check_folder(folder)
     remove_asides_below(folder)
     tokenizer, limit, facts = _opened(base)
@@ -105,7 +106,7 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "transformers", "peft")}
 
 
-def _opened(base: tuple[str, str | None]) -> tuple[Any, int, dict[str, Any]]:
+def _opened(base: tuple[str, str | None]) -> tuple[Any, int, ModelFacts]:
     """The tokenizer of a model, how many tokens the model holds (0: it does not say), and what identifies it."""
     from transformers import AutoConfig, AutoTokenizer
 

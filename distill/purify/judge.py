@@ -90,8 +90,8 @@ def rubric_of(section: Judge) -> Prompt:
     where = f"tier2.judge.prompt: {section.prompt}"
     if len(prompt.choices or ()) < 2 or not all(NUMBER.fullmatch(label) for label in prompt.choices or ()):
         raise RecipeError(f"{where}: its choices are no grades; numbers such as 0 to 5 are")
-    if prompt.places != {"text"}:
-        raise RecipeError(f"{where}: has the places {sorted(prompt.places)}, and only {{text}} is filled in")
+    if prompt.placeholders != {"text"}:
+        raise RecipeError(f"{where}: has the places {sorted(prompt.placeholders)}, and only {{text}} is filled in")
     return prompt
 
 

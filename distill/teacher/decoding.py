@@ -1,4 +1,4 @@
-"""Loops over a torch model: replies token by token, and how likely given tokens are."""
+"""Decoding with a torch model: sample replies token by token, and compute log-probabilities of given tokens."""
 
 import json
 from collections.abc import Sequence
@@ -6,64 +6,68 @@ from typing import Any
 
 from curate.distill.teacher.protocol import Sampling
 
-Torch = Any  # torch has types, but is not there where these are checked
+Torch = Any  # any object of torch, which is not installed where types are checked
 
 
 def generate(
     network: Torch, tokenizer: Torch, prompts: Sequence[list[int]], sampling: Sequence[Sampling]
 ) -> list[tuple[list[int], str]]:
-    """The tokens of a reply to each prompt, and why it ended: `stop` or `length`."""
+    """Sample the tokens of a reply to each prompt; with them, why the reply ended: `stop` or `length`."""
     import torch
 
     device = network.device
-    tokens, mask = _padded(prompts, device)
+    tokens, mask = _pad_left(prompts, device)
     ends = _end_tokens(network, tokenizer)
-    draws = [_Draw(one, tokenizer, network, ends) for one in sampling]
+    samplers = [_Sampler(parameters, tokenizer, network, ends) for parameters in sampling]
     replies: list[list[int]] = [[] for _ in prompts]
     position = mask.sum(1, keepdim=True)
-    past = None
+    cache = None
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    for _ in range(max(one.max_tokens for one in sampling)):
-        found = network(
-            input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True,
+    for _ in range(max(parameters.max_tokens for parameters in sampling)):
+        output = network(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
             logits_to_keep=1,
-        )  # fmt: skip
-        past = found.past_key_values
-        logits = found.logits[:, -1].float().cpu()
-        following = [draw(row, reply) for draw, row, reply in zip(draws, logits, replies, strict=True)]
-        if all(draw.reason for draw in draws):
+        )
+        cache = output.past_key_values
+        logits = output.logits[:, -1].float().cpu()
+        next_tokens = [sampler(row, reply) for sampler, row, reply in zip(samplers, logits, replies, strict=True)]
+        if all(sampler.reason for sampler in samplers):
             break
-        tokens = torch.tensor([[token] for token in following], device=device)
+        tokens = torch.tensor([[token] for token in next_tokens], device=device)
         mask = torch.cat([mask, torch.ones_like(tokens)], 1)
         positions, position = position, position + 1
-    return [(reply, draw.reason) for reply, draw in zip(replies, draws, strict=True)]
+    return [(reply, sampler.reason) for reply, sampler in zip(replies, samplers, strict=True)]
 
 
 def sequence_logs(network: Torch, rows: Sequence[list[int]], lengths: Sequence[int]) -> list[list[float]]:
-    """The logarithms of the probabilities of the last tokens of each row, as many as `lengths` says."""
+    """The log-probabilities of the last `lengths[k]` tokens of each row k."""
     import torch
 
-    asked = [k for k, length in enumerate(lengths) if length]
-    found: list[list[float]] = [[] for _ in rows]
-    if not asked:
-        return found
+    scored = [k for k, length in enumerate(lengths) if length]
+    result: list[list[float]] = [[] for _ in rows]
+    if not scored:
+        return result
     longest = max(lengths)
-    numbers: dict[tuple[int, ...], int] = {}  # of inputs: rows that differ in their last token have one
-    for k in asked:
-        numbers.setdefault(tuple(rows[k][:-1]), len(numbers))
-    inputs, mask = _padded([list(row) for row in numbers], network.device)
+    input_rows: dict[tuple[int, ...], int] = {}  # row of the batch; inputs without the last token may be shared
+    for k in scored:
+        input_rows.setdefault(tuple(rows[k][:-1]), len(input_rows))
+    inputs, mask = _pad_left([list(row) for row in input_rows], network.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     logits = network(input_ids=inputs, attention_mask=mask, position_ids=positions, logits_to_keep=longest).logits
-    for k in asked:  # one by one: in full precision all together may not fit
+    for k in scored:  # one by one, as all in full precision may not fit into memory
         n = lengths[k]
-        logs = torch.log_softmax(logits[numbers[tuple(rows[k][:-1])], -n:].float(), -1)
-        wanted = torch.tensor(rows[k][-n:], device=logs.device)
-        found[k] = logs.gather(1, wanted[:, None])[:, 0].tolist()
-    return found
+        logs = torch.log_softmax(logits[input_rows[tuple(rows[k][:-1])], -n:].float(), -1)
+        targets = torch.tensor(rows[k][-n:], device=logs.device)
+        result[k] = logs.gather(1, targets[:, None])[:, 0].tolist()
+    return result
 
 
-class _Draw:
-    """How the tokens of one reply are drawn, and whether it has ended."""
+class _Sampler:
+    """Samples the tokens of one reply. `reason` says why the reply has ended, and is "" until then."""
 
     def __init__(self, sampling: Sampling, tokenizer: Torch, network: Torch, ends: set[int]) -> None:
         import torch
@@ -74,12 +78,12 @@ class _Draw:
         self.grammar = _Grammar.of(sampling, tokenizer, network, ends)
 
     def __call__(self, logits: Torch, reply: list[int]) -> int:
-        """The next token, added to the reply unless it ends it; a reply that has ended gets any token."""
+        """Sample the next token, and append it to the reply unless it is an end token. Returns 0 after the end."""
         if self.reason:
             return 0
         if self.grammar is not None:
             self.grammar.limit(logits)
-        token = self._drawn(logits)
+        token = self._sample(logits)
         if token in self.ends:
             self.reason = "stop"
             return token
@@ -90,7 +94,7 @@ class _Draw:
             self.reason = "length"
         return token
 
-    def _drawn(self, logits: Torch) -> int:
+    def _sample(self, logits: Torch) -> int:
         import torch
 
         if self.sampling.temperature == 0:
@@ -98,13 +102,13 @@ class _Draw:
         shares = torch.softmax(logits / self.sampling.temperature, -1)
         if self.sampling.top_p < 1:
             ordered, order = shares.sort(descending=True, stable=True)
-            ordered[ordered.cumsum(0) - ordered >= self.sampling.top_p] = 0  # all before it are enough
+            ordered[ordered.cumsum(0) - ordered >= self.sampling.top_p] = 0  # likelier tokens already add up to top_p
             return int(order[torch.multinomial(ordered, 1, generator=self.generator)])
         return int(torch.multinomial(shares, 1, generator=self.generator))
 
 
 class _Grammar:
-    """What a limited reply may go on with, by xgrammar, which vLLM uses too."""
+    """The constraint on a reply, by xgrammar (as in vLLM)."""
 
     def __init__(self, compiled: Torch, size: int) -> None:
         import xgrammar
@@ -114,7 +118,7 @@ class _Grammar:
 
     @staticmethod
     def of(sampling: Sampling, tokenizer: Torch, network: Torch, ends: set[int]) -> "_Grammar | None":
-        """The grammar of a reply, which then ends with one of the tokens `ends`; None where it is free."""
+        """The grammar of a constrained reply that ends with one of the tokens `ends`; None without a constraint."""
         if sampling.choices is None and sampling.regex is None and sampling.schema is None:
             return None
         compiler = _compiler(tokenizer, network, ends)
@@ -128,7 +132,7 @@ class _Grammar:
         return _Grammar(compiled, int(network.config.vocab_size))
 
     def limit(self, logits: Torch) -> None:
-        """Make impossible what may not follow."""
+        """Mask the logits of tokens that the grammar does not allow next."""
         import xgrammar
 
         self.matcher.fill_next_token_bitmask(self.allowed)
@@ -136,28 +140,30 @@ class _Grammar:
 
 
 def _compiler(tokenizer: Torch, network: Torch, ends: set[int]) -> Torch:
-    """The compiler of grammars for a tokenizer, which keeps what it has compiled; made once."""
-    from curate.distill.teacher.local import need
+    """The grammar compiler of a tokenizer. It caches compiled grammars, so there is one per tokenizer."""
+    from curate.distill.teacher.local import require_modules
 
-    need("teacher.transformers", "transformers", "xgrammar")
+    require_modules("teacher.transformers", "transformers", "xgrammar")
     import xgrammar
 
     if not hasattr(tokenizer, "_curate_grammars"):
         size = int(network.config.vocab_size)
-        known = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=size, stop_token_ids=sorted(ends))
-        tokenizer._curate_grammars = xgrammar.GrammarCompiler(known)
+        tokenizer_info = xgrammar.TokenizerInfo.from_huggingface(
+            tokenizer, vocab_size=size, stop_token_ids=sorted(ends)
+        )
+        tokenizer._curate_grammars = xgrammar.GrammarCompiler(tokenizer_info)
     return tokenizer._curate_grammars
 
 
 def _end_tokens(network: Torch, tokenizer: Torch) -> set[int]:
     """The tokens that end a reply."""
-    named = network.generation_config.eos_token_id
-    ends = named if isinstance(named, list) else [named]
+    configured = network.generation_config.eos_token_id
+    ends = configured if isinstance(configured, list) else [configured]
     return {int(end) for end in [*ends, tokenizer.eos_token_id] if end is not None}
 
 
-def _padded(rows: Sequence[list[int]], device: Torch) -> tuple[Torch, Torch]:
-    """Rows of tokens as a rectangle, filled up on the left, and which of it are tokens."""
+def _pad_left(rows: Sequence[list[int]], device: Torch) -> tuple[Torch, Torch]:
+    """Rows of tokens as a matrix, padded on the left, and its attention mask."""
     import torch
 
     width = max(len(row) for row in rows)

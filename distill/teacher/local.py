@@ -1,7 +1,7 @@
-"""The teacher that this process runs itself, with torch and transformers: no server, one batch at a time.
+"""Run a model in this process with torch and transformers.
 
-Questions are sorted by length and put into batches of about the same length, padded on the left. Each request draws
-from a random generator of its own seed, so that its reply depends on the others in its batch by rounding alone.
+Questions of similar length form a batch, padded on the left. Each request has its own random generator, so only
+rounding makes a reply depend on the rest of its batch.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.distill.teacher.encoding import Encoder
-from curate.distill.teacher.protocol import Answer, Arrived, Question, Reply, Score
+from curate.distill.teacher.protocol import Answer, ModelFacts, OnAnswer, Question, Reply, Score
 from curate.distill.teacher.weights import adapter_contents, model_facts
 from curate.errors import RecipeError, TeacherError, shortened
 from curate.progress import Log
@@ -21,30 +21,30 @@ FIELD = "teacher.transformers"
 
 
 @dataclass
-class Local:
-    """The implementation: a loaded model with its tokenizer."""
+class TransformersModel:
+    """A `Model`: a loaded network with its tokenizer."""
 
     model: str
-    facts: Mapping[str, Any]
+    facts: ModelFacts
     section: LocalModel
     encoder: Encoder
     network: Any
     name: str = "transformers"
 
-    def answer(self, questions: Sequence[Question], arrived: Arrived) -> None:
-        """Answer batch by batch, longest questions first, so that what does not fit into memory shows at once."""
+    def answer(self, questions: Sequence[Question], on_answer: OnAnswer) -> None:
+        """Answer batch by batch, longest questions first, so that lack of memory shows at once."""
         import torch
 
-        prompts = self.encoder.prompts(questions, arrived)
+        prompts = self.encoder.prompts(questions, on_answer)
         with torch.inference_mode():
             for batch in self._batches(questions, {k: _size(questions[k], tokens) for k, tokens in prompts.items()}):
-                self._use(questions[batch[0]].adapter)
-                answers = self._answered([questions[k] for k in batch], [prompts[k] for k in batch])
+                self._switch_adapter(questions[batch[0]].adapter)
+                answers = self._answers([questions[k] for k in batch], [prompts[k] for k in batch])
                 for k, answer in zip(batch, answers, strict=True):
-                    arrived(k, answer)
+                    on_answer(k, answer)
 
     def _batches(self, questions: Sequence[Question], sizes: Mapping[int, int]) -> Iterator[list[int]]:
-        """Questions of one adapter with about the same length, so many that padded they have `batch_tokens`."""
+        """Batches of questions with the same adapter and similar length, of at most `batch_tokens` after padding."""
         batch: list[int] = []
         for k in sorted(sizes, key=lambda k: (questions[k].adapter or "", -sizes[k], k)):
             rows = (len(batch) + 1) * (self.encoder.labels(questions[k]).n_inputs() if questions[k].labels else 1)
@@ -58,8 +58,8 @@ class Local:
         if batch:
             yield batch
 
-    def _use(self, adapter: str | None) -> None:
-        """Switch to an adapter, or to the model itself.
+    def _switch_adapter(self, adapter: str | None) -> None:
+        """Switch to an adapter, or to the base model.
 
         Errors: RecipeError for an adapter that the recipe does not name.
         """
@@ -70,23 +70,23 @@ class Local:
         elif self.section.lora:
             self.network.base_model.disable_adapter_layers()
 
-    def _answered(self, questions: list[Question], prompts: list[list[int]]) -> list[Answer]:
+    def _answers(self, questions: list[Question], prompts: list[list[int]]) -> list[Answer]:
         from curate.distill.teacher.decoding import generate, sequence_logs
 
         if questions[0].method == "generate":
-            drawn = [question.sampling for question in questions if question.sampling is not None]
-            replies = generate(self.network, self.encoder.tokenizer, prompts, drawn)
+            sampling = [question.sampling for question in questions if question.sampling is not None]
+            replies = generate(self.network, self.encoder.tokenizer, prompts, sampling)
             return [
                 Reply(self.encoder.tokenizer.decode(tokens, skip_special_tokens=True), reason, len(prompt), len(tokens))
                 for (tokens, reason), prompt in zip(replies, prompts, strict=True)
             ]
         if questions[0].method == "score":
             logs = sequence_logs(self.network, prompts, [len(prompt) - 1 for prompt in prompts])
-            return [Score(float(sum(found)), len(found)) for found in logs]
+            return [Score(float(sum(token_logs)), len(token_logs)) for token_logs in logs]
         labels = [self.encoder.labels(question) for question in questions]
-        rows = [row for prompt, found in zip(prompts, labels, strict=True) for row in found.behind(prompt)]
-        each = iter(sequence_logs(self.network, rows, [n for found in labels for n in found.lengths()]))
-        return [found.choice([sum(next(each)) for _ in found.tokens]) for found in labels]
+        rows = [row for prompt, item in zip(prompts, labels, strict=True) for row in item.appended_to(prompt)]
+        label_logs = iter(sequence_logs(self.network, rows, [n for item in labels for n in item.lengths()]))
+        return [item.choice([sum(next(label_logs)) for _ in item.tokens]) for item in labels]
 
 
 def _size(question: Question, prompt: list[int]) -> int:
@@ -94,42 +94,42 @@ def _size(question: Question, prompt: list[int]) -> int:
     return len(prompt) + (question.sampling.max_tokens if question.sampling else 0)
 
 
-def open_local_model(section: LocalModel, log: Log) -> Local:
+def open_local_model(section: LocalModel, log: Log) -> TransformersModel:
     """Load a model and its adapters.
 
     Errors: TeacherError where a library is missing, RecipeError where the model cannot be loaded.
     """
     if section.lora:
-        need(FIELD, "lora", "torch", "transformers", "peft")
-    need(FIELD, "transformers", "torch", "transformers")
+        require_modules(FIELD, "lora", "torch", "transformers", "peft")
+    require_modules(FIELD, "transformers", "torch", "transformers")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     log.say(f"teacher: loading {section.model}")
-    model_facts(section.model, section.revision, f"{FIELD}.model")  # so that a wrong path is told in our words
+    model_facts(section.model, section.revision, f"{FIELD}.model")  # check the path first, for a readable error
     adapters = adapter_contents(section.lora, FIELD)
-    place = str(Path(section.model).expanduser())
-    logging.disable_progress_bar()  # of loading: a run has its own, and may be quiet
+    path = str(Path(section.model).expanduser())
+    logging.disable_progress_bar()  # a run has its own progress lines, and may be quiet
     device = section.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=section.revision)
-        network = AutoModelForCausalLM.from_pretrained(place, revision=section.revision, dtype=section.dtype)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=section.revision)
+        network = AutoModelForCausalLM.from_pretrained(path, revision=section.revision, dtype=section.dtype)
         network = network.to(device)
     except (OSError, ValueError, RuntimeError) as error:
         problem = shortened(" ".join(str(error).split()))
         raise RecipeError(f"{FIELD}.model: {section.model}: cannot be loaded: {problem}") from None
-    facts = {"kind": "transformers", "dtype": str(network.dtype).removeprefix("torch."), "adapters": adapters}
+    facts = ModelFacts(kind="transformers", dtype=str(network.dtype).removeprefix("torch."), adapters=adapters)
     facts |= model_facts(section.model, section.revision, f"{FIELD}.model")
     limit = section.max_model_len or int(getattr(network.config, "max_position_embeddings", 0)) or 2**31
     network = _with_adapters(network, section.lora).eval()
-    return Local(section.model, facts, section, Encoder(tokenizer, section.model, limit), network)
+    return TransformersModel(section.model, facts, section, Encoder(tokenizer, section.model, limit), network)
 
 
-def need(field: str, extra: str, *modules: str) -> None:
-    """Tell what to install.
+def require_modules(field: str, extra: str, *modules: str) -> None:
+    """Check that modules are installed.
 
-    Errors: TeacherError naming the field that asks for it.
+    Errors: TeacherError that names the field which needs them and the extra to install.
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
@@ -137,7 +137,7 @@ def need(field: str, extra: str, *modules: str) -> None:
 
 
 def check_adapter(adapter: str | None, lora: Mapping[str, str], field: str) -> None:
-    """Refuse an adapter that the recipe does not name.
+    """Check that the recipe names an adapter.
 
     Errors: RecipeError.
     """
@@ -146,17 +146,17 @@ def check_adapter(adapter: str | None, lora: Mapping[str, str], field: str) -> N
 
 
 def _with_adapters(network: Any, lora: Mapping[str, str]) -> Any:  # noqa: ANN401 - torch's
-    """The model with all adapters loaded."""
+    """Load all adapters into the model."""
     if not lora:
         return network
     from peft import PeftModel
 
-    (first, place), *others = lora.items()
+    (first, folder), *remaining = lora.items()
     try:
-        network = PeftModel.from_pretrained(network, place, adapter_name=first)
-        for name, place in others:
-            network.load_adapter(place, adapter_name=name)
+        network = PeftModel.from_pretrained(network, folder, adapter_name=first)
+        for name, folder in remaining:
+            network.load_adapter(folder, adapter_name=name)
     except (OSError, ValueError, RuntimeError) as error:
         problem = shortened(" ".join(str(error).split()))
-        raise RecipeError(f"{FIELD}.lora: {place}: does not fit the model: {problem}") from None
+        raise RecipeError(f"{FIELD}.lora: {folder}: does not fit the model: {problem}") from None
     return network

@@ -1,4 +1,4 @@
-"""Prompts: a YAML file each in distill/teacher/prompts, with a version that a reply is traced to its question by."""
+"""Versioned prompts, one YAML file each in distill/teacher/prompts."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ from curate.errors import RecipeError, did_you_mean
 from curate.recipe.tier3 import Form
 
 FOLDER = Path(__file__).parent / "prompts"
-PLACE = re.compile(r"\{([a-z_]+)\}")
+PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
-class Drawn(BaseModel):
-    """How replies to a prompt are drawn, unless the caller says otherwise."""
+class SamplingDefaults(BaseModel):
+    """A prompt's default sampling parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,7 +30,7 @@ class Drawn(BaseModel):
 
 
 class Prompt(BaseModel):
-    """A prompt. `{text}` and other names in braces stand for what it is filled with."""
+    """A prompt template. `{text}` and other names in braces are placeholders."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,34 +41,35 @@ class Prompt(BaseModel):
     user: str
     json_schema: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
     choices: tuple[str, ...] | None = None
-    sampling: Drawn
-    family: str | None = None  # of an attack
-    kind: Literal["negative", "positive"] | None = None  # of an attack: what its replies are
-    form: Form | None = None  # of an augmentation: what it makes of a text
-    digest: str = ""  # hash of the file
+    sampling: SamplingDefaults
+    family: str | None = None  # only for attacks
+    kind: Literal["negative", "positive"] | None = None  # only for attacks: the label of the replies
+    form: Form | None = None  # only for augmentation: the form of the replies
+    digest: str = ""  # SHA-256 of the file
 
     @property
-    def places(self) -> set[str]:
-        """The names that it is filled with."""
-        return set(PLACE.findall(self.system + self.user))
+    def placeholders(self) -> set[str]:
+        """The names of all placeholders."""
+        return set(PLACEHOLDER.findall(self.system + self.user))
 
     def sampling_with(self, seed: int) -> Sampling:
-        """How a reply is drawn, within the schema or the choices."""
-        limit = self.json_schema
-        schema = None if limit is None else json.dumps(limit, sort_keys=True, separators=(",", ":"))
+        """The sampling parameters with a seed, constrained by the schema or the choices."""
+        schema = None
+        if self.json_schema is not None:
+            schema = json.dumps(self.json_schema, sort_keys=True, separators=(",", ":"))
         return Sampling(**self.sampling.model_dump(), seed=seed, choices=self.choices, schema=schema)
 
 
 @cache
 def all_prompts() -> Mapping[str, Prompt]:
-    """Every packaged prompt by its name."""
+    """All packaged prompts by name."""
     return {path.stem: read(path) for path in sorted(FOLDER.glob("*.yaml"))}
 
 
 def load(name: str) -> Prompt:
-    """A packaged prompt.
+    """The packaged prompt of this name.
 
-    Errors: RecipeError where there is none of this name.
+    Errors: RecipeError for an unknown name.
     """
     if name not in all_prompts():
         raise RecipeError(f"no prompt {name!r}{did_you_mean(name, all_prompts())}")
@@ -76,13 +77,13 @@ def load(name: str) -> Prompt:
 
 
 def read(path: Path) -> Prompt:
-    """A prompt from a file.
+    """Read a prompt from a file.
 
     Errors: RecipeError naming the file and the field.
     """
     try:
         content = path.read_bytes()
-        found = Prompt.model_validate({**yaml.safe_load(content), "digest": hashlib.sha256(content).hexdigest()})
+        prompt = Prompt.model_validate({**yaml.safe_load(content), "digest": hashlib.sha256(content).hexdigest()})
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}") from None
     except (TypeError, yaml.YAMLError):
@@ -90,24 +91,24 @@ def read(path: Path) -> Prompt:
     except ValidationError as error:
         [first, *_] = error.errors()
         raise RecipeError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if found.name != path.stem:
-        raise RecipeError(f"{path}: its name is {found.name!r}; name it as its file")
-    return found
+    if prompt.name != path.stem:
+        raise RecipeError(f"{path}: its name is {prompt.name!r}; name it as its file")
+    return prompt
 
 
 def render(prompt: Prompt, **values: str) -> tuple[tuple[str, str], ...]:
-    """The prompt as messages, filled with values: as they are, whatever braces they hold.
+    """Fill in the placeholders, and return the prompt as messages. Braces in values are literal.
 
-    Errors: RecipeError where a value is missing or has no place.
+    Errors: RecipeError where a value is missing or has no placeholder.
     """
-    if prompt.places != set(values):
-        raise RecipeError(f"prompt {prompt.name}: wants {sorted(prompt.places)}, and is given {sorted(values)}")
-    filled = [(role, PLACE.sub(lambda place: values[place[1]], text)) for role, text in _parts(prompt)]
+    if prompt.placeholders != set(values):
+        raise RecipeError(f"prompt {prompt.name}: wants {sorted(prompt.placeholders)}, and is given {sorted(values)}")
+    filled = [(role, PLACEHOLDER.sub(lambda place: values[place[1]], text)) for role, text in _parts(prompt)]
     return tuple(filled)
 
 
 def digest(prompt: Prompt) -> str:
-    """Hash of the bytes of its file (SHA-256)."""
+    """The SHA-256 of the prompt's file."""
     return prompt.digest
 
 

@@ -1,10 +1,10 @@
-"""How a language model is asked: requests, replies, and the one protocol that every teacher has."""
+"""Requests to a language model, its replies, and the protocol of all teachers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypedDict
 
 from curate.progress import Log
 from curate.recipe.teacher import Teacher as Section
@@ -15,10 +15,10 @@ Method = Literal["generate", "score", "choose"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a reply is drawn. At most one of `choices`, `regex` and `schema` limits what it may be."""
+    """Sampling parameters. At most one of `choices`, `regex` and `schema` constrains the reply."""
 
     max_tokens: int
-    temperature: float = 0.0  # 0: the likeliest token each time
+    temperature: float = 0.0  # 0: greedy
     top_p: float = 1.0
     seed: int = 0
     choices: tuple[str, ...] | None = None
@@ -32,16 +32,16 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One question: a text to continue, or messages to reply to."""
+    """A text to continue, or messages to reply to."""
 
     prompt: Prompt
     sampling: Sampling
-    adapter: str | None = None  # the LoRA adapter that answers; None: the model itself
+    adapter: str | None = None  # name of the LoRA adapter to use; None: the base model
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model wrote; `finish_reason` is stop, length, or what else the server says."""
+    """A reply; `finish_reason` is stop, length, or another reason of the server."""
 
     text: str
     finish_reason: str
@@ -50,80 +50,93 @@ class Reply:
 
 
 class Score(NamedTuple):
-    """How likely a text is: natural logarithm of its probability, first token excluded, and the tokens that count."""
+    """The natural log-probability of a text, and its number of tokens, both without the first token."""
 
     log_probability: float
     n_tokens: int
 
 
-Choice = dict[str, float]  # natural logarithm of each label's probability, which sum to 1
+Choice = dict[str, float]  # natural log-probability of each label, normalized over the labels
+
+
+class ModelFacts(TypedDict, total=False):
+    """What identifies a model and its adapters, as in the manifest. Part of the keys of the request cache."""
+
+    kind: str
+    dtype: str
+    quantization: str | None
+    model: str
+    content_xxh3_128: str  # of a model in a folder
+    revision: str | None  # of a model on the Hub
+    root: str  # of a model behind servers: the name that they loaded it from
+    adapters: dict[str, str]  # hash of the content by name
 
 
 class Teacher(Protocol):
-    """A language model that is asked in bulk. Answers come in the order of the questions.
+    """A language model for requests in bulk. Answers are in the order of the requests.
 
-    An answer is None where the model refuses one question, as a server does with a prompt that is too long for it.
+    An answer is None where the model refuses a request, for example because the prompt is too long.
 
-    Errors: TeacherError where it cannot be asked at all, RecipeError where it is none that could do this.
+    Errors: TeacherError where the model cannot be reached, RecipeError where it lacks the ability.
     """
 
     @property
     def name(self) -> str:
-        """The kind of teacher, as a recipe names it."""
+        """The kind of teacher, as in a recipe."""
 
     @property
     def model(self) -> str:
         """The model's name."""
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """What identifies the model and its adapters: what the manifest says of them."""
+    def facts(self) -> ModelFacts:
+        """What identifies the model and its adapters."""
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """`questions` so far, of these `from_cache`, `answered`, `refused`; of replies `prompt_tokens`, `tokens`."""
+        """`questions` so far, of these `from_cache`, `answered`, `refused`; `prompt_tokens` and `tokens` of replies."""
 
     def generate(self, requests: Sequence[Request]) -> list[Reply | None]:
-        """Have each request replied to."""
+        """Generate a reply to each request."""
 
     def score(self, texts: Sequence[str], adapter: str | None = None) -> list[Score | None]:
-        """Tell how likely each text is."""
+        """Compute the log-probability of each text."""
 
     def choose(self, requests: Sequence[Request], labels: Sequence[str]) -> list[Choice | None]:
-        """Tell how likely each label is as the reply to each request, among the labels."""
+        """Compute the probability of each label as the reply to each request, normalized over the labels."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question of any method, as the implementations get it."""
+    """A question for any method, as passed to a `Model`."""
 
     method: Method
     prompt: Prompt
     adapter: str | None = None
-    sampling: Sampling | None = None  # of generate
-    labels: tuple[str, ...] = ()  # of choose
+    sampling: Sampling | None = None  # for generate
+    labels: tuple[str, ...] = ()  # for choose
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why one question has no answer."""
+    """The reason why a question has no answer."""
 
     message: str
 
 
 Answer = Reply | Score | Choice
-Arrived = Callable[[int, Answer | Refusal], None]
+OnAnswer = Callable[[int, Answer | Refusal], None]
 
 
 class Model(Protocol):
-    """An implementation: it answers questions of one method, and hands each answer on as soon as it is there."""
+    """A model that answers questions of one method and passes on each answer as soon as it arrives."""
 
     name: str
     model: str
-    facts: Mapping[str, Any]
+    facts: ModelFacts
 
-    def answer(self, questions: Sequence[Question], arrived: Arrived) -> None:
-        """Call `arrived` once for each question, by its position, in any order."""
+    def answer(self, questions: Sequence[Question], on_answer: OnAnswer) -> None:
+        """Call `on_answer` once for each question, with its position, in any order."""
 
 
 OpenModel = Callable[[Section, Path, Log], AbstractContextManager[Model]]

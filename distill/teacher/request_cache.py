@@ -1,15 +1,14 @@
-"""The request cache: what a model once answered is not asked again.
+"""The request cache: keep every answer of a model, so that no question is sent twice.
 
-A folder of parts, `part-00001.jsonl` and so on, to which lines are only ever added: `{"key": …, "hash": …,
-"method": …, "answer": …}`. Each process that gets answers writes a part of its own, a line as each answer comes in, so
-that one that is killed loses nothing but the line it was writing; a line without its end, or one that is damaged, which
-its hash (xxh3-64 of its key and of what follows the hash) tells, is as if it were not there.
+A folder of append-only parts, `part-00001.jsonl` and so on, with lines `{"key": …, "hash": …, "method": …,
+"answer": …}`. Each process writes to a separate part, a line per answer as it arrives, so a killed process loses at
+most one line. Truncated and damaged lines are ignored: `hash` is the xxh3-64 of the key and of what follows the hash.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO
 
 from xxhash import xxh3_64_hexdigest
 
-from curate.distill.teacher.protocol import Answer, Question, Reply, Score
+from curate.distill.teacher.protocol import Answer, ModelFacts, Question, Reply, Score
 from curate.errors import RunError, disk_error
 
 KEY_VERSION = 1
@@ -27,8 +26,8 @@ KEY_END = len(START) + 2 * KEY_BYTES
 HASH_START, HASH_END = KEY_END + len(HASH), KEY_END + len(HASH) + 16
 
 
-def key_of(facts: Mapping[str, Any], question: Question) -> bytes:
-    """SHA-256 of a question and of the model and adapter that it is put to."""
+def key_of(facts: ModelFacts, question: Question) -> bytes:
+    """SHA-256 of a question and of what identifies the model and the adapter that answer it."""
     value = {
         "version": KEY_VERSION,
         "method": question.method,
@@ -43,56 +42,56 @@ def key_of(facts: Mapping[str, Any], question: Question) -> bytes:
 
 @dataclass
 class Cache:
-    """Answers by key. In memory is only where each one stands."""
+    """Answers by key. Only their locations are in memory."""
 
     folder: Path
-    _places: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)  # number of the file, start, length
+    _locations: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)  # index of the file, start, length
     _files: list[BinaryIO] = field(default_factory=list)
-    _own: BinaryIO | None = None  # the last of the files, where this process writes
+    _part: BinaryIO | None = None  # the last of the files, which this process writes
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._places
+        return key in self._locations
 
     def get(self, key: bytes, method: str) -> Answer | None:
-        """The answer to a question, None where there is none."""
-        if key not in self._places:
+        """The answer with this key; None where there is none."""
+        if key not in self._locations:
             return None
-        number, start, length = self._places[key]
+        number, start, length = self._locations[key]
         line = os.pread(self._files[number].fileno(), length, start)
-        return _decoded(json.loads(line)["answer"], method)
+        return _decode(json.loads(line)["answer"], method)
 
     def put(self, key: bytes, method: str, answer: Answer) -> None:
         """Add an answer.
 
         Errors: WorkerError where the disk is full.
         """
-        if self._own is None:
-            self._own = _new_part(self.folder)
-            self._files.append(self._own)
-        said = b'","method":"%s","answer":%s}\n' % (method.encode(), _encoded(answer))
-        known = key.hex().encode()
-        line = b"".join([START, known, HASH, xxh3_64_hexdigest(known + said).encode(), said])
-        start = self._own.tell()
+        if self._part is None:
+            self._part = _new_part(self.folder)
+            self._files.append(self._part)
+        rest_of_line = b'","method":"%s","answer":%s}\n' % (method.encode(), _encode(answer))
+        hex_key = key.hex().encode()
+        line = b"".join([START, hex_key, HASH, xxh3_64_hexdigest(hex_key + rest_of_line).encode(), rest_of_line])
+        start = self._part.tell()
         try:
-            self._own.write(line)
-            self._own.flush()
+            self._part.write(line)
+            self._part.flush()
         except OSError as error:
-            raise disk_error(error, self._own.name) from error
-        self._places[key] = (len(self._files) - 1, start, len(line))
+            raise disk_error(error, self._part.name) from error
+        self._locations[key] = (len(self._files) - 1, start, len(line))
 
     def load(self, path: Path) -> None:
-        """Take in a part that another process wrote."""
+        """Index a part that another process wrote."""
         file = path.open("rb")
         self._files.append(file)
         start = 0
         for line in file:
-            if _is_whole(line):
+            if _is_intact(line):
                 key = bytes.fromhex(line[len(START) : KEY_END].decode())
-                self._places[key] = (len(self._files) - 1, start, len(line))
+                self._locations[key] = (len(self._files) - 1, start, len(line))
             start += len(line)
 
     def close(self) -> None:
-        """Bring everything to the disk."""
+        """Sync and close all files."""
         for file in self._files:
             with suppress(OSError):
                 os.fsync(file.fileno())
@@ -101,9 +100,9 @@ class Cache:
 
 @contextmanager
 def open_cache(folder: Path) -> Iterator[Cache]:
-    """The request cache in a folder, which is made where it is missing.
+    """Open the request cache in a folder; create the folder if it does not exist.
 
-    Errors: RunError where it cannot be read, WorkerError where it cannot be made.
+    Errors: RunError where it cannot be read, WorkerError where it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +121,7 @@ def open_cache(folder: Path) -> Iterator[Cache]:
 
 
 def _new_part(folder: Path) -> BinaryIO:
-    """A part that no process has written to."""
+    """Create the next part, which only this process writes."""
     number = 1 + max((int(path.stem.removeprefix("part-")) for path in folder.glob("part-*.jsonl")), default=0)
     while True:
         try:
@@ -133,19 +132,21 @@ def _new_part(folder: Path) -> BinaryIO:
             raise disk_error(error, str(folder)) from error
 
 
-def _is_whole(line: bytes) -> bool:
-    """Whether a line is as it was written."""
-    hashed = line[len(START) : KEY_END] + line[HASH_END:]
-    said = b"".join([START, line[len(START) : KEY_END], HASH, xxh3_64_hexdigest(hashed).encode(), line[HASH_END:]])
-    return line == said
+def _is_intact(line: bytes) -> bool:
+    """Whether a line is complete and undamaged."""
+    hashed_bytes = line[len(START) : KEY_END] + line[HASH_END:]
+    expected = b"".join(
+        [START, line[len(START) : KEY_END], HASH, xxh3_64_hexdigest(hashed_bytes).encode(), line[HASH_END:]]
+    )
+    return line == expected
 
 
-def _encoded(answer: Answer) -> bytes:
+def _encode(answer: Answer) -> bytes:
     value = asdict(answer) if isinstance(answer, Reply) else answer
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _decoded(value: Any, method: str) -> Answer:  # noqa: ANN401 - any JSON
+def _decode(value: Any, method: str) -> Answer:  # noqa: ANN401 - any JSON
     if method == "generate":
         return Reply(**value)
     return Score(*value) if method == "score" else dict(value)

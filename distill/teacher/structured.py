@@ -1,4 +1,4 @@
-"""Replies with a form: checked, asked for again where they do not have it, and given up in the end."""
+"""Request replies of a required form: validate them and retry malformed ones."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,28 +8,28 @@ from typing import TypeVar
 from curate.distill.teacher.protocol import Request, Teacher
 
 T = TypeVar("T")
-NEXT_SEED = 1_000_003  # between attempts, so that they seldom meet the seeds of other requests
-LEAST_TEMPERATURE = 0.5  # of a new attempt: the likeliest reply would be the same again
+NEXT_SEED = 1_000_003  # added per attempt; so large that it rarely collides with seeds of other requests
+MIN_RETRY_TEMPERATURE = 0.5  # greedy decoding would repeat the malformed reply
 
 
 def ask_structured(
     teacher: Teacher, requests: Sequence[Request], validate: Callable[[int, str], T], attempts: int = 3
 ) -> tuple[list[T | None], dict[str, int]]:
-    """What `validate` makes of each reply; None where no attempt gave one that it accepts.
+    """Parse each reply with `validate`; None where all attempts were malformed.
 
-    `validate` is given the number of the request and the reply's text. It raises ValueError for a malformed one, which
-    is then asked for with another seed.
+    `validate` takes the index of the request and the text of the reply. It raises ValueError for a malformed reply,
+    which is then requested again with another seed.
 
-    The counts: requests `asked`, of these `refused` by the model and `dropped` as malformed to the last; `malformed`
-    replies in all.
+    The counts: requests `asked`, of these `refused` by the model and `dropped` after the last attempt; `malformed`
+    replies of all attempts.
     """
     values: list[T | None] = [None] * len(requests)
     counts = Counter(asked=len(requests), malformed=0, refused=0, dropped=0)
-    open_ones = list(range(len(requests)))
+    pending = list(range(len(requests)))
     for attempt in range(attempts):
-        replies = teacher.generate([_again(requests[k], attempt) for k in open_ones])
+        replies = teacher.generate([_retry(requests[k], attempt) for k in pending])
         malformed = []
-        for k, reply in zip(open_ones, replies, strict=True):
+        for k, reply in zip(pending, replies, strict=True):
             if reply is None:
                 counts["refused"] += 1
                 continue
@@ -38,17 +38,19 @@ def ask_structured(
             except ValueError:
                 malformed.append(k)
         counts["malformed"] += len(malformed)
-        open_ones = malformed
-        if not open_ones:
+        pending = malformed
+        if not pending:
             break
-    counts["dropped"] = len(open_ones)
+    counts["dropped"] = len(pending)
     return values, dict(counts)
 
 
-def _again(request: Request, attempt: int) -> Request:
-    """A request as it is put the first time, the second and so on."""
+def _retry(request: Request, attempt: int) -> Request:
+    """The request of an attempt, counted from 0."""
     if attempt == 0:
         return request
-    drawn = request.sampling
-    warmer = max(drawn.temperature, LEAST_TEMPERATURE)
-    return replace(request, sampling=replace(drawn, seed=drawn.seed + attempt * NEXT_SEED, temperature=warmer))
+    sampling = request.sampling
+    temperature = max(sampling.temperature, MIN_RETRY_TEMPERATURE)
+    return replace(
+        request, sampling=replace(sampling, seed=sampling.seed + attempt * NEXT_SEED, temperature=temperature)
+    )

@@ -1,24 +1,24 @@
-"""What identifies a model: its files' hash, or its commit on the Hugging Face Hub."""
+"""Identify models and adapters: by a hash of their files, or by a commit on the Hugging Face Hub."""
 
 import json
 import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from xxhash import xxh3_128
 
+from curate.distill.teacher.protocol import ModelFacts
 from curate.errors import RecipeError, TeacherError
 
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
-BESIDE = (".json", ".jinja", ".model", ".txt")  # what the tokenizer, the chat template and the configuration are in
+OTHER_FILES = (".json", ".jinja", ".model", ".txt")  # tokenizer, chat template, configuration
 READ_BYTES = 1 << 22
-LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values of vLLM's --max-lora-rank
 
 
 def folder_content(folder: Path, field: str) -> str:
-    """Hash of the names and bytes of a model's files.
+    """Hash the names and bytes of a model's files.
 
     Errors: RecipeError naming `field` where there are no weights or they cannot be read.
     """
@@ -35,23 +35,23 @@ def folder_content(folder: Path, field: str) -> str:
 
 
 def _model_files(folder: Path, field: str) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS + BESIDE and path.is_file())
+    files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS + OTHER_FILES and path.is_file())
     if not any(path.suffix in WEIGHTS for path in files):
         raise RecipeError(f"{field}: {folder}: no weights in this folder (wanted: *.safetensors)")
     return files
 
 
 def adapter_contents(lora: Mapping[str, str], field: str) -> dict[str, str]:
-    """Hashes of adapters by their names.
+    """Hash the files of adapters; by name.
 
-    Errors: RecipeError for one that is no folder with weights.
+    Errors: RecipeError for a path that is not a folder with weights.
     """
     check_adapters(lora, field)
     return {name: folder_content(Path(path), f"{field}.lora.{name}") for name, path in lora.items()}
 
 
 def check_adapters(lora: Mapping[str, str], field: str) -> None:
-    """Refuse what is no adapter's folder.
+    """Check that all adapters are folders with a configuration and safe weights.
 
     Errors: RecipeError.
     """
@@ -65,30 +65,30 @@ def check_adapters(lora: Mapping[str, str], field: str) -> None:
             )
 
 
-def lora_rank(lora: Mapping[str, str]) -> int:
-    """The room that adapters need: for the highest of their ranks.
+def max_lora_rank(lora: Mapping[str, str]) -> int:
+    """The value of --max-lora-rank that adapters need.
 
     Errors: TeacherError for a rank that vLLM cannot serve.
     """
     configs = [json.loads((Path(path) / "adapter_config.json").read_text("utf-8")) for path in lora.values()]
-    return room_for(max(int(config["r"]) for config in configs))
+    return served_rank(max(int(config["r"]) for config in configs))
 
 
-def room_for(rank: int) -> int:
-    """The least of the ranks that vLLM has room for, of those that hold one.
+def served_rank(rank: int) -> int:
+    """The smallest value of --max-lora-rank that admits a rank.
 
     Errors: TeacherError for a rank that vLLM cannot serve.
     """
-    fitting = [room for room in LORA_RANKS if room >= rank]
+    fitting = [limit for limit in LORA_RANKS if limit >= rank]
     if not fitting:
         raise TeacherError(f"teacher: an adapter has rank {rank}, and vLLM serves up to {LORA_RANKS[-1]}")
     return fitting[0]
 
 
 def find_model(model: str, revision: str | None, field: str) -> Path | None:
-    """The folder of a model; None for one on the Hub.
+    """The folder of a model; None for a model on the Hub.
 
-    Errors: RecipeError for a folder that is not there, or holds no weights.
+    Errors: RecipeError for a folder that does not exist or has no weights.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -101,10 +101,10 @@ def find_model(model: str, revision: str | None, field: str) -> Path | None:
     return None
 
 
-def model_facts(model: str, revision: str | None, field: str) -> dict[str, Any]:
-    """Name and content of a model in a folder; of one on the Hub its name and commit, where it was loaded before.
+def model_facts(model: str, revision: str | None, field: str) -> ModelFacts:
+    """Name and content hash of a model in a folder; name and commit (once downloaded) of a model on the Hub.
 
-    Errors: RecipeError for a folder that holds no model.
+    Errors: RecipeError for a folder without a model.
     """
     if (folder := find_model(model, revision, field)) is not None:
         return {"model": folder.resolve().name, "content_xxh3_128": folder_content(folder, field)}
@@ -112,12 +112,12 @@ def model_facts(model: str, revision: str | None, field: str) -> dict[str, Any]:
 
 
 def _commit(model: str, revision: str | None) -> str | None:
-    """The commit of a model that the Hub's cache on this machine holds."""
+    """The commit of a model in the local cache of the Hub; None if it is not there."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(model, "config.json", revision=revision)
+        path = try_to_load_from_cache(model, "config.json", revision=revision)
     except HFValidationError:
         raise RecipeError(f"{model!r} is neither a folder nor a name on the Hugging Face Hub") from None
-    return Path(found).parent.name if isinstance(found, str) else None
+    return Path(path).parent.name if isinstance(path, str) else None

@@ -202,7 +202,7 @@ ASKED = {
 @pytest.mark.parametrize("method", ASKED)
 def test_whatever_stands_in_an_answer_gives_a_sound_value_or_one_line(teach, monkeypatch, method):
     """Each part of each answer is replaced by each of VALUES, or by each third of them in turn, one at a time."""
-    monkeypatch.setattr("curate.distill.teacher.vllm.client.LONGEST_WAIT", 0)
+    monkeypatch.setattr("curate.distill.teacher.vllm.client.MAX_WAIT", 0)
     shape, stride, ask = ASKED[method]
     harm = None
     seen = []
@@ -223,7 +223,7 @@ def test_whatever_stands_in_an_answer_gives_a_sound_value_or_one_line(teach, mon
             for value in VALUES[nth % stride :: stride]:
                 harm, tried = (k, path, value), tried + 1
                 seen.clear()
-                teacher.cache._places.clear()
+                teacher.cache._locations.clear()
                 with suppress(CurateError):
                     [found] = ask(teacher)
                     check(found, sound, harm)

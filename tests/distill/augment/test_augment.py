@@ -193,7 +193,7 @@ def test_what_the_original_has_too_is_left(original):
 def test_prompts_of_all_forms_are_grounded_and_ask_for_the_text_alone():
     for form in FORMS:
         prompt = prompt_of(form)
-        assert prompt.places == {"text"}
+        assert prompt.placeholders == {"text"}
         assert "Keep every number, date, name and unit exactly as it is." in prompt.user
         assert "only what the text says" in prompt.system
         assert prompt.user.rstrip().endswith("alone.")

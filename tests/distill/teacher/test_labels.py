@@ -7,7 +7,7 @@ import re
 import pytest
 from support.stand_in import StandIn
 
-from curate.distill.teacher.labels import labels_behind
+from curate.distill.teacher.labels import tokenize_labels
 from curate.distill.teacher.protocol import Request, Sampling
 from curate.errors import RecipeError
 
@@ -19,19 +19,19 @@ def encode(text):
 
 
 def test_a_label_is_what_follows_the_prompt():
-    labels = labels_behind(encode, "answer:", ["yes", "no", "not so"])
+    labels = tokenize_labels(encode, "answer:", ["yes", "no", "not so"])
     assert labels.cut == 0
-    assert labels.behind([7, 8]) == [[7, 8, *encode(label)] for label in ("yes", "no", "not so")]
+    assert labels.appended_to([7, 8]) == [[7, 8, *encode(label)] for label in ("yes", "no", "not so")]
     assert labels.lengths() == [1, 1, 2]
-    assert labels.single() == []
-    assert labels_behind(encode, "answer:", ["0", "1"]).single() == [*encode("0"), *encode("1")]
+    assert labels.single_tokens() == []
+    assert tokenize_labels(encode, "answer:", ["0", "1"]).single_tokens() == [*encode("0"), *encode("1")]
 
 
 def test_a_space_that_melts_into_the_labels_is_taken_from_the_prompt():
-    labels = labels_behind(encode, "answer: ", ["yes", "7"])
+    labels = tokenize_labels(encode, "answer: ", ["yes", "7"])
     assert labels.cut == 1
-    assert labels.behind([5, 6, *encode(" ")]) == [[5, 6, *encode(" yes")], [5, 6, *encode(" 7")]]
-    assert labels.single() == []
+    assert labels.appended_to([5, 6, *encode(" ")]) == [[5, 6, *encode(" yes")], [5, 6, *encode(" 7")]]
+    assert labels.single_tokens() == []
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def test_a_space_that_melts_into_the_labels_is_taken_from_the_prompt():
 )
 def test_labels_that_cannot_be_told_apart_are_refused(labels, said):
     with pytest.raises(RecipeError, match=said):
-        labels_behind(encode, "answer:", labels)
+        tokenize_labels(encode, "answer:", labels)
 
 
 def test_probabilities_sum_to_one_however_small():
-    labels = labels_behind(encode, "", ["0", "1", "2"])
+    labels = tokenize_labels(encode, "", ["0", "1", "2"])
     found = labels.choice([-2000.0, -2001.0, -3000.0])
     assert list(found) == ["0", "1", "2"]
     assert math.fsum(map(math.exp, found.values())) == pytest.approx(1)

@@ -23,10 +23,10 @@ def written(folder, content, name="small"):
 def test_every_packaged_prompt_has_a_place_for_a_text_and_can_be_drawn(name):
     prompt = load(name)
     assert prompt.name == name
-    assert "text" in prompt.places
-    filled = render(prompt, **{place: f"<{place}>" for place in prompt.places})
+    assert "text" in prompt.placeholders
+    filled = render(prompt, **{place: f"<{place}>" for place in prompt.placeholders})
     assert [role for role, _ in filled] in (["user"], ["system", "user"])
-    assert all(any(f"<{place}>" in content for _, content in filled) for place in prompt.places)
+    assert all(any(f"<{place}>" in content for _, content in filled) for place in prompt.placeholders)
     assert prompt.sampling_with(3).seed == 3
 
 
