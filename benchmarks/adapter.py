@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import yaml
 from support.language_models import smollm2
 
-from curate.distill.lora.files import Facts
+from curate.distill.lora.files import AdapterFacts
 from curate.distill.lora.texts import domain_texts
 from curate.distill.lora.train import train_adapter
 from curate.distill.teacher.open import open_teacher
@@ -75,7 +75,7 @@ def row(path: Path, model: str, section: Adapter, folder: Path) -> str:
     return f"| `{path.stem}` | {facts.texts:,} | {facts.tokens:,} | {bits} | {seconds:,.0f} |"
 
 
-def asked(texts: list[str], model: str, facts: Facts, folder: Path) -> tuple[float, float]:
+def asked(texts: list[str], model: str, facts: AdapterFacts, folder: Path) -> tuple[float, float]:
     """Bits per byte of texts by the model, and with the adapter; the first token is given."""
     texts = [text[:CHARACTERS] for text in texts]
     kind = {"model": model, "lora": {"domain": str(folder / "adapter")}, "dtype": facts.settings["dtype"]}

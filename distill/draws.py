@@ -1,4 +1,4 @@
-"""Draws by seed: the same documents for the same seed, others for another purpose."""
+"""Reproducible random keys: the same for the same seed and purpose, independent for another."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +8,7 @@ Keys = npt.NDArray[np.uint64]
 
 
 def mixed(keys: Keys, seed: int, purpose: str) -> Keys:
-    """Keys of documents as numbers that put them in another order for each seed and purpose (splitmix64)."""
+    """Map keys of documents to random keys (splitmix64), which order the documents anew for each seed and purpose."""
     x = keys ^ np.uint64(xxh3_64_intdigest(f"{seed} {purpose}".encode()))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)

@@ -1,4 +1,4 @@
-"""Held-out texts that a model was trained on, or nearly: found by the shingles that they share with other texts."""
+"""Find held-out texts that are (nearly) contained in training texts, by shared shingles."""
 
 from collections.abc import Iterable
 
@@ -9,20 +9,23 @@ import pyarrow as pa
 from curate.kernels.minhash import shingle_sets
 
 SHINGLE = 5  # words
-LEAK = 0.5  # of a held-out text's shingles, from which on another text nearly holds it
+LEAK = 0.5  # share of a held-out text's shingles in another text from which on it counts as leaked
 SIEVE_BITS = 24
+
+Hashes = npt.NDArray[np.uint64]
+Indices = npt.NDArray[np.int64]
 
 LEAKS = pa.schema([("heldout", pa.int64()), ("place", pa.int64()), ("shared", pa.float32())])
 
 
-def leaks(heldout: pa.Array, others: Iterable[pa.Array], least: float = LEAK) -> pa.Table:
-    """The held-out texts of whose shingles one other text has `least` or more, with the first text that has most.
+def leaks(heldout: pa.Array, batches: Iterable[pa.Array], min_share: float = LEAK) -> pa.Table:
+    """Find held-out texts of which another text contains at least `min_share` of the shingles.
 
-    Equal texts share all shingles, and so do texts that are equal but for case and punctuation. A short text in a long
-    held-out one is no leak; a held-out text in a long one is.
+    Texts that differ only in case and punctuation share all shingles. A held-out text within a long text is a leak; a
+    short text within a long held-out one is not.
 
-    Out:    heldout (its number), place (of the other text, counted through all), shared.
-    Cost:   about 7 MB of the others per CPU second.
+    Out:    heldout (index), place (index of the first other text that contains most, over all batches), shared (share).
+    Cost:   about 7 MB of the other texts per CPU second.
     """
     sets = shingle_sets(heldout, SHINGLE)
     owners = np.repeat(np.arange(len(heldout)), np.diff(sets.offsets.to_numpy()))
@@ -31,36 +34,38 @@ def leaks(heldout: pa.Array, others: Iterable[pa.Array], least: float = LEAK) ->
     hashes, owners = hashes[order], owners[order]
     sizes = np.bincount(owners, minlength=len(heldout))
     sieve = np.zeros(1 << SIEVE_BITS, bool)
-    sieve[_sieved(hashes)] = True
-    best, place = np.zeros(len(heldout)), np.full(len(heldout), -1, np.int64)
-    first = 0
-    for texts in others:
-        found = shingle_sets(texts, SHINGLE)
-        rows = np.repeat(np.arange(len(texts)), np.diff(found.offsets.to_numpy()))
-        values = found.values.to_numpy()
-        met = np.flatnonzero(sieve[_sieved(values)])
-        for owner, row, count in _shared(values[met], rows[met], hashes, owners, len(heldout)):
+    sieve[_sieve_buckets(hashes)] = True
+    best, best_rows = np.zeros(len(heldout)), np.full(len(heldout), -1, np.int64)
+    n_rows_before = 0
+    for texts in batches:
+        batch_sets = shingle_sets(texts, SHINGLE)
+        rows = np.repeat(np.arange(len(texts)), np.diff(batch_sets.offsets.to_numpy()))
+        values = batch_sets.values.to_numpy()
+        in_sieve = np.flatnonzero(sieve[_sieve_buckets(values)])
+        for owner, row, count in _shared_counts(values[in_sieve], rows[in_sieve], hashes, owners, len(heldout)):
             if count > best[owner]:
-                best[owner], place[owner] = count, first + row
-        first += len(texts)
+                best[owner], best_rows[owner] = count, n_rows_before + row
+        n_rows_before += len(texts)
     shares = best / np.maximum(sizes, 1)
-    leaked = np.flatnonzero((shares >= least) & (sizes > 0))
-    return pa.table([leaked, place[leaked], shares[leaked]], names=LEAKS.names).cast(LEAKS)
+    leaked = np.flatnonzero((shares >= min_share) & (sizes > 0))
+    return pa.table([leaked, best_rows[leaked], shares[leaked]], names=LEAKS.names).cast(LEAKS)
 
 
-def _sieved(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+def _sieve_buckets(hashes: Hashes) -> Indices:
     return (hashes >> np.uint64(64 - SIEVE_BITS)).astype(np.int64)
 
 
-def _shared(
-    values: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64],
-    owners: npt.NDArray[np.int64], heldout: int,
-) -> list[list[int]]:  # fmt: skip
-    """Held-out text, other text and the number of their shared shingles, in the order of the other texts."""
+def _shared_counts(values: Hashes, rows: Indices, hashes: Hashes, owners: Indices, n_heldout: int) -> list[list[int]]:
+    """Triples of held-out text, other text and the number of their shared shingles, in the order of the other texts.
+
+    `values` are the shingles of the other texts `rows`; `hashes`, sorted, those of the held-out texts `owners`.
+    """
     start, stop = np.searchsorted(hashes, values, "left"), np.searchsorted(hashes, values, "right")
-    times = stop - start
-    places = np.repeat(start - np.cumsum(times) + times, times) + np.arange(times.sum())
-    pairs = np.repeat(rows, times) * heldout + owners[places]
+    n_matches = stop - start
+    positions = np.repeat(start - np.cumsum(n_matches) + n_matches, n_matches) + np.arange(n_matches.sum())
+    pairs = np.repeat(rows, n_matches) * n_heldout + owners[positions]
     keys, counts = np.unique(pairs, return_counts=True)
-    found: list[list[int]] = np.stack([keys % heldout, keys // heldout, counts], axis=1).tolist() if heldout else []
-    return found
+    if not n_heldout:
+        return []
+    triples: list[list[int]] = np.stack([keys % n_heldout, keys // n_heldout, counts], axis=1).tolist()
+    return triples

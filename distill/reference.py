@@ -1,4 +1,4 @@
-"""Good texts of a recipe (`reference`): what bad text is told from, and what the bound on false drops is about."""
+"""The good texts of a recipe (`reference`). Models learn to distinguish bad text from them, and bound false drops."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ from curate.recipe.recipe import Recipe
 from curate.sql import open_database, quoted
 
 FIELD = "reference"
-MIN_BYTES = 200  # a shorter text tells too little of how good text reads
+MIN_BYTES = 200  # shorter texts are not representative
 ROLES = ("training", "testing", "calibration")
-SHARES = (0.65, 0.75)  # of the documents: those below the first train, those below the second test
+SHARES = (0.65, 0.75)  # upper bounds of training and testing in the cumulative distribution of roles
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -37,12 +37,12 @@ class ReferenceFile:
     """A file of good texts."""
 
     path: Path
-    name: str  # below the folder that all share
+    name: str  # relative to the folder common to all files
     content_xxh3_128: str
 
 
 def open_reference(recipe: Recipe) -> tuple[ReferenceFile, ...]:
-    """The files of a recipe's reference, by the hashes of their bytes.
+    """The files of a recipe's reference, with content hashes.
 
     Errors: InputError for one that is missing or cannot be read.
     """
@@ -54,58 +54,68 @@ def open_reference(recipe: Recipe) -> tuple[ReferenceFile, ...]:
 
 
 def sampling_mask(seed: int, purpose: str) -> int:
-    """What the hash of a text is combined with (xor), so that each purpose and seed puts texts in another order."""
+    """A mask to xor with hashes of texts, so that each seed and purpose samples texts in another order."""
     return xxh3_64_intdigest(f"{seed} {purpose}".encode())
 
 
 def read_good(
     recipe: Recipe, files: Sequence[ReferenceFile], reading: Reading, strata: Mapping[str, str], limit: int
 ) -> pa.Table:
-    """At most `limit` good texts, drawn by seed, each once, edited as the corpus is.
+    """Sample at most `limit` distinct good texts by seed, and edit them like the corpus.
 
-    Out:    doc_id (the hash of the raw text), file, text, role (one of ROLES, drawn by seed), and `stratum_0` … for the
-            SQL of `strata` over the signals; a column of the input that the file lacks is null.
-    Errors: InputError for a file without the column of text, or where no text of some length is found.
+    Out:    doc_id (the hash of the raw text), file, text, role (one of ROLES, random by seed), and `stratum_0` … for
+            the SQL of `strata` over the signals. Columns of the input that a file lacks are null.
+    Errors: InputError for a file without the column of text, or where all texts are too short.
     """
     mask = np.uint64(sampling_mask(recipe.seed, FIELD))
-    held = _EMPTY
+    sample = _NO_TEXTS
     for file in files:
         for table in tables_of(file.path, FIELD):
-            texts = texts_in(table, recipe.input.column, FIELD, file.path)
-            high, low = (half.to_numpy() for half in hash_texts(pc.fill_null(texts, "")))
-            inputs = [_input(table, name, kind, file) for name, kind in reading.input_columns]
-            columns = {"high": high, "low": low, "key": low ^ mask, "file": [file.name] * len(table), "raw": texts}
-            columns |= {
-                f"{INPUT}.{name}": value for (name, _), value in zip(reading.input_columns, inputs, strict=True)
-            }
-            new = pa.table(columns)
-            usable = pc.and_(pc.fill_null(is_utf8(texts), False), pc.greater_equal(_payload(texts), MIN_BYTES))
-            held = least_keys(pa.concat_tables([held, new.filter(usable)], promote_options="default"), limit)
-    if not len(held):
+            candidates = _candidates(table, recipe.input.column, file, reading, mask)
+            sample = least_keys(pa.concat_tables([sample, candidates], promote_options="default"), limit)
+    if not len(sample):
         raise InputError(f"{FIELD}: no text of {MIN_BYTES} bytes or more in {len(files)} file(s)")
-    raw = held["raw"].combine_chunks()
+    raw = sample["raw"].combine_chunks()
     edited = apply_edits(raw, find_edits(raw, reading.editors))
-    left = pc.greater_equal(_payload(edited), MIN_BYTES)  # of what the edits leave nothing a run has no score either
-    held, edited = held.filter(left), edited.filter(left)
-    return pa.table({
-        "doc_id": [f"{a:016x}{b:016x}" for a, b in zip(held["high"].to_pylist(), held["low"].to_pylist(), strict=True)],
-        "file": held["file"].cast(pa.string()),
-        "text": edited,
-        "role": _roles(held["high"].to_numpy(), recipe.seed),
-        **_strata(held, edited, reading, strata),
-    })  # fmt: skip
+    long_enough = pc.greater_equal(_n_bytes(edited), MIN_BYTES)
+    sample, edited = sample.filter(long_enough), edited.filter(long_enough)
+    halves = zip(sample["high"].to_pylist(), sample["low"].to_pylist(), strict=True)
+    return pa.table(
+        {
+            "doc_id": [f"{high:016x}{low:016x}" for high, low in halves],
+            "file": sample["file"].cast(pa.string()),
+            "text": edited,
+            "role": _roles(sample["high"].to_numpy(), recipe.seed),
+            **_strata(sample, edited, reading, strata),
+        }
+    )
 
 
-_EMPTY = pa.table(
-    {"high": pa.array([], pa.uint64()), "low": pa.array([], pa.uint64()), "key": pa.array([], pa.uint64()),
-     "file": pa.array([], pa.string()), "raw": pa.array([], pa.large_string())}
-)  # fmt: skip
+def _candidates(table: pa.Table, column: str, file: ReferenceFile, reading: Reading, mask: np.uint64) -> pa.Table:
+    """The usable texts of some rows of a file, with keys to sample by and the columns of the input."""
+    texts = texts_in(table, column, FIELD, file.path)
+    high, low = (half.to_numpy() for half in hash_texts(pc.fill_null(texts, "")))
+    inputs = {f"{INPUT}.{name}": _input_column(table, name, kind, file) for name, kind in reading.input_columns}
+    names = [file.name] * len(table)
+    candidates = pa.table({"high": high, "low": low, "key": low ^ mask, "file": names, "raw": texts, **inputs})
+    return candidates.filter(pc.and_(pc.fill_null(is_utf8(texts), False), pc.greater_equal(_n_bytes(texts), MIN_BYTES)))
+
+
+_NO_TEXTS = pa.schema(
+    [
+        ("high", pa.uint64()),
+        ("low", pa.uint64()),
+        ("key", pa.uint64()),
+        ("file", pa.string()),
+        ("raw", pa.large_string()),
+    ]
+).empty_table()
 
 
 def texts_in(table: pa.Table, column: str, field: str, path: Path) -> pa.Array:
-    """The texts of some rows of a file beside the corpus: its column of texts or messages, or one named text.
+    """The texts of rows of a side file: its column of texts or messages, or a column named `text`.
 
-    Errors: InputError, which names the recipe's field and the file, where it has neither.
+    Errors: InputError with the recipe's field and the file, where it has neither.
     """
     for name in dict.fromkeys((column, "text")):
         if name in table.schema.names:
@@ -116,54 +126,56 @@ def texts_in(table: pa.Table, column: str, field: str, path: Path) -> pa.Array:
     raise InputError(f"{field}: {path}: no column {column!r} of texts (has: {', '.join(table.schema.names)})")
 
 
-def _payload(texts: pa.Array) -> pa.Array:
-    """Bytes of texts without white space at either end; of what is not UTF-8, of all of it."""
+def _n_bytes(texts: pa.Array) -> pa.Array:
+    """The length of texts in bytes, without surrounding white space (unless a text is not UTF-8)."""
     try:
         return pc.binary_length(pc.utf8_trim_whitespace(texts))
     except pa.ArrowInvalid:
         return pc.binary_length(texts)
 
 
-def _input(table: pa.Table, name: str, kind: pa.DataType, file: ReferenceFile) -> pa.Array:
-    """A column of the input as the corpus has it, which is null where a file lacks it."""
+def _input_column(table: pa.Table, name: str, kind: pa.DataType, file: ReferenceFile) -> pa.Array:
+    """A column of the input with the corpus's type; null where the file lacks it."""
     if name not in table.schema.names:
         return pa.nulls(len(table), kind)
     try:
         return table[name].combine_chunks().cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        holds = table.schema.field(name).type
-        raise InputError(f"{FIELD}: {file.path}: column {name!r} holds {holds}, and {kind} in the corpus") from None
+        found_type = table.schema.field(name).type
+        raise InputError(
+            f"{FIELD}: {file.path}: column {name!r} holds {found_type}, and {kind} in the corpus"
+        ) from None
 
 
 def least_keys(table: pa.Table, limit: int) -> pa.Table:
-    """The rows with the least keys, of equal texts one."""
+    """The `limit` rows with the lowest keys; of equal keys, which equal texts have, only one."""
     keys = table["key"].to_numpy()
     _, first = np.unique(keys, return_index=True)
     return table.take(pa.array(first[:limit]))
 
 
 def _roles(hashes: Hashes, seed: int) -> pa.Array:
-    """What each text is for, drawn by seed from the half of its hash that did not draw it."""
-    drawn = mixed(hashes, seed, "roles")
-    places = np.searchsorted(SHARES, (drawn >> np.uint64(11)).astype(np.float64) / 2**53, side="right")
-    return pa.DictionaryArray.from_arrays(pa.array(places, pa.int8()), pa.array(ROLES))
+    """Assign roles at random by seed. Uses the half of the hash that did not select the text."""
+    random_keys = mixed(hashes, seed, "roles")
+    indices = np.searchsorted(SHARES, (random_keys >> np.uint64(11)).astype(np.float64) / 2**53, side="right")
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int8()), pa.array(ROLES))
 
 
-def _strata(held: pa.Table, texts: pa.Array, reading: Reading, strata: Mapping[str, str]) -> dict[str, pa.Array]:
-    """The values of strata, measured as those of the corpus are."""
+def _strata(sample: pa.Table, texts: pa.Array, reading: Reading, strata: Mapping[str, str]) -> dict[str, pa.Array]:
+    """Compute the strata of texts as for the corpus."""
     columns = dict(_signals(texts, ["words", *(["language"] if "language" in strata else [])]))
     columns["n_words"] = columns["n_words"].cast(pa.int64())
-    names = [name for name in held.schema.names if name.startswith(f"{INPUT}.")]
-    columns |= {name: held[name] for name in names}
+    names = [name for name in sample.schema.names if name.startswith(f"{INPUT}.")]
+    columns |= {name: sample[name] for name in names}
     derived = registry.derived(columns)
     fields = ", ".join(f"{quoted(name.removeprefix(f'{INPUT}.'))} := {quoted(name)}" for name in names)
     struct = f", struct_pack({fields}) AS {INPUT}" if names else ""
     with open_database() as connection:
         connection.register("measured", pa.table(columns))
-        more = "".join(f", {found.sql} AS {quoted(name)}" for name, found in derived.items())
+        derived_columns = "".join(f", {column.sql} AS {quoted(name)}" for name, column in derived.items())
         selected = "".join(f", {sql} AS stratum_{k}" for k, sql in enumerate(strata.values()))
         table = connection.sql(
-            f"SELECT {selected[2:] or 'NULL AS stratum'} FROM (SELECT *{more}{struct} FROM measured)"
+            f"SELECT {selected[2:] or 'NULL AS stratum'} FROM (SELECT *{derived_columns}{struct} FROM measured)"
         ).to_arrow_table()
     return {name: table[name] for name in table.schema.names if name != "stratum"}
 

@@ -1,18 +1,18 @@
-"""What a model writes for thin domains, and the run that judges it, by the rules, bands and models of real documents.
+"""Have a model write candidates for thin domains, and judge them by the rules, bands and models for real documents.
 
-Candidates are a corpus like any other. The run over them has the recipe of the run that they are made for, its models
-for `p_bad`, and what it keeps as documents that are not to be had again. What must hold of a written text beside its
-original stands in columns `written_…` of the input, and in further rules.
+Candidates are a corpus like any other. A separate run judges them. It has this run's recipe and models for `p_bad`, and
+drops duplicates of documents that this run keeps. Comparisons with originals are columns `written_…` of its input, with
+rules of their own.
 """
 
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,11 +22,11 @@ from curate.decide.bands import REASONS
 from curate.decide.plan import Given, Plan
 from curate.dedup.earlier_runs import Earlier
 from curate.distill.augment.write import CANDIDATES, faithful, write
-from curate.distill.lora.files import Facts
-from curate.distill.lora.texts import base_of, domain_named, domain_texts, folder_of
+from curate.distill.lora.files import AdapterFacts
+from curate.distill.lora.texts import base_of, domain_texts, find_domain, folder_of
 from curate.distill.lora.train import train_adapter
 from curate.distill.teacher.open import open_teacher
-from curate.distill.teacher.protocol import OpenModel
+from curate.distill.teacher.protocol import ModelFacts, OpenModel
 from curate.distill.teacher.protocol import Teacher as Asked
 from curate.distill.teacher.vllm.client import check_loads
 from curate.distill.text.chunks import chunks_of
@@ -48,30 +48,53 @@ from curate.storage.files import committed
 PREFIX = "written_"
 CORPUS = "candidates.parquet"
 LENGTHS = (0.2, 3.0)  # of a written text to its original
-TOKEN_BYTES = 4  # of a token, more or less: how much is asked for hangs on it, and nothing else
-LEAST_CLAIMS = 3  # sentences of a chunk
-SURE = 0.5  # confidence of a language
+TOKEN_BYTES = 4  # estimate; only the number of requests depends on it
+MIN_CLAIMS = 3  # sentences in a chunk worth rewriting
+MIN_CONFIDENCE = 0.5  # in the language of a candidate
 PROMPT = ["prompt", "prompt_sha256"]
 VERDICT = {
-    "n_tokens": pa.int64(), "language": pa.string(), "perplexity": pa.float32(), "p_bad": pa.float32(),
-    "stage": pa.string(), "reason": pa.string(), "reasons": pa.list_(pa.string()),
-}  # fmt: skip
-TOLD = ("base", "texts", "texts_xxh3_128", "seed", "settings", "steps", "bits_per_byte_before", "bits_per_byte_after",
-        "weights_xxh3_128")  # fmt: skip
-HASHES = ("model_hash", "adapter_hash")  # of weights, or a commit on the Hub; null where a server does not tell
+    "n_tokens": pa.int64(),
+    "language": pa.string(),
+    "perplexity": pa.float32(),
+    "p_bad": pa.float32(),
+    "stage": pa.string(),
+    "reason": pa.string(),
+    "reasons": pa.list_(pa.string()),
+}
+REPORTED = (  # facts of adapters in the manifest
+    "base",
+    "texts",
+    "texts_xxh3_128",
+    "seed",
+    "settings",
+    "steps",
+    "bits_per_byte_before",
+    "bits_per_byte_after",
+    "weights_xxh3_128",
+)
+HASHES = ("model_hash", "adapter_hash")  # of weights, or a commit on the Hub; null where a server does not report them
 FACTS = [*(name for name in CANDIDATES.names if name not in ("doc_id", "text")), *HASHES]
 
 
+class WritingFacts(TypedDict, total=False):
+    """How candidates were written, as in the manifest. Absent where nothing was."""
+
+    written: dict[str, dict[str, int]]  # counts of outcomes by domain
+    teacher: ModelFacts
+    adapters: dict[str, dict[str, object]]  # REPORTED facts by domain
+    prompts: dict[str, str]  # SHA-256 by name
+
+
 @dataclass(frozen=True)
-class Written:
-    """Candidates, in the order of their turn, and what is to be known of how they came about."""
+class Candidates:
+    """Candidates, in the order of their requests, and facts about them for the manifest."""
 
     rows: pa.Table  # CANDIDATES
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: WritingFacts = field(default_factory=lambda: WritingFacts())
 
 
 def writer_of(recipe: Recipe) -> Teacher | None:
-    """The model that writes: the recipe's teacher, or the adapters' base, run here; None where there is none."""
+    """The model that writes: the recipe's teacher, else the base of adapters in this process, else None."""
     section = recipe.tier3
     assert section is not None
     if recipe.teacher != "rules":
@@ -82,104 +105,129 @@ def writer_of(recipe: Recipe) -> Teacher | None:
 
 
 def with_adapters(teacher: Teacher, adapters: Mapping[str, str]) -> Teacher:
-    """The same model with further adapters: folders by name."""
+    """The same model with additional adapters (folders by name)."""
     [(kind, section)] = [(k, v) for k in ("transformers", "vllm", "vllm_engine") if (v := getattr(teacher, k))]
     return teacher.model_copy(update={kind: section.model_copy(update={"lora": {**section.lora, **adapters}})})
 
 
 def write_candidates(
     recipe: Recipe, documents: pa.Table, caps: Mapping[str, int], run: Path, models: OpenModel, log: Log
-) -> tuple[Written, Written | None]:
-    """Have the documents (doc_id, domain, kept, n_tokens, text) of each domain written anew, up to its cap of tokens.
+) -> tuple[Candidates, Candidates | None]:
+    """Have a model rewrite documents (doc_id, domain, kept, n_tokens, text) of each domain, up to its cap of tokens.
 
-    `models` opens the teacher's model.
+    `models` opens the teacher's model. The second result is what the model writes without adapter, if the recipe
+    compares the two.
 
-    The second is what the model writes without adapter, where that is to be compared.
-
-    Errors: what a teacher fails with, and what cannot be trained.
+    Errors: those of the teacher and of training adapters.
     """
     section, teacher = recipe.tier3, writer_of(recipe)
     assert section is not None
     if teacher is None or not len(documents):
-        return Written(_with_hashes(CANDIDATES.empty_table(), {})), None
+        return Candidates(_with_hashes(CANDIDATES.empty_table(), {})), None
     if section.adapter and teacher.vllm and teacher.vllm.urls:
-        check_loads(teacher.vllm, section.adapter.rank)  # training takes a while
-    trained = _trained(recipe, section.adapter, documents, run, log) if section.adapter else {}
-    adapters = {name: str(folder_of(run, name)) for name in trained}
-    with open_teacher(with_adapters(teacher, adapters), run / "teacher", log, models) as opened:
-        asked = partial(_written, opened, documents, caps, section, recipe.seed)
-        found, plain = asked(adapters), asked({}) if section.compare else None
-        about = {
-            "teacher": dict(opened.facts),
-            "adapters": {name: {one: getattr(facts, one) for one in TOLD} for name, facts in trained.items()},
-            "prompts": {one["prompt"]: one["prompt_sha256"] for one in found.rows.select(PROMPT).to_pylist()},
+        check_loads(teacher.vllm, section.adapter.rank)  # before the training, which takes a while
+    trained = _train_adapters(recipe, section.adapter, documents, run, log) if section.adapter else {}
+    folders = {name: str(folder_of(run, name)) for name in trained}
+    with open_teacher(with_adapters(teacher, folders), run / "teacher", log, models) as opened:
+        write_with = partial(_write_domains, opened, documents, caps, section, recipe.seed)
+        written, plain = write_with(set(trained)), write_with(set()) if section.compare else None
+        facts: WritingFacts = {
+            **written.facts,
+            "teacher": opened.facts,
+            "adapters": {
+                name: {field: getattr(adapter, field) for field in REPORTED} for name, adapter in trained.items()
+            },
+            "prompts": {row["prompt"]: row["prompt_sha256"] for row in written.rows.select(PROMPT).to_pylist()},
         }
-    return Written(found.rows, {**found.facts, **about}), plain
+    return Candidates(written.rows, facts), plain
 
 
-def _trained(recipe: Recipe, section: Adapter, documents: pa.Table, run: Path, log: Log) -> dict[str, Facts]:
-    """An adapter for each domain of the documents, trained on its seeds and on the documents that are kept."""
-    found = {}
+def _train_adapters(
+    recipe: Recipe, section: Adapter, documents: pa.Table, run: Path, log: Log
+) -> dict[str, AdapterFacts]:
+    """Train an adapter for each domain of the documents, on its seeds and the documents that are kept."""
+    adapters = {}
     for name in dict.fromkeys(documents["domain"].to_pylist()):
-        own = documents.filter(pc.and_(pc.equal(documents["domain"], name), documents["kept"]))
-        texts = domain_texts(recipe, domain_named(recipe, name), section.documents, own["text"].combine_chunks())
-        folder = folder_of(run, name)
-        found[name] = train_adapter(texts.training, texts.heldout, section, base_of(recipe), folder, recipe.seed, log)
-    return found
+        kept = documents.filter(pc.and_(pc.equal(documents["domain"], name), documents["kept"]))
+        texts = domain_texts(recipe, find_domain(recipe, name), section.documents, kept["text"].combine_chunks())
+        adapters[name] = train_adapter(
+            texts.training,
+            texts.heldout,
+            section=section,
+            base=base_of(recipe),
+            folder=folder_of(run, name),
+            seed=recipe.seed,
+            log=log,
+        )
+    return adapters
 
 
-def _written(
-    teacher: Asked, documents: pa.Table, caps: Mapping[str, int], section: Tier3, seed: int, adapters: Mapping[str, str]
-) -> Written:
+def _write_domains(
+    teacher: Asked, documents: pa.Table, caps: Mapping[str, int], section: Tier3, seed: int, adapters: Set[str]
+) -> Candidates:
+    """Rewrite the documents of each domain, with its adapter if there is one."""
     tables, counts = [CANDIDATES.empty_table()], {}
     for name in dict.fromkeys(documents["domain"].to_pylist()):
-        counts[name] = Counter[str]()
-        left = caps[name] * section.oversample  # tokens to ask for
-        for kept in (False, True):  # first those that were dropped for their form
-            own = documents.filter(pc.and_(pc.equal(documents["domain"], name), pc.equal(documents["kept"], kept)))
-            chunks = _worth_asking(chunks_of(own.select(["doc_id", "text"]), section.chunk))
-            each = (pc.sum(pc.binary_length(chunks["text"])).as_py() or 0) / TOKEN_BYTES / max(1, len(chunks))
-            most = min(math.ceil(left / max(1.0, each)), len(chunks) * len(section.forms)) if left > 0 else 0
-            if not most:
-                continue
-            left -= most * each
-            found, counted = write(teacher, chunks, name, section.forms, name if name in adapters else None, seed, most)
-            if section.faithful is not None:
-                found = _with_grades(teacher, found, chunks, seed)
-            tables.append(found)
-            counts[name].update(counted)
+        of_domain = documents.filter(pc.equal(documents["domain"], name))
+        adapter = name if name in adapters else None
+        written, counts[name] = _write_domain(teacher, of_domain, name, caps[name], section, seed, adapter=adapter)
+        tables += written
     rows = _with_hashes(pa.concat_tables(tables), teacher.facts)
-    return Written(rows, {"written": {name: dict(one) for name, one in counts.items()}})
+    return Candidates(rows, {"written": {name: dict(outcomes) for name, outcomes in counts.items()}})
 
 
-def _with_hashes(found: pa.Table, facts: Mapping[str, Any]) -> pa.Table:
-    """Candidates with what the model and the adapter are known by."""
-    own = facts.get("content_xxh3_128") or facts.get("revision")
-    adapters = dict(facts.get("adapters") or {})
-    of = {"model_hash": [own] * len(found), "adapter_hash": [adapters.get(one) for one in found["adapter"].to_pylist()]}
-    for name in HASHES:
-        found = found.append_column(name, pa.array(of[name], pa.string()))
-    return found
+def _write_domain(
+    teacher: Asked, documents: pa.Table, name: str, cap: int, section: Tier3, seed: int, adapter: str | None
+) -> tuple[list[pa.Table], Counter[str]]:
+    """Rewrite documents of one domain: candidates, and counts of outcomes."""
+    tables, counts = [], Counter[str]()
+    tokens_left = cap * section.oversample
+    for kept in (False, True):  # first those that were dropped for their form
+        selected = documents.filter(pc.equal(documents["kept"], kept)).select(["doc_id", "text"])
+        chunks = _with_content(chunks_of(selected, section.chunk))
+        size = (pc.sum(pc.binary_length(chunks["text"])).as_py() or 0) / TOKEN_BYTES / max(1, len(chunks))
+        most = len(chunks) * len(section.forms)
+        n_requests = min(math.ceil(tokens_left / max(1.0, size)), most) if tokens_left > 0 else 0
+        if not n_requests:
+            continue
+        tokens_left -= n_requests * size
+        rows, outcomes = write(teacher, chunks, name, forms=section.forms, adapter=adapter, seed=seed, limit=n_requests)
+        if section.faithful is not None:
+            rows = _with_faithfulness(teacher, rows, chunks, seed)
+        tables.append(rows)
+        counts.update(outcomes)
+    return tables, counts
 
 
-def _worth_asking(chunks: pa.Table) -> pa.Table:
-    """The chunks that have sentences to write anew."""
-    return chunks.filter(pa.array([says_something(text) for text in chunks["text"].to_pylist()], pa.bool_()))
+def _with_hashes(candidates: pa.Table, facts: ModelFacts) -> pa.Table:
+    """Add the columns HASHES to candidates."""
+    model_hash = facts.get("content_xxh3_128") or facts.get("revision")
+    adapters = facts.get("adapters") or {}
+    model_hashes = [model_hash] * len(candidates)
+    adapter_hashes = [adapters.get(name) for name in candidates["adapter"].to_pylist()]
+    for name, hashes in zip(HASHES, (model_hashes, adapter_hashes), strict=True):
+        candidates = candidates.append_column(name, pa.array(hashes, pa.string()))
+    return candidates
 
 
-def says_something(text: str) -> bool:
-    """Whether a text has sentences to write anew, as menus and tables have not; other scripts than Latin go unasked."""
-    return not is_latin(text) or len(claims(text)) >= LEAST_CLAIMS
+def _with_content(chunks: pa.Table) -> pa.Table:
+    """The chunks that are worth rewriting."""
+    return chunks.filter(pa.array([has_content(text) for text in chunks["text"].to_pylist()], pa.bool_()))
 
 
-def _with_grades(teacher: Asked, found: pa.Table, chunks: pa.Table, seed: int) -> pa.Table:
-    """Candidates with a grade of how faithful each is to its original."""
+def has_content(text: str) -> bool:
+    """Whether a text has enough sentences to rewrite, unlike menus and tables. Always true for non-Latin scripts."""
+    return not is_latin(text) or len(claims(text)) >= MIN_CLAIMS
+
+
+def _with_faithfulness(teacher: Asked, candidates: pa.Table, chunks: pa.Table, seed: int) -> pa.Table:
+    """Set the column `faithful` of candidates to the teacher's grades."""
     keys = list(zip(chunks["doc_id"].to_pylist(), chunks["chunk"].to_pylist(), strict=True))
     texts = dict(zip(keys, chunks["text"].to_pylist(), strict=True))
-    of = zip(found["source_doc_id"].to_pylist(), found["chunk"].to_pylist(), strict=True)
-    original = pa.array([texts[one] for one in of], pa.large_string())
-    grades = faithful(teacher, original, found["text"].combine_chunks(), seed)
-    return found.set_column(found.schema.get_field_index("faithful"), "faithful", grades)
+    sources = zip(candidates["source_doc_id"].to_pylist(), candidates["chunk"].to_pylist(), strict=True)
+    original = pa.array([texts[source] for source in sources], pa.large_string())
+    grades = faithful(teacher, original, candidates["text"].combine_chunks(), seed)
+    return candidates.set_column(candidates.schema.get_field_index("faithful"), "faithful", grades)
 
 
 def judge_candidates(
@@ -193,42 +241,55 @@ def judge_candidates(
     """
     if not len(written):
         return _verdicts(written, None), []
-    with committed(folder / CORPUS) as aside:
-        pq.write_table(_as_corpus(recipe.input.text, written, documents, originals), aside)
+    with committed(folder / CORPUS) as temporary:
+        pq.write_table(_as_corpus(recipe.input.text, written, documents, originals), temporary)
     run = folder / JUDGED
-    known = hashlib.sha256(before.encode()).hexdigest()  # the run has no manifest yet
-    own = Earlier(0, recipe.name, ledger, dict(plan.groups), known)
-    lacking = {group for group in (SIGNATURES, "hashes") if group not in plan.groups}  # nothing is compared by them
-    others = [
-        replace(run, number=k, groups={group: digest for group, digest in run.groups.items() if group not in lacking})
+    decisions_hash = hashlib.sha256(before.encode()).hexdigest()  # the run has no manifest yet
+    this_run = Earlier(0, recipe.name, ledger, dict(plan.groups), decisions_hash)
+    absent_groups = {
+        group for group in (SIGNATURES, "hashes") if group not in plan.groups
+    }  # nothing is compared by them
+    earlier = [
+        replace(
+            run, number=k, groups={group: digest for group, digest in run.groups.items() if group not in absent_groups}
+        )
         for k, run in enumerate(plan.earlier, 1)
     ]
     pinned = models_in_force(PURIFY, ledger.run, ledger.parts) if recipe.tier2 else None
-    judge(_recipe_of(recipe, ledger, folder / CORPUS, run), Given((own, *others), pinned))
+    judge(_recipe_of(recipe, ledger, folder / CORPUS, run), Given((this_run, *earlier), pinned))
     return _verdicts(written, run), sorted((run / "data").glob("*.parquet"))
 
 
 def _as_corpus(text: str, written: pa.Table, documents: pa.Table, originals: pa.Table) -> pa.Table:
-    """Candidates with the columns of the input that their originals have, and what is known of them."""
-    places = pc.index_in(written["source_doc_id"].combine_chunks(), documents["doc_id"].combine_chunks())
-    table = originals.take(places)
+    """Candidates as a corpus: with the columns of their originals' rows, and columns `written_…`."""
+    indices = pc.index_in(written["source_doc_id"].combine_chunks(), documents["doc_id"].combine_chunks())
+    table = originals.take(indices)
     k = table.schema.get_field_index(text)
     table = table.set_column(k, table.schema.field(k), written["text"].cast(table.schema.field(k).type))
     for name in ("doc_id", *FACTS):
         if PREFIX + name in table.schema.names:
             raise InputError(f"the input has a column {PREFIX + name!r}, which the third tier has too; rename it")
         table = table.append_column(PREFIX + name, written[name])
-    told = language(documents["text"].combine_chunks())["language"]
-    return table.append_column(f"{PREFIX}language", told.take(places))
+    languages = language(documents["text"].combine_chunks())["language"]
+    return table.append_column(f"{PREFIX}language", languages.take(indices))
 
 
 def _recipe_of(recipe: Recipe, ledger: Ledger, candidates: Path, output: Path) -> Recipe:
-    """The recipe that candidates are judged by."""
+    """The recipe of the run that judges candidates."""
     section = recipe.tier3
     assert section is not None
     fields = recipe.model_dump(mode="json", by_alias=True)
-    fields |= {"name": f"{recipe.name}-candidates", "output": str(output), "allow_empty": True, "exclude": [],
-               "teacher": "rules", "tier3": None, "distill": None, "evaluate": None, "export": []}  # fmt: skip
+    fields |= {
+        "name": f"{recipe.name}-candidates",
+        "output": str(output),
+        "allow_empty": True,
+        "exclude": [],
+        "teacher": "rules",
+        "tier3": None,
+        "distill": None,
+        "evaluate": None,
+        "export": [],
+    }
     fields["input"] |= {"paths": [str(candidates)], "id": f"{PREFIX}doc_id"}
     fields["dedup"] |= {
         "exact": recipe.dedup.exact,
@@ -239,12 +300,12 @@ def _recipe_of(recipe: Recipe, ledger: Ledger, candidates: Path, output: Path) -
     }
     fields["tier1"]["rules"] = gates(section) + band_rules(ledger) + fields["tier1"]["rules"]
     if fields["tier1"]["perplexity"]:
-        fields["tier1"]["perplexity"]["band"] = [0, 100]  # those of this run hold instead
+        fields["tier1"]["perplexity"]["band"] = [0, 100]  # band_rules apply the bands of this run
     return parse_recipe(fields, "tier3")
 
 
 def gates(section: Tier3) -> list[dict[str, str]]:
-    """The rules that hold for written text alone."""
+    """The rules for written texts only."""
     low, high = section.copy_band
     conditions = {
         "new_facts": "n_new_facts > 0",
@@ -254,25 +315,25 @@ def gates(section: Tier3) -> list[dict[str, str]]:
         "too_long_for_original": f"length_ratio > {LENGTHS[1]}",
         **({"unfaithful": f"faithful < {section.faithful}"} if section.faithful is not None else {}),
     }
-    found = [{"reason": reason, "when": f"input.{PREFIX}{when}"} for reason, when in conditions.items()]
-    other = f"language <> input.{PREFIX}language AND language_confidence >= {SURE}"
-    return [*found, {"reason": "other_language_than_original", "when": other}]
+    rules = [{"reason": reason, "when": f"input.{PREFIX}{when}"} for reason, when in conditions.items()]
+    other_language = f"language <> input.{PREFIX}language AND language_confidence >= {MIN_CONFIDENCE}"
+    return [*rules, {"reason": "other_language_than_original", "when": other_language}]
 
 
 def band_rules(ledger: Ledger) -> list[dict[str, str]]:
-    """The bands of perplexity of a run as rules, the narrowest stratum of a document first."""
+    """The perplexity bands of a run as rules. The narrowest stratum of a document comes first."""
     rows = [row for part in ledger.of(BANDS) for row in pq.read_table(ledger.run / part.path).to_pylist()]
     rows.sort(key=lambda row: -row["depth"])
-    found = []
+    rules = []
     for reason, bound, sign in zip(REASONS, ("low", "high"), ("<", ">"), strict=True):
         cases = "".join(f" WHEN {_in_stratum(row)} THEN perplexity {sign} {row[bound]!r}" for row in rows)
         if cases:
-            found.append({"reason": f"original_{reason}", "when": f"CASE{cases} ELSE false END"})
-    return found
+            rules.append({"reason": f"original_{reason}", "when": f"CASE{cases} ELSE false END"})
+    return rules
 
 
 def _in_stratum(row: Mapping[str, Any]) -> str:
-    """SQL that is true for the documents of a row of table `bands`."""
+    """SQL condition for the documents in the stratum of a row of table `bands`."""
     names = [name for name in row if name not in ("depth", "documents", "low", "high")][: row["depth"]]
     return " AND ".join(f"{_column(name)} IS NOT DISTINCT FROM {_value(row[name])}" for name in names) or "true"
 
@@ -287,7 +348,7 @@ def _value(value: object) -> str:
 
 
 def _verdicts(written: pa.Table, run: Path | None) -> pa.Table:
-    """The candidates without their texts, with n_tokens, perplexity, p_bad, stage, reason and reasons of each."""
+    """The candidates without texts, with the columns VERDICT."""
     facts = written.drop_columns(["text"])
     if run is None:
         for name, kind in VERDICT.items():

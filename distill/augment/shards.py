@@ -1,4 +1,4 @@
-"""Output shards of documents that a model wrote, out of the shards of the run that judged these."""
+"""Write accepted candidates as output shards, from the shards of the run that judged them."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,38 +19,43 @@ READ_ROWS = 1024
 
 
 def write_written(
-    recipe: Recipe, run: Path, made: Augmented, inputs: pa.Schema, names: Mapping[Path, str], digest: str
+    recipe: Recipe, run: Path, augmented: Augmented, inputs: pa.Schema, names: Mapping[Path, str], digest: str
 ) -> list[Part]:
-    """Commit the accepted documents of each shard in the frozen schema, under the name that it is given.
+    """Write the accepted documents of each shard in the output schema, under the name from `names`.
 
-    Columns of the input are those of the document that each was written from, but for the text, and for an id.
+    Columns of the input are copied from the original of each document, except text and id.
     """
-    accepted = _accepted_ids(made)
-    return [_written(recipe, run, shard, name, accepted, inputs, digest) for shard, name in names.items()]
+    accepted = _accepted_ids(augmented)
+    return [
+        _write_shard(recipe=recipe, run=run, shard=shard, name=name, accepted=accepted, inputs=inputs, digest=digest)
+        for shard, name in names.items()
+    ]
 
 
-def shards_with(made: Augmented, inputs: pa.Schema) -> list[Path]:
-    """The shards of the run that judged, of which some documents are accepted."""
-    accepted, doc_id = _accepted_ids(made), our_name("doc_id", inputs)
-    shards = [made.folder / path for path in made.facts["judged"]]
-    return [one for one in shards if pc.any(pc.is_in(pq.read_table(one, columns=[doc_id])[doc_id], accepted)).as_py()]
+def shards_with(augmented: Augmented, inputs: pa.Schema) -> list[Path]:
+    """The shards of the judged run that have accepted documents."""
+    accepted, doc_id = _accepted_ids(augmented), our_name("doc_id", inputs)
+    shards = [augmented.folder / path for path in augmented.facts["judged"]]
+    return [
+        shard for shard in shards if pc.any(pc.is_in(pq.read_table(shard, columns=[doc_id])[doc_id], accepted)).as_py()
+    ]
 
 
-def _accepted_ids(made: Augmented) -> pa.Array:
-    table = pq.read_table(made.folder / SYNTHETIC, columns=["doc_id", "accepted"])
+def _accepted_ids(augmented: Augmented) -> pa.Array:
+    table = pq.read_table(augmented.folder / SYNTHETIC, columns=["doc_id", "accepted"])
     return table.filter(table["accepted"])["doc_id"].combine_chunks()
 
 
-def _written(
+def _write_shard(
     recipe: Recipe, run: Path, shard: Path, name: str, accepted: pa.Array, inputs: pa.Schema, digest: str
 ) -> Part:
-    ours = our_columns(recipe)
+    own_columns = our_columns(recipe)
     path, tokens, rows = Path(DATA) / name, 0, 0
     with (
         committed(run / path) as aside,
-        pq.ParquetWriter(aside, output_schema(inputs, ours), compression="zstd") as writer,
+        pq.ParquetWriter(aside, output_schema(inputs, own_columns), compression="zstd") as writer,
     ):
-        for table in row_groups(_accepted(shard, accepted, our_name("doc_id", inputs))):
+        for table in row_groups(_accepted_rows(shard, accepted, our_name("doc_id", inputs))):
             writer.write_table(
                 _as_output(table, recipe, inputs, str(shard)).combine_chunks(), row_group_size=len(table)
             )
@@ -59,7 +64,7 @@ def _written(
     return finished_part(run, DATA, digest, path, rows, tokens=tokens)
 
 
-def _accepted(shard: Path, accepted: pa.Array, doc_id: str) -> Iterator[pa.Table]:
+def _accepted_rows(shard: Path, accepted: pa.Array, doc_id: str) -> Iterator[pa.Table]:
     with pq.ParquetFile(shard) as file:
         for batch in file.iter_batches(READ_ROWS):
             table = pa.Table.from_batches([batch])
@@ -67,22 +72,24 @@ def _accepted(shard: Path, accepted: pa.Array, doc_id: str) -> Iterator[pa.Table
 
 
 def _as_output(table: pa.Table, recipe: Recipe, inputs: pa.Schema, path: str) -> pa.Table:
-    """Rows of the judged run with the columns of the output."""
+    """Convert rows of the judged run to the output schema."""
     ids = table[our_name("doc_id", inputs)]
-    found = fitted(table.select(inputs.names), inputs, path)
+    output = fitted(table.select(inputs.names), inputs, path)
     if recipe.input.id:
         k = inputs.get_field_index(recipe.input.id)
         kind = inputs.field(k).type
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        found = found.set_column(k, inputs.field(k), ids.cast(kind) if is_text else pa.nulls(len(table), kind))
-    known = {
-        "doc_id": ids, "n_tokens": table[our_name("n_tokens", inputs)],
-        "synthetic": pa.repeat(pa.scalar(True), len(table)), "source_doc_id": table[f"{PREFIX}source_doc_id"],
+        output = output.set_column(k, inputs.field(k), ids.cast(kind) if is_text else pa.nulls(len(table), kind))
+    values_by_name = {
+        "doc_id": ids,
+        "n_tokens": table[our_name("n_tokens", inputs)],
+        "synthetic": pa.repeat(pa.scalar(True), len(table)),
+        "source_doc_id": table[f"{PREFIX}source_doc_id"],
         "written": pa.StructArray.from_arrays(
             [table[PREFIX + name].combine_chunks().cast(kind) for name, kind in MADE.items()], list(MADE)
         ),
-    }  # fmt: skip
+    }
     for name, kind in our_columns(recipe).items():
-        values = known[name].cast(kind) if name in known else pa.nulls(len(table), kind)
-        found = found.append_column(pa.field(our_name(name, inputs), kind), values)
-    return found
+        values = values_by_name[name].cast(kind) if name in values_by_name else pa.nulls(len(table), kind)
+        output = output.append_column(pa.field(our_name(name, inputs), kind), values)
+    return output

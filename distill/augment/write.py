@@ -1,13 +1,13 @@
-"""Texts that a teacher writes after chunks of real documents, with all that tells what they are worth.
+"""Have a teacher rewrite chunks of real documents, and measure how good the results are.
 
-Nothing is written out of nothing: each text is made after one chunk, and measured against it.
+Every text is written from one chunk, and compared with it.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from itertools import islice
 
 import pyarrow as pa
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
@@ -43,23 +43,23 @@ CANDIDATES = pa.schema(
         ("new_facts", pa.list_(pa.string())),
         ("copy_share", pa.float32()),
         ("length_ratio", pa.float32()),
-        ("faithful", pa.float32()),  # null: not asked
+        ("faithful", pa.float32()),  # null: not requested
     ]
 )
-FAITHFUL = "augment_faithful"  # the prompt
-BYTES = 2  # of a token, at least: a reply may be about twice as long as its chunk
-ROOM = 64  # tokens beyond that
+FAITHFUL = "augment_faithful"  # name of the prompt
+MIN_BYTES_PER_TOKEN = 2  # so low that a reply may be about twice as long as its chunk
+EXTRA_TOKENS = 64  # in addition
 
 THOUGHT = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
-RULE = re.compile(r"\A\s*={5,}[ \t]*\n|\n[ \t]*={5,}\s*\Z")  # the lines around the text in our prompts
-MADE = (  # what a model calls its own reply
+RULE = re.compile(r"\A\s*={5,}[ \t]*\n|\n[ \t]*={5,}\s*\Z")  # the lines around the text in prompts
+NOUN = (  # how models call their replies
     r"(?:re-?written|rewriting|rewrite|revised|cleaned|version|explanation|explained|explains|text|prose|output"
     r"|questions and (?:their )?answers|question-answer pairs)"
 )
 LEAD = re.compile(
     r"(?:(?:sure|certainly|of course|absolutely|okay|ok|great|yes)\b[!,.]*\s+)?[#*_]*\s*(?:"
-    rf"(?:here(?: is|'s|’s| are)|below (?:is|are)|the following (?:is|are))\b[^\n:]{{0,100}}\b{MADE}\b[^\n:]{{0,60}}"
-    rf"|(?:the |my )?(?:re-?written |revised |cleaned |clean )?{MADE}(?: of the text)?)"
+    rf"(?:here(?: is|'s|’s| are)|below (?:is|are)|the following (?:is|are))\b[^\n:]{{0,100}}\b{NOUN}\b[^\n:]{{0,60}}"
+    rf"|(?:the |my )?(?:re-?written |revised |cleaned |clean )?{NOUN}(?: of the text)?)"
     r":[*_]*[ \t]*(?:\n+|(?=[\"“A-Z]))"
     r"|(?:sure|certainly|of course|absolutely)[!.][^\n]{0,120}\n+",
     re.IGNORECASE,
@@ -77,47 +77,104 @@ REFUSAL = re.compile(
 )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenText:
+    """A written text and how it was written. The fields are columns of CANDIDATES, but for `row`."""
+
+    row: int  # of the chunk
+    doc_id: str
+    text: str
+    domain: str
+    form: Form
+    source_doc_id: str
+    prompt: str
+    prompt_sha256: str
+    model: str
+    adapter: str | None
+    seed: int
+    temperature: float
+    top_p: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A request to rewrite a chunk in a form."""
+
+    row: int  # of the chunk
+    source_doc_id: str
+    chunk: int
+    form: Form
+    prompt: Prompt
+    request: Request
+
+
 def write(
-    teacher: Teacher, chunks: pa.Table, domain: str, forms: Sequence[Form], adapter: str | None, seed: int,
-    most_requests: int | None,
-) -> tuple[pa.Table, Counter[str]]:  # fmt: skip
-    """Have a teacher write chunks of documents (CHUNKS) anew, each in each form, or the first `most_requests` of these.
+    teacher: Teacher,
+    chunks: pa.Table,
+    domain: str,
+    forms: Sequence[Form],
+    adapter: str | None,
+    seed: int,
+    limit: int | None,
+) -> tuple[pa.Table, Counter[str]]:
+    """Have a teacher rewrite chunks of documents (CHUNKS), each in each form, with at most `limit` requests.
 
-    The order is drawn by seed: each document once, then each a second time, and the forms in turn. With fewer requests
-    the first ones are the same.
+    The order is random by seed: one chunk of each document, then a second of each, and so on, with forms in turn. Fewer
+    requests are a prefix of it.
 
-    Out:    CANDIDATES in the order of the requests; and how many were `asked` for, `refused` by the model, `cut_off` at
-            their longest, `empty`, `no_text` (the model says that it will not), and `written`.
-    Errors: RecipeError for a form without a prompt; what the teacher raises.
+    Out:    CANDIDATES in the order of the requests; counts of requests `asked` and their outcomes: `refused` by the
+            model, `cut_off` at the maximum length, `empty`, `no_text` (the model declines in words), `written`.
+    Errors: RecipeError for a form without a prompt; those of the teacher.
     """
+    texts = chunks["text"].to_pylist()
+    jobs = _jobs(chunks, forms, adapter, seed, limit)
+    counts = Counter(asked=len(jobs), refused=0, cut_off=0, empty=0, no_text=0, written=0)
+    written: list[WrittenText] = []
+    adapter_digest = _adapter_digest(teacher, adapter)
+    replies = teacher.generate([job.request for job in jobs])
+    for job, reply in zip(jobs, replies, strict=True):
+        text, outcome = _parse_reply(reply, texts[job.row])
+        counts[outcome] += 1
+        if outcome == "written":
+            key = "\0".join((domain, job.source_doc_id, str(job.chunk), job.form, adapter_digest, str(seed)))
+            doc_id = xxh3_128_hexdigest(key.encode())
+            written.append(_written_text(doc_id, text, domain, job, teacher))
+    return _with_measurements(written, chunks), counts
+
+
+def _jobs(chunks: pa.Table, forms: Sequence[Form], adapter: str | None, seed: int, limit: int | None) -> list[Job]:
+    """The requests to rewrite chunks, in order."""
     prompts = {form: prompt_of(form) for form in forms}
     ids, numbers, texts = (chunks[name].to_pylist() for name in ("doc_id", "chunk", "text"))
-    asked = list(in_turn(ids, numbers, forms, seed))[:most_requests]
-    seeds = [random_for(seed, f"augment {form}", f"{ids[row]} {numbers[row]}").getrandbits(31) for row, form in asked]
-    requests = [
-        Request(render(prompts[form], text=texts[row]), _drawn(prompts[form], texts[row], own), adapter)
-        for (row, form), own in zip(asked, seeds, strict=True)
-    ]
-    counts = Counter(asked=len(asked), refused=0, cut_off=0, empty=0, no_text=0, written=0)
-    rows: list[dict[str, Any]] = []
-    own_adapter = _digest(teacher, adapter)
-    for (row, form), request, reply in zip(asked, requests, teacher.generate(requests), strict=True):
-        text, fate = _read(reply, texts[row])
-        counts[fate] += 1
-        if fate == "written":
-            key = "\0".join((domain, ids[row], str(numbers[row]), form, own_adapter, str(seed)))
-            rows.append({
-                "doc_id": xxh3_128_hexdigest(key.encode()), "text": text, "domain": domain, "form": form,
-                "source_doc_id": ids[row], "row": row, "prompt": prompts[form].name,
-                "prompt_sha256": prompts[form].digest, "model": str(teacher.facts.get("model", teacher.model)),
-                "adapter": adapter, "seed": request.sampling.seed, "temperature": request.sampling.temperature,
-                "top_p": request.sampling.top_p,
-            })  # fmt: skip
-    return _measured(rows, chunks), counts
+    jobs = []
+    for row, form in islice(in_turn(ids, numbers, forms, seed), limit):
+        prompt, doc_id, number, text = prompts[form], ids[row], numbers[row], texts[row]
+        request_seed = random_for(seed, f"augment {form}", f"{doc_id} {number}").getrandbits(31)
+        request = Request(render(prompt, text=text), _sampling(prompt, text, request_seed), adapter)
+        jobs.append(Job(row=row, source_doc_id=doc_id, chunk=number, form=form, prompt=prompt, request=request))
+    return jobs
+
+
+def _written_text(doc_id: str, text: str, domain: str, job: Job, teacher: Teacher) -> WrittenText:
+    return WrittenText(
+        row=job.row,
+        doc_id=doc_id,
+        text=text,
+        domain=domain,
+        form=job.form,
+        source_doc_id=job.source_doc_id,
+        prompt=job.prompt.name,
+        prompt_sha256=job.prompt.digest,
+        model=str(teacher.facts.get("model", teacher.model)),
+        adapter=job.request.adapter,
+        seed=job.request.sampling.seed,
+        temperature=job.request.sampling.temperature,
+        top_p=job.request.sampling.top_p,
+    )
 
 
 def prompt_of(form: Form) -> Prompt:
-    """The prompt that has a text written in a form.
+    """The prompt for a form.
 
     Errors: RecipeError where there is none.
     """
@@ -128,22 +185,22 @@ def prompt_of(form: Form) -> Prompt:
 
 
 def in_turn(ids: Sequence[str], numbers: Sequence[int], forms: Sequence[Form], seed: int) -> Iterator[tuple[int, Form]]:
-    """Every row of chunks in every form, in an order by seed in which documents and forms come evenly.
+    """Schedule every row of chunks in every form, in a random order by seed that balances documents and forms.
 
-    Each document has its turn, with its next chunk, in that form of those left for it which was used least so far.
+    Documents take turns, each with its next chunk, in the least used of the chunk's remaining forms.
     """
     rows_of: dict[str, list[int]] = {}
     for row in sorted(range(len(ids)), key=lambda row: (_hash(seed, f"{ids[row]} {numbers[row]}"), numbers[row])):
         rows_of.setdefault(ids[row], []).append(row)
-    turns = [rows_of[doc_id] for doc_id in sorted(rows_of, key=lambda one: (_hash(seed, one), one))]
-    left = {row: list(forms) for row in range(len(ids))}
+    turns = [rows_of[doc_id] for doc_id in sorted(rows_of, key=lambda doc_id: (_hash(seed, doc_id), doc_id))]
+    remaining_forms = {row: list(forms) for row in range(len(ids))}
     used = Counter(dict.fromkeys(forms, 0))
     for turn in range(max(map(len, turns), default=0) * len(forms)):
         turns = [rows for rows in turns if turn < len(rows) * len(forms)]
         for rows in turns:
             row = rows[turn % len(rows)]
-            form = min(left[row], key=lambda form: (used[form], forms.index(form)))
-            left[row].remove(form)
+            form = min(remaining_forms[row], key=lambda form: (used[form], forms.index(form)))
+            remaining_forms[row].remove(form)
             used[form] += 1
             yield row, form
 
@@ -152,19 +209,21 @@ def _hash(seed: int, key: str) -> int:
     return xxh3_64_intdigest(f"{seed} augment {key}".encode())
 
 
-def _drawn(prompt: Prompt, text: str, seed: int) -> Sampling:
-    """How a reply is drawn: with room for about twice the text, in any script."""
-    drawn = prompt.sampling_with(seed)
-    return replace(drawn, max_tokens=min(drawn.max_tokens, ROOM + len(text.encode()) // BYTES))
+def _sampling(prompt: Prompt, text: str, seed: int) -> Sampling:
+    """The prompt's sampling, with `max_tokens` limited to about twice the text's, in any script."""
+    sampling = prompt.sampling_with(seed)
+    return replace(
+        sampling, max_tokens=min(sampling.max_tokens, EXTRA_TOKENS + len(text.encode()) // MIN_BYTES_PER_TOKEN)
+    )
 
 
-def _digest(teacher: Teacher, adapter: str | None) -> str:
-    """What identifies an adapter: the hash of its weights, where the teacher knows it, else its name."""
+def _adapter_digest(teacher: Teacher, adapter: str | None) -> str:
+    """The hash of an adapter's weights, or its name where the teacher does not know the hash."""
     return "" if adapter is None else str(teacher.facts.get("adapters", {}).get(adapter, adapter))
 
 
-def _read(reply: Reply | None, original: str) -> tuple[str, str]:
-    """The text of a reply, and what becomes of it: `written`, or why it is dropped."""
+def _parse_reply(reply: Reply | None, original: str) -> tuple[str, str]:
+    """The text of a reply, and the outcome: `written`, or why the reply is dropped."""
     if reply is None:
         return "", "refused"
     if reply.finish_reason == "length":
@@ -176,56 +235,58 @@ def _read(reply: Reply | None, original: str) -> tuple[str, str]:
 
 
 def cleaned(reply: str, original: str) -> str:
-    """A reply without what is no part of the text: thoughts, an introduction, a fence or quotation marks around all.
+    """Strip everything around the text of a reply: thoughts, an introduction, closing remarks, fences, quotation marks.
 
-    What the original begins with, or ends with, is left.
+    Keeps what the original begins or ends with, too.
     """
     text = THOUGHT.sub("", reply, 1).strip()
     if not LEAD.match(original.lstrip()):
         text = LEAD.sub("", text, 1).strip() if LEAD.match(text) else text
     for fence in ("```", "~~~"):
-        inside = text.removeprefix(fence).removesuffix(fence)
-        around = text.startswith(fence) and text.endswith(fence) and "\n" in text and fence not in inside
-        if around and not original.lstrip().startswith(fence):
+        inner = text.removeprefix(fence).removesuffix(fence)
+        is_wrapped = text.startswith(fence) and text.endswith(fence) and "\n" in text and fence not in inner
+        if is_wrapped and not original.lstrip().startswith(fence):
             text = text.partition("\n")[2].removesuffix(fence).strip()
     if "=====" not in original:
         text = RULE.sub("", RULE.sub("", text)).strip()
     for opening, closing in (('"', '"'), ("“", "”")):
         inner = text[1:-1]
-        around = len(text) > 1 and text[0] == opening and text[-1] == closing and not {opening, closing} & set(inner)
-        if around and not original.lstrip().startswith(opening):
+        is_wrapped = (
+            len(text) > 1 and text[0] == opening and text[-1] == closing and not {opening, closing} & set(inner)
+        )
+        if is_wrapped and not original.lstrip().startswith(opening):
             text = inner.strip()
     if not CLOSING.search(original):
         text = CLOSING.sub("", text).strip()
     return text
 
 
-def _measured(rows: Sequence[dict[str, Any]], chunks: pa.Table) -> pa.Table:
-    """Written texts as CANDIDATES, measured against the chunks that they were written after."""
-    names = [name for name in CANDIDATES.names if rows and name in rows[0]]
-    columns = {name: pa.array([row[name] for row in rows], CANDIDATES.field(name).type) for name in names}
-    source = chunks.take(pa.array([row["row"] for row in rows], pa.int64()))
+def _with_measurements(written: Sequence[WrittenText], chunks: pa.Table) -> pa.Table:
+    """The written texts as CANDIDATES, compared with their chunks."""
+    names = [field.name for field in fields(WrittenText) if field.name != "row"]
+    columns = {name: pa.array([getattr(text, name) for text in written], CANDIDATES.field(name).type) for name in names}
+    source = chunks.take(pa.array([text.row for text in written], pa.int64()))
     columns |= {name: source[name].combine_chunks() for name in ("chunk", "start", "end")}
-    original, written = source["text"].combine_chunks(), columns.get("text", pa.array([], pa.large_string()))
-    columns |= kept_facts(original, written)
-    columns |= {"copy_share": copy_share(original, written), "length_ratio": length_ratio(original, written)}
-    empty = {name: pa.nulls(len(rows), CANDIDATES.field(name).type) for name in CANDIDATES.names if name not in columns}
-    return pa.table({name: (columns | empty)[name] for name in CANDIDATES.names}).cast(CANDIDATES)
+    original, texts = source["text"].combine_chunks(), columns["text"]
+    columns |= kept_facts(original, texts)
+    columns |= {"copy_share": copy_share(original, texts), "length_ratio": length_ratio(original, texts)}
+    columns["faithful"] = pa.nulls(len(written), pa.float32())
+    return pa.table({name: columns[name] for name in CANDIDATES.names}).cast(CANDIDATES)
 
 
 def faithful(teacher: Teacher, original: pa.Array, written: pa.Array, seed: int) -> pa.Array:
-    """How faithful texts are to their originals, by a teacher: from 0 to 5, the expected value over its labels.
+    """Grade the faithfulness of texts to their originals by a teacher: from 0 to 5, the expected value over its labels.
 
-    Null where the teacher refuses, or a text is null (float32).
+    Null where the teacher refuses or a text is null (float32).
     """
     prompt = load(FAITHFUL)
     values = {label: float(label) for label in prompt.choices or ()}
     pairs = list(zip(original.to_pylist(), written.to_pylist(), strict=True))
-    asked = [k for k, pair in enumerate(pairs) if None not in pair]
+    rows = [k for k, pair in enumerate(pairs) if None not in pair]
     requests = [
-        Request(render(prompt, original=pairs[k][0], text=pairs[k][1]), prompt.sampling_with(seed)) for k in asked
+        Request(render(prompt, original=pairs[k][0], text=pairs[k][1]), prompt.sampling_with(seed)) for k in rows
     ]
     grades: list[float | None] = [None] * len(pairs)
-    for k, answer in zip(asked, teacher.choose(requests, list(values)) if asked else [], strict=True):
+    for k, answer in zip(rows, teacher.choose(requests, list(values)) if rows else [], strict=True):
         grades[k] = None if answer is None else expected(answer, values)
     return pa.array(grades, pa.float32())

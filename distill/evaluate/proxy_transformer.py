@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.distill.evaluate.tokens import Encoded, EncodedCorpus, Integers
-from curate.distill.schedule import rate, window_starts
+from curate.distill.schedule import learning_rate_factor, window_starts
 from curate.errors import RecipeError
 
 LIBRARIES = ("torch",)
@@ -180,7 +180,7 @@ def _train(
     model.train()
     for step, starts in enumerate(window_starts(len(stream), proxy.context, proxy.batch, steps, seed)):
         for group in optimizer.param_groups:
-            group["lr"] = proxy.learning_rate * rate(step, steps)
+            group["lr"] = proxy.learning_rate * learning_rate_factor(step, steps)
         positions = torch.from_numpy(starts[:, None] + np.arange(size + 1))
         window = data[positions].to(device)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):

@@ -1,4 +1,4 @@
-"""LoRA adapters of a domain: texts, model, training, files.
+"""LoRA adapters of domains: texts, model, training, files.
 
 Start in `train.py`. May import the teacher, distill/text, the maps, and what comes before them.
 """

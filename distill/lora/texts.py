@@ -1,4 +1,4 @@
-"""Adapters of a recipe's domains: the texts that one is trained on, the model that it is for, and where it lies."""
+"""Adapters of a recipe's domains: their training texts, base model and folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from curate.corpus.edits import apply_edits, find_edits
 from curate.corpus.side_files import side_files, tables_of
 from curate.corpus.texts import is_utf8
 from curate.distill.leaks import LEAK, leaks
-from curate.distill.lora.files import Facts
+from curate.distill.lora.files import AdapterFacts
 from curate.distill.lora.model import FIELD
 from curate.distill.lora.train import train_adapter
 from curate.distill.reference import least_keys, sampling_mask, texts_in
@@ -29,24 +29,24 @@ from curate.recipe.tier3 import Adapter, Domain
 from curate.storage.lock import held
 
 FOLDER = Path("models") / "adapters"
-HELDOUT_SHARE = 10  # one in so many texts is held out
-MOST_HELDOUT = 200
-NEEDED = ("lora", "torch", "transformers", "peft")  # the extra that has the libraries, and these
+HELDOUT_FRACTION = 10  # 1 in 10 texts is held out
+MAX_HELDOUT = 200
+REQUIRED_MODULES = ("lora", "torch", "transformers", "peft")  # the extra to install, and its modules
 EMPTY = pa.table({"key": pa.array([], pa.uint64()), "text": pa.array([], pa.large_string())})
 
 
 @dataclass(frozen=True)
 class DomainTexts:
-    """Texts of a domain, each once: those that an adapter is trained on, and those that tell when to stop."""
+    """Distinct texts of a domain: those to train an adapter on, and those that decide when to stop."""
 
     training: tuple[str, ...]
     heldout: tuple[str, ...]
 
 
 def check_models(recipe: Recipe) -> None:
-    """Refuse a third tier whose seeds and models cannot be had here, as far as libraries and folders tell.
+    """Check that the seeds, libraries and model folders of the third tier exist, without loading a model.
 
-    Errors: RecipeError, TeacherError; InputError for seeds that are missing.
+    Errors: RecipeError, TeacherError; InputError for missing seeds.
     """
     if recipe.tier3 is None:
         return
@@ -54,32 +54,41 @@ def check_models(recipe: Recipe) -> None:
         side_files(domain.seeds, f"tier3.domains: {domain.name}", "seeds")
     if recipe.tier3.adapter is not None:
         find_model(*base_of(recipe), f"{FIELD}.base")
-        require_modules(FIELD, *NEEDED)
+        require_modules(FIELD, *REQUIRED_MODULES)
     check_teacher(recipe.teacher)
 
 
-def train_domain(recipe: Recipe, name: str, out: Path | None, log: Log) -> tuple[Path, Facts]:
-    """Train the adapter of a domain on its seeds; the folder, by default in the run directory, and what is known of it.
+def train_domain(recipe: Recipe, name: str, out: Path | None, log: Log) -> tuple[Path, AdapterFacts]:
+    """Train the adapter of a domain on its seeds. Returns its folder, by default in the run directory, and its facts.
 
     Errors: any CurateError.
     """
-    domain, section, base = domain_named(recipe, name), adapter_of(recipe), base_of(recipe)
-    require_modules(FIELD, *NEEDED)
+    domain, section, base = find_domain(recipe, name), adapter_of(recipe), base_of(recipe)
+    require_modules(FIELD, *REQUIRED_MODULES)
     folder = out or folder_of(recipe.run_directory, name)
     with locked(recipe.run_directory) if out is None else held(folder):
         texts = domain_texts(recipe, domain, section.documents)
-        return folder, train_adapter(texts.training, texts.heldout, section, base, folder, recipe.seed, log)
+        facts = train_adapter(
+            texts.training,
+            texts.heldout,
+            section=section,
+            base=base,
+            folder=folder,
+            seed=recipe.seed,
+            log=log,
+        )
+        return folder, facts
 
 
 def folder_of(run: Path, name: str) -> Path:
-    """Where a run has the adapter of a domain."""
+    """The folder of a domain's adapter in a run directory."""
     return run / FOLDER / name
 
 
-def domain_named(recipe: Recipe, name: str) -> Domain:
-    """A domain of a recipe.
+def find_domain(recipe: Recipe, name: str) -> Domain:
+    """The domain of this name in a recipe.
 
-    Errors: RecipeError where there is none of that name.
+    Errors: RecipeError for an unknown name.
     """
     domains = {domain.name: domain for domain in recipe.tier3.domains} if recipe.tier3 else {}
     if name not in domains:
@@ -88,9 +97,9 @@ def domain_named(recipe: Recipe, name: str) -> Domain:
 
 
 def adapter_of(recipe: Recipe) -> Adapter:
-    """The recipe's settings of adapters.
+    """The recipe's section on adapters.
 
-    Errors: RecipeError where it has none.
+    Errors: RecipeError where it is null.
     """
     if recipe.tier3 is None or recipe.tier3.adapter is None:
         raise RecipeError(f"{FIELD}: is null, so that no adapter is wanted; set it to {{base: MODEL}}")
@@ -98,7 +107,7 @@ def adapter_of(recipe: Recipe) -> Adapter:
 
 
 def base_of(recipe: Recipe) -> tuple[str, str | None]:
-    """The model that adapters are trained for, a folder or Hub name, and its revision.
+    """The base model of adapters (a folder or Hub name), and its revision.
 
     Errors: RecipeError where neither the section nor the teacher names one.
     """
@@ -106,54 +115,54 @@ def base_of(recipe: Recipe) -> tuple[str, str | None]:
         return base, None
     teacher = recipe.teacher
     if isinstance(teacher, Teacher):
-        if here := teacher.transformers or teacher.vllm_engine:
-            return here.model, here.revision
+        if local := teacher.transformers or teacher.vllm_engine:
+            return local.model, local.revision
         if teacher.vllm and teacher.vllm.serve:
             return teacher.vllm.serve, teacher.vllm.revision
-    which = "teacher is rules" if teacher == "rules" else "servers do not tell where the weights of their model lie"
-    raise RecipeError(f"{FIELD}.base: is null, and {which}; set base to a folder or a name on the Hugging Face Hub")
+    reason = "teacher is rules" if teacher == "rules" else "servers do not tell where the weights of their model lie"
+    raise RecipeError(f"{FIELD}.base: is null, and {reason}; set base to a folder or a name on the Hugging Face Hub")
 
 
-def domain_texts(recipe: Recipe, domain: Domain, most: int, further: pa.Array | None = None) -> DomainTexts:
-    """Texts of a domain out of its seeds, edited as the corpus is, parted by their hashes; `most` to train on.
+def domain_texts(recipe: Recipe, domain: Domain, max_training: int, more_texts: pa.Array | None = None) -> DomainTexts:
+    """Split the seeds of a domain, edited like the corpus, by their hashes into texts to train on and to hold out.
 
-    A tenth of them is held out, at most 200. Where the seeds are fewer than `most`, some of `further` are trained on
-    too: texts of the domain from the corpus, with its edits made. What is held out does not depend on these, but for
-    texts that nearly stand in one that is trained on: they are left out.
+    A tenth is held out, at most 200. If the seeds are fewer than `max_training`, the training texts are filled up from
+    `more_texts`: edited texts of the domain from the corpus. The held-out texts do not depend on these, except that
+    those that leak into a training text are removed.
 
-    Errors: InputError for files that cannot be read or hold no text, and where nothing is left to hold out.
+    Errors: InputError for files that cannot be read or have no text, and where no held-out text is left.
     """
     field = f"tier3.domains.{domain.name}.seeds"
     editors = resolve_editors(recipe.tier1)
     mask = np.uint64(sampling_mask(recipe.seed, "adapter"))
-    kept = EMPTY
+    seeds = EMPTY
     for path in side_files(domain.seeds, field, "texts of a domain"):
         for table in tables_of(path, field):
             texts = texts_in(table, recipe.input.column, field, path)
             texts = texts.filter(pc.fill_null(is_utf8(texts), False))
             if editors:
                 texts = apply_edits(texts, find_edits(texts, editors))
-            kept = least_keys(pa.concat_tables([kept, _keyed(texts, mask)]), most + MOST_HELDOUT)
-    if len(kept) < 2:
-        raise InputError(f"{field}: {len(kept)} different texts are too few to train on some and hold out others")
-    parted = min(MOST_HELDOUT, max(1, len(kept) // HELDOUT_SHARE))
-    heldout, training = kept[:parted], kept[parted : parted + most]
-    if further is not None and len(training) < most:
-        more = least_keys(_keyed(further, mask), most + len(kept))
-        more = more.filter(pc.invert(pc.is_in(more["key"], kept["key"].combine_chunks())))
-        training = pa.concat_tables([training, more[: most - len(training)]])
-    leaked = leaks(heldout["text"].combine_chunks(), [training["text"].combine_chunks()])["heldout"].to_pylist()
-    left = [text for k, text in enumerate(heldout["text"].to_pylist()) if k not in set(leaked)]
-    if not left:
+            seeds = least_keys(pa.concat_tables([seeds, _keyed(texts, mask)]), max_training + MAX_HELDOUT)
+    if len(seeds) < 2:
+        raise InputError(f"{field}: {len(seeds)} different texts are too few to train on some and hold out others")
+    n_heldout = min(MAX_HELDOUT, max(1, len(seeds) // HELDOUT_FRACTION))
+    heldout, training = seeds[:n_heldout], seeds[n_heldout : n_heldout + max_training]
+    if more_texts is not None and len(training) < max_training:
+        additional = least_keys(_keyed(more_texts, mask), max_training + len(seeds))
+        additional = additional.filter(pc.invert(pc.is_in(additional["key"], seeds["key"].combine_chunks())))
+        training = pa.concat_tables([training, additional[: max_training - len(training)]])
+    leaked_rows = leaks(heldout["text"].combine_chunks(), [training["text"].combine_chunks()])["heldout"].to_pylist()
+    remaining = [text for k, text in enumerate(heldout["text"].to_pylist()) if k not in set(leaked_rows)]
+    if not remaining:
         raise InputError(
             f"{field}: nothing is left to hold out: of each held-out text {LEAK:.0%} or more stands in one that is "
             "trained on; name files with more different texts"
         )
-    return DomainTexts(tuple(training["text"].to_pylist()), tuple(left))
+    return DomainTexts(tuple(training["text"].to_pylist()), tuple(remaining))
 
 
 def _keyed(texts: pa.Array, mask: np.uint64) -> pa.Table:
-    """Texts that are not blank, with the keys by which they are drawn."""
+    """The texts that are not blank, with random keys to sample by."""
     texts = texts.cast(pa.large_string())
     texts = texts.filter(pc.greater(pc.binary_length(pc.utf8_trim_whitespace(pc.fill_null(texts, ""))), 0))
     return pa.table({"key": hash_texts(texts)[1].to_numpy() ^ mask, "text": texts})

@@ -13,7 +13,7 @@ from curate.pipeline.checks.other_languages import told_of_other
 from curate.recipe.values import shown_budget
 
 if TYPE_CHECKING:
-    from curate.distill.lora.files import Facts
+    from curate.distill.lora.files import AdapterFacts
     from curate.filters.language.train import Trained, Training
 
 
@@ -146,7 +146,7 @@ def print_trained(training: "Training", trained: "Trained") -> None:
     say(f"{training.output}: {read}, {size(training.output.stat().st_size)}")
 
 
-def print_adapter(domain: str, folder: Path, facts: "Facts") -> None:
+def print_adapter(domain: str, folder: Path, facts: "AdapterFacts") -> None:
     """A trained adapter: steps, tokens, what it gains in held-out texts, where it lies."""
     table = _table("domain", ("steps", "best", "tokens", "bits/byte before", "after"), "change")
     before, after = facts.bits_per_byte_before, facts.bits_per_byte_after
