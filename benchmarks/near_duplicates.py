@@ -23,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 from timing import batches_in, least_of_five, parquet_in
 
-from curate.dedup.near.stage import Signatures, find_near
+from curate.decide.schema import create
+from curate.dedup.near.stage import NearTask, Signatures, find_near
 from curate.kernels.minhash import binary_rows, minhash
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import SIGNATURES
@@ -88,17 +89,22 @@ def scaled(folder: str, listed: str) -> None:
     parts = [Part(SIGNATURES, "synthetic", path, rows, 0, "") for path, rows in json.loads(listed)]
     with scratch_database(Ledger(run), threads=2) as database:
         database.execute(
-            "CREATE TEMP TABLE passing (file_no INTEGER, position INTEGER, row BIGINT, coarse_score FLOAT)"
+            "CREATE TEMP TABLE survivors (file_no INTEGER, position INTEGER, row BIGINT, coarse_score FLOAT)"
         )
         for k, part in enumerate(parts):
-            database.execute(f"INSERT INTO passing SELECT {k}, {k}, range, hash(range) % 1000 FROM range({part.rows})")
-        database.execute("CREATE TEMP TABLE exact (file_no INTEGER, row BIGINT)")
+            database.execute(
+                f"INSERT INTO survivors SELECT {k}, {k}, range, hash(range) % 1000 FROM range({part.rows})"
+            )
+        create("near", database)
         started, clock = time.process_time(), time.monotonic()
-        order = "coarse_score DESC, position, row"
-        by_signature = NEAR.model_copy(update={"verify": "signature"})
-        found = find_near(
-            by_signature, order, run, [Signatures(run, parts)], [], refuse, in_order, database, ("x", "x")
+        task = NearTask(
+            section=NEAR.model_copy(update={"verify": "signature"}),
+            survivor_order="coarse_score DESC, position, row",
+            best_copies=False,
+            signatures=[Signatures(run, parts)],
+            measured="synthetic",
         )
+        found = find_near(task, SignaturesOnly(), run, "synthetic", database)
         seconds, clock = time.process_time() - started, time.monotonic() - clock
         [dropped] = database.execute("SELECT count(*) FROM near").fetchone() or [0]
     rows = sum(part.rows for part in parts)
@@ -108,14 +114,16 @@ def scaled(folder: str, listed: str) -> None:
     print(f"{rows / seconds:,.0f} documents per CPU second, {clock:,.0f} s on the clock, at most {peak:,.0f} MB")
 
 
-def in_order(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
-    """Tasks in this process, whose CPU seconds are counted."""
-    return [function(task) for task in tasks]
+class SignaturesOnly:
+    """Runs tasks in this process, whose CPU seconds are counted; there are no texts behind synthetic signatures."""
 
+    def each(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+        """Run tasks in their order."""
+        return [function(task) for task in tasks]
 
-def refuse(documents: pa.Table) -> list[Part]:
-    """There are no texts behind synthetic signatures."""
-    raise AssertionError(documents)
+    def shingle_sets(self, documents: pa.Table) -> Sequence[Path]:
+        """Refuse."""
+        raise AssertionError(documents)
 
 
 def quality(pairs: str, *folders: str) -> None:

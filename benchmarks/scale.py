@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus.units import Unit
+from curate.decide.cascade import Cascade
 from curate.decide.decide import decide
 from curate.distill.scoring_stage import Documents, ScoringStage
 from curate.engine.base import InProcess
@@ -240,7 +241,9 @@ def decided(folder: Path, count: int) -> None:
         reader = Simulated(recipe, plan, ledger, InProcess(), log, quiet, begin)
         began, used = time.monotonic(), time.process_time()
         before = most[0]
-        parts = decide(recipe, plan, ledger, reader, database, "simulated")
+        parts = decide(
+            Cascade(recipe=recipe, plan=plan, ledger=ledger, reader=reader, connection=database, digest="simulated")
+        )
         clock, used = time.monotonic() - began, time.process_time() - used
     assert sum(part.rows for part in parts if part.group == DECISIONS) == count
     ends = [*(at for _, at in steps[1:]), began + clock]

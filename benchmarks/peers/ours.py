@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,11 @@ def main(job: str, corpus: str, out: str) -> None:
 
 def near(documents: Path, verify: str) -> list[int]:
     """What a run does about near duplicates, from the file to the rows that it drops."""
-    from curate.dedup.near.stage import Signatures, find_near
-    from curate.kernels.minhash import minhash, shingle_sets
+    from curate.decide.schema import create
+    from curate.dedup.near.stage import NearTask, Signatures, find_near
+    from curate.kernels.minhash import minhash
     from curate.ledger.ledger import Ledger
-    from curate.ledger.names import SHINGLES, SIGNATURES
+    from curate.ledger.names import SIGNATURES
     from curate.ledger.parts import write_part
     from curate.ledger.views import scratch_database
     from curate.recipe.dedup import Near
@@ -50,25 +52,46 @@ def near(documents: Path, verify: str) -> list[int]:
     signatures = pa.chunked_array([minhash(some["text"], settings.permutations, settings.shingle) for some in batches])
     parts = [write_part(here, SIGNATURES, "x", "00000", keyed(np.arange(len(signatures)), "minhash", signatures))]
 
-    def sets(wanted: pa.Table) -> Sequence[Path]:
-        rows, found = wanted["row"].to_numpy(), []
-        for k, batch in enumerate(file.iter_batches(BATCH, columns=["text"])):
-            some = rows[slice(*np.searchsorted(rows, (k * BATCH, (k + 1) * BATCH)))] - k * BATCH
-            found.append(shingle_sets(batch["text"].take(pa.array(some)), settings.shingle))
-        return [here / write_part(here, SHINGLES, "x", "00000", keyed(rows, SHINGLES, pa.chunked_array(found))).path]
-
     with scratch_database(Ledger(here), threads=2) as database:
         database.execute(
-            f"CREATE TEMP TABLE passing AS SELECT 0 AS file_no, range AS row FROM range({len(signatures)})"
+            f"CREATE TEMP VIEW survivors AS SELECT 0 AS file_no, range AS row FROM range({len(signatures)})"
         )
-        database.execute("CREATE TEMP TABLE exact (file_no INTEGER, row BIGINT)")
-        find_near(settings, "row", here, [Signatures(here, parts)], [], sets, in_order, database, ("x", "x"))
+        create("near", database)
+        task = NearTask(
+            section=settings,
+            survivor_order="row",
+            best_copies=False,
+            signatures=[Signatures(here, parts)],
+            measured="x",
+        )
+        find_near(task, Documents(file, here, settings.shingle), here, "x", database)
         return [row for (row,) in database.execute("SELECT row FROM near ORDER BY row").fetchall()]
 
 
-def in_order(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
-    """Tasks in this process."""
-    return [function(task) for task in tasks]
+@dataclass(frozen=True)
+class Documents:
+    """Runs tasks in this process, and reads the documents again that an estimate leaves in doubt."""
+
+    file: pq.ParquetFile
+    folder: Path
+    shingle: int
+
+    def each(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+        """Run tasks in their order."""
+        return [function(task) for task in tasks]
+
+    def shingle_sets(self, documents: pa.Table) -> Sequence[Path]:
+        """The shingles of documents, which are sorted by row."""
+        from curate.kernels.minhash import shingle_sets
+        from curate.ledger.names import SHINGLES
+        from curate.ledger.parts import write_part
+
+        rows, sets = documents["row"].to_numpy(), []
+        for k, batch in enumerate(self.file.iter_batches(BATCH, columns=["text"])):
+            some = rows[slice(*np.searchsorted(rows, (k * BATCH, (k + 1) * BATCH)))] - k * BATCH
+            sets.append(shingle_sets(batch["text"].take(pa.array(some)), self.shingle))
+        part = write_part(self.folder, SHINGLES, "x", "00000", keyed(rows, SHINGLES, pa.chunked_array(sets)))
+        return [self.folder / part.path]
 
 
 def keyed(rows: np.ndarray, column: str, values: pa.ChunkedArray) -> pa.Table:

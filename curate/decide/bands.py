@@ -14,7 +14,6 @@ import duckdb
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import BANDS
 from curate.ledger.parts import Part, write_part
-from curate.recipe.recipe import Recipe
 from curate.recipe.tier1 import Perplexity
 from curate.sql import quoted, read_parquet
 
@@ -24,11 +23,11 @@ REASONS = ("perplexity_too_low", "perplexity_too_high")
 
 
 def banded_sql(section: Perplexity, strata: int) -> list[str]:
-    """Tables `strata`, with the bands of strata that have enough documents, and `banded`, with what falls outside.
+    """Fill `strata` with the bands of strata that have enough documents, and `banded` with what falls outside.
 
-    Of table `passing` those count that are no duplicates and have a perplexity. Documents of a stratum that is too
-    small are judged by the wider one around it, that without the last column; the widest has all documents.
-    Percentiles are exact, and documents are counted and not sorted: memory holds a histogram of each stratum.
+    The survivors that have a perplexity count. Documents of a stratum that is too small are judged by the wider one
+    around it, that without the last column; the widest has all documents. Percentiles are exact, and documents are
+    counted and not sorted: memory holds a histogram of each stratum.
     """
     columns = [f"stratum_{k}" for k in range(strata)]
     depths = range(strata + 1)  # the number of columns that count
@@ -38,11 +37,11 @@ def banded_sql(section: Perplexity, strata: int) -> list[str]:
     return [
         f"""CREATE TEMP TABLE judgeable AS
         SELECT file_no, row, {"".join(f"{column}, " for column in columns)}perplexity, {CLASS} AS class
-        FROM passing ANTI JOIN duplicates USING (file_no, row) WHERE file_no >= 0 AND perplexity IS NOT NULL""",
+        FROM survivors WHERE perplexity IS NOT NULL""",
         f"CREATE TEMP TABLE strata ({kinds}depth INTEGER, documents BIGINT, low DOUBLE, high DOUBLE)",
         *(_bands_sql(section, columns[:depth]) for depth in depths),
-        f"""CREATE TEMP TABLE banded AS
-        SELECT file_no, row, if(perplexity < low, '{REASONS[0]}', '{REASONS[1]}') AS band_reason
+        f"""INSERT INTO banded
+        SELECT file_no, row, if(perplexity < low, '{REASONS[0]}', '{REASONS[1]}')
         FROM (
             SELECT d.file_no, d.row, d.perplexity, {low} AS low, {high} AS high
             FROM judgeable d{joined}
@@ -59,8 +58,8 @@ def _same(columns: Sequence[str], stratum: str, depth: int) -> str:
 def _bands_sql(section: Perplexity, columns: Sequence[str]) -> str:
     """The rows of table `strata` for strata of these columns.
 
-    A percentile lies between two documents, of ranks from 0. A histogram tells the classes that hold these, and only
-    there perplexities are told apart.
+    A percentile lies between two documents, of ranks from 0. A histogram gives the classes that contain these, and only
+    within those are perplexities distinguished.
     """
     depth = len(columns)
     names = "".join(f"{column}, " for column in columns)
@@ -80,7 +79,7 @@ def _bands_sql(section: Perplexity, columns: Sequence[str]) -> str:
         ), classes AS (
             SELECT {names}depth, class, before, documents FROM histogram
             WHERE documents >= {section.min_documents if columns else 1} AND ({holds})
-        ), told AS (
+        ), exact AS (
             SELECT {names}depth, documents, perplexity,
                 before + sum(n) OVER (PARTITION BY {names}class ORDER BY perplexity) AS upto
             FROM (
@@ -90,27 +89,20 @@ def _bands_sql(section: Perplexity, columns: Sequence[str]) -> str:
                 GROUP BY ALL
             )
         )
-        SELECT {names}depth, documents, {low} AS low, {high} AS high FROM told GROUP BY {names}depth, documents"""
+        SELECT {names}depth, documents, {low} AS low, {high} AS high FROM exact GROUP BY {names}depth, documents"""
 
 
 def find_bands(
-    recipe: Recipe, strata: Collection[str], run: Path, connection: duckdb.DuckDBPyConnection, digest: str
-) -> list[Part]:
-    """Table `banded` (file_no, row, band_reason), and the part with the bands of all strata."""
-    section = recipe.tier1.perplexity
-    if section is None:
-        connection.execute(NO_BANDS)
-        return []
+    section: Perplexity, strata: Sequence[str], run: Path, connection: duckdb.DuckDBPyConnection, digest: str
+) -> Part:
+    """Fill `banded`; return the part with the bands of all strata."""
     for statement in banded_sql(section, len(strata)):
         connection.execute(statement)
-    connection.execute("DROP TABLE judgeable")
     order = ", ".join(("depth", *(f"stratum_{k}" for k in range(len(strata)))))
     named = "".join(f"stratum_{k} AS {quoted(name)}, " for k, name in enumerate(strata))
     table = connection.sql(f"SELECT {named}depth, documents, low, high FROM strata ORDER BY {order}").to_arrow_table()
-    return [write_part(run, BANDS, digest, "00000", table)]
-
-
-NO_BANDS = "CREATE TEMP TABLE banded (file_no INTEGER, row BIGINT, band_reason VARCHAR)"
+    connection.execute("DROP TABLE judgeable; DROP TABLE strata")
+    return write_part(run, BANDS, digest, "00000", table)
 
 
 def without_model(

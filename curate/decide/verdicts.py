@@ -1,42 +1,31 @@
-"""The SQL that verdicts are made of, step by step.
-
-What was found of the whole corpus lies in tables. Verdicts read a range of the documents at a time, and of those tables
-what lies there: a view `here_` of each, so that their work grows with the documents and not with its square.
-"""
+"""The SQL of the cascade, step by step, and of the verdicts that are read off its findings (tables: `schema.py`)."""
 
 from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 
+from curate.decide.schema import FINDINGS, STAGES
 from curate.dedup.exact import HASHES
 from curate.distill.budget.models import DOMAIN
 from curate.distill.budget.scores import own_scores, strata_of_distil
-from curate.distill.purify.stage import REASON as P_BAD_REASON
 from curate.distill.purify.stage import strata_of_purify
 from curate.filters.coarse_score import coarse_score_sql
 from curate.filters.rules.conditions import condition
 from curate.filters.rules.resolve import ResolvedRule
+from curate.ledger.names import PURIFY
 from curate.recipe.recipe import Recipe
 from curate.sql import literal
 
-REPEATED = "repeated"
-FOUND = ("duplicates", "banded", "trimmed", "purified", "distilled")  # by the stages behind the rules
 
-
-def orders_copies(recipe: Recipe) -> bool:
-    """Whether the order of near duplicates is settled by their clusters."""
+def picks_best_copies(recipe: Recipe) -> bool:
+    """Whether the survivor among near duplicates is chosen within their cluster (`dedup/near/best_copies.py`)."""
     return recipe.dedup.near is not None and recipe.dedup.keep == "best"
 
 
-def repeated_sql(recipe: Recipe) -> str:
-    """Table `repeated`: of documents with equal raw texts, the how manieth in input order each one is.
-
-    Where the user's ids name the documents there is no need for it.
-    """
-    if recipe.input.id is not None:
-        return "CREATE TEMP TABLE repeated (file_no INTEGER, row BIGINT, k BIGINT)"
+def repeated_sql() -> str:
+    """Rows of `repeated`: the ordinal, in input order, of each document among those with the same raw text."""
     return """
-        CREATE TEMP TABLE repeated AS
+        INSERT INTO repeated
         SELECT file_no, row,
             row_number() OVER (PARTITION BY raw_hash_high, raw_hash_low ORDER BY position, row) AS k
         FROM texts
@@ -47,7 +36,7 @@ def repeated_sql(recipe: Recipe) -> str:
 
 
 def doc_id_sql(recipe: Recipe) -> str:
-    """The name of a document: the user's id, or the hash of its raw text in hex, with `#k` at the k-th repeat."""
+    """SQL of a document's id: the user's, or the hash of its raw text in hex, with `#k` from its second copy on."""
     if recipe.input.id is not None:
         return "id"
     return "printf('%016x%016x', raw_hash_high, raw_hash_low) || if(k > 1, '#' || k, '')"
@@ -75,7 +64,7 @@ def judged_sql(recipe: Recipe, rules: Sequence[ResolvedRule], types: Mapping[str
 
 
 def excluded_condition(types: Mapping[str, pa.DataType]) -> str:
-    """SQL that is true for a document whose id, hash or url stands in table `excluded`."""
+    """SQL that is true for a document whose id, hash or url is in table `excluded`."""
     names = ["doc_id", "printf('%016x%016x', raw_hash_high, raw_hash_low)"]
     if "input" in types and types["input"].get_field_index("url") >= 0:
         names.append("input.url")
@@ -104,46 +93,97 @@ JUDGED = (
     "rule_reasons",
 )
 EARLIER_PASSING = "* EXCLUDE (doc_id), (-2147483648 - file_no)::INTEGER AS position"  # before all others, run by run
-COPIES = {"n_words": "INTEGER", "stop_word_ratio": "FLOAT", "bits_per_byte": "FLOAT"}  # what best copies are told by
-PASSING = {"file_no": "INTEGER", "position": "INTEGER", "row": "BIGINT", "n_bytes": "BIGINT", "coarse_score": "FLOAT"}
-DISTIL = {"n_tokens": "BIGINT", "raw_hash_low": "UBIGINT"}
+Columns = dict[str, tuple[str, str]]  # type and SQL by name
+
+PASSING: Columns = {
+    "file_no": ("INTEGER", "file_no"),
+    "position": ("INTEGER", "position"),
+    "row": ("BIGINT", "row"),
+    "n_bytes": ("BIGINT", "n_bytes"),
+    "coarse_score": ("FLOAT", "coarse_score"),
+}
+BEST_COPY = {"n_words": "INTEGER", "stop_word_ratio": "FLOAT", "bits_per_byte": "FLOAT"}  # rank copies in a cluster
 
 
-def passing_columns(recipe: Recipe, strata: Mapping[str, str], inputs: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Columns of table `passing`, with their types and SQL: what the stages behind the rules need.
+def passing_columns(recipe: Recipe, strata: Mapping[str, str], inputs: Collection[str]) -> Columns:
+    """Columns of `passing`: what the stages behind the rules need.
 
     `strata` are those of bands, `inputs` the input's columns.
     """
-    kinds = PASSING | (HASHES if recipe.dedup.exact else {}) | (DISTIL if recipe.distill else {})
-    columns = {name: (kind, name) for name, kind in kinds.items()}
-    if orders_copies(recipe):
-        columns |= {name: (kind, name) for name, kind in COPIES.items()}
+    columns = PASSING | {name: (kind, name) for name, kind in HASHES.items() if recipe.dedup.exact}
+    if picks_best_copies(recipe):
+        columns |= {name: (kind, name) for name, kind in BEST_COPY.items()}
         columns["bits_per_byte"] = ("FLOAT", "bits_per_byte" if recipe.tier1.perplexity else "NULL::FLOAT")
     if recipe.tier1.perplexity:
         columns["perplexity"] = ("FLOAT", "perplexity")
         columns |= {f"stratum_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata.values())}
-    columns |= {f"purify_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata_of_purify(recipe, inputs).values())}
+    return columns | purify_columns(recipe, inputs) | distil_columns(recipe, inputs)
+
+
+def purify_columns(recipe: Recipe, inputs: Collection[str]) -> Columns:
+    """Columns of `passing` that tier 2 needs: the strata of its bound."""
+    return {f"purify_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata_of_purify(recipe, inputs).values())}
+
+
+def distil_columns(recipe: Recipe, inputs: Collection[str]) -> Columns:
+    """Columns of `passing` that the budget needs: tokens, what draws, the strata of its quotas, scores."""
+    if recipe.distill is None:
+        return {}
+    columns = {"n_tokens": ("BIGINT", "n_tokens"), "raw_hash_low": ("UBIGINT", "raw_hash_low")}
     columns |= {f"distil_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata_of_distil(recipe, inputs).values())}
     for k, (name, sql) in enumerate(own_scores(recipe).items()):
         columns[f"score_{k}"] = ("DOUBLE" if name.startswith("input.") else "FLOAT", sql)
     return columns
 
 
-def passing_sql(columns: Mapping[str, tuple[str, str]], place: str) -> str:
-    """Rows of table `passing`: the documents that no rule drops."""
-    selected = ", ".join(sql for _, sql in columns.values())
+def candidate_columns(recipe: Recipe, inputs: Collection[str], stage: str) -> Columns:
+    """Columns of `candidates` of a stage, by their SQL over `survivors`."""
+    if stage == PURIFY:
+        return {name: (kind, name) for name, (kind, _) in purify_columns(recipe, inputs).items()}
+    columns = {name: (kind, name) for name, (kind, _) in distil_columns(recipe, inputs).items()}
+    columns["n_tokens"] = ("BIGINT", "coalesce(trimmed_tokens, n_tokens)")
+    return columns | {"p_bad": ("FLOAT", "p_bad"), "grade": ("FLOAT", "grade")}
+
+
+def passing_sql(columns: Columns, place: str) -> str:
+    """Rows of `passing`: the documents that no rule drops."""
     return f"""
-        SELECT {selected}
+        SELECT {_selected(columns)}
         FROM judged WHERE {place} AND len(input_reasons) + len(rule_reasons) = 0"""
 
 
-def named_copies_sql(recipe: Recipe, texts: str | None) -> str:
-    """Rows of `named_copies`: copies with the doc_id of the surviving document, which `texts` holds.
+def _selected(columns: Columns) -> str:
+    return ", ".join(f"{sql} AS {name}" if sql != name else name for name, (_, sql) in columns.items())
 
-    None stands for the documents of earlier runs.
+
+def candidates_sql(columns: Columns, place: str) -> str:
+    """Rows of `candidates`, in input order, with `columns` of `survivors`."""
+    own = {"file_no": ("INTEGER", "file_no"), "row": ("BIGINT", "row"), "position": ("INTEGER", "position")}
+    own["lines_sum"] = ("UBIGINT", "coalesce(lines_sum, 0)::UBIGINT")
+    return f"""
+        SELECT {_selected(own | columns)}
+        FROM survivors WHERE {place} ORDER BY position, row"""
+
+
+def copies_sql() -> str:
+    """Rows of `copies`: the documents of `exact` and `near`, by the place of the surviving ones."""
+    return """
+        INSERT INTO copies
+        SELECT survivor_file_no, survivor_row, file_no, row, same_text, similarity
+        FROM (
+            SELECT *, 1::FLOAT AS similarity FROM exact
+            UNION ALL BY NAME
+            FROM near
+        ) ORDER BY survivor_file_no, survivor_row"""
+
+
+def named_copies_sql(recipe: Recipe, texts: str | None) -> str:
+    """Rows of `named_copies`: copies with the doc_id of the surviving document.
+
+    `texts` is the relation of survivors; None stands for the documents of earlier runs.
     """
     survivors, doc_id = "earlier", "doc_id"
-    if texts is not None:  # an id is made of what was found alone
+    if texts is not None:
         survivors, doc_id = f"{texts} USING (file_no, row) LEFT JOIN here_repeated", doc_id_sql(recipe)
     return f"""
         INSERT INTO named_copies
@@ -152,19 +192,18 @@ def named_copies_sql(recipe: Recipe, texts: str | None) -> str:
 
 
 def duplicates_sql() -> str:
-    """Table `duplicates`: the copies, why they are dropped, and the doc_id of the survivor."""
+    """Rows of `duplicates`: the copies, why they are dropped, and the doc_id of the survivor."""
     return """
-        CREATE TEMP TABLE duplicates AS
-        SELECT file_no, row, if(same_text IS NULL, 'near', 'exact') AS duplicate_stage,
+        INSERT INTO duplicates
+        SELECT file_no, row, if(same_text IS NULL, 'near', 'exact'),
             CASE WHEN same_text IS NULL THEN 'near_duplicate'
                  WHEN same_text THEN 'exact_duplicate' ELSE 'normalised_duplicate' END
-                || if(of_earlier, '_of_earlier_run', '') AS duplicate_reason,
-            similarity, doc_id AS duplicate_of
-        FROM (FROM named_copies ORDER BY file_no, row);
-        DROP TABLE named_copies; DROP VIEW here_copies; DROP TABLE copies"""
+                || if(of_earlier, '_of_earlier_run', ''),
+            similarity, doc_id
+        FROM named_copies ORDER BY file_no, row"""
 
 
-def decisions_sql(recipe: Recipe, place: str) -> str:
+def decisions_sql(place: str) -> str:
     """The rows of the decisions, in input order; size and tokens of a kept document are those of its output."""
     return f"""
         SELECT file_no, row, doc_id,
@@ -177,7 +216,7 @@ def decisions_sql(recipe: Recipe, place: str) -> str:
             duplicate_of, similarity,
             p_bad, coalesce(own_grade, grade) AS grade, attack, evidence,
             likeness, importance, {DOMAIN}, cluster, quality, rung, weight
-        FROM ({verdicts_sql(recipe)}
+        FROM ({verdicts_sql()}
             WHERE {place}
         )
         ORDER BY position, row"""
@@ -187,26 +226,14 @@ TOKENS = "if(stage IS NULL, coalesce(trimmed_tokens, n_tokens), n_tokens)"
 TOKENS_CUT = "if(stage IS NULL, coalesce(n_tokens - trimmed_tokens, 0), 0)"
 
 
-def verdicts_sql(recipe: Recipe) -> str:
-    """The rows of `judged` with what the global stages found, the stage that drops them, and the reasons."""
-    max_cut = recipe.dedup.lines.max_cut if recipe.dedup.lines else 1
+def verdicts_sql() -> str:
+    """The rows of `judged` with all findings, the stage that drops them, and its reasons."""
+    stage = "\n                     ".join(f"WHEN {known.drops} THEN {literal(known.name)}" for known in STAGES)
+    reasons = "\n                     ".join(f"WHEN {known.drops} THEN {known.reasons}" for known in STAGES)
+    joins = "".join(f"\n                LEFT JOIN here_{table} USING (file_no, row)" for table in FINDINGS)
     return f"""
             SELECT *,
-                CASE WHEN len(input_reasons) > 0 THEN 'input'
-                     WHEN len(rule_reasons) > 0 THEN 'rules'
-                     WHEN duplicate_stage IS NOT NULL THEN duplicate_stage
-                     WHEN band_reason IS NOT NULL THEN 'bands'
-                     WHEN cut_share > {max_cut}::FLOAT OR trimmed_tokens = 0 THEN 'lines'
-                     WHEN p_bad > p_bad_bound THEN 'purify'
-                     WHEN distil_reason IS NOT NULL THEN 'distil' END AS stage,
-                CASE WHEN len(input_reasons) > 0 THEN input_reasons
-                     WHEN len(rule_reasons) > 0 THEN rule_reasons
-                     WHEN duplicate_reason IS NOT NULL THEN [duplicate_reason]
-                     WHEN band_reason IS NOT NULL THEN [band_reason]
-                     WHEN cut_share > {max_cut}::FLOAT OR trimmed_tokens = 0 THEN ['too_much_boilerplate']
-                     WHEN p_bad > p_bad_bound THEN ['{P_BAD_REASON}']
-                     WHEN distil_reason IS NOT NULL THEN [distil_reason]
+                CASE {stage} END AS stage,
+                CASE {reasons}
                      ELSE [] END AS reasons
-            FROM judged LEFT JOIN here_duplicates USING (file_no, row) LEFT JOIN here_banded USING (file_no, row)
-                LEFT JOIN here_trimmed USING (file_no, row) LEFT JOIN here_purified USING (file_no, row)
-                LEFT JOIN here_distilled USING (file_no, row)"""
+            FROM judged{joins}"""

@@ -117,10 +117,13 @@ def _check(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> None:
             )
 
 
+def earlier_columns(exact: bool) -> dict[str, str]:
+    """Columns of table `earlier` that exact duplicates need, by SQL type."""
+    return dict.fromkeys(NAMES, "UBIGINT") if exact else {}
+
+
 def load_earlier(earlier: Sequence[Earlier], exact: bool, connection: duckdb.DuckDBPyConnection) -> None:
-    """Table `earlier` (file_no, row, doc_id and, if `exact`, the hashes): what the runs kept."""
-    hashes = "".join(f", {name} UBIGINT" for name in NAMES if exact)
-    connection.execute(f"CREATE TEMP TABLE earlier (file_no INTEGER, row BIGINT, doc_id VARCHAR{hashes})")
+    """Fill `earlier` with what the runs kept; with hashes if `exact`."""
     for run in earlier:
         decisions = read_parquet(run.ledger.run / part.path for part in run.ledger.of("decisions"))
         source = f"(SELECT file_no, row, doc_id FROM {decisions} WHERE kept)"

@@ -24,7 +24,8 @@ from curate.maps.reread import CorpusReader, RereadTask, keyed
 from curate.recipe.dedup import Lines
 from curate.sql import read_parquet
 
-REASON = "repeated_line"
+REASON = "repeated_line"  # of an edit
+DROP_REASON = "too_much_boilerplate"  # of a document that loses too much of its text
 HOST = r"^(?:(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/@?#]*@)?(?:www\.)?([^/:?#]+\.[^/:?#]+)"
 DOMAIN = f"regexp_extract(lower(coalesce(url, '')), '{HOST}', 1)"  # '' for what is no address with a domain
 
@@ -42,10 +43,10 @@ def in_force(part: Part) -> Part:
 
 
 def cut_repeated(
-    lines: Lines, run: Path, hashes: Sequence[Part], inputs: Sequence[Part], cut: CutLines,
+    section: Lines, run: Path, hashes: Sequence[Part], inputs: Sequence[Part], cut: CutLines,
     connection: duckdb.DuckDBPyConnection,
 ) -> list[Part]:  # fmt: skip
-    """Table `trimmed`, and the parts with the edits: of the documents of `passing` that are no duplicates.
+    """Fill `trimmed` with the survivors that lose lines; return the parts with the edits and with what is left.
 
     `inputs` are parts with the column `input.url`, or none.
     """
@@ -53,33 +54,25 @@ def cut_repeated(
     connection.execute(
         f"""CREATE TEMP TABLE lines AS
         SELECT file_no, row, domain, unnest(line_hashes) AS line FROM {source} JOIN (
-            SELECT file_no, row, {DOMAIN if inputs else "''"} AS domain
-            FROM passing ANTI JOIN duplicates USING (file_no, row)
-                ANTI JOIN banded USING (file_no, row){_urls(run, inputs)}
+            SELECT file_no, row, {DOMAIN if inputs else "''"} AS domain FROM survivors{_urls(run, inputs)}
         ) USING (file_no, row)"""
     )
-    found = connection.sql(
+    documents = connection.sql(
         f"""SELECT file_no, row, list_sort(list(line)) AS lines
         FROM lines SEMI JOIN (
-            SELECT domain, line FROM lines GROUP BY ALL HAVING count(*) > {lines.max_repeats}
+            SELECT domain, line FROM lines GROUP BY ALL HAVING count(*) > {section.max_repeats}
         ) USING (domain, line)
         GROUP BY file_no, row ORDER BY file_no, row"""
     ).to_arrow_table()
     connection.execute("DROP TABLE lines")
-    parts = [in_force(part) for part in cut(found)] if len(found) else []
-    trimmed = [run / part.path for part in parts if part.group == TRIMMED]
-    connection.execute(empty_trimmed())
-    if trimmed:
-        connection.execute(f"INSERT INTO trimmed BY NAME FROM {read_parquet(trimmed)}")
+    parts = [in_force(part) for part in cut(documents)] if len(documents) else []
+    if trimmed := [run / part.path for part in parts if part.group == TRIMMED]:
+        too_much = f"cut_share > {section.max_cut}::FLOAT OR trimmed_tokens = 0"
+        connection.execute(
+            f"INSERT INTO trimmed BY NAME SELECT *, if({too_much}, '{DROP_REASON}', NULL) AS line_reason "
+            f"FROM {read_parquet(trimmed)}"
+        )
     return parts
-
-
-def empty_trimmed() -> str:
-    """Table `trimmed` of a run that cuts no lines."""
-    return (
-        "CREATE TEMP TABLE trimmed "
-        "(file_no INTEGER, row BIGINT, trimmed_bytes BIGINT, trimmed_tokens BIGINT, cut_share FLOAT, lines_sum UBIGINT)"
-    )
 
 
 def _urls(run: Path, inputs: Sequence[Part]) -> str:

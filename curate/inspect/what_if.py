@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import yaml
 
-from curate.decide import decide
+from curate.decide.cascade import Cascade, Shown, run_cascade
 from curate.decide.checks import check_measured
 from curate.decide.plan import Plan, groups_needed, input_columns, read_exclusions, signals_schema
 from curate.decide.verdicts import TOKENS, TOKENS_CUT, verdicts_sql
@@ -301,14 +301,17 @@ def redecided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[d
         check_measured(asked.plan.rules, ledger, asked.plan.groups, database)
         reader = LedgerReader(asked.of, asked.after, asked.texts, scratch, with_texts, steps)
         index = _index_of(asked.of.ledger)
-        decide.settle(asked.after, asked.plan, ledger, reader, database, "what-if", asked.strata, index)
+        cascade = Cascade(
+            recipe=asked.after, plan=asked.plan, ledger=ledger, reader=reader, connection=database, digest="what-if"
+        )
+        run_cascade(cascade, Shown(asked.strata, index))
         steps("verdicts")
         named = "".join(f", {quoted(name)}" for name in asked.strata)
         database.execute(
             f"CREATE TEMP VIEW after AS SELECT file_no, row, doc_id, {TOKENS} AS n_tokens, "
             f"{TOKENS_CUT} AS n_tokens_cut, "
             f"stage IS NULL AS kept, stage, reasons[1] AS reason, duplicate_of{named} "
-            f"FROM ({verdicts_sql(asked.after)})"
+            f"FROM ({verdicts_sql()})"
         )
         yield database
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import duckdb
 
 from curate.corpus.units import Unit, unit_bytes
-from curate.decide import decide
 from curate.decide.bands import without_model
+from curate.decide.cascade import Cascade
 from curate.decide.checks import check_measured
+from curate.decide.decide import count_passing, decide
 from curate.decide.ids import SeenIds
 from curate.decide.plan import Given, Plan
 from curate.distill.augment.shards import shards_with, write_written
@@ -101,7 +102,7 @@ def _measure(state: RunState, tasks: Sequence[Task], size_of: Mapping[Unit, int]
                     if ids is not None:
                         ids.check(result)
                     whole = set(plan.groups) == set(task.groups)
-                    passing = decide.count_passing(ledger, plan.groups, plan.rules, result) if whole else None
+                    passing = count_passing(ledger, plan.groups, plan.rules, result) if whole else None
                     meter.add(result[0].rows, sum(size_of[unit] for unit in task.units), passing)
                 meter.show()
         queue = again
@@ -140,7 +141,9 @@ def decide_stage(state: RunState, database: duckdb.DuckDBPyConnection) -> None:
     _tell_of_languages(plan, ledger, database, log)
     with Steps(log, "deciding") as steps:
         reader = EngineReader(recipe, plan, ledger, state.engine, log, steps)
-        parts = decide.decide(recipe, plan, ledger, reader, database, digest)
+        parts = decide(
+            Cascade(recipe=recipe, plan=plan, ledger=ledger, reader=reader, connection=database, digest=digest)
+        )
     unfinish(ledger.run)
     pending = (LINE_EDITS, TRIMMED, P_BAD, *PURIFY_MODELS, SCORES, *BUDGET_MODELS)
     used_up = (SHINGLES, MINED, *(PENDING + group for group in pending))

@@ -25,10 +25,6 @@ from curate.recipe.distill import Distill
 from curate.recipe.recipe import Recipe
 
 DRAWN = 4  # times as many documents are looked at as are sampled: some are equal, too short or too long
-NOTHING_DISTILLED = (
-    "CREATE TEMP TABLE distilled (file_no INTEGER, row BIGINT, likeness FLOAT, importance FLOAT, domain VARCHAR, "
-    "cluster INTEGER, own_grade FLOAT, quality FLOAT, rung SMALLINT, weight FLOAT, distil_reason VARCHAR)"
-)
 
 
 def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyConnection) -> pa.Table:
@@ -58,7 +54,7 @@ def distil_documents(
     recipe: Recipe, strata: Sequence[str], reader: ScoreReader, sampled: Documents, size: tuple[int, int],
     context: StageContext,
 ) -> list[Part]:  # fmt: skip
-    """Table `distilled` of the documents of `passing` that the stages before leave, and the parts of the stage.
+    """Fill `distilled` with scores and verdicts of `candidates`; return the parts of the stage.
 
     `size` is the tokens of the input, and those of the largest budget that written documents have.
 
@@ -67,9 +63,7 @@ def distil_documents(
     section, run, connection = recipe.distill, context.run, context.connection
     assert section is not None
     models = reader.models(STAGE, sampled)
-    _load_candidates(recipe, context.places, connection)
     parts = scores_of_table("candidates", STAGE, models, reader, context)
-    connection.execute(NOTHING_DISTILLED)
     rows = partial(_candidates, [run / part.path for part in parts], context.places, connection)
     spool = run / "ledger" / "spool"
     spool.mkdir(parents=True, exist_ok=True)
@@ -80,7 +74,6 @@ def distil_documents(
             connection.register("chosen", documents)
             connection.execute("INSERT INTO distilled BY NAME FROM chosen")
             connection.unregister("chosen")
-    connection.execute("DROP VIEW here_candidates; DROP TABLE candidates")
     _tell_of_room(found, reader.say)
     tables = {RUNGS: found.rungs, QUOTAS: found.quotas}
     written = [write_part(run, group, context.digest, "00000", table) for group, table in tables.items()]
@@ -95,31 +88,6 @@ def _tell_of_room(found: Chosen, say: Callable[[str], None]) -> None:
             f"distill: the budget is {last['budget']:,} tokens, and {last['tokens']:,} are left: all of them are kept; "
             "give more input, or drop less before"
         )
-
-
-def candidates_sql(recipe: Recipe) -> str:
-    """The documents that are left, with what is known of them."""
-    most = recipe.dedup.lines.max_cut if recipe.dedup.lines else 1
-    return f"""
-        SELECT here_passing.* EXCLUDE (n_tokens), coalesce(trimmed_tokens, n_tokens) AS n_tokens,
-            coalesce(lines_sum, 0)::UBIGINT AS lines_sum, p_bad, grade
-        FROM here_passing ANTI JOIN here_duplicates USING (file_no, row) ANTI JOIN here_banded USING (file_no, row)
-            LEFT JOIN here_trimmed USING (file_no, row) LEFT JOIN here_purified USING (file_no, row)
-        WHERE file_no >= 0 AND NOT coalesce(cut_share > {most}::FLOAT OR trimmed_tokens = 0, false)
-            AND NOT coalesce(p_bad > p_bad_bound, false)"""
-
-
-def _load_candidates(recipe: Recipe, places: Sequence[Range], connection: duckdb.DuckDBPyConnection) -> None:
-    """Table `candidates`, in input order."""
-    tables = ("passing", "duplicates", "banded", "trimmed", "purified")
-    narrow(tables, "true", connection)
-    connection.execute(f"CREATE TEMP TABLE candidates AS {candidates_sql(recipe)} LIMIT 0")
-    for found in places:
-        narrow(tables, found.within, connection)
-        connection.execute(
-            f"INSERT INTO candidates FROM ({candidates_sql(recipe)}) WHERE {found.place} ORDER BY position, row"
-        )
-    connection.execute("DROP VIEW here_passing; DROP TABLE passing")  # nothing looks at it behind this stage
 
 
 def _candidates(

@@ -48,10 +48,6 @@ SCORED = pa.schema(
         ("evidence", pa.list_(pa.string())),
     ]
 )
-NOTHING_PURIFIED = (
-    "CREATE TEMP TABLE purified (file_no INTEGER, row BIGINT, p_bad FLOAT, grade FLOAT, attack VARCHAR, "
-    "evidence VARCHAR[], p_bad_bound FLOAT)"
-)
 
 
 def strata_of_purify(recipe: Recipe, inputs: Any) -> dict[str, str]:  # noqa: ANN401 - names of columns
@@ -66,24 +62,18 @@ def strata_of_purify(recipe: Recipe, inputs: Any) -> dict[str, str]:  # noqa: AN
 def purify_documents(
     section: Tier2, strata: Sequence[str], reader: ScoreReader, mined: Documents, context: StageContext
 ) -> list[Part]:
-    """Table `purified` of the documents of `passing` that the stages before leave, and the parts of the stage.
+    """Fill `purified` with scores and verdicts of `candidates`; return the parts of the stage.
 
     Errors: InputError where the reference is too small for the bound; RecipeError for a stratum that no model knows.
     """
     run, connection = context.run, context.connection
     models = reader.models(STAGE, mined)
     bounds = write_part(run, THRESHOLDS, context.digest, "00000", bounds_of(calibration_of(models), section, strata))
-    connection.execute(
-        """CREATE TEMP TABLE judgeable_now AS
-        SELECT file_no, position, row, coalesce(lines_sum, 0)::UBIGINT AS lines_sum
-        FROM passing ANTI JOIN duplicates USING (file_no, row) ANTI JOIN banded USING (file_no, row)
-            LEFT JOIN trimmed USING (file_no, row)
-        WHERE file_no >= 0 ORDER BY file_no, row"""
-    )
-    parts = scores_of_table("judgeable_now", STAGE, models, reader, context)
-    connection.execute("DROP TABLE judgeable_now")
-    for statement in purified_sql([run / part.path for part in parts], run / bounds.path, strata):
-        connection.execute(statement)
+    parts = scores_of_table("candidates", STAGE, models, reader, context)
+    if parts:
+        connection.execute(f"CREATE TEMP TABLE bounds AS FROM {read_parquet([run / bounds.path])}")
+        connection.execute(purified_sql([run / part.path for part in parts], strata))
+        connection.execute("DROP TABLE bounds")
     return [*models.parts, *parts, bounds]
 
 
@@ -154,10 +144,8 @@ def _by_strata(table: pa.Table, names: Sequence[str]) -> list[tuple[tuple[Any, .
     return sorted(found.items())
 
 
-def purified_sql(scored: Sequence[Path], bounds: Path, strata: Sequence[str]) -> list[str]:
-    """Table `purified`: what was found of each document, and the bound of its stratum or the wider one around it."""
-    if not scored:
-        return [NOTHING_PURIFIED]
+def purified_sql(scored: Sequence[Path], strata: Sequence[str]) -> str:
+    """Rows of `purified`: the candidates' scores, and which lie beyond the bound of their narrowest bounded stratum."""
     depths = range(len(strata) + 1)
     joins = "".join(
         f"\n            LEFT JOIN bounds b{k} ON b{k}.depth = {k}"
@@ -165,14 +153,12 @@ def purified_sql(scored: Sequence[Path], bounds: Path, strata: Sequence[str]) ->
         for k in depths
     )
     bound = f"coalesce({', '.join(f'b{k}.bound' for k in reversed(depths))})"
-    columns = "".join(f", purify_{k}" for k in range(len(strata)))
-    return [
-        f"CREATE TEMP TABLE bounds AS FROM {read_parquet([bounds])}",
-        f"""CREATE TEMP TABLE purified AS
-        SELECT s.file_no, s.row, s.p_bad, s.grade, s.attack::VARCHAR AS attack, s.evidence, {bound} AS p_bad_bound
-        FROM {read_parquet(scored)} s JOIN (SELECT file_no, row{columns} FROM passing) d USING (file_no, row){joins}
-        ORDER BY s.file_no, s.row""",
-    ]
+    return f"""
+        INSERT INTO purified BY NAME
+        SELECT s.file_no, s.row, s.p_bad, s.grade, s.attack::VARCHAR AS attack, s.evidence,
+            if(s.p_bad > {bound}, '{REASON}', NULL) AS purify_reason
+        FROM {read_parquet(scored)} s JOIN candidates d USING (file_no, row){joins}
+        ORDER BY s.file_no, s.row"""
 
 
 def told_from(calibration: pa.Table) -> float:

@@ -11,7 +11,11 @@ from support.recipes import write_recipe
 from support.runs import documents
 
 from curate.decide.plan import signals_schema
+from curate.decide.schema import survivors_sql
 from curate.decide.verdicts import (
+    candidate_columns,
+    candidates_sql,
+    copies_sql,
     decisions_sql,
     duplicates_sql,
     judged_sql,
@@ -20,7 +24,7 @@ from curate.decide.verdicts import (
     passing_sql,
     repeated_sql,
 )
-from curate.dedup.exact import copies_sql, exact_sql
+from curate.dedup.exact import exact_sql
 from curate.filters.rules.conditions import condition
 from curate.filters.rules.resolve import resolve
 from curate.recipe.load import parse_recipe
@@ -31,26 +35,41 @@ RECIPE = parse_recipe(
         "input": {"paths": ["x"]},
         "tier1": {"rules": ["gopher", {"reason": "own", "when": "input.license = 'MIT' AND n_words < 100"}]},
         "dedup": {"near": {}},
+        "distill": {"keep_tokens": "15%"},
     },
     "golden",
 )
 
 
 @pytest.mark.parametrize(
-    "name", ["repeated", "judged", "passing", "exact", "copies", "named_copies", "duplicates", "decisions"]
+    "name",
+    [
+        "repeated",
+        "judged",
+        "passing",
+        "exact",
+        "copies",
+        "named_copies",
+        "duplicates",
+        "survivors",
+        "candidates",
+        "decisions",
+    ],
 )
 def test_the_sql_of_each_step_is_the_reviewed_one(name):
     """Set CURATE_GOLDEN=write to accept a change, and read the diff."""
     types = {field.name: field.type for field in signals_schema(dict.fromkeys(("characters", "words", "lines"), ""))}
     sql = {
-        "repeated": repeated_sql(RECIPE),
+        "repeated": repeated_sql(),
         "judged": judged_sql(RECIPE, resolve(RECIPE.tier1), types),
         "passing": passing_sql(passing_columns(RECIPE, {}, {}), "position BETWEEN 3 AND 7"),
         "exact": exact_sql(RECIPE),
-        "copies": copies_sql(RECIPE),
+        "copies": copies_sql(),
         "named_copies": named_copies_sql(RECIPE, "(FROM part)"),
         "duplicates": duplicates_sql(),
-        "decisions": decisions_sql(RECIPE, "position BETWEEN 3 AND 7"),
+        "survivors": survivors_sql("purify"),
+        "candidates": candidates_sql(candidate_columns(RECIPE, {}, "distil"), "position BETWEEN 3 AND 7"),
+        "decisions": decisions_sql("position BETWEEN 3 AND 7"),
     }[name]
     path = GOLDEN / f"{name}.sql"
     if os.environ.get("CURATE_GOLDEN") == "write":

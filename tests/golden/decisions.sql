@@ -12,21 +12,26 @@
             SELECT *,
                 CASE WHEN len(input_reasons) > 0 THEN 'input'
                      WHEN len(rule_reasons) > 0 THEN 'rules'
-                     WHEN duplicate_stage IS NOT NULL THEN duplicate_stage
+                     WHEN duplicate_stage = 'exact' THEN 'exact'
+                     WHEN duplicate_stage = 'near' THEN 'near'
                      WHEN band_reason IS NOT NULL THEN 'bands'
-                     WHEN cut_share > 1::FLOAT OR trimmed_tokens = 0 THEN 'lines'
-                     WHEN p_bad > p_bad_bound THEN 'purify'
+                     WHEN line_reason IS NOT NULL THEN 'lines'
+                     WHEN purify_reason IS NOT NULL THEN 'purify'
                      WHEN distil_reason IS NOT NULL THEN 'distil' END AS stage,
                 CASE WHEN len(input_reasons) > 0 THEN input_reasons
                      WHEN len(rule_reasons) > 0 THEN rule_reasons
-                     WHEN duplicate_reason IS NOT NULL THEN [duplicate_reason]
+                     WHEN duplicate_stage = 'exact' THEN [duplicate_reason]
+                     WHEN duplicate_stage = 'near' THEN [duplicate_reason]
                      WHEN band_reason IS NOT NULL THEN [band_reason]
-                     WHEN cut_share > 1::FLOAT OR trimmed_tokens = 0 THEN ['too_much_boilerplate']
-                     WHEN p_bad > p_bad_bound THEN ['p_bad_too_high']
+                     WHEN line_reason IS NOT NULL THEN [line_reason]
+                     WHEN purify_reason IS NOT NULL THEN [purify_reason]
                      WHEN distil_reason IS NOT NULL THEN [distil_reason]
                      ELSE [] END AS reasons
-            FROM judged LEFT JOIN here_duplicates USING (file_no, row) LEFT JOIN here_banded USING (file_no, row)
-                LEFT JOIN here_trimmed USING (file_no, row) LEFT JOIN here_purified USING (file_no, row)
+            FROM judged
+                LEFT JOIN here_duplicates USING (file_no, row)
+                LEFT JOIN here_banded USING (file_no, row)
+                LEFT JOIN here_trimmed USING (file_no, row)
+                LEFT JOIN here_purified USING (file_no, row)
                 LEFT JOIN here_distilled USING (file_no, row)
             WHERE position BETWEEN 3 AND 7
         )

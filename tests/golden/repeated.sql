@@ -1,4 +1,4 @@
-        CREATE TEMP TABLE repeated AS
+        INSERT INTO repeated
         SELECT file_no, row,
             row_number() OVER (PARTITION BY raw_hash_high, raw_hash_low ORDER BY position, row) AS k
         FROM texts

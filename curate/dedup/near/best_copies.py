@@ -27,7 +27,7 @@ LEAST_STOP_WORDS = 400  # without a language model: thousandths of its cluster's
 
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
-Carry = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+RunTasks = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Members:
 
 
 def best_copies_first(
-    first: Integers, second: Integers, spread: Spread, carry: Carry, connection: duckdb.DuckDBPyConnection
+    first: Integers, second: Integers, spread: Spread, run_tasks: RunTasks, connection: duckdb.DuckDBPyConnection
 ) -> Moved:
     """The order of documents that pairs of duplicates link, where it is not that of their ranks.
 
-    Reads the tables `ranked`, `passing` and `exact`. Documents of earlier runs stay where they are, before all others.
+    Reads `ranked`, `survivors` and `exact`. Documents of earlier runs stay where they are, before all others.
     """
     linked = distinct(np.concatenate([first, second]))
     roots = clusters(np.searchsorted(linked, first), np.searchsorted(linked, second), len(linked))
@@ -79,7 +79,7 @@ def best_copies_first(
     members = own.some(np.arange(len(own.ranks)) - own.begins[own.cluster] < MOST)
     if not len(members.ranks):
         return Moved(*(np.zeros(0, np.uint32) for _ in range(3)))
-    order = _order(members, _facts(members, connection), spread, carry)
+    order = _order(members, _facts(members, connection), spread, run_tasks)
     moved = members.ranks[order] != members.ranks
     before, after = members.ranks[order][moved], members.ranks[moved]
     changed = np.isin(roots, roots[np.searchsorted(linked, after)])
@@ -91,7 +91,7 @@ def _facts(members: Members, connection: duckdb.DuckDBPyConnection) -> dict[str,
     connection.register("members", pa.table({"rank": members.ranks, "place": np.arange(len(members.ranks))}))
     found = connection.sql(
         """SELECT coarse_score, n_bytes, n_words, bits_per_byte, stop_word_ratio, 1 + coalesce(further, 0) AS copies
-        FROM members JOIN ranked USING (rank) JOIN passing USING (file_no, row) LEFT JOIN (
+        FROM members JOIN ranked USING (rank) JOIN survivors USING (file_no, row) LEFT JOIN (
             SELECT survivor_file_no AS file_no, survivor_row AS row, count(*) AS further FROM exact GROUP BY ALL
         ) USING (file_no, row) ORDER BY place"""
     ).to_arrow_table()
@@ -99,13 +99,13 @@ def _facts(members: Members, connection: duckdb.DuckDBPyConnection) -> dict[str,
     return {name: found[name].to_numpy() for name in found.schema.names}
 
 
-def _order(members: Members, facts: dict[str, npt.NDArray[Any]], spread: Spread, carry: Carry) -> Integers:
+def _order(members: Members, facts: dict[str, npt.NDArray[Any]], spread: Spread, run_tasks: RunTasks) -> Integers:
     """The members' places in order, cluster by cluster; those that are not among the best keep theirs behind them."""
     cluster = members.cluster
     scores = np.rint(facts["coarse_score"].astype(np.float64) * 1e6).astype(np.int64)
     best = np.maximum.reduceat(scores, members.begins[:-1])[cluster]
     worse = scores < best - round(TIE * 1e6)
-    alike = _resemblance(members, facts["copies"].astype(np.int64), spread, carry)
+    alike = _resemblance(members, facts["copies"].astype(np.int64), spread, run_tasks)
     welcome, words = _welcome(members, facts), facts["n_words"].astype(np.int64)
     told = [np.where(worse, 0, -values) for values in (words, welcome, alike)]
     return np.lexsort((members.ranks, *told, worse, cluster))
@@ -133,7 +133,7 @@ def _medians(members: Members, values: Integers) -> Integers:
     return medians[members.cluster]
 
 
-def _resemblance(members: Members, copies: Integers, spread: Spread, carry: Carry) -> Integers:
+def _resemblance(members: Members, copies: Integers, spread: Spread, run_tasks: RunTasks) -> Integers:
     """In how many values of its signature each document agrees with the others of its cluster, and with their copies.
 
     Of two there is nothing to tell.
@@ -149,8 +149,8 @@ def _resemblance(members: Members, copies: Integers, spread: Spread, carry: Carr
     arrays = {"members": asked.ranks[by_rank], "places": by_rank, "begins": asked.begins, "buckets": buckets}
     for name, array in (arrays | {"copies": copies[for_it]}).items():
         save(spread.path(name), array)
-    carry(send_members, [Task(spread, of.number) for of in spread.slices])
+    run_tasks(send_members, [Task(spread, of.number) for of in spread.slices])
     tasks = [Task(spread, k, range(buckets[k], buckets[k + 1])) for k in range(len(buckets) - 1)]
-    carry(count_resemblance, tasks)
+    run_tasks(count_resemblance, tasks)
     found[for_it] = resemblances(spread, len(tasks))
     return found

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import numpy as np
@@ -62,8 +62,7 @@ ROW_BITS = 40
 Numbers = npt.NDArray[np.int64]
 Similarities = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
-CollectSets = Callable[[pa.Table], Sequence[Path]]  # files of SHINGLES of documents (file_no, row), or none at all
-Carry = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]  # what tasks return, in their order
+RunTasks = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]  # what tasks return, in their order
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,9 @@ class Pairs:
         rest = ((np.r_[a, b])[order] for a, b in ((self.similarity, other.similarity), (self.exact, other.exact)))
         return Pairs(joined[order], *rest)
 
-    def some(self, places: "slice | Numbers") -> "Pairs":
-        """Those at some places."""
-        return Pairs(self.packed[places], self.similarity[places], self.exact[places])
+    def take(self, indices: "slice | Numbers") -> "Pairs":
+        """The pairs at some positions."""
+        return Pairs(self.packed[indices], self.similarity[indices], self.exact[indices])
 
     def renumbered(self, order: Ranks) -> "Pairs":
         """The pairs by other ranks: `order` has them by those of today."""
@@ -114,61 +113,93 @@ class Pairs:
 NO_PAIRS = Pairs(np.zeros(0, np.uint64), np.zeros(0, np.float32), np.zeros(0, bool))
 
 
-def find_near(
-    near: Near, survivor_order: str, run: Path, signatures: Sequence[Signatures], known: Sequence[Part],
-    sets: CollectSets, carry: Carry, connection: duckdb.DuckDBPyConnection, part: tuple[str, str],
-    best_copies: bool = False,
-) -> list[Part]:  # fmt: skip
-    """Table `near` (file_no, row, survivor_file_no, survivor_row, similarity), and the parts with all compared pairs.
+@dataclass(frozen=True, kw_only=True)
+class NearTask:
+    """What near duplicates are looked for in, and how."""
 
-    Reads the tables `passing` and `exact`; `survivor_order` ranks the documents, those of earlier runs and then the
-    best first. With `best_copies` the order in clusters of duplicates is settled once these are known
-    (`best_copies.py`), from further columns of `passing`. `known` are parts with pairs that were compared before: of
-    these no text is read again. `part` is the digest of the parts that are written, and what they are of. `carry` runs
-    tasks.
+    section: Near
+    survivor_order: str  # SQL that ranks the documents: those of earlier runs, and then the best first
+    best_copies: bool  # choose survivors within clusters, once these are known (`best_copies.py`)
+    signatures: Sequence[Signatures]
+    compared: Sequence[Part] = ()  # pairs of an earlier decision, whose texts are not read again
+    measured: str  # the digest of the signatures
+
+
+class NearReader(Protocol):
+    """What near duplicates are found with."""
+
+    def each(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+        """What tasks return, in their order."""
+        ...
+
+    def shingle_sets(self, documents: pa.Table) -> Sequence[Path]:
+        """Files of SHINGLES of documents (file_no, row); none where their texts cannot be read."""
+        ...
+
+
+def find_near(
+    task: NearTask, reader: NearReader, run: Path, digest: str, connection: duckdb.DuckDBPyConnection
+) -> list[Part]:
+    """Fill `near`; commit all compared pairs under `digest` and return their parts.
+
+    Reads `survivors` and `exact`.
 
     Errors: RunError for more documents than ranks.
     """
     connection.execute(
         f"""CREATE TEMP TABLE ranked AS
         SELECT * FROM (
-            SELECT file_no, row, row_number() OVER (ORDER BY {survivor_order}) - 1 AS rank
-            FROM passing ANTI JOIN exact USING (file_no, row)
+            SELECT file_no, row, row_number() OVER (ORDER BY {task.survivor_order}) - 1 AS rank FROM survivors
         ) ORDER BY file_no, row"""
     )
+    connection.execute(f"CREATE TEMP TABLE shingled (rank BIGINT, {SHINGLES} UBIGINT[])")
     folder = (run / "ledger" / "spool" / "near").absolute()
     folder.mkdir(parents=True)
     try:
-        spread = _spread(choose_bands(near.threshold, near.permutations), signatures, folder, connection)
-        carry = carry if len(spread.slices) > 1 else _here
-        before = _known_pairs(run, known, connection)
-        pairs, dropped = NO_PAIRS, np.zeros(0, np.int64)
-        for turn in count():
-            fresh = _compared(replace(spread, round=turn), pairs.packed, carry)
-            if len(fresh[0]):
-                pairs = pairs.plus(_verified(*fresh, near, before, sets, spread.earlier, connection))
-                wanted = np.zeros(0, np.uint32)
-            elif best_copies and turn and not spread.renumbered:
-                moved = best_copies_first(*_duplicates(pairs, near.threshold), spread, carry, connection)
-                if not len(moved.before):
-                    break
-                spread, order = _renumbered(spread, moved, connection)
-                pairs, before, wanted = pairs.renumbered(order), before.renumbered(order), order[moved.clusters]
-            else:
-                break
-            dropped = _dropped(pairs, near.threshold, spread.documents)
-            only = _orphans(pairs, dropped, spread.documents)
-            only[wanted] = True
-            save(spread.path("only"), only)
-        _load_near(pairs.some(dropped), spread, connection)
-        connection.execute("DROP TABLE ranked; DROP TABLE IF EXISTS known")
-        return list(_parts_of(pairs, spread, run, *part))
+        bands = choose_bands(task.section.threshold, task.section.permutations)
+        spread = _spread(bands, task.signatures, folder, connection)
+        pairs, dropped, spread = _compare_all(task, spread, reader, run, connection)
+        _load_near(pairs.take(dropped), spread, connection)
+        connection.execute("DROP TABLE ranked; DROP TABLE shingled")
+        return list(_parts_of(pairs, spread, run, digest, task.measured))
     finally:
         shutil.rmtree(folder)
 
 
-def _here(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
-    """The same map in this process: a single slice is done before another process is at work."""
+def _compare_all(
+    task: NearTask, spread: Spread, reader: NearReader, run: Path, connection: duckdb.DuckDBPyConnection
+) -> tuple[Pairs, Numbers, Spread]:
+    """Compare until nothing new is to be compared.
+
+    Returns all compared pairs, the positions of those for which documents are dropped, and the documents' ranks.
+    """
+    threshold = task.section.threshold
+    run_tasks = reader.each if len(spread.slices) > 1 else _in_this_process
+    verified = _verified_pairs(run, task.compared, connection)
+    pairs, dropped = NO_PAIRS, np.zeros(0, np.int64)
+    for turn in count():
+        candidates, similarity = _compared(replace(spread, round=turn), pairs.packed, run_tasks)
+        if len(candidates):
+            doubtful = _doubtful(candidates, similarity, task.section, spread.earlier)
+            fresh = _verified(Pairs(candidates, similarity, doubtful), verified, reader, connection)
+            pairs, reordered = pairs.plus(fresh), np.zeros(0, np.uint32)
+        elif task.best_copies and turn and not spread.renumbered:
+            moved = best_copies_first(*_duplicates(pairs, threshold), spread, run_tasks, connection)
+            if not len(moved.before):
+                break
+            spread, order = _renumbered(spread, moved, connection)
+            pairs, verified, reordered = pairs.renumbered(order), verified.renumbered(order), order[moved.clusters]
+        else:
+            break
+        dropped = _dropped(pairs, threshold, spread.documents)
+        only = _orphans(pairs, dropped, spread.documents)
+        only[reordered] = True
+        save(spread.path("only"), only)
+    return pairs, dropped, spread
+
+
+def _in_this_process(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+    """Run tasks in this process: a single slice is done before another process has started."""
     return [function(task) for task in tasks]
 
 
@@ -224,8 +255,7 @@ def _renumbered(spread: Spread, moved: Moved, connection: duckdb.DuckDBPyConnect
         ranks[there] = order[ranks[there]]
         save(again.ranked("ranks", found.number), ranks)
     connection.register("moved", pa.table({"before": moved.before, "after": moved.after}))
-    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS known (rank BIGINT, {SHINGLES} UBIGINT[])")
-    for table in ("ranked", "known"):
+    for table in ("ranked", "shingled"):
         connection.execute(f"UPDATE {table} SET rank = after FROM moved WHERE rank = before")
     connection.unregister("moved")
     return again, order
@@ -254,41 +284,41 @@ def _ranks_of(file_nos: Numbers, rows: Numbers, connection: duckdb.DuckDBPyConne
     return np.where(known[places] == keys, found["rank"].to_numpy()[places].astype(np.uint32), NO_RANK)
 
 
-def _known_pairs(run: Path, known: Sequence[Part], connection: duckdb.DuckDBPyConnection) -> Pairs:
-    """Those pairs of parts that were compared by their whole texts, by the ranks of today."""
-    if not known:
+def _verified_pairs(run: Path, compared: Sequence[Part], connection: duckdb.DuckDBPyConnection) -> Pairs:
+    """Those pairs of an earlier decision that were compared by their shingles, by today's ranks."""
+    if not compared:
         return NO_PAIRS
-    source = read_parquet(run / part.path for part in known)
-    found = connection.sql(
+    source = read_parquet(run / part.path for part in compared)
+    pairs = connection.sql(
         f"""SELECT least(a.rank, b.rank) AS first, greatest(a.rank, b.rank) AS second, similarity
         FROM {source} p JOIN ranked a USING (file_no, row)
         JOIN ranked b ON b.file_no = other_file_no AND b.row = other_row WHERE exact ORDER BY second, first"""
     ).to_arrow_table()
-    first, second, similarity = (found[name].to_numpy() for name in ("first", "second", "similarity"))
+    first, second, similarity = (pairs[name].to_numpy() for name in ("first", "second", "similarity"))
     return Pairs(packed(first, second), similarity, np.ones(len(first), bool))
 
 
-def _compared(spread: Spread, known: Packed, carry: Carry) -> tuple[Packed, Similarities]:
+def _compared(spread: Spread, compared: Packed, run_tasks: RunTasks) -> tuple[Packed, Similarities]:
     """Candidates that are not known yet, sorted, with their similarity by signatures.
 
     In each band each document, or each of `only` those that are wanted, is compared with the best one of its key.
     """
-    save(spread.path("known"), known)
+    save(spread.path("known"), compared)
     groups = _groups(spread)
     tasks: list[Task] = []
     counts: list[Sequence[int]] = []
     for k, group in enumerate(groups):
         here = replace(spread, keys=spread.round * len(groups) + k if len(groups) > 1 else 0)
         if not here.written("keys", 0).exists():
-            carry(find_keys, [Task(here, number, group) for number in range(len(spread.slices))])
+            run_tasks(find_keys, [Task(here, number, group) for number in range(len(spread.slices))])
         more = _of_pieces(here, group, len(tasks))
-        tasks, counts = [*tasks, *more], [*counts, *carry(find_stars, more)]
+        tasks, counts = [*tasks, *more], [*counts, *run_tasks(find_stars, more)]
         if len(groups) > 1:
             _forget(spread, "keys")
     stars = _following(spread, tasks, counts)
-    sent = _following(spread, stars, carry(send_signatures, stars))
+    sent = _following(spread, stars, run_tasks(send_signatures, stars))
     _forget(spread, "stars")
-    carry(compare_signatures, sent)
+    run_tasks(compare_signatures, sent)
     found = compared_pairs(spread, [task.number for task in sent])
     _forget(spread, "sent")
     _forget(spread, "pairs")
@@ -330,27 +360,32 @@ def _forget(spread: Spread, name: str) -> None:
         path.unlink()
 
 
-def _verified(
-    candidates: Packed, similarity: Similarities, near: Near, before: Pairs, sets: CollectSets, earlier: int,
-    connection: duckdb.DuckDBPyConnection,
-) -> Pairs:  # fmt: skip
-    """Candidates with their similarity by the sets of shingles where the recipe asks for it, else by signatures.
+def _doubtful(candidates: Packed, similarity: Similarities, near: Near, earlier: int) -> Flags:
+    """Which candidates are to be compared by their shingles, as the recipe has it.
 
-    Of the documents of earlier runs there are only signatures.
+    Of the documents of earlier runs, the first `earlier` ranks, there are only signatures.
     """
-    border = DOUBT * math.sqrt(near.threshold * (1 - near.threshold) / near.permutations)
-    doubtful = {
+    margin = DOUBT * math.sqrt(near.threshold * (1 - near.threshold) / near.permutations)
+    doubtful: Flags = {
         "signature": np.zeros(len(candidates), bool),
-        "border": np.abs(similarity - np.float32(near.threshold)) <= border,
+        "border": np.abs(similarity - np.float32(near.threshold)) <= margin,
         "exact": np.ones(len(candidates), bool),
     }[near.verify] & (candidates & LOW >= np.uint64(earlier))
-    known = doubtful & np.isin(candidates, before.packed, assume_unique=True)
-    similarity[known] = before.similarity[np.searchsorted(before.packed, candidates[known])]
-    unknown = np.flatnonzero(doubtful & ~known)
-    if len(unknown):
-        some = Pairs(candidates[unknown], similarity[unknown], doubtful[unknown])
-        similarity[unknown] = _exact(some.first, some.second, some.similarity, sets, connection)
-    return Pairs(candidates, similarity, doubtful)
+    return doubtful
+
+
+def _verified(candidates: Pairs, verified: Pairs, reader: NearReader, connection: duckdb.DuckDBPyConnection) -> Pairs:
+    """Candidates with the similarity of their sets of shingles where they are marked `exact`, else by signatures.
+
+    `verified` are pairs whose sets were compared before.
+    """
+    similarity = candidates.similarity.copy()
+    cached = candidates.exact & np.isin(candidates.packed, verified.packed, assume_unique=True)
+    similarity[cached] = verified.similarity[np.searchsorted(verified.packed, candidates.packed[cached])]
+    uncached = np.flatnonzero(candidates.exact & ~cached)
+    if len(uncached):
+        similarity[uncached] = _exact(candidates.take(uncached), reader, connection)
+    return replace(candidates, similarity=similarity)
 
 
 def place_keys(table: pa.Table) -> Numbers:
@@ -363,54 +398,50 @@ def _place_keys(file_nos: npt.NDArray[Any], rows: Numbers) -> Numbers:
     return keys
 
 
-def _exact(
-    first: Numbers, second: Numbers, estimated: Similarities, sets: CollectSets, connection: duckdb.DuckDBPyConnection
-) -> Similarities:
-    """The similarity of pairs, sorted by second and first, from the sets of their documents' shingles.
-
-    Where there are none to be had the estimates hold.
-    """
-    connection.register("paired", pa.table({"first": first, "second": second}))
-    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS known (rank BIGINT, {SHINGLES} UBIGINT[])")
+def _exact(pairs: Pairs, reader: NearReader, connection: duckdb.DuckDBPyConnection) -> Similarities:
+    """The Jaccard similarity of pairs' sets of shingles; the estimates where texts cannot be read."""
+    connection.register("paired", pa.table({"first": pairs.first, "second": pairs.second}))
     connection.execute(
-        """CREATE TEMP TABLE unknown AS
+        """CREATE TEMP TABLE unshingled AS
         FROM ranked SEMI JOIN (SELECT first AS rank FROM paired UNION SELECT second FROM paired) USING (rank)
-        ANTI JOIN known USING (rank)"""
+        ANTI JOIN shingled USING (rank)"""
     )
-    wanted = connection.sql("SELECT file_no, row FROM unknown ORDER BY file_no, row").to_arrow_table()
-    if len(wanted):
-        if not (files := sets(wanted)):
-            connection.execute("DROP TABLE unknown")
-            return estimated
-        source = read_parquet(files)
-        connection.execute(f"INSERT INTO known SELECT rank, {SHINGLES} FROM {source} JOIN unknown USING (file_no, row)")
-    found = connection.sql(
+    documents = connection.sql("SELECT file_no, row FROM unshingled ORDER BY file_no, row").to_arrow_table()
+    files = reader.shingle_sets(documents) if len(documents) else []
+    if files:
+        connection.execute(
+            f"INSERT INTO shingled SELECT rank, {SHINGLES} "
+            f"FROM {read_parquet(files)} JOIN unshingled USING (file_no, row)"
+        )
+    connection.execute("DROP TABLE unshingled")
+    if len(documents) and not files:
+        return pairs.similarity
+    shingles = connection.sql(
         f"""SELECT first, second, a.{SHINGLES}, b.{SHINGLES} FROM paired
-        JOIN known a ON a.rank = first JOIN known b ON b.rank = second"""
+        JOIN shingled a ON a.rank = first JOIN shingled b ON b.rank = second"""
     )
-    columns = [[batch[0], batch[1], jaccard(batch[2], batch[3])] for batch in found.to_arrow_reader(BATCH_ROWS)]
-    connection.execute("DROP TABLE unknown")
+    columns = [[batch[0], batch[1], jaccard(batch[2], batch[3])] for batch in shingles.to_arrow_reader(BATCH_ROWS)]
     first, second, similarity = (np.concatenate([batch[k].to_numpy() for batch in columns]) for k in range(3))
     return similarity[np.lexsort((first, second))]
 
 
 def _duplicates(pairs: Pairs, threshold: float) -> tuple[Numbers, Numbers]:
     """The ranks of pairs that are duplicates."""
-    same = pairs.some(np.flatnonzero(pairs.similarity >= np.float32(threshold)))
+    same = pairs.take(np.flatnonzero(pairs.similarity >= np.float32(threshold)))
     return same.first, same.second
 
 
 def _dropped(pairs: Pairs, threshold: float, documents: int) -> Numbers:
     """The pairs for which documents are dropped, each for one: its first survives."""
     same = np.flatnonzero(pairs.similarity >= np.float32(threshold))
-    some = pairs.some(same)
+    some = pairs.take(same)
     return same[survivors(some.first, some.second, documents)]
 
 
 def _orphans(pairs: Pairs, dropped: Numbers, documents: int) -> Flags:
     """Which documents, by rank, survive so far and were compared with one that does not."""
     gone, found = np.zeros(documents, bool), np.zeros(documents, bool)
-    gone[pairs.some(dropped).second] = True
+    gone[pairs.take(dropped).second] = True
     first, second = pairs.first, pairs.second
     found[second[gone[first]]] = True
     found[first[gone[second]]] = True
@@ -418,11 +449,7 @@ def _orphans(pairs: Pairs, dropped: Numbers, documents: int) -> Flags:
 
 
 def _load_near(dropping: Pairs, spread: Spread, connection: duckdb.DuckDBPyConnection) -> None:
-    """Table `near`: the documents that are dropped, and for which one."""
-    connection.execute(
-        "CREATE TEMP TABLE near (file_no INTEGER, row BIGINT, survivor_file_no INTEGER, survivor_row BIGINT, "
-        "similarity FLOAT)"
-    )
+    """Fill `near`: the documents that are dropped, and for which one."""
     for table in _named(dropping, spread):
         connection.register("chosen", table)
         connection.execute("INSERT INTO near SELECT file_no, row, other_file_no, other_row, similarity FROM chosen")
@@ -439,7 +466,7 @@ def _named(pairs: Pairs, spread: Spread) -> Iterator[pa.Table]:
     """Pairs as tables of documents, those of the second and then of the first, with similarity; one at least."""
     file_nos, rows = spread.by_rank("file_no"), spread.by_rank("row")
     for start in range(0, max(1, len(pairs.packed)), PAIRS_AT_ONCE):
-        some = pairs.some(slice(start, start + PAIRS_AT_ONCE))
+        some = pairs.take(slice(start, start + PAIRS_AT_ONCE))
         yield pa.table({
             "file_no": file_nos[some.second], "row": rows[some.second],
             "other_file_no": file_nos[some.first], "other_row": rows[some.first],

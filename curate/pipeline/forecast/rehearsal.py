@@ -12,8 +12,9 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from curate.decide import decide
+from curate.decide.cascade import Cascade
 from curate.decide.counts import count
+from curate.decide.decide import decide
 from curate.decide.plan import Plan
 from curate.engine.base import Engine
 from curate.errors import CurateError, InputError
@@ -166,7 +167,9 @@ def peak_bytes() -> int:
 def _decide_and_write(found: Rehearsal, reader: EngineReader, database: duckdb.DuckDBPyConnection) -> None:
     recipe, plan, ledger = reader.recipe, reader.plan, reader.ledger
     with found.timed("decide"):
-        parts = decide.decide(recipe, plan, ledger, reader, database, "sample")
+        parts = decide(
+            Cascade(recipe=recipe, plan=plan, ledger=ledger, reader=reader, connection=database, digest="sample")
+        )
     for group in (LINE_EDITS, DECISIONS):
         ledger.put(group, [part for part in parts if part.group == group])
     parts = ledger.of(DECISIONS)

@@ -21,6 +21,7 @@ from support.runs import documents
 from support.soak import examples
 
 from curate.decide.bands import banded_sql
+from curate.decide.schema import create
 from curate.errors import RecipeError
 from curate.filters.language.forms import ccnet_normalised, lines_in_form
 from curate.filters.language.model import LanguageModel, form_of, identity_of, vocabulary_words
@@ -320,9 +321,9 @@ def banded(values, section):
     """Tables `strata` and `banded` of documents with these strata and perplexities."""
     with duckdb.connect() as connection:
         connection.execute(
-            "CREATE TABLE passing (file_no INT, row BIGINT, stratum_0 VARCHAR, stratum_1 VARCHAR, perplexity FLOAT)"
+            "CREATE TABLE survivors (file_no INT, row BIGINT, stratum_0 VARCHAR, stratum_1 VARCHAR, perplexity FLOAT)"
         )
-        connection.execute("CREATE TABLE duplicates (file_no INT, row BIGINT)")
+        create("banded", connection)
         rows = pa.table({
             "file_no": pa.array([0] * len(values), pa.int32()), "row": pa.array(range(len(values)), pa.int64()),
             "stratum_0": pa.array([one for one, _, _ in values], pa.string()),
@@ -330,7 +331,7 @@ def banded(values, section):
             "perplexity": pa.array([one for _, _, one in values], pa.float32()),
         })  # fmt: skip
         connection.register("rows", rows)
-        connection.execute("INSERT INTO passing FROM rows")
+        connection.execute("INSERT INTO survivors FROM rows")
         for statement in banded_sql(section, 2):
             connection.execute(statement)
         strata = connection.execute("SELECT depth, stratum_0, stratum_1, documents, low, high FROM strata").fetchall()
