@@ -7,7 +7,7 @@ from typing import Any
 from curate.filters import registry
 from curate.filters.rules.resolve import edits_of_set, named_set
 from curate.manifests.export.mixture import Mixture
-from curate.recipe.recipe import NOT_BUILT, Recipe
+from curate.recipe.recipe import Recipe
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 # The two forms of a rule; a field that a form lacks may stand there as null.
@@ -55,8 +55,6 @@ def recipe_schema() -> dict[str, Any]:
     """JSON schema of a recipe that a run accepts: with what is built, the rule sets and the signals there are."""
     schema = Recipe.model_json_schema(by_alias=True)
     sections = schema["$defs"]
-    for place, only in NOT_BUILT.items():
-        _reserve(schema, place, only)
     sections["Rule"]["anyOf"] = RULE_FORMS
     sections["Source"]["anyOf"] = ENTRY_FORMS
     sections["Block"]["anyOf"] = [_block_form(kind) for kind in ("words", "regex", "urls")]
@@ -82,21 +80,6 @@ def _block_form(kind: str) -> dict[str, Any]:
     """An entry of tier1.block with one kind of list."""
     others = {name: NULL for name in ("words", "regex", "urls") if name != kind}
     return {"title": kind, "required": ["reason", kind], "properties": {kind: {"type": "string"}} | others}
-
-
-def _reserve(schema: dict[str, Any], place: str, only: object) -> None:
-    """Let a field that is not built have its one value alone, and keep editors from proposing it."""
-    *sections, name = place.split(".")
-    found = schema
-    for section in sections:
-        found = schema["$defs"][_target(found["properties"][section])]
-    found["properties"][name] = {"const": only, "description": "reserved: not built yet", "doNotSuggest": True}
-
-
-def _target(field: Mapping[str, Any]) -> str:
-    """The name of the section that a field holds."""
-    choices = [field, *field.get("anyOf", []), *field.get("allOf", [])]
-    return next(str(choice["$ref"]).removeprefix("#/$defs/") for choice in choices if "$ref" in choice)
 
 
 def _signals() -> list[str]:

@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -16,7 +16,7 @@ from curate.errors import RecipeError
 from curate.init.folder import Ask, Folder, look_into, said
 from curate.init.patterns import patterns_of
 from curate.init.survey import Seen
-from curate.recipe.recipe import NOT_BUILT, Recipe
+from curate.recipe.recipe import Recipe
 
 WIDTH = 116
 MOST_PATHS = 16  # of the input, a line each
@@ -163,7 +163,7 @@ def _section_lines(
         name = field.alias or key
         here = f"{place}{name}"
         inner = _section_of(field)
-        if here in NOT_BUILT or (inner and not any(True for _ in _built(inner, f"{here}."))):
+        if len(get_args(field.annotation)) == 1 and get_origin(field.annotation) is Literal:  # nothing to choose
             continue
         if not place:
             yield ""
@@ -178,11 +178,6 @@ def _section_lines(
         default = "required" if field.is_required() else f"default: {_yaml(field.get_default())}"
         yield from _comment(f"{field.description or name}; {default}", margin)
         yield f"{margin}{name}: {_yaml(chosen.get(here, field.get_default()))}"
-
-
-def _built(section: type[BaseModel], place: str) -> Iterator[str]:
-    """The fields of a section that are built."""
-    return (key for key, field in section.model_fields.items() if f"{place}{field.alias or key}" not in NOT_BUILT)
 
 
 def _section_of(field: FieldInfo) -> type[BaseModel] | None:

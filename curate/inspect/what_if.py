@@ -5,7 +5,7 @@ ledger knows comes first, and then texts of single documents are read, or estima
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,9 +19,7 @@ from curate.decide.checks import check_measured
 from curate.decide.plan import Plan, groups_needed, input_columns, read_exclusions, signals_schema
 from curate.decide.verdicts import TOKENS, TOKENS_CUT, verdicts_sql
 from curate.dedup.earlier_runs import open_earlier
-from curate.distill.budget.models import LEARNT_WITH
 from curate.distill.budget.scores import check_distill
-from curate.distill.purify.training import NOT_TRAINED_WITH
 from curate.distill.reference import open_reference
 from curate.errors import CurateError, RecipeError
 from curate.filters import block
@@ -39,9 +37,10 @@ from curate.ledger.names import DECISIONS, DOCUMENTS, INDEX, INPUT, LINE_HASHES,
 from curate.ledger.parts import Part
 from curate.ledger.run import RECIPE, Decided, open_decided, readable
 from curate.ledger.views import deciding_in
-from curate.maps.measure import group_digests
+from curate.maps.groups import group_digests
 from curate.maps.reading import Reading
 from curate.progress import Steps, unwritten_log
+from curate.recipe.affects import changed_settings
 from curate.recipe.load import load_recipe, parse_recipe
 from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of_documents
@@ -85,9 +84,8 @@ def ask(run: Path, changes: Sequence[str], quiet: bool = False) -> Asked:
     signals, _ = columns_named(rules)
     excluded = read_exclusions([found.located(path) for path in after.exclude])
     wanted = _wanted_columns(found, after, excluded)
-    for name, old, new in _measuring(found.recipe, after, wanted):
-        if old != new:
-            raise RecipeError(f"{name}: changes what is measured; {ONLY_RUN}")
+    for name in _needs_a_run(found.recipe, after, [name for name, _ in wanted]):
+        raise RecipeError(f"{name}: changes what is measured; {ONLY_RUN}")
     needed = groups_needed(after, signals, bool(editors) or _cuts(after), bool(wanted))
     groups = {group: found.groups[group] for group in needed if _is_held(group, found)}
     near = after.dedup.near
@@ -225,54 +223,47 @@ def save_recipe(asked: Asked, path: Path) -> None:
         aside.write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100), "utf-8")
 
 
-def _measuring(
-    before: Recipe, after: Recipe, wanted: Sequence[tuple[str, pa.DataType]]
-) -> Iterator[tuple[str, object, object]]:
-    """Fields that measurements depend on, each as it was and as it would be, but for sections that go.
+def _needs_a_run(before: Recipe, after: Recipe, columns: Collection[str]) -> list[str]:
+    """The fields whose change needs new measurements, models or texts; those of sections that go need none.
 
-    `wanted` are the columns beside text and id that the other recipe reads.
+    `columns` are those of the input that the other recipe reads beside text and id.
     """
-    for name in ("paths", "text", "messages", "id"):
-        yield f"input.{name}", getattr(before.input, name), getattr(after.input, name)
-    urls = any(entry.urls for entry in after.tier1.block)
-    measured = {after.input.column, after.input.id, *(name for name, _ in wanted), *(["url"] if urls else [])}
-    cast, recast = ({name: how for name, how in of.input.cast.items() if name in measured} for of in (before, after))
-    yield "input.cast", cast, recast
-    yield "tokenizer", before.tokenizer, after.tokenizer
-    redacting = [recipe.tier1.pii if recipe.tier1.pii.action == "redact" else None for recipe in (before, after)]
-    yield "tier1.pii", redacting[0], redacting[1]
-    yield "tier1.rules", resolve_editors(before.tier1), resolve_editors(after.tier1)
+    fields = [*_measured_anew(before, after, columns), *_models_anew(before, after)]
+    if after.tier3 != before.tier3 and after.tier3:
+        fields.append("tier3")
+    return fields
+
+
+def _measured_anew(before: Recipe, after: Recipe, columns: Collection[str]) -> list[str]:
+    """The fields that change what is measured of documents."""
+    changed = {name: True for name in changed_settings("measures", before, after)}
+    if not any(recipe.tier1.pii.action == "redact" for recipe in (before, after)):
+        changed.pop("tier1.pii", None)
+    if not (_cuts(before) or after.tier1.decontaminate):
+        changed.pop("tier1.decontaminate", None)
+    urls = {"url"} if any(entry.urls for entry in after.tier1.block) else set()
+    read = {after.input.column, after.input.id, *columns, *urls}
+    casts = [{name: kind for name, kind in recipe.input.cast.items() if name in read} for recipe in (before, after)]
+    if casts[0] == casts[1]:
+        changed.pop("input.cast", None)
+    if resolve_editors(before.tier1) != resolve_editors(after.tier1):
+        changed["tier1.rules"] = True
+    changed.pop("tier1.block", None)
+    lists = [entry.model_copy(update={"max": 0}) for entry in before.tier1.block]
+    unknown = [entry.reason for entry in after.tier1.block if entry.model_copy(update={"max": 0}) not in lists]
+    return [*changed, *(f"tier1.block: {reason}" for reason in unknown)]
+
+
+def _models_anew(before: Recipe, after: Recipe) -> list[str]:
+    """The fields that change what models are trained on, or that ask for models that the run has not."""
+    fields: list[str] = []
     if after.tier2:
-        yield "tier2", before.tier2 is None, False
-        for name in ("seed", "reference", "teacher", "models"):
-            yield name, getattr(before, name), getattr(after, name)
-        # which documents may be mined hangs on these
-        yield "exclude", before.exclude, after.exclude
-        yield "input.max_document_bytes", before.input.max_document_bytes, after.input.max_document_bytes
-        # coarse_score, by which texts to train on are chosen, hangs on these
-        yield "tier1.length_penalty", before.tier1.length_penalty, after.tier1.length_penalty
-        yield "tier1.perplexity", before.tier1.perplexity is None, after.tier1.perplexity is None
-        trained = [recipe.tier2.model_dump(exclude=NOT_TRAINED_WITH) for recipe in (before, after) if recipe.tier2]
-        for name in trained[0]:
-            yield f"tier2.{name}", trained[0][name], trained[-1][name]
+        fields += changed_settings("tier2", before, after) if before.tier2 else ["tier2"]
+        if (before.tier1.perplexity is None) != (after.tier1.perplexity is None):  # coarse_score chooses what is mined
+            fields.append("tier1.perplexity")
     if after.distill:
-        yield "distill", before.distill is None, False
-        for name in ("seed", "reference", "models"):
-            yield name, getattr(before, name), getattr(after, name)
-        learnt = [recipe.distill.model_dump(include=LEARNT_WITH) for recipe in (before, after) if recipe.distill]
-        for name in learnt[0]:
-            yield f"distill.{name}", learnt[0][name], learnt[-1][name]
-    if after.tier3:
-        yield "tier3", before.tier3, after.tier3
-    if _cuts(before) or after.tier1.decontaminate:
-        yield "tier1.decontaminate", before.tier1.decontaminate, after.tier1.decontaminate
-    known = [entry.model_copy(update={"max": 0}) for entry in before.tier1.block]
-    for entry in after.tier1.block:
-        yield f"tier1.block: {entry.reason}", entry.model_copy(update={"max": 0}) in known, True
-    if (old := before.tier1.perplexity) and (new := after.tier1.perplexity):
-        yield "tier1.perplexity.model", (old.model, old.form), (new.model, new.form)
-    if (was := before.dedup.near) and (near := after.dedup.near):
-        yield "dedup.near", (was.permutations, was.shingle), (near.permutations, near.shingle)
+        fields += changed_settings("distill", before, after) if before.distill else ["distill"]
+    return fields
 
 
 def _cuts(recipe: Recipe) -> bool:

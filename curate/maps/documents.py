@@ -21,7 +21,7 @@ from curate.filters.signals.hashes import hash_texts
 from curate.ledger.ledger import KnownFile, Ledger, is_spooled
 from curate.ledger.names import DOCUMENTS, EDITS, LINE_EDITS
 from curate.ledger.parts import Part
-from curate.maps.measure import RAW_HASH
+from curate.maps.groups import RAW_HASH
 from curate.storage.places import status
 
 NEAR = 8192  # rows between two documents up to which they are read in one go

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from curate.corpus.edits import Finder
-from curate.filters import block, registry
-from curate.filters.contamination.signals import GROUP as CONTAMINATION
+from curate.filters import block
 from curate.filters.contamination.signals import Sought
 from curate.filters.language.model import LanguageModel
-from curate.ledger.names import OVERLAPS
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,3 @@ class Reading:
     def by_language(self) -> bool:
         """Whether a model is for some documents alone."""
         return any(model.language for model in self.models)
-
-    def is_raw(self, group: str) -> bool:
-        """Whether a group reads the raw text: passages are cut out of that."""
-        if group in (CONTAMINATION, OVERLAPS):
-            return self.sought is not None and self.sought.cuts
-        return group in registry.groups() and registry.is_raw(group)

@@ -34,7 +34,7 @@ from curate.ledger.ledger import KnownFile, Ledger
 from curate.ledger.models import BUDGET, PURIFY, ModelSet, open_pinned
 from curate.ledger.names import MODELS_FOLDER
 from curate.manifests.composition import check_license
-from curate.maps.measure import group_digests
+from curate.maps.groups import group_digests
 from curate.maps.reading import Reading
 from curate.pipeline.checks.preflight import check_names
 from curate.pipeline.checks.run_inputs import refuse_other_files, refuse_other_paths

@@ -17,6 +17,7 @@ from curate.ledger.ledger import KnownFile, Ledger
 from curate.ledger.names import BUDGET_MODELS, DATA, DECISIONS, EDITS, LINE_EDITS, PENDING, PURIFY_MODELS, TOGETHER
 from curate.ledger.parts import Part, is_whole, whole_of
 from curate.maps import shards
+from curate.recipe.affects import changed_settings
 from curate.recipe.load import load_recipe
 from curate.recipe.recipe import Recipe, changed_fields
 
@@ -127,15 +128,26 @@ def steps(recipe: Recipe, plan: Plan, ledger: Ledger, before: Before) -> list[St
     `ledger` is what `drop_stale_parts` left of the one that `before` tells of.
     """
     missing = missing_groups(plan, ledger)
+    changed = _changed_measuring(recipe, ledger) if any(missing.values()) and before.files else ""
     found = []
     for group in plan.groups:
         lacking = [unit for unit, groups in missing.items() if group in groups]
-        found.append(Step(group, len(plan.units) - len(lacking), len(lacking), _why(group, lacking, plan, before)))
+        why = _why(group, lacking, plan, before, changed)
+        found.append(Step(group, len(plan.units) - len(lacking), len(lacking), why))
     return [*found, *_global_steps(recipe, plan, ledger, before, any(missing.values()))]
 
 
-def _why(group: str, lacking: Sequence[Unit], plan: Plan, before: Before) -> tuple[str, ...]:
-    """Why a group is measured on these units."""
+def _changed_measuring(recipe: Recipe, ledger: Ledger) -> str:
+    """Why digests of measurements are others than in the ledger."""
+    try:
+        fields = changed_settings("measures", load_recipe(ledger.run / "recipe.yaml"), recipe)
+    except RecipeError:  # of another version
+        fields = []
+    return f"recipe changed: {', '.join(fields)}" if fields else "code or parameters changed"
+
+
+def _why(group: str, lacking: Sequence[Unit], plan: Plan, before: Before, other_digest: str) -> tuple[str, ...]:
+    """Why a group is measured on these units; `other_digest` where the ledger has it by another digest."""
     if not lacking or not before.files:
         return ()
     known, paths = {file.file_no for file in before.files}, {file.path for file in before.files}
@@ -149,7 +161,7 @@ def _why(group: str, lacking: Sequence[Unit], plan: Plan, before: Before) -> tup
         if not parts:
             why.append("not measured before")
         elif not fitting:
-            why.append("code or parameters changed")
+            why.append(other_digest)
         elif not old.isdisjoint(unit for part in fitting for unit in part.units):
             why.append("files of the ledger are gone or damaged")
         else:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from curate.recipe.affects import affects
 from curate.recipe.section import Section
 from curate.recipe.values import parse_share, switch
 
@@ -14,8 +15,10 @@ class Near(Section):
     threshold: Annotated[float, BeforeValidator(parse_share)] = Field(
         default=0.8, gt=0, le=1, description="documents with this share of their shingles in common are duplicates"
     )
-    permutations: int = Field(default=128, ge=1, le=4096, description="values of a signature")
-    shingle: int = Field(default=5, ge=1, le=1000, description="words of a shingle")
+    permutations: Annotated[int, affects("measures")] = Field(
+        default=128, ge=1, le=4096, description="values of a signature"
+    )
+    shingle: Annotated[int, affects("measures")] = Field(default=5, ge=1, le=1000, description="words of a shingle")
     verify: Literal["signature", "border", "exact"] = Field(
         default="border", description="which pairs are compared by their whole texts: none, those in doubt, or all"
     )

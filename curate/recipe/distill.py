@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from curate.recipe.affects import affects
 from curate.recipe.section import Section
 from curate.recipe.values import Budget, Share, check_not_small, not_empty, shown_budget
 
@@ -90,13 +91,19 @@ class Distill(Section):
     cluster_cap: Annotated[Share, Field(gt=0, le=1)] = Field(
         default=1.0, description="the largest share of the budget that texts of one cluster may have"
     )
-    vectors: Vectors = Field(
+    vectors: Annotated[Vectors, affects("distill")] = Field(
         default="hashed", description="what texts are clustered by: their words and pairs, or {static: MODEL}"
     )
     quotas: Quotas | None = Field(default=Quotas(), description="how the budget is parted; with null it is not")
-    grades: str | None = Field(default=None, description="file with columns text and score, for the score grades")
-    good: int = Field(default=20000, ge=100, description="documents of the reference that are used, at most")
-    sample: int = Field(default=20000, ge=100, description="documents of the corpus that models learn it from, at most")
+    grades: Annotated[str | None, affects("distill")] = Field(
+        default=None, description="file with columns text and score, for the score grades"
+    )
+    good: Annotated[int, affects("distill")] = Field(
+        default=20000, ge=100, description="documents of the reference that are used, at most"
+    )
+    sample: Annotated[int, affects("distill")] = Field(
+        default=20000, ge=100, description="documents of the corpus that models learn it from, at most"
+    )
 
     @model_validator(mode="after")
     def _budgets_meant(self) -> "Distill":

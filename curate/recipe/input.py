@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
+from curate.recipe.affects import affects
 from curate.recipe.section import Cast, Section
 from curate.recipe.values import Size, not_empty
 from curate.redaction import without_credentials
@@ -37,27 +38,33 @@ class Source(Section):
 class Input(Section):
     """Where the corpus is and which columns matter."""
 
-    paths: Annotated[list[str | Source], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1})] = Field(
-        description="Parquet and JSONL files, globs, folders and URIs; relative to where curate is started"
+    paths: Annotated[
+        list[str | Source], AfterValidator(not_empty), Field(json_schema_extra={"minItems": 1}), affects("measures")
+    ] = Field(description="Parquet and JSONL files, globs, folders and URIs; relative to where curate is started")
+    text: Annotated[str, affects("measures")] = Field(default="text", description="the column with the text")
+    messages: Annotated[str | None, affects("measures")] = Field(
+        default=None, description="a column of {role, content}, instead of text"
     )
-    text: str = Field(default="text", description="the column with the text")
-    messages: str | None = Field(default=None, description="a column of {role, content}, instead of text")
-    id: str | None = Field(
+    id: Annotated[str | None, affects("measures")] = Field(
         default=None, description="a column with one value per document; without it doc_id is a hash of the text"
     )
-    columns: list[str] | None = Field(
+    columns: Annotated[list[str] | None, affects("nothing")] = Field(
         default=None, description="the columns that the corpus has beside text and id; null: all that files have"
     )
-    cast: dict[str, Cast] = Field(default={}, description="columns that are read as another type, in every file")
+    cast: Annotated[dict[str, Cast], affects("measures")] = Field(
+        default={}, description="columns that are read as another type, in every file"
+    )
     strata: list[str] = Field(
         default=[], description="columns that quotas and percentiles are taken within; `name?` may be missing"
     )
-    license: str | dict[str, str] | None = Field(
+    license: Annotated[str | dict[str, str] | None, affects("nothing")] = Field(
         default=None,
         description="the column with each document's licence, or licences by the values of column `source`; "
         "null: column `license`, if there is one",
     )
-    max_document_bytes: Size = Field(default=10_000_000, description="longer documents are dropped as too_large")
+    max_document_bytes: Annotated[Size, affects("tier2")] = Field(
+        default=10_000_000, description="longer documents are dropped as too_large"
+    )
 
     @model_validator(mode="after")
     def _text_or_messages(self) -> "Input":

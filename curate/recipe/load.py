@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from curate.errors import RecipeError, shortened
 from curate.recipe.errors import first_error, no_recipe
-from curate.recipe.recipe import NOT_BUILT, Recipe
+from curate.recipe.recipe import Recipe
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST_VALUES = 1_000_000  # in a recipe
@@ -62,12 +62,7 @@ def read_fields(path: Path, wanted: str) -> dict[str, Any]:
 
 def parse_recipe(fields: dict[str, Any], where: str) -> Recipe:
     """A recipe from its fields; errors name `where`."""
-    recipe = parse_fields(fields, Recipe, where, "the recipe")
-    for name, harmless in NOT_BUILT.items():
-        if _get(recipe, name) != harmless:
-            usable = "remove it" if harmless in (None, []) else f"use {harmless}"
-            raise RecipeError(f"{where}: {name} is not built yet; {usable}")
-    return recipe
+    return parse_fields(fields, Recipe, where, "the recipe")
 
 
 def parse_fields(fields: dict[str, Any], model: type[Model], where: str, what: str) -> Model:
@@ -154,10 +149,3 @@ def _set(fields: dict[str, Any], change: str) -> None:
         fields[last] = _parsed_yaml(text)
     except yaml.YAMLError:
         raise RecipeError(f"--set {shortened(change)}: {shortened(text)!r} is not YAML") from None
-
-
-def _get(recipe: Recipe, name: str) -> object:
-    value: Any = recipe
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value

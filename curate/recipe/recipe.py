@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from curate.digest import digest_of
+from curate.recipe.affects import affects, settings
 from curate.recipe.dedup import Dedup
 from curate.recipe.distill import Distill
 from curate.recipe.evaluate import Evaluate
@@ -20,46 +21,42 @@ from curate.recipe.tier3 import Tier3
 from curate.recipe.values import Size, switch
 from curate.storage.mirror import run_of
 
-# Sections and fields whose type stands but whose work is not built yet: set to anything but this, they are refused.
-NOT_BUILT: dict[str, Any] = {
-    "tokenizer": "estimate",
-}
-
-
-DECIDES_NOTHING = (
-    "name",
-    "export",
-    "evaluate",
-    "input.license",
-    "input.columns",
-)  # fields without a say in what is kept
-
 
 class Recipe(Section):
     """Everything that decides what a run keeps."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="names the dataset")
-    seed: int = Field(default=0, description="all randomness derives from it")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), affects("nothing")] = Field(
+        description="names the dataset"
+    )
+    seed: Annotated[int, affects("tier2", "distill")] = Field(default=0, description="all randomness derives from it")
     output: str | None = Field(
         default=None, description="the run directory, a path or s3://bucket/run; null means runs/ and the name"
     )
     input: Input
     on_error: Literal["stop", "quarantine"] = Field(default="stop", description="what an unreadable file does")
     allow_empty: bool = Field(default=False, description="whether a run that keeps nothing is a success")
-    tokenizer: str = Field(default="estimate", description="what n_tokens counts: an estimate by bytes and script")
-    exclude: list[str] = Field(default=[], description="files of ids, urls or hashes whose documents are removed")
-    reference: list[str] = Field(
+    tokenizer: Annotated[Literal["estimate"], affects("measures")] = Field(
+        default="estimate",
+        description="what n_tokens counts: an estimate by bytes and script",
+        json_schema_extra={"doNotSuggest": True},
+    )
+    exclude: Annotated[list[str], affects("tier2")] = Field(
+        default=[], description="files of ids, urls or hashes whose documents are removed"
+    )
+    reference: Annotated[list[str], affects("tier2", "distill")] = Field(
         default=[], description="files of good text: what tier2 tells bad text from, and distill looks for"
     )
-    teacher: AnyTeacher = Field(default="rules", description="the language model that is asked; rules: none is")
+    teacher: Annotated[AnyTeacher, affects("tier2")] = Field(
+        default="rules", description="the language model that is asked; rules: none is"
+    )
     tier1: Tier1 = Tier1()
     dedup: Dedup = Dedup()
     tier2: Annotated[Tier2 | None, switch(Tier2)] = None
-    tier3: Tier3 | None = None
+    tier3: Annotated[Tier3 | None, affects("tier3")] = None
     distill: Annotated[Distill | None, switch(Distill)] = None
-    evaluate: Evaluate | None = None
-    models: Models = Models()
-    export: list[str] = Field(default=[], description="formats for other trainers")
+    evaluate: Annotated[Evaluate | None, affects("nothing")] = None
+    models: Annotated[Models, affects("tier2", "distill")] = Models()
+    export: Annotated[list[str], affects("nothing")] = Field(default=[], description="formats for other trainers")
     shard_size: Size = Field(default=256_000_000, description="bytes of text per output shard")
 
     @property
@@ -77,19 +74,24 @@ class Recipe(Section):
     def digest(self) -> str:
         """Hex digest of all that can change a kept document, but for the inputs, which have hashes of their own."""
         fields = self.resolved()
-        for name in DECIDES_NOTHING:
+        for name in _deciding_nothing(self):
             section, _, field = name.rpartition(".")
             del (fields[section] if section else fields)[field]
         return digest_of(fields)
 
 
+def _deciding_nothing(recipe: Recipe) -> list[str]:
+    """The fields without a say in what is kept."""
+    return [setting.name for setting in settings(recipe) if "nothing" in setting.effects]
+
+
 def changed_fields(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
     """The fields that decide what is kept and differ, by their dotted names, with both values (null: none)."""
     fields = (before.resolved(), after.resolved())
-    old, new = (_flat(one) for one in fields)
+    old, new = (_flat(values) for values in fields)
     names = [
         name for name in {**new, **old}
-        if not f"{name}.".startswith(tuple(f"{one}." for one in DECIDES_NOTHING))
+        if not f"{name}.".startswith(tuple(f"{field}." for field in _deciding_nothing(after)))
         and (name in old, old.get(name)) != (name in new, new.get(name))
     ]  # fmt: skip
     whole = [name for name in names if not any(name.startswith(f"{other}.") for other in names)]

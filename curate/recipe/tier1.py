@@ -4,6 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from curate.recipe.affects import affects
 from curate.recipe.section import Section
 from curate.recipe.values import PersonalAction, PersonalKind, not_empty, parse_codes, parse_pii, switch
 
@@ -63,12 +64,12 @@ def _rising(band: list[float]) -> list[float]:
 class Perplexity(Section):
     """A band of perplexity in percentiles, per stratum."""
 
-    model: str | dict[str, str] = Field(
+    model: Annotated[str | dict[str, str], affects("measures")] = Field(
         default="default",
         description="a KenLM model for all documents, a mapping from language to model, or the word default for the "
         "packaged one for English",
     )
-    form: Literal["words-1", "plain-1", "ccnet-1"] | None = Field(
+    form: Annotated[Literal["words-1", "plain-1", "ccnet-1"] | None, affects("measures")] = Field(
         default=None, description="the form of text that models read, where their files do not tell it"
     )
     band: Annotated[list[Percentile], Field(min_length=2, max_length=2), AfterValidator(_rising)] = Field(
@@ -164,11 +165,13 @@ class Tier1(Section):
     perplexity: Annotated[Perplexity | None, switch(Perplexity)] = Field(
         default=None, description="drop documents with an unusual perplexity; {} has defaults"
     )
-    length_penalty: Annotated[LengthPenalty | None, switch(LengthPenalty)] = Field(
+    length_penalty: Annotated[LengthPenalty | None, switch(LengthPenalty), affects("tier2")] = Field(
         default=None, description="lower coarse_score of very short and very long documents; {} has defaults"
     )
-    pii: Annotated[Pii, BeforeValidator(parse_pii)] = Pii()
-    block: list[Block] = Field(default=[], description="lists of your own: words, regular expressions, sites")
-    decontaminate: Decontaminate | None = Field(
+    pii: Annotated[Pii, BeforeValidator(parse_pii), affects("measures")] = Pii()
+    block: Annotated[list[Block], affects("measures")] = Field(
+        default=[], description="lists of your own: words, regular expressions, sites"
+    )
+    decontaminate: Annotated[Decontaminate | None, affects("measures")] = Field(
         default=None, description="drop documents that hold text of evaluation sets"
     )

@@ -45,7 +45,6 @@ from curate.maps.warm import warm_texts
 from curate.progress import Log
 from curate.storage.files import committed
 
-LEARNT_WITH = {"good", "sample", "grades", "vectors"}  # fields of distill that models depend on
 DOMAIN = "domain"
 GRADES_FIELD = "distill.grades"
 SHINGLE, ONE_IN = 5, 8  # words of a shingle, and how many of these stand for all

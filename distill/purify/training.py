@@ -41,11 +41,11 @@ from curate.ledger.names import (
 from curate.ledger.parts import Part, finished_part, write_part
 from curate.maps.reread import CorpusReader, RereadTask, edits_in
 from curate.progress import Log
+from curate.recipe.affects import fields_affecting
 from curate.recipe.recipe import Recipe
 from curate.recipe.tier2 import Tier2
 from curate.storage.files import committed
 
-NOT_TRAINED_WITH = {"max_false_drop", "by"}  # fields of tier2 that are about what was trained
 TESTING_SHARE = 0.1  # of mined texts
 
 
@@ -135,7 +135,7 @@ def _digest(section: Tier2, training: Training, mined: pa.Table) -> str:
     recipe, reading, strata = training.recipe, training.reading, training.strata
     return digest_of([
         code_of_models(), recipe.seed, recipe.resolved()["teacher"], digest_of_rubric(recipe),
-        section.model_dump(mode="json", exclude=NOT_TRAINED_WITH),
+        section.model_dump(mode="json", include=fields_affecting("tier2", Tier2)),
         [file.content_xxh3_128 for file in training.reference], reading.text, edits_in(reading),
         [(name, str(kind)) for name, kind in reading.input_columns if f"input.{name}" in strata], dict(strata),
         [mined[name].to_pylist() for name in mined.schema.names],

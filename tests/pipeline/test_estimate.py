@@ -141,7 +141,7 @@ def test_it_says_what_is_done_again_and_why(corpus, tmp_path):
 def test_it_tells_changed_parameters_lost_files_other_names_and_a_run_that_was_stopped(corpus, tmp_path):
     recipe, run = corpus
     carry_out(recipe)
-    assert steps(recipe, "input.id=key")["documents"] == (3, ["code or parameters changed"])
+    assert steps(recipe, "input.id=key")["documents"] == (3, ["recipe changed: input.id"])
     (tmp_path / "in" / "1.parquet").rename(tmp_path / "in" / "9.parquet")
     assert steps(recipe)["decisions"][1] == ["files have other names or another order"]
     (tmp_path / "in" / "9.parquet").rename(tmp_path / "in" / "1.parquet")

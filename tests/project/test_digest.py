@@ -15,8 +15,8 @@ from curate.digest import ROOT, code_of, files_of
 from curate.filters import registry
 
 MEASURING = (
-    "curate.maps.measure", "curate.filters.block", "curate.filters.contamination", "curate.filters.registry",
-    *registry.MODULES, *digest.READING, *digest.LANGUAGE_MODELS,
+    "curate.maps.measure", "curate.maps.groups", "curate.filters.block", "curate.filters.contamination",
+    "curate.filters.registry", *registry.MODULES, *digest.READING, *digest.LANGUAGE_MODELS,
 )  # fmt: skip
 # Where the search ends: packages and modules that say, store or carry out something, and what has a digest or content
 # of its own there.

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
-from support.docs import blocks, fields_of, reserved_by, sections_in, text_of, whole_recipes
+from support.docs import blocks, fields_of, sections_in, text_of, whole_recipes
 from support.paths import ROOT
 
 from curate import cli, kernels
@@ -27,7 +27,7 @@ from curate.manifests.export.mixture import Mixture
 from curate.manifests.schema.model import Manifest
 from curate.recipe.input import Source
 from curate.recipe.load import parse_recipe
-from curate.recipe.recipe import NOT_BUILT, Recipe
+from curate.recipe.recipe import Recipe
 from curate.recipe.tier1 import Block, Rule
 from curate.recipe.values import parse_size
 
@@ -93,7 +93,7 @@ def names_within(annotation):
     return found
 
 
-WORKING = [(place, field) for place, field, section in fields_of(Recipe) if not section and reserved_by(place) is None]
+WORKING = [(place, field) for place, field, section in fields_of(Recipe) if not section]
 
 
 def commands_in(group, path=""):
@@ -209,14 +209,6 @@ def test_every_field_that_works_stands_in_the_docs_with_its_default(place, field
     is_size = isinstance(field.default, int) and not isinstance(field.default, bool)
     wanted = list(field.default) if isinstance(field.default, tuple) else field.default
     assert (parse_size(default) if is_size else default) == wanted
-
-
-@pytest.mark.parametrize("place", list(NOT_BUILT))
-def test_every_reserved_field_stands_in_the_docs_with_the_value_it_may_have_and_the_fields_inside(place):
-    _, value, inside = table_rows(text_of("recipe.md"))[place]
-    assert yaml.safe_load(value.strip("`")) == (NOT_BUILT[place] if NOT_BUILT[place] != "off" else False)
-    annotation = next(field.annotation for name, field, _ in fields_of(Recipe) if name == place)
-    assert set(re.findall(r"`(\w+)`", inside)) == names_within(annotation)
 
 
 def test_every_field_of_a_rule_of_a_list_and_of_a_source_stands_in_the_docs():

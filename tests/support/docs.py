@@ -6,8 +6,6 @@ import yaml
 from pydantic import BaseModel
 from support.paths import ROOT
 
-from curate.recipe.recipe import NOT_BUILT
-
 
 def text_of(name):
     return (ROOT / "docs" / name).read_text("utf-8")
@@ -37,7 +35,3 @@ def sections_in(annotation):
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [section for part in getattr(annotation, "__args__", ()) for section in sections_in(part)]
-
-
-def reserved_by(place):
-    return next((name for name in NOT_BUILT if place == name or place.startswith(f"{name}.")), None)
