@@ -1,8 +1,8 @@
-"""Bands of perplexity: in each stratum, what its own percentiles leave outside is dropped.
+"""Bands of perplexity: documents outside their own stratum's percentiles are dropped.
 
-A bound on perplexity itself would drop code, science and rare languages as a whole: what is usual differs between them
+A single bound would drop code, science and rare languages as a whole, because typical perplexity differs between them
 (Wenzek et al. 2019, arXiv 1911.00359, took a third of each language; Marion et al. 2023, arXiv 2309.04564, found the
-middle to be best).
+middle best).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ from curate.ledger.parts import Part, write_part
 from curate.recipe.tier1 import Perplexity
 from curate.sql import quoted, read_parquet
 
-# Classes of a histogram: they rise with perplexity, and each reaches 0.4 % further than the one before.
+# Histogram bins: logarithmic, each 0.4 % wider than the one before.
 CLASS = "floor(256 * ln(greatest(perplexity, 1e-30)))::INTEGER"
 REASONS = ("perplexity_too_low", "perplexity_too_high")
 
@@ -50,7 +50,7 @@ def banded_sql(section: Perplexity, strata: int) -> list[str]:
 
 
 def _same(columns: Sequence[str], stratum: str, depth: int) -> str:
-    """SQL that is true for the stratum of document `d` at a depth."""
+    """SQL that is true for document `d`'s stratum at a depth."""
     same = (f"{stratum}.{column} IS NOT DISTINCT FROM d.{column}" for column in columns)
     return " AND ".join((f"{stratum}.depth = {depth}", *same))
 
@@ -63,13 +63,13 @@ def _bands_sql(section: Perplexity, columns: Sequence[str]) -> str:
     """
     depth = len(columns)
     names = "".join(f"{column}, " for column in columns)
-    places = [f"{Decimal(str(bound)) / 100} * (documents - 1)" for bound in section.band]  # exact, as SQL's decimals
-    ranks = [f"{end}({place})" for place in places for end in ("floor", "ceil")]
-    holds = " OR ".join(f"{rank} BETWEEN before AND before + n - 1" for rank in ranks)
+    positions = [f"{Decimal(str(bound)) / 100} * (documents - 1)" for bound in section.band]  # exact, as SQL's decimals
+    ranks = [f"{end}({position})" for position in positions for end in ("floor", "ceil")]
+    in_class = " OR ".join(f"{rank} BETWEEN before AND before + n - 1" for rank in ranks)
     values = [f"min(perplexity::DOUBLE) FILTER (upto > {rank})" for rank in ranks]  # of the documents of these ranks
     low, high = (
-        f"{values[2 * k]} + ({place} - {ranks[2 * k]}) * ({values[2 * k + 1]} - {values[2 * k]})"
-        for k, place in enumerate(places)
+        f"{values[2 * k]} + ({position} - {ranks[2 * k]}) * ({values[2 * k + 1]} - {values[2 * k]})"
+        for k, position in enumerate(positions)
     )
     return f"""INSERT INTO strata BY NAME
         WITH histogram AS (
@@ -78,7 +78,7 @@ def _bands_sql(section: Perplexity, columns: Sequence[str]) -> str:
             FROM (SELECT {names}class, count(*) AS n FROM judgeable GROUP BY ALL)
         ), classes AS (
             SELECT {names}depth, class, before, documents FROM histogram
-            WHERE documents >= {section.min_documents if columns else 1} AND ({holds})
+            WHERE documents >= {section.min_documents if columns else 1} AND ({in_class})
         ), exact AS (
             SELECT {names}depth, documents, perplexity,
                 before + sum(n) OVER (PARTITION BY {names}class ORDER BY perplexity) AS upto
@@ -108,7 +108,7 @@ def find_bands(
 def without_model(
     ledger: Ledger, groups: Mapping[str, str], models: Collection[str], connection: duckdb.DuckDBPyConnection
 ) -> list[tuple[str, int]]:
-    """The languages that have no model, with the number of their documents, most first."""
+    """Languages without a model and their numbers of documents, most frequent first."""
     source = read_parquet(ledger.run / part.path for part in ledger.of("language", groups["language"]))
     files = [file.file_no for file in ledger.files if file.error is None]
     return connection.execute(

@@ -66,7 +66,7 @@ class Cascade:
 
 @dataclass(frozen=True)
 class Shown:
-    """Columns that are wanted beside the verdicts, and an index that has the signals already."""
+    """Columns to show with the verdicts, and an index that already has the signals."""
 
     columns: Mapping[str, str]  # SQL over the signals by name
     index: Path | None = None
@@ -75,15 +75,14 @@ class Shown:
 def run_cascade(cascade: Cascade, shown: Shown | None = None) -> list[Part]:
     """Fill the findings of all stages, and the relation `judged`; return the parts that stages wrote on the way.
 
-    `judged` is a view over whatever signals are loaded. Where columns are to be `shown`, it is a table of all documents
-    that has them: signals are then joined once, and not a second time for the verdicts; or not at all where an index
-    holds them.
+    `judged` is a view over the signals currently loaded. With `shown` it is a table of all documents with those
+    columns, so that signals are joined once, and not again for the verdicts, or come ready from an index.
     """
     _judge(cascade, shown)
     parts = [*_drop_duplicates(cascade), *_drop_by_bands(cascade), *_cut_lines(cascade)]
-    places = tuple(ranges(cascade.ledger, cascade.plan.groups)) if _scores_texts(cascade.recipe) else ()
+    document_ranges = tuple(ranges(cascade.ledger, cascade.plan.groups)) if _scores_texts(cascade.recipe) else ()
     cuts = [part for part in parts if part.group == LINE_EDITS]
-    context = StageContext(cascade.ledger.run, places, cuts, cascade.connection, cascade.digest)
+    context = StageContext(cascade.ledger.run, document_ranges, cuts, cascade.connection, cascade.digest)
     parts += _purify(cascade, context)
     parts += _distil(cascade, context)
     drop_after(DISTIL, cascade.connection)
@@ -134,13 +133,13 @@ def _load_documents(cascade: Cascade, checked: bool) -> None:
     connection.execute(judged_sql(recipe, plan.rules, signal_types(connection)))
 
 
-def _load_passing(columns: Columns, places: Iterable[str], connection: duckdb.DuckDBPyConnection) -> None:
+def _load_passing(columns: Columns, conditions: Iterable[str], connection: duckdb.DuckDBPyConnection) -> None:
     """Fill `passing`, and `input_size` with the tokens of all documents."""
     connection.execute(f"INSERT INTO passing BY NAME SELECT {EARLIER_PASSING} FROM earlier")
     with conditions_on_data():
-        for place in places:
-            connection.execute(f"INSERT INTO passing BY NAME {passing_sql(columns, place)}")
-            connection.execute(f"INSERT INTO input_size SELECT sum(n_tokens) FROM judged WHERE {place}")
+        for condition in conditions:
+            connection.execute(f"INSERT INTO passing BY NAME {passing_sql(columns, condition)}")
+            connection.execute(f"INSERT INTO input_size SELECT sum(n_tokens) FROM judged WHERE {condition}")
 
 
 def _materialise(columns: Mapping[str, str], cascade: Cascade, index: Path | None) -> None:
@@ -148,10 +147,10 @@ def _materialise(columns: Mapping[str, str], cascade: Cascade, index: Path | Non
     connection = cascade.connection
     selected = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items())
     connection.execute(f"CREATE TEMP TABLE materialised AS SELECT {selected} FROM judged LIMIT 0")
-    places = _signals_of_ranges(cascade) if index is None else _signals_of_index(index, cascade.ledger, connection)
+    conditions = _signals_of_ranges(cascade) if index is None else _signals_of_index(index, cascade.ledger, connection)
     with conditions_on_data():
-        for place in places:
-            connection.execute(f"INSERT INTO materialised SELECT {selected} FROM judged WHERE {place}")
+        for condition in conditions:
+            connection.execute(f"INSERT INTO materialised SELECT {selected} FROM judged WHERE {condition}")
     connection.execute("DROP VIEW judged; ALTER TABLE materialised RENAME TO judged")
 
 

@@ -1,4 +1,4 @@
-"""What the ledger must hold before documents are decided: ids that differ, and signals that were measured at all."""
+"""Checks of the ledger before documents are decided: ids are unique, and signals of rules were measured."""
 
 from collections.abc import Mapping, Sequence
 
@@ -49,14 +49,14 @@ def check_measured(
     measured: dict[str, int] = {}
     for group in groups:
         names = {name for signal in registry.groups().get(group, []) for name in signal.writes}
-        if wanted := sorted(names & ({*named, "n_words"})):
+        if columns := sorted(names & ({*named, "n_words"})):
             counts = ", ".join(
-                f"count({quoted(name)})" if name != "n_words" else "count_if(n_words > 0)" for name in wanted
+                f"count({quoted(name)})" if name != "n_words" else "count_if(n_words > 0)" for name in columns
             )
             source = read_parquet(ledger.run / part.path for part in ledger.of(group, groups[group]))
             row = connection.execute(f"SELECT {counts} FROM {source} WHERE file_no IN ({readable})").fetchone()
             assert row is not None
-            measured |= dict(zip(wanted, row, strict=True))
+            measured |= dict(zip(columns, row, strict=True))
     for name, reason in named.items():
         if measured["n_words"] and not measured[name]:
             raise RecipeError(

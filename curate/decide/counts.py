@@ -23,7 +23,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of documents and tokens by stage and reason, of evaluation sets, and of signals."""
+    """Documents and tokens by stage and reason, hits of evaluation sets, and the scorecard of signals."""
 
     stages: Rows = ()
     benchmarks: Rows = ()
@@ -56,7 +56,7 @@ def _kept_by_file(connection: duckdb.DuckDBPyConnection) -> dict[int, tuple[int,
 
 
 def _mixture(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> dict[str, Rows]:
-    """What is kept by language and by domain of the reference, as far as either was told; most tokens first."""
+    """What is kept by language and by domain of the reference, where either is known; most tokens first."""
     sources = {}
     if LANGUAGE in plan.groups:
         parts = read_parquet(ledger.run / part.path for part in ledger.of(LANGUAGE, plan.groups[LANGUAGE]))
@@ -76,7 +76,7 @@ def _mixture(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) 
 def count_stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Documents and tokens in and out of each stage and dropped by reason, from table `decisions`.
 
-    Stage `lines` also cuts tokens out of documents that stay.
+    Stage `lines` also cuts tokens from documents that it keeps.
     """
     dropped: dict[str, dict[str, dict[str, int]]] = {stage: {} for stage in STAGES}
     [[documents, tokens, trimmed, cut]] = connection.execute(
@@ -101,40 +101,40 @@ def count_stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     return counts
 
 
-def with_written(counts: Counts, made: Augmented | None) -> Counts:
-    """The same with a stage behind the others, in which written documents come to those that are kept."""
-    if made is None:
+def with_written(counts: Counts, written: Augmented | None) -> Counts:
+    """The counts with a last stage that adds the accepted written documents."""
+    if written is None:
         return counts
-    last, more = counts.stages[-1], made.facts["accepted"]
+    last, accepted = counts.stages[-1], written.facts["accepted"]
     documents, tokens = last["documents_out"], last["tokens_out"]
     stage = {
         "stage": AUGMENT, "documents_in": documents, "tokens_in": tokens,
-        "documents_out": documents + more["documents"], "tokens_out": tokens + more["tokens"], "dropped": {},
-        "written": {"documents": more["documents"], "tokens": more["tokens"]},
+        "documents_out": documents + accepted["documents"], "tokens_out": tokens + accepted["tokens"], "dropped": {},
+        "written": {"documents": accepted["documents"], "tokens": accepted["tokens"]},
     }  # fmt: skip
-    mixture = {name: _with(rows, made.by(name)) for name, rows in counts.mixture.items()}
+    mixture = {name: _with(rows, written.by(name)) for name, rows in counts.mixture.items()}
     return replace(counts, stages=[*counts.stages, stage], mixture=mixture)
 
 
 def _with(rows: Rows, more: Rows) -> Rows:
-    """Rows of value, documents and tokens with further ones, those with most tokens first."""
-    found = {row["value"]: dict(row) for row in rows}
+    """Add up rows of value, documents and tokens; most tokens first."""
+    totals = {row["value"]: dict(row) for row in rows}
     for row in more:
-        known = found.setdefault(row["value"], {"value": row["value"], "documents": 0, "tokens": 0})
-        known |= {unit: known[unit] + row[unit] for unit in ("documents", "tokens")}
-    return sorted(found.values(), key=lambda row: (-row["tokens"], row["value"] is None, row["value"] or ""))
+        total = totals.setdefault(row["value"], {"value": row["value"], "documents": 0, "tokens": 0})
+        total |= {unit: total[unit] + row[unit] for unit in ("documents", "tokens")}
+    return sorted(totals.values(), key=lambda row: (-row["tokens"], row["value"] is None, row["value"] or ""))
 
 
 SHOWN = ("p5", "p50", "p95")  # quantiles in the closing table
 
 
 def _shown_moved(row: Mapping[str, Any]) -> bool:
-    """Whether a quantile differs in the four digits that the closing table has."""
+    """Whether a quantile differs in the four digits that the closing table shows."""
     return any(f"{row[f'{name}_before']:.4g}" != f"{row[f'{name}_after']:.4g}" for name in SHOWN)
 
 
 def most_drifted(scorecard: Rows) -> Rows:
-    """The signals that differ most between the input and what is kept, if they do by the figures that are shown."""
+    """The signals that drift most between the input and what is kept, if the figures shown differ."""
     rows = [row for row in scorecard if None not in row.values() and row["psi"] > STABLE and _shown_moved(row)]
     return sorted(rows, key=lambda row: (-row["psi"], row["signal"]))[:DRIFTED]
 
@@ -142,7 +142,7 @@ def most_drifted(scorecard: Rows) -> Rows:
 def count_hits(
     benchmarks: Sequence[Benchmark], ledger: Ledger, groups: Mapping[str, str], connection: duckdb.DuckDBPyConnection
 ) -> list[dict[str, Any]]:
-    """Each benchmark, with how many of its items stand in how many documents; those of table `decisions`."""
+    """Each benchmark with how many of its items occur, and in how many documents."""
     if not benchmarks:
         return []
     source = read_parquet(ledger.run / part.path for part in ledger.of(OVERLAPS, groups[OVERLAPS]))
@@ -154,6 +154,6 @@ def count_hits(
     ).fetchall()
     hits = {number: (items, documents) for number, items, documents in rows}
     return [
-        asdict(one) | dict(zip(("items_hit", "documents_hit"), hits.get(k, (0, 0)), strict=True))
-        for k, one in enumerate(benchmarks)
+        asdict(benchmark) | dict(zip(("items_hit", "documents_hit"), hits.get(k, (0, 0)), strict=True))
+        for k, benchmark in enumerate(benchmarks)
     ]

@@ -46,22 +46,22 @@ def _decisions(cascade: Cascade) -> Iterator[pa.Table]:
 def _write_decisions(recipe: Recipe, ledger: Ledger, tables: Iterable[pa.Table], digest: str) -> Iterator[Part]:
     """Commit the decisions in parts, each kept document with the output shard it goes to.
 
-    A shard is full when its documents begin at or after shard_size bytes of text.
+    A new shard begins with the first document at or after each multiple of shard_size bytes of text.
     """
     written = 0
     shard, last_slot = -1, -1
     for k, table in enumerate(rebuffered(tables, DECISION_ROWS)):
         kept = table["kept"].to_numpy()
         size = np.where(kept, table["n_bytes"].to_numpy(), 0)
-        begins = written + np.cumsum(size) - size
+        starts = written + np.cumsum(size) - size
         written += int(size.sum())
-        slots = begins // recipe.shard_size  # a document larger than a shard leaves slots without a document
-        fresh = np.zeros(len(table), dtype=np.int64)
-        places = np.flatnonzero(kept)
-        if len(places):
-            fresh[places] = np.diff(slots[places], prepend=last_slot) > 0
-            last_slot = int(slots[places[-1]])
-        shards = shard + np.cumsum(fresh)
+        slots = starts // recipe.shard_size  # a document larger than a shard leaves slots without a document
+        new_shards = np.zeros(len(table), dtype=np.int64)
+        kept_rows = np.flatnonzero(kept)
+        if len(kept_rows):
+            new_shards[kept_rows] = np.diff(slots[kept_rows], prepend=last_slot) > 0
+            last_slot = int(slots[kept_rows[-1]])
+        shards = shard + np.cumsum(new_shards)
         shard = int(shards[-1]) if len(shards) else shard
         table = table.append_column("shard", pa.array(shards.astype(np.int32), mask=~kept))
         yield write_part(ledger.run, DECISIONS, digest, f"{k:05d}", table)

@@ -1,4 +1,4 @@
-"""Ids that two documents share, found while the corpus is read and not only once all of it is."""
+"""Finds ids that two documents share while the corpus is still being read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +12,13 @@ from curate.ledger.parts import Part
 from curate.ledger.views import load_files
 from curate.sql import open_database, read_parquet
 
-MOST = 20_000_000  # ids whose hashes are held, 160 MB of them; later ones are compared once all are measured
+MOST = 20_000_000  # hashes held in memory (160 MB); further ids are compared once everything is measured
 
 Hashes = npt.NDArray[np.uint64]
 
 
 class SeenIds:
-    """Hashes of the ids of all documents that are measured, in sorted runs, each more than twice the one behind it."""
+    """Hashes of the ids measured so far, in sorted runs, each more than twice as long as the next."""
 
     def __init__(self, column: str, group: str, digest: str, ledger: Ledger) -> None:
         self._column, self._group, self._digest, self._ledger = column, group, digest, ledger
@@ -26,9 +26,9 @@ class SeenIds:
         self.check(ledger.of(group, digest))
 
     def check(self, parts: Sequence[Part]) -> None:
-        """Take in the ids of parts that were just put in force.
+        """Add the ids of parts just committed.
 
-        Errors: InputError for an id that is null or stands twice, as `check_ids` tells of it.
+        Errors: InputError for an id that is null or occurs twice, as `check_ids`.
         """
         for part in parts:
             if (part.group, part.digest) == (self._group, self._digest):
@@ -47,7 +47,7 @@ class SeenIds:
         return hashes
 
     def _repeats(self, ids: Hashes) -> bool:
-        """Whether a hash stands twice, here or among those seen before; these are then seen too."""
+        """Whether a hash repeats among these or those seen before; adds these to the latter."""
         if sum(map(len, self._runs)) + len(ids) > MOST or not len(ids):
             return False
         if (ids[1:] == ids[:-1]).any() or any(_share(run, ids) for run in self._runs):
@@ -58,7 +58,7 @@ class SeenIds:
         return False
 
     def _look_closer(self) -> None:
-        """Compare the ids themselves: two may have one hash, and files put aside do not count."""
+        """Compare the ids themselves: two may share a hash, and quarantined files do not count."""
         with open_database() as connection:
             load_files(connection, self._ledger)
             paths = (self._ledger.run / part.path for part in self._ledger.of(self._group, self._digest))
@@ -68,5 +68,5 @@ class SeenIds:
 
 def _share(run: Hashes, ids: Hashes) -> bool:
     """Whether two sorted runs have a hash in common."""
-    places = np.minimum(np.searchsorted(run, ids), len(run) - 1)
-    return bool((run[places] == ids).any())
+    nearest = np.minimum(np.searchsorted(run, ids), len(run) - 1)
+    return bool((run[nearest] == ids).any())

@@ -1,4 +1,4 @@
-"""What a run will read and measure, and by which rules it decides, once that is settled and checked."""
+"""`Plan`: what a run reads and measures, and by which rules it decides, after all checks."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ from curate.storage.places import is_remote
 
 @dataclass(frozen=True)
 class Given:
-    """What a run within another one is given by that: documents that are not to be had again, and models."""
+    """What an inner run inherits from the outer one: documents not to be kept again, and models."""
 
     earlier: tuple[Earlier, ...] = ()
     pinned: ModelSet | None = None  # of tier 2
@@ -51,41 +51,43 @@ class Plan:
     groups: Mapping[str, str]  # group to digest
     rules: tuple[ResolvedRule, ...]
     excluded: tuple[str, ...]
-    quarantine: bool  # or stop at a file that cannot be read
-    earlier: tuple[Earlier, ...]  # runs that have kept documents already
+    quarantine: bool  # set unreadable files aside; else stop at the first
+    earlier: tuple[Earlier, ...]  # runs whose kept documents are not kept again
     benchmarks: tuple[Benchmark, ...]
     reference: tuple[ReferenceFile, ...] = ()
-    pinned: Mapping[str, ModelSet] = field(default_factory=dict)  # models of another run, by the section they are of
-    static: StaticVectors | None = None  # what texts are clustered by, if not by their words
-    written: str | None = None  # the digest of what the third tier has written
-    reserved: int = 0  # and how many tokens of the budget that takes
-    passed_over: tuple[PassedOver, ...] = ()  # what lies beside the files of the input
+    pinned: Mapping[str, ModelSet] = field(default_factory=dict)  # models of another run, by section
+    static: StaticVectors | None = None  # texts are clustered by these vectors instead of their words
+    written: str | None = None  # digest of the documents that the third tier wrote
+    reserved: int = 0  # tokens of the budget taken by written documents
+    passed_over: tuple[PassedOver, ...] = ()  # files in the input's folders that are not read
 
     def corpus(self, run: Path) -> CorpusReader:
-        """The corpus, for documents that are read again."""
+        """A reader of single documents of the corpus."""
         return CorpusReader(run, self.units, self.sources, self.reading)
 
     @property
     def sources(self) -> dict[int, Source]:
-        """Where each file lies."""
+        """The source of each file."""
         return {no: file.source for no, file in self.files.items()}
 
     @property
     def files_read(self) -> list[str]:
-        """Local files that tasks read: of the input one in each folder, and language models."""
-        places = [source.location for source in self.sources.values() if not is_remote(source.location)]
+        """Local files that tasks read: one input file of each folder, and language models."""
+        paths = [source.location for source in self.sources.values() if not is_remote(source.location)]
         models = [model.path for model in self.reading.models if not model.packaged]
-        return [*{os.path.dirname(place): place for place in places}.values(), *models]
+        return [*{os.path.dirname(path): path for path in paths}.values(), *models]
 
 
 def groups_needed(recipe: Recipe, signals: Sequence[str], editing: bool, columns: bool) -> list[str]:
-    """The groups to measure: all but those on demand, and of these the ones that the recipe or its rules need.
+    """The groups to measure: all that are not on demand, and those on demand that the recipe or its rules need.
 
-    `editing` tells whether texts are edited before, `columns` whether input columns are collected.
+    `editing`: texts are edited before they are measured; `columns`: input columns are collected.
     """
     groups = registry.groups()
-    read = registry.measured(signals)
-    named = {group for group, found in groups.items() for s in found if not read.isdisjoint(s.writes)}
+    measured = registry.measured(signals)
+    named = {
+        group for group, found in groups.items() if any(not measured.isdisjoint(signal.writes) for signal in found)
+    }
     named |= {"hashes"} if recipe.dedup.exact else set()
     named |= {"pii"} if recipe.tier1.pii.action == "count" else set()
     named |= {"raw"} if editing else set()  # to see what share of each document was cut
@@ -134,18 +136,18 @@ def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
 def input_columns(
     recipe: Recipe, named: Sequence[str], excluded: Sequence[str], inputs: pa.Schema
 ) -> tuple[tuple[str, pa.DataType], ...]:
-    """Input columns that decisions need: in conditions, strata, scores, and `url` for exclusions and repeated lines."""
-    wanted = dict.fromkeys(named)
+    """Input columns that decisions read: in conditions, strata and scores; `url` for exclusions and repeated lines."""
+    needed = dict.fromkeys(named)
     scores = scores_of(recipe) if recipe.distill else {}
-    wanted |= dict.fromkeys(name.removeprefix("input.") for name in scores if name.startswith("input."))
+    needed |= dict.fromkeys(name.removeprefix("input.") for name in scores if name.startswith("input."))
     for stratum in recipe.input.strata:
         name = stratum.removesuffix("?")
         if name in inputs.names or not stratum.endswith("?"):
-            wanted[name] = None
+            needed[name] = None
     if (excluded or recipe.dedup.lines) and "url" in inputs.names and is_text(inputs.field("url").type):
-        wanted["url"] = None
+        needed["url"] = None
     seen: set[str] = set()
-    for name in wanted:
+    for name in needed:
         if name.lower() in seen:
             raise RecipeError(
                 f"the recipe names two columns {name!r} that SQL cannot tell apart; rename one in the input"
@@ -155,14 +157,14 @@ def input_columns(
             if recipe.input.columns is not None:
                 raise RecipeError(f"the recipe names a column {name!r} that input.columns does not; add it there")
             raise RecipeError(f"the input has no column {name!r}{did_you_mean(name, inputs.names)}")
-    return tuple((name, inputs.field(name).type) for name in wanted)
+    return tuple((name, inputs.field(name).type) for name in needed)
 
 
 def signals_schema(groups: Mapping[str, str]) -> pa.Schema:
-    """The columns that the decision query will see."""
+    """The columns that rules can name."""
     fields = [pa.field("raw_n_bytes", pa.int64())]
     for group in groups:
         for signal in registry.groups().get(group, []):
             fields += [pa.field(name, kind) for name, kind in signal.writes.items()]
-    fields += [pa.field(name, found.type) for name, found in registry.derived(f.name for f in fields).items()]
+    fields += [pa.field(name, derived.type) for name, derived in registry.derived(f.name for f in fields).items()]
     return pa.schema(fields)

@@ -147,20 +147,20 @@ def survivors_sql(stage: str) -> str:
         return "FROM here_passing"
     if stage == "exact":  # `duplicates` is filled once near duplicates are known as well
         return "FROM here_passing ANTI JOIN exact USING (file_no, row)"
-    applied = [known for known in _up_to(stage) if known.findings != "judged"]
+    applied = [entry for entry in _up_to(stage) if entry.findings != "judged"]
     joins = "".join(
         f"\n    {'ANTI' if table in DROPS_ALL else 'LEFT'} JOIN here_{table} USING (file_no, row)"
-        for table in dict.fromkeys(known.findings for known in applied)
+        for table in dict.fromkeys(entry.findings for entry in applied)
     )
-    drops = [known.drops for known in applied if known.findings not in DROPS_ALL]
+    drops = [entry.drops for entry in applied if entry.findings not in DROPS_ALL]
     return f"FROM here_passing{joins}\nWHERE file_no >= 0{''.join(f' AND NOT coalesce({sql}, false)' for sql in drops)}"
 
 
 def survivor_tables(stage: str) -> list[str]:
     """The tables that `survivors_sql` of a stage reads through their views `here_<table>`."""
-    findings = [known.findings for known in _up_to(stage)] if stage != "exact" else []
+    findings = [entry.findings for entry in _up_to(stage)] if stage != "exact" else []
     return ["passing", *(table for table in dict.fromkeys(findings) if table != "judged")]
 
 
 def _up_to(stage: str) -> tuple[Stage, ...]:
-    return STAGES[: [known.name for known in STAGES].index(stage) + 1]
+    return STAGES[: [entry.name for entry in STAGES].index(stage) + 1]

@@ -1,4 +1,4 @@
-"""The scorecard: every signal over the input and over what was kept, and how far the two lie apart."""
+"""The scorecard: every signal over the input and over what is kept, and how far the two differ."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from curate.sql import quoted, read_parquet
 SAMPLE = 100_000  # documents: quantiles of so many are off by less than half a percentile
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 10  # of equally many documents of the input
-LEAST_SHARE = 1e-4  # of a bin without documents, whose logarithm would be infinite
+LEAST_SHARE = 1e-4  # share given to an empty bin, whose logarithm would be infinite
 DIGITS = 6
 HASHES = tuple(f"{text}_hash_{half}" for text in ("raw", "text", "normal") for half in ("high", "low"))
 NO_SIGNALS = ("file_no", "row", "raw_n_bytes", *HASHES)
@@ -32,9 +32,9 @@ Values = npt.NDArray[np.float64]
 
 
 def scorecard(ledger: Ledger, groups: Mapping[str, str], connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """A row a signal: mean and quantiles before and after, and the population stability index.
+    """One row per signal: mean and quantiles before and after, and the population stability index.
 
-    Of a large corpus SAMPLE documents are looked at, drawn by their place alone.
+    From a large corpus, SAMPLE documents are drawn by their place.
     """
     load_files(connection, ledger)
     measured = {group: digest for group, digest in groups.items() if group not in (INPUT, *APART)}
@@ -44,13 +44,13 @@ def scorecard(ledger: Ledger, groups: Mapping[str, str], connection: duckdb.Duck
         f"(row + 7919 * file_no::BIGINT) * 2654435761 % 4294967296 < {round(min(1, SAMPLE / max(1, total)) * 2**32)}"
     )
     tables = []
-    for found in ranges(ledger, measured):
-        load_signals(connection, ledger, measured, found.parts)
+    for documents in ranges(ledger, measured):
+        load_signals(connection, ledger, measured, documents.parts)
         schema = connection.sql("SELECT * FROM signals LIMIT 0").to_arrow_table().schema
         names = [f.name for f in schema if f.name not in NO_SIGNALS and _is_number(f.type)]
         columns = "".join(f", s.{quoted(name)}::DOUBLE AS {quoted(name)}" for name in names)
         query = f"""SELECT kept{columns} FROM signals s JOIN {decisions} USING (file_no, row) JOIN files USING (file_no)
-            WHERE {drawn} AND {found.place} ORDER BY position, row"""
+            WHERE {drawn} AND {documents.place} ORDER BY position, row"""
         tables.append(connection.sql(query).to_arrow_table())
     table = pa.concat_tables(tables)
     kept = table["kept"].to_numpy()
@@ -81,8 +81,8 @@ def stability(before: Values, after: Values) -> float:
     Bins hold a tenth of `before` each; nulls are a bin of their own. Below 0.1 is commonly called stable, above 0.25 a
     shift.
     """
-    known = before[~np.isnan(before)]
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.zeros(0)
+    present = before[~np.isnan(before)]
+    edges = np.unique(np.quantile(present, np.linspace(0, 1, BINS + 1)[1:-1])) if len(present) else np.zeros(0)
     counts = []
     for values in (before, after):
         there = values[~np.isnan(values)]

@@ -1,4 +1,4 @@
-"""What decisions ask of texts while they are made: a run reads them by maps, a what-if from the ledger."""
+"""How the cascade reads texts again: a run through maps, a what-if through the ledger."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,15 +17,15 @@ class TextReader(ScoreReader, Protocol):
     """
 
     def begin(self, step: str) -> None:
-        """A step of the cascade begins."""
+        """Announce the next step of the cascade."""
         ...
 
     def each(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
-        """What tasks return, in their order."""
+        """Run tasks; return their results in order."""
         ...
 
     def shingle_sets(self, documents: pa.Table) -> Sequence[Path]:
-        """Files with the shingles of documents (file_no, row); none where these cannot be had."""
+        """Files with the shingles of documents (file_no, row); none where texts cannot be read."""
         ...
 
     def cut_lines(self, documents: pa.Table) -> Sequence[Part]:

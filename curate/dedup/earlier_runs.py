@@ -1,6 +1,6 @@
-"""What earlier runs kept, from their ledgers alone: documents that equal one of these are not kept again.
+"""What earlier runs kept, read from their ledgers: documents that equal one of these are not kept again.
 
-In the tables of a run they stand beside its own documents, under negative numbers of files.
+In the cascade's tables they have negative file numbers.
 """
 
 from collections.abc import Sequence
@@ -19,101 +19,103 @@ from curate.recipe.recipe import Recipe
 from curate.sql import literal, read_parquet
 from curate.storage.files import sha256_of
 
-FILE_BITS = 20  # of a file's number within its run
+FILE_BITS = 20  # bits of a file number within its run
 NAMES = ("normal_hash_high", "normal_hash_low", "text_hash_high", "text_hash_low")
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """A finished run that another is held against."""
+    """A finished run whose kept documents count as duplicates."""
 
-    number: int  # among those that the recipe names
-    name: str  # stands before the ids of its documents
+    number: int  # position in `dedup.against`
+    name: str  # prefix of its documents' ids
     ledger: Ledger
     groups: dict[str, str]  # group to digest
-    manifest: str  # its hash: what the run kept
-    accepted: Path | None = None  # the table of those that count, of a run that judged what was written for another
+    manifest: str  # SHA-256 of the manifest, which says what the run kept
+    accepted: Path | None = None  # for a run over written documents: the table of those that were accepted
 
     @property
     def first_file_no(self) -> int:
-        """The number of its file 0 in another run's tables; further ones are less."""
+        """The number of its file 0 in the cascade's tables; later files count down."""
         return -(self.number << FILE_BITS) - 1
 
     def parts(self, group: str) -> list[Part]:
-        """The parts of a group; none where the run did not use it."""
+        """The parts of a group; empty if the run did not use it."""
         return self.ledger.of(group, self.groups[group]) if group in self.groups else []
 
 
 def open_earlier(recipe: Recipe) -> tuple[Earlier, ...]:
-    """The runs of `dedup.against`.
+    """Open the runs of `dedup.against`.
 
-    One with a third tier is two: its documents, and those that a model wrote, which another run judged.
+    A run with a third tier counts as two: its documents, and those that a model wrote and an inner run judged.
 
     Errors: RunError for a folder that is no finished run; RecipeError for one that cannot be compared with.
     """
     if recipe.dedup.against and not (recipe.dedup.exact or recipe.dedup.near):
         raise RecipeError("dedup.against: compares nothing without dedup.exact or dedup.near; set one of them")
-    found: list[Earlier] = []
+    runs: list[Earlier] = []
     for name in recipe.dedup.against:
         try:
-            place = fetched(name, NOT_READ)
-            manifest = read_manifest(place)
-            ledger = read_ledger(place)
+            folder = fetched(name, NOT_READ)
+            manifest = read_manifest(folder)
+            ledger = read_ledger(folder)
         except RunError as error:
             raise RunError(f"dedup.against: {error}") from None
-        _check(recipe, place, manifest)
-        if manifest["name"] in {known.name for known in found}:
+        _check(recipe, folder, manifest)
+        if manifest["name"] in {earlier.name for earlier in runs}:
             raise RecipeError(
                 f"dedup.against: two runs are named {manifest['name']!r}; documents are told by that name"
             )
-        digest = sha256_of(place / "manifest.json")
-        run = Earlier(len(found), manifest["name"], ledger, manifest["signal_groups"], digest)
-        _check_parts(recipe, place, run)
-        found.append(run)
+        digest = sha256_of(folder / "manifest.json")
+        run = Earlier(len(runs), manifest["name"], ledger, manifest["signal_groups"], digest)
+        _check_parts(recipe, folder, run)
+        runs.append(run)
         if manifest["synthetic"]["documents"]:
-            found.append(_written(recipe, place, len(found), run))
-    return tuple(found)
+            runs.append(_written(recipe, folder, len(runs), run))
+    return tuple(runs)
 
 
-def _written(recipe: Recipe, place: Path, number: int, by: Earlier) -> Earlier:
-    """What a model wrote for an earlier run: as documents of that."""
-    judged = place / WRITTEN_FOLDER / JUDGED
+def _written(recipe: Recipe, folder: Path, number: int, by: Earlier) -> Earlier:
+    """The written documents of an earlier run."""
+    judged_run = folder / WRITTEN_FOLDER / JUDGED
     try:
-        groups, ledger = read_manifest(judged)["signal_groups"], read_ledger(judged)
+        groups, ledger = read_manifest(judged_run)["signal_groups"], read_ledger(judged_run)
     except RunError as error:
         raise RunError(f"dedup.against: {error}") from None
-    run = Earlier(number, by.name, ledger, groups, by.manifest, place / WRITTEN_FOLDER / SYNTHETIC)
-    _check_parts(recipe, judged, run)
+    run = Earlier(number, by.name, ledger, groups, by.manifest, folder / WRITTEN_FOLDER / SYNTHETIC)
+    _check_parts(recipe, judged_run, run)
     return run
 
 
-def _check_parts(recipe: Recipe, place: Path, run: Earlier) -> None:
-    """Refuse a run that lacks what documents are compared by."""
-    held = [*run.ledger.of("decisions"), *(run.parts("hashes") if recipe.dedup.exact else [])]
-    held += run.parts(SIGNATURES) if recipe.dedup.near else []
-    lost = [part.path for part in held if not is_whole(place, part)] if held else ["ledger/snapshot.json"]
-    if lost:
-        raise RunError(f"dedup.against: {place}/{lost[0]}: missing or damaged; run {run.name} again")
+def _check_parts(recipe: Recipe, folder: Path, run: Earlier) -> None:
+    """Refuse a run whose decisions, hashes or signatures are missing or damaged."""
+    parts = [*run.ledger.of("decisions"), *(run.parts("hashes") if recipe.dedup.exact else [])]
+    parts += run.parts(SIGNATURES) if recipe.dedup.near else []
+    missing = [part.path for part in parts if not is_whole(folder, part)] if parts else ["ledger/snapshot.json"]
+    if missing:
+        raise RunError(f"dedup.against: {folder}/{missing[0]}: missing or damaged; run {run.name} again")
     if recipe.dedup.near and not run.parts(SIGNATURES):
         raise RecipeError(
-            f"dedup.against: {place} has forgotten its signatures; run it again with dedup.keep_signatures: true"
+            f"dedup.against: {folder} has forgotten its signatures; run it again with dedup.keep_signatures: true"
         )
 
 
-def _check(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> None:
-    """Refuse a run that is this one, or that measured other things by which documents are compared."""
-    if place.resolve() == recipe.run_directory.resolve():
-        raise RecipeError(f"dedup.against: {place} is the run itself; name earlier ones")
+def _check(recipe: Recipe, folder: Path, manifest: dict[str, Any]) -> None:
+    """Refuse this run itself, and a run whose hashes or signatures cannot be compared with this recipe's."""
+    if folder.resolve() == recipe.run_directory.resolve():
+        raise RecipeError(f"dedup.against: {folder} is the run itself; name earlier ones")
     if recipe.dedup.exact and "hashes" not in manifest["signal_groups"]:
         raise RecipeError(
-            f"dedup.against: {place} has no hashes: it ran with dedup.exact: false; run it again with true"
+            f"dedup.against: {folder} has no hashes: it ran with dedup.exact: false; run it again with true"
         )
     if near := recipe.dedup.near:
-        had = manifest["recipe"]["dedup"]["near"]
-        if had is None or any(had[name] != getattr(near, name) for name in ("permutations", "shingle")):
-            what = f"permutations: {near.permutations}, shingle: {near.shingle}"
+        earlier_near = manifest["recipe"]["dedup"]["near"]
+        if earlier_near is None or any(
+            earlier_near[name] != getattr(near, name) for name in ("permutations", "shingle")
+        ):
+            sizes = f"permutations: {near.permutations}, shingle: {near.shingle}"
             raise RecipeError(
-                f"dedup.against: {place} has no signatures with {what}; run it again with dedup.near: {{{what}}}"
+                f"dedup.against: {folder} has no signatures with {sizes}; run it again with dedup.near: {{{sizes}}}"
             )
 
 

@@ -1,8 +1,8 @@
-"""Exact duplicates: of the text, or of the text normalised; the best, the first or the longest copy survives."""
+"""Exact duplicates of the text, or of the normalised text; the best, first or longest copy survives."""
 
 from curate.recipe.recipe import Recipe
 
-# Which copy comes first; the place in the input settles every tie.
+# The surviving copy is the first in this order; ties go to the earlier one in the input.
 SURVIVOR_ORDER = {
     "first": "position, row",
     "longest": "n_bytes DESC, position, row",
@@ -31,5 +31,5 @@ def exact_sql(recipe: Recipe) -> str:
 
 
 def survivor_order(recipe: Recipe) -> str:
-    """SQL by which documents are ranked: those that an earlier run kept, and then the best first."""
+    """SQL that ranks documents: those that an earlier run kept first, then the best."""
     return f"position < 0 DESC, {SURVIVOR_ORDER[recipe.dedup.keep]}"

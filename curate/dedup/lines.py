@@ -1,7 +1,7 @@
-"""Repeated lines: menus, notices and footers that stand in many documents of a corpus are cut out of each of them.
+"""Repeated lines: menus, notices and footers found in many documents are cut from all of them.
 
-Lines are counted in SQL over the hashes in the ledger, by the domain of the document's address where there is one. A
-map then reads the documents with such lines again and cuts them; what is cut are edits like all others.
+Lines are counted in SQL over the hashes in the ledger, by the domain of the document's URL where there is one. A map
+then rereads the documents with such lines and cuts them; the cuts are edits like any other.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ from curate.sql import read_parquet
 REASON = "repeated_line"  # of an edit
 DROP_REASON = "too_much_boilerplate"  # of a document that loses too much of its text
 HOST = r"^(?:(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/@?#]*@)?(?:www\.)?([^/:?#]+\.[^/:?#]+)"
-DOMAIN = f"regexp_extract(lower(coalesce(url, '')), '{HOST}', 1)"  # '' for what is no address with a domain
+DOMAIN = f"regexp_extract(lower(coalesce(url, '')), '{HOST}', 1)"  # '' for a URL without a domain
 
 NOTHING_TRIMMED = pa.schema(
     [("file_no", pa.int32()), ("row", pa.int64()), ("trimmed_bytes", pa.int64()), ("trimmed_tokens", pa.int64()),
@@ -38,7 +38,7 @@ CutLines = Callable[[pa.Table], Sequence[Part]]  # parts of LINE_EDITS and TRIMM
 
 
 def in_force(part: Part) -> Part:
-    """A part that was pending, or was not, as one in force."""
+    """The part under its final group, whether or not it was pending."""
     return replace(part, group=part.group.removeprefix(PENDING))
 
 
@@ -83,12 +83,12 @@ def _urls(run: Path, inputs: Sequence[Part]) -> str:
 
 
 def plan_cuts(reader: CorpusReader, documents: pa.Table) -> list[RereadTask]:
-    """A task for each unit that has some of the documents (file_no, row, lines), which are sorted."""
+    """Plan a task for each unit with some of the documents (file_no, row, lines; sorted)."""
     return reader.plan(documents, [__name__, character_shape.measure.__module__])
 
 
 def cut_lines(task: RereadTask) -> list[Part]:
-    """The edits that cut a task's lines, in places of the raw text, and what is left of its documents."""
+    """The edits that cut lines from a task's documents, at offsets of the raw text, and what is left of each."""
     tables: list[tuple[pa.Table, pa.Table]] = []
     for documents, texts in task.texts():
         rows, lists = documents["row"].to_numpy(), documents["lines"].combine_chunks().cast(pa.large_list(pa.uint64()))
@@ -99,18 +99,18 @@ def cut_lines(task: RereadTask) -> list[Part]:
 
 
 def cut(texts: pa.Array, edits: pa.Table, repeated: pa.Array) -> tuple[pa.Table, pa.Table]:
-    """Further edits of some raw texts that have edits, and what is left of them; with the row among the texts."""
+    """Cut repeated lines from edited texts: the further edits, and what is left; rows count within the texts."""
     edited = apply_edits(texts, edits)
     cuts = repeated_line_cuts(edited, repeated)
-    nothing = pa.nulls(len(cuts.rows), pa.string())
-    made = pa.table({"row": cuts.rows, "start": cuts.starts, "end": cuts.ends, "replacement": nothing})
-    left = character_shape(apply_edits(edited, made))
-    before = pc.binary_length(edited).to_numpy()
+    no_replacement = pa.nulls(len(cuts.rows), pa.string())
+    line_edits = pa.table({"row": cuts.rows, "start": cuts.starts, "end": cuts.ends, "replacement": no_replacement})
+    remaining = character_shape(apply_edits(edited, line_edits))
+    sizes_before = pc.binary_length(edited).to_numpy()
     trimmed = pa.table({
         "row": pa.array(np.arange(len(texts))),
-        "trimmed_bytes": left["n_bytes"],
-        "trimmed_tokens": left["n_tokens"],
-        "cut_share": pa.array((1 - left["n_bytes"].to_numpy() / np.maximum(before, 1)).astype(np.float32)),
+        "trimmed_bytes": remaining["n_bytes"],
+        "trimmed_tokens": remaining["n_tokens"],
+        "cut_share": pa.array((1 - remaining["n_bytes"].to_numpy() / np.maximum(sizes_before, 1)).astype(np.float32)),
         "lines_sum": pa.array(lines_sums(repeated)),
     })  # fmt: skip
     sizes = pc.fill_null(pc.binary_length(edits["replacement"]), 0)
@@ -119,9 +119,9 @@ def cut(texts: pa.Array, edits: pa.Table, repeated: pa.Array) -> tuple[pa.Table,
 
 
 def lines_sums(repeated: pa.Array) -> npt.NDArray[np.uint64]:
-    """The sum of the hashes of each document's repeated lines: by it is known whether other lines are cut than before.
+    """The sum of the hashes of each document's repeated lines, which identifies the set of lines that are cut.
 
-    None of the lists is empty.
+    No list may be empty.
     """
     hashes = repeated.flatten().to_numpy().astype(np.uint64)
     starts = np.cumsum(np.r_[0, pc.list_value_length(repeated).to_numpy()])[:-1]

@@ -1,9 +1,9 @@
-"""Near duplicates among the documents that are left, each dropped for a better one that it resembles and that survives.
+"""Near duplicates: each is dropped for a better document that it resembles and that survives.
 
-Signatures that agree in a band are candidates: in each band, each document is compared with the best one of its key.
-Once some of these are dropped themselves, those that were compared with them are banded again among each other, until
-nothing new is to be compared. All that looks at signatures is a map (`maps.py`); here the documents are ranked and
-the verdicts found, with a few bytes a document and a dozen a pair in memory.
+Documents whose signatures agree in a band are candidates: in each band, every document is compared with the best one
+of its key. When such a best document is itself dropped, the documents compared with it are banded again among each
+other, until no new pair turns up. Whatever reads signatures is a map (`maps.py`); this module ranks the documents and
+derives the verdicts, with a few bytes a document and a dozen a pair in memory.
 """
 
 import math
@@ -49,14 +49,14 @@ from curate.maps.reread import CorpusReader, RereadTask
 from curate.recipe.dedup import Near
 from curate.sql import read_parquet
 
-DOUBT = 3  # standard deviations of an estimate within which the threshold leaves it in doubt
+DOUBT = 3  # standard deviations around the threshold within which an estimate is verified
 BATCH_ROWS = 1 << 16
-KEYS_AT_ONCE = 1 << 23  # of a band, that are held in memory
-KEY_BYTES = 12  # of a key and the rank of its document
-KEY_FILES = 16 << 30  # bytes of keys that lie on the disk at a time
-SLICE_ROWS = 1 << 19  # whose signatures are, at worst; and their keys
-MOST_SLICES = 1 << 9  # beyond which slices grow
-PAIRS_AT_ONCE = 1 << 22  # of one part
+KEYS_AT_ONCE = 1 << 23  # keys of a band in memory at a time
+KEY_BYTES = 12  # a key and the rank of its document
+KEY_FILES = 16 << 30  # bytes of keys on disk at a time
+SLICE_ROWS = 1 << 19  # documents whose signatures and keys one task holds, at worst
+MOST_SLICES = 1 << 9  # with more documents, slices grow instead
+PAIRS_AT_ONCE = 1 << 22  # pairs in one part
 ROW_BITS = 40
 
 Numbers = npt.NDArray[np.int64]
@@ -67,20 +67,20 @@ RunTasks = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]  # what ta
 
 @dataclass(frozen=True)
 class Signatures:
-    """The signatures of a run: its own, or those of an earlier one."""
+    """The signatures of this run or of an earlier one."""
 
     run: Path
     parts: Sequence[Part]
-    first_file_no: int = 0  # that its file 0 has in the tables; of earlier runs, negative
+    first_file_no: int = 0  # number of its file 0 in the cascade's tables; negative for earlier runs
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Compared documents by rank, as numbers that sort by the second and the first, which is the better one; sorted."""
+    """Compared documents by rank, sorted by the second (worse) document and then the first (better) one."""
 
     packed: Packed
     similarity: Similarities
-    exact: Flags  # by whole texts, not by signatures
+    exact: Flags  # similarity of whole texts, not of signatures
 
     @property
     def first(self) -> Numbers:
@@ -93,21 +93,21 @@ class Pairs:
         return (self.packed >> HALF).astype(np.int64)
 
     def plus(self, other: "Pairs") -> "Pairs":
-        """These pairs and others."""
+        """Merge two sets of pairs."""
         order = np.argsort(joined := np.r_[self.packed, other.packed])
-        rest = ((np.r_[a, b])[order] for a, b in ((self.similarity, other.similarity), (self.exact, other.exact)))
-        return Pairs(joined[order], *rest)
+        columns = ((np.r_[a, b])[order] for a, b in ((self.similarity, other.similarity), (self.exact, other.exact)))
+        return Pairs(joined[order], *columns)
 
     def take(self, indices: "slice | Numbers") -> "Pairs":
         """The pairs at some positions."""
         return Pairs(self.packed[indices], self.similarity[indices], self.exact[indices])
 
     def renumbered(self, order: Ranks) -> "Pairs":
-        """The pairs by other ranks: `order` has them by those of today."""
-        one, other = order[self.first], order[self.second]
-        both = packed(np.minimum(one, other), np.maximum(one, other))
-        places = np.argsort(both)
-        return Pairs(both[places], self.similarity[places], self.exact[places])
+        """The pairs by new ranks; `order` maps current ranks to new ones."""
+        first, second = order[self.first], order[self.second]
+        numbers = packed(np.minimum(first, second), np.maximum(first, second))
+        positions = np.argsort(numbers)
+        return Pairs(numbers[positions], self.similarity[positions], self.exact[positions])
 
 
 NO_PAIRS = Pairs(np.zeros(0, np.uint64), np.zeros(0, np.float32), np.zeros(0, bool))
@@ -206,11 +206,11 @@ def _in_this_process(function: Callable[[Any], Any], tasks: Sequence[Any]) -> li
 def _spread(
     bands: Bands, signatures: Sequence[Signatures], folder: Path, connection: duckdb.DuckDBPyConnection
 ) -> Spread:
-    """Spread the documents over slices, and write the rank of each, and where the document of each rank stands."""
+    """Divide the documents into slices; write the rank of each document, and the place of the document of each rank."""
     [[documents, earlier]] = connection.execute("SELECT count(*), count(*) FILTER (file_no < 0) FROM ranked").fetchall()
     if documents >= NO_RANK:
         raise RunError(f"dedup.near: {documents:,} documents; at most {NO_RANK - 1:,} can be compared in one run")
-    listed = [[(str((one.run / part.path).absolute()), part.rows) for part in one.parts] for one in signatures]
+    listed = [[(str((source.run / part.path).absolute()), part.rows) for part in source.parts] for source in signatures]
     slices = slices_of(listed, max(SLICE_ROWS, documents // MOST_SLICES))
     bits = max(0, math.ceil(math.log2(max(1, documents / KEYS_AT_ONCE))))
     spread = Spread(folder, tuple(slices), bands, bits, earlier, documents)
@@ -219,17 +219,20 @@ def _spread(
         name: np.lib.format.open_memmap(spread.path(name), "w+", kind, (max(1, documents),))
         for name, kind in kinds.items()
     }
-    first_file_nos = iter([one.first_file_no for one in signatures for _ in one.parts])
-    for found in slices:
+    first_file_nos = iter([source.first_file_no for source in signatures for _ in source.parts])
+    for part_slice in slices:
         ranks = []
-        for (path, _), first_file_no in zip(found.parts, first_file_nos, strict=False):
+        for (path, _), first_file_no in zip(part_slice.parts, first_file_nos, strict=False):
             file_nos, rows = _documents_in(path, first_file_no)
-            own = _ranks_of(file_nos, rows, connection)
-            places = np.flatnonzero(own != NO_RANK)
-            of_rank["file_no"][own[places]], of_rank["row"][own[places]] = file_nos[places], rows[places]
-            of_rank["slice"][own[places]] = found.number
-            ranks.append(own)
-        save(spread.path("ranks", found.number), np.concatenate(ranks))
+            part_ranks = _ranks_of(file_nos, rows, connection)
+            ranked_rows = np.flatnonzero(part_ranks != NO_RANK)
+            of_rank["file_no"][part_ranks[ranked_rows]], of_rank["row"][part_ranks[ranked_rows]] = (
+                file_nos[ranked_rows],
+                rows[ranked_rows],
+            )
+            of_rank["slice"][part_ranks[ranked_rows]] = part_slice.number
+            ranks.append(part_ranks)
+        save(spread.path("ranks", part_slice.number), np.concatenate(ranks))
     save(spread.path("known"), NO_PAIRS.packed)
     for array in of_rank.values():
         array.flush()
@@ -237,32 +240,32 @@ def _spread(
 
 
 def _renumbered(spread: Spread, moved: Moved, connection: duckdb.DuckDBPyConnection) -> tuple[Spread, Ranks]:
-    """Give documents other ranks, in new files and in the tables; these are returned by the ranks of before.
+    """Give documents new ranks, in new files and in the tables; return the new ranks by the old ones.
 
-    Files of before stay as they are: a task that was given up may still read them.
+    The old files stay unchanged: an abandoned task may still read them.
     """
     order = np.arange(spread.documents, dtype=np.uint32)
     order[moved.before] = moved.after
     save(spread.path("order"), order)
-    again = replace(spread, renumbered=True)
+    renumbered = replace(spread, renumbered=True)
     for name in ("file_no", "row", "slice"):
         values = np.array(spread.by_rank(name))
         values[moved.after] = values[moved.before]
-        save(again.ranked(name), values)
-    for found in spread.slices:
-        ranks = np.load(spread.path("ranks", found.number))
-        there = ranks != NO_RANK
-        ranks[there] = order[ranks[there]]
-        save(again.ranked("ranks", found.number), ranks)
+        save(renumbered.ranked(name), values)
+    for part_slice in spread.slices:
+        ranks = np.load(spread.path("ranks", part_slice.number))
+        compared = ranks != NO_RANK
+        ranks[compared] = order[ranks[compared]]
+        save(renumbered.ranked("ranks", part_slice.number), ranks)
     connection.register("moved", pa.table({"before": moved.before, "after": moved.after}))
     for table in ("ranked", "shingled"):
         connection.execute(f"UPDATE {table} SET rank = after FROM moved WHERE rank = before")
     connection.unregister("moved")
-    return again, order
+    return renumbered, order
 
 
 def _documents_in(path: str, first_file_no: int) -> tuple[Numbers, Numbers]:
-    """Number of the file, and row, of the documents of a part; of earlier runs, file numbers count down."""
+    """File numbers and rows of a part's documents; in earlier runs file numbers count down."""
     table = pq.read_table(path, columns=["file_no", "row"])
     step = -1 if first_file_no < 0 else 1
     return first_file_no + step * table["file_no"].to_numpy().astype(np.int64), table["row"].to_numpy()
@@ -274,14 +277,14 @@ def _ranks_of(file_nos: Numbers, rows: Numbers, connection: duckdb.DuckDBPyConne
         return np.zeros(0, np.uint32)
     low, high = int(file_nos.min()), int(file_nos.max())
     within = f"AND row BETWEEN {rows.min()} AND {rows.max()}" if low == high else ""
-    found = connection.sql(  # `ranked` is sorted, so little of it is read
+    ranked = connection.sql(  # sorted, so DuckDB skips most of it
         f"SELECT file_no, row, rank FROM ranked WHERE file_no BETWEEN {low} AND {high} {within} ORDER BY file_no, row"
     ).to_arrow_table()
-    if not len(found):
+    if not len(ranked):
         return np.full(len(rows), NO_RANK)
-    known, keys = place_keys(found), _place_keys(file_nos, rows)
-    places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    return np.where(known[places] == keys, found["rank"].to_numpy()[places].astype(np.uint32), NO_RANK)
+    ranked_keys, keys = place_keys(ranked), _place_keys(file_nos, rows)
+    positions = np.minimum(np.searchsorted(ranked_keys, keys), len(ranked_keys) - 1)
+    return np.where(ranked_keys[positions] == keys, ranked["rank"].to_numpy()[positions].astype(np.uint32), NO_RANK)
 
 
 def _verified_pairs(run: Path, compared: Sequence[Part], connection: duckdb.DuckDBPyConnection) -> Pairs:
@@ -299,9 +302,10 @@ def _verified_pairs(run: Path, compared: Sequence[Part], connection: duckdb.Duck
 
 
 def _compared(spread: Spread, compared: Packed, run_tasks: RunTasks) -> tuple[Packed, Similarities]:
-    """Candidates that are not known yet, sorted, with their similarity by signatures.
+    """New candidates, sorted, with the similarity of their signatures.
 
-    In each band each document, or each of `only` those that are wanted, is compared with the best one of its key.
+    In each band every document (after the first round: every one flagged in `only`) is compared with the best one of
+    its key.
     """
     save(spread.path("known"), compared)
     groups = _groups(spread)
@@ -319,14 +323,14 @@ def _compared(spread: Spread, compared: Packed, run_tasks: RunTasks) -> tuple[Pa
     sent = _following(spread, stars, run_tasks(send_signatures, stars))
     _forget(spread, "stars")
     run_tasks(compare_signatures, sent)
-    found = compared_pairs(spread, [task.number for task in sent])
+    pairs = compared_pairs(spread, [task.number for task in sent])
     _forget(spread, "sent")
     _forget(spread, "pairs")
-    return found
+    return pairs
 
 
 def _groups(spread: Spread) -> list[range]:
-    """The bands, as pieces, whose keys lie on the disk at a time: all, if there is room; then they stay there."""
+    """Group the pieces so that the keys of one group fit on disk; those of a single group are written once and kept."""
     at_once = max(1, KEY_FILES // (KEY_BYTES * max(1, spread.documents)))
     bands = range(0, spread.bands.count, at_once)
     last = spread.pieces
@@ -334,7 +338,7 @@ def _groups(spread: Spread) -> list[range]:
 
 
 def _of_pieces(spread: Spread, group: range, first: int) -> list[Task]:
-    """Tasks for the pieces of a group, numbered from `first`: several small ones each, or one that is large."""
+    """Tasks for the pieces of a group, numbered from `first`: one large piece each, or several small ones."""
     step = max(1, KEYS_AT_ONCE // max(1, spread.documents >> spread.range_bits))
     starts = range(group.start, group.stop, step)
     return [
@@ -344,7 +348,7 @@ def _of_pieces(spread: Spread, group: range, first: int) -> list[Task]:
 
 
 def _following(spread: Spread, tasks: Sequence[Task], counts: Sequence[Sequence[int]]) -> list[Task]:
-    """A task for each slice that tasks, which returned how much for which slice, have written something for."""
+    """A task for each slice that earlier tasks wrote a batch for; `counts` has the sizes by task and slice."""
     table = np.array(counts).reshape(len(tasks), len(spread.slices))
     written = {number: np.flatnonzero(table[:, number]).tolist() for number in range(len(spread.slices))}
     return [
@@ -355,7 +359,7 @@ def _following(spread: Spread, tasks: Sequence[Task], counts: Sequence[Sequence[
 
 
 def _forget(spread: Spread, name: str) -> None:
-    """Delete the files that tasks wrote for the tasks behind them."""
+    """Delete files that no later task reads."""
     for path in spread.folder.glob(f"{name}-*"):
         path.unlink()
 
@@ -389,7 +393,7 @@ def _verified(candidates: Pairs, verified: Pairs, reader: NearReader, connection
 
 
 def place_keys(table: pa.Table) -> Numbers:
-    """File and row of documents (file_no, row) as one number."""
+    """Pack the place of documents (file_no, row) into one number."""
     return _place_keys(table["file_no"].to_numpy(), table["row"].to_numpy())
 
 
@@ -426,26 +430,26 @@ def _exact(pairs: Pairs, reader: NearReader, connection: duckdb.DuckDBPyConnecti
 
 
 def _duplicates(pairs: Pairs, threshold: float) -> tuple[Numbers, Numbers]:
-    """The ranks of pairs that are duplicates."""
-    same = pairs.take(np.flatnonzero(pairs.similarity >= np.float32(threshold)))
-    return same.first, same.second
+    """The ranks of pairs at or above the threshold."""
+    duplicates = pairs.take(np.flatnonzero(pairs.similarity >= np.float32(threshold)))
+    return duplicates.first, duplicates.second
 
 
 def _dropped(pairs: Pairs, threshold: float, documents: int) -> Numbers:
-    """The pairs for which documents are dropped, each for one: its first survives."""
-    same = np.flatnonzero(pairs.similarity >= np.float32(threshold))
-    some = pairs.take(same)
-    return same[survivors(some.first, some.second, documents)]
+    """Positions of the pairs by which documents are dropped, one pair a document; its better document survives."""
+    duplicate_indices = np.flatnonzero(pairs.similarity >= np.float32(threshold))
+    duplicates = pairs.take(duplicate_indices)
+    return duplicate_indices[survivors(duplicates.first, duplicates.second, documents)]
 
 
 def _orphans(pairs: Pairs, dropped: Numbers, documents: int) -> Flags:
-    """Which documents, by rank, survive so far and were compared with one that does not."""
-    gone, found = np.zeros(documents, bool), np.zeros(documents, bool)
+    """Flags, by rank, the survivors that were compared with a dropped document."""
+    gone, compared = np.zeros(documents, bool), np.zeros(documents, bool)
     gone[pairs.take(dropped).second] = True
     first, second = pairs.first, pairs.second
-    found[second[gone[first]]] = True
-    found[first[gone[second]]] = True
-    return found & ~gone
+    compared[second[gone[first]]] = True
+    compared[first[gone[second]]] = True
+    return compared & ~gone
 
 
 def _load_near(dropping: Pairs, spread: Spread, connection: duckdb.DuckDBPyConnection) -> None:
@@ -456,31 +460,31 @@ def _load_near(dropping: Pairs, spread: Spread, connection: duckdb.DuckDBPyConne
         connection.unregister("chosen")
 
 
-def _parts_of(pairs: Pairs, spread: Spread, run: Path, digest: str, measured: str) -> Iterator[Part]:
+def _parts_of(pairs: Pairs, spread: Spread, run: Path, digest: str, signatures_digest: str) -> Iterator[Part]:
     """Commit the compared pairs, those below the threshold too; `measured` is the digest of their signatures."""
     for k, table in enumerate(_named(pairs, spread)):
-        yield write_part(run, PAIRS, digest, f"{k:05d}", table, contents=(measured,))
+        yield write_part(run, PAIRS, digest, f"{k:05d}", table, contents=(signatures_digest,))
 
 
 def _named(pairs: Pairs, spread: Spread) -> Iterator[pa.Table]:
-    """Pairs as tables of documents, those of the second and then of the first, with similarity; one at least."""
+    """Tables of pairs: place of the second document, place of the first, similarity. At least one table."""
     file_nos, rows = spread.by_rank("file_no"), spread.by_rank("row")
     for start in range(0, max(1, len(pairs.packed)), PAIRS_AT_ONCE):
-        some = pairs.take(slice(start, start + PAIRS_AT_ONCE))
+        batch = pairs.take(slice(start, start + PAIRS_AT_ONCE))
         yield pa.table({
-            "file_no": file_nos[some.second], "row": rows[some.second],
-            "other_file_no": file_nos[some.first], "other_row": rows[some.first],
-            "similarity": some.similarity, "exact": some.exact,
+            "file_no": file_nos[batch.second], "row": rows[batch.second],
+            "other_file_no": file_nos[batch.first], "other_row": rows[batch.first],
+            "similarity": batch.similarity, "exact": batch.exact,
         })  # fmt: skip
 
 
 def plan_sets(reader: CorpusReader, documents: pa.Table) -> list[RereadTask]:
-    """A task for each unit that has some of the documents (file_no, row), which are sorted."""
+    """Plan a task for each unit with some of the documents (file_no, row; sorted)."""
     return reader.plan(documents, [__name__])
 
 
 def collect_sets(task: RereadTask) -> list[Part]:
-    """The shingles of a task's documents, edited as they were when they were measured."""
+    """The shingles of a task's documents, edited as when they were measured."""
     tables = []
     for documents, raw in task.texts():
         texts = apply_edits(raw, find_edits(raw, task.reading.editors))
