@@ -162,7 +162,7 @@ def test_rules_need_no_input_and_no_index(run, corpus, tmp_path):
         ("tier1.pii=off", "tier1.pii: changes what is measured; only `curate run` can tell"),
         ("tier1.rules=[c4]", "tier1.rules: changes what is measured; only `curate run` can tell"),
         ("tier1.rules=[fineweb]", "tier1.rules: needs measurements of group repeated_lines, which the ledger lacks"),
-        ("dedup.near.shingle=3", "dedup.near: changes what is measured"),
+        ("dedup.near.shingle=3", "dedup.near.shingle: changes what is measured"),
         ("tier1.perplexity.model={en: default}", "tier1.perplexity.model: changes what is measured"),
         ("input.text=body", "input.text: changes what is measured"),
         ("input.strata=[license]", "the ledger does not hold the input's column 'license'"),
