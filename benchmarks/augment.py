@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,10 @@ def main() -> None:
     seconds = time.process_time() - began
     print(table(domain_rows(domain, folder / "run", seconds)))
     print(table(gate_rows(folder / "run")))
-    found = evaluate(folder / "run", {}, InProcess(), 1, quiet=True)
-    print(table(arm_rows(found["arms"])))
-    print("\n".join(augmentation_claims(found["arms"])))
+    result = evaluate(folder / "run", {}, InProcess(), 1, quiet=True)
+    arms = [asdict(arm) for arm in result.arms]
+    print(table(arm_rows(arms)))
+    print("\n".join(augmentation_claims(arms)))
 
 
 def part(corpora: Path, folder: Path, speeches: int) -> None:

@@ -103,11 +103,11 @@ def measured(place: Path, output: Path, proxy: str, seed: int, recipes: Recipes 
     arms = Arms(*({arm: of for arm, of in given.items() if arm not in CURVE}
                   for given in (prepared.arms.draws, prepared.arms.controls)))  # fmt: skip
     rows = []
-    for budget, model in ((budget, model) for _, budget, model in proxies(section) if budget == BUDGET[proxy]):
+    for model in (model for model in proxies(section) if model.budget == BUDGET[proxy]):
         models = measure_arms(prepared.corpus, arms, model, output / EVALUATION_FOLDER, 1)
         for row in retention(models, arms.controls, prepared.domains, seed):
             title = DEFAULT if row.arm == OURS else row.arm
-            rows.append(asdict(row) | {"arm": title, "budget": budget, "cpu": done.get(title)})
+            rows.append(asdict(row) | {"arm": title, "budget": model.budget, "cpu": done.get(title)})
     told.write_text(json.dumps(rows), "utf-8")
     return rows
 

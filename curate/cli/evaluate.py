@@ -1,7 +1,6 @@
 """The command `evaluate`."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -30,16 +29,17 @@ def evaluate(
     Example:
         curate evaluate runs/web --heldout heldout/news.parquet --heldout heldout/law.parquet
     """
-    given: dict[str, Any] = {"heldout": list(heldout) or None, "domain": domain, "proxy": proxy, "draws": draws}
+    given: dict[str, object] = {"heldout": list(heldout) or None, "domain": domain, "proxy": proxy, "draws": draws}
     changes = {name: value for name, value in given.items() if value is not None}
     with chosen_engine(engine, address, workers) as (opened, threads):
         from curate.cli.output.evaluation import print_evaluation
         from curate.maps.compile_notice import prepare_process
-        from curate.pipeline.evaluate import evaluate as carry_out
+        from curate.pipeline.evaluate import evaluate as evaluate_run
 
         prepare_process(quiet or as_json)
-        found = carry_out(run, changes | ({"ablate": False} if no_ablate else {}), opened, threads, quiet or as_json)
+        changes |= {"ablate": False} if no_ablate else {}
+        result = evaluate_run(run, changes, opened, threads, quiet or as_json)
     if as_json:
-        print_json(found)
+        print_json(result.to_json())
     else:
-        print_evaluation(found)
+        print_evaluation(result)

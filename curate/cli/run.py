@@ -4,6 +4,7 @@ import glob
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
         prepare_process(quiet or as_json)
         forecast = estimate(found, engine, workers or available_cores(), quiet or as_json, inputs)
     if as_json:
-        print_json(forecast)
+        print_json(forecast.to_json())
     else:
         print_plan(forecast)
 
@@ -172,15 +173,14 @@ def _run(
     with chosen_engine(kind, address, workers, start=2) as (engine, threads):
         from curate.cli.output.tables import print_summary
         from curate.maps.compile_notice import prepare_process
-        from curate.pipeline.run import run as carry_out
+        from curate.pipeline.run import run as run_recipe
         from curate.pipeline.state import RunOptions
 
         prepare_process(quiet or as_json)
         options = RunOptions(force=force, file=file, inputs=inputs)
-        summary = carry_out(recipe, engine, threads, quiet or as_json, options)
-        summary["seconds"] = process_seconds()
+        summary = replace(run_recipe(recipe, engine, threads, quiet or as_json, options), seconds=process_seconds())
     if as_json:
-        print_json(summary)
+        print_json(asdict(summary))
     else:
         print_summary(summary, quiet)
 
@@ -200,8 +200,8 @@ def gc(run: Path, dry_run: bool, everything: bool, as_json: bool) -> None:
     from curate.cli.output.run import print_garbage
     from curate.pipeline.gc import collect
 
-    found = collect(run, everything, dry_run)
+    garbage = collect(run, everything, dry_run)
     if as_json:
-        print_json(found)
+        print_json(asdict(garbage))
     else:
-        print_garbage(found)
+        print_garbage(garbage)

@@ -1,4 +1,4 @@
-"""`curate init`: what a folder holds, what each file is for, and the recipe for it.
+"""`curate init`: survey a folder, find the role of each file, and write a recipe.
 
-Start in `recipe.py`. May import the filters, the corpus, and what comes before them.
+Start in `recipe.py`. May import the filters, the corpus, and the packages above them.
 """

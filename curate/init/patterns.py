@@ -1,4 +1,4 @@
-"""Folders, globs and names that say some of the files of a folder and no others."""
+"""Write a set of files as few folders, globs and names, which match no other files."""
 
 import glob
 import os
@@ -9,98 +9,107 @@ from pathlib import Path
 from curate.corpus.folders import expand_glob
 from curate.storage.endings import IN_FOLDERS, JSON_LINES, is_input
 
-MOST_FOLDERS = 12  # of one folder, that are named one by one
+MOST_FOLDERS = 12  # subfolders that are named one by one
 
 
 def patterns_of(
     folder: Path, names: Sequence[str], chosen: Collection[str], knows: Callable[[Path], bool]
 ) -> list[str]:
-    """What says the chosen ones among the files of a folder: `names` are all of them, relative to it.
+    """Patterns that match the chosen files of a folder and no others. `names` are all its files, relative to it.
 
-    `knows` is true for a folder of which all files are among `names`. Time is linear in these.
+    `knows` tells whether all files of a folder are among `names`. Takes linear time.
     """
-    wanted = frozenset(chosen)
+    chosen_names = frozenset(chosen)
 
-    def below(lead: str, some: Sequence[str]) -> Iterator[str]:
-        here = [name for name in some if name.find("/", len(lead)) < 0]
-        yield from file_globs(lead, here, wanted, knows(folder / lead))
+    def below(lead: str, names_below: Sequence[str]) -> Iterator[str]:
+        direct = [name for name in names_below if name.find("/", len(lead)) < 0]
+        yield from file_globs(lead, direct, chosen_names, knows(folder / lead))
         inner: dict[str, list[str]] = {}
-        for name in some:
+        for name in names_below:
             end = name.find("/", len(lead))
             if end >= 0:
                 inner.setdefault(name[len(lead) : end], []).append(name)
-        whole = {one for one, files in inner.items() if knows(folder / lead / one) and _all_read(files, wanted)}
-        globs = (
-            _folder_globs(folder, lead, inner, whole) if len(whole) > MOST_FOLDERS else {one: [one] for one in whole}
-        )
-        for one, files in inner.items():
-            if one in whole:
-                yield from (f"{lead}{pattern}" for pattern in globs.get(one, []))
-                yield from _by_folder([name for name in files if not is_input(name)], wanted, folder, knows)
-            elif not wanted.isdisjoint(files):
-                yield from below(f"{lead}{one}/", files)
+        complete = {
+            subfolder
+            for subfolder, files in inner.items()
+            if knows(folder / lead / subfolder) and _all_read(files, chosen_names)
+        }
+        globs = {subfolder: [subfolder] for subfolder in complete}
+        if len(complete) > MOST_FOLDERS:
+            globs = _folder_globs(folder, lead, inner, complete)
+        for subfolder, files in inner.items():
+            if subfolder in complete:
+                yield from (f"{lead}{pattern}" for pattern in globs.get(subfolder, []))
+                yield from _by_folder([name for name in files if not is_input(name)], chosen_names, folder, knows)
+            elif not chosen_names.isdisjoint(files):
+                yield from below(f"{lead}{subfolder}/", files)
 
     return list(below("", names))
 
 
-def _all_read(files: Iterable[str], wanted: Collection[str]) -> bool:
-    """Whether what a run reads in a folder is wanted, and something is."""
-    read = [name for name in files if is_input(name)]
-    return bool(read) and all(name in wanted for name in read)
+def _all_read(files: Iterable[str], chosen: Collection[str]) -> bool:
+    """Whether a run would read files in the folder, and all of them are chosen."""
+    readable = [name for name in files if is_input(name)]
+    return bool(readable) and all(name in chosen for name in readable)
 
 
 def _by_folder(
-    files: Sequence[str], wanted: Collection[str], folder: Path, knows: Callable[[Path], bool]
+    files: Sequence[str], chosen: Collection[str], folder: Path, knows: Callable[[Path], bool]
 ) -> Iterator[str]:
-    """Globs for files that are read only where they are named."""
-    found: dict[str, list[str]] = {}
+    """Globs for files that are only read if they are named."""
+    by_folder: dict[str, list[str]] = {}
     for name in files:
-        found.setdefault(name[: name.rfind("/") + 1], []).append(name)
-    for lead, here in found.items():
-        yield from file_globs(lead, here, wanted, knows(folder / lead))
+        by_folder.setdefault(name[: name.rfind("/") + 1], []).append(name)
+    for lead, members in by_folder.items():
+        yield from file_globs(lead, members, chosen, knows(folder / lead))
 
 
-def _folder_globs(folder: Path, lead: str, inner: dict[str, list[str]], whole: Collection[str]) -> dict[str, list[str]]:
-    """Patterns for whole folders within a folder, each under the first of the folders that it says."""
-    found: dict[str, list[str]] = {}
-    for prefix, some in covered(sorted(inner), whole):
-        endings = dict.fromkeys(ending_of(name) for one in some for name in inner[one] if is_input(name))
+def _folder_globs(
+    folder: Path, lead: str, inner: dict[str, list[str]], complete: Collection[str]
+) -> dict[str, list[str]]:
+    """Patterns for complete subfolders, each under the first of the subfolders that it matches."""
+    patterns: dict[str, list[str]] = {}
+    for prefix, folders in covered(sorted(inner), complete):
+        endings = dict.fromkeys(ending_of(name) for subfolder in folders for name in inner[subfolder] if is_input(name))
         globs = [f"{prefix}*/**/*{ending}" for ending in endings]
-        if len(some) == 1 or glob.has_magic(lead + prefix) or not _says(folder, lead, globs, some, inner):
-            found |= {one: [one] for one in some}
+        usable = len(folders) > 1 and not glob.has_magic(lead + prefix)
+        if usable and _match_exactly(folder, lead, globs, folders, inner):
+            patterns[min(folders, key=list(inner).index)] = globs
         else:
-            found[min(some, key=list(inner).index)] = globs
-    return found
+            patterns |= {subfolder: [subfolder] for subfolder in folders}
+    return patterns
 
 
-def _says(folder: Path, lead: str, globs: Iterable[str], some: Iterable[str], inner: dict[str, list[str]]) -> bool:
-    """Whether globs match the files of some folders and no others, such as those of a folder that is passed over."""
-    matched = [str(path) for one in globs for path in expand_glob(folder / f"{lead}{one}").files]
-    meant = [os.path.abspath(folder / name) for one in some for name in inner[one] if is_input(name)]
-    return sorted(matched) == sorted(meant)
+def _match_exactly(
+    folder: Path, lead: str, globs: Iterable[str], subfolders: Iterable[str], inner: dict[str, list[str]]
+) -> bool:
+    """Whether globs match exactly the files of these subfolders, and none of a folder that is passed over, say."""
+    matched = [str(path) for pattern in globs for path in expand_glob(folder / f"{lead}{pattern}").files]
+    files = [os.path.abspath(folder / name) for subfolder in subfolders for name in inner[subfolder] if is_input(name)]
+    return sorted(matched) == sorted(files)
 
 
-def file_globs(lead: str, here: Sequence[str], wanted: Collection[str], known: bool) -> Iterator[str]:
-    """Globs for wanted files of one folder, each with no other file in it; names where these are not to be had."""
+def file_globs(lead: str, members: Sequence[str], chosen: Collection[str], is_complete: bool) -> Iterator[str]:
+    """Globs that match only chosen files of a folder; names for files that no such glob matches."""
     by_ending: dict[str, list[str]] = {}
-    for name in here:
+    for name in members:
         by_ending.setdefault(ending_of(name), []).append(name[len(lead) :])
     for ending, names in by_ending.items():
-        if not known:
-            yield from (f"{lead}{name}" for name in names if f"{lead}{name}" in wanted)
+        if not is_complete:
+            yield from (f"{lead}{name}" for name in names if f"{lead}{name}" in chosen)
             continue
-        for prefix, some in covered(sorted(names), {name for name in names if f"{lead}{name}" in wanted}):
-            fits = len(some) > 1 and min(map(len, some)) >= len(prefix) + len(ending)
+        for prefix, matching in covered(sorted(names), {name for name in names if f"{lead}{name}" in chosen}):
+            fits = len(matching) > 1 and min(map(len, matching)) >= len(prefix) + len(ending)
             if fits and not glob.has_magic(lead + prefix):
                 yield f"{lead}{prefix}*{ending}"
             else:
-                yield from (f"{lead}{name}" for name in some)
+                yield from (f"{lead}{name}" for name in matching)
 
 
-def covered(names: Sequence[str], wanted: Collection[str]) -> Iterator[tuple[str, Sequence[str]]]:
-    """The shortest beginnings that wanted names have and no other of the sorted `names`, with those that have each."""
-    counts = [0, *accumulate(name in wanted for name in names)]
-    waiting = [(0, len(names), 0)]  # from where to where, and how many characters they have in common by their group
+def covered(names: Sequence[str], chosen: Collection[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the shortest prefixes that only chosen names have, each with these names; `names` are sorted."""
+    counts = [0, *accumulate(name in chosen for name in names)]
+    waiting = [(0, len(names), 0)]  # ranges of names, and the length of the prefix that groups them
     while waiting:
         first, last, length = waiting.pop()
         if (hits := counts[last] - counts[first]) == 0:
@@ -116,7 +125,7 @@ def covered(names: Sequence[str], wanted: Collection[str]) -> Iterator[tuple[str
 
 
 def ending_of(name: str) -> str:
-    """The ending of a file, as it is written: capitals are as good as small letters, but a glob tells them apart."""
+    """The ending of a file with its original case, since globs are case-sensitive."""
     lower = name.lower()
-    known = (ending for ending in (*IN_FOLDERS, *JSON_LINES) if lower.endswith(ending))
-    return next((name[-len(ending) :] for ending in known), Path(name).suffix)
+    endings = (ending for ending in (*IN_FOLDERS, *JSON_LINES) if lower.endswith(ending))
+    return next((name[-len(ending) :] for ending in endings), Path(name).suffix)

@@ -1,4 +1,4 @@
-"""What a file is for, by its name, its folders and its columns: the corpus, or something beside it."""
+"""The role of a file, by its name, folders and columns: the corpus, or a side file."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ FIELDS: dict[Role, str] = {
     "seeds": "tier3.domains",
 }
 
-# Words of names, as they stand between marks and without digits at their ends; TEST is settled by the columns.
+# Words in names, without punctuation and trailing digits. For TEST the columns decide.
 NAMES: dict[Role, str] = {
     "evaluation": "evals? evaluations? bench benchmarks? agieval arc_challenge arc_easy bbh boolq commonsenseqa "
     "gpqa gsm8k hellaswag humaneval ifeval lambada mbpp mmlu mmlu_pro naturalquestions openbookqa piqa siqa "
@@ -28,15 +28,17 @@ NAMES: dict[Role, str] = {
 TEST = "test tests testing testset test_set"
 DOUBTFUL = "domains? backups? bak old tmp temp outputs? predictions? results? labels? metadata"
 
-ASKED = frozenset({"question", "query", "problem", "goal", "ctx", "context", "premise", "sentence", "prompt", "stem"})
-CHOSEN = frozenset({
+QUESTION_COLUMNS = frozenset({
+    "question", "query", "problem", "goal", "ctx", "context", "premise", "sentence", "prompt", "stem",
+})  # fmt: skip
+CHOICE_COLUMNS = frozenset({
     "choices", "options", "endings", "distractors", "answerkey", "answer_key", "correct_answer", "incorrect_answers",
     "mc1_targets", "mc2_targets", "canonical_solution", "sol1", "option1", "option_a", "gold",
 })  # fmt: skip
-ANSWERED = frozenset({"answer", "answers", "label", "target", "solution", "response"})
+ANSWER_COLUMNS = frozenset({"answer", "answers", "label", "target", "solution", "response"})
 
-
-WHOLE = ("reference", "seeds")  # in the name of a file they stand alone: an api_reference.jsonl is a text like others
+# Roles whose words must be the whole name of a file: api_reference.jsonl is a text like others.
+WHOLE_NAMES = ("reference", "seeds")
 
 
 def _pattern(words: str) -> re.Pattern[str]:
@@ -48,37 +50,37 @@ _TEST, _DOUBTFUL = _pattern(TEST), _pattern(DOUBTFUL)
 
 
 def items_in(columns: Collection[str]) -> tuple[str, ...]:
-    """The columns that make rows items of an evaluation set: a question with choices or a key; none in other files."""
+    """The columns that mark an evaluation set: a question with choices or a key; empty for other files."""
     lower = {name.lower(): name for name in columns}
-    asked, chosen = ASKED & lower.keys(), CHOSEN & lower.keys()
-    return tuple(lower[name] for name in sorted(asked) + sorted(chosen)) if asked and chosen else ()
+    questions, choices = QUESTION_COLUMNS & lower.keys(), CHOICE_COLUMNS & lower.keys()
+    return tuple(lower[name] for name in sorted(questions) + sorted(choices)) if questions and choices else ()
 
 
 def answers_in(columns: Collection[str]) -> tuple[str, ...]:
-    """The columns of questions with answers, which may be an evaluation set or something to train on."""
+    """The columns of questions with answers, which may be an evaluation set or training data."""
     lower = {name.lower(): name for name in columns}
-    asked, answered = {"question", "problem", "query"} & lower.keys(), ANSWERED & lower.keys()
-    return tuple(lower[name] for name in sorted(asked) + sorted(answered)) if asked and answered else ()
+    questions, answers = {"question", "problem", "query"} & lower.keys(), ANSWER_COLUMNS & lower.keys()
+    return tuple(lower[name] for name in sorted(questions) + sorted(answers)) if questions and answers else ()
 
 
 def role_of(parts: Sequence[str], columns: Collection[str]) -> tuple[Role | None, str]:
-    """What a file is for and what tells so, by the names of its folders and its own, and its columns.
+    """The role of a file, and the reason, by its path and columns.
 
-    The outermost name that says more than `data` decides. None with a reason is what cannot be told; `input` without
-    one is a file of which nothing says otherwise.
+    The outermost name that says more than `data` decides. The role is None if it is unclear; it is `input` without a
+    reason if nothing suggests another one.
     """
     items = items_in(columns)
     for k, part in enumerate(parts):
         is_file = k == len(parts) - 1
-        told = f"{'file name' if is_file else 'folder'} {part}"
+        reason = f"{'file name' if is_file else 'folder'} {part}"
         name = words_of(part.split(".")[0] if is_file else part)
         if _TEST.search(name):
-            return ("evaluation", f"{told}, columns {', '.join(items)}") if items else ("heldout", told)
+            return ("evaluation", f"{reason}, columns {', '.join(items)}") if items else ("heldout", reason)
         for role in ("evaluation", "heldout", "reference", "seeds"):
-            if (_NAMES[role].fullmatch if role in WHOLE and is_file else _NAMES[role].search)(name):
-                return role, told
+            if (_NAMES[role].fullmatch if role in WHOLE_NAMES and is_file else _NAMES[role].search)(name):
+                return role, reason
         if _DOUBTFUL.search(name):
-            return None, f"{told} does not tell what it is for"
+            return None, f"{reason} does not tell what it is for"
     if items:
         return "evaluation", f"columns {', '.join(items)}"
     answers = answers_in(columns)
@@ -89,6 +91,6 @@ def role_of(parts: Sequence[str], columns: Collection[str]) -> tuple[Role | None
 
 
 def words_of(name: str) -> str:
-    """The words of a name, as in held_out for Held-Out-2; names with the same words have the same role."""
+    """The words of a name, such as held_out for Held-Out-2; names with the same words have the same role."""
     words = (re.sub(r"\d+$", "", word) for word in re.findall(r"[^\W_]+", name.lower()))
     return "_".join(word for word in words if word)

@@ -1,5 +1,4 @@
-"""A run: plan, reuse, the order of stages, index; and what runs within or beside one: augment, evaluate, gc.
+"""Runs: plan, reuse, stages in order, index; also the commands that work on a run: augment, evaluate, gc.
 
-Start in `run.py`; `checks/` has what is refused or warned of early, `forecast/` is `curate plan`. May import everything
-but cli.
+Start in `run.py`. `checks/` has early errors and warnings, `forecast/` is `curate plan`. May import everything but cli.
 """

@@ -1,10 +1,10 @@
-"""`curate evaluate`: how much quality a run keeps, against all of its input and against random documents."""
+"""`curate evaluate`: how much quality a run keeps, relative to all of its input and to random documents."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 import duckdb
 import pyarrow as pa
@@ -18,6 +18,7 @@ from curate.distill.evaluate.proxy_transformer import TransformerProxy, import_t
 from curate.distill.evaluate.results import commit, facts_of, index_evaluation, manifest_entry, remove_scratch, table_of
 from curate.distill.evaluate.retention import (
     FULL,
+    ArmRetention,
     HeldoutDomains,
     ModelBits,
     bits_per_byte,
@@ -33,30 +34,84 @@ from curate.ledger.run import Decided, open_decided
 from curate.ledger.runs import no_run
 from curate.ledger.superseded import supersede_report
 from curate.manifests.manifest import write_manifest
-from curate.pipeline.ablate import ablated, remove_arms
+from curate.pipeline.ablate import remove_arms, run_arms
 from curate.pipeline.run import renew
 from curate.progress import Countdown, Log, Steps, open_log
 from curate.recipe.evaluate import Evaluate
 from curate.recipe.load import parse_recipe
 from curate.recipe.recipe import Recipe
 
-EVALUATION = pa.schema([
-    ("arm", pa.string()), ("proxy", pa.string()), ("budget", pa.string()), ("draw", pa.int32()),
-    ("domain", pa.string()), ("documents", pa.int64()), ("tokens", pa.int64()), ("bits_per_byte", pa.float64()),
-])  # fmt: skip
+EVALUATION = pa.schema(
+    [(name, pa.string()) for name in ("arm", "proxy", "budget")]
+    + [("draw", pa.int32()), ("domain", pa.string())]
+    + [("documents", pa.int64()), ("tokens", pa.int64()), ("bits_per_byte", pa.float64())]
+)
+
+
+class ModelFacts(TypedDict, total=False):
+    """The size of an evaluation's models."""
+
+    order: int  # of n-grams
+    parameters: int  # of a transformer
+
+
+class HeldoutFacts(TypedDict):
+    """The held-out texts of an evaluation."""
+
+    documents: int
+    bytes: int
+    domains: list[str]
+    left_out_as_in_corpus: int
+    left_out_as_in_reference: int
+
+
+class MeasuredFacts(TypedDict):
+    """What an evaluation measured, with which models."""
+
+    proxy: str
+    order: NotRequired[int]
+    parameters: NotRequired[int]
+    vocabulary: int
+    seed: int
+    draws: int
+    documents: int  # of the full arm
+    tokens: int
+    whole_input: bool
+    heldout: HeldoutFacts
+
+
+class EvaluationFacts(MeasuredFacts):
+    """The JSON file of an evaluation, without its seal."""
+
+    decisions: str  # digest of the decisions that it evaluates
+    digest: str
+    tables: NotRequired[dict[str, str]]  # hashes by name, once committed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationResult:
+    """The result of an evaluation: each arm on each domain, and what that was measured with."""
+
+    run: str
+    facts: EvaluationFacts
+    arms: Sequence[ArmRetention]
+
+    def to_json(self) -> dict[str, object]:
+        """The fields as `--json` prints them."""
+        return {"run": self.run, **self.facts, "arms": [asdict(arm) for arm in self.arms]}
 
 
 def evaluate(
-    run: Path, changes: Mapping[str, Any], engine: Engine, threads: int, quiet: bool = False
-) -> dict[str, Any]:
-    """Evaluate a finished run by the section `evaluate` of its recipe, with changes of its fields.
+    run: Path, changes: Mapping[str, object], engine: Engine, threads: int, quiet: bool = False
+) -> EvaluationResult:
+    """Evaluate a finished run by section `evaluate` of its recipe, with changes to its fields.
 
-    What was measured before is not measured again. Tables, index and manifest of the run tell what came of it.
+    Earlier measurements are reused. The results are committed to the run's tables, index and manifest.
 
     Errors: any CurateError.
     """
     try:
-        return _evaluated(run, changes, engine, threads, quiet)
+        return _evaluate(run, changes, engine, threads, quiet)
     except (KeyboardInterrupt, RuntimeError, duckdb.InterruptException) as error:
         if not is_stop(error):
             raise
@@ -65,120 +120,137 @@ def evaluate(
         raise disk_error(error, str(run)) from error
 
 
-def _evaluated(run: Path, changes: Mapping[str, Any], engine: Engine, threads: int, quiet: bool) -> dict[str, Any]:
+def _evaluate(run: Path, changes: Mapping[str, object], engine: Engine, threads: int, quiet: bool) -> EvaluationResult:
     if not (run / "ledger").is_dir():
         raise no_run(run, "ledger")
     with locked(run):
         remove_scratch(run)
-        of = _opened(run, changes)
-        section = of.recipe.evaluate
+        decided = _open(run, changes)
+        section = decided.recipe.evaluate
         assert section is not None
         if section.proxy == "transformer":
             import_torch()
         with open_log(run, quiet) as log:
-            [decisions] = {part.digest for part in of.ledger.of(DECISIONS)}
-            digest = digest_of_evaluation(of, section, decisions)
-            facts = facts_of(run, RETENTION, decisions)
+            [decisions] = {part.digest for part in decided.ledger.of(DECISIONS)}
+            digest = digest_of_evaluation(decided, section, decisions)
+            facts = cast(EvaluationFacts | None, facts_of(run, RETENTION, decisions))
             if facts is None or facts["digest"] != digest:
-                facts = _carry_out(of, section, engine, threads, log) | {"decisions": decisions, "digest": digest}
-                tables = {name: facts.pop(name) for name in ("evaluation", "retention")}
+                tables, measured = _measure(decided, section, engine, threads, log)
+                facts = cast(EvaluationFacts, {**measured, "decisions": decisions, "digest": digest})
                 commit(run, RETENTION, tables, facts)
                 log.event("evaluated", digest=digest)
             index_evaluation(run, INDEX, decisions)
-            _tell_manifest(run, decisions)
+            _update_manifest(run, decisions)
             renew(run, log)
             remove_arms(run)
-    return {"run": str(run), **facts, "arms": table_of(run, "retention").to_pylist()}
+    arms = [ArmRetention(**row) for row in table_of(run, "retention").to_pylist()]
+    return EvaluationResult(run=str(run), facts=facts, arms=arms)
 
 
-def _opened(run: Path, changes: Mapping[str, Any]) -> Decided:
-    """A finished run with the section that it is evaluated by."""
-    of = open_decided(run)
+def _open(run: Path, changes: Mapping[str, object]) -> Decided:
+    """Open a finished run, with the changes applied to section `evaluate` of its recipe."""
+    decided = open_decided(run)
     if not (run / "manifest.json").is_file():
         raise RunError(f"{run}: not finished; run it again, and then evaluate it")
-    if not any(part.rows for part in of.ledger.of(DATA)):
+    if not any(part.rows for part in decided.ledger.of(DATA)):
         raise RunError(f"{run}: it keeps no document, so there is nothing to evaluate")
-    fields = of.recipe.model_dump(mode="json", by_alias=True)
+    fields = decided.recipe.model_dump(mode="json", by_alias=True)
     section = {**(fields["evaluate"] or {}), **changes}
     if "heldout" not in section:
         raise RecipeError(f"{run}: its recipe has no evaluate.heldout; name held-out texts with --heldout FILE")
     if "heldout" not in changes:
-        section["heldout"] = [of.located(path) for path in section["heldout"]]
+        section["heldout"] = [decided.located(path) for path in section["heldout"]]
     recipe = parse_recipe(fields | {"evaluate": section}, "evaluate")
     check_heldout(recipe)
-    return replace(of, recipe=recipe.model_copy(update={"reference": [of.located(p) for p in recipe.reference]}))
+    return replace(
+        decided, recipe=recipe.model_copy(update={"reference": [decided.located(p) for p in recipe.reference]})
+    )
 
 
-def _carry_out(of: Decided, section: Evaluate, engine: Engine, threads: int, log: Log) -> dict[str, Any]:
-    """The tables `evaluation` and `retention`, and what is to be known of them."""
-    outputs = {OURS: of.run}
+def _measure(
+    decided: Decided, section: Evaluate, engine: Engine, threads: int, log: Log
+) -> tuple[dict[str, pa.Table], MeasuredFacts]:
+    """Train and score the models of all arms; return the tables `evaluation` and `retention`, and the facts."""
+    folder = decided.run / EVALUATION_FOLDER
+    outputs = {OURS: decided.run}
     if section.ablate:
-        outputs |= ablated(of, engine, threads, log.say)
+        outputs |= run_arms(decided, engine, threads, log.say)
     with Steps(log, "evaluating") as steps:
         steps("texts")
-        prepared = prepare(of, section, outputs, section.sample, of.run / EVALUATION_FOLDER)
+        prepared = prepare(decided, section, outputs, section.sample, folder)
         for name, draws in prepared.arms.draws.items():
             if not all(prepared.corpus.pool.n_tokens[draw].sum() for draw in draws):
-                raise RunError(f"{of.run}: arm {name} has no tokens to train on: too little is kept to be evaluated")
+                raise RunError(
+                    f"{decided.run}: arm {name} has no tokens to train on: too little is kept to be evaluated"
+                )
         if line := leak_message(prepared.heldout):
             log.say(line)
-        found: list[dict[str, Any]] = []
-        tables = []
-        asked = proxies(section)
-        total = sum(model_count(proxy, len(draws)) for _, _, proxy in asked for draws in prepared.arms.draws.values())
-        tell = Countdown(steps, total, "models")
-        for name, budget, proxy in asked:
-            measured = measure_arms(prepared.corpus, prepared.arms, proxy, of.run / EVALUATION_FOLDER, threads, tell)
-            found += _by_domain(measured, prepared.domains, name, budget)
-            rows = retention(measured, prepared.arms.controls, prepared.domains, of.recipe.seed)
-            tables.append(retention_table(rows))
+        models: list[ModelBits] = []
+        arms: list[ArmRetention] = []
+        counts = [model_count(p, len(draws)) for p in proxies(section) for draws in prepared.arms.draws.values()]
+        progress = Countdown(steps, sum(counts), "models")
+        for proxy in proxies(section):
+            measured = measure_arms(prepared.corpus, prepared.arms, proxy, folder, threads, progress)
+            models += measured
+            arms += retention(measured, prepared.arms.controls, prepared.domains, decided.recipe.seed)
+    evaluation = pa.Table.from_pylist(list(_model_rows(models, prepared.domains)), EVALUATION)
+    return {"evaluation": evaluation, "retention": retention_table(arms)}, _facts(prepared, section, decided.recipe)
+
+
+def proxies(section: Evaluate) -> list[Proxy]:
+    """The settings of the models: a transformer has two budgets, n-grams read each text once."""
+    if section.proxy == "ngram":
+        return [NgramProxy(section.order)]
+    fields = section.transformer.model_dump()
+    return [TransformerProxy(**fields, budget=budget) for budget in ("epochs", "compute")]
+
+
+def _model_rows(models: Sequence[ModelBits], heldout: HeldoutDomains) -> Iterator[Mapping[str, object]]:
+    """Rows of EVALUATION: each model on each domain."""
+    for model in models:
+        for domain, value in bits_per_byte(model.bits, heldout).items():
+            yield {
+                "arm": model.arm,
+                "proxy": model.proxy,
+                "budget": model.budget,
+                "draw": model.draw,
+                "domain": domain,
+                "documents": model.documents,
+                "tokens": model.tokens,
+                "bits_per_byte": value,
+            }
+
+
+def _facts(prepared: Prepared, section: Evaluate, recipe: Recipe) -> MeasuredFacts:
+    """What was measured, with which models."""
+    full = prepared.arms.draws[FULL][0]
+    domains, [proxy, *_] = prepared.domains, proxies(section)
+    heldout: HeldoutFacts = {
+        "documents": len(domains.domains),
+        "bytes": int(domains.n_bytes.sum()),
+        "domains": sorted(set(domains.domains)),
+        "left_out_as_in_corpus": prepared.heldout.in_corpus,
+        "left_out_as_in_reference": prepared.heldout.in_reference,
+    }
+    vocabulary = prepared.corpus.vocabulary
+    size: ModelFacts = (
+        {"order": proxy.order} if isinstance(proxy, NgramProxy) else {"parameters": proxy.parameters(vocabulary)}
+    )
     return {
-        "evaluation": pa.Table.from_pylist(found, EVALUATION),
-        "retention": pa.concat_tables(tables),
-        **_facts(prepared, section, of.recipe),
+        "proxy": section.proxy,
+        **size,
+        "vocabulary": vocabulary,
+        "seed": recipe.seed,
+        "draws": section.draws,
+        "documents": len(full),
+        "tokens": int(prepared.corpus.pool.n_tokens[full].sum()),
+        "whole_input": prepared.sample.is_complete,
+        "heldout": heldout,
     }
 
 
-def proxies(section: Evaluate) -> list[tuple[str, str, Proxy]]:
-    """Name, budget and settings of the models: a transformer has two budgets, n-grams read each text once."""
-    if section.proxy == "ngram":
-        return [("ngram", "epochs", NgramProxy(section.order))]
-    fields = section.transformer.model_dump()
-    return [("transformer", budget, TransformerProxy(**fields, budget=budget)) for budget in ("epochs", "compute")]
-
-
-def _by_domain(measured: Sequence[ModelBits], about: HeldoutDomains, proxy: str, budget: str) -> list[dict[str, Any]]:
-    """Rows of EVALUATION."""
-    return [
-        {"arm": one.arm, "proxy": proxy, "budget": budget, "draw": one.draw, "domain": domain,
-         "documents": one.documents, "tokens": one.tokens, "bits_per_byte": value}
-        for one in measured for domain, value in bits_per_byte(one.bits, about).items()
-    ]  # fmt: skip
-
-
-def _facts(prepared: Prepared, section: Evaluate, recipe: Recipe) -> dict[str, Any]:
-    """What was measured by what, on what."""
-    full = prepared.arms.draws[FULL][0]
-    tokens = int(prepared.corpus.pool.n_tokens[full].sum())
-    size = (
-        {"order": section.order} if section.proxy == "ngram"
-        else {"parameters": proxies(section)[0][2].parameters(prepared.corpus.vocabulary)}  # type: ignore[union-attr]
-    )  # fmt: skip
-    return {
-        "proxy": section.proxy, **size,
-        "vocabulary": prepared.corpus.vocabulary,
-        "seed": recipe.seed,
-        "draws": section.draws,
-        "documents": len(full), "tokens": tokens, "whole_input": prepared.sample.is_complete,
-        "heldout": {
-            "documents": len(prepared.domains.domains), "bytes": int(prepared.domains.n_bytes.sum()),
-            "domains": sorted(set(prepared.domains.domains)), "left_out_as_in_corpus": prepared.heldout.in_corpus,
-            "left_out_as_in_reference": prepared.heldout.in_reference,
-        },
-    }  # fmt: skip
-
-
-def _tell_manifest(run: Path, decisions: str) -> None:
+def _update_manifest(run: Path, decisions: str) -> None:
+    """Put the results into the manifest, if they are new there."""
     manifest = json.loads((run / "manifest.json").read_text("utf-8"))
     entry = manifest_entry(run, decisions)
     if manifest.get("retention") != entry:

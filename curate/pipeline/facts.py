@@ -1,11 +1,11 @@
-"""What a run writes and tells of itself: recipe.yaml, run.json, its summary."""
+"""What a run records about itself: recipe.yaml, run.json, its summary."""
 
 import json
 import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,45 @@ import yaml
 
 import curate
 from curate.decide.counts import Counts, most_drifted
-from curate.distill.evaluate.results import facts_of, tracked_stages
-from curate.ledger.names import (
-    DATA,
-    TRACKING,
-)
+from curate.distill.evaluate.results import TrackedStage, facts_of, tracked_stages
+from curate.ledger.names import DATA, TRACKING
+from curate.pipeline.checks.other_languages import OtherLanguage
 from curate.pipeline.stages import unfinish
 from curate.pipeline.state import RunState
 from curate.redaction import redacted_values, without_credentials
 from curate.storage.files import committed, write_json
 from curate.storage.mirror import named
 
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSummary:
+    """The result of a run, for the closing table and `--json`."""
+
+    run: str
+    documents_in: int
+    documents_out: int
+    tokens_in: int
+    tokens_out: int
+    shards: int
+    quarantined: Sequence[str]
+    bad_lines: Mapping[str, int]  # by file
+    stages: Sequence[Row]
+    drift: Sequence[Row]  # signals that differ most between the input and the output
+    seconds: float
+    tracking: Sequence[TrackedStage]
+    tracked_by: Row | None
+    wanting: Sequence[Row]  # domains with fewer tokens than their target
+    other_language: OtherLanguage | None
+    warnings: Sequence[str]
+    overlaps: Sequence[str]  # the warnings that were printed at the beginning
+
 
 def write_run_facts(state: RunState, began: str) -> None:
-    """recipe.yaml as resolved, and run.json with what the manifest must not hold: clock, host, places.
+    """Write the resolved recipe.yaml, and run.json with what the manifest must not have: clock, host, paths.
 
-    They belong to the decisions in force: a run that fails before it decides leaves those of the run before it.
+    They belong to the decisions in force: a run that fails before it decides leaves those of the previous run.
     """
     recipe, plan, file = state.recipe, state.plan, state.options.file
     run = recipe.run_directory
@@ -39,7 +62,14 @@ def write_run_facts(state: RunState, began: str) -> None:
     text = yaml.safe_dump(without_credentials(fields), sort_keys=False, allow_unicode=True, width=100)
     if not (run / "recipe.yaml").exists() or (run / "recipe.yaml").read_bytes() != text.encode():
         unfinish(run)
-    write_json(run / "run.json", {
+    versions = {
+        "python": platform.python_version(),
+        "curate": curate.__version__,
+        "duckdb": duckdb.__version__,
+        "numba": numba.__version__,
+        "pyarrow": pa.__version__,
+    }
+    facts = {
         "signal_groups": dict(sorted(plan.groups.items())),
         "input_columns": plan.inputs.names,
         "started": began,
@@ -50,61 +80,59 @@ def write_run_facts(state: RunState, began: str) -> None:
         "corpus_root": str(plan.root),
         "working_directory": os.getcwd(),
         "recipe_file": str(file.resolve()) if file else None,
-        "overlaps": redacted_values(state.overlaps),
-        "versions": {"python": platform.python_version(), "curate": curate.__version__, "duckdb": duckdb.__version__,
-                     "numba": numba.__version__, "pyarrow": pa.__version__},
-    })  # fmt: skip
+        "overlaps": redacted_values(asdict(state.overlaps)) if state.overlaps else {},
+        "versions": versions,
+    }
+    write_json(run / "run.json", facts)
     with committed(run / "recipe.yaml") as aside:
         aside.write_text(text, "utf-8")
 
 
 def write_end(run: Path, warnings: Sequence[str]) -> None:
-    """When the run came to its end and what it warned of, into run.json."""
+    """Add the time and the warnings of a finished run to run.json."""
     facts = json.loads((run / "run.json").read_text("utf-8"))
     write_json(run / "run.json", facts | {"finished": now(), "warnings": redacted_values(warnings)})
 
 
 def now() -> str:
-    """The time, with its zone."""
+    """The current time, with its zone."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def summary_of(
-    state: RunState, counts: Counts, other_language: Mapping[str, int] | None, seconds: float
-) -> dict[str, Any]:
-    """What the closing table and --json show."""
+def summary_of(state: RunState, counts: Counts, other_language: OtherLanguage | None, seconds: float) -> RunSummary:
+    """Summarise a finished run."""
     run, ledger, recipe = state.recipe.run_directory, state.ledger, state.recipe
     first, last = counts.stages[0], counts.stages[-1]
     tracked_by = facts_of(run, TRACKING, state.decisions)
     if tracked_by is not None and recipe.evaluate is not None:
         tracked_by |= {"vocabulary": recipe.evaluate.vocabulary, "tokenizer": recipe.tokenizer}
-    return {
-        "run": named(str(run)),
-        "documents_in": first["documents_in"],
-        "documents_out": last["documents_out"],
-        "tokens_in": first["tokens_in"],
-        "tokens_out": last["tokens_out"],
-        "shards": len(ledger.of(DATA)),
-        "quarantined": [file.path for file in ledger.files if file.error],
-        "bad_lines": {file.path: file.bad_lines for file in ledger.files if file.bad_lines},
-        "stages": [dict(stage) for stage in counts.stages],
-        "drift": [dict(row) for row in most_drifted(counts.scorecard)],
-        "seconds": round(seconds, 3),
-        "tracking": [asdict(stage) for stage in tracked_stages(run, state.decisions)],
-        "tracked_by": tracked_by,
-        "wanting": state.augmented.wanting() if state.augmented else [],
-        "other_language": other_language,
-        "warnings": state.warnings,
-        "overlaps": state.overlaps.get("told", []),
-    }
+    return RunSummary(
+        run=named(str(run)),
+        documents_in=first["documents_in"],
+        documents_out=last["documents_out"],
+        tokens_in=first["tokens_in"],
+        tokens_out=last["tokens_out"],
+        shards=len(ledger.of(DATA)),
+        quarantined=[file.path for file in ledger.files if file.error],
+        bad_lines={file.path: file.bad_lines for file in ledger.files if file.bad_lines},
+        stages=[dict(stage) for stage in counts.stages],
+        drift=[dict(row) for row in most_drifted(counts.scorecard)],
+        seconds=round(seconds, 3),
+        tracking=tracked_stages(run, state.decisions),
+        tracked_by=tracked_by,
+        wanting=state.augmented.wanting() if state.augmented else [],
+        other_language=other_language,
+        warnings=state.warnings,
+        overlaps=state.overlaps.told if state.overlaps else [],
+    )
 
 
-def nothing_kept(run: Path, stages: Sequence[Mapping[str, Any]]) -> str:
-    """What the user is told where no document is left."""
-    reasons = {r: n["documents"] for stage in stages for r, n in stage["dropped"].items()}
+def nothing_kept(run: Path, stages: Sequence[Row]) -> str:
+    """The error message for a run that keeps no document."""
+    reasons = {reason: dropped["documents"] for stage in stages for reason, dropped in stage["dropped"].items()}
     most = sorted(reasons, key=lambda reason: -reasons[reason])[:3]
-    told = ", ".join(f"{reason} {reasons[reason]:,}" for reason in most)
+    listed = ", ".join(f"{reason} {reasons[reason]:,}" for reason in most)
     return (
-        f"none of {stages[0]['documents_in']:,} documents is kept ({told}); look with `curate sql {run} "
+        f"none of {stages[0]['documents_in']:,} documents is kept ({listed}); look with `curate sql {run} "
         '"SELECT doc_id, reasons FROM dropped"`, loosen tier1.thresholds, or set allow_empty: true'
     )

@@ -1,7 +1,7 @@
 """run.duckdb: a disposable index over a run, rebuilt at will."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,20 @@ from curate.storage.places import is_remote
 
 SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the ledger
 
+INPUTS = pa.schema(
+    {
+        "file_no": pa.int32(),
+        "position": pa.int32(),
+        "file": pa.string(),
+        "documents": pa.int64(),
+        "bytes": pa.int64(),
+        "error": pa.string(),
+        "location": pa.string(),
+        "bad_lines": pa.int64(),
+        "passed_over": pa.string(),
+    }
+)
+
 DOCUMENTS_SQL = """
     CREATE VIEW documents AS
     SELECT d.doc_id, i.file, d.row, d.n_tokens, d.kept, d.stage, d.reason, d.reasons, d.duplicate_of, d.similarity,
@@ -62,7 +76,7 @@ NO_MEMBERS = """(SELECT 0::INTEGER AS file_no, 0::BIGINT AS row, '' AS domain, 0
 VIEWS = {
     "kept": "SELECT * FROM documents WHERE kept",
     "dropped": "SELECT * FROM documents WHERE NOT kept",
-    # A copy may equal a document that is dropped in its turn as nearly equal to another: the survivor is that one's.
+    # A copy may equal a document that is itself a near duplicate: the survivor is then that of the near duplicate.
     "clusters": """SELECT survivor, doc_id, doc_id = survivor AS survives, reason, similarity
         FROM (
             SELECT coalesce(s.duplicate_of, d.duplicate_of, d.doc_id) AS survivor, d.doc_id, d.reason, d.similarity
@@ -71,16 +85,16 @@ VIEWS = {
         )
         WHERE survivor IN (SELECT coalesce(s.duplicate_of, d.duplicate_of)
             FROM decisions d LEFT JOIN decisions s ON s.doc_id = d.duplicate_of)""",
-}  # fmt: skip
+}
 
 
 def build_index(
     recipe: Recipe, plan: Plan, ledger: Ledger, counts: Counts, database: duckdb.DuckDBPyConnection
 ) -> None:
-    """Build run.duckdb aside and rename it over the old one. Its views hold paths relative to it."""
+    """Build run.duckdb beside the old one and replace that. Its views use paths relative to it."""
     run, groups = ledger.run, plan.groups
     aside = run / f"{ASIDE}{os.getpid()}-{INDEX}"
-    with database.cursor() as connection:  # its own, without the other's temporary tables
+    with database.cursor() as connection:  # without the temporary tables of the other connection
         connection.execute(f"SET file_search_path = {literal(str(run))}")
         connection.execute(f"ATTACH {literal(str(aside))} AS run (STORAGE_VERSION 'v1.0.0')")
         connection.execute("USE run")
@@ -105,7 +119,7 @@ def build_index(
 
 
 def _stages(connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mapping[str, str], counts: Counts) -> None:
-    """Tables and views of what single stages have left: edits, bands, bounds, attacks, pairs, evaluation sets."""
+    """Create tables and views of single stages: edits, bands, thresholds, attacks, evaluation sets."""
     edits = [*(ledger.of(EDITS, groups[EDITS]) if EDITS in groups else []), *ledger.of(LINE_EDITS)]
     source = read_run_parquet(part.path for part in edits) if edits else NO_EDITS
     connection.execute(f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)")
@@ -127,21 +141,21 @@ def _stages(connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mappi
 
 
 def _load_written(connection: duckdb.DuckDBPyConnection, ledger: Ledger, run: Path) -> None:
-    """Tables `domains` and `synthetic` of the third tier, and the view of the documents that are of each domain."""
-    made = read_augmented(run)
-    if made is None:
+    """Create tables `domains` and `synthetic` of the third tier, and the view of the documents of each domain."""
+    augmented = read_augmented(run)
+    if augmented is None:
         return
     for name, file in (("domains", DOMAINS), ("synthetic", SYNTHETIC)):
-        connection.execute(f"CREATE TABLE {name} AS FROM {read_parquet([(made.folder / file).absolute()])}")
-    told = read_run_parquet(part.path for part in ledger.of(MEMBERS)) if ledger.of(MEMBERS) else NO_MEMBERS
+        connection.execute(f"CREATE TABLE {name} AS FROM {read_parquet([(augmented.folder / file).absolute()])}")
+    members = read_run_parquet(part.path for part in ledger.of(MEMBERS)) if ledger.of(MEMBERS) else NO_MEMBERS
     connection.execute(
-        f"""CREATE VIEW domain_documents AS SELECT doc_id, m.domain, m.importance FROM {told} m
+        f"""CREATE VIEW domain_documents AS SELECT doc_id, m.domain, m.importance FROM {members} m
         JOIN domains t USING (domain) JOIN decisions USING (file_no, row) WHERE m.importance >= least_importance"""
     )
 
 
 def _pairs_sql(ledger: Ledger) -> str:
-    """The view of all pairs of duplicates: each copy with its survivor, and whatever pairs were found nearly equal."""
+    """The view of all pairs of duplicates: each exact copy with its survivor, and all near-duplicate pairs."""
     copies = (
         "SELECT doc_id, duplicate_of, similarity, reason, stage = 'exact' AS exact FROM decisions "
         "WHERE stage = 'exact' OR reason = 'near_duplicate_of_earlier_run'"
@@ -158,13 +172,13 @@ def _pairs_sql(ledger: Ledger) -> str:
 
 
 def _load_benchmarks(connection: duckdb.DuckDBPyConnection, benchmarks: Sequence[Mapping[str, Any]]) -> None:
-    """Table `benchmarks`: each evaluation set and how much of it was found."""
+    """Create table `benchmarks`: each evaluation set and how much of it was found."""
     connection.execute(
         "CREATE TABLE benchmarks (number INTEGER, benchmark VARCHAR, content_xxh3_128 VARCHAR, items BIGINT, "
         "ngrams BIGINT, items_hit BIGINT, documents_hit BIGINT)"
     )
-    for k, one in enumerate(benchmarks):
-        connection.execute("INSERT INTO benchmarks VALUES (?, ?, ?, ?, ?, ?, ?)", [k, *one.values()])
+    for k, benchmark in enumerate(benchmarks):
+        connection.execute("INSERT INTO benchmarks VALUES (?, ?, ?, ?, ?, ?, ?)", [k, *benchmark.values()])
 
 
 def _parts(ledger: Ledger, group: str, groups: Mapping[str, str]) -> str:
@@ -172,29 +186,28 @@ def _parts(ledger: Ledger, group: str, groups: Mapping[str, str]) -> str:
 
 
 def _inputs(connection: duckdb.DuckDBPyConnection, ledger: Ledger, passed_over: Sequence[PassedOver]) -> None:
-    """Table `inputs`: every file, and what lies beside them and is not read, which has no number."""
-    schema = pa.schema([
-        ("file_no", pa.int32()), ("position", pa.int32()), ("file", pa.string()), ("documents", pa.int64()),
-        ("bytes", pa.int64()), ("error", pa.string()), ("location", pa.string()), ("bad_lines", pa.int64()),
-        ("passed_over", pa.string()),
-    ])  # fmt: skip
-    names = schema.names
-    rows = [
-        dict(zip(names, (f.file_no, k, f.path, f.rows, f.size, f.error, f.location, f.bad_lines), strict=False))
-        for k, f in enumerate(ledger.files)
+    """Create table `inputs`: every file, and without a number what was passed over."""
+    rows: list[dict[str, object]] = [
+        {
+            "file_no": file.file_no,
+            "position": position,
+            "file": file.path,
+            "documents": file.rows,
+            "bytes": file.size,
+            "error": file.error,
+            "location": file.location,
+            "bad_lines": file.bad_lines,
+        }
+        for position, file in enumerate(ledger.files)
     ]
-    rows += [{"file": one.path, "passed_over": one.reason} for one in passed_over]
-    connection.register("rows_of_inputs", pa.Table.from_pylist(rows, schema))
+    rows += [{"file": entry.path, "passed_over": entry.reason} for entry in passed_over]
+    connection.register("rows_of_inputs", pa.Table.from_pylist(rows, INPUTS))
     connection.execute("CREATE TABLE inputs AS FROM rows_of_inputs")
     connection.unregister("rows_of_inputs")
 
 
-def _tables(
-    connection: duckdb.DuckDBPyConnection,
-    ledger: Ledger,
-    groups: Mapping[str, str],
-    counts: Counts,
-) -> None:
+def _tables(connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mapping[str, str], counts: Counts) -> None:
+    """Create tables `decisions`, `stages`, `scorecard` and, up to a size, `signals`; beyond that a view."""
     decisions = read_parquet(part.path for part in ledger.of(DECISIONS))
     connection.execute(f"CREATE TABLE decisions AS FROM {decisions}")
     connection.execute(
@@ -217,20 +230,20 @@ def _tables(
         return
     load_signals(connection, ledger, measured)
     connection.execute("CREATE TABLE run.signals AS FROM temp.signals LIMIT 0")
-    for found in ranges(ledger, measured):
-        load_signals(connection, ledger, measured, found.parts)
+    for part in ranges(ledger, measured):
+        load_signals(connection, ledger, measured, part.parts)
         connection.execute(
-            f"INSERT INTO run.signals SELECT s.* FROM temp.signals s JOIN inputs USING (file_no) WHERE {found.place}"
+            f"INSERT INTO run.signals SELECT s.* FROM temp.signals s JOIN inputs USING (file_no) WHERE {part.place}"
         )
     connection.execute("DROP VIEW temp.signals")
 
 
 def _corpus_sql(ledger: Ledger, inputs: pa.Schema, files: Mapping[int, InputFile], text: str) -> str | None:
-    """The view of all documents with the input's own columns as the struct `input`, read where the inputs lie.
+    """The view of all documents with the input's columns as the struct `input`, read from the input files.
 
-    Of columns that are equal but for case SQL knows only one: the text column, or the first; columns without a name
-    are left out. None where a column has the name by which DuckDB numbers rows, or where files lie in an object store,
-    which DuckDB reads only with an extension of its own.
+    SQL ignores case, so of columns whose names differ only in case the view has one: the text column, or the first.
+    Columns without a name are left out. None if a column has the name that DuckDB gives to row numbers, or if files are
+    in an object store, which DuckDB cannot read without an extension.
     """
     named: dict[str, str] = {text.lower(): text}
     for name in inputs.names:
@@ -238,16 +251,18 @@ def _corpus_sql(ledger: Ledger, inputs: pa.Schema, files: Mapping[int, InputFile
     if "file_row_number" in named or any(is_remote(file.location) for file in ledger.files):
         return None
     names = [name for name in inputs.names if name and name in named.values()]
-    kinds: dict[tuple[Any, ...], list[KnownFile]] = {}
+    same_reading: dict[Hashable, list[KnownFile]] = {}  # files whose columns are read in the same way
     for file in ledger.files:
         if file.error is None and file.rows:
-            kinds.setdefault(file.read_like, []).append(file)
-    present = {kind: {n for file in known for n in files[file.file_no].schema.names} for kind, known in kinds.items()}
-    sources = " UNION ALL BY NAME ".join(source_sql(names, known, present[kind]) for kind, known in kinds.items())
-    there = set().union(*present.values())  # a column may be of files without documents alone
-    values = {name: f"source.{quoted(f'{INPUT}.{name}')}" if name in there else "NULL" for name in names}
+            same_reading.setdefault(file.read_like, []).append(file)
+    sources, present_names = [], set[str]()
+    for alike in same_reading.values():
+        columns = {name for file in alike for name in files[file.file_no].schema.names}
+        sources.append(source_sql(names, alike, columns))
+        present_names |= columns
+    values = {name: f"source.{quoted(f'{INPUT}.{name}')}" if name in present_names else "NULL" for name in names}
     fields = ", ".join(f"{quoted(name)} := {value}" for name, value in values.items())
     return f"""
         CREATE VIEW corpus AS
         SELECT documents.*, struct_pack({fields}) AS input
-        FROM documents JOIN ({sources}) source USING (file, row)"""
+        FROM documents JOIN ({" UNION ALL BY NAME ".join(sources)}) source USING (file, row)"""

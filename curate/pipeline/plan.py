@@ -1,4 +1,4 @@
-"""The plan of a run: files, units, columns, groups and rules, settled before any document is read."""
+"""Plan a run: resolve its files, units, columns, groups and rules before any document is read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ from curate.distill.budget.scores import check_columns, check_distill, check_pin
 from curate.distill.lora.texts import check_models
 from curate.distill.purify.stage import check_strata, strata_of_purify
 from curate.distill.purify.training import calibration_of, check_tier2
-from curate.distill.reference import open_reference
+from curate.distill.reference import ReferenceFile, open_reference
 from curate.distill.scoring.static_vectors import StaticVectors, open_static
 from curate.engine.base import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters import block, registry
-from curate.filters.contamination.benchmarks import prepare
+from curate.filters.contamination.benchmarks import Benchmark, prepare
 from curate.filters.contamination.signals import Sought
 from curate.filters.language.model import LanguageModel
 from curate.filters.language.of_recipe import open_models
@@ -38,82 +38,98 @@ from curate.maps.groups import group_digests
 from curate.maps.reading import Reading
 from curate.pipeline.checks.preflight import check_names
 from curate.pipeline.checks.run_inputs import refuse_other_files, refuse_other_paths
+from curate.pipeline.state import DEFAULTS, RunOptions
 from curate.progress import Log
 from curate.recipe.recipe import Recipe
 from curate.storage.places import status
 
 
-def make_plan(
-    recipe: Recipe,
-    ledger: Ledger,
-    engine: Engine,
-    log: Log,
-    preview: Path | None = None,
-    given: Given | None = None,
-    same_input: bool = False,
-    found: Found | None = None,
-) -> Plan:
-    """Settle the rules, open every footer, check columns and conditions, cut the units.
+def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, options: RunOptions = DEFAULTS) -> Plan:
+    """Resolve the rules, open every footer, check columns and conditions, and cut the units.
 
-    No document is read, but for those inputs that are first written as Parquet: into the run, or for a forecast their
-    beginnings into the folder `preview`.
+    No document is read, except to convert inputs to Parquet: into the run, or a part of them into `options.preview`.
 
     Errors: RecipeError; InputError for a file that cannot be read (unless quarantined) or does not fit; RunError for a
-    run directory of other input, where it must be of the `same_input`: then nothing was written there. `found` is the
-    input, where `check_names` has listed it before.
+    run directory of other input, before anything is written there.
     """
-    there = found or check_names(recipe)
-    settled = _settle(recipe)
-    earlier = given.earlier if given else open_earlier(recipe)
+    listed = options.inputs or check_names(recipe)
+    resolved = _resolve(recipe)
+    earlier = options.given.earlier if options.given else open_earlier(recipe)
     _check_sections(recipe)
-    pinned = _open_pinned(recipe, given)
-    learns = (recipe.tier2 or recipe.distill) and recipe.models.pin is None
-    reference = open_reference(recipe) if learns else ()
-    static = _open_static(recipe) if learns else None
-    models = open_models(recipe.tier1.perplexity) if recipe.tier1.perplexity else ()
-    files = open_inputs(recipe, ledger, there, engine, log, preview, same_input)
+    models = _open_models(recipe, options.given)
+    files = open_inputs(recipe, ledger, listed, engine, log, options)
     inputs = unified_schema(list(files.values()))
-    _check_inputs(recipe, inputs, pinned, log)
-    columns = input_columns(recipe, settled.named, settled.excluded, inputs)
-    _tell_of_lines(recipe, inputs, columns, log)
-    sets = prepare(recipe.tier1.decontaminate, ledger.run / MODELS_FOLDER, preview)
-    reading = _reading(recipe, settled, columns, sets.sought, models)
-    _check_urls(settled.blocks, inputs)
-    groups = group_digests(groups_needed(recipe, settled.signals, bool(reading.editors), bool(columns)), reading)
-    counts = [pa.field(found.column, pa.int64()) for found in settled.blocks]
-    check_conditions(settled.rules, pa.schema([*signals_schema(groups), *counts]), pa.schema(columns))
+    _check_inputs(recipe, inputs, models.pinned, log)
+    measuring = _plan_measuring(recipe, resolved, inputs, models, ledger.run, preview=options.preview, log=log)
     units = tuple(unit for no, file in files.items() for unit in cut_units(no, file))
     log.event("planned", files=len(files), documents=sum(f.rows for f in files.values()), units=len(units))
-    made = read_augmented(ledger.run) if recipe.tier3 else None
+    augmented = read_augmented(ledger.run) if recipe.tier3 else None
     return Plan(
-        root=there.root, files=files, units=units, inputs=inputs, reading=reading, groups=groups,
-        rules=tuple(settled.rules), excluded=settled.excluded, quarantine=recipe.on_error == "quarantine",
-        earlier=earlier, benchmarks=sets.benchmarks, reference=reference, pinned=pinned, static=static,
-        written=made.digest if made else None, reserved=made.tokens if made else 0, passed_over=there.passed_over,
-    )  # fmt: skip
+        root=listed.root,
+        files=files,
+        units=units,
+        inputs=inputs,
+        reading=measuring.reading,
+        groups=measuring.groups,
+        rules=tuple(resolved.rules),
+        excluded=resolved.excluded,
+        quarantine=recipe.on_error == "quarantine",
+        earlier=earlier,
+        benchmarks=measuring.benchmarks,
+        reference=models.reference,
+        pinned=models.pinned,
+        static=models.static,
+        written=augmented.digest if augmented else None,
+        reserved=augmented.tokens if augmented else 0,
+        passed_over=listed.passed_over,
+    )
 
 
-@dataclass(frozen=True)
-class Settled:
-    """What a recipe says of rules, once names and files in it are looked up."""
+@dataclass(frozen=True, kw_only=True)
+class ResolvedRules:
+    """The rules, edits and lists of a recipe, with names looked up and files read."""
 
     rules: Sequence[ResolvedRule]
     editors: Sequence[registry.Editor]
-    signals: Sequence[str]  # that rules name
-    named: Sequence[str]  # columns of the input that rules name
+    signals: Sequence[str]  # that the rules use
+    columns: Sequence[str]  # of the input, that the rules use
     blocks: tuple[block.BlockList, ...]
     excluded: tuple[str, ...]
 
 
-def _settle(recipe: Recipe) -> Settled:
+def _resolve(recipe: Recipe) -> ResolvedRules:
     """Errors: RecipeError for a rule, an edit or a list that cannot be used."""
     rules, editors = resolve(recipe.tier1), resolve_editors(recipe.tier1)
-    signals, named = columns_named(rules)
+    signals, columns = columns_named(rules)
     blocks = block.read_lists(recipe.tier1.block)
     excluded = read_exclusions(recipe.exclude)
     if recipe.input.messages is not None:
         _refuse_edits(recipe, editors)
-    return Settled(rules, editors, signals, named, blocks, excluded)
+    return ResolvedRules(
+        rules=rules, editors=editors, signals=signals, columns=columns, blocks=blocks, excluded=excluded
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedModels:
+    """The models and reference files of a recipe, opened."""
+
+    pinned: Mapping[str, ModelSet]  # of another run, by the section that uses them
+    reference: tuple[ReferenceFile, ...]
+    static: StaticVectors | None
+    language: tuple[LanguageModel, ...]
+
+
+def _open_models(recipe: Recipe, given: Given | None) -> OpenedModels:
+    """Errors: RecipeError or InputError for a model or a reference that cannot be used."""
+    pinned = _open_pinned(recipe, given)
+    trains = (recipe.tier2 or recipe.distill) and recipe.models.pin is None
+    return OpenedModels(
+        pinned=pinned,
+        reference=open_reference(recipe) if trains else (),
+        static=_open_static(recipe) if trains else None,
+        language=open_models(recipe.tier1.perplexity) if recipe.tier1.perplexity else (),
+    )
 
 
 def _check_sections(recipe: Recipe) -> None:
@@ -125,7 +141,7 @@ def _check_sections(recipe: Recipe) -> None:
 
 
 def _check_inputs(recipe: Recipe, inputs: pa.Schema, pinned: Mapping[str, ModelSet], log: Log) -> None:
-    """Refuse columns that the input lacks, or holds as something else.
+    """Refuse columns that the input lacks or has with another type.
 
     Errors: RecipeError, InputError.
     """
@@ -141,8 +157,38 @@ def _check_inputs(recipe: Recipe, inputs: pa.Schema, pinned: Mapping[str, ModelS
     check_license(recipe.input, inputs)
 
 
-def _tell_of_lines(recipe: Recipe, inputs: pa.Schema, columns: Iterable[tuple[str, pa.DataType]], log: Log) -> None:
-    """Say where repeated lines cannot be counted by domain, and note how near duplicates are found."""
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """How documents are read, which groups are measured, and the evaluation sets that are searched for."""
+
+    reading: Reading
+    groups: Mapping[str, str]  # with their digests
+    benchmarks: tuple[Benchmark, ...]
+
+
+def _plan_measuring(
+    recipe: Recipe,
+    resolved: ResolvedRules,
+    inputs: pa.Schema,
+    models: OpenedModels,
+    run: Path,
+    preview: Path | None,
+    log: Log,
+) -> Measuring:
+    """Errors: RecipeError for a column that is missing or does not fit its rule; InputError for an evaluation set."""
+    columns = input_columns(recipe, resolved.columns, resolved.excluded, inputs)
+    _log_dedup(recipe, inputs, columns, log)
+    sets = prepare(recipe.tier1.decontaminate, run / MODELS_FOLDER, preview)
+    reading = _reading(recipe, resolved, columns, sets.sought, models.language)
+    _check_urls(resolved.blocks, inputs)
+    groups = group_digests(groups_needed(recipe, resolved.signals, bool(reading.editors), bool(columns)), reading)
+    counts = [pa.field(block_list.column, pa.int64()) for block_list in resolved.blocks]
+    check_conditions(resolved.rules, pa.schema([*signals_schema(groups), *counts]), pa.schema(columns))
+    return Measuring(reading=reading, groups=groups, benchmarks=sets.benchmarks)
+
+
+def _log_dedup(recipe: Recipe, inputs: pa.Schema, columns: Iterable[tuple[str, pa.DataType]], log: Log) -> None:
+    """Say if repeated lines cannot be counted by domain, and log how near duplicates are found."""
     if recipe.dedup.lines and "url" in inputs.names and "url" not in dict(columns):
         log.say(f"dedup.lines: column url holds {inputs.field('url').type} and no text: lines count over all documents")
     if near := recipe.dedup.near:
@@ -150,21 +196,31 @@ def _tell_of_lines(recipe: Recipe, inputs: pa.Schema, columns: Iterable[tuple[st
 
 
 def _reading(
-    recipe: Recipe, settled: Settled, columns: tuple[tuple[str, pa.DataType], ...], sought: Sought | None,
+    recipe: Recipe,
+    resolved: ResolvedRules,
+    columns: tuple[tuple[str, pa.DataType], ...],
+    sought: Sought | None,
     models: tuple[LanguageModel, ...],
-) -> Reading:  # fmt: skip
+) -> Reading:
     """How the run reads documents."""
     near = recipe.dedup.near
     cutting = [sought] if sought and sought.cuts else []
     return Reading(
-        recipe.input.column, recipe.input.id, columns, (*settled.editors, *cutting),
-        *((near.permutations, near.shingle) if near else (0, 0)), sought, settled.blocks, models,
-        tuple(sorted(recipe.input.cast.items())),
-    )  # fmt: skip
+        text=recipe.input.column,
+        id=recipe.input.id,
+        input_columns=columns,
+        editors=(*resolved.editors, *cutting),
+        permutations=near.permutations if near else 0,
+        shingle=near.shingle if near else 0,
+        sought=sought,
+        blocks=resolved.blocks,
+        models=models,
+        casts=tuple(sorted(recipe.input.cast.items())),
+    )
 
 
 def _open_pinned(recipe: Recipe, given: Given | None) -> dict[str, ModelSet]:
-    """The models that the run takes from another one, by the section that they are of."""
+    """The models of another run that this run uses, by their section."""
     purify = given.pinned if given else open_pinned(PURIFY, recipe.models.pin) if recipe.tier2 else None
     budget = open_pinned(BUDGET, recipe.models.pin) if recipe.distill else None
     check_pinned_scores(recipe, budget)
@@ -177,11 +233,11 @@ def _open_static(recipe: Recipe) -> StaticVectors | None:
 
 
 def _refuse_edits(recipe: Recipe, editors: Sequence[registry.Editor]) -> None:
-    """Refuse a recipe that would cut something out of chats."""
+    """Refuse a recipe that would edit chats."""
     cutting = [name for name in recipe.tier1.rules if isinstance(name, str) and edits_of_set(name)]
     if editors:
-        what = f"tier1.rules: {cutting[0]} cuts lines" if cutting else "tier1.pii: redact changes text"
-        raise RecipeError(f"{what}, and chats (input.messages) come out unchanged; remove it")
+        edit = f"tier1.rules: {cutting[0]} cuts lines" if cutting else "tier1.pii: redact changes text"
+        raise RecipeError(f"{edit}, and chats (input.messages) come out unchanged; remove it")
     if recipe.dedup.lines:
         raise RecipeError("dedup.lines cuts lines, and chats (input.messages) come out unchanged; remove it")
     if recipe.tier1.decontaminate and recipe.tier1.decontaminate.action == "cut":
@@ -189,74 +245,84 @@ def _refuse_edits(recipe: Recipe, editors: Sequence[registry.Editor]) -> None:
 
 
 def open_inputs(
-    recipe: Recipe, ledger: Ledger, there: Found, engine: Engine, log: Log, preview: Path | None = None,
-    same_input: bool = False,
-) -> dict[int, InputFile]:  # fmt: skip
-    """The files of the input that can be read, numbered; the ledger then lists all in input order."""
-    if same_input:
-        refuse_other_paths(ledger, there)
-    root, named = there.root, there.inputs
-    if there.passed_over:
-        log.event("passed_over", count=len(there.passed_over), why=told(there.passed_over))
-    known: list[KnownFile] = []
-    files: dict[int, InputFile] = {}
-    taken: set[int] = set()
+    recipe: Recipe, ledger: Ledger, listed: Found, engine: Engine, log: Log, options: RunOptions
+) -> dict[int, InputFile]:
+    """Open the files of the input; return the readable ones by number. The ledger then lists all in input order."""
+    if options.same_input:
+        refuse_other_paths(ledger, listed)
+    if listed.passed_over:
+        log.event("passed_over", count=len(listed.passed_over), why=told(listed.passed_over))
     lenient = recipe.on_error == "quarantine"
-    opened = open_all(named, recipe.input, ledger.run, engine, log, preview, lenient)
-    for one, found in zip(named, opened, strict=True):
-        if isinstance(found, InputFile) and found.bad:
-            found = _without_bad_lines(one, found, lenient, log)
-        if not isinstance(found, InputError):
-            known.append(ledger.number(found, taken))
-            files[known[-1].file_no] = found
+    opened = open_all(
+        listed.inputs, recipe.input, ledger.run, engine=engine, log=log, preview=options.preview, lenient=lenient
+    )
+    numbered: list[KnownFile] = []
+    files: dict[int, InputFile] = {}
+    used_numbers: set[int] = set()
+    for named, file in zip(listed.inputs, opened, strict=True):
+        if isinstance(file, InputFile) and file.bad:
+            file = _without_bad_lines(named, file, lenient, log)
+        if not isinstance(file, InputError):
+            numbered.append(ledger.number(file, used_numbers))
+            files[numbered[-1].file_no] = file
         elif not lenient:
-            raise found
+            raise file
         else:
-            log.say(f"quarantined: {found}")
-            log.event("quarantined", file=one.path, error=str(found))
-            known.append(replace(ledger.number(_unreadable(one), taken), error=without_root(str(found), root)))
-        taken.add(known[-1].file_no)
-    before, ledger.files = ledger.files, known
-    if same_input:
-        refuse_other_files(ledger, before, root)
+            log.say(f"quarantined: {file}")
+            log.event("quarantined", file=named.path, error=str(file))
+            error = without_root(str(file), listed.root)
+            numbered.append(replace(ledger.number(_unreadable(named), used_numbers), error=error))
+        used_numbers.add(numbered[-1].file_no)
+    previous, ledger.files = ledger.files, numbered
+    if options.same_input:
+        refuse_other_files(ledger, previous, listed.root)
     if not sum(file.rows for file in files.values()):
-        raise InputError(f"input.paths: no documents in the {len(named)} file(s) under {root}")
+        raise InputError(f"input.paths: no documents in the {len(listed.inputs)} file(s) under {listed.root}")
     return files
 
 
-def _without_bad_lines(named: Named, found: InputFile, lenient: bool, log: Log) -> InputFile | InputError:
-    """Tell of the lines that were left out of a file; an error where that is not wanted."""
-    if not lenient:  # an earlier run was, and converted the file
-        return InputError(f"{named.location}: {found.bad[0]}")
-    rest = f"it and {found.bad_lines - 1:,} more lines are" if found.bad_lines > 1 else "it is"
-    log.say(f"quarantined: {named.location}: {found.bad[0]}; {rest} left out")
-    log.event("quarantined_lines", file=named.path, lines=found.bad_lines, first=list(found.bad))
-    return found
+def _without_bad_lines(named: Named, file: InputFile, lenient: bool, log: Log) -> InputFile | InputError:
+    """Report the lines that were left out of a file; return an error unless the recipe allows that."""
+    if not lenient:  # an earlier run that allowed it has converted the file
+        return InputError(f"{named.location}: {file.bad[0]}")
+    subject = f"it and {file.bad_lines - 1:,} more lines are" if file.bad_lines > 1 else "it is"
+    log.say(f"quarantined: {named.location}: {file.bad[0]}; {subject} left out")
+    log.event("quarantined_lines", file=named.path, lines=file.bad_lines, first=list(file.bad))
+    return file
 
 
 def _unreadable(named: Named) -> InputFile:
-    """A file of which nothing is known but its size, or a folder."""
+    """The record of a file or folder that cannot be read, with its size if that is known."""
     try:
         size = status(named.location)[0] if named.problem is None else 0
     except (OSError, pa.ArrowException):
         size = 0
-    return InputFile(named.path, size, f"{size}--0", Source(named.location, size, 0), pa.schema([]), (), ())
+    return InputFile(
+        path=named.path,
+        size=size,
+        identity=f"{size}--0",
+        source=Source(named.location, size, 0),
+        schema=pa.schema([]),
+        group_rows=(),
+        group_bytes=(),
+    )
 
 
 def _check_urls(blocks: Sequence[block.BlockList], inputs: pa.Schema) -> None:
-    """Refuse a list of addresses where documents have none."""
-    for found in blocks:
-        if found.kind == "urls" and not (block.URL in inputs.names and is_text(inputs.field(block.URL).type)):
-            raise RecipeError(f"tier1.block: {found.reason}: the input has no column {block.URL!r} that holds text")
+    """Refuse a list of URLs if documents have none."""
+    has_urls = block.URL in inputs.names and is_text(inputs.field(block.URL).type)
+    for entry in blocks:
+        if entry.kind == "urls" and not has_urls:
+            raise RecipeError(f"tier1.block: {entry.reason}: the input has no column {block.URL!r} that holds text")
 
 
 def without_root(message: str, root: Path) -> str:
-    """An error without the place of the corpus on this machine: it goes into the manifest."""
+    """An error message for the manifest, without the path of the corpus on this machine."""
     return message.replace(f"{root}/", "")
 
 
-def check_tier3(recipe: "Recipe") -> None:
-    """Refuse a recipe whose third tier cannot be.
+def check_tier3(recipe: Recipe) -> None:
+    """Refuse a third tier that cannot work.
 
     Errors: RecipeError.
     """

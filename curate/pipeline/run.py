@@ -1,9 +1,8 @@
 """A run, from its recipe to its manifest; start reading here."""
 
 import time
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -13,51 +12,39 @@ from curate.decide.plan import Plan
 from curate.distill.evaluate.results import index_evaluation, manifest_entry
 from curate.distill.evaluate.tracking import check_heldout, track
 from curate.engine.base import Engine
-from curate.errors import (
-    CurateError,
-    EmptyOutputError,
-    InputError,
-    Interrupted,
-    disk_error,
-    is_stop,
-)
+from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error, is_stop
 from curate.ledger.ledger import Ledger, locked, read_facts, read_ledger
-from curate.ledger.names import (
-    INDEX,
-    SIGNATURES,
-)
+from curate.ledger.names import INDEX, SIGNATURES
 from curate.ledger.superseded import EXPORTS, REPORT, export_command, is_superseded, superseded_exports
 from curate.ledger.views import scratch_database
 from curate.manifests.export.export import check_named, export
 from curate.manifests.export.format import Options
 from curate.manifests.export.sources import open_source
 from curate.manifests.manifest import RunResult, build_manifest, write_manifest
-from curate.pipeline.checks.other_languages import losses, other_language
+from curate.pipeline.checks.other_languages import OtherLanguage, count_other_language, measure_losses
 from curate.pipeline.checks.overlap import overlaps, overlaps_digest
 from curate.pipeline.checks.preflight import check_names
 from curate.pipeline.checks.run_inputs import refuse_other_recipe
-from curate.pipeline.facts import nothing_kept, now, summary_of, write_end, write_run_facts
+from curate.pipeline.facts import RunSummary, nothing_kept, now, summary_of, write_end, write_run_facts
 from curate.pipeline.index import build_index
 from curate.pipeline.plan import make_plan
 from curate.pipeline.stages import augment_stage, decide_with_written, measure_stage, shard_stage
-from curate.pipeline.state import RunOptions, RunState
+from curate.pipeline.state import DEFAULTS, OverlapWarnings, RunOptions, RunState
 from curate.progress import Log, Steps, open_log
 from curate.recipe.recipe import Recipe
 from curate.storage.files import remove_asides
 from curate.storage.mirror import named, send
 
-STARTED = RunOptions()
-
 
 def run(
-    recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, options: RunOptions = STARTED
-) -> dict[str, Any]:
-    """Carry out a recipe and return the summary that the closing table shows.
+    recipe: Recipe, engine: Engine, threads: int, quiet: bool = False, options: RunOptions = DEFAULTS
+) -> RunSummary:
+    """Run a recipe, and return the summary for the closing table.
 
-    `engine` runs the maps; `threads` is what DuckDB may use. A run directory that holds finished work is resumed:
-    only what is missing is done.
+    `engine` runs the maps; DuckDB uses `threads`. A run directory with finished work is resumed: only what is missing
+    is done.
 
-    Errors: any CurateError; what was finished stays.
+    Errors: any CurateError; finished work is kept.
     """
     directory = recipe.run_directory
     with locked(directory), open_log(directory, quiet) as log:
@@ -76,13 +63,13 @@ def run(
             raise
 
 
-def _run(recipe: Recipe, engine: Engine, threads: int, log: Log, options: RunOptions) -> dict[str, Any]:
+def _run(recipe: Recipe, engine: Engine, threads: int, log: Log, options: RunOptions) -> RunSummary:
     started, began = time.monotonic(), now()
-    state = _planned(recipe, engine, threads, log, options)
+    state = _start(recipe, engine, threads, log, options)
     measure_stage(state)
     if all(file.error for file in state.ledger.files):
         raise InputError(f"every input file is quarantined, the first because: {state.ledger.files[0].error}")
-    augment_stage(state, lambda of, given: run(of, engine, threads, quiet=True, options=RunOptions(given=given)))
+    augment_stage(state, lambda recipe, given: run(recipe, engine, threads, True, RunOptions(given=given)))
     decide_with_written(state)
     with scratch_database(state.ledger, threads) as database:
         write_run_facts(state, began)
@@ -95,43 +82,47 @@ def _run(recipe: Recipe, engine: Engine, threads: int, log: Log, options: RunOpt
         _index(state, with_written(counts, state.augmented), database)
     _finish(state, counts)
     summary = summary_of(state, with_written(counts, state.augmented), other, time.monotonic() - started)
-    log.event("finished", **{name: value for name, value in summary.items() if name.endswith(("_in", "_out"))})
+    log.event(
+        "finished",
+        documents_in=summary.documents_in,
+        documents_out=summary.documents_out,
+        tokens_in=summary.tokens_in,
+        tokens_out=summary.tokens_out,
+    )
     return summary
 
 
-def _planned(recipe: Recipe, engine: Engine, threads: int, log: Log, options: RunOptions) -> RunState:
-    """The run once its plan is made and all that can be refused before a text is read was."""
+def _start(recipe: Recipe, engine: Engine, threads: int, log: Log, options: RunOptions) -> RunState:
+    """Check all that can be checked before a text is read, and plan the run."""
     directory = recipe.run_directory
     ledger = read_ledger(directory)
     check_heldout(recipe)
     check_named(recipe)
     engine.check(directory)
-    found = options.inputs or check_names(recipe)
-    alone = options.given is None
-    if alone and not options.force:
-        refuse_other_recipe(ledger, found, recipe, options.file)
-    same_input = alone and not options.force
-    plan = make_plan(recipe, ledger, engine, log, given=options.given, same_input=same_input, found=found)
+    listed = options.inputs or check_names(recipe)
+    if options.same_input:
+        refuse_other_recipe(ledger, listed, recipe, options.file)
+    plan = make_plan(recipe, ledger, engine, log, replace(options, inputs=listed))
     if plan.passed_over:
         log.say(f"passed over beside the input: {told(plan.passed_over)}; view `inputs` lists them")
     engine.check(directory, plan.files_read)
-    state = RunState(recipe, plan, ledger, engine, threads, log, options)
-    if alone:
+    state = RunState(recipe=recipe, plan=plan, ledger=ledger, engine=engine, threads=threads, log=log, options=options)
+    if options.given is None:
         state.overlaps = _warn_of_overlaps(recipe, plan, log)
-        state.warnings += state.overlaps["told"]
+        state.warnings += state.overlaps.told
     return state
 
 
-def _count(state: RunState, database: duckdb.DuckDBPyConnection) -> tuple[Counts, Mapping[str, int] | None]:
-    """What is counted of the decisions, and what `other_language` is true of.
+def _count(state: RunState, database: duckdb.DuckDBPyConnection) -> tuple[Counts, OtherLanguage | None]:
+    """Count the decisions, and the documents with reason `other_language`.
 
-    Errors: EmptyOutputError where none is kept, and the recipe does not allow that.
+    Errors: EmptyOutputError if none is kept and the recipe does not allow that.
     """
     recipe, plan, ledger = state.recipe, state.plan, state.ledger
     with Steps(state.log, "deciding") as steps:
         steps("counts")
         counts = count(plan, ledger, database)
-        other = other_language(ledger, database)
+        other = count_other_language(ledger, database)
         if state.options.given is None:
             state.warnings += _warn_of_languages(recipe, plan, ledger, database, state.log)
     if counts.stages[-1]["documents_out"] == 0 and not recipe.allow_empty:
@@ -141,7 +132,7 @@ def _count(state: RunState, database: duckdb.DuckDBPyConnection) -> tuple[Counts
 
 
 def _finish(state: RunState, counts: Counts) -> None:
-    """Track quality, write the manifest, export, and renew what shows earlier decisions."""
+    """Track quality, write the manifest, export, and rebuild what shows earlier decisions."""
     recipe, log, run = state.recipe, state.log, state.recipe.run_directory
     if track(recipe, run, state.decisions, counts.stages, state.threads, log):
         index_evaluation(run, INDEX, state.decisions)
@@ -150,8 +141,8 @@ def _finish(state: RunState, counts: Counts) -> None:
     result = RunResult(recipe, state.plan, state.ledger, counts, retention, state.augmented)
     write_manifest(run, build_manifest(result))
     if recipe.export:
-        source = open_source(run)
-        export((source,), recipe.export, run / EXPORTS, Options(), state.engine, log, True, thorough=True)
+        sources, folder = (open_source(run),), run / EXPORTS
+        export(sources, recipe.export, folder, Options(), state.engine, log=log, overwrite=True, thorough=True)
     write_end(run, state.warnings)
     renew(run, log)
 
@@ -162,35 +153,35 @@ def _index(state: RunState, counts: Counts, database: duckdb.DuckDBPyConnection)
         build_index(state.recipe, state.plan, state.ledger, counts, database)
 
 
-def _warn_of_overlaps(recipe: Recipe, plan: Plan, log: Log) -> dict[str, Any]:
-    """Say which files and texts the input shares with those that measure it.
+def _warn_of_overlaps(recipe: Recipe, plan: Plan, log: Log) -> OverlapWarnings:
+    """Warn of files and texts that the input shares with side files.
 
-    Of files that are as they were at the last run, that run has told: what it told is in run.json.
+    If no file has changed since the last run, its warnings are taken from run.json.
     """
-    key = overlaps_digest(recipe, plan)
-    known = read_facts(recipe.run_directory).get("overlaps") or {}
-    told = known["told"] if known.get("digest") == key else overlaps(recipe, plan)
-    for line in told:
+    digest = overlaps_digest(recipe, plan)
+    previous = read_facts(recipe.run_directory).get("overlaps") or {}
+    lines = previous["told"] if previous.get("digest") == digest else overlaps(recipe, plan)
+    for line in lines:
         log.say(f"warning: {line}")
         log.event("overlap", told=line)
-    return {"digest": key, "told": told}
+    return OverlapWarnings(digest, lines)
 
 
 def _warn_of_languages(
     recipe: Recipe, plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConnection, log: Log
 ) -> list[str]:
-    """What rules made for English dropped of other languages, where that is much."""
-    found = losses(recipe, plan, ledger, database)
-    if found is None or not found.is_telling:
+    """The warning that rules made for English dropped much of other languages, if so."""
+    losses = measure_losses(recipe, plan, ledger, database)
+    if losses is None or not losses.is_large:
         return []
-    if found.sampled:
-        found = found.scaled(0, sum(file.rows for file in plan.files.values()))
-    log.event("other_languages", dropped={loss.language: loss.dropped for loss in found.by_language})
-    return [found.told()]
+    if losses.sampled:
+        losses = losses.scaled(0, sum(file.rows for file in plan.files.values()))
+    log.event("other_languages", dropped={loss.language: loss.dropped for loss in losses.by_language})
+    return [losses.message()]
 
 
 def renew(run: Path, log: Log) -> None:
-    """Rebuild the report if it shows earlier decisions, and name the exports that do."""
+    """Rebuild the report if it shows earlier decisions, and list the exports that do."""
     if is_superseded(run):
         from curate.report.page import write_report
 

@@ -1,6 +1,6 @@
-"""The stages of a run, each a function of its state: measure, augment, decide, write shards."""
+"""The stages of a run, each a function on its state: measure, augment, decide, write shards."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from curate.decide.cascade import Cascade
 from curate.decide.checks import check_measured
 from curate.decide.decide import count_passing, decide
 from curate.decide.ids import SeenIds
-from curate.decide.plan import Given, Plan
+from curate.decide.plan import Plan
 from curate.distill.augment.shards import shards_with, write_written
 from curate.errors import (
     CurateError,
@@ -44,7 +44,7 @@ from curate.ledger.views import scratch_database
 from curate.maps import shards
 from curate.maps.measure import Task, measure, plan_tasks
 from curate.maps.run_maps import carry_out
-from curate.pipeline.augment import augment, augment_key, caps_by_kept, caps_of, recipe_before
+from curate.pipeline.augment import augment, augment_key, caps_by_kept, caps_of, without_augment
 from curate.pipeline.plan import without_root
 from curate.pipeline.reuse import (
     decisions_digest,
@@ -54,16 +54,14 @@ from curate.pipeline.reuse import (
     missing_groups,
     shards_digest,
 )
-from curate.pipeline.state import RunState
+from curate.pipeline.state import Judge, RunState
 from curate.pipeline.text_reader import EngineReader
 from curate.pipeline.warm import compile_kernels
 from curate.progress import Log, Meter, Steps
-from curate.recipe.recipe import Recipe
 from curate.storage.files import sync
 
-LANGUAGES_TOLD = 5
+LANGUAGES_SHOWN = 5
 WITHOUT_THE_FILE = "; to go on without a file at fault: --set on_error=quarantine"
-Judge = Callable[[Recipe, Given], object]
 
 
 def measure_stage(state: RunState) -> None:
@@ -72,7 +70,15 @@ def measure_stage(state: RunState) -> None:
     drop_stale_parts(plan, ledger)
     missing = missing_groups(plan, ledger)
     sizes = [unit_bytes(unit, plan.files[unit.file_no]) for unit in plan.units]
-    tasks = plan_tasks(ledger.run, plan.units, sizes, plan.sources, plan.reading, missing, plan.groups)
+    tasks = plan_tasks(
+        ledger.run,
+        plan.units,
+        sizes,
+        sources=plan.sources,
+        reading=plan.reading,
+        missing=missing,
+        digests=plan.groups,
+    )
     ledger.commit()
     size_of = dict(zip(plan.units, sizes, strict=True))
     reused = len(plan.units) - sum(map(bool, missing.values()))
@@ -86,38 +92,38 @@ def measure_stage(state: RunState) -> None:
 
 
 def _measure(state: RunState, tasks: Sequence[Task], size_of: Mapping[Unit, int]) -> None:
-    """Run the tasks of the first map; files that fail are put aside, where the recipe says so."""
+    """Run the tasks of the first map; quarantine files that fail, if the recipe allows it."""
     plan, ledger, log = state.plan, state.ledger, state.log
     ids = SeenIds(plan.reading.id, DOCUMENTS, plan.groups[DOCUMENTS], ledger) if plan.reading.id else None
     bytes_of = {task.name: sum(size_of[unit] for unit in task.units) for task in tasks}
     meter = Meter(log, "measuring", sum(bytes_of.values()), ledger.run, bytes_of)
     queue = list(tasks)
     while queue:
-        again: list[Task] = []
+        retries: list[Task] = []
         with closing(carry_out(measure, queue, ledger, state.engine, log, "measured")) as results:
             for task, result in results:
                 if isinstance(result, CurateError):
-                    again += _quarantine(state, task, result)
+                    retries += _quarantine(state, task, result)
                 elif task is not None:
                     if ids is not None:
                         ids.check(result)
-                    whole = set(plan.groups) == set(task.groups)
-                    passing = count_passing(ledger, plan.groups, plan.rules, result) if whole else None
+                    is_complete = set(plan.groups) == set(task.groups)
+                    passing = count_passing(ledger, plan.groups, plan.rules, result) if is_complete else None
                     meter.add(result[0].rows, sum(size_of[unit] for unit in task.units), passing)
                 meter.show()
-        queue = again
+        queue = retries
     meter.show(last=True)
 
 
 def _quarantine(state: RunState, task: Task, error: CurateError) -> list[Task]:
-    """Put the file that failed aside and return the task without it; raise where the recipe says stop."""
+    """Quarantine the file that failed and return the task without it; raise if the recipe says stop."""
     plan, ledger, log = state.plan, state.ledger, state.log
     if isinstance(error, TaskError):
         error = log.bug(error)
         if not plan.quarantine:
             raise replace(error, way_on=WITHOUT_THE_FILE)
         files = dict.fromkeys(unit.file_no for unit in task.units)
-        if len(files) > 1:  # each by itself, to learn which one it is
+        if len(files) > 1:  # one task each, to find the file at fault
             return [replace(task, units=tuple(u for u in task.units if u.file_no == number)) for number in files]
         error = InputError(error.recorded(), *files)
     file_no = error.file_no if isinstance(error, InputError) else None
@@ -126,19 +132,19 @@ def _quarantine(state: RunState, task: Task, error: CurateError) -> list[Task]:
     log.say(f"quarantined: {error}")
     log.event("quarantined", file=plan.files[file_no].path, error=str(error))
     message = without_root(str(error), plan.root)
-    ledger.files = [replace(f, error=message) if f.file_no == file_no else f for f in ledger.files]
-    rest = tuple(unit for unit in task.units if unit.file_no != file_no)
-    return [replace(task, units=rest)] if rest else []
+    ledger.files = [replace(entry, error=message) if entry.file_no == file_no else entry for entry in ledger.files]
+    remaining = tuple(unit for unit in task.units if unit.file_no != file_no)
+    return [replace(task, units=remaining)] if remaining else []
 
 
 def decide_stage(state: RunState, database: duckdb.DuckDBPyConnection) -> None:
-    """Decide every document in SQL, unless the decisions in force are these."""
+    """Decide every document in SQL, unless the decisions in force have the same digest."""
     recipe, plan, ledger, log = state.recipe, state.plan, state.ledger, state.log
     state.decisions = digest = decisions_digest(recipe, plan, ledger)
     if is_decided(ledger, digest):
         return
     check_measured(plan.rules, ledger, plan.groups, database)
-    _tell_of_languages(plan, ledger, database, log)
+    _report_languages(plan, ledger, database, log)
     with Steps(log, "deciding") as steps:
         reader = EngineReader(recipe, plan, ledger, state.engine, log, steps)
         parts = decide(
@@ -151,67 +157,68 @@ def decide_stage(state: RunState, database: duckdb.DuckDBPyConnection) -> None:
     log.event("decided", documents=sum(part.rows for part in ledger.of(DECISIONS)))
 
 
-def _tell_of_languages(plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConnection, log: Log) -> None:
-    """Say which documents no language model is for: they pass every band."""
+def _report_languages(plan: Plan, ledger: Ledger, database: duckdb.DuckDBPyConnection, log: Log) -> None:
+    """Report documents in languages without a language model: they pass every band."""
     models = {model.language for model in plan.reading.models if model.language}
-    if found := without_model(ledger, plan.groups, models, database) if models else []:
-        told = ", ".join(f"{name} {count:,}" for name, count in found[:LANGUAGES_TOLD])
-        more = f" and {len(found) - LANGUAGES_TOLD} more languages" if len(found) > LANGUAGES_TOLD else ""
-        count = sum(count for _, count in found)
+    if counts := without_model(ledger, plan.groups, models, database) if models else []:
+        listed = ", ".join(f"{name} {count:,}" for name, count in counts[:LANGUAGES_SHOWN])
+        more = f" and {len(counts) - LANGUAGES_SHOWN} more languages" if len(counts) > LANGUAGES_SHOWN else ""
+        count = sum(count for _, count in counts)
         log.say(
-            f"no language model for {count:,} documents ({told}{more}): they have no perplexity, and no band drops them"
+            f"no language model for {count:,} documents ({listed}{more}): they have no perplexity, and no band drops "
+            "them"
         )
-        log.event("without_model", documents=dict(found))
+        log.event("without_model", documents=dict(counts))
 
 
 def augment_stage(state: RunState, judge: Judge) -> None:
-    """Have documents of thin domains written, by the decisions of the stages before, unless that is done.
+    """Write documents of thin domains, by the decisions of the earlier stages, unless that is done already.
 
-    `judge` runs a recipe over what was written.
+    `judge` runs a recipe over the written documents.
     """
     recipe, ledger = state.recipe, state.ledger
     if recipe.tier3 is None:
         return
     plan = replace(state.plan, written=None, reserved=0)
-    before = replace(state, recipe=recipe_before(recipe), plan=plan)
-    decisions = decisions_digest(before.recipe, plan, ledger)
+    earlier = replace(state, recipe=without_augment(recipe), plan=plan)
+    decisions = decisions_digest(earlier.recipe, plan, ledger)
     key = augment_key(recipe, decisions)
-    made = read_augmented(ledger.run)
+    augmented = read_augmented(ledger.run)
     whole = [part for part in ledger.of(MEMBERS) if is_whole(ledger.run, part)]
-    if made is None or made.facts["key"] != key or made.facts["members"] != len(whole):
+    if augmented is None or augmented.facts["key"] != key or augmented.facts["members"] != len(whole):
         with scratch_database(ledger, state.threads) as database:
-            decide_stage(before, database)
-        made = augment(recipe, plan, ledger, decisions, key, state.engine, state.log, judge)
-    state.augmented = made
+            decide_stage(earlier, database)
+        augmented = augment(replace(state, plan=plan, decisions=decisions), key, judge)
+    state.augmented = augmented
 
 
 def decide_with_written(state: RunState) -> None:
-    """Decide every document, with the budget that written ones leave.
+    """Decide every document, with the budget that the written documents leave.
 
-    A budget may keep less of a domain than was written of it. The less is then accepted, and its tokens are given back:
-    with more to fill, a budget keeps at least what it did, so that this ends.
+    A budget may keep less of a domain than was written for it. Then fewer written documents are accepted, and the
+    budget gets their tokens back. With more tokens a budget keeps at least as much as before, so the loop terminates.
     """
-    recipe, ledger, made = state.recipe, state.ledger, state.augmented
+    recipe, ledger, augmented = state.recipe, state.ledger, state.augmented
     key = recipe.digest()
-    if made is not None and made.facts["recipe"] != key:  # another budget may have room again
-        made = with_caps(made, caps_of(made.folder), key)
+    if augmented is not None and augmented.facts["recipe"] != key:  # another budget may have room for more
+        augmented = with_caps(augmented, caps_of(augmented.folder), key)
     while True:
-        if made is not None:
-            state.plan = replace(state.plan, written=made.digest, reserved=made.tokens)
+        if augmented is not None:
+            state.plan = replace(state.plan, written=augmented.digest, reserved=augmented.tokens)
         with scratch_database(ledger, state.threads) as database:
             decide_stage(state, database)
-            fitting = with_caps(made, caps_by_kept(recipe, ledger, made, database), key) if made else None
-        if fitting == made:
-            state.augmented = made
+            fitting = augmented and with_caps(augmented, caps_by_kept(recipe, ledger, augmented, database), key)
+        if fitting == augmented:
+            state.augmented = augmented
             return
-        made = fitting
+        augmented = fitting
 
 
 def shard_stage(state: RunState) -> None:
-    """The last map: write the shards that are missing, and remove those of earlier decisions."""
-    recipe, plan, ledger, made = state.recipe, state.plan, state.ledger, state.augmented
+    """The last map: write missing shards, and remove those of earlier decisions."""
+    recipe, plan, ledger, augmented = state.recipe, state.plan, state.ledger, state.augmented
     edits, schema = edit_parts(plan, ledger), plan.inputs
-    written = shards_with(made, schema) if made else []
+    written = shards_with(augmented, schema) if augmented else []
     digest = shards_digest(plan, ledger, state.decisions)
     whole = [part for part in ledger.of(DATA, digest) if is_whole(ledger.run, part)]
     if whole != ledger.of(DATA):
@@ -219,15 +226,22 @@ def shard_stage(state: RunState) -> None:
         ledger.put(DATA, whole)
     done = {part.path for part in whole}
     tasks = shards.plan_shards(
-        ledger, digest, plan.sources, recipe.input.column, schema, shards.our_columns(recipe), edits, len(written)
+        ledger,
+        digest,
+        sources=plan.sources,
+        text=recipe.input.column,
+        inputs=schema,
+        ours=shards.our_columns(recipe),
+        edits=edits,
+        more=len(written),
     )
-    last = [shards.shard_name(len(tasks) + k, len(tasks) + len(written)) for k in range(len(written))]
+    names = [shards.shard_name(len(tasks) + k, len(tasks) + len(written)) for k in range(len(written))]
     tasks = [task for task in tasks if str(task) not in done]
     if tasks:
         unfinish(ledger.run)
         _write_shards(state, tasks)
-    if made and written and not {f"{DATA}/{name}" for name in last} <= done:
-        ledger.add(write_written(recipe, ledger.run, made, schema, dict(zip(written, last, strict=True)), digest))
+    if augmented and written and not {f"{DATA}/{name}" for name in names} <= done:
+        ledger.add(write_written(recipe, ledger.run, augmented, schema, dict(zip(written, names, strict=True)), digest))
     ledger.sweep()
 
 
@@ -246,7 +260,7 @@ def _write_shards(state: RunState, tasks: Sequence[shards.ShardTask]) -> None:
 
 
 def unfinish(run: Path) -> None:
-    """Take the manifest away before what it describes changes, and say so in what was made of it."""
+    """Remove the manifest before the run changes, and mark reports and exports as superseded."""
     supersede(run)
     if (run / "manifest.json").exists():
         (run / "manifest.json").unlink()

@@ -1,9 +1,8 @@
-"""A run under way: by what it works, and what its stages have come to."""
+"""The state of a running run: what it works with, and the results of its stages so far."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from curate.corpus.inputs import Found
 from curate.decide.plan import Given, Plan
@@ -18,24 +17,42 @@ from curate.recipe.recipe import Recipe
 class RunOptions:
     """How a run is started."""
 
-    given: Given | None = None  # of a run within another one
-    force: bool = False  # it may take the place of a run of other input
-    file: Path | None = None  # where the recipe lies
-    inputs: Found | None = None  # what `check_names` made of the recipe's input, if it was asked before
+    given: Given | None = None  # by the run that starts it as a part of itself
+    force: bool = False  # whether the run directory may be of other input
+    file: Path | None = None  # the recipe's file
+    inputs: Found | None = None  # the input, if `check_names` has listed it already
+    preview: Path | None = None  # for a forecast: a folder to write to, in place of the run directory
+
+    @property
+    def same_input(self) -> bool:
+        """Whether the run directory must be new or of the same input."""
+        return self.given is None and not self.force
 
 
-@dataclass
+DEFAULTS = RunOptions()
+Judge = Callable[[Recipe, Given], object]  # runs a recipe as a part of another run
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapWarnings:
+    """Warnings of overlaps between the input and side files, as run.json has them."""
+
+    digest: str  # of all that they depend on
+    told: Sequence[str]
+
+
+@dataclass(kw_only=True)
 class RunState:
-    """A run under way."""
+    """A running run."""
 
     recipe: Recipe
     plan: Plan
     ledger: Ledger
     engine: Engine
-    threads: int  # that DuckDB may use
+    threads: int  # of DuckDB
     log: Log
     options: RunOptions
-    decisions: str = ""  # the digest of the decisions in force
-    augmented: Augmented | None = None  # what the third tier has written
-    overlaps: Mapping[str, Any] = field(default_factory=dict)  # of the input with what measures it, as run.json has it
+    decisions: str = ""  # digest of the decisions in force
+    augmented: Augmented | None = None  # the documents that tier 3 wrote
+    overlaps: OverlapWarnings | None = None
     warnings: list[str] = field(default_factory=list)

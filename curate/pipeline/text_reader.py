@@ -1,4 +1,4 @@
-"""Texts that a run reads again while it decides: by maps on its engine, whose parts are put in force one by one."""
+"""The `TextReader` of a run: it reads texts again while the run decides, by maps on the run's engine."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,6 +27,54 @@ from curate.maps.warm import compile_once
 from curate.progress import Log, Meter, Steps
 from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of_documents
+
+
+@dataclass(frozen=True)
+class Rereader:
+    """Reads documents of a run again."""
+
+    plan: Plan
+    ledger: Ledger
+    engine: Engine
+    log: Log
+
+    @property
+    def corpus(self) -> CorpusReader:
+        """The run's corpus."""
+        return self.plan.corpus(self.ledger.run)
+
+    def run(
+        self, function: Callable[[Any], list[Part]], tasks: Sequence[RereadTask], title: str, parts_each: int = 1
+    ) -> list[Part]:
+        """Run the tasks whose parts are missing from the ledger; return the parts of all tasks in input order.
+
+        The order matters: what is trained on the parts depends on it. All tasks have the same digest. A task whose
+        `parts_each` parts are incomplete is run again, since the journal may have been cut off between them.
+        """
+        if not tasks:
+            return []
+        digest = tasks[0].digest
+        of_digest = [part for part in self.ledger.parts if part.digest == digest]
+        counts = Counter(unit for path, unit in {(part.path, unit) for part in of_digest for unit in part.units})
+        done = {unit for unit, count in counts.items() if count >= parts_each}
+        self._run_tasks(function, [task for task in tasks if task.unit not in done], title)
+        units = {task.unit for task in tasks}  # parts of other units may be from another way to cut them
+        parts = {p.path: p for p in self.ledger.parts if p.digest == digest and set(p.units) <= units}.values()
+        positions = {unit: k for k, unit in enumerate(self.plan.units)}
+        return sorted(parts, key=lambda part: (part.group, positions[part.units[0]]))
+
+    def _run_tasks(self, function: Callable[[Any], list[Part]], tasks: Sequence[RereadTask], title: str) -> None:
+        """Run tasks and put their parts in force, with a progress line."""
+        sizes = {task.name: unit_bytes(task.unit, self.plan.files[task.unit.file_no]) for task in tasks}
+        meter = Meter(self.log, title, sum(sizes.values()), self.ledger.run, sizes)
+        with closing(carry_out(function, tasks, self.ledger, self.engine, self.log, title)) as results:
+            for task, result in results:
+                if isinstance(result, CurateError):
+                    raise result
+                if task is not None:
+                    meter.add(result[-1].rows, sizes[task.name])
+                meter.show()
+        meter.show(last=True)
 
 
 @dataclass(frozen=True)
@@ -72,7 +120,7 @@ class EngineReader:
         return self._reread(collect_texts, plan_texts(self.corpus, documents), "reading")
 
     def models(self, stage: ScoringStage, documents: Documents) -> ModelSet:
-        """See `ScoreReader`; those that are pinned are copied."""
+        """See `ScoreReader`; pinned models are copied into the run."""
         pinned = self.plan.pinned.get(stage.models.section)
         if pinned is not None:
             return copy_models(pinned, self.ledger.run)
@@ -91,13 +139,13 @@ class EngineReader:
         return stage.train(training, documents())
 
     def known_scores(self, stage: ScoringStage, models: ModelSet) -> tuple[str, list[Path]]:
-        """See `ScoreReader`: the scores in force, if they were made by these models."""
+        """See `ScoreReader`: the scores in force, if they are by these models."""
         key = stage.key(models)
         return key, [self.ledger.run / part.path for part in self.ledger.of(stage.group) if part.contents == (key,)]
 
     def scores(self, stage: ScoringStage, documents: pa.Table, models: ModelSet, cuts: Sequence[Part]) -> list[Part]:
         """See `ScoreReader`."""
-        name = "-".join([stage.group, *sorted(models.files)])  # each kind of model has kernels of its own
+        name = "-".join([stage.group, *sorted(models.files)])  # each kind of model has other kernels
         compile_once({name: partial(stage.warm, models.files)})
         return self._reread(score_documents, plan_scores(stage, self.corpus, documents, models, cuts), "scoring")
 
@@ -105,36 +153,5 @@ class EngineReader:
         self, function: Callable[[Any], list[Part]], tasks: Sequence[RereadTask], title: str, parts_each: int = 1
     ) -> list[Part]:
         self.steps("")
-        return reread(function, tasks, title, self.plan, self.ledger, self.engine, self.log, parts_each)
-
-
-def reread(
-    function: Callable[[Any], list[Part]], tasks: Sequence[RereadTask], title: str, plan: Plan, ledger: Ledger,
-    engine: Engine, log: Log, parts_each: int = 1,
-) -> list[Part]:  # fmt: skip
-    """Run the tasks whose parts are missing from the ledger; return the parts of all of them, in input order.
-
-    What is learnt from parts depends on their order, whichever was finished first. The tasks have one digest; the
-    journal may have been cut off between the parts of a task.
-    """
-    if not tasks:
-        return []
-    digest = tasks[0].digest
-    held = Counter(unit for path, unit in {(p.path, u) for p in ledger.parts if p.digest == digest for u in p.units})
-    done = {unit for unit, count in held.items() if count >= parts_each}
-    sizes = {unit: unit_bytes(unit, plan.files[unit.file_no]) for unit in (task.unit for task in tasks)}
-    todo = [task for task in tasks if task.unit not in done]
-    names = {task.name: sizes[task.unit] for task in todo}
-    meter = Meter(log, title, sum(sizes[task.unit] for task in todo), ledger.run, names)
-    with closing(carry_out(function, todo, ledger, engine, log, title)) as results:
-        for task, result in results:
-            if isinstance(result, CurateError):
-                raise result
-            if task is not None:
-                meter.add(result[-1].rows, sizes[task.unit])
-            meter.show()
-    meter.show(last=True)
-    positions = {unit: k for k, unit in enumerate(plan.units)}
-    # Not of units that were once cut otherwise.
-    parts = {p.path: p for p in ledger.parts if p.digest == digest and set(p.units) <= sizes.keys()}.values()
-    return sorted(parts, key=lambda part: (part.group, positions[part.units[0]]))
+        rereader = Rereader(self.plan, self.ledger, self.engine, self.log)
+        return rereader.run(function, tasks, title, parts_each)

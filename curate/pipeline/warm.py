@@ -1,4 +1,4 @@
-"""Every kernel that a run needs, compiled before its workers need it or loaded where a worker starts."""
+"""Compile the kernels that a run needs before its workers start on tasks, and load them in each worker."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -20,7 +20,7 @@ from curate.maps.warm import compile_once, warm_texts
 
 
 def compile_kernels(groups: Iterable[str], editors: Sequence[Finder]) -> None:
-    """Compile what measures these groups, finds these edits, and compares documents by them."""
+    """Compile the kernels that measure these groups, find these edits, and compare documents."""
     measuring = {group: _kernels_of(group) for group in groups if _has_kernels(group)}
     finding = {editor.name: _finding(editor) for editor in editors}
     editing = {EDITS: _edit} if finding or LINE_HASHES in measuring else {}
@@ -28,7 +28,7 @@ def compile_kernels(groups: Iterable[str], editors: Sequence[Finder]) -> None:
 
 
 def load_kernels() -> None:
-    """Load those kernels of the usual groups that an earlier process compiled, so that the first task need not."""
+    """Load the kernels of the default groups that an earlier process compiled, so that the first task need not."""
     for group in registry.groups():
         if group not in registry.ON_DEMAND and is_compiled(group):
             _kernels_of(group)()
@@ -49,7 +49,7 @@ def _kernels_of(group: str) -> Callable[[], object]:
 
 
 def _compare() -> None:
-    """What finds near duplicates and chooses among them."""
+    """Call the kernels that find near duplicates and choose survivors."""
     signatures = minhash(warm_texts(), 1, 1)
     sets = shingle_sets(warm_texts(), 1)
     jaccard(sets, sets)

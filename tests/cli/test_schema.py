@@ -12,7 +12,7 @@ from support.docs import whole_recipes
 from curate.cli.schema import recipe_schema
 from curate.errors import CurateError
 from curate.filters.rules.resolve import resolve, resolve_editors
-from curate.init.folder import look_into
+from curate.init.folder import sort_files
 from curate.init.recipe import recipe_lines, short_lines
 from curate.recipe.load import parse_recipe
 
@@ -138,7 +138,7 @@ def test_the_schema_and_the_run_agree_on_a_recipe(fields, good):
 def test_the_schema_is_one_itself_and_accepts_every_recipe_of_the_docs_and_of_the_project(tmp_path):
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     write_shard(tmp_path / "a.parquet", [PROSE] * 3)
-    found = look_into([tmp_path], tmp_path)
+    found = sort_files([tmp_path], tmp_path)
     begun = [lines(tmp_path / "r.yaml", "x", found, tmp_path) for lines in (short_lines, recipe_lines)]
     started = [yaml.safe_load("\n".join(lines)) for lines in begun]
     packaged = yaml.safe_load((SAMPLE / "demo.yaml").read_text("utf-8"))

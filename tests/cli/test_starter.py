@@ -13,7 +13,7 @@ from support.docs import fields_of
 from support.starter_folders import fields_written, prose, write_lines
 
 from curate.errors import InputError, RecipeError
-from curate.init.folder import look_into
+from curate.init.folder import sort_files
 from curate.init.recipe import write_recipe
 from curate.recipe.dedup import Near
 from curate.recipe.load import load_recipe
@@ -141,7 +141,7 @@ def test_runs_and_hidden_folders_are_no_input(tmp_path):
     (tmp_path / "runs" / "old" / "ledger" / "snapshot.json").write_text("{}")
     write_shard(tmp_path / ".hidden" / "x.parquet", [PROSE])
     with pytest.raises(InputError, match="no Parquet or JSON lines file"):
-        look_into([tmp_path], tmp_path)
+        sort_files([tmp_path], tmp_path)
 
 
 def test_evaluation_sets_held_out_texts_reference_and_seeds_are_told_from_the_corpus(tmp_path):
@@ -213,7 +213,7 @@ def test_what_cannot_be_told_or_read_is_left_out_and_named_or_asked(tmp_path):
         asked.append(question)
         return next(role for name, role in answers.items() if name in question)
 
-    by_hand = look_into([tmp_path], tmp_path, ask)
+    by_hand = sort_files([tmp_path], tmp_path, ask)
     assert [file.name for file in by_hand.roles["reference"]] == ["old/web.parquet"]
     assert [file.name for file in by_hand.roles["evaluation"]] == ["data/pairs.jsonl"]
     assert len(asked) == 2
@@ -240,7 +240,7 @@ def test_texts_in_structs_bytes_and_lists_of_strings_are_found(tmp_path):
     }.items():
         (tmp_path / name).mkdir()
         pq.write_table(pa.table(column), tmp_path / name / "a.parquet")
-    found = look_into([tmp_path], tmp_path)
+    found = sort_files([tmp_path], tmp_path)
     columns = {file.name: found.column_of(file) for file in found.roles["input"]}
     wanted = {"nested/a.parquet": "doc.text", "bytes/a.parquet": "article", "lines/a.parquet": "paragraphs"}
     assert columns == wanted

@@ -14,7 +14,7 @@ from support.runs import output
 from support.starter_folders import fields_written, prose, write_lines
 
 from curate.corpus.folders import expand_glob, list_folder
-from curate.init.folder import look_into
+from curate.init.folder import sort_files
 from curate.init.patterns import patterns_of
 from curate.init.recipe import write_recipe
 from curate.init.survey import MOST
@@ -136,8 +136,8 @@ def test_of_many_files_some_are_looked_at_and_odd_ones_and_copies_are_found_all_
         pa.table({"content": prose(700, 2), "n": [1, 2]}), tmp_path / "data" / "dump-2" / "part-00101.parquet"
     )
     found, said = fields_written(tmp_path)
-    files = look_into([tmp_path], tmp_path).roles["input"]
-    looked = sum(file.is_looked_at for file in files)
+    files = sort_files([tmp_path], tmp_path).roles["input"]
+    looked = sum(file.is_surveyed for file in files)
     assert len(files) == 2 * MOST - 1
     assert MOST // 2 < looked <= MOST + 1
     assert f"files, {2 * len(files):,} rows, texts in column 'text', 'content' in 1; {looked} of the files were" in said

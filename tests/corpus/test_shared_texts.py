@@ -13,7 +13,7 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.soak import repeats
 
-from curate.init.survey import ALL_BYTES, DECODED_BYTES, look
+from curate.init.survey import ALL_BYTES, DECODED_BYTES, survey_file
 
 
 def prose(start, count):
@@ -156,6 +156,6 @@ def test_of_a_small_file_that_decodes_to_endless_texts_a_part_is_looked_at(tmp_p
     text = f"{PROSE} " * (1_000_000 // len(PROSE))
     pq.write_table(pa.table({"text": [text] * 1000}), tmp_path / "bomb.parquet", compression="zstd")
     assert (tmp_path / "bomb.parquet").stat().st_size < 100_000
-    seen = look(tmp_path / "bomb.parquet", tmp_path, tmp_path, ALL_BYTES)
+    seen = survey_file(tmp_path / "bomb.parquet", tmp_path, tmp_path, ALL_BYTES)
     assert (seen.problem, seen.rows, seen.texts) == ("", 1000, ("text",))
     assert len(seen.keys) * len(text) < 2 * DECODED_BYTES

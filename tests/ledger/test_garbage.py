@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from support.commands import carry_out, command
@@ -52,8 +53,8 @@ def verified(run):
 def test_there_is_nothing_to_remove_after_a_run(corpus):
     _, run = corpus
     before = digests(run)
-    assert collect(run, False, False)["files"] == 0
-    assert collect(run, True, False)["files"] == 0
+    assert collect(run, False, False).files == 0
+    assert collect(run, True, False).files == 0
     assert digests(run) == before
 
 
@@ -73,12 +74,12 @@ def test_old_measurements_parts_of_removed_files_and_left_overs_go_and_a_run_cha
     before, files = digests(run), set(run.rglob("*"))
     told = collect(run, False, True)
     assert set(run.rglob("*")) == files
-    assert told["files"] == 2 * 5 + len(left)
-    assert told["removed"] is False
+    assert told.files == 2 * 5 + len(left)
+    assert told.removed is False
     done = collect(run, False, False)
-    gone = sum(row["bytes"] for row in told.pop("takes")) - sum(row["bytes"] for row in done.pop("takes"))
-    assert done == told | {"removed": True}
-    assert gone == told["bytes"] > 0
+    gone = sum(row.bytes for row in told.takes) - sum(row.bytes for row in done.takes)
+    assert done == replace(told, removed=True, takes=done.takes)
+    assert gone == told.bytes > 0
     assert not any(path.exists() for path in left)
     assert mine.exists()
     in_force = {part.path for part in read_ledger(run).parts}
@@ -88,17 +89,15 @@ def test_old_measurements_parts_of_removed_files_and_left_overs_go_and_a_run_cha
     after = digests(run)
     carry_out(recipe)
     assert digests(run) == after
-    assert collect(run, False, False)["files"] == 0
+    assert collect(run, False, False).files == 0
 
 
 def test_measurements_that_another_recipe_may_use_go_only_with_all(corpus):
     recipe, run = corpus
     carry_out(recipe, "dedup.exact=false")
-    assert collect(run, False, False)["files"] == 0
+    assert collect(run, False, False).files == 0
     told = collect(run, True, False)
-    assert [(kind["folder"], kind["why"]) for kind in told["kinds"]] == [
-        ("ledger/signals/hashes", "not used by the recipe")
-    ]
+    assert [(kind.folder, kind.why) for kind in told.kinds] == [("ledger/signals/hashes", "not used by the recipe")]
     assert verified(run)
     assert not (run / "ledger" / "signals" / "hashes").exists()
     before, held = digests(run), parts(run)
@@ -117,7 +116,7 @@ def test_a_crash_in_the_middle_leaves_a_run_that_is_whole_and_the_next_call_goes
     carry_out(recipe, "input.id=null", "dedup.exact=false", "tier1.thresholds.too_few_words=40")
     for k in range(3):
         (run / "ledger" / "signals" / "words" / f"0123abcd-{k}.parquet").write_bytes(b"old")
-    expected = collect(run, everything, True)["files"]
+    expected = collect(run, everything, True).files
     assert expected == (7 if everything else 3)
     unlink, calls = Path.unlink, []
 
@@ -133,7 +132,7 @@ def test_a_crash_in_the_middle_leaves_a_run_that_is_whole_and_the_next_call_goes
         collect(run, everything, False)
     monkeypatch.undo()
     assert verified(run)
-    assert collect(run, everything, False)["files"] == expected - 2
+    assert collect(run, everything, False).files == expected - 2
     assert verified(run)
 
 
@@ -145,7 +144,7 @@ def test_work_of_a_run_that_was_stopped_stays(corpus, tmp_path):
     ledger.commit()
     ledger.add(fresh)  # as a run does before it is killed
     (run / "manifest.json").unlink()
-    assert collect(run, False, False)["files"] == 0
+    assert collect(run, False, False).files == 0
     assert read_ledger(run).parts[-len(fresh) :] == fresh
     with pytest.raises(RunError, match="its run did not get far enough; run it again"):
         collect(run, True, False)
@@ -229,7 +228,7 @@ def test_removed_and_renamed_files_measure_nothing(corpus, tmp_path):
     summary = carry_out(recipe)
     assert summary["documents_in"] == 90
     assert newly_written(run, before) == {}
-    assert collect(run, False, False)["files"] == 5
+    assert collect(run, False, False).files == 5
     assert parts(run) == {name for name in before if "-00001-" not in name}
     assert verified(run)
     fresh = tmp_path / "fresh"
@@ -247,6 +246,6 @@ def test_a_converted_input_goes_when_its_file_is_no_longer_in_the_input(tmp_path
     (tmp_path / "in" / "b.jsonl").unlink()
     carry_out(recipe)
     assert len(list((run / "inputs").iterdir())) == 2
-    assert "of no input now" in [kind["why"] for kind in collect(run, False, False)["kinds"]]
+    assert "of no input now" in [kind.why for kind in collect(run, False, False).kinds]
     assert len(list((run / "inputs").iterdir())) == 1
     assert carry_out(recipe)["documents_out"] == 1

@@ -14,6 +14,7 @@ from support.corpora import PROSE, SAMPLE, write_shard
 from support.recipes import write_recipe
 
 from curate.corpus.units import Unit
+from curate.display import json_text
 from curate.distill.evaluate.tracking import is_tracked
 from curate.engine.base import InProcess
 from curate.errors import CurateError, InputError, RecipeError, RunError
@@ -21,14 +22,15 @@ from curate.ledger.ledger import Ledger, locked, read_ledger
 from curate.pipeline.forecast import sample as sampling
 from curate.pipeline.forecast.costs import compile_seconds
 from curate.pipeline.forecast.forecast import estimate
-from curate.pipeline.forecast.sample import place_units, spread
+from curate.pipeline.forecast.sample import sample_units, spread
 from curate.pipeline.plan import make_plan
 from curate.progress import Log
 from curate.recipe.load import load_recipe
 
 
 def foresee(recipe, *changes):
-    return estimate(load_recipe(recipe, changes), InProcess(), 2)
+    """The forecast as `--json` has it."""
+    return json.loads(json_text(estimate(load_recipe(recipe, changes), InProcess(), 2).to_json()))
 
 
 def steps(recipe, *changes):
@@ -229,7 +231,7 @@ def plan_of(tmp_path, monkeypatch, decoded):
 
 
 def test_of_large_row_groups_only_a_few_are_decoded_and_none_twice(tmp_path, monkeypatch):
-    units = place_units(plan_of(tmp_path, monkeypatch, 800_000))
+    units = sample_units(plan_of(tmp_path, monkeypatch, 800_000))
     groups = {unit.start // 1000 for unit in units}
     assert len(groups) == 3
     assert sum(unit.stop - unit.start for unit in units) == 640
@@ -237,7 +239,7 @@ def test_of_large_row_groups_only_a_few_are_decoded_and_none_twice(tmp_path, mon
 
 
 def test_of_a_huge_row_group_the_begin_is_read(tmp_path, monkeypatch):
-    units = place_units(plan_of(tmp_path, monkeypatch, 130_000))
+    units = sample_units(plan_of(tmp_path, monkeypatch, 130_000))
     assert units[-1].stop - units[0].start <= 1000
     assert len({unit.start // 1000 for unit in units}) == 1
 

@@ -25,7 +25,7 @@ STORES = (
     "cache", "ledger.augmented", "ledger.ledger", "ledger.models", "ledger.names", "ledger.parts",
     "ledger.run", "manifests", "storage",
 )  # fmt: skip
-WORKS = ("engine", "maps.run_maps", "maps.warm", "process")
+WORKS = ("engine", "maps.run_maps", "maps.warm", "pipeline.state", "process")
 HAS_A_DIGEST_ITSELF = ("decide.plan", "digest", "maps.reread", "maps.shards")
 APART = {f"curate.{name}" for name in chain(SAYS, STORES, WORKS, HAS_A_DIGEST_ITSELF)}
 RESULTS = {

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from unittest import mock
 
 import pandas  # noqa: F401 - before a command keeps pyarrow from it, whom other tests hand to it
@@ -123,8 +123,8 @@ def as_python_starts():
 
 
 def carry_out(recipe, *changes):
-    """Run a recipe in this process and return the summary."""
-    return run(load_recipe(recipe, changes), InProcess(), threads=2, quiet=True)
+    """Run a recipe in this process and return the summary, as `--json` has it."""
+    return asdict(run(load_recipe(recipe, changes), InProcess(), threads=2, quiet=True))
 
 
 def refused(recipe, error, *changes):

@@ -39,7 +39,8 @@ def two_languages():
 
 
 def evaluated(run, **changes):
-    return evaluate(run, changes, InProcess(), threads=2, quiet=True)
+    """Evaluate a run in this process and return the result, as `--json` has it."""
+    return evaluate(run, changes, InProcess(), threads=2, quiet=True).to_json()
 
 
 @pytest.fixture(scope="module")

@@ -1,63 +1,79 @@
 """What `curate evaluate` prints, and the lines of a run's closing table on quality stage by stage."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
 from curate.display import console
-from curate.distill.evaluate.arms import CURVE
+from curate.distill.evaluate.arms import CURVE, OURS
 from curate.distill.evaluate.results import augmentation_claims
 from curate.report.quality import claims, scope, tier_claims
 
-Row = Mapping[str, Any]
+if TYPE_CHECKING:
+    from curate.distill.evaluate.results import TrackedStage
+    from curate.distill.evaluate.retention import ArmRetention
+    from curate.pipeline.evaluate import EvaluationResult
 
 
-def print_evaluation(found: Mapping[str, Any]) -> None:
+def print_evaluation(result: "EvaluationResult") -> None:
     """Each arm with its control, the domains of what is kept, and for what the figures hold."""
-    several = len({row["budget"] for row in found["arms"]}) > 1
-    for budget in dict.fromkeys(row["budget"] for row in found["arms"]):
-        rows = [row for row in found["arms"] if row["budget"] == budget]
-        if several:
+    budgets = list(dict.fromkeys(arm.budget for arm in result.arms))
+    for budget in budgets:
+        arms = [arm for arm in result.arms if arm.budget == budget]
+        if len(budgets) > 1:
             console().print(f"matched {budget}:", highlight=False)
-        console().print(_arms([row for row in rows if row["domain"] is None]))
-        console().print(_domains([row for row in rows if row["arm"] == "ours" and row["domain"] is not None]))
-    for line in (*claims(found), *tier_claims(found["arms"]), *augmentation_claims(found["arms"]), scope(found)):
+        console().print(_arms([arm for arm in arms if arm.domain is None]))
+        console().print(_domains([arm for arm in arms if arm.arm == OURS and arm.domain is not None]))
+    rows = [asdict(arm) for arm in result.arms]
+    found = {**result.facts, "arms": rows}
+    for line in (*claims(found), *tier_claims(rows), *augmentation_claims(rows), scope(found)):
         console().print(line, highlight=False, soft_wrap=True)
 
 
-def _arms(rows: Sequence[Row]) -> Table:
-    shown = [row for row in rows if row["arm"] not in CURVE]
-    return _fitting(
-        "arm", [_arm_cells(row) for row in shown], ["bold" if row["arm"] == "ours" else "" for row in shown]
-    )
+def _arms(arms: Sequence["ArmRetention"]) -> Table:
+    shown = [arm for arm in arms if arm.arm not in CURVE]
+    return _fitting("arm", [_arm_cells(arm) for arm in shown], ["bold" if arm.arm == OURS else "" for arm in shown])
 
 
-def _arm_cells(row: Row) -> list[tuple[str, str]]:
+def _arm_cells(arm: "ArmRetention") -> list[tuple[str, str]]:
     """What a row of the table of arms has, by heading."""
-    control = row["control"] not in (None, row["arm"])
-    retained, gap = _figure(row, "retained"), _figure(row, "gap_closed", "gap") if control else ("", "")
+    has_control = arm.control not in (None, arm.arm)
+    gap, interval = _figure(arm.gap_closed, arm.gap_low, arm.gap_high) if has_control else ("", "")
+    retained, retained_interval = _figure(arm.retained, arm.retained_low, arm.retained_high)
     return [
-        ("arm", row["arm"]), ("documents", f"{row['documents']:,}"), ("tokens", f"{row['tokens']:,}"),
-        ("draws", str(row["draws"])), ("bits per byte", f"{row['bits_per_byte']:.4f}"), ("retained R", retained[0]),
-        ("95%", retained[1]), ("gap closed G", gap[0]), ("95%", gap[1]),
-        ("R of random", f"{row['control_retained']:.3f}" if control else ""),
-    ]  # fmt: skip
+        ("arm", arm.arm),
+        ("documents", f"{arm.documents:,}"),
+        ("tokens", f"{arm.tokens:,}"),
+        ("draws", str(arm.draws)),
+        ("bits per byte", f"{arm.bits_per_byte:.4f}"),
+        ("retained R", retained),
+        ("95%", retained_interval),
+        ("gap closed G", gap),
+        ("95%", interval),
+        ("R of random", f"{arm.control_retained:.3f}" if has_control else ""),
+    ]
 
 
-def _domains(rows: Sequence[Row]) -> Table:
-    return _fitting("domain (ours)", [_domain_cells(row) for row in rows], [""] * len(rows))
+def _domains(arms: Sequence["ArmRetention"]) -> Table:
+    return _fitting("domain (ours)", [_domain_cells(arm) for arm in arms], [""] * len(arms))
 
 
-def _domain_cells(row: Row) -> list[tuple[str, str]]:
+def _domain_cells(arm: "ArmRetention") -> list[tuple[str, str]]:
     """What a row of the table of domains has, by heading."""
-    retained, gap = _figure(row, "retained"), _figure(row, "gap_closed", "gap")
+    retained, retained_interval = _figure(arm.retained, arm.retained_low, arm.retained_high)
+    gap, interval = _figure(arm.gap_closed, arm.gap_low, arm.gap_high)
     return [
-        ("domain (ours)", row["domain"]), ("bits per byte", f"{row['bits_per_byte']:.4f}"),
-        ("of random", f"{row['control_bits_per_byte']:.4f}"), ("retained R", retained[0]), ("95%", retained[1]),
-        ("gap closed G", gap[0]), ("95%", gap[1]),
-    ]  # fmt: skip
+        ("domain (ours)", arm.domain or ""),
+        ("bits per byte", f"{arm.bits_per_byte:.4f}"),
+        ("of random", f"{arm.control_bits_per_byte:.4f}"),
+        ("retained R", retained),
+        ("95%", retained_interval),
+        ("gap closed G", gap),
+        ("95%", interval),
+    ]
 
 
 # Columns that a terminal which is too narrow does without, the first one first.
@@ -78,26 +94,26 @@ def _fitting(first: str, rows: Sequence[Sequence[tuple[str, str]]], styles: Sequ
     return table
 
 
-def _figure(row: Row, name: str, interval: str = "") -> tuple[str, str]:
-    low, high = (row[f"{interval or name}_{end}"] for end in ("low", "high"))
-    return (
-        "none" if row[name] is None else f"{row[name]:.3f}",
-        "" if low is None else f"{low:.3f} to {high:.3f}",
-    )
+def _figure(value: float | None, low: float | None, high: float | None) -> tuple[str, str]:
+    """A figure and its interval."""
+    return "none" if value is None else f"{value:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"
 
 
-def tracked_table(rows: Sequence[Row]) -> Table:
+def tracked_table(stages: Sequence["TrackedStage"]) -> Table:
     """Quality after each stage of a run, on a small sample: its figure is called other than that of an evaluation."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("quality after", no_wrap=True)
     for name in ("tokens left", "%", "in the sample", "tracked R", "gap closed G", "95%", "R of random"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        control = row["control_retained"]
+    for stage in stages:
+        control = stage.control_retained
         table.add_row(
-            row["stage"], f"{row['tokens_out']:,}", f"{row['share']:.1%}", f"{row['sample_tokens']:,}",
-            _figure(row, "retained")[0],
-            *(_figure(row, "gap_closed", "gap") if control is not None else ("", "")),
+            stage.stage,
+            f"{stage.tokens_out:,}",
+            f"{stage.share:.1%}",
+            f"{stage.sample_tokens:,}",
+            f"{stage.retained:.3f}",
+            *(_figure(stage.gap_closed, stage.gap_low, stage.gap_high) if control is not None else ("", "")),
             "" if control is None else f"{control:.3f}",
-        )  # fmt: skip
+        )
     return table

@@ -1,136 +1,130 @@
 """What `plan`, `gc`, `lm train`, `adapter train`, `what-if` and `compare` print."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from curate.display import console, counted, visible
-from curate.pipeline.checks.other_languages import told_of_other
 from curate.recipe.values import shown_budget
 
 if TYPE_CHECKING:
+    from curate.corpus.folders import PassedOver
     from curate.distill.lora.files import AdapterFacts
     from curate.filters.language.train import Trained, Training
-
+    from curate.pipeline.forecast.result import Forecast, Share
+    from curate.pipeline.gc import Garbage
 
 NAMES_SHOWN = 5  # of files that are passed over for one reason
 
 
-def print_plan(plan: Mapping[str, Any]) -> None:
+def print_plan(plan: "Forecast") -> None:
     """The forecast: the input, the work and why it is done, what rules would drop, and the costs."""
-    given, sample = plan["input"], plan["sample"]
+    read, sample = plan.input, plan.sample
     say(
-        f"input: {counted(given['documents'], 'document')} in {counted(given['files'], 'file')} "
-        f"({size(given['file_bytes'])}), {counted(given['units'], 'unit')}; "
-        f"about {size(given['text_bytes'])} of text, {rounded(given['tokens'])} tokens"
+        f"input: {counted(read.documents, 'document')} in {counted(read.files, 'file')} "
+        f"({size(read.file_bytes)}), {counted(read.units, 'unit')}; "
+        f"about {size(read.text_bytes)} of text, {rounded(read.tokens)} tokens"
     )
-    for path in given["quarantined"]:
+    for path in read.quarantined:
         say(f"quarantined: {path}")
-    for path, count in given["bad_lines"].items():
+    for path, count in read.bad_lines.items():
         say(f"quarantined: {counted(count, 'line')} of {path}, as far as it was read")
-    for line in _passed_over(given["passed_over"]):
+    for line in _passed_over(read.passed_over):
         say(line)
-    if any(step["reused"] or step["why"] for step in plan["steps"]):
+    if any(step.reused or step.why for step in plan.steps):
         console().print(_steps(plan))
     else:
         say("The ledger holds nothing yet: everything is measured.")
-    say(f"of a sample of {counted(sample['documents'], 'document')} ({size(sample['text_bytes'])} of text):")
+    say(f"of a sample of {counted(sample.documents, 'document')} ({size(sample.text_bytes)} of text):")
     console().print(_dropped(plan))
-    if other := plan["other_language"]:
-        say(f"{told_of_other(other)} (about)")
-    for warning in plan["warnings"]:
+    if plan.other_language:
+        say(f"{plan.other_language.message()} (about)")
+    for warning in plan.warnings:
         say(f"warning: {warning}")
-    say("Duplicates, bands and repeated lines are not estimated: they come after the rules, so less may be kept.")
-    if plan["tier2"]:
-        say("Nor is what the second tier drops; what it costs, with the models it trains, is in the forecast below.")
-    if plan["tier3"]:
-        say("Nor is the third tier: what a model writes for thin domains, and what that costs, is not part of it.")
-    if plan["keep_tokens"]:
-        budget = shown_budget(plan["keep_tokens"])
-        of_input = " of the input's tokens" if plan["keep_tokens"] <= 1 else ""
-        say(f"Of what is left, distill keeps {budget}{of_input}.")
-    if plan["bands"]:
-        say(f"near duplicates: {plan['bands']}")
+    for line in _limits(plan):
+        say(line)
     console().print(_costs(plan))
-    say(f"{plan['run']}: nothing was written; start with `curate run`")
+    say(f"{plan.run}: nothing was written; start with `curate run`")
 
 
-def _steps(plan: Mapping[str, Any]) -> Table:
+def _limits(plan: "Forecast") -> Iterator[str]:
+    """What the forecast leaves out, the budget, and how near duplicates are found."""
+    yield "Duplicates, bands and repeated lines are not estimated: they come after the rules, so less may be kept."
+    if plan.tier2:
+        yield "Nor is what the second tier drops; what it costs, with the models it trains, is in the forecast below."
+    if plan.tier3:
+        yield "Nor is the third tier: what a model writes for thin domains, and what that costs, is not part of it."
+    if plan.keep_tokens:
+        of_input = " of the input's tokens" if plan.keep_tokens <= 1 else ""
+        yield f"Of what is left, distill keeps {shown_budget(plan.keep_tokens)}{of_input}."
+    if plan.bands:
+        yield f"near duplicates: {plan.bands}"
+
+
+def _steps(plan: "Forecast") -> Table:
     table = _table("step", ("in the ledger", "to do"), "why")
-    for step in plan["steps"]:
-        held, todo = (
-            ("yes", "yes")
-            if step["name"] in ("decisions", "output")
-            else (counted(step["reused"], "unit"), counted(step["made"], "unit"))
-        )
-        why = "; ".join(step["why"])
-        table.add_row(step["name"], held if step["reused"] else "", todo if step["made"] else "", why)
+    for step in plan.steps:
+        is_whole = step.name in ("decisions", "output")
+        reused, made = ("yes", "yes") if is_whole else (counted(step.reused, "unit"), counted(step.made, "unit"))
+        table.add_row(step.name, reused if step.reused else "", made if step.made else "", "; ".join(step.why))
     return table
 
 
-def _dropped(plan: Mapping[str, Any]) -> Table:
+def _dropped(plan: "Forecast") -> Table:
     table = _table("stage", (), "reason")
     for name in ("in sample", "%", "documents, about", "% of tokens"):
         table.add_column(name, justify="right")
-    passing = {"stage": "passes", "reason": "no rule drops it"} | plan["passing"]
-    for row in (*plan["dropped"], passing):
-        numbers = (
-            f"{row['in_sample']:,}",
-            f"{row['share']:.1%}",
-            rounded(row["documents"]),
-            f"{row['token_share']:.1%}",
-        )
-        table.add_row(row["stage"], row["reason"], *numbers, style="bold" if row is passing else "")
+    for row in plan.dropped:
+        table.add_row(row.stage, row.reason, *_share_cells(row.share))
+    table.add_row("passes", "no rule drops it", *_share_cells(plan.passing), style="bold")
     return table
 
 
-def _costs(plan: Mapping[str, Any]) -> Table:
+def _share_cells(share: "Share") -> tuple[str, str, str, str]:
+    return f"{share.in_sample:,}", f"{share.share:.1%}", rounded(share.documents), f"{share.token_share:.1%}"
+
+
+def _costs(plan: "Forecast") -> Table:
     """Time, memory and disk, with what each is made of."""
     table = _table("cost", ("about",), "of which")
-    seconds, memory, disk = plan["cpu_seconds"], plan["memory_bytes"], plan["disk_bytes"]
-    parts = ", ".join(f"{name} {value:,.1f}" for name, value in seconds.items() if value)
-    workers = plan["workers"]
-    clock = plan["minutes"] * 60
-    table.add_row(
-        "time",
-        f"{clock:,.0f} s" if clock < 120 else f"{plan['minutes']:,.0f} min",
-        f"with {counted(workers, 'worker')} on this machine",
-    )
-    table.add_row("CPU", f"{sum(seconds.values()):,.0f} s", parts)
-    shown = f"main process {size(memory['main'])} at most, each worker {size(memory['worker'])}"
-    table.add_row("memory", size(memory["main"] + workers * memory["worker"]), shown)
-    told = f"output {size(disk['output'])} at most, ledger {size(disk['ledger'])}, index {size(disk['index'])}"
-    table.add_row("disk", size(sum(disk.values())), told)
+    seconds, memory, disk, workers = asdict(plan.cpu_seconds), plan.memory_bytes, plan.disk_bytes, plan.workers
+    clock = plan.minutes * 60
+    time = f"{clock:,.0f} s" if clock < 120 else f"{plan.minutes:,.0f} min"
+    table.add_row("time", time, f"with {counted(workers, 'worker')} on this machine")
+    steps = ", ".join(f"{name} {value:,.1f}" for name, value in seconds.items() if value)
+    table.add_row("CPU", f"{sum(seconds.values()):,.0f} s", steps)
+    processes = f"main process {size(memory.main)} at most, each worker {size(memory.worker)}"
+    table.add_row("memory", size(memory.main + workers * memory.worker), processes)
+    files = f"output {size(disk.output)} at most, ledger {size(disk.ledger)}, index {size(disk.index)}"
+    table.add_row("disk", size(disk.output + disk.ledger + disk.index), files)
     return table
 
 
-def print_garbage(found: Mapping[str, Any]) -> None:
+def print_garbage(garbage: "Garbage") -> None:
     """What was removed from a run directory, or would be, and what is left by kind."""
-    left = _table("kind", (), "holds")
+    usage = _table("kind", (), "holds")
     for name in ("files", "bytes"):
-        left.add_column(name, justify="right")
-    for row in found["takes"]:
-        left.add_row(row["kind"], row["holds"], f"{row['files']:,}", f"{row['bytes']:,}")
-    left.add_row(
-        "all", "", *(f"{sum(row[name] for row in found['takes']):,}" for name in ("files", "bytes")), style="bold"
-    )
-    console().print(left)
-    if found["kinds"]:
+        usage.add_column(name, justify="right")
+    for kind in garbage.takes:
+        usage.add_row(kind.kind, kind.holds, f"{kind.files:,}", f"{kind.bytes:,}")
+    files, total = sum(kind.files for kind in garbage.takes), sum(kind.bytes for kind in garbage.takes)
+    usage.add_row("all", "", f"{files:,}", f"{total:,}", style="bold")
+    console().print(usage)
+    if garbage.kinds:
         table = _table("folder", (), "why")
         for name in ("files", "bytes"):
             table.add_column(name, justify="right")
-        for kind in found["kinds"]:
-            table.add_row(kind["folder"], kind["why"], f"{kind['files']:,}", f"{kind['bytes']:,}")
+        for removed in garbage.kinds:
+            table.add_row(removed.folder, removed.why, f"{removed.files:,}", f"{removed.bytes:,}")
         console().print(table)
-    done = "removed" if found["removed"] else "would remove"
-    what = (
-        f"{done} {counted(found['files'], 'file')}, {size(found['bytes'])}" if found["files"] else "nothing to remove"
-    )
-    say(f"{found['run']}: {what}")
+    verb = "removed" if garbage.removed else "would remove"
+    amount = f"{verb} {counted(garbage.files, 'file')}, {size(garbage.bytes)}"
+    say(f"{garbage.run}: {amount if garbage.files else 'nothing to remove'}")
 
 
 def print_trained(training: "Training", trained: "Trained") -> None:
@@ -158,10 +152,10 @@ def print_adapter(domain: str, folder: Path, facts: "AdapterFacts") -> None:
     say(f"{folder}: the adapter")
 
 
-def _passed_over(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+def _passed_over(entries: Sequence["PassedOver"]) -> Iterator[str]:
     """What lies beside the input's files and is not read: a line for each reason, the first names of each."""
-    for reason in dict.fromkeys(row["reason"] for row in rows):
-        paths = [row["path"] for row in rows if row["reason"] == reason]
+    for reason in dict.fromkeys(entry.reason for entry in entries):
+        paths = [entry.path for entry in entries if entry.reason == reason]
         more = f" and {len(paths) - NAMES_SHOWN:,} more" if len(paths) > NAMES_SHOWN else ""
         yield f"passed over: {', '.join(paths[:NAMES_SHOWN])}{more} ({reason})"
 

@@ -6,8 +6,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 from rich import box
@@ -20,6 +21,9 @@ from curate.display import safe_json, visible
 from curate.errors import CurateError
 from curate.ledger.run import connect
 from curate.sql import first_line, literal, only_query
+
+if TYPE_CHECKING:
+    from curate.pipeline.facts import RunSummary
 
 COPIED = 1 << 20  # characters at a time
 MAX_RECORDS = 20  # rows with too many columns for a table
@@ -136,66 +140,69 @@ def _print_file(connection: duckdb.DuckDBPyConnection, query: str, form: str) ->
         sys.stdout.buffer.flush()
 
 
-def print_summary(summary: Mapping[str, Any], quiet: bool = False) -> None:
+def print_summary(summary: "RunSummary", quiet: bool = False) -> None:
     """The closing table: documents and tokens by stage and reason; of a `quiet` run also early warnings."""
-    from curate.pipeline.checks.other_languages import told_of_other
+    console().print(_stages(summary))
+    if summary.drift:
+        console().print(_drift(summary.drift))
+    if summary.tracking and summary.tracked_by is not None:
+        from curate.cli.output.evaluation import tracked_table
+        from curate.report.quality import tracked_claims, tracked_scope
 
-    documents, tokens = max(summary["documents_in"], 1), max(summary["tokens_in"], 1)
+        console().print(tracked_table(summary.tracking))
+        stages = [asdict(stage) for stage in summary.tracking]
+        for line in (*tracked_claims(stages), tracked_scope(stages, summary.tracked_by)):
+            console().print(line, highlight=False, soft_wrap=True)
+    for row in summary.wanting:
+        line = f"{row['domain']}: {row['tokens']:,} of {row['target_tokens']:,} tokens are wanting still"
+        console().print(line, highlight=False, soft_wrap=True)
+    if summary.other_language:
+        console().print(summary.other_language.message(), highlight=False, soft_wrap=True)
+    printed = () if quiet else summary.overlaps  # on stderr, at the beginning of the run
+    for warning in (line for line in summary.warnings if line not in printed):
+        console().print(f"warning: {visible(warning)}", highlight=False, soft_wrap=True)
+    for path in summary.quarantined:
+        console().print(f"quarantined: {path} (why: view `inputs`)")
+    for path, count in summary.bad_lines.items():
+        lines = "1 line" if count == 1 else f"{count:,} lines"
+        console().print(f"quarantined: {lines} of {path} (the first: run.log)", highlight=False)
+    shards = f"{summary.shards} shard{'' if summary.shards == 1 else 's'}"
+    console().print(
+        f"{summary.run}: {shards} in data/, every verdict in run.duckdb, {summary.seconds:.1f} s", highlight=False
+    )
+    console().print(
+        f'look: curate sql {shlex.quote(summary.run)} "SELECT reason, count(*) FROM dropped GROUP BY 1"',
+        highlight=False,
+    )
+
+
+def _stages(summary: "RunSummary") -> Table:
+    """Documents and tokens by stage and reason."""
+    all_documents, all_tokens = max(summary.documents_in, 1), max(summary.tokens_in, 1)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage")
     table.add_column("reason")
     for name in ("documents", "%", "tokens", "%"):
         table.add_column(name, justify="right")
 
-    def add(stage: str, reason: str, count: int, size: int, style: str = "") -> None:
-        table.add_row(
-            stage, reason, f"{count:,}", f"{count / documents:.1%}", f"{size:,}", f"{size / tokens:.1%}", style=style
-        )
+    def add(stage: str, reason: str, documents: int, tokens: int, style: str = "") -> None:
+        shares = f"{documents / all_documents:.1%}", f"{tokens / all_tokens:.1%}"
+        table.add_row(stage, reason, f"{documents:,}", shares[0], f"{tokens:,}", shares[1], style=style)
 
-    add("input", "", summary["documents_in"], summary["tokens_in"], "bold")
-    for stage in summary["stages"]:
-        for reason, gone in stage["dropped"].items():
-            add(stage["stage"], reason, gone["documents"], gone["tokens"])
+    add("input", "", summary.documents_in, summary.tokens_in, "bold")
+    for stage in summary.stages:
+        for reason, dropped in stage["dropped"].items():
+            add(stage["stage"], reason, dropped["documents"], dropped["tokens"])
         if cut := stage.get("cut"):
-            where = f"lines cut in {cut['documents']:,} documents"
-            table.add_row(stage["stage"], where, "", "", f"{cut['tokens']:,}", f"{cut['tokens'] / tokens:.1%}")
+            reason = f"lines cut in {cut['documents']:,} documents"
+            table.add_row(stage["stage"], reason, "", "", f"{cut['tokens']:,}", f"{cut['tokens'] / all_tokens:.1%}")
         if written := stage.get("written"):
-            share, part = written["documents"] / documents, written["tokens"] / tokens
-            numbers = f"+{written['documents']:,}", f"+{share:.1%}", f"+{written['tokens']:,}", f"+{part:.1%}"
-            table.add_row(stage["stage"], "written by a model", *numbers)
-    add("kept", "", summary["documents_out"], summary["tokens_out"], "bold")
-    console().print(table)
-    if summary["drift"]:
-        console().print(_drift(summary["drift"]))
-    if summary["tracking"]:
-        from curate.cli.output.evaluation import tracked_table
-        from curate.report.quality import tracked_claims, tracked_scope
-
-        stages = summary["tracking"]
-        console().print(tracked_table(stages))
-        for line in (*tracked_claims(stages), tracked_scope(stages, summary["tracked_by"])):
-            console().print(line, highlight=False, soft_wrap=True)
-    for row in summary["wanting"]:
-        line = f"{row['domain']}: {row['tokens']:,} of {row['target_tokens']:,} tokens are wanting still"
-        console().print(line, highlight=False, soft_wrap=True)
-    if summary["other_language"]:
-        console().print(told_of_other(summary["other_language"]), highlight=False, soft_wrap=True)
-    said = () if quiet else summary["overlaps"]  # on stderr, as the run began
-    for warning in (line for line in summary["warnings"] if line not in said):
-        console().print(f"warning: {visible(warning)}", highlight=False, soft_wrap=True)
-    for path in summary["quarantined"]:
-        console().print(f"quarantined: {path} (why: view `inputs`)")
-    for path, count in summary["bad_lines"].items():
-        lines = "1 line" if count == 1 else f"{count:,} lines"
-        console().print(f"quarantined: {lines} of {path} (the first: run.log)", highlight=False)
-    run = summary["run"]
-    shards = f"{summary['shards']} shard{'' if summary['shards'] == 1 else 's'}"
-    console().print(
-        f"{run}: {shards} in data/, every verdict in run.duckdb, {summary['seconds']:.1f} s", highlight=False
-    )
-    console().print(
-        f'look: curate sql {shlex.quote(run)} "SELECT reason, count(*) FROM dropped GROUP BY 1"', highlight=False
-    )
+            documents, tokens = written["documents"], written["tokens"]
+            shares = f"+{documents / all_documents:.1%}", f"+{tokens / all_tokens:.1%}"
+            cells = f"+{documents:,}", shares[0], f"+{tokens:,}", shares[1]
+            table.add_row(stage["stage"], "written by a model", *cells)
+    add("kept", "", summary.documents_out, summary.tokens_out, "bold")
+    return table
 
 
 def _drift(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -1,4 +1,4 @@
-"""What is refused before a run reads anything, and what it warns of once it has read a sample.
+"""Checks: what is refused before a run reads anything, and warnings that are based on a sample of its texts.
 
 Start in `preflight.py`. May import what the pipeline may.
 """

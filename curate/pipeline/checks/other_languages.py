@@ -1,8 +1,7 @@
-"""What rules made for English do to documents in other languages, and how many `other_language` is true of."""
+"""Documents in other languages: what rules made for English drop of them, and how many `other_language` drops."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 
@@ -15,22 +14,43 @@ from curate.ledger.names import DECISIONS
 from curate.pipeline.checks.sample_texts import SampledText, sampled_texts
 from curate.recipe.recipe import Recipe
 from curate.recipe.tier1 import MIN_CONFIDENCE
-from curate.sql import literal, read_parquet, rows_of
+from curate.sql import literal, read_parquet
 
 OTHER = "other_language"
 LANGUAGE = "language"  # the signal group and its signal
-CHARACTERS = 1500  # of a text, by which its language is told where it is not measured
-MOST = 2048  # documents whose languages are told
-LEAST = 10  # documents of other languages, below which nothing is said
-TELLING = 0.02  # of all documents whose language is clear, from which it is
-HARSHER = 1.5  # times the share of English that is dropped
-HARSH = 0.25  # the same where there is no English
-SHOWN = 6
+CHARACTERS = 1500  # of a text, to identify its language where that is not measured
+MOST = 2048  # documents whose languages are identified
+# A warning needs all three:
+LEAST = 10  # documents of other languages dropped
+LARGE_SHARE = 0.02  # of all documents whose language is clear
+HARSHER = 1.5  # the share dropped of other languages, relative to that of English
+HARSH = 0.25  # the share dropped of other languages, where there are too few documents in English
+SHOWN = 6  # languages
+
+
+@dataclass(frozen=True, slots=True)
+class OtherLanguage:
+    """Documents with reason `other_language`."""
+
+    documents: int
+    behind_another_reason: int  # those of them that have another reason first
+
+    def scaled(self, factor: float) -> "OtherLanguage":
+        """The counts for a corpus that is `factor` times as large."""
+        return OtherLanguage(round(self.documents * factor), round(self.behind_another_reason * factor))
+
+    def message(self) -> str:
+        """One line for the user."""
+        first = self.documents - self.behind_another_reason
+        return (
+            f"{OTHER}: {self.documents:,} documents, {first:,} with it as the first reason and "
+            f"{self.behind_another_reason:,} behind another one"
+        )
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Documents of one language, and those of them that rules made for English dropped."""
+    """Documents in a language, and those of them that rules made for English dropped."""
 
     language: str
     documents: int
@@ -39,21 +59,22 @@ class Loss:
 
 @dataclass(frozen=True)
 class Losses:
-    """What rules made for English dropped, by language, most documents first; of a sample, estimates."""
+    """What rules made for English dropped, by language, most documents first; estimates if counted on a sample."""
 
     rule_sets: tuple[str, ...]
     most: str  # the reason that fired most in other languages
     by_language: tuple[Loss, ...]  # other than English
     english: Loss
-    sampled: int  # documents that were looked at; 0 for all
+    sampled: int  # size of the sample; 0 if all documents were counted
 
     @property
-    def is_telling(self) -> bool:
-        """Whether so much is lost that it must be said."""
+    def is_large(self) -> bool:
+        """Whether the losses warrant a warning."""
         documents, dropped = self.documents, self.dropped
         english = self.english.dropped / self.english.documents if self.english.documents >= LEAST else None
         bound = HARSH if english is None else HARSHER * english
-        return dropped >= max(LEAST, TELLING * (documents + self.english.documents)) and dropped > bound * documents
+        least = max(LEAST, LARGE_SHARE * (documents + self.english.documents))
+        return dropped >= least and dropped > bound * documents
 
     @property
     def documents(self) -> int:
@@ -62,85 +83,85 @@ class Losses:
 
     @property
     def dropped(self) -> int:
-        """Those of them that rules for English dropped."""
+        """Documents in other languages that rules for English dropped."""
         return sum(loss.dropped for loss in self.by_language)
 
-    def scaled(self, of: int, documents: int) -> "Losses":
-        """The same where what was judged (`of` documents, or the sample of them) stands for so many documents."""
-        if not self.sampled and of == documents:
+    def scaled(self, judged: int, documents: int) -> "Losses":
+        """The losses of a corpus of `documents`, given that these are of `judged` documents or a sample of them."""
+        if not self.sampled and judged == documents:
             return self
-        factor = documents / max(1, self.sampled or of)
+        factor = documents / max(1, self.sampled or judged)
 
-        def large(loss: Loss) -> Loss:
+        def scale(loss: Loss) -> Loss:
             return Loss(loss.language, round(loss.documents * factor), round(loss.dropped * factor))
 
-        rows = tuple(map(large, self.by_language))
-        return Losses(self.rule_sets, self.most, rows, large(self.english), self.sampled or of)
+        rows = tuple(map(scale, self.by_language))
+        return Losses(self.rule_sets, self.most, rows, scale(self.english), self.sampled or judged)
 
-    def told(self) -> str:
-        """One line."""
+    def message(self) -> str:
+        """One line for the user."""
         about = f"by a sample of {self.sampled:,} about " if self.sampled else ""
         each = ", ".join(f"{loss.language} {loss.dropped:,} of {loss.documents:,}" for loss in self.by_language[:SHOWN])
-        more = len(self.by_language) - SHOWN
-        more_told = f" and {counted(more, 'more language', 'more languages')}" if more > 0 else ""
+        hidden = len(self.by_language) - SHOWN
+        more = f" and {counted(hidden, 'more language', 'more languages')}" if hidden > 0 else ""
         return (
             f"rules made for English ({', '.join(self.rule_sets)}) drop {about}{self.dropped:,} of {self.documents:,} "
-            f"documents in other languages, most for {self.most}: {each}{more_told}; what to do: docs/language.md"
+            f"documents in other languages, most for {self.most}: {each}{more}; what to do: docs/language.md"
         )
 
 
-def losses(recipe: Recipe, plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Losses | None:
-    """What rules for English dropped of other languages: of all documents where languages are measured, or of a sample.
+def measure_losses(recipe: Recipe, plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Losses | None:
+    """Count what rules for English dropped of other languages: on all documents if languages are measured, or a sample.
 
-    None where no rule is for English, or such rules drop next to nothing. Languages that the recipe does not keep are
-    not counted.
+    None if no rule is made for English, or if such rules drop next to nothing. Languages that the recipe does not keep
+    are not counted.
     """
-    english = [found for found in plan.rules if _made_for(found.rule_set) == "en"]
-    listed = ", ".join(literal(found.reason) for found in english)
+    english = [rule for rule in plan.rules if _made_for(rule.rule_set) == "en"]
+    listed = ", ".join(literal(rule.reason) for rule in english)
     if not english or not _drops_much(ledger, listed, connection):
         return None
     sample: Sequence[SampledText] = ()
     measured = LANGUAGE in plan.groups and ledger.of(LANGUAGE, plan.groups[LANGUAGE])
     if measured:
         parts = read_parquet(ledger.run / part.path for part in ledger.of(LANGUAGE, plan.groups[LANGUAGE]))
-        told = f"(SELECT file_no, row, language FROM {parts} WHERE language_confidence >= {MIN_CONFIDENCE})"
+        languages = f"(SELECT file_no, row, language FROM {parts} WHERE language_confidence >= {MIN_CONFIDENCE})"
     else:
         sample = sampled_texts(plan, MOST)
         _load_languages(connection, sample)
-        told = "sampled_languages"
+        languages = "sampled_languages"
     rows = connection.execute(
         f"""SELECT language, fired, count(*) FROM (
             SELECT language, list_filter(reasons, lambda one: one IN ({listed})) AS fired
-            FROM {_decisions(ledger)} JOIN {told} USING (file_no, row) WHERE stage IS NULL OR stage <> 'input'
+            FROM {_decisions(ledger)} JOIN {languages} USING (file_no, row) WHERE stage IS NULL OR stage <> 'input'
         ) GROUP BY ALL ORDER BY ALL"""
     ).fetchall()
-    sets = tuple(dict.fromkeys(found.rule_set for found in english))
+    sets = tuple(dict.fromkeys(rule.rule_set for rule in english))
     is_whole = len(sample) == sum(file.rows for file in plan.files.values())
     return _counted(recipe, sets, rows, 0 if measured or is_whole else len(sample))
 
 
 def _made_for(rule_set: str) -> str | None:
-    """The language that a named set of rules was made for; None for any."""
+    """The language that a rule set was made for; None for any language."""
     made_for: str | None = registry.rule_sets().get(rule_set, {}).get("made_for")
     return made_for
 
 
 def _drops_much(ledger: Ledger, reasons: str, connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether some reasons are true of so many documents that languages are worth a look."""
+    """Whether so many documents have one of these reasons that their languages should be checked."""
     [(fired, documents)] = connection.execute(
         f"SELECT count_if(list_has_any(reasons, [{reasons}])), count(*) FROM {_decisions(ledger)}"
     ).fetchall()
-    return bool(fired >= max(LEAST, TELLING * documents))
+    return bool(fired >= max(LEAST, LARGE_SHARE * documents))
 
 
 def _load_languages(connection: duckdb.DuckDBPyConnection, sample: Sequence[SampledText]) -> None:
-    """Table `sampled_languages`: file_no, row, language of those whose language is clear."""
-    found: list[tuple[int, int, str]] = []
-    for one in sample:
-        share, language = likeliest(" ".join(one.text[:CHARACTERS].split()))
+    """Create table `sampled_languages` (file_no, row, language) of the texts whose language is clear."""
+    rows: list[tuple[int, int, str]] = []
+    for sampled in sample:
+        share, language = likeliest(" ".join(sampled.text[:CHARACTERS].split()))
         if share is not None and language is not None and share >= MIN_CONFIDENCE:
-            found.append((one.file_no, one.row, language))
-    columns = [list(column) for column in zip(*found, strict=True)] or [[], [], []]
+            rows.append((sampled.file_no, sampled.row, language))
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE sampled_languages AS SELECT unnest(?::INTEGER[]) AS file_no, "
         "unnest(?::BIGINT[]) AS row, unnest(?::VARCHAR[]) AS language",
@@ -158,34 +179,24 @@ def _counted(recipe: Recipe, sets: tuple[str, ...], rows: Sequence[tuple[str, li
         dropped[language] = dropped.get(language, 0) + (count if reasons else 0)
         for reason in reasons if language != "en" else ():
             fired[reason] = fired.get(reason, 0) + count
-    wanted: Collection[str] = documents if keep is None else keep
-    losses = [Loss(name, documents[name], dropped[name]) for name in documents if name != "en" and name in wanted]
+    kept: Collection[str] = documents if keep is None else keep
+    by_language = [Loss(name, documents[name], dropped[name]) for name in documents if name != "en" and name in kept]
     return Losses(
         sets,
         max(fired, key=lambda reason: (fired[reason], reason), default=""),
-        tuple(sorted(losses, key=lambda loss: (-loss.dropped, -loss.documents, loss.language))),
+        tuple(sorted(by_language, key=lambda loss: (-loss.dropped, -loss.documents, loss.language))),
         Loss("en", documents.get("en", 0), dropped.get("en", 0)),
         sampled,
     )
 
 
-def other_language(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Mapping[str, int] | None:
-    """Documents of which `other_language` is true, and those of them that have another reason first; None without."""
-    [row] = rows_of(
-        f"""SELECT count(*) AS documents, count_if(reasons[1] <> '{OTHER}') AS behind_another_reason
-        FROM {_decisions(ledger)} WHERE list_contains(reasons, '{OTHER}')""",
-        connection,
-    )
-    return row if row["documents"] else None
-
-
-def told_of_other(found: Mapping[str, Any]) -> str:
-    """One line on documents in languages that are not kept."""
-    first = found["documents"] - found["behind_another_reason"]
-    return (
-        f"{OTHER}: {found['documents']:,} documents, {first:,} with it as the first reason and "
-        f"{found['behind_another_reason']:,} behind another one"
-    )
+def count_other_language(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> OtherLanguage | None:
+    """Count the documents with reason `other_language`; None if there are none."""
+    [(documents, behind)] = connection.execute(
+        f"""SELECT count(*), count_if(reasons[1] <> '{OTHER}')
+        FROM {_decisions(ledger)} WHERE list_contains(reasons, '{OTHER}')"""
+    ).fetchall()
+    return OtherLanguage(documents, behind) if documents else None
 
 
 def _decisions(ledger: Ledger) -> str:

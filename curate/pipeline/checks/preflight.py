@@ -1,7 +1,7 @@
-"""What a recipe names and is not there: files, rule sets, languages, exports, models.
+"""Refuse a recipe that names what does not exist: files, rule sets, languages, exports, models.
 
-It is told within a second, before kernels are imported, workers start or JSON lines are converted: so this module
-imports neither numba nor DuckDB. What needs a look into files is checked where they are opened.
+This takes less than a second, before kernels are imported, workers start or JSON lines are converted, so the module
+imports neither numba nor DuckDB. The contents of files are checked where they are opened.
 """
 
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ from curate.recipe.tier1 import DEFAULT_MODEL
 
 
 def check_names(recipe: Recipe) -> Found:
-    """Refuse a recipe that names what does not exist, as far as names and folders tell; the input, listed.
+    """Check all names in a recipe, without opening files; return the listed input.
 
-    Errors: RecipeError; InputError for files of text that are missing; RunError for a folder that is no run.
+    Errors: RecipeError; InputError for missing files of text; RunError for a folder that is no run.
     """
     for name in recipe.export:
         if name not in MODULES:
@@ -40,13 +40,13 @@ def check_names(recipe: Recipe) -> Found:
     for field, run in [*(("dedup.against", run) for run in recipe.dedup.against), ("models.pin", recipe.models.pin)]:
         if run is not None and "://" not in run and not Path(run).is_dir():
             raise RunError(f"{field}: {no_run(Path(run), 'manifest.json')}")
-    for patterns, field, what in _side_files(recipe):
-        side_files(patterns, field, what)
+    for patterns, field, kind in _side_files(recipe):
+        side_files(patterns, field, kind)
     return _inputs(recipe)
 
 
 def _check_languages(recipe: Recipe) -> None:
-    """Refuse codes of languages that the model does not tell."""
+    """Refuse codes of languages that the model cannot identify."""
     section, perplexity = recipe.tier1.language, recipe.tier1.perplexity
     bounds = section.min_confidence if section and isinstance(section.min_confidence, dict) else {}
     for field, codes in (("keep", section.keep or [] if section else []), ("min_confidence", bounds)):
@@ -59,7 +59,7 @@ def _check_languages(recipe: Recipe) -> None:
 
 
 def _check_models(recipe: Recipe) -> None:
-    """Refuse models that are named by a path at which there is none; the Hub is not asked here."""
+    """Refuse models named by a path that does not exist; the Hub is not queried here."""
     if section := recipe.tier1.perplexity:
         for name in [section.model] if isinstance(section.model, str) else section.model.values():
             if name and name != DEFAULT_MODEL:
@@ -69,7 +69,7 @@ def _check_models(recipe: Recipe) -> None:
         _check_folder(vectors.static, "distill.vectors.static", "; name one, or a model on the Hugging Face Hub")
     if isinstance(recipe.teacher, Teacher) and (recipe.tier3 or (recipe.tier2 and recipe.models.pin is None)):
         for kind in type(recipe.teacher).model_fields:
-            for field in ("model", "serve"):  # of servers that run already `model` is the name they serve
+            for field in ("model", "serve"):  # for running servers, `model` is only the name that they serve
                 served = isinstance(section := getattr(recipe.teacher, kind), Servers) and field == "model"
                 if (model := getattr(section, field, None)) is not None and not served:
                     _check_folder(model, f"teacher.{kind}.{field}")
@@ -78,14 +78,14 @@ def _check_models(recipe: Recipe) -> None:
 
 
 def _check_folder(model: str, field: str, advice: str = "") -> None:
-    """Refuse a model that is named by a path, which no name on the Hub can be, and is not there."""
+    """Refuse a model whose name is a path, not a name on the Hub, and does not exist."""
     is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
     if is_path and not Path(model).expanduser().is_dir():
         raise RecipeError(f"{field}: {model}: no such folder{advice}")
 
 
 def _side_files(recipe: Recipe) -> Iterator[tuple[list[str], str, str]]:
-    """Patterns of files beside the corpus, with the field that names them and what they hold."""
+    """Yield the patterns of side files, the field that names them, and what they hold."""
     if (recipe.tier2 or recipe.distill) and recipe.models.pin is None:
         yield recipe.reference, "reference", "reference texts"
     if recipe.evaluate:
@@ -99,14 +99,14 @@ def _side_files(recipe: Recipe) -> Iterator[tuple[list[str], str, str]]:
 
 
 def _check_file(name: str, field: str, advice: str) -> None:
-    """Refuse a file that is not there; an empty name is refused where it is opened."""
+    """Refuse a missing file; an empty name is refused where the file is opened."""
     path = Path(name).expanduser()
     if name and not path.is_file():
         raise RecipeError(f"{field}: {name}: {f'a folder; {advice}' if path.is_dir() else 'no such file'}")
 
 
 def _inputs(recipe: Recipe) -> Found:
-    """The input; paths that match nothing, or another format, are refused."""
+    """List the input; refuse paths that match nothing or have another format."""
     for entry in recipe.input.entries():
         dataset = entry.dataset
         if dataset is not None and dataset.startswith((".", "/", "~")) and not Path(dataset).expanduser().exists():

@@ -1,4 +1,4 @@
-"""Whether a run directory is of the same input: one of another recipe of the same name is left as it is."""
+"""Refuse a run directory of other input, such as that of another recipe with the same name."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -16,23 +16,23 @@ from curate.storage.mirror import named
 from curate.storage.places import status
 
 
-def refuse_other_paths(ledger: Ledger, found: Found) -> None:
-    """Refuse a run directory before anything is written there, by what is known before an input is opened.
+def refuse_other_paths(ledger: Ledger, listed: Found) -> None:
+    """Refuse a run directory of other input before an input is opened or anything is written.
 
-    That none of the paths is known does not suffice: files may have been moved. So size and time are looked at too.
+    Other paths alone are no reason, since files may have been moved. So sizes and times are compared too.
 
     Errors: RunError.
     """
-    paths = [place for one in found.inputs for place in (_place(found.root, one.path), one.location)]
-    if _is_other(ledger, ledger.files, paths) and not _may_have_moved(ledger.files, found.inputs):
+    paths = [place for entry in listed.inputs for place in (_place(listed.root, entry.path), entry.location)]
+    if _is_other(ledger, ledger.files, paths) and not _may_have_moved(ledger.files, listed.inputs):
         raise _refusal(ledger, ledger.files)
 
 
-def refuse_other_recipe(ledger: Ledger, found: Found, recipe: Recipe, file: Path | None) -> None:
-    """Refuse a run directory that another recipe's file decided, of an input of which this one's has a part.
+def refuse_other_recipe(ledger: Ledger, listed: Found, recipe: Recipe, file: Path | None) -> None:
+    """Refuse the run directory of another recipe file whose input overlaps with this recipe's input.
 
-    It is the same corpus with other settings, or grown, where the recipe's file, its `input.paths` or all files are the
-    same. A file that is gone from the disk is left out by nobody.
+    The same recipe file, the same `input.paths` or the same files mean that it is the same corpus, grown or with other
+    settings. Files that are gone from the disk do not count as left out.
 
     Errors: RunError.
     """
@@ -40,76 +40,80 @@ def refuse_other_recipe(ledger: Ledger, found: Found, recipe: Recipe, file: Path
     other = facts.get("recipe_file")
     if file is None or other in (None, str(file.resolve())) or not ledger.parts or _has_paths(ledger.run, recipe):
         return
-    before = {_place(_root(ledger), one.path) for one in ledger.files}
-    now = {_place(found.root, one.path) for one in found.inputs}
-    left_out = sorted(place for place in before - now if "://" in place or os.path.exists(place))
-    added = sorted(now - before)
-    if before.isdisjoint(now) or not (left_out or added):  # of other input altogether: see refuse_other_paths
+    previous = {_place(_root(ledger), entry.path) for entry in ledger.files}
+    current = {_place(listed.root, entry.path) for entry in listed.inputs}
+    left_out = sorted(place for place in previous - current if "://" in place or os.path.exists(place))
+    added = sorted(current - previous)
+    if previous.isdisjoint(current) or not (left_out or added):  # see refuse_other_paths
         return
     parts = ((left_out, "leaves out"), (added, "adds"))
-    told = " and ".join(f"{does} {counted(len(some), 'file')} such as {some[0]}" for some, does in parts if some)
+    changes = " and ".join(
+        f"{verb} {counted(len(places), 'file')} such as {places[0]}" for places, verb in parts if places
+    )
     raise RunError(
-        f"{named(str(ledger.run))}: holds the run of {other}, and this recipe {told}; give this recipe another name or "
-        "output, or replace that run with --force"
+        f"{named(str(ledger.run))}: holds the run of {other}, and this recipe {changes}; give this recipe another name "
+        "or output, or replace that run with --force"
     )
 
 
 def _has_paths(run: Path, recipe: Recipe) -> bool:
-    """Whether the run's recipe names the input as this one does."""
+    """Whether the run's recipe has the same `input.paths` as this one."""
     try:
         fields = yaml.safe_load((run / "recipe.yaml").read_text("utf-8"))
-        before = fields["input"]["paths"]
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):  # of a run that was stopped, or damaged
+        previous = fields["input"]["paths"]
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):  # missing or damaged
         return False
-    same: bool = before == recipe.model_dump(mode="json", by_alias=True)["input"]["paths"]
+    same: bool = previous == recipe.model_dump(mode="json", by_alias=True)["input"]["paths"]
     return same
 
 
-def refuse_other_files(ledger: Ledger, before: Sequence[KnownFile], root: Path) -> None:
-    """Refuse a run directory whose run, of the files `before`, read none of those that the ledger has now.
+def refuse_other_files(ledger: Ledger, previous: Sequence[KnownFile], root: Path) -> None:
+    """Refuse a run directory whose `previous` files share none with those that the ledger has now.
 
     Errors: RunError.
     """
-    now = [known for file in ledger.files for known in (_place(root, file.path), file.location, file.identity)]
-    if _is_other(ledger, before, now):
-        raise _refusal(ledger, before)
+    marks = [mark for file in ledger.files for mark in (_place(root, file.path), file.location, file.identity)]
+    if _is_other(ledger, previous, marks):
+        raise _refusal(ledger, previous)
 
 
-def _is_other(ledger: Ledger, before: Sequence[KnownFile], now: Iterable[str]) -> bool:
-    """Whether something was made of files before, none of which is among those of now."""
+def _is_other(ledger: Ledger, previous: Sequence[KnownFile], marks: Iterable[str]) -> bool:
+    """Whether the ledger has parts of `previous` files of which none has one of these paths, places or identities."""
     root = _root(ledger)
-    known = {mark for file in before for mark in (_place(root, file.path), file.location, file.identity)} - {""}
-    return bool(before) and bool(ledger.parts) and known.isdisjoint(now)
+    previous_marks = {mark for file in previous for mark in (_place(root, file.path), file.location, file.identity)} - {
+        ""
+    }
+    return bool(previous) and bool(ledger.parts) and previous_marks.isdisjoint(marks)
 
 
-def _may_have_moved(before: Sequence[KnownFile], now: Iterable[Named]) -> bool:
-    """Whether a file has the size and time of one that is known, or a dataset is one: cheap, and no file is opened."""
-    identities = {file.identity for file in before}
+def _may_have_moved(previous: Sequence[KnownFile], inputs: Iterable[Named]) -> bool:
+    """Whether an input has the size and time of a previous file, or is a previous dataset. No file is opened."""
+    identities = {file.identity for file in previous}
     sizes_and_times = {tuple(identity.split("-")[0:3:2]) for identity in identities}
-    for one in now:
+    for named_input in inputs:
         try:
-            if one.location and tuple(map(str, status(one.location))) in sizes_and_times:
+            if named_input.location and tuple(map(str, status(named_input.location))) in sizes_and_times:
                 return True
-            if not one.location and identity_of(one)[1] in identities:
+            if not named_input.location and identity_of(named_input)[1] in identities:
                 return True
-        except (OSError, pa.ArrowException, InputError):  # the run tells of it, or sets it aside
+        except (OSError, pa.ArrowException, InputError):  # the run reports or quarantines it
             continue
     return False
 
 
-def _refusal(ledger: Ledger, before: Sequence[KnownFile]) -> RunError:
+def _refusal(ledger: Ledger, previous: Sequence[KnownFile]) -> RunError:
     return RunError(
-        f"{named(str(ledger.run))}: holds a run of other input, {counted(len(before), 'file')} such as "
-        f"{_place(_root(ledger), before[0].path)}; give this recipe another name or output, or replace that run with "
+        f"{named(str(ledger.run))}: holds a run of other input, {counted(len(previous), 'file')} such as "
+        f"{_place(_root(ledger), previous[0].path)}; give this recipe another name or output, or replace that run with "
         "--force"
     )
 
 
 def _root(ledger: Ledger) -> Path:
-    """The corpus root of the run that decided last."""
+    """The corpus root of the last run that decided."""
     return Path(read_facts(ledger.run).get("corpus_root", ""))
 
 
 def _place(root: Path, path: str) -> str:
-    """Where an input lies: below the corpus root, unless its name is a URI."""
+    """The path of an input: below the corpus root, unless its name is a URI."""
     return path if "://" in path else (root / path).as_posix()

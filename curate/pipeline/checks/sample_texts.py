@@ -1,4 +1,4 @@
-"""A few texts of a run's input, evenly spread and the same at every call, for warnings that must cost nothing."""
+"""Sample texts of a run's input for warnings: few, evenly spread, and the same at every call."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from curate.corpus.texts import texts_of
 from curate.corpus.units import Unit
 from curate.decide.plan import Plan
 from curate.errors import InputError
-from curate.pipeline.forecast.sample import group_of, place_units
+from curate.pipeline.forecast.sample import group_of, sample_units
 from curate.storage.places import is_remote
 
-REMOTE_PLACES = 16  # of an object store, where each costs a request
+REMOTE_PIECES = 16  # of an object store, where each costs a request
 
 
 @dataclass(frozen=True)
 class SampledText:
-    """The beginning of a document's text, and where it lies."""
+    """The beginning of a document's text, and its file and row."""
 
     file_no: int
     row: int
@@ -28,22 +28,22 @@ class SampledText:
 
 
 def sampled_texts(plan: Plan, most: int) -> Sequence[SampledText]:
-    """Beginnings of about `most` texts from evenly spread places of the input, without files that cannot be read."""
-    units = place_units(plan)
+    """Return the beginnings of about `most` texts, evenly spread over the readable files of the input."""
+    units = sample_units(plan)
     step = -(-sum(unit.stop - unit.start for unit in units) // most)
     remote = any(is_remote(source.location) for source in plan.sources.values())
-    chosen = units[:: max(1, len(units) // REMOTE_PLACES if remote else 1)]
-    found: list[SampledText] = []
+    chosen = units[:: max(1, len(units) // REMOTE_PIECES if remote else 1)]
+    texts: list[SampledText] = []
     for (file_no, _), group in groupby(chosen, key=lambda unit: (unit.file_no, group_of(unit, plan))):
         try:
-            found += _texts_of(plan, file_no, list(group), step)
-        except InputError:  # measuring tells of it, and the recipe says what then happens
+            texts += _texts_of(plan, file_no, list(group), step)
+        except InputError:  # measuring reports it, and `on_error` says what happens then
             continue
-    return found
+    return texts
 
 
 def _texts_of(plan: Plan, file_no: int, units: Sequence[Unit], step: int) -> Iterator[SampledText]:
-    """Every `step`-th text of units that lie in one row group, which is read once."""
+    """Yield every `step`-th text of units in one row group, which is read once."""
     position, column = units[0].start, plan.reading.text
     for batch in read_documents(plan.sources[file_no], position, units[-1].stop, [column]):
         if column not in batch.schema.names:

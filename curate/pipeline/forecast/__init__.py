@@ -1,4 +1,4 @@
-"""`curate plan`: what a run would read, reuse, drop and cost, by a rehearsal on a sample.
+"""`curate plan`: forecast what a run would read, reuse, drop and cost, by a rehearsal on a sample.
 
 Start in `forecast.py`. May import what the pipeline may, and the run itself.
 """

@@ -1,8 +1,8 @@
-"""What the stages cost that a forecast does not rehearse, since they train models: tier 2, a budget, tracking.
+"""The cost of stages that train models, which a forecast does not rehearse: tier 2, the budget, tracking.
 
-Each is a sum over the bytes of text that its steps read, times seconds of CPU for a megabyte, as they were seen in
-runs; `python benchmarks/plan_stages.py` compares. What a language model writes or grades is not in it. On a machine
-that has not trained before, compiling comes to it.
+The cost of a stage is the text that its steps read, in megabytes, times measured CPU seconds per megabyte;
+`python benchmarks/plan_stages.py` compares the two. Work of a language model is not included. Compiling the kernels is
+added on a machine that has not trained before.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,18 @@ from curate.maps.warm import is_warm
 from curate.recipe.recipe import Recipe
 
 MB = 1_000_000
-ATTACK_MB = 0.57  # seconds of CPU for a megabyte: attacks are made of it
-TRAIN_MB = 0.11  # a discriminator is trained on it
-TEST_MB = 0.015  # a discriminator is tested on it
-JUDGE_MB = 0.15  # documents of the corpus are scored, with evidence
-LEARN_MB = 0.13  # a budget learns from it what is wanted
-RANK_MB = 0.3  # a budget scores it
-ENCODE_MB = 0.6  # tracking reads it and writes it in tokens
-NGRAMS_MB, NGRAMS = 0.5, 0.25  # a model of n-grams is trained on it; and is asked about held-out texts
+# CPU seconds per megabyte of text
+ATTACK_MB = 0.57  # for writing attacks from it
+TRAIN_MB = 0.11  # for training a discriminator on it
+TEST_MB = 0.015  # for testing a discriminator on it
+JUDGE_MB = 0.15  # for scoring documents of the corpus, with evidence
+LEARN_MB = 0.13  # for training the models of a budget on it
+RANK_MB = 0.3  # for scoring it for a budget
+ENCODE_MB = 0.6  # for tokenizing it in tracking
+NGRAMS_MB = 0.5  # for training an n-gram model on it
+NGRAMS = 0.25  # CPU seconds for one n-gram model's score of the held-out texts
 BYTES_A_TOKEN = 4
-# Seconds of CPU that compile the kernels which train and score, and of these what tier 2 and a budget have in common.
+# CPU seconds for compiling the kernels that train and score, and those that tier 2 and a budget share.
 COMPILE = {P_BAD: 37.0, SCORES: 16.0}
 COMPILE_COMMON = 13.0
 TESTING = SHARES[1] - SHARES[0]
@@ -35,23 +37,23 @@ TESTING = SHARES[1] - SHARES[0]
 
 @dataclass(frozen=True)
 class Texts:
-    """How many texts there are, and their bytes."""
+    """A number of texts and their size."""
 
     documents: int
     bytes: int
 
     def first(self, documents: float) -> "Texts":
-        """So many of them, at most all."""
+        """At most so many of the texts."""
         share = min(1.0, documents / max(1, self.documents))
         return Texts(round(self.documents * share), round(self.bytes * share))
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Seconds of CPU."""
+    """CPU seconds of a stage."""
 
     alone: float = 0.0  # of the main process
-    shared: float = 0.0  # of the workers together
+    shared: float = 0.0  # of all workers together
 
     @property
     def all(self) -> float:
@@ -60,23 +62,23 @@ class Seconds:
 
 
 def model_seconds(recipe: Recipe, corpus: Texts, passing: Texts, tokens: int) -> dict[str, Seconds]:
-    """What the stages take in a run of `corpus`, of which the rules leave `passing`; nothing where a recipe lacks one.
+    """CPU seconds of each stage for a run of `corpus` of which the rules keep `passing`; 0 for stages of no section.
 
-    They are those of a first run, and too much where duplicates are many.
+    They are those of a first run, and too high where there are many duplicates.
     """
     reference = _reference(recipe)
-    found = dict.fromkeys(("purify", "distil", "track"), Seconds())
+    seconds = dict.fromkeys(("purify", "distil", "track"), Seconds())
     if recipe.tier2 is not None:
-        found["purify"] = Seconds(_purify(recipe, reference, corpus), JUDGE_MB * passing.bytes / MB)
+        seconds["purify"] = Seconds(_purify(recipe, reference, corpus), JUDGE_MB * passing.bytes / MB)
     if recipe.distill is not None:
-        found["distil"] = Seconds(_learn(recipe, reference, corpus), RANK_MB * passing.bytes / MB)
+        seconds["distil"] = Seconds(_learn(recipe, reference, corpus), RANK_MB * passing.bytes / MB)
     if is_tracked(recipe, tokens):
-        found["track"] = Seconds(_track(recipe, corpus, passing))
-    return found
+        seconds["track"] = Seconds(_track(recipe, corpus, passing))
+    return seconds
 
 
 def compile_seconds(recipe: Recipe) -> float:
-    """What compiling the kernels of tier 2 and of a budget takes: nothing where this machine did so before."""
+    """CPU seconds for compiling the kernels of tier 2 and of a budget; 0 where this machine has compiled them."""
     with_models = {P_BAD: recipe.tier2, SCORES: recipe.distill}
     cold = [name for name, section in with_models.items() if section is not None and not is_warm(name)]
     warm = any(is_warm(name) for name in COMPILE)
@@ -84,7 +86,7 @@ def compile_seconds(recipe: Recipe) -> float:
 
 
 def _reference(recipe: Recipe) -> Texts:
-    """The good texts: by the footers of Parquet files, else by the sizes of files."""
+    """The size of the reference: by footers for Parquet files, by file sizes for others."""
     documents = size = 0
     for file in open_reference(recipe):
         if file.path.suffix.lower() == ".parquet":
@@ -98,28 +100,30 @@ def _reference(recipe: Recipe) -> Texts:
 
 
 def _purify(recipe: Recipe, reference: Texts, corpus: Texts) -> float:
-    """Training: before any attack, and in each round on all attacks so far, with fresh ones and tests of each model.
+    """CPU seconds for training: once before any attack, and in each round on all attacks so far, with tests.
 
-    The first round trains twice, since families that the model cannot see are then taken out of its training.
+    The first round trains twice, since attack families that the model cannot detect are then dropped from training.
     """
     section = recipe.tier2
     if section is None or recipe.models.pin:
         return 0.0
     good = reference.first(section.good)
     mined = corpus.first(min(section.mined, WORST * corpus.documents))
-    kinds = [one for one in attacks().values() if section.families is None or one.family in section.families]
-    trained = sum(one.family != section.held_out for one in kinds)
+    used_attacks = [
+        attack for attack in attacks().values() if section.families is None or attack.family in section.families
+    ]
+    trained = sum(attack.family != section.held_out for attack in used_attacks)
     fresh = trained * good.first(min(section.attacks, SHARES[0] * good.documents)).bytes
-    tests = len(kinds) * good.first(min(section.attacks, TESTING * good.documents)).bytes
+    tests = len(used_attacks) * good.first(min(section.attacks, TESTING * good.documents)).bytes
     rounds = section.rounds
     base = SHARES[0] * good.bytes + mined.bytes
-    learnt = (rounds + 1) * base + rounds * (rounds + 1) / 2 * fresh + (base + fresh)
-    tested = (rounds + 2) * tests + rounds * fresh
-    return (ATTACK_MB * (rounds * fresh + tests) + TRAIN_MB * learnt + TEST_MB * tested) / MB
+    trained_bytes = (rounds + 1) * base + rounds * (rounds + 1) / 2 * fresh + (base + fresh)
+    tested_bytes = (rounds + 2) * tests + rounds * fresh
+    return (ATTACK_MB * (rounds * fresh + tests) + TRAIN_MB * trained_bytes + TEST_MB * tested_bytes) / MB
 
 
 def _learn(recipe: Recipe, reference: Texts, corpus: Texts) -> float:
-    """What is wanted and what there is, learnt from samples of both."""
+    """CPU seconds for training the budget's models on samples of the reference and the corpus."""
     section = recipe.distill
     if section is None or recipe.models.pin:
         return 0.0
@@ -127,17 +131,17 @@ def _learn(recipe: Recipe, reference: Texts, corpus: Texts) -> float:
 
 
 def _track(recipe: Recipe, corpus: Texts, passing: Texts) -> float:
-    """Models of a sample: of all of it, of what each stage leaves, and of random documents of as many tokens."""
+    """CPU seconds for n-gram models of a sample, of what each stage keeps of it, and of random controls."""
     section = recipe.evaluate
     assert section is not None
     sample = min(SAMPLE_BYTES, corpus.bytes) / MB
-    left = min(1.0, passing.bytes / max(1, corpus.bytes))
+    kept = min(1.0, passing.bytes / max(1, corpus.bytes))
     dropping = (True, recipe.dedup.exact, recipe.dedup.near, recipe.tier1.perplexity, recipe.dedup.lines, recipe.tier2)
-    stages = sum(bool(one) for one in dropping)
-    shares = [left] * stages
+    stages = sum(bool(setting) for setting in dropping)
+    shares = [kept] * stages
     if recipe.distill is not None:
         budget = recipe.distill.keep_tokens
-        shares.append(min(left, budget if budget <= 1 else budget * BYTES_A_TOKEN / max(1, corpus.bytes)))
+        shares.append(min(kept, budget if budget <= 1 else budget * BYTES_A_TOKEN / max(1, corpus.bytes)))
     models = 1 + (1 + section.draws) * len(shares)
     read = 1 + (1 + section.draws) * sum(shares)
     return 2 * ENCODE_MB * sample + NGRAMS_MB * sample * read + NGRAMS * models

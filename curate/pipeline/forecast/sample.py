@@ -1,4 +1,4 @@
-"""A small corpus for a forecast: batches of rows from evenly spaced places of a large one, the same at every call."""
+"""Sample a corpus for a forecast: evenly spaced pieces of rows, the same at every call."""
 
 import math
 from bisect import bisect_right
@@ -19,37 +19,37 @@ from curate.maps.shards import fitted, payload
 SHARE = 0.01  # of the documents
 MIN_DOCUMENTS = 4096
 MAX_BYTES = 64_000_000  # of text
-PLACE_DOCUMENTS = 64  # read in one piece
-MAX_PLACES = 512
+PIECE_DOCUMENTS = 64
+MAX_PIECES = 512
 GOLDEN = (math.sqrt(5) - 1) / 2
-DECODED_BYTES = 512_000_000  # of text, at most, to reach the rows: a row group is decoded from its begin
+DECODED_BYTES = 512_000_000  # of text, at most: to reach a row, its row group is decoded from the start
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A sampled corpus: one file, and what is known of it."""
+    """The sample as one file, and its size."""
 
     path: Path
     documents: int
     text_bytes: int
-    corpus_text_bytes: int  # of the whole corpus, as estimated
+    corpus_text_bytes: int  # an estimate for the whole corpus
 
 
-def place_units(plan: Plan) -> list[Unit]:
-    """The rows to read: pieces of equal size, spread evenly over the corpus or what can be decoded of it."""
+def sample_units(plan: Plan) -> list[Unit]:
+    """Choose the rows to read: pieces of equal size, spread evenly over the corpus or the decodable part of it."""
     groups = [group for no, file in plan.files.items() for group in _row_groups(no, file)]
     documents = sum(unit.stop - unit.start for unit, _ in groups)
     size = sum(size for _, size in groups)
-    wanted = min(max(SHARE * documents, MIN_DOCUMENTS), documents)
-    wanted = max(1, math.floor(min(wanted, documents * MAX_BYTES / max(size, 1))))
-    if wanted == documents:
+    rows = min(max(SHARE * documents, MIN_DOCUMENTS), documents)
+    rows = max(1, math.floor(min(rows, documents * MAX_BYTES / max(size, 1))))
+    if rows == documents:
         return [unit for unit, _ in groups]
-    places = min(max(1, wanted // PLACE_DOCUMENTS), MAX_PLACES)
-    return spread(_within_reach(groups, places), wanted, places)
+    pieces = min(max(1, rows // PIECE_DOCUMENTS), MAX_PIECES)
+    return spread(_within_reach(groups, pieces), rows, pieces)
 
 
 def _row_groups(file_no: int, file: InputFile) -> Iterator[tuple[Unit, int]]:
-    """Each row group with documents, and its bytes of text; of an input that is only begun, what is there."""
+    """Yield each row group that has documents, with its text bytes; for a partial preview, only what it has."""
     if file.held is not None:
         yield Unit(file_no, 0, file.held), sum(file.group_bytes) * file.held // max(1, file.rows)
         return
@@ -60,12 +60,15 @@ def _row_groups(file_no: int, file: InputFile) -> Iterator[tuple[Unit, int]]:
         start += rows
 
 
-def _within_reach(groups: Sequence[tuple[Unit, int]], places: int) -> list[Unit]:
-    """The row groups to take places from, or the begin of huge ones: a row is reached through those before it."""
+def _within_reach(groups: Sequence[tuple[Unit, int]], pieces: int) -> list[Unit]:
+    """The ranges of rows to take pieces from: whole row groups, or the first rows of huge ones.
+
+    A row is reached by decoding the rows before it, so huge row groups would take too long.
+    """
     size = sum(size for _, size in groups)
     if size <= DECODED_BYTES:
         return [unit for unit, _ in groups]
-    count = max(1, min(places, len(groups), DECODED_BYTES * len(groups) // size))
+    count = max(1, min(pieces, len(groups), DECODED_BYTES * len(groups) // size))
     touched = spread([unit for unit, _ in groups], count, count)[::-1]
     chosen: list[tuple[Unit, int]] = []
     for unit, size in groups:  # both are in the order of the input
@@ -82,26 +85,26 @@ def _within_reach(groups: Sequence[tuple[Unit, int]], places: int) -> list[Unit]
     ]
 
 
-def spread(ranges: Sequence[Unit], wanted: int, places: int) -> list[Unit]:
-    """About `wanted` rows of `ranges` in pieces, one in each of `places` equal shares of all rows.
+def spread(ranges: Sequence[Unit], count: int, pieces: int) -> list[Unit]:
+    """About `count` rows of `ranges` in pieces, one in each of `pieces` equal shares of all rows.
 
-    Where in its share a piece lies follows the golden ratio, so as not to be in step with anything that repeats.
+    The offset of a piece within its share follows the golden ratio, so that it is not in step with periodic data.
     """
-    rows = [unit.stop - unit.start for unit in ranges]
-    ends = list(accumulate(rows))
-    places = min(places, ends[-1])
-    length = min(-(-wanted // places), ends[-1] // places)
+    lengths = [unit.stop - unit.start for unit in ranges]
+    ends = list(accumulate(lengths))
+    pieces = min(pieces, ends[-1])
+    length = min(-(-count // pieces), ends[-1] // pieces)
     units: list[Unit] = []
     k = 0
-    for place in range(places):
-        first, last = ends[-1] * place // places, ends[-1] * (place + 1) // places - length
-        start = first + math.floor((last - first) * (place * GOLDEN % 1))
+    for piece in range(pieces):
+        first, last = ends[-1] * piece // pieces, ends[-1] * (piece + 1) // pieces - length
+        start = first + math.floor((last - first) * (piece * GOLDEN % 1))
         stop = start + length
-        while start < stop:  # a piece may reach over several ranges
+        while start < stop:  # a piece may span several ranges
             while ends[k] <= start:
                 k += 1
             upto = min(stop, ends[k])
-            offset = ranges[k].start - (ends[k] - rows[k])
+            offset = ranges[k].start - (ends[k] - lengths[k])
             units.append(Unit(ranges[k].file_no, start + offset, upto + offset))
             start = upto
     return units
@@ -114,32 +117,31 @@ def write_sample(plan: Plan, folder: Path) -> Sample:
     """
     path = folder / "sample.parquet"
     tables: list[pa.Table] = []
-    sizes: list[tuple[int, int]] = []  # of each place: its text, and what the footer thinks of it
-    for unit, table in _read(plan, place_units(plan)):
-        tables.append(table)
-        sizes.append((payload(table[plan.reading.text]), unit_bytes(unit, plan.files[unit.file_no])))
-    whole = pa.concat_tables(tables).combine_chunks()
-    pq.write_table(whole, path, compression="zstd", row_group_size=max(1, len(whole)))
+    sizes: list[tuple[int, int]] = []  # of each piece: its text bytes, true and by the footer
+    for unit, rows in _read(plan, sample_units(plan)):
+        tables.append(rows)
+        sizes.append((payload(rows[plan.reading.text]), unit_bytes(unit, plan.files[unit.file_no])))
+    table = pa.concat_tables(tables).combine_chunks()
+    pq.write_table(table, path, compression="zstd", row_group_size=max(1, len(table)))
     text = sum(size for size, _ in sizes)
-    if all(file.held is None for file in plan.files.values()) and len(whole) == sum(
-        f.rows for f in plan.files.values()
-    ):
-        return Sample(path, len(whole), text, text)
-    known = sum(sum(file.group_bytes) for file in plan.files.values())
-    return Sample(path, len(whole), text, round(known * _correction(sizes)))
+    is_complete = all(file.held is None for file in plan.files.values())
+    if is_complete and len(table) == sum(file.rows for file in plan.files.values()):
+        return Sample(path, len(table), text, text)
+    footer_bytes = sum(sum(file.group_bytes) for file in plan.files.values())
+    return Sample(path, len(table), text, round(footer_bytes * _correction(sizes)))
 
 
 def _read(plan: Plan, units: Sequence[Unit]) -> Iterator[tuple[Unit, pa.Table]]:
-    """Pieces of `units` with their rows; those of one row group are read in one pass."""
+    """Yield pieces of `units` with their rows; the units of a row group are read in one pass."""
     for (no, _), group in groupby(units, key=lambda unit: (unit.file_no, group_of(unit, plan))):
-        held = list(group)
+        members = list(group)
         source = plan.sources[no]
-        position = held[0].start
-        for batch in read_documents(source, held[0].start, held[-1].stop, plan.inputs.names):
-            for unit in held:
+        position = members[0].start
+        for batch in read_documents(source, members[0].start, members[-1].stop, plan.inputs.names):
+            for unit in members:
                 first, last = max(unit.start, position), min(unit.stop, position + len(batch))
                 if first < last:
-                    # A slice would keep the whole batch in memory.
+                    # Copied, since a slice would keep the whole batch in memory.
                     rows = batch.take(pa.array(np.arange(first - position, last - position)))
                     table = fitted(pa.Table.from_batches([rows]), plan.inputs, source.location)
                     yield Unit(no, first, last), table
@@ -152,16 +154,16 @@ def group_of(unit: Unit, plan: Plan) -> int:
 
 
 def _correction(sizes: Sequence[tuple[int, int]]) -> float:
-    """What to multiply the footers' sizes of text with: 1, unless the sample contradicts them.
+    """The factor to correct the footers' text sizes by: 1, unless the sample contradicts them.
 
-    A footer knows the size of a column exactly where its values are stored one by one, and too low where a dictionary
-    stores repeated values once. The sample knows the size with an error, since documents differ in length; so the
-    footers are believed as long as the sample's size lies within three standard errors of theirs.
+    A footer has the exact size of a column whose values are stored one by one. Where a dictionary stores repeated
+    values once, its size is too low. The sample's size has an error, since documents differ in length. So the footers
+    are trusted as long as the sample's size is within three standard errors of theirs.
     """
     text, footer = (sum(column) for column in zip(*sizes, strict=True))
     if not text or not footer:
         return 1.0
     ratio = text / footer
-    spread = sum((found - ratio * known) ** 2 for found, known in sizes)
+    spread = sum((text_size - ratio * footer_size) ** 2 for text_size, footer_size in sizes)
     error = math.sqrt(spread * len(sizes) / max(1, len(sizes) - 1)) / footer
     return 1.0 if len(sizes) > 1 and abs(ratio - 1) <= 3 * error else ratio

@@ -32,6 +32,7 @@ from curate.manifests.cards.openlineage import events
 from curate.manifests.export.sources import open_source
 from curate.manifests.schema.reading import read_manifest, read_run_facts
 from curate.manifests.verify import verify
+from curate.pipeline.facts import RunSummary
 from curate.pipeline.forecast.forecast import estimate
 from curate.pipeline.gc import collect
 from curate.progress import unwritten_log
@@ -117,7 +118,7 @@ def test_one_flipped_bit_of_what_was_written_is_found(copied):
 def test_gc_keeps_what_was_written_and_who_is_of_a_domain(copied):
     _, run = copied
     before = digests(run)
-    assert [kind for kind in collect(run, True, False)["kinds"] if "domain" in kind["folder"]] == []
+    assert [kind for kind in collect(run, True, False).kinds if "domain" in kind.folder] == []
     assert digests(run) == before
     assert value(run, "SELECT count(*) FROM domain_documents") > 0
 
@@ -199,7 +200,7 @@ def test_plan_says_that_the_third_tier_is_no_part_of_it(augmented, capsys):
 
 def test_the_closing_table_has_written_documents_and_what_is_wanting_still(augmented, capsys):
     _, run, _, summary = augmented
-    print_summary(summary)
+    print_summary(RunSummary(**summary))
     told = capsys.readouterr().out
     made = read_manifest(run)["synthetic"]
     [row] = [line.split() for line in told.splitlines() if "written by a model" in line]

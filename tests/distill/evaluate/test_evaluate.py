@@ -124,20 +124,20 @@ def test_gc_tells_what_each_kind_takes_and_removes_arms_of_evaluations(selected,
     started.kill()
     started.wait()
     stopped = collect(run, False, False)
-    assert "evaluation/arms" not in {kind["folder"] for kind in stopped["kinds"]}  # it goes on with them
-    by_kind = {row["kind"]: row["bytes"] for row in stopped["takes"]}
+    assert "evaluation/arms" not in {kind.folder for kind in stopped.kinds}  # it goes on with them
+    by_kind = {row.kind: row.bytes for row in stopped.takes}
     assert list(by_kind.values()) == sorted(by_kind.values(), reverse=True)
     assert by_kind["data"] == sum(path.stat().st_size for path in (run / "data").iterdir())
     assert by_kind["evaluation/arms"] > by_kind["data"]
     inodes = {(path.stat().st_ino, path.stat().st_size) for path in run.rglob("*") if path.is_file()}
     assert sum(by_kind.values()) == sum(size for _, size in inodes)  # shared measurements count once
-    [gone] = [kind for kind in collect(run, True, False)["kinds"] if kind["folder"] == "evaluation/arms"]
-    assert gone["bytes"] == by_kind["evaluation/arms"]
+    [gone] = [kind for kind in collect(run, True, False).kinds if kind.folder == "evaluation/arms"]
+    assert gone.bytes == by_kind["evaluation/arms"]
     assert not (run / "evaluation" / "arms").exists()
     assert evaluated(run)["arms"] == found["arms"]
     shutil.copytree(run / "ledger", run / "evaluation" / "arms" / "without-rules" / "ledger")  # of an earlier version
-    [gone] = collect(run, False, False)["kinds"]
-    assert (gone["folder"], gone["why"]) == ("evaluation/arms", "of an evaluation that is finished")
+    [gone] = collect(run, False, False).kinds
+    assert (gone.folder, gone.why) == ("evaluation/arms", "of an evaluation that is finished")
     assert parts_of(run)
     collect(run, True, False)
     assert not parts_of(run)
