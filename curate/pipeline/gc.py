@@ -109,7 +109,7 @@ def collect(run: Path, everything: bool, dry: bool) -> Garbage:
     file is deleted, so that after a kill no listed file is missing. `data/`, the manifest and the decisions in force
     are never touched.
 
-    Errors: RunError where there is no run, where another process works on it, or where `everything` cannot be told.
+    Errors: RunError where there is no run, where another process works on it, or where `everything` lacks a manifest.
     """
     if not (run / "ledger" / "snapshot.json").exists():
         raise no_run(run, "ledger/snapshot.json")

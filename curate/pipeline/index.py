@@ -91,7 +91,7 @@ VIEWS = {
 def build_index(
     recipe: Recipe, plan: Plan, ledger: Ledger, counts: Counts, database: duckdb.DuckDBPyConnection
 ) -> None:
-    """Build run.duckdb beside the old one and replace that. Its views use paths relative to it."""
+    """Build run.duckdb under another name and replace the old one. Its views use paths relative to it."""
     run, groups = ledger.run, plan.groups
     aside = run / f"{ASIDE}{os.getpid()}-{INDEX}"
     with database.cursor() as connection:  # without the temporary tables of the other connection

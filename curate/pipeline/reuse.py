@@ -195,8 +195,8 @@ def _why_decided(recipe: Recipe, ledger: Ledger, previous: PreviousRun, measurin
     gone = {file.file_no for file in previous.files if file.path not in present} - {f.file_no for f in ledger.files}
     if gone:
         why.append(f"{counted(len(gone), 'file')} no longer in the input")
-    previous_places = {file.file_no: (k, file.path) for k, file in enumerate(previous.files)}
-    places = [(file.file_no, (k, file.path)) for k, file in enumerate(ledger.files)]
-    if not gone and any(previous_places.get(number, place) != place for number, place in places):
+    previous_order = {file.file_no: (k, file.path) for k, file in enumerate(previous.files)}
+    order = [(file.file_no, (k, file.path)) for k, file in enumerate(ledger.files)]
+    if not gone and any(previous_order.get(number, position) != position for number, position in order):
         why.append("files have other names or another order")
     return tuple(why) or ("code or lists changed",)

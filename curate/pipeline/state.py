@@ -17,7 +17,7 @@ from curate.recipe.recipe import Recipe
 class RunOptions:
     """How a run is started."""
 
-    given: Given | None = None  # by the run that starts it as a part of itself
+    given: Given | None = None  # by the run that this one is part of
     force: bool = False  # whether the run directory may be of other input
     file: Path | None = None  # the recipe's file
     inputs: Found | None = None  # the input, if `check_names` has listed it already

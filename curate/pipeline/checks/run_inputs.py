@@ -42,14 +42,12 @@ def refuse_other_recipe(ledger: Ledger, listed: Found, recipe: Recipe, file: Pat
         return
     previous = {_place(_root(ledger), entry.path) for entry in ledger.files}
     current = {_place(listed.root, entry.path) for entry in listed.inputs}
-    left_out = sorted(place for place in previous - current if "://" in place or os.path.exists(place))
+    left_out = sorted(path for path in previous - current if "://" in path or os.path.exists(path))
     added = sorted(current - previous)
     if previous.isdisjoint(current) or not (left_out or added):  # see refuse_other_paths
         return
     parts = ((left_out, "leaves out"), (added, "adds"))
-    changes = " and ".join(
-        f"{verb} {counted(len(places), 'file')} such as {places[0]}" for places, verb in parts if places
-    )
+    changes = " and ".join(f"{verb} {counted(len(files), 'file')} such as {files[0]}" for files, verb in parts if files)
     raise RunError(
         f"{named(str(ledger.run))}: holds the run of {other}, and this recipe {changes}; give this recipe another name "
         "or output, or replace that run with --force"

@@ -131,7 +131,7 @@ class Extrapolation:
         return (starts + maps + seconds.decide + seconds.index) / 60 + training / 60 + self.compiling / 60
 
     def memory_bytes(self, base_bytes: int) -> MemoryBytes:
-        """The most memory of the main process, which holds `base_bytes` before it starts, and of a worker."""
+        """The most memory of the main process, which uses `base_bytes` before it starts, and of a worker."""
         rows = max((sum(unit.stop - unit.start for unit in task.units) for task in self.work.tasks), default=0)
         tables = self.rehearsal.table_bytes * rows // max(1, self.rehearsal.sample.documents)
         database = THREAD_MB * 1_000_000 * max(2, self.workers)

@@ -137,7 +137,7 @@ def _passing(extrapolation: Extrapolation) -> Share:
 
 
 def _share(extrapolation: Extrapolation, documents: int, tokens: int) -> Share:
-    """The share of the corpus that so many documents and tokens of the sample stand for."""
+    """The share of the corpus that so many documents and tokens of the sample represent."""
     first = extrapolation.rehearsal.stages[0]
     share = documents / max(1, first["documents_in"])
     return Share(
