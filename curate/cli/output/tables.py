@@ -15,7 +15,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from curate.decide.counts import SHOWN
 from curate.display import console as console
 from curate.display import safe_json, visible
 from curate.errors import CurateError
@@ -207,6 +206,8 @@ def _stages(summary: "RunSummary") -> Table:
 
 def _drift(rows: Sequence[Mapping[str, Any]]) -> Table:
     """The signals that differ most between the input and what is kept."""
+    from curate.decide.counts import SHOWN  # its imports would double the start of every other command
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("moved most")
     for name in ("5%, median, 95% of the input", "of what is kept", "drift"):
