@@ -70,8 +70,8 @@ def _compared(before: Values, after: Values) -> dict[str, Any]:
     for name, values in (("before", before), ("after", after)):
         there = values[~np.isnan(values)]
         row[f"mean_{name}"] = _rounded(there.mean()) if len(there) else None
-        for quantile in QUANTILES:
-            row[f"p{quantile * 100:.0f}_{name}"] = _rounded(np.quantile(there, quantile)) if len(there) else None
+        bounds = [_rounded(bound) for bound in np.quantile(there, QUANTILES)] if len(there) else [None] * len(QUANTILES)
+        row |= {f"p{quantile * 100:.0f}_{name}": bound for quantile, bound in zip(QUANTILES, bounds, strict=True)}
     return row | {"psi": _rounded(stability(before, after)) if len(after) else None}
 
 
