@@ -111,7 +111,7 @@ def _growth(tree: Any) -> float:  # noqa: ANN401 - DuckDB's syntax tree
         return max(map(_growth, children), default=1.0)
     arguments = [argument["expression"] for argument in tree["arguments"]]
     varying = [node for node in arguments if not _is_constant(node)]
-    inner = max(map(_growth, varying), default=1.0)
+    inner = max(map(_growth, varying or arguments[:1]), default=1.0)  # of a constant too, before it is evaluated
     if _subject(tree):
         arguments.insert(0, {})
     if len(arguments) != 3 and (len(arguments) != 4 or name == "replace"):
@@ -146,7 +146,7 @@ def _constant(node: Mapping[str, Any]) -> str | None:
         return None
     tree = json.loads(json.dumps(_parse("SELECT 1")))
     tree["statements"][0]["node"]["select_list"] = [node]
-    with open_database() as connection, suppress(duckdb.Error):
+    with _database().cursor() as connection, suppress(duckdb.Error):
         query = connection.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
         row = connection.execute(query[0]).fetchone() if query else None
         return str(row[0]) if row and row[0] is not None else ""
@@ -162,7 +162,7 @@ def _matches_nothing(pattern: str) -> bool:
     ends = [("", r"\A"), *((letter, r"\A(?s:.)") for letter in "a \n")]
     starts = [("", r"\z"), *((letter, r"(?s:.)\z") for letter in "a \n")]
     probes = [(a + b, f"{before}(?:{pattern}){after}") for a, before in ends for b, after in starts]
-    with open_database() as connection:
+    with _database().cursor() as connection:
         try:
             return any(connection.execute("SELECT regexp_matches(?, ?)", probe).fetchall()[0][0] for probe in probes)
         except duckdb.Error:  # such as an open \Q
@@ -170,8 +170,14 @@ def _matches_nothing(pattern: str) -> bool:
 
 
 @cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """One for all conditions of a process, with a cursor for each: to open one takes longer than most conditions."""
+    return open_database(threads="1")
+
+
+@cache
 def _parse(query: str) -> dict[str, Any]:
-    with open_database() as connection:
+    with _database().cursor() as connection:
         row = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
         assert row is not None
         tree: dict[str, Any] = json.loads(row[0])
@@ -190,7 +196,7 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - DuckDB's sy
 @cache
 def _not_row_wise() -> frozenset[str]:
     """Functions whose result depends on other rows, the clock or chance."""
-    with open_database() as connection:
+    with _database().cursor() as connection:
         rows = connection.execute(
             "SELECT function_name FROM duckdb_functions() GROUP BY function_name "
             "HAVING bool_and(function_type = 'aggregate' OR stability <> 'CONSISTENT')"
@@ -215,10 +221,10 @@ def check_conditions(rules: Sequence[ResolvedRule], signals: pa.Schema, inputs: 
             )
     columns = signals.append(pa.field("input", pa.struct(list(inputs)))) if len(inputs) else signals
     nulls = pa.Table.from_arrays([pa.nulls(1, field.type) for field in columns], schema=columns)
-    with tempfile.TemporaryDirectory() as folder, open_database() as connection:
+    with tempfile.TemporaryDirectory() as folder, _database().cursor() as connection:
         # Through a file: handing DuckDB an Arrow table makes it import pandas, which takes a second.
         pq.write_table(nulls, f"{folder}/nulls.parquet")
-        connection.execute(f"CREATE TABLE signals AS FROM {literal(folder + '/nulls.parquet')}")
+        connection.execute(f"CREATE TEMP TABLE signals AS FROM {literal(folder + '/nulls.parquet')}")
         for found in rules:
             rule = found.rule
             for part in filter(None, (rule.if_, rule.when, condition(rule, types))):
