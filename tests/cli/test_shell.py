@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from curate.cli.shell import Shell, is_whole
+from curate.ledger.run import connect
+
 TAB, ENTER, UP, CTRL_C, CTRL_D = "\t", "\r", "\x1b[A", "\x03", "\x04"
 SLOW = "SELECT count(*) AS slow FROM range(100000000) a, range(100000) b WHERE (a.range * b.range) % 7 = 3;"
 
@@ -64,6 +67,15 @@ class Terminal:
         self.write(text + TAB)
         self.read_until(f"{re.escape(text.split()[-1])}{rest}|{rest}$")
 
+    def begin_again(self):
+        """Clear what is written, and read up to a prompt that follows everything before."""
+        self.write(CTRL_C)
+        self.read_until("run>")
+        self.write(".mode table" + ENTER)
+        self.ask("SELECT 1000 + 1 AS fresh;", r"\b1001\b")
+        self.read_until("run>")
+        self.seen = ""
+
     def close(self):
         if self.process.poll() is None:
             self.process.kill()
@@ -71,12 +83,20 @@ class Terminal:
         os.close(self.master)
 
 
-@pytest.fixture
-def shell(demo, tmp_path):
-    terminal = Terminal(demo, tmp_path / "home")
+@pytest.fixture(scope="module")
+def terminal(demo, tmp_path_factory):
+    """One process for all tests of this file that do not end it."""
+    terminal = Terminal(demo, tmp_path_factory.mktemp("home"))
     terminal.read_until("run>")
     yield terminal
     terminal.close()
+
+
+@pytest.fixture
+def shell(terminal):
+    """A shell at its prompt, as if it had just begun."""
+    terminal.begin_again()
+    return terminal
 
 
 def test_a_query_over_several_lines_is_carried_out_at_its_semicolon(shell):
@@ -181,8 +201,6 @@ def test_commands_list_tables_columns_and_modes_and_read_files(shell, tmp_path):
     shell.ask(".mode xml", r"no mode 'xml' \(known: csv, json, table\)")
     shell.read_until("run>")
     shell.ask(".help", r"\.schema NAME")
-    shell.write(".quit" + ENTER)
-    assert shell.process.wait(20) == 0
 
 
 @pytest.mark.parametrize("word", ["help", "help;", "HELP", ".help", r"\?"])
@@ -199,13 +217,21 @@ def test_tables_are_listed_by_what_a_row_of_each_is(shell, word):
     assert told.index("documents ") < told.index("dropped ") < told.index("clusters ")
 
 
-@pytest.mark.parametrize("word", ["exit", "quit;", "EXIT ;", ".quit"])
-def test_words_of_other_shells_leave(demo, tmp_path, word):
+def test_quit_leaves(demo, tmp_path):
     terminal = Terminal(demo, tmp_path / "home")
     terminal.read_until("run>")
-    terminal.write(word + ENTER)
+    terminal.write("quit" + ENTER)
     assert terminal.process.wait(20) == 0
     terminal.close()
+
+
+@pytest.mark.parametrize("word", ["exit", "quit;", "EXIT ;", ".quit", ".exit", r"\q"])
+def test_words_of_other_shells_leave(demo, word):
+    with connect(demo) as connection:
+        there = Shell(connection, "table")
+        assert is_whole(word)
+        assert not there.carry_out(word)
+        assert there.carry_out("SELECT 1 AS quit;")
 
 
 def test_long_texts_are_cut_and_the_shell_says_how_to_have_them_whole(shell):

@@ -122,19 +122,17 @@ def test_lines_are_counted_by_domain(tmp_path):
         assert connection.execute("SELECT count(DISTINCT row), max(row) FROM edits").fetchall() == [(20, 19)]
 
 
-@pytest.mark.parametrize(
-    "site", ["site{k}.org/a", "//SITE{k}.org", "https://me@www.Site{k}.org:80?x", "https://WWW.site{k}.org/"]
-)
-def test_a_domain_is_told_however_an_address_is_written(tmp_path, site):
-    urls = [site.format(k=k // 10) if k % 2 else f"https://site{k // 10}.org" for k in range(30)] + [None] * 5
-    (recipe, run), *_ = corpus(tmp_path, url=pa.array(urls))
-    carry_out(recipe, "dedup.lines.max_repeats=10")
-    with connect(run) as connection:
-        assert connection.execute("SELECT count(*) FROM edits").fetchall() == [(0,)]
-    carry_out(recipe, "dedup.lines.max_repeats=9")
-    assert len(documents(run, "1", "kept")) == 35
-    with connect(run) as connection:
-        assert connection.execute("SELECT count(DISTINCT row) FROM edits").fetchall() == [(30,)]
+def test_a_domain_is_told_however_an_address_is_written(tmp_path):
+    sites = ["site{k}.org/a", "//SITE{k}.org", "https://me@www.Site{k}.org:80?x", "https://WWW.site{k}.org/"]
+    pages = [f"{MENU}{PROSE} Page {k}." for k in range(30 * len(sites))]
+    urls = [sites[k // 30].format(k=k // 10) if k % 2 else f"https://site{k // 10}.org" for k in range(len(pages))]
+    write_shard(tmp_path / "in" / "a.parquet", pages, url=pa.array(urls))
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"lines": {"max_repeats": 10}})
+    for most, cut in ((10, 0), (9, len(pages))):
+        carry_out(recipe, f"dedup.lines.max_repeats={most}")
+        assert len(documents(run, "1", "kept")) == len(pages)
+        with connect(run) as connection:
+            assert connection.execute("SELECT count(DISTINCT row) FROM edits").fetchall() == [(cut,)]
 
 
 def test_addresses_that_are_no_text_are_told_of(tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.commands import carry_out, refused, told_by
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
-from support.runs import documents
+from support.runs import corpus_rows, documents
 from support.soak import drawn, some
 
 from curate.engine.base import InProcess
@@ -97,29 +97,36 @@ def test_columns_reasons_strata_and_ids_with_odd_names_are_names_and_no_more(tmp
     assert rows == [tuple(f"{name}{k % 2}" for name in names) for k in range(40)]
 
 
-@pytest.mark.parametrize("reason", INJECTIONS)
-def test_an_odd_reason_is_a_value_or_refused(tmp_path, good, reason):
-    recipe, run = write_recipe(
-        tmp_path, tmp_path / "in", tier1={"rules": [{"reason": reason, "when": "true"}]}, allow_empty=True
-    )
+def test_odd_reasons_are_values_or_refused(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", [f"{PROSE} {k}" for k in range(4)], k=[0, 1, 2, 3])
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", allow_empty=True)
+    taken = []
+    for reason in INJECTIONS:
+        rule = {"reason": reason, "when": f"input.k = {len(taken)}"}
+        try:
+            load_recipe(recipe, [f"tier1.rules={json.dumps([rule])}"])
+        except RecipeError as error:
+            told_by(error)
+        else:
+            taken.append(rule)
     before = listing(tmp_path)
-    try:
-        carry_out(recipe)
-    except CurateError as error:
-        told_by(error)
-    else:
-        assert {reason} == {found for (found,) in documents(run, "reason")}
+    carry_out(recipe, f"tier1.rules={json.dumps(taken)}")
+    assert [reason for (reason,) in documents(run, "reason")] == ["con", "x" * 200, "true", "select"]
     assert listing(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", [name for name in INJECTIONS if "/" not in name and name not in ("..", ".")])
-def test_an_odd_file_name_is_read_and_told_as_it_is(tmp_path, name):
-    write_shard(tmp_path / "in" / f"{name}.parquet", [PROSE])
+def test_odd_file_names_are_read_and_told_as_they_are(tmp_path):
+    odd = [name for name in INJECTIONS if "/" not in name and name not in ("..", ".")]
+    names = [f"{k}/{name}.parquet" for k, name in enumerate(odd)]  # some are one name to some file systems
+    for k, name in enumerate(names):
+        write_shard(tmp_path / "in" / name, [f"{PROSE} {k}"], name=[name])
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
     before = listing(tmp_path)
     carry_out(recipe)
-    assert documents(run, "file") == [(f"{name}.parquet",)]
-    assert json.loads((run / "manifest.json").read_text())["inputs"][0]["path"] == f"{name}.parquet"
+    assert sorted(corpus_rows(run, "file, input.name")) == sorted((name, name) for name in names)
+    assert sorted(file for (file,) in documents(run, "file")) == sorted(names)
+    told = [file["path"] for file in json.loads((run / "manifest.json").read_text())["inputs"]]
+    assert sorted(told) == sorted(names)
     assert listing(tmp_path) == before
 
 

@@ -62,18 +62,16 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path):
     tell(f"damaged Parquet: {count} files, {aborted} ended the process within pyarrow, the others read or refused")
 
 
-@pytest.mark.parametrize("column", ODD_COLUMNS.values(), ids=ODD_COLUMNS)
-def test_an_odd_column_is_carried_through_or_told_of(tmp_path, column):
+def test_odd_columns_are_carried_through(tmp_path):
     (tmp_path / "in").mkdir()
-    pq.write_table(pa.table({"text": [PROSE, PROSE + "b", PROSE + "c"], "odd": column}), tmp_path / "in" / "a.parquet")
+    texts = [PROSE, PROSE + "b", PROSE + "c"]
+    pq.write_table(pa.table({"text": texts, **ODD_COLUMNS}), tmp_path / "in" / "a.parquet")
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
-    try:
-        carry_out(recipe)
-    except CurateError as error:
-        told_by(error)
-    else:
-        assert str(pq.read_table(run / "data")["odd"].to_pylist()) == str(column.to_pylist())  # two NaN are not equal
-        assert len(documents(run)) == 3
+    carry_out(recipe)
+    written = pq.read_table(run / "data")
+    for name, column in ODD_COLUMNS.items():
+        assert str(written[name].to_pylist()) == str(column.to_pylist()), name  # two NaN are not equal
+    assert len(documents(run)) == 3
 
 
 @pytest.mark.parametrize(
