@@ -1,6 +1,5 @@
 """Numbers, values and texts of the data as people read them, fit for a terminal."""
 
-import json
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -80,9 +79,13 @@ def console() -> "Console":
 
 def json_text(value: object) -> str:
     """A value as JSON, in which all that `visible` replaces is escaped, so that it can be shown and read back."""
+    import json  # which `curate --help` does without
+
     return safe_json(json.dumps(value, ensure_ascii=False, indent=1, default=str))
 
 
 def safe_json(written: str) -> str:
     """JSON, or a part of it, with an escape for each character that `visible` would replace: the same value."""
+    import json
+
     return UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], written)

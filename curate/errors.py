@@ -1,6 +1,5 @@
 """Every error that a user can meet. The message says where, what is wrong, and what would have been right."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -96,6 +95,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The known name that was probably meant: nearly the same letters, else the same first words, else like letters."""
+    import difflib  # which only an error needs
+
     folded = {word.lower(): word for word in known}
     small, words = name.lower(), _words(name)
     begun = [word for word in folded if _begins(words, _words(word))]

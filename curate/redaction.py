@@ -17,18 +17,17 @@ VARIABLES = (
     "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
     "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN", "VLLM_API_KEY", "OPENAI_API_KEY", "WANDB_API_KEY",
 )  # fmt: skip
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+$")
+# Patterns, which `re` compiles at their first use and keeps: most commands hide nothing.
+URL = r"[A-Za-z][A-Za-z0-9+.-]*://\S+$"
 # `user:password@` of a URL, or a token in its place; a password may hold an @. Azure has a container's name there.
-USER = re.compile(
-    r"(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://)(?<=://)(?:[^\s/?#'\"<>]*:[^\s/?#'\"<>]*|\w{20,})@"
-)
-PARAMETER = re.compile(
+USER = r"(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://)(?<=://)(?:[^\s/?#'\"<>]*:[^\s/?#'\"<>]*|\w{20,})@"
+PARAMETER = (
     r"(?i)(?<=[?&;#])(x-(?:amz|goog)-(?:signature|credential|security-token)|awsaccesskeyid|googleaccessid|"
     r"signature|sig|(?:[a-z]+[_-])?(?:token|secret|key|password|passwd)|apikey|pwd|auth|credential)=[^&\s#;'\"<>]+"
 )
-HEADER = re.compile(r"(?i)\b(bearer|authorization: *\w+) +(?=\S*\d)[\w.~+/=-]{8,}")
+HEADER = r"(?i)\b(bearer|authorization: *\w+) +(?=\S*\d)[\w.~+/=-]{8,}"
 # Tokens that are known by how they begin: Hugging Face, OpenAI, GitHub, GitLab, Slack, AWS, Google, JWT.
-TOKEN = re.compile(
+TOKEN = (
     r"\b(?:hf_[A-Za-z0-9]{20,}|sk-(?:proj|svcacct|admin|ant)-[\w-]{20,}|sk-[A-Za-z0-9]{32,}|"
     r"gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|"
     r"glpat-[\w-]{20,}|xox[abeprs]-[\w-]{10,}|A[KS]IA[A-Z0-9]{16}|AIza[\w-]{35}|"
@@ -68,14 +67,16 @@ def _redacted(text: str, keys: re.Pattern[str] | None) -> str:
     if keys is not None:
         text = keys.sub(HIDDEN, text)
     if "://" in text:
-        text = USER.sub(f"{HIDDEN}@", text)
+        text = re.sub(USER, f"{HIDDEN}@", text)
     if "=" in text:
-        text = PARAMETER.sub(rf"\1={HIDDEN}", text)
-    return TOKEN.sub(HIDDEN, HEADER.sub(rf"\1 {HIDDEN}", text))
+        text = re.sub(PARAMETER, rf"\1={HIDDEN}", text)
+    return re.sub(TOKEN, HIDDEN, re.sub(HEADER, rf"\1 {HIDDEN}", text))
 
 
 def _without_password(text: str) -> str:
-    return PARAMETER.sub(rf"\1={HIDDEN}", USER.sub(f"{HIDDEN}@", text)) if URL.match(text) else text
+    if not re.match(URL, text):
+        return text
+    return re.sub(PARAMETER, rf"\1={HIDDEN}", re.sub(USER, f"{HIDDEN}@", text))
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:  # noqa: ANN401 - any value of JSON

@@ -1,6 +1,5 @@
 """The commands for what a run hands on: export, card, verify."""
 
-import json
 from pathlib import Path
 
 import click
@@ -103,6 +102,8 @@ def card(run: Path, form: str) -> None:
 
         print_json(croissant(manifest))
     else:
+        import json
+
         from curate.manifests.cards.openlineage import events
 
         for event in events(manifest, read_run_facts(run), str(run.resolve())):

@@ -4,7 +4,6 @@ import atexit
 import errno
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -177,6 +176,8 @@ def print_json(value: object) -> None:
 
 def _kept(error: TaskError) -> TaskError:
     """The error of a command that has no log, with a new file that holds its traceback."""
+    import tempfile
+
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="curate-", suffix=".log", delete=False) as file:
         file.write(redacted(error.trace))
     return replace(error, place=file.name)

@@ -1,7 +1,5 @@
 """The commands that start and end a run: init, schema, plan, run, demo, gc."""
 
-import glob
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -153,6 +151,9 @@ def demo(
     Example:
         curate demo
     """
+    import glob
+    import json
+
     import curate.sample
     from curate.recipe.load import load_recipe
 
