@@ -2,24 +2,32 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import RecipeError, did_you_mean
 from curate.ledger.parts import Part
+from curate.manifests.schema.model import LicenseEntry, Share
 from curate.recipe.input import Input
 
 SOURCE, LICENSE = "source", "license"
 UNKNOWN, VARIOUS = "unknown", "various"
-MOST = 10_000  # different values; a column with more, such as an address, is no mixture
+MOST = 10_000  # distinct values; a column with more, such as an address, is no mixture
+
+PLAIN_KINDS = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_integer,
+    pa.types.is_boolean,
+    pa.types.is_date,
+)
 
 Amounts = dict[tuple[str | None, ...], tuple[int, int]]  # documents and tokens by values
 
 
 def check_license(section: Input, inputs: pa.Schema) -> None:
-    """Refuse `input.license` where the column that it needs is missing, or holds no text.
+    """Refuse `input.license` where the column that it needs is missing or contains no text.
 
     Errors: RecipeError.
     """
@@ -38,53 +46,53 @@ def columns_of_mixture(section: Input, inputs: pa.Schema) -> list[str]:
     return _plain_columns([SOURCE, *(stratum.removesuffix("?") for stratum in section.strata)], inputs)
 
 
-def mixture(run: Path, shards: Sequence[Part], columns: Sequence[str], tokens: str) -> dict[str, list[dict[str, Any]]]:
-    """For each column, documents and tokens by value, most tokens first; without columns of too many values."""
-    found = {}
+def mixture(run: Path, shards: Sequence[Part], columns: Sequence[str], tokens: str) -> dict[str, list[Share]]:
+    """For each column, documents and tokens by value, most tokens first; columns with too many values are left out."""
+    shares = {}
     for column in columns:
         amounts = _amounts(run, shards, [column], tokens)
         if amounts is not None:
-            found[f"input.{column}"] = [
-                {"value": value, "documents": documents, "tokens": size}
+            shares[f"input.{column}"] = [
+                Share(value=value, documents=documents, tokens=size)
                 for (value,), (documents, size) in _by_tokens(amounts)
             ]
-    return found
+    return shares
 
 
-def licenses(run: Path, shards: Sequence[Part], section: Input, inputs: pa.Schema, tokens: str) -> list[dict[str, Any]]:
+def licenses(run: Path, shards: Sequence[Part], section: Input, inputs: pa.Schema, tokens: str) -> list[LicenseEntry]:
     """Documents and tokens by source and licence: as the recipe or the column says, `unknown` where neither does.
 
-    Where there are too many sources, by licence alone; where these are too many, all together are `various`.
+    With too many sources, by licence alone; with too many licences, one row `various`.
     """
     column = SOURCE if isinstance(section.license, dict) else section.license or LICENSE
-    there = _plain_columns([SOURCE, column], inputs)
-    for names in (there, [name for name in there if name == column]):
+    present = _plain_columns([SOURCE, column], inputs)
+    for names in (present, [name for name in present if name == column]):
         if (amounts := _amounts(run, shards, names, tokens)) is not None:
             break
     else:
-        total = (sum(part.rows for part in shards), sum(part.tokens for part in shards))
-        return [{"source": None, "license": VARIOUS, "documents": total[0], "tokens": total[1]}]
-    summed: Amounts = {}
+        documents, size = sum(part.rows for part in shards), sum(part.tokens for part in shards)
+        return [LicenseEntry(source=None, license=VARIOUS, documents=documents, tokens=size)]
+    totals: Amounts = {}
     for values, (documents, size) in amounts.items():
         row = dict(zip(names, values, strict=True))
-        said = row.get(column)
+        license = row.get(column)
         if isinstance(section.license, dict):
-            said = section.license.get(said or "")
-        key = (row.get(SOURCE), (said or "").strip() or UNKNOWN)
-        before = summed.get(key, (0, 0))
-        summed[key] = (before[0] + documents, before[1] + size)
+            license = section.license.get(license or "")
+        key = (row.get(SOURCE), (license or "").strip() or UNKNOWN)
+        total = totals.get(key, (0, 0))
+        totals[key] = (total[0] + documents, total[1] + size)
     return [
-        {"source": source, "license": license, "documents": documents, "tokens": size}
-        for (source, license), (documents, size) in _by_tokens(summed)
+        LicenseEntry(source=source, license=license or UNKNOWN, documents=documents, tokens=size)
+        for (source, license), (documents, size) in _by_tokens(totals)
     ]
 
 
 def _amounts(run: Path, shards: Sequence[Part], columns: Sequence[str], tokens: str) -> Amounts | None:
-    """Documents and tokens by the values of columns; None where there are more than MOST.
+    """Documents and tokens by the values of columns; None for more than MOST values.
 
-    Values are compared as bytes: text that is not UTF-8 is no error.
+    Values are compared as bytes, so text that is not UTF-8 is no error.
     """
-    found: dict[tuple[bytes | None, ...], tuple[int, int]] = {}
+    amounts: dict[tuple[bytes | None, ...], tuple[int, int]] = {}
     keys = [f"key_{k}" for k in range(len(columns))]
     for part in shards:
         with pq.ParquetFile(run / part.path) as file:
@@ -94,13 +102,13 @@ def _amounts(run: Path, shards: Sequence[Part], columns: Sequence[str], tokens: 
                 sums = table.group_by(keys, use_threads=False).aggregate([("tokens", "count"), ("tokens", "sum")])
                 for row in sums.to_pylist():
                     key = tuple(row[name] for name in keys)
-                    documents, size = found.get(key, (0, 0))
-                    found[key] = (documents + row["tokens_count"], size + (row["tokens_sum"] or 0))
-                if len(found) > MOST:
+                    documents, size = amounts.get(key, (0, 0))
+                    amounts[key] = (documents + row["tokens_count"], size + (row["tokens_sum"] or 0))
+                if len(amounts) > MOST:
                     return None
     return {
         tuple(None if value is None else value.decode("utf-8", "replace") for value in key): amount
-        for key, amount in found.items()
+        for key, amount in amounts.items()
     }
 
 
@@ -117,15 +125,12 @@ def _plain_columns(names: Sequence[str], inputs: pa.Schema) -> list[str]:
 
 
 def _is_plain(kind: pa.DataType) -> bool:
-    """Whether values of a type are short texts, or numbers that may be names."""
+    """Whether values of a type can name a group: texts, integers, truth values, dates."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_date(kind)
-    )  # fmt: skip
+    return any(is_kind(kind) for is_kind in PLAIN_KINDS)
 
 
 def _by_tokens(amounts: Amounts) -> list[tuple[tuple[str | None, ...], tuple[int, int]]]:
     """Most tokens first, then by values, with null last."""
-    return sorted(amounts.items(), key=lambda one: (-one[1][1], [(value is None, value or "") for value in one[0]]))
+    return sorted(amounts.items(), key=lambda item: (-item[1][1], [(value is None, value or "") for value in item[0]]))

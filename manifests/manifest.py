@@ -12,101 +12,154 @@ import curate
 from curate.decide.counts import Counts
 from curate.decide.plan import Plan
 from curate.ledger.augmented import Augmented
-from curate.ledger.ledger import Ledger
-from curate.ledger.models import BUDGET, PURIFY, models_in_force
+from curate.ledger.ledger import KnownFile, Ledger
 from curate.ledger.names import DATA
+from curate.ledger.parts import Part
+from curate.manifests import stage_facts
 from curate.manifests.composition import columns_of_mixture, licenses, mixture
-from curate.manifests.schema.model import MANIFEST_VERSION, Manifest
-from curate.manifests.stage_facts import decontamination, dedup, distil, language_identification, purify, synthetic
+from curate.manifests.schema.model import (
+    MANIFEST_VERSION,
+    BenchmarkEntry,
+    Contents,
+    EarlierRun,
+    Edit,
+    InputEntry,
+    LanguageModelEntry,
+    Manifest,
+    RecipeEntry,
+    ResolvedRule,
+    Retention,
+    SchemaField,
+    Shard,
+    Share,
+    StageEntry,
+    Tool,
+    Totals,
+)
 from curate.maps.shards import content_of, our_columns, our_name, output_schema
 from curate.recipe.recipe import Recipe
 from curate.redaction import without_credentials
 from curate.storage.files import sealed, write_json
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """A finished run: all that its manifest tells of."""
+    """A finished run, as its manifest needs it."""
 
     recipe: Recipe
     plan: Plan
     ledger: Ledger
     counts: Counts
-    retention: Mapping[str, Any] | None  # what an evaluation of these decisions found
-    augmented: Augmented | None  # what the third tier has written
+    retention: Mapping[str, Any] | None  # the evaluation of these decisions
+    augmented: Augmented | None  # what the third tier wrote
 
 
-def build_manifest(result: RunResult) -> dict[str, Any]:
-    """Everything of a finished run that does not depend on when and where it ran."""
+def build_manifest(result: RunResult) -> Contents:
+    """All of a finished run that depends neither on when nor on where it ran."""
     recipe, plan, ledger, counts = result.recipe, result.plan, result.ledger, result.counts
-    inputs, groups = plan.inputs, plan.groups
-    contents = content_of(ledger.of("documents", groups["documents"]))
     parts = ledger.of(DATA)
-    tokens = our_name("n_tokens", inputs)
-    names = ("path", "tokens", "bytes", "sha256")
-    shards = [{"documents": part.rows} | {name: getattr(part, name) for name in names} for part in parts]
-    return {
-        "manifest_version": MANIFEST_VERSION,
-        "name": recipe.name,
-        "tool": {"name": "curate-lm", "version": curate.__version__},
-        "recipe": recipe.resolved(),
-        "recipe_digest": recipe.digest(),
-        "inputs": [
-            {"path": file.path, "bytes": file.size, "documents": file.rows}
-            | dict(zip(("documents_out", "tokens_out"), counts.kept.get(file.file_no, (0, 0)), strict=True))
-            | dict(file.added)
-            | ({"bad_lines": file.bad_lines} if file.bad_lines else {})
-            | ({"error": file.error} if file.error else {"content_xxh3_128": contents.get(file.file_no, "")})
-            for file in ledger.files
-        ],
-        "signal_groups": dict(sorted(groups.items())),
-        "rules": [
-            {"set": found.rule_set} | found.rule.model_dump(mode="json", by_alias=True, exclude_none=True)
-            for found in plan.rules
-        ],
-        "edits": [{"name": editor.name, "bounds": dict(editor.bounds)} for editor in plan.reading.editors],
-        "against": [
-            {"name": run.name, "manifest_sha256": run.manifest} for run in plan.earlier if run.accepted is None
-        ],
-        "models": [
-            {"language": model.language, "form": model.form, "content_xxh3_128": model.content}
-            for model in plan.reading.models
-        ],
-        "language_identification": language_identification(groups),
-        "dedup": dedup(recipe),
-        "purify": purify(ledger, models_in_force(PURIFY, ledger.run, ledger.parts)),
-        "distil": distil(ledger, models_in_force(BUDGET, ledger.run, ledger.parts)),
-        "retention": result.retention,
-        "benchmarks": [dict(one) for one in counts.benchmarks],
-        "decontamination": decontamination(recipe, counts),
-        "stages": [dict(stage) for stage in counts.stages],
-        "scorecard": [dict(signal) for signal in counts.scorecard],
-        "tokenizer": recipe.tokenizer,
-        "totals": {
-            "documents_in": counts.stages[0]["documents_in"],
-            "tokens_in": counts.stages[0]["tokens_in"],
-            "documents_out": counts.stages[-1]["documents_out"],
-            "tokens_out": counts.stages[-1]["tokens_out"],
+    tokens = our_name("n_tokens", plan.inputs)
+    totals = _totals(counts)
+    return Contents(
+        name=recipe.name,
+        tool=Tool(name="curate-lm", version=curate.__version__),
+        recipe=RecipeEntry.model_validate(recipe.resolved()),
+        recipe_digest=recipe.digest(),
+        inputs=_inputs(plan, ledger, counts),
+        signal_groups=dict(plan.groups),
+        rules=_rules(plan),
+        edits=[Edit(name=editor.name, bounds=dict(editor.bounds)) for editor in plan.reading.editors],
+        against=_earlier_runs(plan),
+        models=_language_models(plan),
+        language_identification=stage_facts.language_identification(plan.groups),
+        dedup=stage_facts.dedup(recipe),
+        purify=stage_facts.purify(ledger),
+        distil=stage_facts.distil(ledger),
+        retention=None if result.retention is None else Retention.model_validate(result.retention),
+        benchmarks=[BenchmarkEntry.model_validate(row) for row in counts.benchmarks],
+        decontamination=stage_facts.decontamination(recipe, counts),
+        stages=[StageEntry.model_validate(stage) for stage in counts.stages],
+        scorecard=[dict(row) for row in counts.scorecard],
+        tokenizer=recipe.tokenizer,
+        totals=totals,
+        mixture={
+            **{name: [Share.model_validate(row) for row in rows] for name, rows in counts.mixture.items()},
+            **mixture(ledger.run, parts, columns_of_mixture(recipe.input, plan.inputs), tokens),
         },
-        "mixture": {
-            **{name: [dict(row) for row in rows] for name, rows in counts.mixture.items()},
-            **mixture(ledger.run, parts, columns_of_mixture(recipe.input, inputs), tokens),
-        },
-        "licenses": licenses(ledger.run, parts, recipe.input, inputs, tokens),
-        "synthetic": synthetic(result.augmented, counts.stages[-1]["tokens_out"]),
-        "schema": [described_column(field) for field in output_schema(inputs, our_columns(recipe))],
-        "shards": shards,
+        licenses=licenses(ledger.run, parts, recipe.input, plan.inputs, tokens),
+        synthetic=stage_facts.synthetic(result.augmented, totals.tokens_out),
+        schema=[schema_field(field) for field in output_schema(plan.inputs, our_columns(recipe))],
+        shards=[_shard(part) for part in parts],
+    )
+
+
+def _inputs(plan: Plan, ledger: Ledger, counts: Counts) -> list[InputEntry]:
+    contents = content_of(ledger.of("documents", plan.groups["documents"]))
+    return [
+        _input(file, counts.kept.get(file.file_no, (0, 0)), contents.get(file.file_no, "")) for file in ledger.files
+    ]
+
+
+def _input(file: KnownFile, kept: tuple[int, int], content: str) -> InputEntry:
+    """An input file; `kept` are the documents and tokens of it that the output has."""
+    fields: dict[str, object] = {
+        "path": file.path,
+        "bytes": file.size,
+        "documents": file.rows,
+        "documents_out": kept[0],
+        "tokens_out": kept[1],
+        **dict(file.added),
     }
+    if file.bad_lines:
+        fields["bad_lines"] = file.bad_lines
+    fields |= {"error": file.error} if file.error else {"content_xxh3_128": content}
+    return InputEntry.model_validate(fields)
 
 
-def described_column(field: pa.Field) -> dict[str, Any]:
-    """A column of the output, with what it is nested of."""
-    inside = [described_column(field.type.field(k)) for k in range(field.type.num_fields)]
-    return {"name": field.name, "type": str(field.type)} | ({"fields": inside} if inside else {})
+def _rules(plan: Plan) -> list[ResolvedRule]:
+    return [
+        ResolvedRule.model_validate(
+            {"set": rule.rule_set} | rule.rule.model_dump(mode="json", by_alias=True, exclude_none=True)
+        )
+        for rule in plan.rules
+    ]
 
 
-def write_manifest(run: Path, fields: Mapping[str, Any]) -> None:
-    """Commit the manifest of a run, without credentials, checked and sealed."""
-    manifest = sealed(without_credentials(fields))
+def _earlier_runs(plan: Plan) -> list[EarlierRun]:
+    return [EarlierRun(name=run.name, manifest_sha256=run.manifest) for run in plan.earlier if run.accepted is None]
+
+
+def _language_models(plan: Plan) -> list[LanguageModelEntry]:
+    return [
+        LanguageModelEntry(language=model.language, form=model.form, content_xxh3_128=model.content)
+        for model in plan.reading.models
+    ]
+
+
+def _totals(counts: Counts) -> Totals:
+    first, last = counts.stages[0], counts.stages[-1]
+    return Totals(
+        documents_in=first["documents_in"],
+        tokens_in=first["tokens_in"],
+        documents_out=last["documents_out"],
+        tokens_out=last["tokens_out"],
+    )
+
+
+def _shard(part: Part) -> Shard:
+    return Shard(path=part.path, documents=part.rows, tokens=part.tokens, bytes=part.bytes, sha256=part.sha256)
+
+
+def schema_field(field: pa.Field) -> SchemaField:
+    """A column of the output with its nested fields."""
+    inner = [schema_field(field.type.field(k)) for k in range(field.type.num_fields)]
+    kind = str(field.type)
+    return SchemaField(name=field.name, type=kind, fields=inner) if inner else SchemaField(name=field.name, type=kind)
+
+
+def write_manifest(run: Path, contents: Contents) -> None:
+    """Commit the manifest of a run, without credentials, sealed and validated."""
+    fields = contents.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    manifest = sealed(without_credentials(fields | {"manifest_version": MANIFEST_VERSION}))
     Manifest.model_validate_json(json.dumps(manifest))
     write_json(run / "manifest.json", manifest)

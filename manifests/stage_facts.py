@@ -1,7 +1,6 @@
-"""What the manifest tells of single stages: how they told documents apart, and what was learnt for them, by hash."""
+"""What the manifest records of single stages: their methods, and the models they trained, by hash."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
@@ -13,8 +12,20 @@ from curate.filters.signals.hashes import choose_bands
 from curate.kernels.minhash import SEED as MINHASH_SEED
 from curate.ledger.augmented import Augmented
 from curate.ledger.ledger import Ledger
-from curate.ledger.models import ModelSet
+from curate.ledger.models import BUDGET, PURIFY, models_in_force
 from curate.ledger.names import BUDGET_FACTS, DOMAINS, GRADE_MODEL, PURIFY_MODEL, QUOTAS, ROUNDS, RUNGS, THRESHOLDS
+from curate.manifests.schema.model import (
+    Decontamination,
+    DedupEntry,
+    Distil,
+    DomainEntry,
+    LanguageIdentification,
+    Near,
+    Purify,
+    Synthetic,
+    WrittenEntry,
+)
+from curate.recipe.dedup import Near as NearSection
 from curate.recipe.recipe import Recipe
 from curate.storage.files import sha256_of
 
@@ -22,87 +33,101 @@ EXACT_HASH = "xxh3-128 of the text, and of the text in NFC and lower case with w
 MINHASH_SCHEME = "datasketch affine32 of the low 32 bits of xxh3_64"
 
 
-def language_identification(groups: Mapping[str, str]) -> dict[str, str] | None:
-    """The model that told languages, where they were told."""
+def language_identification(groups: Mapping[str, str]) -> LanguageIdentification | None:
+    """The model that identified languages; None where none were identified."""
+    if LANGUAGE not in groups:
+        return None
     path = model_path()
-    known = {"model": path.name, "content_xxh3_128": xxh3_128_hexdigest(path.read_bytes())}
-    return known if LANGUAGE in groups else None
+    return LanguageIdentification(model=path.name, content_xxh3_128=xxh3_128_hexdigest(path.read_bytes()))
 
 
-def dedup(recipe: Recipe) -> dict[str, Any]:
-    """By what duplicates were found."""
+def dedup(recipe: Recipe) -> DedupEntry:
+    """How duplicates were found."""
     section = recipe.dedup
-    found = None
-    if near := section.near:
-        bands = choose_bands(near.threshold, near.permutations)
-        found = {
-            "algorithm": "minhash",
-            "scheme": MINHASH_SCHEME,
-            "ngram": near.shingle,
-            "permutations": near.permutations,
-            "bands": bands.count,
-            "rows": bands.rows,
-            "seed": MINHASH_SEED,
-            "threshold": near.threshold,
-            "verify": near.verify,
-        }
-    lines = section.lines.model_dump(mode="json") if section.lines else None
-    return {"exact": section.exact, "exact_hash": EXACT_HASH, "near": found, "lines": lines, "keep": section.keep}
+    return DedupEntry(
+        exact=section.exact,
+        exact_hash=EXACT_HASH,
+        near=_near(section.near) if section.near else None,
+        lines=section.lines.model_dump(mode="json") if section.lines else None,
+        keep=section.keep,
+    )
 
 
-def decontamination(recipe: Recipe, counts: Counts) -> dict[str, Any] | None:
-    """How evaluation sets were looked for, and what all of them come to."""
+def _near(section: NearSection) -> Near:
+    bands = choose_bands(section.threshold, section.permutations)
+    return Near(
+        algorithm="minhash",
+        scheme=MINHASH_SCHEME,
+        ngram=section.shingle,
+        permutations=section.permutations,
+        bands=bands.count,
+        rows=bands.rows,
+        seed=MINHASH_SEED,
+        threshold=section.threshold,
+        verify=section.verify,
+    )
+
+
+def decontamination(recipe: Recipe, counts: Counts) -> Decontamination | None:
+    """How evaluation sets were searched for, and the totals over all of them."""
     section = recipe.tier1.decontaminate
     if section is None:
         return None
-    sums = {name: sum(one[name] for one in counts.benchmarks) for name in ("items", "items_hit", "documents_hit")}
+    totals = {name: sum(row[name] for row in counts.benchmarks) for name in ("items", "items_hit", "documents_hit")}
     dropped = sum(stage["dropped"].get(REASON, {"documents": 0})["documents"] for stage in counts.stages)
-    return {
-        "ngram": section.ngram,
-        "min_words": section.min_words,
-        "action": section.action,
-        "columns": section.columns,
-        "benchmarks": len(counts.benchmarks),
-        **sums,
-        "documents_dropped": dropped,
-    }
+    return Decontamination(
+        ngram=section.ngram,
+        min_words=section.min_words,
+        action=section.action,
+        columns=section.columns,
+        benchmarks=len(counts.benchmarks),
+        **totals,
+        documents_dropped=dropped,
+    )
 
 
-def purify(ledger: Ledger, models: ModelSet | None) -> dict[str, Any] | None:
-    """What was learnt for the second tier, by hash, how it was tested, and the bounds on false drops."""
+def purify(ledger: Ledger) -> Purify | None:
+    """The second tier's models by hash, how they were tested, and the bounds on false drops."""
+    models = models_in_force(PURIFY, ledger.run, ledger.parts)
     if models is None:
         return None
     names = (PURIFY_MODEL, *([GRADE_MODEL] if models.part(GRADE_MODEL) else []))
-    tables = {name: pq.read_table(ledger.run / part.path) for name in (ROUNDS, THRESHOLDS) for part in ledger.of(name)}
-    return {
-        "models": {name: part.sha256 for name in names for part in ledger.of(name)},
-        **models.facts,
-        **{name: table.to_pylist() for name, table in tables.items()},
-    }
+    hashes = {name: part.sha256 for name in names for part in ledger.of(name)}
+    return Purify.model_validate({"models": hashes, **models.facts, **_tables(ledger, ROUNDS, THRESHOLDS)})
 
 
-def distil(ledger: Ledger, models: ModelSet | None) -> dict[str, Any] | None:
-    """What was learnt for the budget, by hash, and what it came to by rung and stratum."""
+def distil(ledger: Ledger) -> Distil | None:
+    """The budget's models by hash, and what was kept by rung and stratum."""
+    models = models_in_force(BUDGET, ledger.run, ledger.parts)
     if models is None:
         return None
-    tables = {name: pq.read_table(ledger.run / part.path) for name in (RUNGS, QUOTAS) for part in ledger.of(name)}
-    return {
-        "models": {part.group: part.sha256 for part in models.parts if part.group != BUDGET_FACTS},
-        **models.facts,
-        **{name: table.to_pylist() for name, table in tables.items()},
-    }
+    hashes = {part.group: part.sha256 for part in models.parts if part.group != BUDGET_FACTS}
+    return Distil.model_validate({"models": hashes, **models.facts, **_tables(ledger, RUNGS, QUOTAS)})
 
 
-def synthetic(made: Augmented | None, tokens: int) -> dict[str, Any]:
-    """What of the output's tokens the run has made itself, by which models, adapters and prompts."""
-    if made is None:
-        return {"documents": 0, "tokens": 0, "share": 0.0, "written": None}
-    own = made.facts["accepted"]
-    domains = pq.read_table(made.folder / DOMAINS).to_pylist()
-    about = {name: made.facts.get(name) for name in ("teacher", "adapters", "prompts")}
-    about["questions"] = made.facts.get("written")
-    files = {name: sha256_of(made.folder / name) for name in made.tables}
-    return {
-        "documents": own["documents"], "tokens": own["tokens"], "share": own["tokens"] / max(1, tokens),
-        "written": {**about, "candidates": made.facts["asked"], "domains": domains, "tables": files},
-    }  # fmt: skip
+def _tables(ledger: Ledger, *names: str) -> dict[str, list[dict[str, object]]]:
+    """The rows of tables of the ledger, by the names of the tables."""
+    return {name: pq.read_table(ledger.run / part.path).to_pylist() for name in names for part in ledger.of(name)}
+
+
+def synthetic(augmented: Augmented | None, tokens: int) -> Synthetic:
+    """How much of the output's `tokens` the run wrote itself, and by which models, adapters and prompts."""
+    if augmented is None:
+        return Synthetic(documents=0, tokens=0, share=0.0, written=None)
+    facts = augmented.facts
+    accepted = facts["accepted"]
+    domains = pq.read_table(augmented.folder / DOMAINS).to_pylist()
+    return Synthetic(
+        documents=accepted["documents"],
+        tokens=accepted["tokens"],
+        share=accepted["tokens"] / max(1, tokens),
+        written=WrittenEntry(
+            teacher=facts.get("teacher"),
+            adapters=facts.get("adapters"),
+            prompts=facts.get("prompts"),
+            questions=facts.get("written"),
+            candidates=facts["asked"],
+            domains=[DomainEntry.model_validate(row) for row in domains],
+            tables={name: sha256_of(augmented.folder / name) for name in augmented.tables},
+        ),
+    )

@@ -60,6 +60,7 @@ def export(
     from curate.manifests.export.export import export as write
     from curate.manifests.export.format import options_of
     from curate.manifests.export.mixture import open_sources
+    from curate.manifests.export.records import export_json
     from curate.maps.compile_notice import prepare_process
     from curate.progress import unwritten_log
 
@@ -71,9 +72,9 @@ def export(
     with chosen_engine(engine, address, workers) as (opened, _):
         log = unwritten_log(quiet or as_json)
         sources = open_sources(run, options.validation, opened)
-        found = write(sources, wanted, out, options, opened, log, overwrite, thorough=overwrite)
+        found = write(sources, wanted, out, options, opened, log, overwrite)
     if as_json:
-        print_json(found)
+        print_json([{**export_json(record), "load": record.load} for record in found])
     else:
         print_exports(found, out)
 

@@ -6,7 +6,6 @@ In the cascade's tables they have negative file numbers.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -14,6 +13,7 @@ from curate.errors import RecipeError, RunError
 from curate.ledger.ledger import NOT_READ, Ledger, fetched, read_ledger
 from curate.ledger.names import JUDGED, SIGNATURES, SYNTHETIC, WRITTEN_FOLDER
 from curate.ledger.parts import Part, is_whole
+from curate.manifests.schema.model import Manifest
 from curate.manifests.schema.reading import read_manifest
 from curate.recipe.recipe import Recipe
 from curate.sql import literal, read_parquet
@@ -62,15 +62,13 @@ def open_earlier(recipe: Recipe) -> tuple[Earlier, ...]:
         except RunError as error:
             raise RunError(f"dedup.against: {error}") from None
         _check(recipe, folder, manifest)
-        if manifest["name"] in {earlier.name for earlier in runs}:
-            raise RecipeError(
-                f"dedup.against: two runs are named {manifest['name']!r}; documents are told by that name"
-            )
+        if manifest.name in {earlier.name for earlier in runs}:
+            raise RecipeError(f"dedup.against: two runs are named {manifest.name!r}; documents are told by that name")
         digest = sha256_of(folder / "manifest.json")
-        run = Earlier(len(runs), manifest["name"], ledger, manifest["signal_groups"], digest)
+        run = Earlier(len(runs), manifest.name, ledger, manifest.signal_groups, digest)
         _check_parts(recipe, folder, run)
         runs.append(run)
-        if manifest["synthetic"]["documents"]:
+        if manifest.synthetic.documents:
             runs.append(_written(recipe, folder, len(runs), run))
     return tuple(runs)
 
@@ -79,7 +77,7 @@ def _written(recipe: Recipe, folder: Path, number: int, by: Earlier) -> Earlier:
     """The written documents of an earlier run."""
     judged_run = folder / WRITTEN_FOLDER / JUDGED
     try:
-        groups, ledger = read_manifest(judged_run)["signal_groups"], read_ledger(judged_run)
+        groups, ledger = read_manifest(judged_run).signal_groups, read_ledger(judged_run)
     except RunError as error:
         raise RunError(f"dedup.against: {error}") from None
     run = Earlier(number, by.name, ledger, groups, by.manifest, folder / WRITTEN_FOLDER / SYNTHETIC)
@@ -100,16 +98,16 @@ def _check_parts(recipe: Recipe, folder: Path, run: Earlier) -> None:
         )
 
 
-def _check(recipe: Recipe, folder: Path, manifest: dict[str, Any]) -> None:
+def _check(recipe: Recipe, folder: Path, manifest: Manifest) -> None:
     """Refuse this run itself, and a run whose hashes or signatures cannot be compared with this recipe's."""
     if folder.resolve() == recipe.run_directory.resolve():
         raise RecipeError(f"dedup.against: {folder} is the run itself; name earlier ones")
-    if recipe.dedup.exact and "hashes" not in manifest["signal_groups"]:
+    if recipe.dedup.exact and "hashes" not in manifest.signal_groups:
         raise RecipeError(
             f"dedup.against: {folder} has no hashes: it ran with dedup.exact: false; run it again with true"
         )
     if near := recipe.dedup.near:
-        earlier_near = manifest["recipe"]["dedup"]["near"]
+        earlier_near = manifest.recipe.more["dedup"]["near"]
         if earlier_near is None or any(
             earlier_near[name] != getattr(near, name) for name in ("permutations", "shingle")
         ):

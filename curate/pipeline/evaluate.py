@@ -34,6 +34,7 @@ from curate.ledger.run import Decided, open_decided
 from curate.ledger.runs import no_run
 from curate.ledger.superseded import supersede_report
 from curate.manifests.manifest import write_manifest
+from curate.manifests.schema.model import Manifest
 from curate.pipeline.ablate import remove_arms, run_arms
 from curate.pipeline.run import renew
 from curate.progress import Countdown, Log, Steps, open_log
@@ -255,4 +256,4 @@ def _update_manifest(run: Path, decisions: str) -> None:
     entry = manifest_entry(run, decisions)
     if manifest.get("retention") != entry:
         supersede_report(run)
-        write_manifest(run, manifest | {"retention": entry})
+        write_manifest(run, Manifest.model_validate(manifest | {"retention": entry}))

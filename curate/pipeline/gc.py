@@ -117,7 +117,7 @@ def collect(run: Path, everything: bool, dry: bool) -> Garbage:
         ledger = read_ledger(run)
         unused = _unused(ledger) if everything else []
         garbage = [*_files(ledger, unused)]
-        if everything and not read_manifest(run)["benchmarks"]:
+        if everything and not read_manifest(run).benchmarks:
             garbage += [_unused_file(path, UNUSED) for path in sorted((run / MODELS_FOLDER).glob("ngrams-*"))]
         garbage += _of_evaluations(ledger, everything)
         if not dry:
@@ -178,7 +178,7 @@ def _of_evaluations(ledger: Ledger, everything: bool) -> Iterator[UnusedFile]:
 
 def _unused(ledger: Ledger) -> list[Part]:
     """Parts in force of groups that the finished run did not use."""
-    used = {*read_manifest(ledger.run)["signal_groups"], DOCUMENTS, MEMBERS, *TOGETHER, DATA}
+    used = {*read_manifest(ledger.run).signal_groups, DOCUMENTS, MEMBERS, *TOGETHER, DATA}
     return [part for part in ledger.parts if part.group not in used]
 
 

@@ -138,11 +138,18 @@ def _finish(state: RunState, counts: Counts) -> None:
         index_evaluation(run, INDEX, state.decisions)
     counts = with_written(counts, state.augmented)
     retention = manifest_entry(run, state.decisions)
-    result = RunResult(recipe, state.plan, state.ledger, counts, retention, state.augmented)
+    result = RunResult(
+        recipe=recipe,
+        plan=state.plan,
+        ledger=state.ledger,
+        counts=counts,
+        retention=retention,
+        augmented=state.augmented,
+    )
     write_manifest(run, build_manifest(result))
     if recipe.export:
-        sources, folder = (open_source(run),), run / EXPORTS
-        export(sources, recipe.export, folder, Options(), state.engine, log=log, overwrite=True, thorough=True)
+        source = open_source(run)
+        export((source,), recipe.export, run / EXPORTS, Options(), state.engine, log, overwrite=True)
     write_end(run, state.warnings)
     renew(run, log)
 

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypeVar
 
 from curate.errors import disk_error
 
 ASIDE = ".aside-"
 _HERE = secrets.token_hex(4)  # with the process's number it names this process among those of all machines
 SEAL = "seal"
+
+Value = TypeVar("Value")
 
 
 def aside_of(path: Path) -> Path:
@@ -67,26 +69,26 @@ def write_json(path: Path, value: object) -> None:
         aside.write_text(json_text(value), "utf-8")
 
 
-def write_sealed(path: Path, fields: Mapping[str, Any]) -> None:
+def write_sealed(path: Path, fields: Mapping[str, object]) -> None:
     """Commit a mapping as JSON with its seal."""
     write_json(path, sealed(fields))
 
 
-def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with a `seal`: the hash of their JSON file without it, by which one flipped bit is found."""
+def sealed(fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields with a `seal`: the hash of their JSON file without it, which detects a single flipped bit."""
     unsealed = {name: value for name, value in fields.items() if name != SEAL}
     return unsealed | {SEAL: _seal_of(unsealed)}
 
 
-def unsealed(fields: Mapping[str, Any]) -> dict[str, Any]:
+def unsealed(fields: Mapping[str, Value]) -> dict[str, Value]:
     """The fields without their seal.
 
-    Errors: ValueError where they are not those that were sealed.
+    Errors: ValueError where they differ from those that were sealed.
     """
-    found = {name: value for name, value in fields.items() if name != SEAL}
-    if fields.get(SEAL) != _seal_of(found):
+    content = {name: value for name, value in fields.items() if name != SEAL}
+    if fields.get(SEAL) != _seal_of(content):
         raise ValueError("its bytes changed")
-    return found
+    return content
 
 
 def is_sealed(path: Path) -> bool:
@@ -94,16 +96,16 @@ def is_sealed(path: Path) -> bool:
 
     Errors: OSError where it cannot be read.
     """
-    found = path.read_bytes()
+    content = path.read_bytes()
     try:
-        fields = json.loads(found)
+        fields = json.loads(content)
         seal = fields.pop(SEAL)
-        return bool(seal == _seal_of(fields) and found == json_text(fields | {SEAL: seal}).encode())
+        return bool(seal == _seal_of(fields) and content == json_text(fields | {SEAL: seal}).encode())
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return False
 
 
-def _seal_of(fields: Mapping[str, Any]) -> str:
+def _seal_of(fields: Mapping[str, object]) -> str:
     return hashlib.sha256(json_text(fields).encode()).hexdigest()
 
 

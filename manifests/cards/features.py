@@ -1,53 +1,68 @@
 """Arrow's types as the Hugging Face Hub writes them in a card: `dataset_info.features`."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pyarrow as pa
 
-# Names of Arrow's types that the Hub has other names for; those below stand for themselves.
-RENAMED = {"halffloat": "float16", "float": "float32", "double": "float64", "date32[day]": "date32",
-           "date64[ms]": "date64"}  # fmt: skip
+from curate.manifests.schema.model import SchemaField
+
+# Arrow types that the Hub names differently; the types of PLAIN have the same name in both.
+RENAMED = {
+    "halffloat": "float16",
+    "float": "float32",
+    "double": "float64",
+    "date32[day]": "date32",
+    "date64[ms]": "date64",
+}
 PLAIN = re.compile(
     r"(large_)?string|(large_)?binary|bool|null|u?int(8|16|32|64)|float(16|32|64)|date(32|64)"
     r"|(timestamp|duration|time32|time64)\[.+\]|decimal(128|256)\(\d+, ?-?\d+\)"
 )
+READ_FROM_JSON = (  # types that `datasets` keeps when it reads JSON lines
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_null,
+    pa.types.is_date,
+    pa.types.is_timestamp,
+)
+
+Feature = dict[str, object]  # as YAML has it
 
 
-def features_of(columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
-    """The features of columns as the manifest tells them; None where one has a type that the Hub does not know."""
-    features = [_feature(column) for column in columns]
-    return None if None in features else [one for one in features if one is not None]
+def features_of(columns: Sequence[SchemaField]) -> list[Feature] | None:
+    """The features of a manifest's columns; None where the Hub has no type for one of them."""
+    features = []
+    for column in columns:
+        if (kind := _kind(column)) is None:
+            return None
+        features.append({"name": column.name, **kind})
+    return features
 
 
-def _feature(column: Mapping[str, Any]) -> dict[str, Any] | None:
-    found = _kind(column)
-    return None if found is None else {"name": column["name"], **found}
-
-
-def _kind(column: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a column is, by the key that the Hub has for it: dtype, struct, list or large_list."""
-    kind = re.sub(r"^dictionary<values=([^,]+),.*", r"\1", column["type"])
+def _kind(column: SchemaField) -> Feature | None:
+    """The type of a column by the Hub's key for it: dtype, struct, list or large_list."""
+    kind = re.sub(r"^dictionary<values=([^,]+),.*", r"\1", column.type)
     kind = RENAMED.get(kind, kind)
     if PLAIN.fullmatch(kind):
         return {"dtype": kind}
-    inside = column.get("fields") or []
+    inner = column.fields or []
     if kind.startswith("struct"):
-        features = features_of(inside)
+        features = features_of(inner)
         return None if features is None else {"struct": features}
     listed = re.match(r"(fixed_size_list|large_list|list)<", kind)
-    if not listed or (of := _kind(inside[0])) is None or "length" in of:  # which datasets writes, and cannot read
+    if not listed or (item := _kind(inner[0])) is None or "length" in item:  # datasets writes it, but cannot read it
         return None
     key = "large_list" if listed[1] == "large_list" else "list"
-    found: dict[str, Any] = {key: next(iter(of.values())) if {"dtype", "struct"} & of.keys() else of}
+    feature: Feature = {key: next(iter(item.values())) if {"dtype", "struct"} & item.keys() else item}
     if listed[1] == "fixed_size_list":
-        found["length"] = int(kind[kind.rindex("[") + 1 : -1])
-    return found
+        feature["length"] = int(kind[kind.rindex("[") + 1 : -1])
+    return feature
 
 
 def without_maps(kind: pa.DataType) -> pa.DataType:
-    """The same type with each map, for which the Hub has none, as a list of {key, value}."""
+    """The same type with each map, which the Hub has no type for, as a list of {key, value}."""
     if pa.types.is_map(kind):
         return pa.list_(_pair(without_maps(kind.key_type), without_maps(kind.item_type)))
     if pa.types.is_struct(kind):
@@ -60,9 +75,9 @@ def without_maps(kind: pa.DataType) -> pa.DataType:
 
 
 def in_json(kind: pa.DataType) -> pa.DataType:
-    """The type that `datasets` can give to values of this type in lines of JSON, as formats/jsonl.py writes them.
+    """The type that `datasets` can give to values of this type in JSON lines, as formats/jsonl.py writes them.
 
-    JSON holds numbers, truth values and strings; `datasets` casts strings to dates and timestamps, to nothing else.
+    JSON has numbers, truth values and strings; `datasets` casts strings to dates and timestamps only.
     """
     if pa.types.is_map(kind):
         return pa.list_(_pair(in_json(kind.key_type), in_json(kind.item_type)))
@@ -74,9 +89,7 @@ def in_json(kind: pa.DataType) -> pa.DataType:
         return in_json(kind.value_type)
     if pa.types.is_float16(kind):
         return pa.float32()
-    kept = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null, pa.types.is_date,
-            pa.types.is_timestamp)  # fmt: skip
-    return kind if any(is_kind(kind) for is_kind in kept) else pa.string()
+    return kind if any(is_kind(kind) for is_kind in READ_FROM_JSON) else pa.string()
 
 
 def _pair(key: pa.DataType, value: pa.DataType) -> pa.DataType:

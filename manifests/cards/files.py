@@ -1,9 +1,10 @@
-"""The files of a data set as cards describe them: those of a run, or of a folder that was made of it."""
+"""The data files that a card describes: those of a run, or of a folder made from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+
+from curate.manifests.schema.model import Manifest
 
 SPLITS = ("train", "validation", "test")
 
@@ -19,33 +20,41 @@ class DataFile:
 
     @property
     def split(self) -> str:
-        """The split that its name tells."""
+        """The split that the file's name begins with; `train` where it names none."""
         name = PurePosixPath(self.path).name.split("-")[0]
         return name if name in SPLITS else SPLITS[0]
 
 
-def files_of(manifest: Mapping[str, Any]) -> list[DataFile]:
-    """The files that a run has written itself."""
-    return [DataFile(one["path"], one["documents"], one["bytes"], one["sha256"]) for one in manifest["shards"]]
+@dataclass(frozen=True, slots=True)
+class SplitFiles:
+    """The files of a split, and globs that match them: one for each folder."""
+
+    split: str
+    globs: list[str]
+    files: list[DataFile]
 
 
-def splits_of(files: Sequence[DataFile]) -> dict[str, tuple[list[str], list[DataFile]]]:
-    """For each split the globs, one for each folder, and the files that they stand for."""
-    found: dict[str, list[DataFile]] = {}
+def files_of(manifest: Manifest) -> list[DataFile]:
+    """The files that the run itself wrote."""
+    return [DataFile(shard.path, shard.documents, shard.bytes, shard.sha256) for shard in manifest.shards]
+
+
+def splits_of(files: Sequence[DataFile]) -> list[SplitFiles]:
+    """The files by split, in the order of SPLITS."""
+    by_split: dict[str, list[DataFile]] = {}
     for file in sorted(files, key=lambda file: (SPLITS.index(file.split), file.path)):
-        found.setdefault(file.split, []).append(file)
-    return {
-        split: (
-            list(dict.fromkeys((PurePosixPath(file.path).parent / f"{split}-*.parquet").as_posix() for file in own)),
-            own,
-        )
-        for split, own in found.items()
-    }
+        by_split.setdefault(file.split, []).append(file)
+    return [SplitFiles(split, _globs(split, members), members) for split, members in by_split.items()]
 
 
-def licenses_of(manifest: Mapping[str, Any]) -> list[str]:
-    """The licences of what is kept, those of most tokens first; `unknown` among them where it is so of anything."""
+def _globs(split: str, files: Sequence[DataFile]) -> list[str]:
+    parents = dict.fromkeys(PurePosixPath(file.path).parent for file in files)
+    return [(parent / f"{split}-*.parquet").as_posix() for parent in parents]
+
+
+def licenses_of(manifest: Manifest) -> list[str]:
+    """The licences of what is kept, most tokens first; `unknown` is one of them where any licence is unknown."""
     tokens: dict[str, int] = {}
-    for row in manifest["licenses"]:
-        tokens[row["license"]] = tokens.get(row["license"], 0) + row["tokens"]
+    for row in manifest.licenses:
+        tokens[row.license] = tokens.get(row.license, 0) + row.tokens
     return sorted(tokens, key=lambda name: (-tokens[name], name))

@@ -1,325 +1,344 @@
 """`curate export`: what runs kept, in the form that a trainer reads.
 
-Each shard of a run gives one piece to each split, which one task writes and commits: so pieces are written in parallel,
-an export that was stopped goes on, and documents keep their order. What tells of all pieces is written at the end, and
-last of all export.json, with the hash of every file.
+Each shard of a run gives one piece to each split. One task writes and commits a piece: so pieces are written in
+parallel, a stopped export resumes, and documents keep their order. Files about all pieces follow, and last of all
+export.json, with the hash of every file.
 """
 
 import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import curate
 from curate.engine.base import Engine
 from curate.errors import CurateError, RecipeError, RunError, disk_error
 from curate.ledger.superseded import NOTICE
-from curate.manifests.export.format import Exported, Format, Options, Piece, find_format
+from curate.manifests.export.format import Export, Format, Options, Piece, find_format
+from curate.manifests.export.records import (
+    EXPORT,
+    EXPORT_VERSION,
+    JOURNAL,
+    ExportRecord,
+    FileRecord,
+    PieceRecord,
+    SourceRecord,
+    file_record,
+    journal_line,
+    read_export,
+    read_journal,
+    size_of,
+    write_export,
+)
 from curate.manifests.export.sources import (
     TRAIN,
     VALIDATION,
     Shard,
     Source,
     check_bytes,
-    counts_by_split,
     digest_of_sources,
-    mapped,
+    map_tasks,
+    sizes_by_split,
 )
 from curate.manifests.export.tokens import open_vocabulary
 from curate.manifests.export.training_view import MIXTURE, mixture
 from curate.progress import Log, Meter
 from curate.recipe.recipe import Recipe
-from curate.storage.files import (
-    committed,
-    leads_out,
-    remove_asides_below,
-    sealed,
-    sha256_of,
-    unsealed,
-    write_json,
-    write_sealed,
-)
+from curate.storage.files import committed, leads_out, remove_asides_below, sha256_of, unsealed, write_json
 from curate.storage.lock import held
 
-EXPORT, DONE = "export.json", "pieces.ndjson"
-EXPORT_VERSION = 2
 OF_RUNS = ("data", "evaluation", "inputs", "ledger", "models", "synthetic", "teacher")  # folders of a run directory
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One format to write: from which sources, with which options, into which folder."""
+
+    form: Format
+    sources: tuple[Source, ...]
+    options: Options
+    folder: Path
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of all that decides what is written."""
+        options = self.options.to_json()
+        if self.options.vocabulary:  # the same tokenizer from another path is the same
+            options["tokenizer"] = {k: v for k, v in self.options.vocabulary.to_json().items() if k != "name"}
+        values = [EXPORT_VERSION, curate.__version__, self.form.name, digest_of_sources(self.sources), options]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 def export(
-    sources: tuple[Source, ...], names: Sequence[str], out: Path, options: Options, engine: Engine, log: Log,
-    overwrite: bool = False, thorough: bool = False,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Write a folder below `out` for each of the formats, and return what stands in the export.json of each.
+    sources: tuple[Source, ...],
+    names: Sequence[str],
+    out: Path,
+    options: Options,
+    engine: Engine,
+    log: Log,
+    overwrite: bool = False,
+) -> list[ExportRecord]:
+    """Write a folder below `out` for each of the formats.
 
-    Beside it, in `load`, what reads it. An export of something else is replaced with `overwrite`; `thorough` reads what
-    is there already, and writes anew what is damaged.
+    `overwrite` replaces other exports, and checks the bytes of files that are there already: damaged ones are written
+    again.
 
-    Errors: CurateError for a format that there is not or that cannot hold these documents, before anything is written;
-    for a folder that has something else already; RunError where a run lacks what a format holds.
+    Errors: CurateError for an unknown format or one that cannot store these documents, before anything is written;
+    CurateError for a folder with other contents; RunError where a run lacks what a format needs.
     """
-    _check_place(out)
+    _check_location(out)
     formats = [find_format(name) for name in dict.fromkeys(names)]
-    for found in formats:
-        _check(found, sources, options)
-    alone = replace(options, tokenizer=None, eos=None)
-    as_tokens = {found.name for found in formats if found.tokens or (found.tokens_if_asked and options.tokenizer)}
-    if options.tokenizer is not None and as_tokens:
+    for form in formats:
+        _check_sources(form, sources, options)
+    of_tokens = {form.name for form in formats if form.tokens or (form.tokens_if_asked and options.tokenizer)}
+    of_text = replace(options, tokenizer=None, eos=None)
+    if options.tokenizer is not None and of_tokens:
         options = replace(options, vocabulary=open_vocabulary(options.tokenizer, options.eos))
-    if options.tokenizer is not None and (texts := [one.name for one in formats if one.name not in as_tokens]):
-        given = "--tokenizer is" if options.eos is None else "--tokenizer and --eos are"
-        log.say(f"{', '.join(texts)}: holds text, so {given} not used for it")
+    if options.tokenizer is not None and (texts := [form.name for form in formats if form.name not in of_tokens]):
+        unused = "--tokenizer is" if options.eos is None else "--tokenizer and --eos are"
+        log.say(f"{', '.join(texts)}: holds text, so {unused} not used for it")
+    jobs = [Job(form, sources, options if form.name in of_tokens else of_text, out / form.name) for form in formats]
     try:
-        return [
-            _exported(one, sources, out / one.name, given, engine, log, overwrite, thorough)
-            for one, given in ((one, options if one.name in as_tokens else alone) for one in formats)
-        ]
+        return [_export_format(job, engine, log, overwrite) for job in jobs]
     except OSError as error:
         raise disk_error(error, str(out)) from error
 
 
 def check_named(recipe: Recipe) -> None:
-    """Refuse exports that a recipe names and that its run could not write, before it does anything.
+    """Refuse exports in a recipe that its run could not write, before the run begins.
 
     Errors: RecipeError.
     """
     for name in recipe.export:
         try:
-            found = find_format(name, "export:")
+            form = find_format(name, "export:")
         except CurateError as error:
             raise RecipeError(str(error)) from None
-        if found.tokens:
+        if form.tokens:
             raise RecipeError(f"export: {name} holds tokens; write it after the run: curate export RUN --to {name} …")
-        if recipe.input.messages and not found.chats:
+        if recipe.input.messages and not form.chats:
             raise RecipeError(f"export: {name} holds plain text, and input.messages names chats")
 
 
-def _check(found: Format, sources: tuple[Source, ...], options: Options) -> None:
-    """Refuse what a format cannot hold."""
+def _check_sources(form: Format, sources: tuple[Source, ...], options: Options) -> None:
+    """Refuse sources that a format cannot store."""
     chats = [source.name for source in sources if source.messages]
-    if chats and (not found.chats or (found.tokens_if_asked and options.tokenizer)):
-        raise CurateError(f"--to {found.name}: holds plain text, and the documents of {chats[0]} are chats")
+    if chats and (not form.chats or (form.tokens_if_asked and options.tokenizer)):
+        raise CurateError(f"--to {form.name}: holds plain text, and the documents of {chats[0]} are chats")
     if chats and len(chats) < len(sources):
-        raise CurateError(f"--to {found.name}: {chats[0]} has chats, and others plain text; export them apart")
-    if found.tokens and options.tokenizer is None:
-        raise CurateError(f"--to {found.name}: holds tokens; give --tokenizer, a tokenizer.json or a Hub name")
+        raise CurateError(f"--to {form.name}: {chats[0]} has chats, and others plain text; export them apart")
+    if form.tokens and options.tokenizer is None:
+        raise CurateError(f"--to {form.name}: holds tokens; give --tokenizer, a tokenizer.json or a Hub name")
 
 
-def _check_place(out: Path) -> None:
-    """Refuse a place among what a run itself keeps."""
-    place = out.resolve()
-    for run in place.parents:
-        own = place.relative_to(run).parts[0]
-        if own in OF_RUNS and (run / "ledger" / "snapshot.json").is_file():
-            raise CurateError(f"--out {out}: lies in {own}/ of a run, where that keeps its own files; choose another")
+def _check_location(out: Path) -> None:
+    """Refuse a folder among those that a run keeps for itself."""
+    path = out.resolve()
+    for run in path.parents:
+        folder = path.relative_to(run).parts[0]
+        if folder in OF_RUNS and (run / "ledger" / "snapshot.json").is_file():
+            raise CurateError(
+                f"--out {out}: lies in {folder}/ of a run, where that keeps its own files; choose another"
+            )
 
 
-def _exported(
-    found: Format, sources: tuple[Source, ...], folder: Path, options: Options, engine: Engine, log: Log,
-    overwrite: bool, thorough: bool,
-) -> dict[str, Any]:  # fmt: skip
-    """Write one format, or go on writing it."""
-    digest = _digest(found, sources, options)
+def _export_format(job: Job, engine: Engine, log: Log, overwrite: bool) -> ExportRecord:
+    """Write one format, or resume writing it."""
+    folder, digest = job.folder, job.digest
     with held(folder.parent, f".{folder.name}.lock", keep=False):
-        there = _digest_there(folder)
-        if there not in (None, digest) and not (overwrite and there):
-            what = "an export of something else; choose another --out, or give --overwrite"
+        present = _digest_present(folder)
+        if present not in (None, digest) and not (overwrite and present):
+            other = "an export of something else; choose another --out, or give --overwrite"
             none = "no export, or a damaged one; remove it, or choose another --out"
-            raise CurateError(f"{folder}: has {what if there else none}")
-        if (folder / EXPORT).exists() and there == digest:
-            told: dict[str, Any] = json.loads((folder / EXPORT).read_text("utf-8"))
-            if all(_has(folder, file, thorough) for file in told["files"]):
-                (folder / DONE).unlink(missing_ok=True)  # of an export that was stopped at its very end
-                (folder / NOTICE).unlink(missing_ok=True)
+            raise CurateError(f"{folder}: has {other if present else none}")
+        if (folder / EXPORT).exists() and present == digest:
+            record = read_export(folder)
+            if all(_is_present(folder, file, overwrite) for file in record.files):
+                _remove_markers(folder)  # the journal: of an export that was stopped at its very end
                 log.say(f"{folder}: is there already")
-                return told | {"load": found.load(folder)}
-        engine.check(folder.parent, [source.shards[0].path for source in sources if source.shards])
-        pieces = _planned(found, sources, folder, options, engine) if found.of_shards else []
-        if there not in (None, digest):
-            _remove(folder)
+                return replace(record, load=job.form.load(folder))
+        engine.check(folder.parent, [source.shards[0].path for source in job.sources if source.shards])
+        pieces = _plan_pieces(job, engine) if job.form.of_shards else []
+        if present not in (None, digest):
+            _remove_export(folder)
         remove_asides_below(folder)
-        records = _written(found, pieces, folder, digest, thorough, engine, log)
-        exported = Exported(folder, sources, options, tuple(records))
-        about = found.finish(exported)
-        if options.validation and VALIDATION not in (*exported.splits(), *(path.stem for path in about)):
-            what = "document" if found.of_shards else "preference pair"
-            log.say(f"{folder}: no {what} falls in --validation {options.validation:.6g}, so there is no such split")
-        if len(sources) > 1 and pieces:
-            write_json(folder / MIXTURE, mixture(exported))
-            about = [*about, folder / MIXTURE]
-        told = sealed(_told(found, exported, digest, about))
-        write_sealed(folder / EXPORT, told)
-        (folder / DONE).unlink(missing_ok=True)
-        (folder / NOTICE).unlink(missing_ok=True)
-    return told | {"load": found.load(folder)}
+        records = _write_pieces(job, pieces, engine, log, thorough=overwrite)
+        record = _finish(job, Export(folder, job.sources, job.options, tuple(records)), log)
+        write_export(folder, record)
+        _remove_markers(folder)
+    return replace(record, load=job.form.load(folder))
 
 
-def _digest(found: Format, sources: tuple[Source, ...], options: Options) -> str:
-    """What an export is made of, in hex."""
-    chosen = options.told()
-    chosen.get("tokenizer", {}).pop("name", None)  # the same tokenizer at another place is the same
-    told = [EXPORT_VERSION, curate.__version__, found.name, digest_of_sources(sources), chosen]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def _finish(job: Job, exported: Export, log: Log) -> ExportRecord:
+    """Write the files about all pieces."""
+    folder, options = job.folder, job.options
+    about = job.form.finish(exported)
+    if options.validation and VALIDATION not in (*exported.splits(), *(path.stem for path in about)):
+        noun = "document" if job.form.of_shards else "preference pair"
+        log.say(f"{folder}: no {noun} falls in --validation {options.validation:.6g}, so there is no such split")
+    if len(job.sources) > 1 and exported.pieces:
+        write_json(folder / MIXTURE, mixture(exported))
+        about = [*about, folder / MIXTURE]
+    of_pieces = [file for piece in exported.pieces for file in piece.files]
+    return ExportRecord(
+        digest=job.digest,
+        format=job.form.name,
+        options=options.to_json(),
+        sources=tuple(_source_record(source, exported) for source in job.sources),
+        splits={split: size_of(exported.of(split)) for split in exported.splits()},
+        files=(*of_pieces, *(file_record(folder, path) for path in about)),
+    )
 
 
-def _digest_there(folder: Path) -> str | None:
-    """The digest of what a folder has, finished or not; "" where that is no export; None where there is nothing."""
+def _source_record(source: Source, exported: Export) -> SourceRecord:
+    size = size_of(piece for piece in exported.pieces if piece.source == source.name)
+    return SourceRecord(
+        name=source.name,
+        role=source.role,
+        manifest_sha256=source.manifest_sha256,
+        share=source.share,
+        weight=source.weight,
+        epochs=source.epochs,
+        documents=size.documents,
+        tokens=size.tokens,
+    )
+
+
+def _digest_present(folder: Path) -> str | None:
+    """The digest of the export in a folder, finished or not; "" for other contents, None for an empty folder."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
-    for name in (DONE, EXPORT):
+    for name in (JOURNAL, EXPORT):
         try:
             with (folder / name).open(encoding="utf-8") as file:
                 text = file.read() if name == EXPORT else file.readline()
-            told = unsealed(json.loads(text))
-            if any(leads_out(str(file["path"])) for file in told.get("files", [])):
+            fields = unsealed(json.loads(text))
+            if any(leads_out(str(file["path"])) for file in fields.get("files", [])):
                 return ""
-            return str(told["digest"])
+            return str(fields["digest"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return ""
 
 
-def _remove(folder: Path) -> None:
-    """Take an export away: the files that it tells of, or, of one that was stopped, all."""
-    if (folder / DONE).exists():
+def _remove_markers(folder: Path) -> None:
+    """Remove the journal of pieces, and the notice that the export is superseded."""
+    (folder / JOURNAL).unlink(missing_ok=True)
+    (folder / NOTICE).unlink(missing_ok=True)
+
+
+def _remove_export(folder: Path) -> None:
+    """Remove the files that a finished export lists, or all files of a stopped one."""
+    if (folder / JOURNAL).exists():
         shutil.rmtree(folder)
         return
-    told = json.loads((folder / EXPORT).read_text("utf-8"))
-    for path in (EXPORT, *(file["path"] for file in told["files"])):
+    fields = json.loads((folder / EXPORT).read_text("utf-8"))
+    for path in (EXPORT, *(file["path"] for file in fields["files"])):
         (folder / path).unlink(missing_ok=True)
     for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         if not any(path.iterdir()):
             path.rmdir()
 
 
-def _planned(found: Format, sources: tuple[Source, ...], folder: Path, options: Options, engine: Engine) -> list[Piece]:
+@dataclass(frozen=True, slots=True)
+class CountTask:
+    """A shard whose documents and tokens are counted by split."""
+
+    source_no: int
+    shard_no: int
+    source: Source
+    shard: Shard
+    validation: float
+
+
+def _plan_pieces(job: Job, engine: Engine) -> list[Piece]:
     """All pieces that have documents, in the order of splits, sources and shards."""
-    alone = [replace(source, shards=()) for source in sources]  # a task needs to know of its own shard only
-    asked = [
-        (k, n, alone[k], shard, options.validation) for k, s in enumerate(sources) for n, shard in enumerate(s.shards)
+    validation = job.options.validation
+    sources = [replace(source, shards=()) for source in job.sources]  # a task gets its own shard only
+    tasks = [
+        CountTask(k, n, sources[k], shard, validation)
+        for k, source in enumerate(job.sources)
+        for n, shard in enumerate(source.shards)
     ]
-    counts = {task[:2]: result for task, result in mapped(engine, _counted, asked)}
+    sizes = {(task.source_no, task.shard_no): size for task, size in map_tasks(engine, _count_splits, tasks)}
     pieces = []
     for split in (TRAIN, VALIDATION):
-        for k, source in enumerate(sources):
-            here = [(shard, *counts[k, n][split]) for n, shard in enumerate(source.shards)]
-            here = [(shard, documents, tokens) for shard, documents, tokens in here if documents]
-            under = "data" if len(sources) == 1 else f"data/{source.name}"
-            stem = f"{under}/{split}-{{:05d}}-of-{len(here):05d}"
+        for k, source in enumerate(job.sources):
+            shards = [(shard, *sizes[k, n][split]) for n, shard in enumerate(source.shards)]
+            shards = [(shard, documents, tokens) for shard, documents, tokens in shards if documents]
+            parent = "data" if len(sources) == 1 else f"data/{source.name}"
             pieces += [
-                Piece(alone[k], shard.path, split, str(folder), stem.format(n), documents, tokens, options)
-                for n, (shard, documents, tokens) in enumerate(here)
+                Piece(
+                    source=sources[k],
+                    shard=shard.path,
+                    split=split,
+                    folder=str(job.folder),
+                    stem=f"{parent}/{split}-{n:05d}-of-{len(shards):05d}",
+                    documents=documents,
+                    tokens=tokens,
+                    options=job.options,
+                )
+                for n, (shard, documents, tokens) in enumerate(shards)
             ]
     if not any(piece.split == TRAIN for piece in pieces):
-        raise RunError(f"--validation {options.validation:.6g}: leaves no document to train on; give less")
+        raise RunError(f"--validation {validation:.6g}: leaves no document to train on; give less")
     return pieces
 
 
-def _counted(task: tuple[int, int, Source, Shard, float]) -> dict[str, tuple[int, int]]:
-    """What a shard gives to each split."""
-    check_bytes(task[3])
-    return counts_by_split(*task[2:])
+def _count_splits(task: CountTask) -> dict[str, tuple[int, int]]:
+    """Documents and tokens of a shard by split."""
+    check_bytes(task.shard)
+    return sizes_by_split(task.source, task.shard, task.validation)
 
 
-def _written(
-    found: Format, pieces: list[Piece], folder: Path, digest: str, thorough: bool, engine: Engine, log: Log
-) -> list[dict[str, Any]]:
-    """Write the pieces that are not there yet; what is told of each, in their order."""
-    done = {
-        record["stem"]: record
-        for record in _done(folder)
-        if all(_has(folder, file, thorough) for file in record["files"])
+def _write_pieces(job: Job, pieces: list[Piece], engine: Engine, log: Log, thorough: bool) -> list[PieceRecord]:
+    """Write the missing pieces; return the records of all in their order."""
+    folder = job.folder
+    records = {
+        record.stem: record
+        for record in read_journal(folder)
+        if all(_is_present(folder, file, thorough) for file in record.files)
     }
-    missing = [piece for piece in pieces if piece.stem not in done]
-    if done:
+    missing = [piece for piece in pieces if piece.stem not in records]
+    if records:
         log.say(f"{folder}: {len(pieces) - len(missing)} of {len(pieces)} pieces are written already")
-    meter = Meter(log, f"exporting {found.name}", sum(piece.tokens for piece in missing))
-    with committed(folder / DONE) as aside:
-        aside.write_text("".join(_line(one) for one in ({"digest": digest}, *done.values())), "utf-8")
+    meter = Meter(log, f"exporting {job.form.name}", sum(piece.tokens for piece in missing))
+    with committed(folder / JOURNAL) as aside:
+        lines = [{"digest": job.digest}, *map(asdict, records.values())]
+        aside.write_text("".join(map(journal_line, lines)), "utf-8")
     (folder / EXPORT).unlink(missing_ok=True)
-    with (folder / DONE).open("a", encoding="utf-8") as file:
-        tasks = [(found.name, piece) for piece in missing]
-        for (_, piece), record in mapped(engine, _carried_out, tasks):
-            print(_line(record), file=file, end="", flush=True)
-            done[piece.stem] = record
+    with (folder / JOURNAL).open("a", encoding="utf-8") as file:
+        tasks = [(job.form.name, piece) for piece in missing]
+        for (_, piece), record in map_tasks(engine, _write_piece, tasks):
+            print(journal_line(asdict(record)), file=file, end="", flush=True)
+            records[piece.stem] = record
             meter.add(piece.documents, piece.tokens)
             meter.show()
     meter.clear()
-    return [done[piece.stem] for piece in pieces]
+    return [records[piece.stem] for piece in pieces]
 
 
-def _done(folder: Path) -> list[dict[str, Any]]:
-    """What an export that was stopped had written."""
-    try:
-        lines = (folder / DONE).read_text("utf-8").splitlines()[1:]
-    except (FileNotFoundError, UnicodeDecodeError):
-        return []
-    found = []
-    for line in lines:
-        try:
-            found.append(unsealed(json.loads(line)))
-        except (ValueError, AttributeError):  # the last line, half written, or one that is damaged
-            break
-    return found
-
-
-def _line(record: dict[str, Any]) -> str:
-    return json.dumps(sealed(record)) + "\n"
-
-
-def _carried_out(task: tuple[str, Piece]) -> dict[str, Any]:
-    """Write a piece, and tell of its files."""
+def _write_piece(task: tuple[str, Piece]) -> PieceRecord:
     name, piece = task
     written = find_format(name).write(piece)
     if written.documents != piece.documents:
         raise RunError(f"{piece}: {written.documents} documents were written, and the shard has {piece.documents}")
     folder = Path(piece.folder)
-    return {
-        "stem": piece.stem, "split": piece.split, "source": piece.source.name, "documents": written.documents,
-        "tokens": piece.tokens if written.tokens is None else written.tokens,
-        "files": [file_facts(folder, path) for path in written.files],
-    }  # fmt: skip
+    return PieceRecord(
+        stem=piece.stem,
+        split=piece.split,
+        source=piece.source.name,
+        documents=written.documents,
+        tokens=piece.tokens if written.tokens is None else written.tokens,
+        files=tuple(file_record(folder, path) for path in written.files),
+    )
 
 
-def file_facts(folder: Path, path: Path) -> dict[str, Any]:
-    """A file by its place in an export, its size and its hash."""
-    return {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-
-
-def _has(folder: Path, file: dict[str, Any], thorough: bool) -> bool:
-    """Whether a file is there in its full size; with `thorough` also with its bytes."""
-    path = folder / str(file["path"])
-    if not path.is_file() or path.stat().st_size != int(file["bytes"]):
+def _is_present(folder: Path, file: FileRecord, thorough: bool) -> bool:
+    """Whether a file is there in its full size, and with `thorough` also with its bytes."""
+    path = folder / file.path
+    if not path.is_file() or path.stat().st_size != file.bytes:
         return False
-    return not thorough or sha256_of(path) == file["sha256"]
-
-
-def _told(found: Format, exported: Exported, digest: str, about: list[Path]) -> dict[str, Any]:
-    """export.json: what was written, of what, and how; without clock or host."""
-    splits = {}
-    for split in exported.splits():
-        pieces = exported.of(split)
-        splits[split] = {unit: sum(piece[unit] for piece in pieces) for unit in ("documents", "tokens")}
-    return {
-        "export_version": EXPORT_VERSION,
-        "tool": {"name": "curate-lm", "version": curate.__version__},
-        "digest": digest,
-        "format": found.name,
-        "options": exported.options.told(),
-        "sources": [_source(source, exported) for source in exported.sources],
-        "splits": splits,
-        "files": [file for piece in exported.pieces for file in piece["files"]]
-        + [file_facts(exported.folder, path) for path in about],
-    }  # fmt: skip
-
-
-def _source(source: Source, exported: Exported) -> dict[str, Any]:
-    """What an export has of a run."""
-    pieces = [piece for piece in exported.pieces if piece["source"] == source.name]
-    return {
-        **{name: getattr(source, name) for name in ("name", "role", "manifest_sha256", "share", "weight", "epochs")},
-        **{unit: sum(piece[unit] for piece in pieces) for unit in ("documents", "tokens")},
-    }
+    return not thorough or sha256_of(path) == file.sha256

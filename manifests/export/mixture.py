@@ -1,4 +1,4 @@
-"""Several runs in given shares: a YAML file says which, and how much of each a training sees.
+"""Several runs mixed by shares: a YAML file names them, and how much of each a training sees.
 
     name: web-and-code
     tokens: 10B                # of the whole training; default: as many as there are without repeating any source
@@ -12,7 +12,7 @@ Repeating data up to four times costs little against fresh data (Muennighoff et 
 of an earlier corpus keeps a continued training from forgetting it (Ibrahim et al. 2024, arXiv 2403.08763).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -32,13 +32,13 @@ from curate.manifests.export.sources import (
     VALIDATION,
     Shard,
     Source,
-    counts_by_split,
-    mapped,
+    hash_fractions,
+    in_split,
+    map_tasks,
     open_source,
-    places,
     read_ids,
-    taken,
-)  # fmt: skip
+    sizes_by_split,
+)
 from curate.recipe.load import parse_fields, read_fields
 from curate.recipe.section import Section
 from curate.recipe.values import ProperShare, Tokens
@@ -95,9 +95,9 @@ class Mixture(Section):
 
 
 def open_sources(path: Path, validation: float = 0.0, engine: Engine | None = None) -> tuple[Source, ...]:
-    """What an export is made of: one run (a folder), or the runs of a mixture (a YAML file).
+    """The sources of an export: one run (a folder), or the runs of a mixture (a YAML file).
 
-    `validation` is the share of the documents that are not trained on, which a mixture does not count.
+    `validation` is the share of the documents held out from training, which a mixture does not count.
 
     Errors: RunError where a run cannot be exported; RecipeError for a mixture that cannot be.
     """
@@ -107,7 +107,7 @@ def open_sources(path: Path, validation: float = 0.0, engine: Engine | None = No
 
 
 def read_mixture(path: Path) -> Mixture:
-    """A mixture's file.
+    """The mixture of a YAML file.
 
     Errors: RecipeError naming the file, the field and what would have been right.
     """
@@ -116,35 +116,54 @@ def read_mixture(path: Path) -> Mixture:
 
 
 def mixed(mixture: Mixture, folder: Path, validation: float, engine: Engine) -> tuple[Source, ...]:
-    """The sources of a mixture with weights that sum to 1, and the epochs that a training makes over each.
+    """The sources of a mixture with weights that sum to 1, and the epochs of a training over each.
 
-    Both are of what is trained on: of the documents that are not held out for validation.
+    Both count the training split only.
 
-    Errors: RecipeError for more epochs than are allowed, a source with nothing to train on, chats of unlike kinds.
+    Errors: RecipeError for more epochs than max_epochs, a source with nothing to train on, chats of unlike types.
     """
-    opened = {name: open_source(folder / one.run, name) for name, one in mixture.sources.items()}
-    there = _tokens_to_train_on(opened.values(), validation, engine)
-    for name in (name for name, tokens in there.items() if not tokens):
-        what = f"--validation {validation:.6g} leaves nothing of {name} to train on" if validation else f"{name}: empty"
-        raise RecipeError(f"{mixture.name}: {what}; leave it out of the mixture")
-    earlier = _placed(mixture.replay, folder, validation, engine) if mixture.replay else None
-    replayed = mixture.replay.share if mixture.replay else 0.0
-    targets = {name: float(one.tokens or 0) for name, one in mixture.sources.items()}
-    if not any(targets.values()):
-        weights = {name: one.weight or 0.0 for name, one in mixture.sources.items()}
-        total = sum(weights.values())
-        fresh = min(there[name] / weight for name, weight in weights.items()) * total
-        if earlier:
-            fresh = min(fresh, int(earlier.tokens.sum()) / replayed * (1 - replayed))
-        if mixture.tokens is not None:
-            fresh = mixture.tokens * (1 - replayed)
-        targets = {name: fresh * weight / total for name, weight in weights.items()}
-    whole = sum(targets.values()) / (1 - replayed)
-    found = [replace(opened[name], weight=targets[name] / whole, epochs=targets[name] / there[name]) for name in opened]
-    if earlier:
-        found.append(_replayed(earlier, whole * replayed, replayed))
+    opened = {name: open_source(folder / section.run, name) for name, section in mixture.sources.items()}
+    available = _training_tokens(opened.values(), validation, engine)
+    for name in (name for name, tokens in available.items() if not tokens):
+        reason = (
+            f"--validation {validation:.6g} leaves nothing of {name} to train on" if validation else f"{name}: empty"
+        )
+        raise RecipeError(f"{mixture.name}: {reason}; leave it out of the mixture")
+    pool = _open_replay(mixture.replay, folder, validation, engine) if mixture.replay else None
+    replay_share = mixture.replay.share if mixture.replay else 0.0
+    targets = _target_tokens(mixture, available, pool, replay_share)
+    total = sum(targets.values()) / (1 - replay_share)
+    sources = [
+        replace(source, weight=targets[name] / total, epochs=targets[name] / available[name])
+        for name, source in opened.items()
+    ]
+    if pool:
+        sources.append(_replay_source(pool, total * replay_share, replay_share))
+    _check_epochs(mixture, sources)
+    return _with_one_chat_type(mixture.name, sources)
+
+
+def _target_tokens(
+    mixture: Mixture, available: Mapping[str, int], pool: "ReplayPool | None", replay_share: float
+) -> dict[str, float]:
+    """Tokens of each source in a training; without a number, as many as repeat no source."""
+    targets = {name: float(section.tokens or 0) for name, section in mixture.sources.items()}
+    if any(targets.values()):
+        return targets
+    weights = {name: section.weight or 0.0 for name, section in mixture.sources.items()}
+    total = sum(weights.values())
+    fresh = min(available[name] / weight for name, weight in weights.items()) * total
+    if pool:
+        fresh = min(fresh, int(pool.tokens.sum()) / replay_share * (1 - replay_share))
+    if mixture.tokens is not None:
+        fresh = mixture.tokens * (1 - replay_share)
+    return {name: fresh * weight / total for name, weight in weights.items()}
+
+
+def _check_epochs(mixture: Mixture, sources: Sequence[Source]) -> None:
+    """Refuse a run that is named twice, and a source with more epochs than max_epochs."""
     runs: dict[str, str] = {}
-    for source in found:
+    for source in sources:
         if (other := runs.setdefault(source.manifest_sha256, source.name)) != source.name:
             raise RecipeError(f"{mixture.name}: {other} and {source.name} are one run; name it once, with more weight")
         if source.epochs > mixture.max_epochs * (1 + 1e-9):
@@ -152,68 +171,67 @@ def mixed(mixture: Mixture, folder: Path, validation: float, engine: Engine) -> 
                 f"{mixture.name}: {source.name} would be seen {source.epochs:.3g} times, max_epochs is "
                 f"{mixture.max_epochs:g}; ask for fewer tokens, give it less weight, or raise max_epochs"
             )
-    return _of_one_kind(mixture.name, found)
 
 
-def _tokens_to_train_on(sources: Iterable[Source], validation: float, engine: Engine) -> dict[str, int]:
-    """Tokens of each source that are not held out."""
+def _training_tokens(sources: Iterable[Source], validation: float, engine: Engine) -> dict[str, int]:
+    """Tokens of each source in the training split."""
     if not validation:
         return {source.name: sum(shard.tokens for shard in source.shards) for source in sources}
-    found = {source.name: 0 for source in sources}
+    totals = {source.name: 0 for source in sources}
     tasks = [(replace(source, shards=()), shard, validation) for source in sources for shard in source.shards]
-    for (source, _, _), tokens in mapped(engine, _trained, tasks):
-        found[source.name] += tokens
-    return found
+    for (source, _, _), tokens in map_tasks(engine, _training_tokens_of_shard, tasks):
+        totals[source.name] += tokens
+    return totals
 
 
-def _trained(task: tuple[Source, Shard, float]) -> int:
-    """Tokens of a shard that are not held out."""
-    return counts_by_split(*task)[TRAIN][1]
+def _training_tokens_of_shard(task: tuple[Source, Shard, float]) -> int:
+    return sizes_by_split(*task)[TRAIN][1]
 
 
 @dataclass(frozen=True)
-class Placed:
-    """The documents of an earlier run that may be trained on, in the order in which they are taken."""
+class ReplayPool:
+    """The documents of an earlier run in the training split, in the order in which they are drawn."""
 
     source: Source
-    places: npt.NDArray[np.float64]  # of a hash of doc_id, ascending
+    hashes: npt.NDArray[np.float64]  # of doc_ids, in [0, 1), ascending
     tokens: npt.NDArray[np.int64]
 
 
-def _placed(replay: Replay, folder: Path, validation: float, engine: Engine) -> Placed:
-    """The earlier run: 16 bytes of memory a document."""
+def _open_replay(replay: Replay, folder: Path, validation: float, engine: Engine) -> ReplayPool:
+    """The documents of an earlier run. Takes 16 bytes of memory per document."""
     source = open_source(folder / replay.run, REPLAY)
-    alone = replace(source, shards=())
-    tasks = [(k, alone, shard, validation) for k, shard in enumerate(source.shards)]
-    found = {task[0]: result for task, result in mapped(engine, _placed_of_shard, tasks)}
-    drawn, tokens = (np.concatenate([found[k][n] for k in sorted(found)]) for n in (0, 1))
+    without_shards = replace(source, shards=())
+    tasks = [(k, without_shards, shard, validation) for k, shard in enumerate(source.shards)]
+    by_shard = {task[0]: result for task, result in map_tasks(engine, _replay_of_shard, tasks)}
+    hashes = np.concatenate([by_shard[k][0] for k in sorted(by_shard)])
+    tokens = np.concatenate([by_shard[k][1] for k in sorted(by_shard)])
     if not tokens.sum():
         raise RecipeError(f"{folder / replay.run}: has nothing to replay; leave replay out of the mixture")
-    order = np.argsort(drawn, kind="stable")
-    return Placed(source, drawn[order], tokens[order])
+    order = np.argsort(hashes, kind="stable")
+    return ReplayPool(source, hashes[order], tokens[order])
 
 
-def _placed_of_shard(
+def _replay_of_shard(
     task: tuple[int, Source, Shard, float],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Places and tokens of the documents of a shard that are not held out."""
+    """Hashes and tokens of a shard's documents in the training split."""
     _, source, shard, validation = task
     ids, table = read_ids(source, shard.path, source.n_tokens)
-    mask = taken(source, ids, TRAIN, validation)
-    return places(ids, SHARE_SEED)[mask], table[source.n_tokens].to_numpy()[mask]
+    mask = in_split(source, ids, TRAIN, validation)
+    return hash_fractions(ids, SHARE_SEED)[mask], table[source.n_tokens].to_numpy()[mask]
 
 
-def _replayed(earlier: Placed, tokens: float, weight: float) -> Source:
-    """The earlier run, of which as many documents are taken as fill the tokens."""
-    filled = np.cumsum(earlier.tokens)
-    count = int(np.searchsorted(filled, tokens)) + 1  # the first documents that together have at least so many
-    share = float(earlier.places[count]) if count < len(filled) else 1.0
+def _replay_source(pool: ReplayPool, tokens: float, weight: float) -> Source:
+    """The earlier run, with as many documents as are needed for the tokens."""
+    filled = np.cumsum(pool.tokens)
+    count = int(np.searchsorted(filled, tokens)) + 1  # the first documents with at least so many tokens
+    share = float(pool.hashes[count]) if count < len(filled) else 1.0
     epochs = tokens / float(filled[min(count, len(filled)) - 1])
-    return replace(earlier.source, share=share, weight=weight, epochs=epochs, role=REPLAY)
+    return replace(pool.source, share=share, weight=weight, epochs=epochs, role=REPLAY)
 
 
-def _of_one_kind(name: str, sources: list[Source]) -> tuple[Source, ...]:
-    """The sources, with one type for the messages of all: fields that only some runs have are null in the others.
+def _with_one_chat_type(name: str, sources: list[Source]) -> tuple[Source, ...]:
+    """The sources with one type for all messages: fields that a run lacks are null.
 
     Errors: RecipeError where the types of a field cannot be one.
     """
@@ -223,10 +241,11 @@ def _of_one_kind(name: str, sources: list[Source]) -> tuple[Source, ...]:
             kinds[source.name] = pq.read_schema(source.shards[0].path).field(source.messages).type
     try:
         schemas = [pa.schema([(MESSAGES, kind)]) for kind in kinds.values()]
-        whole = pa.unify_schemas(schemas, promote_options="permissive") if schemas else None
+        unified = pa.unify_schemas(schemas, promote_options="permissive") if schemas else None
     except pa.ArrowException as error:
-        told = str(error).splitlines()[0].rpartition(": ")[2]
+        problem = str(error).splitlines()[0].rpartition(": ")[2]
         raise RecipeError(
-            f"{name}: the chats of {', '.join(kinds)} are of unlike kinds: {told}; export them apart"
+            f"{name}: the chats of {', '.join(kinds)} are of unlike kinds: {problem}; export them apart"
         ) from None
-    return tuple(replace(s, chats=whole.field(MESSAGES).type if whole and s.messages else None) for s in sources)
+    chats = unified.field(MESSAGES).type if unified else None
+    return tuple(replace(source, chats=chats if source.messages else None) for source in sources)

@@ -1,11 +1,11 @@
-"""What is exported: the documents that a finished run kept, or those of several, each in its share."""
+"""The sources of an export: the documents that finished runs kept, each run in its share."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,12 @@ from curate.maps.shards import columns_added
 from curate.storage.files import sha256_of
 
 TRAIN, VALIDATION = "train", "validation"
-SPLIT_SEED, SHARE_SEED = 0x5EED_0001, 0x5EED_0002  # of the hashes of doc_id that part documents
-HASHED_ROWS = 1 << 13  # ids that stand in memory as Python's strings
+SPLIT_SEED, SHARE_SEED = 0x5EED_0001, 0x5EED_0002  # of the hashes of doc_id that assign documents
+HASHED_ROWS = 1 << 13  # ids in memory as Python strings at a time
 TEXT, MESSAGES, DOC_ID, N_TOKENS, SOURCE = "text", "messages", "doc_id", "n_tokens", "source"
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Source:
-    """A run's output, and how much of it is taken."""
+    """A run's output, and how much of it is exported."""
 
     name: str
     run: str
@@ -49,16 +52,16 @@ class Source:
     doc_id: str
     n_tokens: str
     shards: tuple[Shard, ...]
-    share: float = 1.0  # of the documents, drawn by a hash of doc_id: what lies below is taken
+    share: float = 1.0  # of the documents: those whose hash of doc_id is below
     weight: float = 1.0  # its share of the mixture's tokens
-    epochs: float = 1.0  # how often a training on the mixture sees each of its documents
+    epochs: float = 1.0  # passes over its documents in a training on the mixture
     role: str = "source"  # or "replay"
-    origin: str | None = None  # the column with the doc_id that a written document was made after
-    chats: pa.DataType | None = None  # what messages become, where the runs of a mixture have other ones
+    origin: str | None = None  # the column with the doc_id of a written document's original
+    chats: pa.DataType | None = None  # the type of messages, where the runs of a mixture have different ones
 
     @property
     def column(self) -> str:
-        """The column that is learnt from."""
+        """The column to train on."""
         return self.messages or self.text or ""
 
 
@@ -68,75 +71,73 @@ def open_source(run: Path, name: str | None = None) -> Source:
     Errors: RunError where it did not finish, kept nothing, or lacks a shard.
     """
     manifest = read_manifest(run)
-    recipe, schema = manifest["recipe"], [column["name"] for column in manifest["schema"]]
-    ours = list(columns_added(recipe.get("distill") is not None, recipe.get("tier3") is not None))
-    named = dict(zip(ours, schema[-len(ours) :], strict=True))  # prefixed where the input has such a name
-    shards = tuple(Shard(str(run / s["path"]), s["documents"], s["tokens"], s["sha256"]) for s in manifest["shards"])
+    sections = manifest.recipe.more
+    ours = list(columns_added(sections.get("distill") is not None, sections.get("tier3") is not None))
+    added = [column.name for column in manifest.schema_[-len(ours) :]]
+    names = dict(zip(ours, added, strict=True))  # prefixed where the input has such a name
+    shards = tuple(Shard(str(run / s.path), s.documents, s.tokens, s.sha256) for s in manifest.shards)
     if not shards:
         raise RunError(f"{run}: kept no document, so there is nothing to export")
     if gone := [shard.path for shard in shards if not Path(shard.path).is_file()]:
         raise RunError(f"{gone[0]}: missing; run the recipe again to write it")
-    messages = recipe["input"]["messages"]
+    columns = manifest.recipe.input
     return Source(
-        name or str(manifest["name"]),
-        str(run),
-        hashlib.sha256((run / "manifest.json").read_bytes()).hexdigest(),
-        None if messages else recipe["input"]["text"],
-        messages,
-        named["doc_id"],
-        named["n_tokens"],
-        shards,
-        origin=named.get("source_doc_id"),
+        name=name or manifest.name,
+        run=str(run),
+        manifest_sha256=hashlib.sha256((run / "manifest.json").read_bytes()).hexdigest(),
+        text=None if columns.messages else columns.text,
+        messages=columns.messages,
+        doc_id=names["doc_id"],
+        n_tokens=names["n_tokens"],
+        shards=shards,
+        origin=names.get("source_doc_id"),
     )
 
 
 def read_ids(source: Source, shard: str, *more: str) -> tuple[pa.ChunkedArray, pa.Table]:
-    """The ids that documents of a shard are parted by, and further columns.
+    """The ids that assign the documents of a shard to splits, and a table with more columns.
 
     Errors: InputError where it cannot be read.
     """
     table = read_columns(shard, [source.doc_id, *([source.origin] if source.origin else []), *more])
-    return parted_by(table, source), table
+    return split_ids(table, source), table
 
 
-def parted_by(table: pa.Table, source: Source) -> pa.ChunkedArray:
-    """The ids that documents are parted by: of a written one that of its original, so that both go the same way."""
+def split_ids(table: pa.Table, source: Source) -> pa.ChunkedArray:
+    """The ids that assign documents to splits: a written one goes with its original."""
     ids = table[source.doc_id]
     return ids if source.origin is None else pc.coalesce(table[source.origin], ids)
 
 
-def places(ids: pa.Array | pa.ChunkedArray, seed: int) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) for each id, which depends on nothing but the id and the seed."""
+def hash_fractions(ids: pa.Array | pa.ChunkedArray, seed: int) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each id, from the id and the seed alone."""
     hashes = np.empty(len(ids), np.uint64)
     for start in range(0, len(ids), HASHED_ROWS):
-        some = ids.slice(start, HASHED_ROWS).to_pylist()
-        hashes[start : start + len(some)] = [xxh3_64_intdigest(one.encode(), seed) for one in some]
+        chunk = ids.slice(start, HASHED_ROWS).to_pylist()
+        hashes[start : start + len(chunk)] = [xxh3_64_intdigest(text.encode(), seed) for text in chunk]
     return hashes.astype(np.float64) / 2.0**64
 
 
-def taken(source: Source, ids: pa.Array | pa.ChunkedArray, split: str, validation: float) -> npt.NDArray[np.bool_]:
-    """Which documents belong to a split. Documents of equal id, also of other runs, are in the same one."""
-    held_out = places(ids, SPLIT_SEED) < validation
+def in_split(source: Source, ids: pa.Array | pa.ChunkedArray, split: str, validation: float) -> npt.NDArray[np.bool_]:
+    """Which documents are in a split. Documents with the same id are in the same split, across runs too."""
+    held_out = hash_fractions(ids, SPLIT_SEED) < validation
     mask: npt.NDArray[np.bool_] = held_out if split == VALIDATION else ~held_out
-    return mask if source.share >= 1 else mask & (places(ids, SHARE_SEED) < source.share)
+    return mask if source.share >= 1 else mask & (hash_fractions(ids, SHARE_SEED) < source.share)
 
 
-def counts_by_split(source: Source, shard: Shard, validation: float) -> dict[str, tuple[int, int]]:
-    """Documents and tokens (as n_tokens counts them) that a shard gives to each split.
+def sizes_by_split(source: Source, shard: Shard, validation: float) -> dict[str, tuple[int, int]]:
+    """Documents and tokens (as n_tokens counts them) of a shard by split.
 
     Errors: InputError where the shard cannot be read.
     """
     ids, table = read_ids(source, shard.path, source.n_tokens)
     tokens = table[source.n_tokens].to_numpy()
-    found = {}
-    for split in (TRAIN, VALIDATION):
-        mask = taken(source, ids, split, validation)
-        found[split] = int(mask.sum()), int(tokens[mask].sum())
-    return found
+    masks = {split: in_split(source, ids, split, validation) for split in (TRAIN, VALIDATION)}
+    return {split: (int(mask.sum()), int(tokens[mask].sum())) for split, mask in masks.items()}
 
 
 def check_bytes(shard: Shard) -> None:
-    """Refuse a shard that is not the one that the run wrote.
+    """Refuse a shard that changed since the run wrote it.
 
     Errors: InputError.
     """
@@ -144,7 +145,9 @@ def check_bytes(shard: Shard) -> None:
         raise InputError(f"{shard.path}: its bytes changed since the run; run the recipe again to write it anew")
 
 
-def mapped(engine: Engine, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+def map_tasks(
+    engine: Engine, function: Callable[[Task], Result], tasks: Iterable[Task]
+) -> Iterator[tuple[Task, Result]]:
     """Tasks with their results, in any order. Errors: that of the first task that fails."""
     for task, result in engine.map(function, tasks):
         if isinstance(result, CurateError):
@@ -154,22 +157,22 @@ def mapped(engine: Engine, function: Callable[[Any], Any], tasks: Iterable[Any])
 
 
 def documents_of(source: Source, shard: str, split: str, validation: float) -> Iterator[pa.Table]:
-    """The documents that a shard gives to a split, in its order, with all its columns, about 4 MB together.
+    """The documents of a shard that are in a split, in order, with all columns, in tables of about 4 MB.
 
     Errors: InputError where the shard cannot be read.
     """
     file = _opened(shard)
     names, start = file.schema_arrow.names, 0
-    for k in range(file.metadata.num_row_groups):  # each by itself: the sizes of documents differ between them
+    for k in range(file.metadata.num_row_groups):  # one at a time: the sizes of documents differ between them
         stop = start + file.metadata.row_group(k).num_rows
         for batch in read_rows(shard, start, stop, names):
             table = pa.Table.from_batches([batch])
-            yield table.filter(pa.array(taken(source, parted_by(table, source), split, validation)))
+            yield table.filter(pa.array(in_split(source, split_ids(table, source), split, validation)))
         start = stop
 
 
 def read_columns(shard: str, names: list[str]) -> pa.Table:
-    """Some columns of a shard.
+    """Columns of a shard.
 
     Errors: InputError where it cannot be read.
     """
@@ -187,9 +190,9 @@ def _opened(shard: str) -> pq.ParquetFile:
 
 
 def plain(table: pa.Table, source: Source) -> pa.Table:
-    """The columns that trainers read, under the names that they read: text or messages, doc_id, n_tokens, source.
+    """The columns that trainers read, by the names that they expect: text or messages, doc_id, n_tokens, source.
 
-    They have the same types for all sources of an export: text is `string`, whichever kind of string a run has.
+    Their types are the same for all sources of an export: text is `string`, whatever string type a run has.
     """
     column = table[source.column]
     if kind := source.chats if source.messages else pa.string():
@@ -204,6 +207,6 @@ def plain(table: pa.Table, source: Source) -> pa.Table:
 
 
 def digest_of_sources(sources: tuple[Source, ...]) -> str:
-    """What is exported, in hex: another run, share or weight gives another one; another path does not."""
-    told = [{"run": "", "shards": ()} | vars(replace(s, run="", shards=())) for s in sources]
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    """Hex digest of the sources: of their runs, shares and weights, not of their paths."""
+    fields = [vars(replace(source, run="", shards=())) for source in sources]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,9 +1,8 @@
-"""Text as a tokenizer's numbers, for the formats that hold tokens: what `--tokenizer` and `--eos` name, and documents.
+"""Text as token ids, for the formats of tokens: the tokenizer of `--tokenizer` and `--eos`, and encoded documents.
 
-A document is the tokens of its text, and one that ends it. Nothing is added before it: where a tokenizer would put a
-begin, it is left out, since trainers tell documents apart by their ends. Truncation and padding that a tokenizer.json
-asks for are left out too. A text that spells a special token, such as `<|endoftext|>`, gets the tokens of its letters:
-no text ends a document or begins a turn.
+A document is the tokens of its text and one that ends it. A tokenizer's begin token is left out, since trainers
+separate documents by their ends; so are the truncation and padding of a tokenizer.json. A text that spells a special
+token, such as `<|endoftext|>`, gets the tokens of its letters: no text ends a document or begins a turn.
 """
 
 import hashlib
@@ -19,7 +18,8 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from curate.errors import CurateError, InputError, shortened
-from curate.manifests.export.format import Exported, Piece, Vocabulary
+from curate.manifests.export.format import Export, Piece, Vocabulary
+from curate.manifests.export.records import EXPORT
 from curate.manifests.export.sources import DOC_ID, TEXT
 from curate.storage.files import committed
 
@@ -29,58 +29,63 @@ if TYPE_CHECKING:
 TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
 NAMES_EOS, NUMBERS_EOS = (CONFIG, "special_tokens_map.json"), ("generation_config.json", "config.json")
 WELL_KNOWN = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "<|end▁of▁sentence|>")
-SMALL = 1 << 16  # vocabularies up to here have tokens of two bytes
-BATCH_BYTES = 1 << 22  # of text that is encoded together
+SMALL = 1 << 16  # the largest vocabulary with tokens of two bytes
+BATCH_BYTES = 1 << 22  # of text encoded together
 SHOWN = 12  # special tokens in a message
 
 Tokens = npt.NDArray[np.uint32]
 
 
-def open_vocabulary(given: str, eos: str | None) -> Vocabulary:
-    """What a tokenizer.json, a folder that has one, or a name on the Hugging Face Hub stands for.
+def open_vocabulary(name: str, eos: str | None) -> Vocabulary:
+    """The tokenizer of a tokenizer.json, of a folder that has one, or of a name on the Hugging Face Hub.
 
-    Errors: CurateError where there is no such tokenizer, or where it is not told which of its tokens ends a document.
+    Errors: CurateError where there is no such tokenizer, or nothing names the token that ends a document.
     """
-    path = _file_of(given)
+    path = _tokenizer_file(name)
     content = path.read_bytes()
-    tokenizer = _parsed(content, f"--tokenizer {given}")
-    token, number = _eos_of(tokenizer, path.parent, given, eos)
-    place = Path(given).expanduser()
-    name = place.resolve().name if place.exists() else given
-    size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-    return Vocabulary(name, str(path), hashlib.sha256(content).hexdigest(), size, token, number)
+    tokenizer = _parse(content, f"--tokenizer {name}")
+    token, token_id = _eos_of(tokenizer, path.parent, name, eos)
+    local = Path(name).expanduser()
+    return Vocabulary(
+        name=local.resolve().name if local.exists() else name,
+        path=str(path),
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1,
+        eos=token,
+        eos_id=token_id,
+    )
 
 
 def tokens_of(piece: Piece) -> Iterator[tuple[list[str], list[Tokens]]]:
-    """The documents of a piece in order, some together: the doc_id of each, and its tokens with the end.
+    """The documents of a piece in order, in batches: doc_ids, and the tokens of each document with its end.
 
-    Cost: about 3 MB of text per CPU second, on one core: other pieces are encoded by other processes. Memory is that of
-    a few megabytes of text, or of the longest document.
-    Errors: InputError where the tokenizer is not the one that was opened.
+    Cost: about 3 MB of text per CPU second, on one core; other processes encode other pieces. Memory for a few
+    megabytes of text, or for the longest document.
+    Errors: InputError where the tokenizer changed after it was opened.
     """
     vocabulary = piece.options.vocabulary
     assert vocabulary
-    tokenizer = _loaded(vocabulary)
+    tokenizer = _load(vocabulary)
     end = np.array([vocabulary.eos_id], np.uint32)
     for table in piece.plain():
         if not len(table):
             continue
-        together = np.cumsum(pc.binary_length(table[TEXT]).to_numpy()) // BATCH_BYTES
-        starts = np.unique(together, return_index=True)[1]
+        batch_no = np.cumsum(pc.binary_length(table[TEXT]).to_numpy()) // BATCH_BYTES
+        starts = np.unique(batch_no, return_index=True)[1]
         for start, stop in zip(starts, [*starts[1:], len(table)], strict=True):
-            some = table.slice(start, stop - start)
-            encoded = tokenizer.encode_batch_fast(some[TEXT].to_pylist(), add_special_tokens=False)
-            numbers = [np.array(one.ids, np.uint32) for one in encoded]
-            yield some[DOC_ID].to_pylist(), [np.concatenate([_without_end(n, vocabulary), end]) for n in numbers]
+            batch = table.slice(start, stop - start)
+            encodings = tokenizer.encode_batch_fast(batch[TEXT].to_pylist(), add_special_tokens=False)
+            documents = [_without_end(np.array(encoding.ids, np.uint32), vocabulary) for encoding in encodings]
+            yield batch[DOC_ID].to_pylist(), [np.concatenate([document, end]) for document in documents]
 
 
 def dtype_of(vocabulary: int) -> np.dtype[Any]:
-    """How trainers store a token of a vocabulary of this size, unless they say otherwise."""
+    """The usual data type for tokens of a vocabulary of this size."""
     return np.dtype("<u2" if vocabulary <= SMALL else "<u4")
 
 
-def copied_tokenizer(exported: Exported) -> Path:
-    """The tokenizer beside its tokens, which say nothing without it."""
+def copy_tokenizer(exported: Export) -> Path:
+    """Copy the tokenizer into the export, whose tokens are useless without it."""
     vocabulary = exported.options.vocabulary
     assert vocabulary
     path = exported.folder / TOKENIZER
@@ -89,30 +94,30 @@ def copied_tokenizer(exported: Exported) -> Path:
     return path
 
 
-def told_vocabulary(folder: Path) -> Mapping[str, Any]:
-    """The facts of the tokenizer that a finished export tells of."""
-    told: Mapping[str, Any] = json.loads((folder / "export.json").read_text("utf-8"))["options"]["tokenizer"]
-    return told
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """The tokenizer of a finished export."""
+    fields = json.loads((folder / EXPORT).read_text("utf-8"))["options"]["tokenizer"]
+    return Vocabulary(path=str(folder / TOKENIZER), **fields)
 
 
-def _file_of(given: str) -> Path:
-    """The tokenizer.json that a user means."""
-    place = Path(given).expanduser()
-    if place.is_dir():
-        if not (place / TOKENIZER).is_file():
-            raise CurateError(f"--tokenizer {given}: the folder has no {TOKENIZER}")
-        return place / TOKENIZER
-    if place.is_file():
-        return place
-    if place.is_absolute() or place.suffix == ".json" or given.startswith(".") or given.count("/") > 1:
+def _tokenizer_file(name: str) -> Path:
+    """The tokenizer.json that a user names."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / TOKENIZER).is_file():
+            raise CurateError(f"--tokenizer {name}: the folder has no {TOKENIZER}")
+        return path / TOKENIZER
+    if path.is_file():
+        return path
+    if path.is_absolute() or path.suffix == ".json" or name.startswith(".") or name.count("/") > 1:
         raise CurateError(
-            f"--tokenizer {given}: no such file; give a {TOKENIZER}, a folder that has one, or a name on the Hub"
+            f"--tokenizer {name}: no such file; give a {TOKENIZER}, a folder that has one, or a name on the Hub"
         )
-    return _from_hub(given)
+    return _from_hub(name)
 
 
 def _from_hub(name: str) -> Path:
-    """The tokenizer.json of a model on the Hub, in the Hub's cache, with the files that name its end beside it."""
+    """The tokenizer.json of a model on the Hub, in the Hub's cache, beside the files that name its end token."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -130,92 +135,92 @@ def _from_hub(name: str) -> Path:
     return folder / TOKENIZER
 
 
-def _parsed(content: bytes, where: str) -> "Tokenizer":
-    """A tokenizer as it encodes documents: no special token is seen in a text, nothing is cut or filled up."""
+def _parse(content: bytes, origin: str) -> "Tokenizer":
+    """A tokenizer that reads special tokens in a text as text, and neither truncates nor pads."""
     from tokenizers import Tokenizer
 
     try:
         tokenizer: Tokenizer = Tokenizer.from_str(content.decode())
     except Exception as error:  # tokenizers raises no narrower one
-        raise CurateError(f"{where}: is no {TOKENIZER}: {shortened(str(error))}") from None
+        raise CurateError(f"{origin}: is no {TOKENIZER}: {shortened(str(error))}") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
     return tokenizer
 
 
-def _eos_of(tokenizer: "Tokenizer", beside: Path, given: str, wanted: str | None) -> tuple[str, int]:
-    """The token that ends a document: the one that a user wants, the one named beside the tokenizer, or a usual one."""
+def _eos_of(tokenizer: "Tokenizer", folder: Path, name: str, eos: str | None) -> tuple[str, int]:
+    """The token that ends a document: the user's, the one named beside the tokenizer, or a well-known one."""
     special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
-    known = ", ".join(special[:SHOWN]) + (", …" if len(special) > SHOWN else "") if special else "none"
-    usual = (token for token in WELL_KNOWN if tokenizer.token_to_id(token) is not None)
-    found = wanted or _named_beside(tokenizer, beside) or next(usual, None)
-    if found is None:
+    listed = ", ".join(special[:SHOWN]) + (", …" if len(special) > SHOWN else "") if special else "none"
+    well_known = (token for token in WELL_KNOWN if tokenizer.token_to_id(token) is not None)
+    token = eos or _named_beside(tokenizer, folder) or next(well_known, None)
+    if token is None:
         raise CurateError(
-            f"--tokenizer {given}: names no token that ends a document; give --eos (special tokens: {known})"
+            f"--tokenizer {name}: names no token that ends a document; give --eos (special tokens: {listed})"
         )
-    number = tokenizer.token_to_id(found)
-    if number is None:
-        what = f"--eos {found}: is" if wanted else f"--tokenizer {given}: its eos_token {found} is"
-        raise CurateError(f"{what} not in the vocabulary; give --eos with one that is (special tokens: {known})")
-    return found, int(number)
+    token_id = tokenizer.token_to_id(token)
+    if token_id is None:
+        problem = f"--eos {token}: is" if eos else f"--tokenizer {name}: its eos_token {token} is"
+        raise CurateError(f"{problem} not in the vocabulary; give --eos with one that is (special tokens: {listed})")
+    return token, int(token_id)
 
 
 def _named_beside(tokenizer: "Tokenizer", folder: Path) -> str | None:
-    """The token that the files beside a tokenizer.json name as the end."""
+    """The end token that the files beside a tokenizer.json name."""
     for name in NAMES_EOS:
         token = _fields(folder / name).get("eos_token")
         if token := token.get("content") if isinstance(token, dict) else token:
             return str(token)
     for name in NUMBERS_EOS:
-        number = _fields(folder / name).get("eos_token_id")
-        number = number[0] if isinstance(number, list) and number else number
-        if isinstance(number, int) and (token := tokenizer.id_to_token(number)):
+        token_id = _fields(folder / name).get("eos_token_id")
+        token_id = token_id[0] if isinstance(token_id, list) and token_id else token_id
+        if isinstance(token_id, int) and (token := tokenizer.id_to_token(token_id)):
             return str(token)
     return None
 
 
 def _fields(path: Path) -> Mapping[str, Any]:
-    """What a file of JSON says; nothing where there is none."""
+    """The fields of a JSON file; none where it is missing."""
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text("utf-8"))
+        fields = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise CurateError(f"{path}: is no JSON: {error}") from None
-    return found if isinstance(found, dict) else {}
+    return fields if isinstance(fields, dict) else {}
 
 
 @lru_cache(maxsize=1)
-def _loaded(vocabulary: Vocabulary) -> "Tokenizer":
-    """The tokenizer in this process, which is one of several: it must not start threads of its own."""
+def _load(vocabulary: Vocabulary) -> "Tokenizer":
+    """The tokenizer in this process, which is one of several and so must not start threads."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    return _parsed(_content(vocabulary), vocabulary.path)
+    return _parse(_content(vocabulary), vocabulary.path)
 
 
 def _content(vocabulary: Vocabulary) -> bytes:
-    """The tokenizer.json that was opened."""
+    """The bytes of the tokenizer.json, unchanged since it was opened."""
     content = Path(vocabulary.path).read_bytes()
     if hashlib.sha256(content).hexdigest() != vocabulary.sha256:
         raise InputError(f"{vocabulary.path}: was changed while the export was written; run the same command again")
     return content
 
 
-def _without_end(numbers: Tokens, vocabulary: Vocabulary) -> Tokens:
-    """The tokens of a text, of which none ends it.
+def _without_end(ids: Tokens, vocabulary: Vocabulary) -> Tokens:
+    """The tokens of a text, without the end token.
 
-    Some models find the end in a text that spells it even where special tokens are text (Unigram, which knows it as a
-    piece, and added tokens that are not special): there it is written letter by letter.
+    Some models encode a text that spells the end as that token even where special tokens are text (Unigram, which has
+    it as a piece, and added tokens that are not special): its letters replace it.
     """
-    places = np.flatnonzero(numbers == vocabulary.eos_id)
-    if not len(places):
-        return numbers
-    parts = np.split(numbers, places)
-    return np.concatenate([parts[0], *(part for rest in parts[1:] for part in (_letters(vocabulary), rest[1:]))])
+    positions = np.flatnonzero(ids == vocabulary.eos_id)
+    if not len(positions):
+        return ids
+    first, *others = np.split(ids, positions)
+    return np.concatenate([first, *(part for other in others for part in (_letters(vocabulary), other[1:]))])
 
 
 @lru_cache(maxsize=1)
 def _letters(vocabulary: Vocabulary) -> Tokens:
-    """The end of a document as text, letter by letter."""
-    encoded = _loaded(vocabulary).encode_batch(list(vocabulary.eos), add_special_tokens=False)
-    return np.array([n for letter in encoded for n in letter.ids if n != vocabulary.eos_id], np.uint32)
+    """The end token as text, letter by letter."""
+    encodings = _load(vocabulary).encode_batch(list(vocabulary.eos), add_special_tokens=False)
+    return np.array([n for letter in encodings for n in letter.ids if n != vocabulary.eos_id], np.uint32)

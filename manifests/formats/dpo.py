@@ -1,8 +1,7 @@
 """Pairs for preference training: an original and what an attack made of it.
 
-They are read from the ledger, not from run.duckdb, which anyone may delete. A pair is in the split of its document, as
-documents are; of a source that is taken in part, the pairs of the documents that are taken are there. Pairs are neither
-weighted nor repeated.
+They are read from the ledger, as run.duckdb may be deleted. A pair is in the split of its document; a source exported
+in part gives the pairs of the exported documents. Pairs are neither weighted nor repeated.
 """
 
 from collections.abc import Iterator
@@ -16,15 +15,15 @@ from curate.errors import InputError, RunError
 from curate.ledger.ledger import read_ledger
 from curate.ledger.names import ATTACKS
 from curate.ledger.parts import is_whole
-from curate.manifests.export.format import Exported, Format
-from curate.manifests.export.sources import DOC_ID, TRAIN, VALIDATION, Source, taken
+from curate.manifests.export.format import Export, Format
+from curate.manifests.export.sources import DOC_ID, TRAIN, VALIDATION, Source, in_split
 from curate.manifests.schema.reading import read_manifest
 from curate.maps.shards import write_tables
 from curate.sql import open_database, read_parquet
 
 BATCH_ROWS = 1024
 
-# Spans count bytes. What stands before the first one is the same in both texts.
+# Spans count bytes. Both texts are the same before the first one.
 PREFERENCE_SQL = """
     CREATE VIEW preference_pairs AS
     SELECT doc_id, attack, family, "by", round,
@@ -34,7 +33,7 @@ PREFERENCE_SQL = """
     FROM attacks WHERE bad"""
 
 
-def finish(exported: Exported) -> list[Path]:
+def finish(exported: Export) -> list[Path]:
     """A Parquet file for each split, with the columns that TRL's DPOTrainer reads.
 
     Errors: RunError where a run has no pairs, or none is left to train on.
@@ -44,11 +43,11 @@ def finish(exported: Exported) -> list[Path]:
             raise RunError(f"{source.run}: has no preference pairs: its recipe has no tier2, which makes them")
         if not has_pairs(source):
             raise RunError(f"{source.run}: has no preference pairs: no round of attacks was kept (table rounds)")
-    found = write_pairs(exported, exported.folder)
-    if TRAIN not in found:
+    paths = write_pairs(exported, exported.folder)
+    if TRAIN not in paths:
         share = exported.options.validation
         raise RunError(f"--validation {share:.6g}: leaves no preference pair to train on; give less")
-    return list(found.values())
+    return list(paths.values())
 
 
 def has_pairs(source: Source) -> bool:
@@ -56,38 +55,38 @@ def has_pairs(source: Source) -> bool:
     return any(pc.any(pq.read_table(path, columns=["bad"])["bad"]).as_py() for path in _attacks(source))
 
 
-def write_pairs(exported: Exported, folder: Path) -> dict[str, Path]:
-    """The pairs of all sources that have some: for each split with pairs a file, train.parquet or validation.parquet.
+def write_pairs(exported: Export, folder: Path) -> dict[str, Path]:
+    """The pairs of all sources: for each split with pairs a file, train.parquet or validation.parquet.
 
-    Errors: RunError, InputError where a ledger lacks its pairs, or has others than the run wrote.
+    Errors: RunError, InputError where the pairs of a ledger are missing or changed.
     """
-    found = {}
+    paths = {}
     for split in (TRAIN, VALIDATION):
         tables = (
-            table.filter(pa.array(taken(source, table[DOC_ID], split, exported.options.validation)))
+            table.filter(pa.array(in_split(source, table[DOC_ID], split, exported.options.validation)))
             for source in exported.sources
             for table in _pairs(source)
         )
         if write_tables(folder / f"{split}.parquet", tables):
-            found[split] = folder / f"{split}.parquet"
-    return found
+            paths[split] = folder / f"{split}.parquet"
+    return paths
 
 
 def _attacks(source: Source) -> list[Path]:
-    """The ledger's files of attacks; none where the recipe asks for none."""
+    """The ledger's files of attacks; none for a recipe without attacks."""
     run = Path(source.run)
     parts = read_ledger(run).of(ATTACKS)
-    if not parts and read_manifest(run)["purify"]:
+    if not parts and read_manifest(run).purify:
         raise RunError(f"{run}: its ledger has no attacks, though its manifest tells of them; run the recipe again")
     for part in parts:
         if not is_whole(run, part):
-            what = "its bytes changed since the run" if (run / part.path).is_file() else "missing"
-            raise InputError(f"{run / part.path}: {what}; run the recipe again to write it anew")
+            problem = "its bytes changed since the run" if (run / part.path).is_file() else "missing"
+            raise InputError(f"{run / part.path}: {problem}; run the recipe again to write it anew")
     return [(run / part.path).absolute() for part in parts]
 
 
 def _pairs(source: Source) -> Iterator[pa.Table]:
-    """The pairs of a run, in an order that depends on nothing else."""
+    """The pairs of a run in a fixed order."""
     if not (attacks := _attacks(source)):
         return
     with open_database() as connection:

@@ -1,18 +1,19 @@
 """Lightning's litdata, written by its own writer: chunks of documents, numbered by piece.
 
-With `--tokenizer` these are tokens, as LitGPT wants them for pretraining: its TokensLoader cuts the tokens of a chunk
-into blocks, and leaves out what is less than a block at its end.
+With `--tokenizer` these are tokens, as LitGPT reads them for pretraining: its TokensLoader cuts the tokens of a chunk
+into blocks, and drops an incomplete block at its end.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.manifests.export.folders import Records, drawn, number, place, write_indexes, write_script
-from curate.manifests.export.format import Exported, Format, Piece, Written, literal
-from curate.manifests.export.tokens import TOKENIZER, copied_tokenizer, dtype_of, tokens_of
+from curate.manifests.export.folders import document_weights, piece_number, piece_path, write_indexes, write_script
+from curate.manifests.export.format import Export, Format, Piece, WrittenPiece, literal
+from curate.manifests.export.records import PieceRecord
+from curate.manifests.export.tokens import TOKENIZER, copy_tokenizer, dtype_of, tokens_of
 from curate.storage.files import committed_files, write_json
 
 CHUNK_BYTES = 1 << 26
@@ -39,29 +40,27 @@ def mixture(**options):
 '''
 
 
-def write(piece: Piece) -> Written:
-    """The chunks of one piece, and what its writer tells of them."""
+def write(piece: Piece) -> WrittenPiece:
+    """The chunks of one piece, and its writer's index of them."""
     from litdata.streaming.item_loader import PyTreeLoader, TokensLoader
     from litdata.streaming.serializers import StringSerializer
     from litdata.streaming.writer import BinaryWriter
 
     strings = StringSerializer()
-    strings.can_serialize = lambda value: isinstance(value, str)  # its own opens a text that is the name of a file
+    strings.can_serialize = lambda value: isinstance(value, str)  # its own one opens a text that names a file
     loader = TokensLoader() if piece.options.vocabulary else PyTreeLoader()
-    folder, count, tokens = Path(piece.folder, place(piece.stem, piece.split)).parent, 0, 0
+    folder, count, tokens = Path(piece.folder, piece_path(piece.stem, piece.split)).parent, 0, 0
     with committed_files(folder) as aside:
-        writer = BinaryWriter(
-            str(aside), chunk_bytes=CHUNK_BYTES, serializers=None if piece.options.vocabulary else {"str": strings},
-            item_loader=loader,
-        )  # fmt: skip
+        serializers = None if piece.options.vocabulary else {"str": strings}
+        writer = BinaryWriter(str(aside), chunk_bytes=CHUNK_BYTES, serializers=serializers, item_loader=loader)
         for item in _token_items(piece) if piece.options.vocabulary else _text_items(piece):
             writer.add_item(count, item)
             count += 1
             tokens += len(item)
         writer.done()
-        _number(aside, piece)
+        _number_chunks(aside, piece)
         files = tuple(folder / path.name for path in sorted(aside.iterdir()))
-    return Written(files, count, tokens if piece.options.vocabulary else None)
+    return WrittenPiece(files, count, tokens if piece.options.vocabulary else None)
 
 
 def _text_items(piece: Piece) -> Iterator[Any]:
@@ -69,51 +68,52 @@ def _text_items(piece: Piece) -> Iterator[Any]:
 
 
 def _token_items(piece: Piece) -> Iterator[Any]:
-    """The tokens of each document with their end, in the type that the vocabulary needs."""
+    """The tokens of each document and its end, in the vocabulary's data type."""
     assert piece.options.vocabulary
     dtype = dtype_of(piece.options.vocabulary.size)
     return (document.astype(dtype) for _, documents in tokens_of(piece) for document in documents)
 
 
-def _number(folder: Path, piece: Piece) -> None:
+def _number_chunks(folder: Path, piece: Piece) -> None:
     """Name the chunks of a piece as litdata names those of a worker: chunk-3-0.bin is the first of piece 3."""
-    told_by_litdata = folder / "0.index.json"
-    told = json.loads(told_by_litdata.read_text("utf-8"))
-    told_by_litdata.unlink()
-    for chunk in told["chunks"]:
-        renamed = f"chunk-{number(piece.stem, piece.split)}-{chunk['filename'].rpartition('-')[2]}"
+    written_index = folder / "0.index.json"
+    index = json.loads(written_index.read_text("utf-8"))
+    written_index.unlink()
+    for chunk in index["chunks"]:
+        renamed = f"chunk-{piece_number(piece.stem, piece.split)}-{chunk['filename'].rpartition('-')[2]}"
         (folder / chunk["filename"]).rename(folder / f"{renamed}.renamed")
         chunk["filename"] = renamed
     for path in folder.glob("*.renamed"):
         path.rename(path.with_suffix(""))
-    write_json(folder / _told(piece.stem, piece.split), told)
+    write_json(folder / _index_name(piece.stem, piece.split), index)
 
 
-def _told(stem: str, split: str) -> str:
-    return f"chunks-{number(stem, split)}.json"
+def _index_name(stem: str, split: str) -> str:
+    return f"chunks-{piece_number(stem, split)}.json"
 
 
-def finish(exported: Exported) -> list[Path]:
-    """The index of each folder, how the sources of a mixture are drawn, and the tokenizer beside tokens."""
-    written = write_indexes(exported, _merged)
+def finish(exported: Export) -> list[Path]:
+    """The index of each folder, the script of a mixture, and the tokenizer beside tokens."""
+    paths = write_indexes(exported, _merge)
     if exported.options.vocabulary:
-        written.append(copied_tokenizer(exported))
+        paths.append(copy_tokenizer(exported))
     if len(exported.sources) > 1:
-        written.append(write_script(exported.folder / MIXTURE, SCRIPT.replace("{drawn}", str(drawn(exported)))))
-    return written
+        script = SCRIPT.replace("{drawn}", str(document_weights(exported)))
+        paths.append(write_script(exported.folder / MIXTURE, script))
+    return paths
 
 
-def _merged(folder: Path, pieces: Records) -> dict[str, Any]:
-    """The chunks of all pieces. The reader's cache goes by `updated_at`, so that is a digest of them, not a time."""
+def _merge(folder: Path, pieces: Sequence[PieceRecord]) -> dict[str, object]:
+    """The chunks of all pieces. The reader's cache is keyed by `updated_at`, so this is a digest, not a time."""
     from litdata.types import fuse_schema_json
 
-    told = [json.loads((folder / _told(piece["stem"], piece["split"])).read_text("utf-8")) for piece in pieces]
-    config = told[0]["config"]
-    for other in told[1:]:
-        config["types"] = fuse_schema_json(config["types"], other["config"]["types"])
-    hashes = [file["sha256"] for piece in pieces for file in piece["files"]]
+    indexes = [json.loads((folder / _index_name(piece.stem, piece.split)).read_text("utf-8")) for piece in pieces]
+    config = indexes[0]["config"]
+    for index in indexes[1:]:
+        config["types"] = fuse_schema_json(config["types"], index["config"]["types"])
+    hashes = [file.sha256 for piece in pieces for file in piece.files]
     return {
-        "chunks": [chunk for one in told for chunk in one["chunks"]],
+        "chunks": [chunk for index in indexes for chunk in index["chunks"]],
         "config": config,
         "updated_at": hashlib.sha256("".join(hashes).encode()).hexdigest(),
     }

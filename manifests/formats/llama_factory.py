@@ -1,49 +1,54 @@
 """A folder for LLaMA-Factory: Parquet, `dataset_info.json`, and the lines of a training's YAML.
 
-LLaMA-Factory reads every file of a folder, in whatever order the system lists them: so each split of each source has a
-folder of its own.
+LLaMA-Factory reads every file of a folder, in the order in which the system lists them: so each split of each source
+has a separate folder.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
-from curate.manifests.export.format import Exported, Format, Piece, Written
+from curate.manifests.export.format import Export, Format, Piece, WrittenPiece
 from curate.manifests.export.sources import MESSAGES, TEXT, TRAIN, VALIDATION
-from curate.manifests.export.training_view import Seen, passes, seen
+from curate.manifests.export.training_view import SourceView, passes, source_views
 from curate.manifests.formats.dpo import write_pairs
 from curate.manifests.formats.hf import write_parquet
 from curate.storage.files import committed, write_json
 
-PAIRS = "dpo.pairs"  # no source is called so: names of a mixture have no dot
+PAIRS = "dpo.pairs"  # names of a mixture have no dot, so no source has this name
 TEXTS = {"columns": {"prompt": TEXT}}
 CHATS = {
     "formatting": "sharegpt",
     "columns": {"messages": MESSAGES},
     "tags": {
-        "role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant",
-        "observation_tag": "tool", "function_tag": "function_call", "system_tag": "system",
+        "role_tag": "role",
+        "content_tag": "content",
+        "user_tag": "user",
+        "assistant_tag": "assistant",
+        "observation_tag": "tool",
+        "function_tag": "function_call",
+        "system_tag": "system",
     },
-}  # fmt: skip
+}
 RANKED = {"ranking": True, "columns": {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}}
 
 
-def write(piece: Piece) -> Written:
+def write(piece: Piece) -> WrittenPiece:
     """One Parquet file, in the folder of its split."""
     stem = Path(piece.stem)
     return write_parquet(replace(piece, stem=str(stem.parent / piece.split / stem.name)))
 
 
-def finish(exported: Exported) -> list[Path]:
-    """The datasets, and how a training names them."""
+def finish(exported: Export) -> list[Path]:
+    """The datasets, and the lines of a training that name them."""
     info, train = exported.folder / "dataset_info.json", exported.folder / "train.yaml"
     form = CHATS if exported.sources[0].messages else TEXTS
-    datasets: dict[str, Any] = {}
-    for source in seen(exported):
-        place = {"file_name": _folder(exported, TRAIN, source.name), **form}
+    datasets: dict[str, Mapping[str, object]] = {}
+    for source in source_views(exported):
+        entry = {"file_name": _folder(exported, TRAIN, source.name), **form}
         for name, samples in _entries(source):
-            datasets[name] = place if samples is None else place | {"num_samples": samples}
+            datasets[name] = entry if samples is None else entry | {"num_samples": samples}
     held_out = [source.name for source in exported.sources if exported.of(VALIDATION, source.name)]
     for name in held_out:
         datasets[f"{name}_validation"] = {"file_name": _folder(exported, VALIDATION, name), **form}
@@ -57,28 +62,28 @@ def finish(exported: Exported) -> list[Path]:
     return [info, train, *pairs.values()]
 
 
-def _folder(exported: Exported, split: str, source: str) -> str:
-    """The folder that holds a split of a source, and nothing else."""
-    return str(Path(exported.of(split, source)[0]["files"][0]["path"]).parent)
+def _folder(exported: Export, split: str, source: str) -> str:
+    """The folder of a split of a source."""
+    return str(Path(exported.of(split, source)[0].files[0].path).parent)
 
 
-def _entries(source: Seen) -> list[tuple[str, int | None]]:
-    """Datasets that together are seen once, each by its name and number of documents (None: all of them).
+def _entries(source: SourceView) -> list[tuple[str, int | None]]:
+    """The datasets of one epoch over a source, each by its name and number of documents (None: all of them).
 
-    A source that is seen more than once, or in part, is named more than once: so each document is seen as often as any
-    other or once more, which drawing by probabilities does not give.
+    A source with more than one pass, or a partial one, is named more than once: so no document is read more than one
+    time more often than another, which drawing by probabilities does not guarantee.
     """
-    whole, part = passes(source.epochs)
+    complete, part = passes(source.epochs)
     names: list[tuple[str, int | None]] = [
-        (source.name if k == 0 else f"{source.name}.{k + 1}", None) for k in range(whole)
+        (source.name if k == 0 else f"{source.name}.{k + 1}", None) for k in range(complete)
     ]
     samples = round(part * source.documents)
     return [*names, *([(f"{source.name}.part", samples)] if samples else [])]
 
 
-def _lines(exported: Exported, held_out: list[str]) -> str:
-    """What goes into the YAML of a training."""
-    sources, chats = seen(exported), exported.sources[0].messages
+def _lines(exported: Export, held_out: list[str]) -> str:
+    """The lines for the YAML of a training."""
+    sources, chats = source_views(exported), exported.sources[0].messages
     names = ",".join(name for source in sources for name, _ in _entries(source))
     lines = [
         "# Lines for the YAML of `llamafactory-cli train`, which is started in this folder.",

@@ -1,11 +1,12 @@
 """MosaicML's MDS, as LLM Foundry and Composer read it, written by its own writer: a folder of shards for each piece."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from curate.manifests.export.folders import INDEX, Records, place, write_indexes, write_script
-from curate.manifests.export.format import Exported, Format, Piece, Written, literal
+from curate.manifests.export.folders import INDEX, piece_path, write_indexes, write_script
+from curate.manifests.export.format import Export, Format, Piece, WrittenPiece, literal
+from curate.manifests.export.records import PieceRecord
 from curate.manifests.export.sources import DOC_ID, MESSAGES, N_TOKENS, SOURCE, TEXT
 from curate.storage.files import committed_files
 
@@ -43,11 +44,11 @@ def streams(split="train", local=HERE, remote=None):
 '''
 
 
-def write(piece: Piece) -> Written:
-    """One folder, which by itself is a dataset too."""
+def write(piece: Piece) -> WrittenPiece:
+    """One folder, which is a dataset by itself too."""
     from streaming import MDSWriter
 
-    folder, count = Path(piece.folder, place(piece.stem, piece.split)), 0
+    folder, count = Path(piece.folder, piece_path(piece.stem, piece.split)), 0
     columns = {TEXT: "str"} if piece.source.messages is None else {MESSAGES: "json"}
     columns |= {DOC_ID: "str", N_TOKENS: "int", SOURCE: "str"}
     with committed_files(folder) as aside:
@@ -57,23 +58,23 @@ def write(piece: Piece) -> Written:
                     writer.write(row)
                 count += len(table)
         files = tuple(folder / path.name for path in sorted(aside.iterdir()))
-    return Written(files, count)
+    return WrittenPiece(files, count)
 
 
-def finish(exported: Exported) -> list[Path]:
+def finish(exported: Export) -> list[Path]:
     """The index of each folder, and the streams of a mixture."""
-    written = write_indexes(exported, _merged)
+    paths = write_indexes(exported, _merge)
     if len(exported.sources) > 1:
         repeat = {source.name: source.epochs for source in exported.sources}
-        written.append(write_script(exported.folder / STREAMS, SCRIPT.format(repeat=repeat)))
-    return written
+        paths.append(write_script(exported.folder / STREAMS, SCRIPT.format(repeat=repeat)))
+    return paths
 
 
-def _merged(folder: Path, pieces: Records) -> dict[str, Any]:
-    """The shards of all pieces; what `streaming.base.util.merge_index` makes of their indexes."""
+def _merge(folder: Path, pieces: Sequence[PieceRecord]) -> dict[str, object]:
+    """The index of all pieces, as `streaming.base.util.merge_index` writes it."""
     shards = []
     for piece in pieces:
-        name = Path(place(piece["stem"], piece["split"])).name
+        name = Path(piece_path(piece.stem, piece.split)).name
         for shard in json.loads((folder / name / INDEX).read_text("utf-8"))["shards"]:
             shard["raw_data"]["basename"] = f"{name}/{shard['raw_data']['basename']}"
             shards.append(shard)

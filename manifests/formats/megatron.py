@@ -1,21 +1,20 @@
 """Indexed datasets of Megatron-LM, which Megatron Bridge and NeMo read too: tokens in .bin, their places in .idx.
 
-Byte for byte what megatron-core's IndexedDatasetBuilder writes for one sequence a document. Trainers are given the
+Byte for byte what megatron-core's IndexedDatasetBuilder writes with one sequence per document. Trainers receive the
 path of a piece without its ending, and a weight: blend.txt for `--data-args-path` (one distribution, which `--split`
-parts), blend.json for `--per-split-data-args-path` (a blend for each split; all three must be there).
+divides), blend.json for `--per-split-data-args-path` (a blend for each split; all three must be there).
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from curate.manifests.export.format import Exported, Format, Piece, Written
+from curate.manifests.export.format import Export, Format, Piece, WrittenPiece
 from curate.manifests.export.sources import TRAIN, VALIDATION
-from curate.manifests.export.tokens import copied_tokenizer, tokens_of
+from curate.manifests.export.tokens import copy_tokenizer, tokens_of
 from curate.storage.files import committed, write_json
 
 MAGIC, VERSION = b"MMIDIDX\x00\x00", 1
@@ -23,7 +22,7 @@ CODES = {"uint16": 8, "int32": 4}  # of element types in an index
 SMALL = 65_500  # vocabularies below have tokens of two bytes
 
 
-def write(piece: Piece) -> Written:
+def write(piece: Piece) -> WrittenPiece:
     """The two files of a piece."""
     assert piece.options.vocabulary
     dtype = dtype_of(piece.options.vocabulary.size)
@@ -35,7 +34,7 @@ def write(piece: Piece) -> Written:
     lengths = np.concatenate(sizes)
     with committed(index) as aside, aside.open("wb") as file:
         write_index(file, lengths, dtype)
-    return Written((data, index), len(lengths), int(lengths.sum(dtype=np.int64)))
+    return WrittenPiece((data, index), len(lengths), int(lengths.sum(dtype=np.int64)))
 
 
 def dtype_of(vocabulary: int) -> np.dtype[Any]:
@@ -44,7 +43,7 @@ def dtype_of(vocabulary: int) -> np.dtype[Any]:
 
 
 def write_index(file: BinaryIO, lengths: npt.NDArray[np.int32], dtype: np.dtype[Any]) -> None:
-    """Tell where documents of so many tokens lie."""
+    """Write the positions of documents of these lengths in tokens."""
     ends = np.cumsum(lengths, dtype=np.int64) * dtype.itemsize
     file.write(MAGIC + VERSION.to_bytes(8, "little") + bytes([CODES[dtype.name]]))
     file.write(len(lengths).to_bytes(8, "little") + (len(lengths) + 1).to_bytes(8, "little"))
@@ -53,28 +52,28 @@ def write_index(file: BinaryIO, lengths: npt.NDArray[np.int32], dtype: np.dtype[
     file.write(np.arange(len(lengths) + 1, dtype="<i8").tobytes())
 
 
-def finish(exported: Exported) -> list[Path]:
+def finish(exported: Export) -> list[Path]:
     """The blends, and the tokenizer."""
-    text, told = exported.folder / "blend.txt", exported.folder / "blend.json"
+    text, by_split = exported.folder / "blend.txt", exported.folder / "blend.json"
     train = _blend(exported, TRAIN)
     with committed(text) as aside:
         lines = [f"{weight} {prefix}\n" for weight, prefix in zip(train[::2], train[1::2], strict=True)]
         aside.write_text("".join(lines), "utf-8")
     # A split without documents is null: Megatron fails at an empty list.
-    write_json(told, {"train": train, "valid": _blend(exported, VALIDATION) or None, "test": None})
-    return [text, told, copied_tokenizer(exported)]
+    write_json(by_split, {"train": train, "valid": _blend(exported, VALIDATION) or None, "test": None})
+    return [text, by_split, copy_tokenizer(exported)]
 
 
-def _blend(exported: Exported, split: str) -> list[str]:
-    """Weights and prefixes by turns."""
-    return [word for piece, weight in exported.weighted(split) for word in (f"{weight:.9g}", str(piece["stem"]))]
+def _blend(exported: Export, split: str) -> list[str]:
+    """Weights and prefixes, alternating."""
+    return [word for piece, weight in exported.weighted(split) for word in (f"{weight:.9g}", piece.stem)]
 
 
 def load(folder: Path) -> str:
     """How it is read."""
-    told: Mapping[str, Any] = json.loads((folder / "blend.json").read_text("utf-8"))
+    blends = json.loads((folder / "blend.json").read_text("utf-8"))
     options = "--per-split-data-args-path blend.json"
-    if told["valid"] is None:  # a share for validation could leave it without a document of a small piece: no end there
+    if blends["valid"] is None:  # with a share for validation Megatron would not end where a small piece gives it none
         options = "--data-args-path blend.txt --split 100,0,0"
     return f"start the training in {folder} (prefixes are looked up from the working directory) with {options}"
 

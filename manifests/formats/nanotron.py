@@ -1,6 +1,6 @@
-"""Tokens as datatrove writes and nanotron reads them: .ds, where documents end in .ds.index, and .ds.metadata.
+"""Tokens as datatrove writes and nanotron reads them: .ds, the ends of documents in .ds.index, and .ds.metadata.
 
-nanotron takes all files of a folder that end with .ds, so each split of each source has a folder of its own.
+nanotron reads all .ds files of a folder, so each split of each source has a separate folder.
 """
 
 from pathlib import Path
@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from curate.manifests.export.format import Exported, Format, Piece, Written
+from curate.manifests.export.format import Export, Format, Piece, WrittenPiece
 from curate.manifests.export.sources import TRAIN
-from curate.manifests.export.tokens import copied_tokenizer, dtype_of, tokens_of
+from curate.manifests.export.tokens import copy_tokenizer, dtype_of, tokens_of
 from curate.storage.files import committed
 
 
-def write(piece: Piece) -> Written:
+def write(piece: Piece) -> WrittenPiece:
     """The three files of a piece."""
     assert piece.options.vocabulary
     dtype = dtype_of(piece.options.vocabulary.size)
@@ -30,25 +30,25 @@ def write(piece: Piece) -> Written:
         aside.write_bytes(ends.astype("<u8").tobytes())
     with committed(about) as aside:
         aside.write_text(f"{piece.options.vocabulary.name}|{dtype.itemsize}\n{ends[-1]}\n{ends[-1]:,} T", "utf-8")
-    return Written((data, index, about), len(ends), int(ends[-1]))
+    return WrittenPiece((data, index, about), len(ends), int(ends[-1]))
 
 
 def data_path(piece: Piece) -> Path:
-    """Where the tokens of a piece go: data/train/00000-of-00004.ds for the stem data/train-00000-of-00004."""
+    """The file of a piece's tokens: data/train/00000-of-00004.ds for the stem data/train-00000-of-00004."""
     stem = Path(piece.stem)
     return Path(piece.folder, stem.parent, piece.split, stem.name.removeprefix(f"{piece.split}-") + ".ds")
 
 
-def finish(exported: Exported) -> list[Path]:
+def finish(exported: Export) -> list[Path]:
     """The dataset of a nanotron configuration, and the tokenizer.
 
-    nanotron asks the Hub for the tokenizer that .metadata names, unless its configuration has the same name.
+    nanotron downloads the tokenizer that .metadata names from the Hub, unless its configuration has the same name.
     """
     vocabulary = exported.options.vocabulary
     assert vocabulary
     weights: dict[str, float] = {}
     for piece, weight in exported.weighted(TRAIN):
-        folder = f"{Path(piece['stem']).parent}/{TRAIN}"
+        folder = f"{Path(piece.stem).parent}/{TRAIN}"
         weights[folder] = weights.get(folder, 0.0) + weight
     dataset = {
         "dataset_folder": list(weights),
@@ -60,7 +60,7 @@ def finish(exported: Exported) -> list[Path]:
     path = exported.folder / "nanotron.yaml"
     with committed(path) as aside:
         aside.write_text(yaml.safe_dump({"dataset": dataset}, sort_keys=False), "utf-8")
-    return [path, copied_tokenizer(exported)]
+    return [path, copy_tokenizer(exported)]
 
 
 def load(folder: Path) -> str:

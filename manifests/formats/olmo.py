@@ -1,8 +1,8 @@
-"""Arrays of tokens as OLMo-core and dolma have them: .npy without a header, and beside it .csv.gz with the documents.
+"""Arrays of tokens as OLMo-core and dolma read them: .npy without a header, and .csv.gz with the documents.
 
-`source_mixture.yaml` is a SourceMixtureList: the runs in their shares. `mix.txt` is a list of files as OLMo-core's
-named mixes are: label, path. Each path must have {TOKENIZER} in it, which OLMo-core replaces by the tokenizer's
-identifier; here it stands for this folder, so that the list holds where the folder lies at BASE/IDENTIFIER.
+`source_mixture.yaml` is a SourceMixtureList: the runs in their shares. `mix.txt` is a list of files like OLMo-core's
+named mixes: label, path. Each path must contain {TOKENIZER}, which OLMo-core replaces by the tokenizer's identifier;
+here it is this folder, so the list is valid where the folder is at BASE/IDENTIFIER.
 """
 
 import csv
@@ -17,15 +17,15 @@ from typing import TextIO
 import numpy as np
 import yaml
 
-from curate.manifests.export.format import Exported, Format, Piece, Written
+from curate.manifests.export.format import Export, Format, Piece, WrittenPiece
 from curate.manifests.export.sources import TRAIN
-from curate.manifests.export.tokens import copied_tokenizer, dtype_of, tokens_of, told_vocabulary
-from curate.manifests.export.training_view import seen, tokens_seen
+from curate.manifests.export.tokens import copy_tokenizer, dtype_of, read_vocabulary, tokens_of
+from curate.manifests.export.training_view import source_views, tokens_seen
 from curate.storage.files import committed
 
 
-def write(piece: Piece) -> Written:
-    """The array of a piece, and a line for each document: start, end, id, source, place in the piece."""
+def write(piece: Piece) -> WrittenPiece:
+    """The array of a piece, and a line for each document: start, end, id, source, index in the piece."""
     assert piece.options.vocabulary
     dtype = dtype_of(piece.options.vocabulary.size)
     data, index, start, count = piece.path(".npy"), piece.path(".csv.gz"), 0, 0
@@ -41,12 +41,12 @@ def write(piece: Piece) -> Written:
             for doc_id, document in zip(ids, documents, strict=True):
                 lines.writerow([start, start + len(document), " ".join(doc_id.split()), piece.source.name, count])
                 start, count = start + len(document), count + 1
-    return Written((data, index), count, start)
+    return WrittenPiece((data, index), count, start)
 
 
 @contextmanager
 def _zipped(path: Path) -> Iterator[TextIO]:
-    """Text that is compressed, without name and time in it."""
+    """A gzip file to write text to, without name and time."""
     with (
         path.open("wb") as raw,
         gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
@@ -55,48 +55,48 @@ def _zipped(path: Path) -> Iterator[TextIO]:
         yield text
 
 
-def finish(exported: Exported) -> list[Path]:
+def finish(exported: Export) -> list[Path]:
     """The two lists of files, and the tokenizer."""
     mix, mixture = exported.folder / "mix.txt", exported.folder / "source_mixture.yaml"
     with committed(mix) as aside:
         aside.write_text(_mix(exported), "utf-8")
     with committed(mixture) as aside:
         aside.write_text(_source_mixture(exported), "utf-8")
-    return [mix, mixture, copied_tokenizer(exported)]
+    return [mix, mixture, copy_tokenizer(exported)]
 
 
-def _mix(exported: Exported) -> str:
-    """A label and a path for each piece to train on."""
+def _mix(exported: Export) -> str:
+    """A label and a path for each piece of the training split."""
     lines = [
         "# {TOKENIZER} is this folder: put it at BASE/IDENTIFIER of the tokenizer, and give BASE as mix_base_dir.\n"
     ]
-    lines += [f"{piece['source']},{{TOKENIZER}}/{piece['stem']}.npy\n" for piece in exported.of(TRAIN)]
+    lines += [f"{piece.source},{{TOKENIZER}}/{piece.stem}.npy\n" for piece in exported.of(TRAIN)]
     return "".join(lines)
 
 
-def _source_mixture(exported: Exported) -> str:
-    """The sources, each with its share and as many repetitions as a training on the whole mixture needs."""
-    sources = seen(exported)
-    listed = [
+def _source_mixture(exported: Export) -> str:
+    """The sources, each with its share and the repetitions that a training on the mixture needs."""
+    sources = source_views(exported)
+    entries = [
         {
             "source_name": source.name,
             "target_ratio": float(f"{source.weight:.12g}"),
-            "paths": [f"{piece['stem']}.npy" for piece in exported.of(TRAIN, source.name)],
+            "paths": [f"{piece.stem}.npy" for piece in exported.of(TRAIN, source.name)],
             "max_repetition_ratio": max(1.0, math.ceil(source.epochs * 1e4) / 1e4),
         }
         for source in sources
     ]
-    text = yaml.safe_dump({"sources": listed}, sort_keys=False)
+    text = yaml.safe_dump({"sources": entries}, sort_keys=False)
     return f"# requested_tokens: at most {tokens_seen(sources)}\n" + text
 
 
 def load(folder: Path) -> str:
     """How it is read."""
-    told = told_vocabulary(folder)
+    vocabulary = read_vocabulary(folder)
     return (
         f'start in {folder} (paths are relative): SourceMixtureList.from_yaml("source_mixture.yaml"), with '
-        f"NumpyFSLDatasetConfig(dtype={dtype_of(told['size']).name!r}, …) and TokenizerConfig("
-        f"vocab_size={told['size']}, eos_token_id={told['eos_id']}, …)"
+        f"NumpyFSLDatasetConfig(dtype={dtype_of(vocabulary.size).name!r}, …) and TokenizerConfig("
+        f"vocab_size={vocabulary.size}, eos_token_id={vocabulary.eos_id}, …)"
     )
 
 

@@ -1,10 +1,10 @@
-"""A folder for torchtitan: Parquet, and a module that makes it known under the names of the sources."""
+"""A folder for torchtitan: Parquet, and a module that registers it by the names of the sources."""
 
 from pathlib import Path
 
-from curate.manifests.export.format import Exported, Format, Piece, Written, literal
+from curate.manifests.export.format import Export, Format, Piece, WrittenPiece, literal
 from curate.manifests.export.sources import TRAIN
-from curate.manifests.export.training_view import seen
+from curate.manifests.export.training_view import source_views
 from curate.manifests.formats.hf import data_files, write_parquet
 from curate.storage.files import committed
 
@@ -46,20 +46,20 @@ def dataloader(**options):
 '''
 
 
-def write(piece: Piece) -> Written:
+def write(piece: Piece) -> WrittenPiece:
     """One Parquet file."""
     return write_parquet(piece)
 
 
-def finish(exported: Exported) -> list[Path]:
-    """The module. torchtitan looks names up in lower case."""
+def finish(exported: Export) -> list[Path]:
+    """The module, with names in lower case, as torchtitan looks them up."""
     files = {
         (s.name if split == TRAIN else f"{s.name}_{split}").lower(): data_files(exported, split, s.name)
         for split in exported.splits()
         for s in exported.sources
         if exported.of(split, s.name)
     }
-    weights = {source.name.lower(): source.weight for source in seen(exported)}
+    weights = {source.name.lower(): source.weight for source in source_views(exported)}
     path = exported.folder / MODULE
     with committed(path) as aside:
         aside.write_text(CODE.replace("{files}", _dict(files)).replace("{weights}", _dict(weights)), "utf-8")
@@ -67,7 +67,7 @@ def finish(exported: Exported) -> list[Path]:
 
 
 def _dict(values: dict[str, str] | dict[str, float]) -> str:
-    """As ruff would lay it out."""
+    """A dict literal as ruff formats it."""
     return "{\n" + "".join(f"    {key!r}: {value!r},\n".replace("'", '"') for key, value in values.items()) + "}"
 
 

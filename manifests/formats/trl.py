@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from curate.manifests.export.format import Exported, Format, Piece, Written, literal
+from curate.manifests.export.format import Export, Format, Piece, WrittenPiece, literal
 from curate.manifests.export.training_view import MIXTURE
 from curate.manifests.formats.dpo import write_pairs
 from curate.manifests.formats.hf import mixed_code, write_parquet
 from curate.storage.files import committed
 
 
-def write(piece: Piece) -> Written:
+def write(piece: Piece) -> WrittenPiece:
     """One Parquet file."""
     return write_parquet(piece)
 
 
-def finish(exported: Exported) -> list[Path]:
+def finish(exported: Export) -> list[Path]:
     """A README of a few lines, and the preference pairs by split."""
     readme, pairs = exported.folder / "README.md", write_pairs(exported, exported.folder / "dpo")
     with committed(readme) as aside:
@@ -22,8 +22,8 @@ def finish(exported: Exported) -> list[Path]:
     return [readme, *pairs.values()]
 
 
-def _readme(exported: Exported, pairs: list[str]) -> str:
-    """How each part is read, from this folder; `pairs` are the splits that have preference pairs."""
+def _readme(exported: Export, pairs: list[str]) -> str:
+    """How each part is read from this folder; `pairs` are the splits with preference pairs."""
     if len(exported.sources) > 1:
         code = mixed_code(exported)
     else:

@@ -1,12 +1,12 @@
-"""WebDataset: a tar for each piece, in which a document is two files, its text and what is known of it."""
+"""WebDataset: a tar for each piece, in which a document is two files: its text and its columns."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from curate.manifests.export.folders import Records, drawn, number, place, write_indexes, write_script
-from curate.manifests.export.format import Exported, Format, Piece, Written, literal
+from curate.manifests.export.folders import document_weights, piece_number, piece_path, write_indexes, write_script
+from curate.manifests.export.format import Export, Format, Piece, WrittenPiece, literal
+from curate.manifests.export.records import PieceRecord
 from curate.manifests.export.sources import DOC_ID, MESSAGES, N_TOKENS, SOURCE
 from curate.manifests.formats.jsonl import as_json
 from curate.storage.files import committed
@@ -44,12 +44,12 @@ def mixture(shuffle=1000):
 '''
 
 
-def write(piece: Piece) -> Written:
-    """One tar, with neither the time nor the user of its writing."""
+def write(piece: Piece) -> WrittenPiece:
+    """One tar, without time or user."""
     from webdataset import TarWriter
 
-    path, count = Path(piece.folder, place(piece.stem, piece.split) + ".tar"), 0
-    shard = number(piece.stem, piece.split)
+    path, count = Path(piece.folder, piece_path(piece.stem, piece.split) + ".tar"), 0
+    shard = piece_number(piece.stem, piece.split)
     with (
         committed(path) as aside,
         aside.open("wb") as file,
@@ -58,41 +58,39 @@ def write(piece: Piece) -> Written:
         for sample in _samples(piece):
             writer.write({"__key__": f"{shard:05d}-{count:09d}"} | sample)
             count += 1
-    return Written((path,), count)
+    return WrittenPiece((path,), count)
 
 
 def _samples(piece: Piece) -> Iterator[dict[str, bytes]]:
-    """The files of each document, by their endings. Columns of the run stand apart: one may be called `source` too."""
+    """The files of each document, by their endings. The run's columns are nested: one may be called `source` too."""
     source = piece.source
     for table in piece.tables():
         for row in table.to_pylist():
-            learnt = row.pop(source.column)
-            about: dict[str, Any] = {
-                DOC_ID: row.pop(source.doc_id), N_TOKENS: row.pop(source.n_tokens), SOURCE: source.name, "columns": row
-            }  # fmt: skip
+            content = row.pop(source.column)
+            doc_id, n_tokens = row.pop(source.doc_id), row.pop(source.n_tokens)
+            about = {DOC_ID: doc_id, N_TOKENS: n_tokens, SOURCE: source.name, "columns": row}
             if source.messages:
-                yield {"json": _json({MESSAGES: learnt} | about)}
+                yield {"json": _json({MESSAGES: content} | about)}
             else:
-                yield {"txt": learnt.encode(), "json": _json(about)}
+                yield {"txt": content.encode(), "json": _json(about)}
 
 
-def _json(value: dict[str, Any]) -> bytes:
+def _json(value: Mapping[str, object]) -> bytes:
     return json.dumps(as_json(value), ensure_ascii=False).encode()
 
 
-def finish(exported: Exported) -> list[Path]:
-    """The index of each folder, and how the sources of a mixture are drawn."""
-    written = write_indexes(exported, _listed)
+def finish(exported: Export) -> list[Path]:
+    """The index of each folder, and the script of a mixture."""
+    paths = write_indexes(exported, _index)
     if len(exported.sources) > 1:
-        written.append(write_script(exported.folder / MIXTURE, SCRIPT.replace("{drawn}", str(drawn(exported)))))
-    return written
+        script = SCRIPT.replace("{drawn}", str(document_weights(exported)))
+        paths.append(write_script(exported.folder / MIXTURE, script))
+    return paths
 
 
-def _listed(folder: Path, pieces: Records) -> dict[str, Any]:
+def _index(folder: Path, pieces: Sequence[PieceRecord]) -> dict[str, object]:
     """The tars, as wids.ShardListDataset reads them."""
-    shards = [
-        {"url": Path(piece["files"][0]["path"]).name, "nsamples": piece["documents"]} for piece in pieces
-    ]  # fmt: skip
+    shards = [{"url": Path(piece.files[0].path).name, "nsamples": piece.documents} for piece in pieces]
     return {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": shards}
 
 

@@ -1,5 +1,6 @@
 """The fields of manifest.json, typed: what is written, what is read, and the JSON schema that is published."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,7 +9,7 @@ MANIFEST_VERSION = 1
 
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# As the recipe holds it: trainers' configurations name the data by it, where a line feed would begin a field.
+# The recipe's rule too: trainers' configurations contain the name, and a line feed there would begin another field.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # 128 bits
 
@@ -20,9 +21,14 @@ class Entry(BaseModel):
 
 
 class Facts(Entry):
-    """Part of the manifest that tells more than these fields, of one tier alone."""
+    """Part of the manifest that may have more fields than these."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+    @property
+    def more(self) -> Mapping[str, Any]:
+        """The fields beyond the declared ones, as JSON."""
+        return self.model_extra or {}
 
 
 class Tool(Entry):
@@ -64,7 +70,7 @@ class Edit(Entry):
     """A kind of cut in texts, with its bounds by reason."""
 
     name: str
-    bounds: dict[str, Any]
+    bounds: dict[str, object]
 
 
 class EarlierRun(Entry):
@@ -154,7 +160,7 @@ class DedupEntry(Entry):
     exact: bool
     exact_hash: str = Field(description="what equal documents are told by")
     near: Near | None
-    lines: dict[str, Any] | None
+    lines: dict[str, object] | None
     keep: str
 
 
@@ -192,8 +198,8 @@ class DomainEntry(Entry):
 class WrittenEntry(Entry):
     """How documents were written for domains."""
 
-    teacher: dict[str, Any] | None
-    adapters: dict[str, Any] | None = Field(description="by domain: what each was trained on, and its hash")
+    teacher: dict[str, object] | None
+    adapters: dict[str, object] | None = Field(description="by domain: what each was trained on, and its hash")
     prompts: dict[str, str] | None = Field(description="hashes by name")
     questions: dict[str, dict[str, int]] | None = Field(description="by domain: asked for, and what came of it")
     candidates: Count
@@ -231,10 +237,10 @@ class Purify(Facts):
 
     models: dict[str, Sha256]
     reference: list[dict[str, str]]
-    teacher: dict[str, Any]
+    teacher: dict[str, object]
     prompts: dict[str, str]
-    rounds: list[dict[str, Any]]
-    thresholds: list[dict[str, Any]]
+    rounds: list[dict[str, object]]
+    thresholds: list[dict[str, object]]
 
 
 class Distil(Facts):
@@ -242,8 +248,8 @@ class Distil(Facts):
 
     models: dict[str, Sha256]
     reference: list[dict[str, str]] | str
-    rungs: list[dict[str, Any]]
-    quotas: list[dict[str, Any]]
+    rungs: list[dict[str, object]]
+    quotas: list[dict[str, object]]
 
 
 class Arm(Facts):
@@ -271,7 +277,7 @@ class Tracking(Facts):
     """Quality stage by stage, measured on a sample while the run went."""
 
     tables: dict[str, Sha256]
-    stages: list[dict[str, Any]]
+    stages: list[dict[str, object]]
 
 
 class Retention(Entry):
@@ -303,11 +309,16 @@ class RecipeEntry(Facts):
     input: RecipeInput
 
 
-class Manifest(Entry):
-    """What a run took, decided and wrote. The same inputs, recipe and versions give the same bytes."""
+class Header(Entry):
+    """What identifies the file."""
 
     manifest_version: Literal[1]
     seal: Sha256 = Field(description="of this file without this field: sorted keys, indent 1, UTF-8, a last newline")
+
+
+class Contents(Entry):
+    """What the manifest says of a run, before it is sealed."""
+
     name: Name
     tool: Tool
     recipe: RecipeEntry = Field(description="without places, such as input.paths and output")
@@ -328,7 +339,7 @@ class Manifest(Entry):
     benchmarks: list[BenchmarkEntry]
     decontamination: Decontamination | None
     stages: list[StageEntry]
-    scorecard: list[dict[str, Any]] = Field(description="every signal before and after")
+    scorecard: list[dict[str, object]] = Field(description="every signal before and after")
     tokenizer: str = Field(description="what all tokens are counted by; estimate: by bytes and script")
     totals: Totals
     mixture: dict[str, list[Share]] = Field(
@@ -340,7 +351,11 @@ class Manifest(Entry):
     shards: list[Shard]
 
 
-def manifest_schema() -> dict[str, Any]:
+class Manifest(Contents, Header):
+    """What a run took, decided and wrote. The same inputs, recipe and versions give the same bytes."""
+
+
+def manifest_schema() -> dict[str, object]:
     """The JSON schema of manifest.json."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

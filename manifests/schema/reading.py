@@ -1,9 +1,9 @@
-"""Reading the manifest of a finished run."""
+"""Reading the manifest and run.json of a finished run."""
 
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,22 +13,31 @@ from curate.manifests.schema.model import MANIFEST_VERSION, Manifest
 from curate.storage.files import leads_out
 
 
-def read_manifest(run: Path) -> dict[str, Any]:
-    """The manifest of a finished run, as it stands in its file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """When and where a run ran; times are ISO 8601."""
 
-    Errors: RunError where there is none, or a damaged one.
+    started: str
+    finished: str
+    corpus_root: str
+
+
+def read_manifest(run: Path) -> Manifest:
+    """The manifest of a finished run.
+
+    Errors: RunError where it is missing or damaged.
     """
     try:
-        manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text("utf-8"))
-        if not isinstance(manifest, dict) or manifest.get("manifest_version") != MANIFEST_VERSION:
+        fields = json.loads((run / "manifest.json").read_text("utf-8"))
+        if not isinstance(fields, dict) or fields.get("manifest_version") != MANIFEST_VERSION:
             raise ValueError(f"not a manifest of version {MANIFEST_VERSION}")
-        Manifest.model_validate(manifest)
-        if outside := [shard["path"] for shard in manifest["shards"] if leads_out(shard["path"])]:
+        manifest = Manifest.model_validate(fields)
+        if outside := [shard.path for shard in manifest.shards if leads_out(shard.path)]:
             raise ValueError(f"names {outside[0]}, which is outside of the run directory")
     except ValidationError as error:
         name = error.errors(include_url=False, include_input=False)[0]["loc"][0]
-        told = f"damaged: its field {str(name)!r} is not as it was written"
-        raise RunError(f"{run}/manifest.json: {told}; run again to rebuild it") from None
+        problem = f"damaged: its field {str(name)!r} is not as it was written"
+        raise RunError(f"{run}/manifest.json: {problem}; run again to rebuild it") from None
     except (FileNotFoundError, NotADirectoryError):
         raise no_run(run, "manifest.json") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -36,17 +45,21 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_run_facts(run: Path) -> dict[str, Any]:
-    """run.json of a finished run: when and where it ran.
+def read_run_facts(run: Path) -> RunFacts:
+    """run.json of a finished run.
 
     Errors: RunError where it is missing or damaged.
     """
     try:
-        facts: dict[str, Any] = json.loads((run / "run.json").read_text("utf-8"))
+        fields = json.loads((run / "run.json").read_text("utf-8"))
         for name in ("started", "at"):
-            datetime.fromisoformat(facts[name])
-        if not isinstance(facts["corpus_root"], str):
+            datetime.fromisoformat(fields[name])
+        if not isinstance(fields["corpus_root"], str):
             raise TypeError("corpus_root is no path")
+        return RunFacts(
+            started=fields["started"],
+            finished=fields.get("finished", fields["at"]),
+            corpus_root=fields["corpus_root"],
+        )
     except (OSError, ValueError, TypeError, KeyError):
         raise RunError(f"{run}/run.json: missing or damaged; run again to rebuild it") from None
-    return facts

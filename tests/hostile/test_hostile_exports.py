@@ -73,7 +73,7 @@ def test_croissant_and_lineage_of_hostile_values_are_json_with_our_fields(hostil
     manifest = read_manifest(hostile)
     found = croissant(manifest)
     names = [field["name"] for field in found["recordSet"][0]["field"]]
-    assert names == [column["name"] for column in manifest["schema"]]
+    assert names == [column.name for column in manifest.schema_]
     identities = [field["@id"] for field in found["recordSet"][0]["field"]]
     assert len(set(identities)) == len(identities)
     assert all(re.fullmatch(r"train/[\w.~%-]+", one, re.ASCII) for one in identities)
@@ -96,11 +96,11 @@ def test_no_value_of_a_document_names_a_file_of_an_export(hostile, tmp_path, fou
     before = sorted(path for path in hostile.parent.rglob("*") if path.is_file())
     given = (str(tmp_path / "tokenizer.json"), "<end>") if found.tokens else (None, None)
     out = tmp_path / "out"
-    [told] = export(
+    [record] = export(
         (open_source(hostile),), [found.name], out, options_of("20%", *given), InProcess(), unwritten_log(True)
     )
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    named = {f"out/{found.name}/{file['path']}" for file in told["files"]}
+    named = {f"out/{found.name}/{file.path}" for file in record.files}
     assert written == named | {"tokenizer.json", f"out/{found.name}/export.json"}
     assert all(re.fullmatch(r"[A-Za-z0-9_./-]+", name) and ".." not in name for name in written)
     assert before == sorted(path for path in hostile.parent.rglob("*") if path.is_file())
@@ -110,7 +110,7 @@ def test_no_value_of_a_document_names_a_file_of_an_export(hostile, tmp_path, fou
         assert set(front_of(path.read_text())[0]) <= {
             "pretty_name", "license", "size_categories", "tags", "configs", "dataset_info", "language"
         }  # fmt: skip
-    assert sum(one["documents"] for one in told["splits"].values()) == 2 * len(MARKUP + PATHS)
+    assert sum(one.documents for one in record.splits.values()) == 2 * len(MARKUP + PATHS)
 
 
 @pytest.mark.parametrize(

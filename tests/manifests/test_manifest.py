@@ -11,13 +11,13 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.paths import ROOT
 from support.recipes import write_recipe
+from support.runs import manifest_json
 
 from curate.errors import RecipeError
 from curate.filters.signals.hashes import choose_bands
 from curate.ledger.run import connect
 from curate.manifests.composition import MOST
 from curate.manifests.schema.model import Manifest, manifest_schema
-from curate.manifests.schema.reading import read_manifest
 from curate.recipe import recipe as recipes
 from curate.recipe.load import parse_recipe
 from curate.storage.files import is_sealed
@@ -32,7 +32,7 @@ def run_over(folder, fields=None, license=None, **columns):
     section = {"paths": [str(folder / "in")], **({"license": license} if license else {})}
     recipe, run = write_recipe(folder, folder / "in", input=section | (fields or {}))
     carry_out(recipe)
-    return read_manifest(run)
+    return manifest_json(run)
 
 
 def told(rows, *names):
@@ -50,7 +50,7 @@ def test_the_schema_is_one_itself_and_accepts_the_manifest_of_every_kind_of_run(
     jsonschema.Draft202012Validator.check_schema(manifest_schema())
     (tmp_path / "plain").mkdir()
     plain = run_over(tmp_path / "plain")
-    found = [plain, *map(read_manifest, (demo, purified[1], distilled[1], selected[1]))]
+    found = [plain, *map(manifest_json, (demo, purified[1], distilled[1], selected[1]))]
     for manifest in found:
         jsonschema.validate(manifest, manifest_schema())
     assert {name for one in found for name in one if one[name] is not None} == {
@@ -59,7 +59,7 @@ def test_the_schema_is_one_itself_and_accepts_the_manifest_of_every_kind_of_run(
 
 
 def test_the_schema_and_the_models_refuse_what_is_of_another_type_or_not_known(demo):
-    manifest = read_manifest(demo)
+    manifest = manifest_json(demo)
     for wrong in (
         {"totals": {"documents_in": "20"}}, {"shards": {}}, {"more": 1}, {"inputs": [{"path": "a"}]},
         {"seal": "0"}, {"licenses": [{"source": None, "license": None, "documents": 1, "tokens": 1}]},
@@ -71,7 +71,7 @@ def test_the_schema_and_the_models_refuse_what_is_of_another_type_or_not_known(d
 
 def test_the_mixture_is_that_of_the_output(demo, distilled):
     for run in (demo, distilled[1]):
-        manifest = read_manifest(run)
+        manifest = manifest_json(run)
         with connect(run) as connection:
             for name in manifest["mixture"]:
                 query = f"SELECT {name}, count(*), sum(n_tokens)::BIGINT FROM corpus WHERE kept GROUP BY 1"
@@ -79,12 +79,12 @@ def test_the_mixture_is_that_of_the_output(demo, distilled):
                 found = manifest["mixture"][name]
                 assert {(row["value"], row["documents"], row["tokens"]) for row in found} == wanted
                 assert [row["tokens"] for row in found] == sorted((row["tokens"] for row in found), reverse=True)
-    assert set(read_manifest(demo)["mixture"]) == {"input.source", "language"}
-    assert {"input.source", "domain"} <= set(read_manifest(distilled[1])["mixture"])
+    assert set(manifest_json(demo)["mixture"]) == {"input.source", "language"}
+    assert {"input.source", "domain"} <= set(manifest_json(distilled[1])["mixture"])
 
 
 def test_inputs_tell_how_much_of_each_is_kept(demo):
-    manifest = read_manifest(demo)
+    manifest = manifest_json(demo)
     with connect(demo) as connection:
         query = "SELECT file, count(*), sum(n_tokens)::BIGINT FROM kept GROUP BY 1"
         wanted = {file: (documents, tokens) for file, documents, tokens in connection.execute(query).fetchall()}
@@ -96,7 +96,7 @@ def test_an_input_that_nothing_is_kept_of_is_told_with_zeros(tmp_path):
     write_shard(tmp_path / "in" / "b.parquet", ["", ""])
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
     carry_out(recipe)
-    first, second = read_manifest(run)["inputs"]
+    first, second = manifest_json(run)["inputs"]
     assert (first["documents"], first["documents_out"], second["documents"]) == (1, 1, 2)
     assert (second["documents_out"], second["tokens_out"]) == (0, 0)
     assert len(first["content_xxh3_128"]) == len(second["content_xxh3_128"]) == 32
@@ -123,10 +123,10 @@ def test_a_column_with_too_many_values_is_no_mixture(tmp_path):
     write_shard(tmp_path / "in" / "a.parquet", texts, source=sources, license=["MIT"] * len(texts))
     recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"exact": False})
     carry_out(recipe)
-    assert read_manifest(run)["mixture"] == {}
-    assert told(read_manifest(run)["licenses"], "source", "license") == {(None, "MIT"): len(texts)}
+    assert manifest_json(run)["mixture"] == {}
+    assert told(manifest_json(run)["licenses"], "source", "license") == {(None, "MIT"): len(texts)}
     carry_out(recipe, "input.license=source")
-    assert told(read_manifest(run)["licenses"], "source", "license") == {(None, "various"): len(texts)}
+    assert told(manifest_json(run)["licenses"], "source", "license") == {(None, "various"): len(texts)}
 
 
 def test_a_licence_is_unknown_where_nothing_says_it(tmp_path):
@@ -141,7 +141,7 @@ def test_licences_are_those_of_the_column_license(tmp_path):
     assert told(manifest["licenses"], "license") == {("unknown",): 6}
     write_shard(tmp_path / "in" / "a.parquet", TEXTS, license=["MIT", "MIT", "CC0-1.0", None, "", " "])
     carry_out(tmp_path / "recipe.yaml")
-    assert told(read_manifest(tmp_path / "run")["licenses"], "source", "license") == {
+    assert told(manifest_json(tmp_path / "run")["licenses"], "source", "license") == {
         (None, "MIT"): 2, (None, "CC0-1.0"): 1, (None, "unknown"): 3
     }  # fmt: skip
 
@@ -166,7 +166,7 @@ def test_licences_of_entries_of_the_input_are_those_of_their_documents(tmp_path)
     paths = [{"paths": [str(tmp_path / "a.parquet")], "source": "books", "license": "CC0"}, str(tmp_path / "b.parquet")]
     recipe, run = write_recipe(tmp_path, "", input={"paths": paths})
     carry_out(recipe)
-    assert told(read_manifest(run)["licenses"], "source", "license") == {("books", "CC0"): 4, (None, "unknown"): 2}
+    assert told(manifest_json(run)["licenses"], "source", "license") == {("books", "CC0"): 4, (None, "unknown"): 2}
 
 
 @pytest.mark.parametrize(
@@ -188,15 +188,15 @@ def test_stating_licences_changes_no_verdict_and_reads_nothing_again(tmp_path):
     run_over(tmp_path, source=["a"] * 6)
     path, run = tmp_path / "recipe.yaml", tmp_path / "run"
     before = {file: file.stat().st_mtime_ns for file in sorted((run / "data").iterdir())}
-    digest = read_manifest(run)["recipe_digest"]
+    digest = manifest_json(run)["recipe_digest"]
     carry_out(path, "input.license={a: MIT}")
-    assert told(read_manifest(run)["licenses"], "license") == {("MIT",): 6}
+    assert told(manifest_json(run)["licenses"], "license") == {("MIT",): 6}
     assert {file: file.stat().st_mtime_ns for file in sorted((run / "data").iterdir())} == before
-    assert read_manifest(run)["recipe_digest"] == digest
+    assert manifest_json(run)["recipe_digest"] == digest
 
 
 def test_near_duplicates_are_told_with_bands_and_seed(demo):
-    near = read_manifest(demo)["dedup"]["near"]
+    near = manifest_json(demo)["dedup"]["near"]
     bands = choose_bands(near["threshold"], near["permutations"])
     assert (near["bands"], near["rows"]) == (bands.count, bands.rows) == (18, 7)
     assert (near["algorithm"], near["ngram"], near["seed"]) == ("minhash", 5, 1)
@@ -212,7 +212,7 @@ def test_decontamination_is_told_with_what_it_found(tmp_path):
     tier1 = {"decontaminate": {"against": [str(tmp_path / "sets")]}}
     recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1=tier1)
     carry_out(recipe)
-    assert read_manifest(run)["decontamination"] == {
+    assert manifest_json(run)["decontamination"] == {
         "ngram": 13, "min_words": 8, "action": "drop", "columns": None, "benchmarks": 1, "items": 2, "items_hit": 1,
         "documents_hit": 1, "documents_dropped": 1,
     }  # fmt: skip
@@ -228,7 +228,7 @@ def test_a_nested_column_is_told_with_what_is_inside(tmp_path):
 def test_the_manifest_of_an_evaluated_run_stays_sealed_and_names_its_tables_by_hash(selected):
     run = selected[1]
     assert is_sealed(run / "manifest.json")
-    assert set(read_manifest(run)["retention"]["evaluation"]["tables"]) == {"evaluation", "retention"}
+    assert set(manifest_json(run)["retention"]["evaluation"]["tables"]) == {"evaluation", "retention"}
 
 
 def test_two_workers_and_one_write_the_same_manifest(tmp_path):
@@ -243,7 +243,7 @@ def test_two_workers_and_one_write_the_same_manifest(tmp_path):
     done = command("run", recipe, "--workers", 2, "--set", f"output={tmp_path / 'two'}", "--quiet")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "two" / "manifest.json").read_bytes() == first
-    assert len(read_manifest(run)["shards"]) > 2
+    assert len(manifest_json(run)["shards"]) > 2
 
 
 def test_a_field_without_a_say_in_verdicts_is_left_out_of_the_digest():

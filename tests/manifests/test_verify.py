@@ -9,10 +9,10 @@ import pytest
 from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
+from support.runs import manifest_json
 
 from curate.errors import RunError
 from curate.ledger.ledger import read_ledger
-from curate.manifests.schema.reading import read_manifest
 from curate.manifests.verify import verify, verify_inputs
 from curate.progress import unwritten_log
 from curate.storage.files import sealed, sha256_of, write_json
@@ -33,7 +33,7 @@ def searched(tmp_path_factory):
         folder, folder / "in", tier1=tier1, dedup={"near": {}, "lines": {"max_repeats": 5}}, shard_size=2000
     )
     carry_out(recipe)
-    assert len(read_manifest(run)["shards"]) > 1
+    assert len(manifest_json(run)["shards"]) > 1
     return run
 
 
@@ -92,7 +92,7 @@ def test_a_flipped_bit_of_an_evaluation_is_found(selected, tmp_path):
 
 def test_the_line_of_a_changed_shard_tells_both_hashes(searched, tmp_path):
     run = shutil.copytree(searched, tmp_path / "run")
-    shard = read_manifest(run)["shards"][0]
+    shard = manifest_json(run)["shards"][0]
     (run / shard["path"]).write_bytes(b"x")
     done = command("verify", run)
     found, wanted = sha256_of(run / shard["path"])[:12], shard["sha256"][:12]
@@ -115,7 +115,7 @@ def test_a_file_that_is_missing_is_told(searched, tmp_path):
 
 def test_counts_that_do_not_add_up_are_told_even_where_the_seal_is_right(searched, tmp_path):
     run = shutil.copytree(searched, tmp_path / "run")
-    manifest = read_manifest(run)
+    manifest = manifest_json(run)
     manifest["mixture"]["input.source"][0]["documents"] += 1
     manifest["licenses"][0]["tokens"] += 1
     manifest["inputs"][0]["documents_out"] += 1
@@ -130,7 +130,7 @@ def test_counts_that_do_not_add_up_are_told_even_where_the_seal_is_right(searche
 
 def test_written_documents_and_stages_count_too(searched, tmp_path):
     run = shutil.copytree(searched, tmp_path / "run")
-    manifest = read_manifest(run)
+    manifest = manifest_json(run)
     manifest["synthetic"]["documents"] += 1
     stage = next(stage for stage in manifest["stages"] if stage["dropped"])
     stage["documents_out"] -= 1
@@ -146,7 +146,7 @@ def test_written_documents_and_stages_count_too(searched, tmp_path):
 @pytest.mark.parametrize("more", [1, -1])
 def test_a_manifest_of_other_inputs_than_the_ledger_is_told(searched, tmp_path, more):
     run = shutil.copytree(searched, tmp_path / "run")
-    manifest = read_manifest(run)
+    manifest = manifest_json(run)
     manifest["totals"]["documents_in"] += more
     write_json(run / "manifest.json", sealed(manifest))
     [problem] = verify_inputs(run, 1, unwritten_log(quiet=True))

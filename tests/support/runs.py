@@ -1,6 +1,7 @@
 """Finished runs that tests share, and what a finished run holds."""
 
 import hashlib
+import json
 
 import pyarrow.parquet as pq
 import pytest
@@ -35,6 +36,11 @@ def distilled(corpus, tmp_path_factory):
     path, run = distilling(corpus, tmp_path_factory.mktemp("distilled"))
     carry_out(path)
     return path, run
+
+
+def manifest_json(run):
+    """The fields of a run's manifest.json."""
+    return json.loads((run / "manifest.json").read_text())
 
 
 def digests(run):

@@ -11,7 +11,7 @@ import pytest
 from support.commands import carry_out, command
 from support.pages import counted, numbers, opened, read, unfold
 from support.recipes import write_recipe
-from support.runs import digests
+from support.runs import digests, manifest_json
 from support.stand_in import StandIn, running
 from support.thin_domain import TARGET, writing
 
@@ -187,7 +187,7 @@ def test_what_if_and_compare_say_what_becomes_of_written_documents(augmented, de
     with pytest.raises(RecipeError, match="tier3: changes what is measured"):
         ask(run, ["tier3.max_share=0.2"])
     print_difference(compare(demo, run))
-    made = read_manifest(run)["synthetic"]
+    made = manifest_json(run)["synthetic"]
     told = f"0 → {made['documents']:,} documents, 0 → {made['tokens']:,} tokens"
     assert f"written by a model, beside what is kept: {told}" in capsys.readouterr().out
 
@@ -202,7 +202,7 @@ def test_the_closing_table_has_written_documents_and_what_is_wanting_still(augme
     _, run, _, summary = augmented
     print_summary(RunSummary(**summary))
     told = capsys.readouterr().out
-    made = read_manifest(run)["synthetic"]
+    made = manifest_json(run)["synthetic"]
     [row] = [line.split() for line in told.splitlines() if "written by a model" in line]
     share = f"+{made['documents'] / summary['documents_in']:.1%}"
     assert row[:7] == ["augment", "written", "by", "a", "model", f"+{made['documents']:,}", share]
@@ -213,7 +213,7 @@ def test_the_closing_table_has_written_documents_and_what_is_wanting_still(augme
 def test_card_croissant_and_lineage_say_how_much_is_synthetic_and_who_wrote_it(augmented):
     _, run, _, _ = augmented
     manifest = read_manifest(run)
-    made = manifest["synthetic"]
+    made = manifest.synthetic.model_dump()
     sentence = (
         f"{made['documents']:,} of these documents, with {made['tokens']:,} tokens, are synthetic: tiny wrote them"
     )
@@ -243,13 +243,13 @@ def test_a_later_run_does_not_keep_again_what_was_written_for_an_earlier_one(aug
     assert value(later, "SELECT list(text_id) FROM (SELECT input.id AS text_id FROM corpus WHERE kept)") == ["rejected"]
     assert set(value(later, "SELECT list(reason) FROM dropped")) == {"exact_duplicate_of_earlier_run"}
     assert value(later, "SELECT count(DISTINCT duplicate_of) FROM dropped WHERE duplicate_of LIKE 'test:%'") > 0
-    assert [entry["name"] for entry in read_manifest(later)["against"]] == ["test"]
+    assert [entry["name"] for entry in manifest_json(later)["against"]] == ["test"]
 
 
 def test_the_report_counts_written_documents_and_tells_of_domains(augmented, page):
     _, run, _, _ = augmented
     tables, data = read(page), counted(run)
-    manifest = read_manifest(run)
+    manifest = manifest_json(run)
     made, totals = manifest["synthetic"], manifest["totals"]
     last = tables.found["Documents and tokens by stage"][-1]
     assert numbers(last)[:3] == [totals["documents_out"] - made["documents"], 0, totals["documents_out"]]

@@ -28,7 +28,7 @@ from curate.distill.reference import open_reference, read_good
 from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.ledger.run import connect
 from curate.manifests.export.mixture import open_sources
-from curate.manifests.export.sources import SHARE_SEED, SPLIT_SEED, places
+from curate.manifests.export.sources import SHARE_SEED, SPLIT_SEED, hash_fractions
 from curate.maps.reading import Reading
 from curate.recipe.load import parse_recipe
 from curate.recipe.tier2 import Tier2
@@ -101,7 +101,7 @@ def test_pairs_are_exported_from_the_ledger_alone_in_the_splits_of_their_documen
     shutil.copytree(purified[1], run, ignore=shutil.ignore_patterns("run.duckdb"))
     done = command("export", run, "--to", "dpo,trl,llama-factory", "--out", tmp_path, "--validation", "30%", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
-    held_out = places(pa.array([pair[0] for pair in whole]), SPLIT_SEED) < 0.3
+    held_out = hash_fractions(pa.array([pair[0] for pair in whole]), SPLIT_SEED) < 0.3
     for split, wanted in (("train", ~held_out), ("validation", held_out)):
         pairs = sorted(pair for pair, one in zip(whole, wanted, strict=True) if one)
         assert len(pairs) > 10
@@ -130,7 +130,7 @@ def test_of_a_run_that_is_taken_in_part_the_pairs_of_what_is_taken_are_exported(
     done = command("export", mixture, "--to", "trl", "--out", tmp_path, "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     whole = table(purified[1], f"SELECT {PAIR} FROM preference_pairs")
-    there = places(pa.array([pair[0] for pair in whole]), SHARE_SEED) < share
+    there = hash_fractions(pa.array([pair[0] for pair in whole]), SHARE_SEED) < share
     assert pairs_in(tmp_path / "trl/dpo/train.parquet") == sorted(
         pair for pair, one in zip(whole, there, strict=True) if one
     )

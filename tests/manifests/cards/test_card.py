@@ -1,6 +1,5 @@
 """The card for the Hub, Croissant and OpenLineage: read by the real libraries that they are made for."""
 
-import copy
 import datetime
 import json
 import re
@@ -22,13 +21,15 @@ from openlineage.client.serde import Serde
 from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
+from support.runs import manifest_json
 
 from curate.manifests.cards.card import card
 from curate.manifests.cards.croissant import MOST_INPUTS, croissant
 from curate.manifests.cards.features import features_of
 from curate.manifests.cards.files import DataFile
 from curate.manifests.cards.openlineage import events
-from curate.manifests.manifest import described_column
+from curate.manifests.manifest import schema_field
+from curate.manifests.schema.model import Manifest
 from curate.manifests.schema.reading import read_manifest, read_run_facts
 from curate.storage.files import sha256_of
 
@@ -73,8 +74,8 @@ def front_of(text):
 
 def test_the_hub_reads_the_front_matter_and_datasets_loads_the_splits_by_it(demo, tmp_path):
     files = exported(demo, tmp_path)
-    manifest = read_manifest(demo)
-    text = card(manifest, files)
+    manifest = manifest_json(demo)
+    text = card(Manifest.model_validate(manifest), files)
     (tmp_path / "README.md").write_text(text)
     data = DatasetCard(text).data
     assert data.pretty_name == "demo"
@@ -97,21 +98,21 @@ def test_features_are_written_as_datasets_writes_them():
         ("u", pa.list_(pa.list_(pa.int8()))), ("v", pa.large_list(pa.list_(pa.int8()))),
         ("w", pa.dictionary(pa.int32(), pa.string())), ("x", pa.list_(pa.struct([("a", pa.list_(pa.int8()))]), 2)),
     ])  # fmt: skip
-    found = features_of([described_column(field) for field in schema])
+    found = features_of([schema_field(field) for field in schema])
     assert found == Features.from_arrow_schema(schema)._to_yaml_list()
     assert Features._from_yaml_list(found) == Features.from_arrow_schema(schema)
 
 
 def test_features_are_left_out_where_the_hub_has_no_type_for_one(demo):
     for kind in (pa.map_(pa.string(), pa.int8()), pa.list_(pa.list_(pa.int8(), 2)), pa.month_day_nano_interval()):
-        assert features_of([described_column(pa.field("m", kind))]) is None
-    manifest = read_manifest(demo) | {"schema": [{"name": "m", "type": "map<string, int8 ('m')>", "fields": []}]}
-    assert "dataset_info" not in front_of(card(manifest))
+        assert features_of([schema_field(pa.field("m", kind))]) is None
+    manifest = manifest_json(demo) | {"schema": [{"name": "m", "type": "map<string, int8 ('m')>", "fields": []}]}
+    assert "dataset_info" not in front_of(card(Manifest.model_validate(manifest)))
 
 
 def test_the_card_tells_composition_drops_licences_and_how_to_make_it_again(demo):
-    manifest = read_manifest(demo)
-    text = card(manifest)
+    manifest = manifest_json(demo)
+    text = card(Manifest.model_validate(manifest))
     for stage in manifest["stages"]:
         for reason, gone in stage["dropped"].items():
             assert f"| {stage['stage']} | {reason} | {gone['documents']:,} | {gone['tokens']:,} |" in text
@@ -126,10 +127,11 @@ def test_the_card_tells_composition_drops_licences_and_how_to_make_it_again(demo
 
 
 def test_the_card_tells_quality_with_its_interval_beside_the_random_control(selected):
-    manifest = read_manifest(selected[1])
+    manifest = manifest_json(selected[1])
     [arm] = [a for a in manifest["retention"]["evaluation"]["arms"] if a["arm"] == "ours" and a["domain"] is None]
     whole = f"{arm['retained']:.4f} ({arm['retained_low']:.4f} to {arm['retained_high']:.4f})"
-    assert f"| epochs | {arm['tokens']:,} | {whole} | {arm['control_retained']:.4f} |" in card(manifest)
+    text = card(read_manifest(selected[1]))
+    assert f"| epochs | {arm['tokens']:,} | {whole} | {arm['control_retained']:.4f} |" in text
 
 
 def test_the_card_of_every_kind_of_run_is_made(purified, distilled):
@@ -157,9 +159,9 @@ def test_no_name_or_value_of_the_data_changes_the_card_or_its_front_matter(odd):
 
 
 def test_a_recipe_with_a_fence_in_it_stays_within_its_own(demo):
-    manifest = copy.deepcopy(read_manifest(demo))
+    manifest = manifest_json(demo)
     manifest["recipe"]["tier1"]["rules"] = ["````\n# Owned"]
-    tail = card(manifest).split("## How to make it again")[1]
+    tail = card(Manifest.model_validate(manifest)).split("## How to make it again")[1]
     fence = re.search(r"^(`+)yaml$", tail, re.MULTILINE)[1]
     assert len(fence) == 5
     assert tail.count(f"\n{fence}") == 2
@@ -219,20 +221,21 @@ def test_mlcroissant_loads_lists_structs_and_columns_of_any_name(odd, tmp_path):
 
 
 def test_the_croissant_tells_what_the_data_was_derived_from_and_by_which_stages(demo, tmp_path):
-    manifest = read_manifest(demo)
+    manifest = manifest_json(demo)
     shutil.copytree(demo / "data", tmp_path / "data")
-    dataset, _ = records(tmp_path, manifest, "train")
+    dataset, _ = records(tmp_path, Manifest.model_validate(manifest), "train")
     told = dataset.metadata.to_json()  # as mlcroissant has read it
     assert [one["prov:label"] for one in told["prov:wasDerivedFrom"]] == [file["path"] for file in manifest["inputs"]]
     assert [one["prov:label"] for one in told["prov:wasGeneratedBy"]] == [one["stage"] for one in manifest["stages"]]
     rules = told["prov:wasGeneratedBy"][1]
     assert "too_few_words 225" in rules["disambiguatingDescription"]
-    assert json.loads(command("card", demo, "--format", "croissant").stdout) == croissant(manifest)
+    assert json.loads(command("card", demo, "--format", "croissant").stdout) == croissant(read_manifest(demo))
 
 
 def test_very_many_inputs_are_told_by_their_number(demo):
-    manifest = read_manifest(demo)
-    [one] = croissant(manifest | {"inputs": manifest["inputs"] * MOST_INPUTS})["prov:wasDerivedFrom"]
+    manifest = manifest_json(demo)
+    many = Manifest.model_validate(manifest | {"inputs": manifest["inputs"] * MOST_INPUTS})
+    [one] = croissant(many)["prov:wasDerivedFrom"]
     assert one["prov:label"] == "4,000 files, which manifest.json lists"
 
 
@@ -292,8 +295,8 @@ def test_the_events_are_those_that_openlineage_itself_would_write(demo):
 
 
 def test_the_events_tell_rows_bytes_files_and_decisions(demo):
-    manifest = read_manifest(demo)
-    start, complete = events(manifest, read_run_facts(demo), str(demo))
+    manifest = manifest_json(demo)
+    start, complete = events(Manifest.model_validate(manifest), read_run_facts(demo), str(demo))
     [output] = complete["outputs"]
     statistics = output["outputFacets"]["outputStatistics"]
     assert (statistics["rowCount"], statistics["fileCount"]) == (682, len(manifest["shards"]))
@@ -312,21 +315,22 @@ def test_the_same_run_has_the_same_id_and_another_one_another(demo):
     ids = {event["run"]["runId"] for event in events(manifest, facts, "x") + events(manifest, facts, "y")}
     assert len(ids) == 1
     assert uuid.UUID(ids.pop())
-    other = events(manifest | {"seal": "0" * 64}, facts, "x")[0]["run"]["runId"]
+    other = events(manifest.model_copy(update={"seal": "0" * 64}), facts, "x")[0]["run"]["runId"]
     assert other != events(manifest, facts, "x")[0]["run"]["runId"]
 
 
 def test_inputs_in_object_stores_and_very_many_inputs_have_names_of_their_own(demo):
-    manifest, facts = read_manifest(demo), read_run_facts(demo)
+    manifest, facts = manifest_json(demo), read_run_facts(demo)
     [file] = manifest["inputs"][:1]
     remote = manifest | {"inputs": [file | {"path": "s3://bucket/a/b.parquet"}, file]}
-    start, _ = events(remote, facts, "x")
+    start, _ = events(Manifest.model_validate(remote), facts, "x")
     assert [(one["namespace"], one["name"]) for one in start["inputs"]] == [
-        ("s3://bucket", "a/b.parquet"), ("file", f"{facts['corpus_root']}/part-00000.parquet")
+        ("s3://bucket", "a/b.parquet"), ("file", f"{facts.corpus_root}/part-00000.parquet")
     ]  # fmt: skip
-    start, _ = events(manifest | {"inputs": manifest["inputs"] * MOST_INPUTS}, facts, "x")
+    many = Manifest.model_validate(manifest | {"inputs": manifest["inputs"] * MOST_INPUTS})
+    start, _ = events(many, facts, "x")
     [folder] = start["inputs"]
-    assert folder["name"] == facts["corpus_root"]
+    assert folder["name"] == facts.corpus_root
     assert folder["inputFacets"]["inputStatistics"]["fileCount"] == 4 * MOST_INPUTS
 
 

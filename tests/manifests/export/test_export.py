@@ -128,8 +128,8 @@ def test_memory_is_that_of_few_megabytes_and_bytes_do_not_depend_on_batches(tmp_
     for name, size in (("a", corpus.BATCH_BYTES), ("b", 1 << 16)):
         monkeypatch.setattr(corpus, "BATCH_BYTES", size)
         told.append(export((source,), ["hf"], tmp_path / name, Options(0.1), InProcess(), unwritten_log(True)))
-    assert told[0][0]["files"] == told[1][0]["files"]
-    assert len(told[0][0]["files"]) > 2
+    assert told[0][0].files == told[1][0].files
+    assert len(told[0][0].files) > 2
     groups = pq.read_metadata(next((tmp_path / "a/hf/data").glob("validation-*")))
     assert groups.num_row_groups == 1  # not one for each batch that was read
 

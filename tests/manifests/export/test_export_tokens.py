@@ -216,8 +216,8 @@ def test_a_split_without_documents_is_null(token_run, tokenizers, tmp_path):
     [done] = written(token_run, tmp_path, ["megatron"], tokenizers[False])
     told = json.loads((tmp_path / "megatron/blend.json").read_text())
     assert (told["valid"], told["test"]) == (None, None)
-    assert "--data-args-path blend.txt --split 100,0,0" in done["load"]
-    assert f"start the training in {tmp_path}/megatron" in done["load"]
+    assert "--data-args-path blend.txt --split 100,0,0" in done.load
+    assert f"start the training in {tmp_path}/megatron" in done.load
 
 
 def test_what_is_no_tokenizer_is_one_line(token_run, tokenizers, tmp_path):

@@ -18,7 +18,7 @@ from support.paths import ROOT
 from curate.errors import CurateError
 from curate.manifests.export.format import all_formats
 from curate.manifests.export.mixture import open_sources, read_mixture
-from curate.manifests.export.sources import SPLIT_SEED, places
+from curate.manifests.export.sources import SPLIT_SEED, hash_fractions
 from curate.manifests.export.training_view import nearest_shards, passes
 
 LICENSES = {"web": "CC0-1.0", "code": "MIT", "old": "My own"}
@@ -70,7 +70,7 @@ def test_tokens_of_the_whole_training_or_of_each_source_make_the_epochs(runs):
 def to_train_on(runs, name, validation):
     """The oracle: documents and tokens of a run that are not held out."""
     rows = kept(runs / name)
-    held_out = places(pa.array([row["doc_id"] for row in rows]), SPLIT_SEED) < validation
+    held_out = hash_fractions(pa.array([row["doc_id"] for row in rows]), SPLIT_SEED) < validation
     tokens = [row["n_tokens"] for row, out in zip(rows, held_out, strict=True) if not out]
     return len(tokens), sum(tokens)
 

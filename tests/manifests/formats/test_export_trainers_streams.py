@@ -18,8 +18,9 @@ from support.token_exports import alone
 
 from curate.engine.base import InProcess
 from curate.manifests.export.export import export
-from curate.manifests.export.format import Options, Piece, find_format
+from curate.manifests.export.format import Export, Options, Piece, find_format
 from curate.manifests.export.mixture import open_sources
+from curate.manifests.export.records import PieceRecord, file_record
 from curate.manifests.export.sources import Shard, Source
 from curate.progress import unwritten_log
 
@@ -63,7 +64,7 @@ def test_the_library_reads_every_document_in_order(web, whole, name):
         assert [(one["text"], one["doc_id"], one["n_tokens"], one["source"]) for one in found] == [
             (row["text"], row["curate_doc_id"], row["n_tokens"], "web") for row in wanted
         ]
-        assert told[NAMES.index(name)]["splits"][split]["documents"] == len(found) > 80
+        assert told[NAMES.index(name)].splits[split].documents == len(found) > 80
         seen += found
     assert len(seen) == len(kept(web))
     assert {one["text"] for one in seen} >= set(ODD)
@@ -77,8 +78,8 @@ def test_the_line_that_is_printed_reads_it(whole, name):
     streaming.base.util.clean_stale_shared_memory()
     out, told = whole
     told = told[NAMES.index(name)]
-    loaded = eval(told["load"], {"litdata": litdata, "streaming": streaming})
-    assert len(loaded) == told["splits"]["train"]["documents"]
+    loaded = eval(told.load, {"litdata": litdata, "streaming": streaming})
+    assert len(loaded) == told.splits["train"].documents
     assert loaded[7]["doc_id"] == read(name, out / name / "train")[7]["doc_id"]
 
 
@@ -94,11 +95,11 @@ def test_with_a_tokenizer_litdata_has_the_tokens_of_every_document(web, tmp_path
         np.fromfile(folder / one["filename"], np.uint32 if large else np.uint16, offset=4 * (one["chunk_size"] + 2))
         for one in chunks
     ]
-    eos = told["options"]["tokenizer"]["eos"]
+    eos = told.options["tokenizer"]["eos"]
     wanted = [number for document in alone(path, eos, [row["text"] for row in kept(web)]) for number in document]
     assert np.concatenate(found).tolist() == wanted
-    assert told["splits"]["train"]["tokens"] == len(wanted)
-    loaded = eval(told["load"].replace("2049", "64"), {"litdata": litdata})
+    assert told.splits["train"].tokens == len(wanted)
+    loaded = eval(told.load.replace("2049", "64"), {"litdata": litdata})
     blocks = np.concatenate([one[: len(one) // 64 * 64] for one in found])
     assert np.concatenate([np.asarray(block) for block in loaded]).tolist() == blocks.tolist()
     assert (tmp_path / "litdata/tokenizer.json").read_bytes() == path.read_bytes()
@@ -145,8 +146,8 @@ def test_streams_of_mds_repeat_each_source_as_often_as_the_mixture_says(mixture,
 
     [told] = written(mixture, tmp_path, "mds", validation=0.1)
     streaming.base.util.clean_stale_shared_memory()
-    loaded = eval(told["load"], {"streaming": streaming, "runpy": runpy})
-    for source, epochs in ((one["name"], one["epochs"]) for one in told["sources"]):
+    loaded = eval(told.load, {"streaming": streaming, "runpy": runpy})
+    for source, epochs in ((one.name, one.epochs) for one in told.sources):
         found = read("mds", tmp_path / "mds" / source / "train")
         held_out = {one["doc_id"] for one in read("mds", tmp_path / "mds" / source / "validation")}
         assert held_out
@@ -158,18 +159,18 @@ def test_streams_of_mds_repeat_each_source_as_often_as_the_mixture_says(mixture,
     streams = runpy.run_path(str(tmp_path / "mds/streams.py"))["streams"]("validation")
     streaming.base.util.clean_stale_shared_memory()
     validation = list(streaming.StreamingDataset(streams=streams, batch_size=1, shuffle=False))
-    assert len(validation) == told["splits"]["validation"]["documents"]
+    assert len(validation) == told.splits["validation"].documents
 
 
 def test_litdata_draws_each_source_as_often_as_its_documents_are_seen(mixture, tmp_path):
     [told] = written(mixture, tmp_path, "litdata")
-    sources = {one["name"]: one for one in told["sources"]}
+    sources = {one.name: one for one in told.sources}
     for name in sources:
         found = read("litdata", tmp_path / "litdata" / name / "train")
-        assert len(found) == sources[name]["documents"]
+        assert len(found) == sources[name].documents
         assert {one["source"] for one in found} == {name}
-    drawn = Counter(one["source"] for one in eval(told["load"], {"runpy": runpy}))
-    seen = {name: one["epochs"] * one["documents"] for name, one in sources.items()}
+    drawn = Counter(one["source"] for one in eval(told.load, {"runpy": runpy}))
+    seen = {name: one.epochs * one.documents for name, one in sources.items()}
     assert abs(drawn["web"] / sum(drawn.values()) - seen["web"] / sum(seen.values())) < 0.04
 
 
@@ -201,10 +202,9 @@ def test_chats_empty_texts_and_names_of_files_are_read_as_they_are(tmp_path, nam
     first = {path: path.read_bytes() for path in files}
     assert found.write(piece).files == files
     assert {path: path.read_bytes() for path in files} == first
-    from curate.manifests.export.export import file_facts
-    from curate.manifests.export.format import Exported
-
-    record = {"stem": piece.stem, "split": "train", "source": "some", "documents": len(values), "tokens": 1,
-              "files": [file_facts(tmp_path, path) for path in files]}  # fmt: skip
-    found.finish(Exported(tmp_path, (source,), Options(), (record,)))
+    record = PieceRecord(
+        stem=piece.stem, split="train", source="some", documents=len(values), tokens=1,
+        files=tuple(file_record(tmp_path, path) for path in files),
+    )  # fmt: skip
+    found.finish(Export(tmp_path, (source,), Options(), (record,)))
     assert [one[column] for one in read(name, tmp_path / "train")] == values

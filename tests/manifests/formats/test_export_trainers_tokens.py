@@ -30,9 +30,9 @@ def test_megatron_reads_every_document_and_writes_the_same_bytes(token_run, toke
     from megatron.core.datasets.indexed_dataset import DType, IndexedDataset, IndexedDatasetBuilder
 
     [told] = written(token_run, tmp_path, ["megatron"], tokenizers[large])
-    vocabulary = told["options"]["tokenizer"]
+    vocabulary = told.options["tokenizer"]
     dtype, wanted = DType.optimal_dtype(vocabulary["size"]), alone(tokenizers[large], vocabulary["eos"], texts_of(ROWS))
-    prefixes = sorted({file["path"].rsplit(".", 1)[0] for file in told["files"] if file["path"].endswith(".idx")})
+    prefixes = sorted({file.path.rsplit(".", 1)[0] for file in told.files if file.path.endswith(".idx")})
     assert len(prefixes) > 4
     for prefix in prefixes:
         dataset = IndexedDataset(str(tmp_path / "megatron" / prefix))
@@ -110,12 +110,12 @@ def test_olmo_reads_every_document(token_run, tokenizers, tmp_path, monkeypatch,
     from olmo_core.data.utils import iter_document_indices, load_array_slice
 
     [told] = written(token_run, tmp_path, ["olmo"], tokenizers[large])
-    facts = told["options"]["tokenizer"]
+    facts = told.options["tokenizer"]
     tokenizer = TokenizerConfig(vocab_size=facts["size"], eos_token_id=facts["eos_id"], pad_token_id=0)
     paths = sorted(str(path) for path in (tmp_path / "olmo/data").glob("*.npy"))
     config = NumpyFSLDatasetConfig(tokenizer=tokenizer, paths=paths, sequence_length=SEQUENCE, work_dir=str(tmp_path))
     dtype = config.get_dtype()
-    assert f"dtype={np.dtype(dtype).name!r}" in told["load"]
+    assert f"dtype={np.dtype(dtype).name!r}" in told.load
     wanted = list(of_olmo(tmp_path / "olmo", "train", np.dtype(dtype).name))
     assert wanted == alone(tokenizers[large], facts["eos"], texts_of(len(wanted)))
     for by_index in (False, True):  # documents as .csv.gz has them, and as their ends tell

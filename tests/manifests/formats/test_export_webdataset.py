@@ -72,7 +72,7 @@ def test_a_mixture_draws_each_source_as_often_as_its_documents_are_seen(mixture,
         found = read(folder / source.name / "train")
         assert [one["txt"] for one in found] == [row["text"] for row in kept(mixture.parent / source.run)]
         assert {one["json"]["source"] for one in found} == {source.name}
-    drawn = itertools.islice(eval(told["load"], {"runpy": runpy}), 6_000)
+    drawn = itertools.islice(eval(told.load, {"runpy": runpy}), 6_000)
     of_web = sum(one["json"]["source"] == "web" for one in drawn) / 6_000
     seen = {source.name: source.epochs * sum(shard.documents for shard in source.shards) for source in sources}
     assert abs(of_web - seen["web"] / sum(seen.values())) < 0.03
