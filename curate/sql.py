@@ -1,4 +1,4 @@
-"""Pieces of SQL text."""
+"""DuckDB: opening it, quoting, reading Parquet, and checking that a query only reads."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,9 @@ CLOSED = {"autoinstall_known_extensions": "false", "autoload_known_extensions": 
 
 
 def open_database(path: Path | str = ":memory:", read_only: bool = False, **settings: str) -> duckdb.DuckDBPyConnection:
-    """A DuckDB that neither downloads nor loads extensions: no query, view or name of a file reaches a network.
+    """A DuckDB that neither downloads nor loads extensions: no query, view or file name reaches a network.
 
-    One that is only read has its settings locked too: `FROM enable_logging(…)`, say, would write files.
+    With `read_only` its settings are locked too: `FROM enable_logging(…)`, for example, would write files.
     """
     locked = {"lock_configuration": "true"} if read_only else {}
     connection = duckdb.connect(str(path), read_only, {**CLOSED, **settings, **locked})
@@ -26,8 +26,8 @@ def open_database(path: Path | str = ":memory:", read_only: bool = False, **sett
 
 
 def _interrupt(connection: duckdb.DuckDBPyConnection) -> None:
-    """Have the query that a connection runs, if there is one, end soon."""
-    with suppress(duckdb.ConnectionException):  # it is closed
+    """Interrupt the query of a connection, if it runs one."""
+    with suppress(duckdb.ConnectionException):  # closed
         connection.interrupt()
 
 
@@ -42,13 +42,13 @@ def literal(text: str) -> str:
 
 
 def read_parquet(paths: Iterable[object], options: str = "") -> str:
-    """A call of DuckDB's read_parquet for exactly these files: no globs, and nothing read out of the folders' names."""
+    """A call of DuckDB's read_parquet for exactly these files: no globs, no partitions from folder names."""
     listed = ", ".join(literal(_without_globs(str(path))) for path in paths)
     return f"read_parquet([{listed}], hive_partitioning = false{options})"
 
 
-# The folder of the run.duckdb that a client has opened, with a slash behind it and globs quoted: DuckDB tells it by the
-# name of the folder that it would spill to. Of a run.duckdb that is attached, or about to be made, it is empty.
+# The folder of the run.duckdb that a client has opened, with a final slash and escaped globs, by the folder that DuckDB
+# would spill to. Empty for an attached run.duckdb, or one being built.
 RUN_FOLDER = (
     "regexp_replace(regexp_extract(current_setting('temp_directory'), '^(.*/)run[.]duckdb[.]tmp$', 1), "
     "'([*?[])', '[\\1]', 'g')"
@@ -56,7 +56,7 @@ RUN_FOLDER = (
 
 
 def read_run_parquet(paths: Iterable[object], options: str = "") -> str:
-    """`read_parquet` for views of run.duckdb: paths are relative to it, wherever it lies and a client was started."""
+    """`read_parquet` for views of run.duckdb: paths are relative to it, wherever it and the client's folder are."""
     listed = ", ".join(literal(_without_globs(str(path))) for path in paths)
     located = f"list_transform([{listed}], lambda path: {RUN_FOLDER} || path)"
     return f"read_parquet({located}, hive_partitioning = false{options})"
@@ -67,59 +67,61 @@ def _without_globs(path: str) -> str:
 
 
 def without_values(error: BaseException) -> str:
-    """What DuckDB says, without the value of the data that it quotes, which may be personal."""
+    """DuckDB's message without the quoted value, which may be personal data."""
     return re.sub(r"'.*'", "'…'", first_line(error))
 
 
 def first_line(error: BaseException) -> str:
-    """What DuckDB says, without its picture of the query, and of the data it quotes the begin."""
+    """DuckDB's message without its excerpt of the query, and with quoted data shortened."""
     return shortened(" ".join(str(error).split("\n\nLINE")[0].split()))
 
 
 def statements_in(text: str) -> list[str]:
-    """The statements of a text, one by one.
+    """The statements of a text.
 
-    Errors: duckdb.Error for what is no SQL.
+    Errors: duckdb.Error for invalid SQL.
     """
     return [statement.query for statement in duckdb.extract_statements(text)]
 
 
-def only_query(text: str, where: str) -> str:
-    """The one statement of `text`, which only reads: a SELECT or what is like it (FROM, DESCRIBE, SHOW), or EXPLAIN.
+def only_query(text: str, origin: str) -> str:
+    """The single statement of `text`, which only reads: SELECT, FROM, DESCRIBE, SHOW or EXPLAIN.
 
-    Errors: CurateError, that names `where` it stands, for anything else; duckdb.Error for what is no SQL.
+    Errors: CurateError naming the `origin` of the text for any other statement; duckdb.Error for invalid SQL.
     """
     statements = duckdb.extract_statements(text)
     if len(statements) != 1:
-        raise CurateError(f"{where}: one query is expected, got {len(statements) or 'nothing'}")
+        raise CurateError(f"{origin}: one query is expected, got {len(statements) or 'nothing'}")
     query = statements[0].query
     kind = statements[0].type.name
     words = _words(query)
-    if words and words[-1][1] == ";":  # behind which there may be comments
+    if words and words[-1][1] == ";":  # comments may follow it
         query = query.encode()[: words.pop()[0]].decode()
-    if kind == "EXPLAIN":  # of anything; with ANALYZE it is carried out too
-        query_in_it = _explained(query, words)
-        kind = next((statement.type.name for statement in duckdb.extract_statements(query_in_it)), "nothing")
-        words = _words(query_in_it)
+    if kind == "EXPLAIN":  # of any statement; ANALYZE executes it
+        explained = _explained_query(query, words)
+        kind = next((statement.type.name for statement in duckdb.extract_statements(explained)), "nothing")
+        words = _words(explained)
     if kind != "SELECT" and not (kind == "MULTI" and words[0][1] in PIVOTED):
         name = words[0][1] if words else kind
-        raise CurateError(f"{where}: {name} is refused: a run is only read, by SELECT, FROM, DESCRIBE, SHOW or EXPLAIN")
+        raise CurateError(
+            f"{origin}: {name} is refused: a run is only read, by SELECT, FROM, DESCRIBE, SHOW or EXPLAIN"
+        )
     return query
 
 
-PIVOTED = ("PIVOT", "FROM", "SELECT", "WITH", "(")  # with which a query begins that is made of several, for PIVOT
+PIVOTED = ("PIVOT", "FROM", "SELECT", "WITH", "(")  # first words of a PIVOT query, which DuckDB splits into several
 
 
 def _words(query: str) -> list[tuple[int, str]]:
-    """Where each token of a query begins in its UTF-8, comments aside, and what it is."""
+    """The tokens of a query without comments: byte offset in UTF-8, and the word in upper case."""
     data = query.encode()
     starts = [start for start, kind in duckdb.tokenize(query) if kind != duckdb.token_type.comment]
     ends = [*starts[1:], len(data)]
     return [(a, data[a:b].decode().split(maxsplit=1)[0].upper()) for a, b in zip(starts, ends, strict=True)]
 
 
-def _explained(query: str, words: list[tuple[int, str]]) -> str:
-    """What an EXPLAIN is of: behind the word, ANALYZE, and options in brackets."""
+def _explained_query(query: str, words: list[tuple[int, str]]) -> str:
+    """The query of an EXPLAIN: the text after EXPLAIN, ANALYZE and options in parentheses."""
     k = 1
     if k < len(words) and words[k][1] == "ANALYZE":
         k += 1
@@ -130,8 +132,10 @@ def _explained(query: str, words: list[tuple[int, str]]) -> str:
     return query.encode()[words[k][0] :].decode() if k < len(words) else ""
 
 
-def rows_of(query: str, connection: duckdb.DuckDBPyConnection, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-    """The rows of a query by the names of their columns; for results that are small."""
-    found = connection.execute(query, list(parameters))
-    names = [column[0] for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+def rows_of(
+    query: str, connection: duckdb.DuckDBPyConnection, parameters: Sequence[object] = ()
+) -> list[dict[str, Any]]:
+    """The rows of a small result by column name; a caller that knows the columns makes records of them."""
+    result = connection.execute(query, list(parameters))
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

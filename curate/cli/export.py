@@ -126,17 +126,17 @@ def verify(run: Path, inputs: bool, quiet: bool, as_json: bool) -> None:
     from curate.display import visible
     from curate.manifests import verify as checks
     from curate.progress import unwritten_log
-    from curate.storage.mirror import named
+    from curate.storage.mirror import by_uri
 
     log = unwritten_log(quiet or as_json)
     problems = checks.verify(run, available_cores(), log)
     if inputs:
         problems += checks.verify_inputs(run, available_cores(), log)
     if as_json:
-        print_json({"run": named(str(run)), "problems": problems})
+        print_json({"run": by_uri(str(run)), "problems": problems})
     for problem in problems if not as_json else ():
         click.echo(visible(problem))
     if problems:
         raise CurateError(f"{run}: {len(problems)} {'thing is' if len(problems) == 1 else 'things are'} not as written")
     if not as_json:
-        click.echo(f"{named(str(run))}: all files are as they were written")
+        click.echo(f"{by_uri(str(run))}: all files are as they were written")

@@ -50,7 +50,7 @@ def what_if(
     from curate.cli.output.difference import print_difference
     from curate.inspect.compare import what_if as tell
     from curate.inspect.what_if import ask, check_save, save_recipe
-    from curate.storage.mirror import named
+    from curate.storage.mirror import by_uri
 
     check_save(save)
     asked = ask(run, changes, quiet or as_json)
@@ -62,7 +62,7 @@ def what_if(
     else:
         print_difference(found)
         if save is not None:
-            click.echo(f"{save}: written; `curate run {save}` decides {named(str(run))} anew by it")
+            click.echo(f"{save}: written; `curate run {save}` decides {by_uri(str(run))} anew by it")
 
 
 @click.command()
@@ -82,10 +82,10 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
     from curate.cli.output.difference import print_difference
     from curate.inspect.compare import compare as tell
     from curate.progress import Steps, unwritten_log
-    from curate.storage.mirror import named
+    from curate.storage.mirror import by_uri
 
     with Steps(unwritten_log(quiet or as_json), "comparing") as steps:
-        steps(named(f"{run_a}, {run_b}"))
+        steps(by_uri(f"{run_a}, {run_b}"))
         found = tell(run_a, run_b, examples, output)
     if as_json:
         print_json(found)
@@ -217,14 +217,14 @@ def report(run: Path, output: Path | None, quiet: bool) -> None:
     from curate.maps.compile_notice import prepare_process
     from curate.progress import Steps, unwritten_log
     from curate.report.page import write_report
-    from curate.storage.mirror import named, send
+    from curate.storage.mirror import by_uri, send
 
     prepare_process(quiet)
     with Steps(unwritten_log(quiet), "reporting") as steps:
-        steps(named(str(run)))
+        steps(by_uri(str(run)))
         path = write_report(run, output)
         send(path)
-    click.echo(named(str(path)))
+    click.echo(by_uri(str(path)))
 
 
 @click.command()

@@ -56,9 +56,9 @@ class Commands(click.Group):
             self.interrupt.reported = stopped
             if isinstance(error, TaskError) and not error.place:
                 error = _kept(error)
-            from curate.storage.mirror import named
+            from curate.storage.mirror import by_uri
 
-            click.echo(f"Error: {named(str(error))}", err=True)
+            click.echo(f"Error: {by_uri(str(error))}", err=True)
             ctx.exit(EXIT_CODE if stopped else 1)
         except MemoryError:
             click.echo(

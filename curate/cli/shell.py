@@ -19,7 +19,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
-from curate.cache import made_private, user_path
+from curate.cache import private_folder, user_path
 from curate.cli.completion import SqlCompleter
 from curate.cli.options import read_query
 from curate.cli.output.tables import print_rows, rows_to_show, told
@@ -239,7 +239,7 @@ def _history() -> History:
     """What was written before, in the user's folders; for this session alone where they cannot be written."""
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     try:
-        path = made_private(user_path(home) / "curate") / "sql_history"
+        path = private_folder(user_path(home) / "curate") / "sql_history"
         os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))  # queries hold ids and addresses
     except OSError:
         return InMemoryHistory()

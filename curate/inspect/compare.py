@@ -20,7 +20,7 @@ from curate.recipe.recipe import Recipe, changed_fields
 from curate.recipe.strata import strata_of_documents
 from curate.sql import first_line, literal, open_database, quoted, read_parquet, rows_of
 from curate.storage.files import committed
-from curate.storage.mirror import named
+from curate.storage.mirror import by_uri
 
 MOST_VALUES = 20  # of a column that documents are told apart by
 FORMATS = {
@@ -118,7 +118,12 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
         found = _told(common, examples, recipes[1].seed, output, connection)
     made = [read_augmented(run) if recipe.tier3 else None for run, recipe in zip((run_a, run_b), recipes, strict=True)]
     written = {when: dict(one.facts["accepted"]) if one else NOTHING for when, one in zip(WHEN, made, strict=True)}
-    told = {"runs": [named(str(run_a)), named(str(run_b))], "changed": _changed(*recipes), "in_both": both, **found}
+    told = {
+        "runs": [by_uri(str(run_a)), by_uri(str(run_b))],
+        "changed": _changed(*recipes),
+        "in_both": both,
+        **found,
+    }
     return told | {"written": written if any(made) else None}
 
 

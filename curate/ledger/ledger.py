@@ -14,7 +14,7 @@ from curate.errors import RunError, shortened
 from curate.ledger.parts import Part
 from curate.storage import mirror
 from curate.storage.files import json_text, leads_out, sealed, sha256_of, sync, unsealed, write_sealed
-from curate.storage.lock import held
+from curate.storage.lock import folder_lock
 from curate.storage.places import is_remote
 
 LEDGER_VERSION = 2
@@ -240,7 +240,7 @@ def locked(run: Path) -> Iterator[None]:
     Errors: RunError where another process holds it (naming it), or where the folder cannot be a run directory.
     """
     check_run_directory(run)
-    with held(run), mirror.in_step(run):
+    with folder_lock(run), mirror.synchronized(run):
         yield
 
 
@@ -256,7 +256,7 @@ def fetched(place: str, skipped: tuple[str, ...] = ()) -> Path:
         return run
     with ExitStack() as stack:
         try:
-            stack.enter_context(held(run))
+            stack.enter_context(folder_lock(run))
         except RunError:
             if not (run / "ledger" / "snapshot.json").exists():  # the first fetch of another process is under way
                 raise

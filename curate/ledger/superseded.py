@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate.storage.files import committed
-from curate.storage.mirror import is_mirror, named
+from curate.storage.mirror import by_uri, is_mirror
 
 REPORT = "report.html"
 EXPORTS = "export"  # the folder of exports within a run
@@ -38,7 +38,7 @@ def export_command(run: Path, folder: Path) -> str:
     Of a run on an object store it writes to a local folder: exports are written to no other.
     """
     out = EXPORTS if is_mirror(run) else str(run / EXPORTS)
-    words = ["curate", "export", named(str(run)), "--to", folder.name, "--out", out, *_options_of(folder)]
+    words = ["curate", "export", by_uri(str(run)), "--to", folder.name, "--out", out, *_options_of(folder)]
     return shlex.join([*words, "--overwrite"])
 
 

@@ -23,7 +23,7 @@ from curate.pipeline.stages import unfinish
 from curate.pipeline.state import RunState
 from curate.redaction import redacted_values, without_credentials
 from curate.storage.files import committed, write_json
-from curate.storage.mirror import named
+from curate.storage.mirror import by_uri
 
 Row = Mapping[str, Any]
 
@@ -58,7 +58,7 @@ def write_run_facts(state: RunState, began: str) -> None:
     """
     recipe, plan, file = state.recipe, state.plan, state.options.file
     run = recipe.run_directory
-    fields = recipe.model_dump(mode="json", by_alias=True) | {"output": named(str(run))}
+    fields = recipe.model_dump(mode="json", by_alias=True) | {"output": by_uri(str(run))}
     text = yaml.safe_dump(without_credentials(fields), sort_keys=False, allow_unicode=True, width=100)
     if not (run / "recipe.yaml").exists() or (run / "recipe.yaml").read_bytes() != text.encode():
         unfinish(run)
@@ -107,7 +107,7 @@ def summary_of(state: RunState, counts: Counts, other_language: OtherLanguage | 
     if tracked_by is not None and recipe.evaluate is not None:
         tracked_by |= {"vocabulary": recipe.evaluate.vocabulary, "tokenizer": recipe.tokenizer}
     return RunSummary(
-        run=named(str(run)),
+        run=by_uri(str(run)),
         documents_in=first["documents_in"],
         documents_out=last["documents_out"],
         tokens_in=first["tokens_in"],

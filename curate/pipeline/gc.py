@@ -29,7 +29,7 @@ from curate.ledger.runs import no_run
 from curate.manifests.schema.reading import read_manifest
 from curate.pipeline.ablate import remove_arms
 from curate.storage.files import ASIDE
-from curate.storage.mirror import named
+from curate.storage.mirror import by_uri
 
 OURS = re.compile(r"[0-9a-f]{8}-[^/]+\.parquet")  # what `write_part` names files
 NOT_IN_FORCE = "not in force"
@@ -127,7 +127,7 @@ def collect(run: Path, everything: bool, dry: bool) -> Garbage:
         folder = ARMS if file.path.is_relative_to(run / ARMS) else file.path.parent.relative_to(run)
         kinds.setdefault((folder.as_posix(), file.why), []).append(file.bytes)
     return Garbage(
-        run=named(str(run)),
+        run=by_uri(str(run)),
         removed=not dry,
         files=len(garbage),
         bytes=sum(file.bytes for file in garbage),

@@ -33,7 +33,7 @@ from curate.pipeline.state import DEFAULTS, OverlapWarnings, RunOptions, RunStat
 from curate.progress import Log, Steps, open_log
 from curate.recipe.recipe import Recipe
 from curate.storage.files import remove_asides
-from curate.storage.mirror import named, send
+from curate.storage.mirror import by_uri, send
 
 
 def run(
@@ -196,4 +196,4 @@ def renew(run: Path, log: Log) -> None:
             steps(REPORT)
             send(write_report(run))
     for folder in superseded_exports(run):
-        log.say(f"{named(str(folder))}: shows earlier decisions; rebuild it: {export_command(run, folder)}")
+        log.say(f"{by_uri(str(folder))}: shows earlier decisions; rebuild it: {export_command(run, folder)}")

@@ -20,7 +20,7 @@ from curate.recipe.tier1 import Rule
 from curate.report.charts import percent
 from curate.report.written_examples import Row
 from curate.sql import literal
-from curate.storage.mirror import named
+from curate.storage.mirror import by_uri
 
 KEPT = 30  # documents
 DROPPED = 60
@@ -59,7 +59,7 @@ def documents_section(look: Look) -> dict[str, Any]:
         "kept": found[: len(kept)],
         "dropped": found[len(kept) :],
         "reasons": [one | {"shown": shown_of_reason[one["reason"]]} for one in reasons],
-        "sample": f"curate sample {shlex.quote(named(str(look.run)))}",
+        "sample": f"curate sample {shlex.quote(by_uri(str(look.run)))}",
         "problem": problem,
     }
 
@@ -109,7 +109,7 @@ def _told(
     why = [(one.reason, _why(one, row)) for one in evidence_of(look, rules, row)]
     pieces = None if whole["pieces"] is None else [(kind, visible(part)) for kind, part in whole["pieces"]]
     names = ("doc_id", "file", "row", "kept", "stage", "reason", "reasons", "n_tokens", "raw_n_bytes", "duplicate_of")
-    command = f"curate why {shlex.quote(named(str(look.run)))} {shlex.quote(visible(row['doc_id']))}"
+    command = f"curate why {shlex.quote(by_uri(str(look.run)))} {shlex.quote(visible(row['doc_id']))}"
     return {name: row[name] for name in names} | {
         "why": why, "pieces": pieces, "diff": _difference(row, text, texts, survivors), "command": command,
     }  # fmt: skip

@@ -37,7 +37,7 @@ from curate.report.quality import quality_section, verdict_of
 from curate.report.summary import sentences, when
 from curate.sql import first_line, literal, quoted, rows_of
 from curate.storage.files import committed
-from curate.storage.mirror import named
+from curate.storage.mirror import by_uri
 
 MEMORY = "2GB"  # that DuckDB may hold; the rest spills
 THREADS = 8  # at most, for that memory
@@ -118,7 +118,7 @@ def sections(reading: Reading) -> Row:
     reasons, facts = _reasons(reading, stages), _facts(reading)
     found: Row = {
         "name": reading.recipe.name,
-        "run": named(str(reading.run)),
+        "run": by_uri(str(reading.run)),
         "decided_at": when(read_facts(reading.run).get("at")),
         "summary": sentences(stages, reasons),
         "verdict": verdict_of(look),

@@ -13,7 +13,7 @@ from curate.inspect.documents import Look
 from curate.ledger.names import AUGMENT as AUGMENT
 from curate.ledger.names import DECISIONS, RETENTION, TRACKING
 from curate.report.charts import axis, percent
-from curate.storage.mirror import named
+from curate.storage.mirror import by_uri
 
 Row = Mapping[str, Any]
 
@@ -160,7 +160,7 @@ def _decisions(look: Look) -> str:
 def verdict_of(look: Look) -> dict[str, Any]:
     """The verdict of `curate evaluate` and for what it holds; without it what was tracked, and how to get it."""
     heldout = "" if look.recipe.evaluate is not None else " --heldout FILE"
-    command = f"curate evaluate {named(str(look.run))}{heldout}"
+    command = f"curate evaluate {by_uri(str(look.run))}{heldout}"
     facts = facts_of(look.run, RETENTION, _decisions(look)) if "retention" in look.views else None
     if facts is None:
         return {"claims": [], "caveat": None, "command": command}

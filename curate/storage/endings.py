@@ -1,4 +1,4 @@
-"""Which files hold documents, by how their names end."""
+"""Endings of the names of files that contain documents."""
 
 CODECS = {".gz": "gzip", ".zst": "zstd"}
 JSON_LINES = tuple(f"{suffix}{codec}" for suffix in (".jsonl", ".ndjson", ".json") for codec in ("", *CODECS))
@@ -6,7 +6,7 @@ IN_FOLDERS = (".parquet", *JSON_LINES[: -1 - len(CODECS)])  # a .json file in a 
 
 
 def is_input(name: str) -> bool:
-    """Whether a file in a folder is read, by its ending; capitals are as good as small letters."""
+    """Whether a file in a folder is read, by its ending in upper or lower case."""
     return name.lower().endswith(IN_FOLDERS)
 
 

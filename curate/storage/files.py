@@ -14,20 +14,20 @@ from typing import TypeVar
 from curate.errors import disk_error
 
 ASIDE = ".aside-"
-_HERE = secrets.token_hex(4)  # with the process's number it names this process among those of all machines
+_MACHINE = secrets.token_hex(4)  # with the process id unique among the processes of all machines
 SEAL = "seal"
 
 Value = TypeVar("Value")
 
 
 def aside_of(path: Path) -> Path:
-    """Where a file is written before it is whole."""
-    return path.with_name(f"{ASIDE}{_HERE}-{os.getpid()}-{path.name}")
+    """The path at which a file is written before it is committed."""
+    return path.with_name(f"{ASIDE}{_MACHINE}-{os.getpid()}-{path.name}")
 
 
 @contextmanager
 def committed(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; when the block ends well, that file becomes `path` at once and for good.
+    """Yield a path to write to; when the block succeeds, that file becomes `path` atomically and durably.
 
     Errors: WorkerError naming `path` where the disk is full or the folder not writable.
     """
@@ -48,7 +48,7 @@ def committed(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def committed_files(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write files to; when the block ends well, each of them is committed to `folder`.
+    """Yield a folder to write files to; when the block succeeds, each file is committed to `folder`.
 
     Errors: WorkerError naming `folder` where the disk is full or the folder not writable.
     """
@@ -57,8 +57,8 @@ def committed_files(folder: Path) -> Iterator[Path]:
         with TemporaryDirectory(prefix=ASIDE, dir=folder) as aside:
             yield Path(aside)
             for path in sorted(Path(aside).iterdir()):
-                with committed(folder / path.name) as place:
-                    os.replace(path, place)
+                with committed(folder / path.name) as target:
+                    os.replace(path, target)
     except OSError as error:
         raise disk_error(error, str(folder)) from error
 
@@ -115,7 +115,7 @@ def json_text(value: object) -> str:
 
 
 def leads_out(path: str) -> bool:
-    """Whether a path that a list gives, such as a manifest, leads out of the folder that it is of."""
+    """Whether a path in a manifest or another list leads outside of its folder."""
     return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
 
 
@@ -135,14 +135,15 @@ def sha256_of(path: Path) -> str:
 
 
 def remove_asides(run: Path) -> None:
-    """Delete what killed processes left half written in a run directory."""
+    """Delete files that killed processes left unfinished in a run directory."""
     folders = (run, *(run / name for name in ("data", "inputs", "models", "synthetic")))
-    places = [folder.glob(f"{ASIDE}*") for folder in folders] + [(run / "ledger").rglob(f"{ASIDE}*")]
-    _unlink(path for place in places for path in place)
+    for folder in folders:
+        _unlink(folder.glob(f"{ASIDE}*"))
+    _unlink((run / "ledger").rglob(f"{ASIDE}*"))
 
 
 def remove_asides_below(folder: Path) -> None:
-    """Delete what killed processes left half written anywhere below a folder."""
+    """Delete files that killed processes left unfinished anywhere below a folder."""
     _unlink(folder.rglob(f"{ASIDE}*"))
 
 

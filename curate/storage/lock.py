@@ -1,4 +1,4 @@
-"""A lock of a folder on this machine, which ends with its process."""
+"""A lock on a folder of this machine, released when its process ends."""
 
 import fcntl
 import os
@@ -12,12 +12,10 @@ from curate.errors import RunError
 
 
 @contextmanager
-def held(folder: Path, name: str = "lock", keep: bool = True) -> Iterator[None]:
-    """Hold a folder, or something in it, for this process, by a file of that name in it.
+def folder_lock(folder: Path, name: str = "lock", keep: bool = True) -> Iterator[None]:
+    """Lock a folder, or something in it, for this process by a file called `name`; without `keep`, remove the file.
 
-    Unless it is to be kept, the file is gone afterwards.
-
-    Errors: RunError where another process holds it (naming it), or where the folder cannot be written.
+    Errors: RunError where another process has the lock (naming it), or the folder is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,16 +29,16 @@ def held(folder: Path, name: str = "lock", keep: bool = True) -> Iterator[None]:
         try:
             yield
         finally:
-            if not keep:  # while it is locked: see below
+            if not keep:  # while it is locked: see _locked_file
                 (folder / name).unlink(missing_ok=True)
         lock.truncate(0)
 
 
 def _locked_file(path: Path) -> TextIO:
-    """A file, open and locked by this process.
+    """A file, opened and locked by this process.
 
-    Who held it may have removed it between our opening and our locking, and another process may hold a new file of that
-    name: so what is locked must be what has the name now.
+    Its last owner may have removed it after we opened it, and another process may have locked a new file of that name:
+    so the locked file must still be the one at the path.
     """
     while True:
         lock = path.open("a+")

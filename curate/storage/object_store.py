@@ -1,7 +1,7 @@
-"""Object stores that a run may live on: objects by key, whole or not there, each with a tag that changes with it.
+"""Object stores for runs: objects by key, written atomically, each with a tag that changes with it.
 
-S3 through boto3, which puts an object only if what it replaces is what was read; any other store through
-`curate.storage.places`, where the tag is compared just before.
+S3 through boto3, whose conditional puts replace only the object that was read; other stores through
+`curate.storage.places`, where the tag is compared just before the write.
 """
 
 import os
@@ -19,24 +19,32 @@ import pyarrow.fs as pafs
 from curate.errors import InputError, RunError, WorkerError, shortened
 from curate.storage.places import REMOTE_BUFFER, has_password, one_line, store_of
 
-ATTEMPTS = 8  # of a request, with pauses that double from 1 s to 20 s, each cut by chance: half a minute in all
-SECONDS = 20  # in which a connection is made, and in which an answer begins
+ATTEMPTS = 8  # of a request, with random pauses of up to 1 s to 20 s, doubling: half a minute in all
+SECONDS = 20  # to connect, and until a response begins
 KEYS_AT_ONCE = 1000  # that S3 deletes by one request
-AGAIN = "nothing finished is lost: run the same command again"
+CONDITION_CODES = (  # of responses to a conditional put that was refused
+    "412",
+    "409",
+    "404",
+    "PreconditionFailed",
+    "ConditionalRequestConflict",
+    "NoSuchKey",
+)
+RETRY_HINT = "nothing finished is lost: run the same command again"
 
 
 class Changed(Exception):
-    """An object is not what it was when it was read."""
+    """An object has changed since it was read."""
 
 
 class Gone(Exception):
-    """There is no such object any more."""
+    """An object does not exist."""
 
 
 class Store(Protocol):
     """The objects below a URI. Keys are relative to it.
 
-    Errors of all methods: WorkerError, in one line, where the store does not answer or refuses.
+    Errors of all methods: WorkerError, in one line, where the store does not respond or refuses.
     """
 
     uri: str
@@ -46,15 +54,15 @@ class Store(Protocol):
         ...
 
     def get(self, key: str, path: Path) -> str:
-        """Write an object to a file; its tag. Errors: Gone."""
+        """Write an object to a file; return its tag. Errors: Gone."""
         ...
 
     def put(self, key: str, path: Path) -> str:
-        """Make a file an object; its tag. Errors: FileNotFoundError."""
+        """Write a file to an object; return its tag. Errors: FileNotFoundError."""
         ...
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects that may be there."""
+        """Delete objects, if they exist."""
         ...
 
     def read(self, key: str) -> tuple[bytes, str]:
@@ -62,7 +70,7 @@ class Store(Protocol):
         ...
 
     def replace(self, key: str, data: bytes, tag: str | None) -> str:
-        """Write a small object in place of the one with a tag, or, with None, where there is none; its tag.
+        """Write a small object in place of the one with a tag, or with None a new one; return its tag.
 
         Errors: Changed.
         """
@@ -70,9 +78,9 @@ class Store(Protocol):
 
 
 def open_store(uri: str) -> Store:
-    """The store behind a URI; nothing is asked of it yet.
+    """The store behind a URI, without a request to it.
 
-    Errors: RunError for a URI that cannot hold a run; InputError for a scheme that nothing installed knows.
+    Errors: RunError for a URI that cannot be a run's; InputError for a scheme that no installed package reads.
     """
     scheme, _, path = uri.partition("://")
     bucket, _, prefix = path.strip("/").partition("/")
@@ -86,7 +94,7 @@ def open_store(uri: str) -> Store:
 
 
 class S3:
-    """Objects of S3, or of a server that speaks as it does."""
+    """Objects of S3, or of a server with its protocol."""
 
     def __init__(self, uri: str, bucket: str, prefix: str) -> None:
         try:
@@ -99,49 +107,53 @@ class S3:
         try:
             attempts = int(os.environ.get("AWS_MAX_ATTEMPTS") or ATTEMPTS)
             config = Config(
-                retries={"mode": "standard", "total_max_attempts": attempts}, connect_timeout=SECONDS,
-                read_timeout=SECONDS, max_pool_connections=32,
-            )  # fmt: skip
+                retries={"mode": "standard", "total_max_attempts": attempts},
+                connect_timeout=SECONDS,
+                read_timeout=SECONDS,
+                max_pool_connections=32,
+            )
             self._client: Any = boto3.Session().client("s3", config=config)
         except (BotoCoreError, ValueError) as error:
             raise WorkerError(f"{uri}: {shortened(one_line(error))}") from None
 
     def listed(self) -> dict[str, str]:
         """See `Store`."""
-        with self._told():
+        with self._errors():
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix)
             return {
-                one["Key"].removeprefix(self.prefix): one["ETag"] for page in pages for one in page.get("Contents", ())
+                entry["Key"].removeprefix(self.prefix): entry["ETag"]
+                for page in pages
+                for entry in page.get("Contents", ())
             }
 
     def get(self, key: str, path: Path) -> str:
         """See `Store`."""
         with path.open("wb") as file:
-            return self._copied(key, file)
+            return self._download(key, file)
 
     def put(self, key: str, path: Path) -> str:
-        """See `Store`: large files in pieces, of which S3 makes the object when it has all."""
-        place = {"Bucket": self.bucket, "Key": self.prefix + key}
-        with self._told():
+        """See `Store`: large files in parts, from which S3 makes the object once it has all."""
+        address = {"Bucket": self.bucket, "Key": self.prefix + key}
+        with self._errors():
             if path.stat().st_size <= REMOTE_BUFFER:
-                return str(self._client.put_object(Body=path.read_bytes(), **place)["ETag"])
+                return str(self._client.put_object(Body=path.read_bytes(), **address)["ETag"])
             self._client.upload_file(str(path), self.bucket, self.prefix + key)
-            return str(self._client.head_object(**place)["ETag"])
+            return str(self._client.head_object(**address)["ETag"])
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store`."""
         objects = [{"Key": self.prefix + key} for key in keys]
         for k in range(0, len(objects), KEYS_AT_ONCE):
-            with self._told():
-                some = {"Objects": objects[k : k + KEYS_AT_ONCE], "Quiet": True}
-                answer = self._client.delete_objects(Bucket=self.bucket, Delete=some)
-            if errors := answer.get("Errors"):
-                raise WorkerError(f"{self.uri}: the store deletes nothing ({errors[0].get('Code')}); {AGAIN}")
+            with self._errors():
+                batch = {"Objects": objects[k : k + KEYS_AT_ONCE], "Quiet": True}
+                response = self._client.delete_objects(Bucket=self.bucket, Delete=batch)
+            if errors := response.get("Errors"):
+                raise WorkerError(f"{self.uri}: the store deletes nothing ({errors[0].get('Code')}); {RETRY_HINT}")
 
     def read(self, key: str) -> tuple[bytes, str]:
         """See `Store`."""
         data = BytesIO()
-        tag = self._copied(key, data)
+        tag = self._download(key, data)
         return data.getvalue(), tag
 
     def replace(self, key: str, data: bytes, tag: str | None) -> str:
@@ -149,41 +161,40 @@ class S3:
         from botocore.exceptions import ClientError
 
         condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
-        with self._told():
+        with self._errors():
             try:
-                answer = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **condition)
-                return str(answer["ETag"])
+                response = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **condition)
+                return str(response["ETag"])
             except ClientError as error:
-                if _code(error) not in ("412", "409", "404", "PreconditionFailed", "ConditionalRequestConflict",
-                                        "NoSuchKey"):  # fmt: skip
+                if _code(error) not in CONDITION_CODES:
                     raise
         try:
-            there, found = self.read(key)
+            stored, stored_tag = self.read(key)
         except Gone:
             raise Changed from None
-        if there != data:  # else it was put by this request, whose answer was lost, so that it was sent again
+        if stored != data:  # else this request put it, but the response was lost and boto3 sent it again
             raise Changed
-        return found
+        return stored_tag
 
-    def _copied(self, key: str, file: BinaryIO) -> str:
-        """Copy an object to a file, and its tag; again where it is cut off on its way, which boto3 leaves to us."""
+    def _download(self, key: str, file: BinaryIO) -> str:
+        """Write an object to a file; return its tag. Retry interrupted downloads, which boto3 does not."""
         from botocore.exceptions import BotoCoreError, ClientError
         from urllib3.exceptions import HTTPError
 
-        with self._told():
+        with self._errors():
             for attempt in range(ATTEMPTS):
                 file.seek(0)
                 file.truncate()
                 try:
-                    answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+                    response = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
                 except ClientError as error:
                     if _code(error) == "NoSuchKey":
                         raise Gone from None
                     raise
                 try:
-                    for piece in answer["Body"].iter_chunks(REMOTE_BUFFER):
-                        file.write(piece)
-                    return str(answer["ETag"])
+                    for chunk in response["Body"].iter_chunks(REMOTE_BUFFER):
+                        file.write(chunk)
+                    return str(response["ETag"])
                 except (BotoCoreError, HTTPError):
                     if attempt == ATTEMPTS - 1:
                         raise
@@ -191,8 +202,8 @@ class S3:
         raise AssertionError("unreachable")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Tell what boto3 raises in one line, by its kind: a server's own words may hold a key."""
+    def _errors(self) -> Iterator[None]:
+        """Report boto3's errors in one line, by their code: a server's message may contain a key."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
         from urllib3.exceptions import HTTPError
@@ -215,15 +226,15 @@ class S3:
             return f"there is no bucket {self.bucket}; create it"
         if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
             return f"the store refuses these credentials ({code}); check AWS_ACCESS_KEY_ID and what it may do there"
-        return f"the store does not answer as it should ({code or type(error).__name__}); {AGAIN}"
+        return f"the store does not answer as it should ({code or type(error).__name__}); {RETRY_HINT}"
 
 
-def _code(error: Any) -> str:  # noqa: ANN401 - botocore's error, which has no types
+def _code(error: Any) -> str:  # noqa: ANN401 - botocore's untyped error
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 class Objects:
-    """Objects of any store that inputs are read from."""
+    """Objects of any store that inputs can be read from."""
 
     def __init__(self, uri: str, scheme: str, bucket: str, prefix: str) -> None:
         self.uri, self.base = uri, f"{bucket}/{prefix}/"
@@ -234,33 +245,31 @@ class Objects:
 
     def listed(self) -> dict[str, str]:
         """See `Store`."""
-        with self._told():
-            found = self._files.get_file_info(
+        with self._errors():
+            entries = self._files.get_file_info(
                 pafs.FileSelector(self.base.rstrip("/"), recursive=True, allow_not_found=True)
             )
-        return {
-            info.path.lstrip("/").removeprefix(self.base): _tag(info) for info in found
-            if info.type == pafs.FileType.File
-        }  # fmt: skip
+        files = (entry for entry in entries if entry.type == pafs.FileType.File)
+        return {file.path.lstrip("/").removeprefix(self.base): _tag(file) for file in files}
 
     def get(self, key: str, path: Path) -> str:
         """See `Store`."""
         with path.open("wb") as file:
             data, tag = self._open(key)
-            with self._told(), data:
-                while piece := data.read(REMOTE_BUFFER):
-                    file.write(piece)
+            with self._errors(), data:
+                while chunk := data.read(REMOTE_BUFFER):
+                    file.write(chunk)
         return tag
 
     def put(self, key: str, path: Path) -> str:
         """See `Store`."""
-        with path.open("rb") as file, self._told():
+        with path.open("rb") as file, self._errors():
             self._files.create_dir((self.base + key).rpartition("/")[0], recursive=True)
             try:
                 with self._files.open_output_stream(self.base + key, compression=None) as stream:
-                    while piece := file.read(REMOTE_BUFFER):
-                        stream.write(piece)
-            except BaseException:  # closing a stream makes an object of what it had got
+                    while chunk := file.read(REMOTE_BUFFER):
+                        stream.write(chunk)
+            except BaseException:  # closing the stream has written an incomplete object
                 with suppress(OSError):
                     self._files.delete_file(self.base + key)
                 raise
@@ -269,19 +278,19 @@ class Objects:
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store`."""
         for key in keys:
-            with self._told():
+            with self._errors():
                 if self._files.get_file_info(self.base + key).type == pafs.FileType.File:
                     self._files.delete_file(self.base + key)
 
     def read(self, key: str) -> tuple[bytes, str]:
         """See `Store`."""
         data, tag = self._open(key)
-        with self._told(), data:
+        with self._errors(), data:
             return data.read(), tag
 
     def replace(self, key: str, data: bytes, tag: str | None) -> str:
-        """See `Store`: between the comparison and the write another process may write, too."""
-        with self._told():
+        """See `Store`: another process may write between the comparison and the write."""
+        with self._errors():
             info = self._files.get_file_info(self.base + key)
             if (_tag(info) if info.type == pafs.FileType.File else None) != tag:
                 raise Changed
@@ -291,22 +300,22 @@ class Objects:
             return _tag(self._files.get_file_info(self.base + key))
 
     def _open(self, key: str) -> tuple[pa.NativeFile, str]:
-        with self._told():
+        with self._errors():
             info = self._files.get_file_info(self.base + key)
             if info.type != pafs.FileType.File:
                 raise Gone
             return self._files.open_input_file(self.base + key), _tag(info)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError:
             raise Gone from None
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise WorkerError(f"{self.uri}: {shortened(one_line(error))}; {AGAIN}") from None
+            raise WorkerError(f"{self.uri}: {shortened(one_line(error))}; {RETRY_HINT}") from None
 
 
 def _tag(info: pafs.FileInfo) -> str:
-    """What changes with an object: its size and time."""
+    """Size and modification time of an object."""
     return f"{info.size}-{info.mtime_ns if info.mtime is not None else 0}"

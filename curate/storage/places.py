@@ -1,4 +1,4 @@
-"""Places that inputs are read from: local files, and object stores by URI through pyarrow.fs and fsspec."""
+"""Reading local files, and object stores by URI through pyarrow.fs and fsspec."""
 
 import glob
 import inspect
@@ -14,7 +14,7 @@ import pyarrow.fs as pafs
 
 from curate.errors import InputError
 
-# What a reader asks an object store for at a time: a request costs tens of milliseconds there.
+# Bytes per request to an object store, where a request takes tens of milliseconds.
 REMOTE_BUFFER = 8 << 20
 
 
@@ -40,11 +40,13 @@ def expand(pattern: str) -> list[str]:
             return [pattern]
         else:
             raise InputError(f"input.paths: {pattern}: no such file or folder")
-        wanted = re.compile(_glob_pattern(path)) if magic else None
-        found = store.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+        matching = re.compile(_glob_pattern(path)) if magic else None
+        entries = store.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
     except (OSError, ValueError, re.error, pa.ArrowException) as error:  # ValueError: not a URI of this store
         raise InputError(f"input.paths: {pattern}: {one_line(error)}") from None
-    files = [f.path for f in found if f.type == pafs.FileType.File and (wanted is None or wanted.fullmatch(f.path))]
+    files = [entry.path for entry in entries if entry.type == pafs.FileType.File]
+    if matching is not None:
+        files = [path for path in files if matching.fullmatch(path)]
     if not files:
         raise InputError(f"input.paths: {pattern} matches no file")
     return [f"{scheme}://{file}" for file in sorted(files)]
@@ -52,33 +54,34 @@ def expand(pattern: str) -> list[str]:
 
 def _glob_pattern(path: str) -> str:
     """A glob as a regular expression: `**` any folders, `*` and `?` within one name, `[…]` a set."""
-    pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    patterns = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^]]+\]|.", path, re.DOTALL)
     return "".join(
-        pieces.get(token) or (token.replace("[!", "[^", 1) if len(token) > 1 else re.escape(token)) for token in tokens
+        patterns.get(token) or (token.replace("[!", "[^", 1) if len(token) > 1 else re.escape(token))
+        for token in tokens
     )
 
 
 def status(location: str) -> tuple[int, int]:
-    """Size in bytes and time of change in nanoseconds.
+    """Size in bytes and modification time in nanoseconds.
 
     Errors: OSError; ArrowException from an object store.
     """
     if not is_remote(location):
-        found = os.stat(location)
-        return found.st_size, found.st_mtime_ns
+        result = os.stat(location)
+        return result.st_size, result.st_mtime_ns
     store, path = _store(location)
     info = store.get_file_info(path)
     if info.type != pafs.FileType.File:
         raise FileNotFoundError(2, "No such file", location)
-    changed = info.mtime
-    assert changed is None or isinstance(changed, datetime)
-    return info.size, info.mtime_ns if changed is not None else 0
+    modified = info.mtime
+    assert modified is None or isinstance(modified, datetime)
+    return info.size, info.mtime_ns if modified is not None else 0
 
 
 @contextmanager
 def opened(location: str) -> Iterator[pa.NativeFile]:
-    """The file, for reading anywhere in it.
+    """The file, opened for random access.
 
     Errors: OSError; ArrowException from an object store.
     """
@@ -94,8 +97,8 @@ def opened(location: str) -> Iterator[pa.NativeFile]:
 def _store(uri: str) -> tuple[pafs.FileSystem, str]:
     """The object store that a URI names, and the path within it.
 
-    Credentials come from the environment, as each store's own tools take them.
-    Errors: InputError for a scheme that nothing installed can read.
+    Credentials come from the environment, as for each store's own tools.
+    Errors: InputError for a scheme that no installed package reads.
     """
     scheme, _, path = uri.partition("://")
     if not scheme:
@@ -118,7 +121,7 @@ def has_password(authority: str) -> bool:
 def store_of(scheme: str, bucket: str) -> pafs.FileSystem:
     """The file system behind a scheme.
 
-    Errors: InputError for a scheme that nothing installed can read.
+    Errors: InputError for a scheme that no installed package reads.
     """
     if scheme in ("gs", "gcs"):
         return pafs.GcsFileSystem()
@@ -133,7 +136,7 @@ def store_of(scheme: str, bucket: str) -> pafs.FileSystem:
     try:
         inspect.signature(fsspec.get_filesystem_class(scheme).__init__).bind(None)
         return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec.filesystem(scheme)))
-    except (ImportError, ValueError, TypeError) as error:  # the last: of a store that needs more than its scheme
+    except (ImportError, ValueError, TypeError) as error:  # TypeError: a store that needs more than its scheme
         raise InputError(f"input.paths: {scheme}://: {one_line(error)}") from None
 
 

@@ -1,6 +1,6 @@
-"""The lock of a run on an object store: an object that names its owner, who writes it anew every few seconds.
+"""The lock of a run on an object store: an object that names its owner, which rewrites it every few seconds.
 
-One that stays the same for longer is of a process that died, and may be taken over. No other machine's clock is read.
+A lock that stays unchanged for longer belongs to a dead process and may be taken over. No machine's clock is compared.
 """
 
 import json
@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
 
 from curate.errors import CurateError, RunError, WorkerError
 from curate.progress import unwritten_log
@@ -17,46 +17,46 @@ from curate.storage.object_store import Changed, Gone, Store
 
 LOCK = "lock"
 BEAT_SECONDS = 5.0
-DEAD_SECONDS = 30.0  # a lock that is not written anew for so long is of a process that died
+DEAD_SECONDS = 30.0  # after which the owner of an unchanged lock is taken for dead
 LOOK_SECONDS = 1.0
 TAKEN_OVER = "another process took this run over while this one was not heard of; wait for it, or choose another output"
 REMOVED = "somebody removed the run from the store while it was at work; run the same command again"
 
 
 class StoreLock:
-    """A lock that this process holds from now on, and the thread that keeps it.
+    """A lock that this process acquires, and the thread that renews it.
 
-    `name` is of this machine's copy of the run: a lock with that name was left by a process that died, since a process
-    holds the copy before it asks for the lock.
+    `name` identifies this machine's copy of the run. A process locks the copy first, so a lock with that name was left
+    by a dead process.
 
-    Errors: RunError where another process holds it and lives, or where something else than a run is there.
+    Errors: RunError where a live process has the lock, or the store contains something other than a run.
     """
 
     def __init__(self, store: Store, name: str) -> None:
         self.store, self.name = store, name
-        self.lost = ""  # why, once it is
+        self.lost = ""  # the reason, once the lock is lost
         self._beat = 0
-        self._tag = self._taken()
-        self._beaten = _now()
-        self._beating = threading.Lock()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._tag = self._acquire()
+        self._renewed = _now()
+        self._renewing = threading.Lock()
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._renew_regularly, daemon=True)
         self._thread.start()
 
     def release(self, reachable: bool) -> None:
-        """Give it back, unless it is lost or the store is not reachable: then it is as that of a process that died."""
-        self._over.set()
+        """Release it; a lost lock, or one on an unreachable store, is left as by a dead process."""
+        self._released.set()
         self._thread.join()
         if reachable and not self.lost:
             with suppress(Changed, WorkerError):
                 self.store.replace(LOCK, _json({"owner": None}), self._tag)
 
     def is_fresh(self) -> bool:
-        """Whether nobody may have taken it over yet."""
-        return not self.lost and _now() - self._beaten < DEAD_SECONDS / 2
+        """Whether no other process can have taken it over yet."""
+        return not self.lost and _now() - self._renewed < DEAD_SECONDS / 2
 
-    def make_sure(self) -> None:
-        """Go on only if this process holds it for some time to come.
+    def ensure_fresh(self) -> None:
+        """Renew the lock unless it was renewed recently.
 
         Errors: RunError where another process took it over.
         """
@@ -65,27 +65,27 @@ class StoreLock:
         self.check()
 
     def check(self) -> None:
-        """Refuse to go on where it is known that another process took it over."""
+        """Raise RunError if the lock is lost."""
         if self.lost:
             raise RunError(f"{self.store.uri}: {self.lost}")
 
-    def _keep(self) -> None:
-        while not self._over.wait(BEAT_SECONDS):
-            with suppress(CurateError):  # the store is away: who wants to put something will be told
+    def _renew_regularly(self) -> None:
+        while not self._released.wait(BEAT_SECONDS):
+            with suppress(CurateError):  # an unreachable store is reported by the next put
                 self.renew()
 
     def renew(self) -> None:
-        """Write it anew.
+        """Rewrite the lock.
 
-        Errors: RunError where another process took it over: no clock tells of a machine that was halted.
+        Errors: RunError where another process took it over: a clock does not show that a machine was suspended.
         """
-        with self._beating:
+        with self._renewing:
             self.check()
             self._beat += 1
-            began = _now()
+            started = _now()
             try:
-                self._tag = self.store.replace(LOCK, self._told(), self._tag)
-                self._beaten = began
+                self._tag = self.store.replace(LOCK, self._content(), self._tag)
+                self._renewed = started
             except Changed:
                 try:
                     data, tag = self.store.read(LOCK)
@@ -93,15 +93,15 @@ class StoreLock:
                     self.lost = REMOVED
                     self.check()
                     return
-                holder = _holder(data) or {}
-                if (holder.get("copy"), holder.get("process")) == (self.name, os.getpid()):
-                    self._tag = tag  # it was renewed, but the answer was lost
+                holder = _holder(data)
+                if holder is not None and (holder.copy, holder.process) == (self.name, os.getpid()):
+                    self._tag = tag  # it was renewed, but the response was lost
                 else:
                     self.lost = TAKEN_OVER
                     self.check()
 
-    def _taken(self) -> str:
-        """Take the lock; its tag."""
+    def _acquire(self) -> str:
+        """Acquire the lock; return its tag."""
         watched, since, warned = None, 0.0, False
         while True:
             try:
@@ -111,13 +111,14 @@ class StoreLock:
                     raise RunError(f"{self.store.uri}: is not empty and not a run; choose another output") from None
                 data, tag = b"", None
             holder = _holder(data)
-            free = holder is None or holder.get("copy") == self.name
+            owner = holder.owner if holder else None
+            free = holder is None or holder.copy == self.name
             if free or (tag == watched and _now() - since > DEAD_SECONDS):
                 try:
-                    return self.store.replace(LOCK, self._told(), tag)
+                    return self.store.replace(LOCK, self._content(), tag)
                 except Changed:
-                    holder, watched = {"owner": "another process"}, ""
-            owner, waited = (holder or {}).get("owner"), _now() - since
+                    owner, watched = "another process", ""
+            waited = _now() - since
             if watched is not None and tag != watched:
                 raise RunError(f"{self.store.uri}: in use by {owner}; wait for it, or choose another output")
             if watched is None:
@@ -130,21 +131,30 @@ class StoreLock:
                 )
             time.sleep(LOOK_SECONDS)
 
-    def _told(self) -> bytes:
+    def _content(self) -> bytes:
         owner = f"process {os.getpid()} on {socket.gethostname()}"
         return _json({"owner": owner, "process": os.getpid(), "copy": self.name, "beat": self._beat})
 
 
 def _now() -> float:
-    """Seconds, which go on while the machine sleeps: Python's own do not."""
+    """Seconds of a clock that also advances while the machine is suspended, unlike Python's."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def _holder(data: bytes) -> dict[str, Any] | None:
-    """Who holds a lock; None if nobody does."""
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that has a lock."""
+
+    owner: str
+    process: object
+    copy: object  # the name of its machine's copy of the run
+
+
+def _holder(data: bytes) -> Holder | None:
+    """The process that has a lock; None for a free lock."""
     try:
-        found: dict[str, Any] = json.loads(data)
-        return found if found["owner"] else None
+        fields = json.loads(data)
+        return Holder(fields["owner"], fields.get("process"), fields.get("copy")) if fields["owner"] else None
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -26,7 +26,7 @@ from curate.progress import Log
 from curate.recipe.recipe import Recipe
 from curate.recipe.teacher import Teacher
 from curate.recipe.tier3 import Adapter, Domain
-from curate.storage.lock import held
+from curate.storage.lock import folder_lock
 
 FOLDER = Path("models") / "adapters"
 HELDOUT_FRACTION = 10  # 1 in 10 texts is held out
@@ -66,7 +66,7 @@ def train_domain(recipe: Recipe, name: str, out: Path | None, log: Log) -> tuple
     domain, section, base = find_domain(recipe, name), adapter_of(recipe), base_of(recipe)
     require_modules(FIELD, *REQUIRED_MODULES)
     folder = out or folder_of(recipe.run_directory, name)
-    with locked(recipe.run_directory) if out is None else held(folder):
+    with locked(recipe.run_directory) if out is None else folder_lock(folder):
         texts = domain_texts(recipe, domain, section.documents)
         facts = train_adapter(
             texts.training,

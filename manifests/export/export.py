@@ -47,7 +47,7 @@ from curate.manifests.export.training_view import MIXTURE, mixture
 from curate.progress import Log, Meter
 from curate.recipe.recipe import Recipe
 from curate.storage.files import committed, leads_out, remove_asides_below, sha256_of, unsealed, write_json
-from curate.storage.lock import held
+from curate.storage.lock import folder_lock
 
 OF_RUNS = ("data", "evaluation", "inputs", "ledger", "models", "synthetic", "teacher")  # folders of a run directory
 
@@ -147,7 +147,7 @@ def _check_location(out: Path) -> None:
 def _export_format(job: Job, engine: Engine, log: Log, overwrite: bool) -> ExportRecord:
     """Write one format, or resume writing it."""
     folder, digest = job.folder, job.digest
-    with held(folder.parent, f".{folder.name}.lock", keep=False):
+    with folder_lock(folder.parent, f".{folder.name}.lock", keep=False):
         present = _digest_present(folder)
         if present not in (None, digest) and not (overwrite and present):
             other = "an export of something else; choose another --out, or give --overwrite"

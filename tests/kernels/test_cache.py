@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.cache import cache_folder, cache_home, made_private, private_leaf
+from curate.cache import cache_folder, cache_home, private_folder, private_leaf
 from curate.cli.shell import _history
 from curate.errors import RunError
 from curate.storage.mirror import run_of
@@ -221,10 +221,10 @@ def test_a_folder_that_others_can_write_to_is_refused_and_one_that_they_can_read
         (tmp_path / f"{mode:o}").mkdir()
         os.chmod(tmp_path / f"{mode:o}", mode)
         with pytest.raises(PermissionError, match="others can write there"):
-            made_private(tmp_path / f"{mode:o}")
+            private_folder(tmp_path / f"{mode:o}")
     (tmp_path / "read").mkdir(mode=0o755)
-    assert stat.S_IMODE(made_private(tmp_path / "read").stat().st_mode) == MODE
+    assert stat.S_IMODE(private_folder(tmp_path / "read").stat().st_mode) == MODE
     (tmp_path / "link").symlink_to(tmp_path / "read")
     with pytest.raises(NotADirectoryError):
         private_leaf(tmp_path / "link")
-    assert made_private(tmp_path / "a" / "b") == (tmp_path / "a" / "b").resolve()
+    assert private_folder(tmp_path / "a" / "b") == (tmp_path / "a" / "b").resolve()

@@ -237,7 +237,7 @@ def test_what_another_machine_made_again_with_the_same_bytes_is_not_taken_for_de
             runs[name] = mirror.run_of("s3://runs/again")
 
     def at(name, snapshot, part):
-        with on(tmp_path / name, store), mirror.in_step(runs[name]):
+        with on(tmp_path / name, store), mirror.synchronized(runs[name]):
             (runs[name] / "ledger").mkdir(exist_ok=True)
             (runs[name] / "ledger" / "snapshot.json").write_text(snapshot)
             if part:
@@ -247,7 +247,7 @@ def test_what_another_machine_made_again_with_the_same_bytes_is_not_taken_for_de
     at("one", "without it", False)
     (runs["one"] / "ledger" / "part").unlink()  # and then the machine dies
     at("two", "with the part again", True)
-    with on(tmp_path / "one", store), mirror.in_step(runs["one"]):
+    with on(tmp_path / "one", store), mirror.synchronized(runs["one"]):
         assert (runs["one"] / "ledger" / "part").read_text() == "a part"
     assert "ledger/part" in keys(store, "again")
 
@@ -274,7 +274,7 @@ def test_a_file_that_cannot_be_read_to_its_end_leaves_no_object(tmp_path, monkey
 def test_a_run_whose_objects_somebody_removes_ends_in_one_line(tmp_path, store):
     with on(tmp_path / "one", store):
         run = mirror.run_of("s3://runs/removed")
-        with pytest.raises(RunError, match="removed: somebody removed the run"), mirror.in_step(run):  # noqa: PT012
+        with pytest.raises(RunError, match="removed: somebody removed the run"), mirror.synchronized(run):  # noqa: PT012
             (run / "run.log").write_text("at work")
             mirror.checkpoint(run)
             open_store("s3://runs/removed").delete(keys(store, "removed"))
@@ -366,7 +366,7 @@ def test_a_node_that_does_not_see_the_mirror_is_named_with_the_way_out(tmp_path)
     new = str(run / f"{ASIDE}x")
     with pytest.raises(WorkerError) as refused:
         cluster._compare("node b", cluster._versions(), {new: 6}, {new: None}, run)
-    assert mirror.named(str(refused.value)) == (
+    assert mirror.by_uri(str(refused.value)) == (
         "node b: does not see what this machine has of s3://runs/cluster; set CURATE_RUNS to a folder on a file system "
         "that all nodes share"
     )

@@ -13,7 +13,7 @@ from rich.text import Text
 from curate.display import console, counted, place, shown, visible
 from curate.inspect.excerpts import Piece
 from curate.inspect.why import COPIES_SHOWN, EDITS_SHOWN
-from curate.storage.mirror import named
+from curate.storage.mirror import by_uri
 
 MARK, CUT, PUT, DIM, HEAD = "bold black on yellow", "red strike", "green", "dim", "bold"
 # Where colours do not show, signs do: around a mark, what was deleted, and what was inserted.
@@ -297,7 +297,7 @@ def print_samples(run: Path, samples: Sequence[Mapping[str, Any]]) -> None:
     """Documents of `curate.inspect.sample.draw`, one after the other."""
     tell = Teller()
     if not samples:
-        tell.line(f"{named(str(run))}: no document is like that")
+        tell.line(f"{by_uri(str(run))}: no document is like that")
     for k, one in enumerate(samples, 1):
         tell.line(f"── {k} of {len(samples)} ".ljust(min(78, tell.console.width - 2), "─"), style=DIM)
         tell.line(

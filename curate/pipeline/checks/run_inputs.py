@@ -12,7 +12,7 @@ from curate.display import counted
 from curate.errors import InputError, RunError
 from curate.ledger.ledger import KnownFile, Ledger, read_facts
 from curate.recipe.recipe import Recipe
-from curate.storage.mirror import named
+from curate.storage.mirror import by_uri
 from curate.storage.places import status
 
 
@@ -49,7 +49,7 @@ def refuse_other_recipe(ledger: Ledger, listed: Found, recipe: Recipe, file: Pat
     parts = ((left_out, "leaves out"), (added, "adds"))
     changes = " and ".join(f"{verb} {counted(len(files), 'file')} such as {files[0]}" for files, verb in parts if files)
     raise RunError(
-        f"{named(str(ledger.run))}: holds the run of {other}, and this recipe {changes}; give this recipe another name "
+        f"{by_uri(str(ledger.run))}: holds the run of {other}, and this recipe {changes}; give this recipe another name "
         "or output, or replace that run with --force"
     )
 
@@ -101,7 +101,7 @@ def _may_have_moved(previous: Sequence[KnownFile], inputs: Iterable[Named]) -> b
 
 def _refusal(ledger: Ledger, previous: Sequence[KnownFile]) -> RunError:
     return RunError(
-        f"{named(str(ledger.run))}: holds a run of other input, {counted(len(previous), 'file')} such as "
+        f"{by_uri(str(ledger.run))}: holds a run of other input, {counted(len(previous), 'file')} such as "
         f"{_place(_root(ledger), previous[0].path)}; give this recipe another name or output, or replace that run with "
         "--force"
     )

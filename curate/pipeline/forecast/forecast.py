@@ -22,7 +22,7 @@ from curate.pipeline.state import RunOptions
 from curate.pipeline.warm import compile_kernels
 from curate.progress import Steps, unwritten_log
 from curate.recipe.recipe import Recipe
-from curate.storage.mirror import named
+from curate.storage.mirror import by_uri
 
 
 def estimate(
@@ -86,7 +86,7 @@ def _forecast(extrapolation: Extrapolation, ledger: Ledger, warnings: list[str],
     recipe, rehearsal = extrapolation.recipe, extrapolation.rehearsal
     near = recipe.dedup.near
     return Forecast(
-        run=named(str(recipe.run_directory)),
+        run=by_uri(str(recipe.run_directory)),
         input=_input_size(extrapolation, ledger),
         sample=SampleSize(documents=rehearsal.sample.documents, text_bytes=rehearsal.sample.text_bytes),
         steps=extrapolation.work.steps,

@@ -26,7 +26,7 @@ from curate.manifests.export.format import Options
 from curate.manifests.export.mixture import open_sources
 from curate.manifests.export.sources import documents_of
 from curate.progress import unwritten_log
-from curate.storage.lock import held
+from curate.storage.lock import folder_lock
 
 ROWS = 3_000
 
@@ -102,13 +102,13 @@ def test_an_export_that_was_killed_goes_on(several, tmp_path):
 
 def test_of_two_exports_to_one_folder_one_is_refused(tmp_path):
     """The file by which a folder is held is gone afterwards, and whoever waited at it is not fooled by that."""
-    with held(tmp_path, ".x.lock", keep=False):
-        with pytest.raises(RunError, match=r"in use by process \d+ on "), held(tmp_path, ".x.lock", keep=False):
+    with folder_lock(tmp_path, ".x.lock", keep=False):
+        with pytest.raises(RunError, match=r"in use by process \d+ on "), folder_lock(tmp_path, ".x.lock", keep=False):
             pass
         waiting = (tmp_path / ".x.lock").open("a+")  # opened in vain
     assert not list(tmp_path.iterdir())
     fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with held(tmp_path, ".x.lock", keep=False):
+    with folder_lock(tmp_path, ".x.lock", keep=False):
         assert os.fstat(waiting.fileno()).st_ino != (tmp_path / ".x.lock").stat().st_ino
     waiting.close()
 
