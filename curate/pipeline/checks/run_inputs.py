@@ -49,8 +49,8 @@ def refuse_other_recipe(ledger: Ledger, listed: Found, recipe: Recipe, file: Pat
     parts = ((left_out, "leaves out"), (added, "adds"))
     changes = " and ".join(f"{verb} {counted(len(files), 'file')} such as {files[0]}" for files, verb in parts if files)
     raise RunError(
-        f"{by_uri(str(ledger.run))}: holds the run of {other}, and this recipe {changes}; give this recipe another name "
-        "or output, or replace that run with --force"
+        f"{by_uri(str(ledger.run))}: holds the run of {other}, and this recipe {changes}; give this recipe another "
+        "name or output, or replace that run with --force"
     )
 
 
