@@ -1,15 +1,18 @@
-"""Numbers, values and texts of the data as people read them, fit for a terminal."""
+"""Numbers, values and texts of the data in readable form, safe for a terminal; values as JSON."""
 
 import re
 import sys
+from collections.abc import Collection
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from rich.console import Console
 
-MOST_CHARACTERS = 300  # of a value
+MAX_CHARACTERS = 300  # of a value
 
-# What a terminal obeys or hides: control characters, marks of direction, tags, and spaces without a width.
+# Characters that a terminal interprets or hides: control characters, marks of direction, tags, zero-width spaces.
 UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
@@ -17,7 +20,7 @@ UNSAFE = re.compile(
 
 
 def shown(value: object, digits: int = 4) -> str:
-    """A value: thousands apart, so many significant digits of a fraction."""
+    """A value with thousands separated, and fractions in so many significant digits."""
     if isinstance(value, bool) or value is None:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 1e15):
@@ -28,28 +31,28 @@ def shown(value: object, digits: int = 4) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """A share in percent, with one digit; of nothing, nothing."""
+    """A share in percent, with one digit; an empty text where `whole` is zero."""
     return f"{100 * part / whole:.1f}%" if whole else ""
 
 
 def place(file: object, row: object) -> str:
-    """Where a document lies, as `curate why` takes it: FILE:ROW, rows from 0."""
+    """The address of a document, as `curate why` takes it: FILE:ROW, rows from 0."""
     return f"{file}:{row}"
 
 
 def brief(value: object) -> str:
-    """A value as it can stand in a line: not endless, and without control characters."""
+    """A value for one line: cut if it is long, and without control characters."""
     text = visible(str(value))
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
-def counted(count: int, what: str, many: str | None = None) -> str:
-    """So many of something, as in `1 document` and `2,000 documents`."""
-    return f"{count:,} {what if count == 1 else many or what + 's'}"
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun, as in `1 document` and `2,000 documents`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def visible(text: str) -> str:
-    """`text` with a symbol for each character that could move a terminal's cursor, colour it or turn text around.
+    """`text` with a symbol for each character that could move a terminal's cursor, colour it or reverse text.
 
     Line feeds and tabs stay. ESC is shown as ␛, U+202E as ⟨202E⟩.
     """
@@ -63,9 +66,9 @@ def _symbol(code: int) -> str:
 
 
 def console() -> "Console":
-    """Stdout as wide as the terminal; wide enough for any table where it is not one.
+    """Stdout, as wide as the terminal, or 160 columns where it is not one.
 
-    Texts are printed as they are: `[red]` and `:smile:` are no markup, and what a terminal would obey is `visible`.
+    Texts are printed literally: `[red]` and `:smile:` are not markup, and control characters are made `visible`.
     """
     from rich.console import Console  # which `curate --help` does without
     from rich.text import Text
@@ -78,14 +81,31 @@ def console() -> "Console":
 
 
 def json_text(value: object) -> str:
-    """A value as JSON, in which all that `visible` replaces is escaped, so that it can be shown and read back."""
+    """A value as JSON, in which each character that `visible` replaces is escaped: safe to show, and the same value.
+
+    A dataclass is an object of its fields, unless it has a method `to_json`.
+    """
     import json  # which `curate --help` does without
 
-    return safe_json(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+    return safe_json(json.dumps(value, ensure_ascii=False, indent=1, default=_json_value))
+
+
+def _json_value(value: object) -> object:
+    """The JSON value of an object that JSON has no type for."""
+    if is_dataclass(value) and not isinstance(value, type):
+        to_json = getattr(value, "to_json", None)
+        return fields_of(value) if to_json is None else to_json()
+    return str(value)
+
+
+def fields_of(record: "DataclassInstance", optional: Collection[str] = ()) -> dict[str, object]:
+    """The fields of a dataclass by name; those in `optional` only where they are not None."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: value for name, value in values.items() if value is not None or name not in optional}
 
 
 def safe_json(written: str) -> str:
-    """JSON, or a part of it, with an escape for each character that `visible` would replace: the same value."""
+    """JSON, or a part of it, with an escape for each character that `visible` replaces: the same value."""
     import json
 
     return UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], written)

@@ -18,14 +18,14 @@ from curate.process.interrupt import raise_lost_press
 from curate.process.task_progress import read_progress
 from curate.redaction import redacted, redacted_values
 
-LEAST_SHARE = 0.02  # of the work, below which the time to go is not told
+MIN_SHARE = 0.02  # of the work, below which no time left is shown
 LINE_SECONDS = 10.0  # between lines where stderr is not a terminal
-TICK_SECONDS = 1.0  # where it is
+TICK_SECONDS = 1.0  # between lines on a terminal
 
 
 @dataclass
 class Log:
-    """Events as JSON lines in run.log, and progress for the user unless quiet."""
+    """Events as JSON lines in run.log, and lines for the user unless quiet."""
 
     file: TextIO
     quiet: bool
@@ -42,21 +42,21 @@ class Log:
             raise disk_error(error, "run.log") from error
 
     def bug(self, error: TaskError) -> TaskError:
-        """Write the traceback of a failed task to run.log, if there is one; the error that tells where it is."""
+        """Write the traceback of a failed task to run.log, if there is one; return the error with that place."""
         if error.place or not (place := str(getattr(self.file, "name", ""))):
             return error
         self.event("bug", task=error.task, traceback=error.trace)
         return replace(error, place=place)
 
     def say(self, text: str) -> None:
-        """Tell the user one line."""
+        """Print one line for the user."""
         if not self.quiet:
-            print(visible(redacted(text)), file=sys.stderr, flush=True)  # noqa: T201 - the one place that talks
+            print(visible(redacted(text)), file=sys.stderr, flush=True)  # noqa: T201 - the only print
 
 
 @contextmanager
 def open_log(run: Path, quiet: bool) -> Iterator[Log]:
-    """The run's log, appended to; a task that fails unexpectedly in the block leaves its traceback there."""
+    """Open the run's log to append; the traceback of a task that fails unexpectedly in the block goes there."""
     with (run / "run.log").open("a", encoding="utf-8") as file:
         log = Log(file, quiet)
         try:
@@ -66,54 +66,54 @@ def open_log(run: Path, quiet: bool) -> Iterator[Log]:
 
 
 def unwritten_log(quiet: bool) -> Log:
-    """A log for work that has no run.log: what it tells goes to the user alone."""
+    """A log for work without a run.log: its lines go only to the user."""
     return Log(io.StringIO(), quiet)
 
 
 @dataclass
 class TimeLeft:
-    """Seconds to go as they are shown: they never grow; where work slows down they stand still for a while."""
+    """The time left, which never grows: when work slows down, it stays the same for a while."""
 
     _least: float = math.inf
 
     def __call__(self, estimate: float) -> str:
-        """The estimate, or the least one before, as a clock shows it."""
+        """The least estimate so far, as minutes and seconds."""
         self._least = min(self._least, estimate)
         return f"{_clock(self._least)} left"
 
 
 @dataclass
 class Countdown:
-    """Steps that take about as long each: how many are done of how many, the time that they took, and that to go."""
+    """Counts steps of about equal length: how many are done, how long they took, and the time left."""
 
     steps: "Steps"
     total: int
-    what: str
+    noun: str
     done: int = 0
-    known: int = 0  # of those done: what took no time
+    cached: int = 0  # of those done; they took no time
     _left: TimeLeft = field(default_factory=TimeLeft)
     _started: float = field(default_factory=time.monotonic)
 
-    def __call__(self, step: str, known: bool) -> None:
-        """Begin a step; one that is known takes no time and is not shown."""
-        if not known:
+    def __call__(self, step: str, cached: bool) -> None:
+        """Begin a step; a cached one takes no time and is not shown."""
+        if not cached:
             self.steps(f"{step}, {self.line()}")
         self.done += 1
-        self.known += known
+        self.cached += cached
 
     def line(self) -> str:
-        """What is done of how many, the time so far, and the time to go once a step has told how long one takes."""
-        seconds, worked = time.monotonic() - self._started, self.done - self.known
+        """Steps done, all steps, the time so far, and the time left once a step has been timed."""
+        seconds, worked = time.monotonic() - self._started, self.done - self.cached
         left = f", {self._left(seconds / worked * (self.total - self.done))}" if worked else ""
-        return f"{self.done:,} of {self.total:,} {self.what} done in {_clock(seconds)}{left}"
+        return f"{self.done:,} of {self.total:,} {self.noun} done in {_clock(seconds)}{left}"
 
 
 @dataclass
 class Meter:
     """Counts of a map in progress, shown as one line that a terminal rewrites.
 
-    With a `folder` to which workers report the progress of their tasks (`process/task_progress.py`), share and speed
-    count these too. `tasks` are their bytes by name; what they are called is `noun`.
+    With a `folder`, to which workers report progress within tasks (`process/task_progress.py`), share and speed include
+    unfinished tasks. `tasks` has the bytes of each task by name; `noun` is what they are called.
     """
 
     log: Log
@@ -140,7 +140,7 @@ class Meter:
             self.passing = (self.passing or 0) + passing
 
     def line(self) -> str:
-        """Title, share, tasks begun, documents/s, MB/s, time to go, kept so far."""
+        """Title, share, tasks begun, documents/s, MB/s, time left, share that passes the rules."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         shares = read_progress(self.folder) if self.folder else {}
         begun = {task: share for task, share in shares.items() if task in self.tasks}
@@ -154,14 +154,14 @@ class Meter:
             text += f"  {self.documents:,} documents  {self.documents / seconds:,.0f}/s"
         if self.documents or begun:
             text += f"  {read / 1e6 / seconds:,.1f} MB/s" if read else ""
-        if self.bytes or self._share >= LEAST_SHARE:
+        if self.bytes or self._share >= MIN_SHARE:
             text += f"  {self._left(seconds * (1 - self._share) / self._share if self._share else 0)}"
         if self.passing is not None and self.documents:
             text += f"  {self.passing / self.documents:.1%} pass the rules"
-        return text + _noted()
+        return text + _note_suffix()
 
     def clear(self) -> None:
-        """Take the line away, for work that tells its result by itself."""
+        """Remove the line, for work that prints its own result."""
         if not self.log.quiet and sys.stderr.isatty():
             rewrite("")
 
@@ -181,33 +181,33 @@ class Meter:
 
 @dataclass
 class Replies:
-    """Answers or steps of a language model as they come in, shown as one line that a terminal rewrites."""
+    """Counts of replies, or steps, of a language model, shown as one line that a terminal rewrites."""
 
     log: Log
     title: str
     total: int
     done: int = 0
     tokens: int = 0
-    note: str = ""  # what is to be told besides
+    note: str = ""  # printed at the end of the line
     _left: TimeLeft = field(default_factory=TimeLeft)
-    _before: int = field(init=False)  # of those done: what an earlier process did, which tells nothing of the speed
+    _earlier: int = field(init=False)  # of those done: by an earlier process, so not part of the speed
     _started: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
 
     def __post_init__(self) -> None:
-        self._before = self.done
+        self._earlier = self.done
 
     def add(self, tokens: int) -> None:
-        """Count one answer, and show the line where it is time to."""
+        """Count one reply, and show the line if it is due."""
         self.done += 1
         self.tokens += tokens
         self.show()
 
     def line(self) -> str:
-        """Title, share, answers, answers/s, tokens/s, time to go."""
+        """Title, share, replies, replies/s, tokens/s, time left."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         text = f"{self.title}  {self.done / self.total:4.0%}  {self.done:,} of {self.total:,}"
-        if done := self.done - self._before:
+        if done := self.done - self._earlier:
             text += f"  {done / seconds:,.1f}/s" if done >= seconds / 20 else f"  {seconds / done:,.0f} s each"
             text += f"  {self.tokens / seconds:,.0f} tokens/s" if self.tokens else ""
             text += f"  {self._left(seconds * (self.total - self.done) / done)}"
@@ -229,37 +229,37 @@ class Replies:
             self.log.say(self.line())
 
     def end(self) -> None:
-        """Take the line of a terminal away."""
+        """Remove the line on a terminal."""
         if not self.log.quiet and sys.stderr.isatty():
             rewrite("")
 
 
-_note = ""  # what is told beside any line of progress
-_lines = 0  # of progress that are under way and show the note
+_note = ""  # printed at the end of any line of progress
+_lines = 0  # of progress in use, that show the note
 
 
 def set_note(text: str) -> bool:
-    """Show a text beside the line of the work under way; whether there is such a line."""
+    """Show a text at the end of the current line of progress; return whether there is one."""
     global _note
     _note = text
     return _lines > 0
 
 
-def _noted() -> str:
+def _note_suffix() -> str:
     return f"  {_note}" if _note else ""
 
 
 def clear() -> None:
-    """Take the line of a terminal away."""
+    """Remove the line on a terminal."""
     if sys.stderr.isatty():
         rewrite("")
 
 
-_on_line = 0  # characters that stand on the line that is rewritten
+_on_line = 0  # characters on the line that is rewritten
 
 
 def rewrite(line: str, last: bool = False) -> None:
-    """Show a line in the place of the one before, on a terminal; the last one stays."""
+    """Replace the previous line on a terminal; the last one stays."""
     global _on_line
     line = visible(redacted(line))
     if _on_line or line:
@@ -269,27 +269,27 @@ def rewrite(line: str, last: bool = False) -> None:
 
 
 class Steps:
-    """Steps of work that counts nothing, such as queries: what is done and how long it has taken, as one line.
+    """Shows steps of work without counts, such as queries: the step's name and its time so far, as one line.
 
-    A terminal rewrites the line each second, elsewhere there is one every ten seconds; run.log has each step.
+    A terminal rewrites the line each second, elsewhere one is printed every ten seconds; run.log has each step.
     """
 
     def __init__(self, log: Log, title: str) -> None:
         self.log, self.title = log, title
         self._step = ""
-        self._began = self._told = time.monotonic()
+        self._began = self._printed = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> "Steps":
-        """Begin to tell."""
+        """Begin to show steps."""
         global _lines
         _lines += not self.log.quiet
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End the last step, and leave no line behind."""
+        """End the last step, and remove the line."""
         global _lines
         _lines -= not self.log.quiet
         try:
@@ -300,7 +300,7 @@ class Steps:
             rewrite("")
 
     def __call__(self, step: str) -> None:
-        """Begin a step; with no name, the work has a line of its own."""
+        """Begin a step; with no name, nothing is shown, as the work prints its own line."""
         if step:
             raise_lost_press()
         now = time.monotonic()
@@ -313,15 +313,15 @@ class Steps:
             now = time.monotonic()
             if self.log.quiet or not self._step:
                 continue
-            line = f"{self.title}  {self._step}  {_clock(now - self._began)}{_noted()}"
+            line = f"{self.title}  {self._step}  {_clock(now - self._began)}{_note_suffix()}"
             if sys.stderr.isatty():
                 rewrite(line)
-            elif now - self._told >= LINE_SECONDS:
-                self._told = now
+            elif now - self._printed >= LINE_SECONDS:
+                self._printed = now
                 self.log.say(line)
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -18,9 +18,18 @@ from curate.cli.options import RunPath, chosen_engine, engine_options, print_jso
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def evaluate(
-    run: Path, heldout: tuple[str, ...], domain: str | None, proxy: str | None, draws: int | None, no_ablate: bool,
-    workers: int | None, engine: str, address: str | None, quiet: bool, as_json: bool,
-) -> None:  # fmt: skip
+    run: Path,
+    heldout: tuple[str, ...],
+    domain: str | None,
+    proxy: str | None,
+    draws: int | None,
+    no_ablate: bool,
+    workers: int | None,
+    engine: str,
+    address: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Tell how much quality RUN keeps, by models of its output, of all its input and of random documents.
 
     What was measured before is not measured again.
@@ -40,6 +49,6 @@ def evaluate(
         changes |= {"ablate": False} if no_ablate else {}
         result = evaluate_run(run, changes, opened, threads, quiet or as_json)
     if as_json:
-        print_json(result.to_json())
+        print_json(result)
     else:
         print_evaluation(result)

@@ -14,10 +14,11 @@ def main() -> None:
 
 
 COMMANDS = (
-    run.init, run.schema, run.plan, run.run, run.demo, run.gc,
-    inspect.what_if, inspect.compare, inspect.runs, inspect.sql, inspect.why, inspect.sample, inspect.report,
-    inspect.signals, inspect.rules, inspect.domains, evaluate.evaluate, export.export, export.card, export.verify,
-    models.lm, models.adapter, models.serve,
-)  # fmt: skip
+    *(run.init, run.schema, run.plan, run.run, run.demo, run.gc),
+    *(inspect.what_if, inspect.compare, inspect.runs, inspect.sql, inspect.why, inspect.sample, inspect.report),
+    *(inspect.signals, inspect.rules, inspect.domains),
+    *(evaluate.evaluate, export.export, export.card, export.verify),
+    *(models.lm, models.adapter, models.serve),
+)
 for command in COMMANDS:
     main.add_command(command)

@@ -14,16 +14,17 @@ FORMATS = ("table", "csv", "json", "parquet")
 
 
 def _difference_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of commands that tell two verdicts apart."""
+    """Add the options of commands that compare two verdicts."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print everything as JSON."),
         click.option("--quiet", is_flag=True, help="No progress on stderr."),
         click.option(
-            "--output", type=click.Path(path_type=Path),
+            "--output",
+            type=click.Path(path_type=Path),
             help="Also write every document whose verdict differs: .parquet, .csv, .jsonl or .json.",
         ),
         click.option("-n", "--examples", type=click.IntRange(0), default=5, show_default=True, help="Of each kind."),
-    ):  # fmt: skip
+    ):
         command = option(command)
     return command
 
@@ -35,9 +36,15 @@ def _difference_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--no-text", is_flag=True, help="Judge pairs in doubt by estimates in place of a look at their texts.")
 @_difference_options
 def what_if(
-    run: Path, changes: tuple[str, ...], save: Path | None, no_text: bool, examples: int, output: Path | None,
-    quiet: bool, as_json: bool,
-) -> None:  # fmt: skip
+    run: Path,
+    changes: tuple[str, ...],
+    save: Path | None,
+    no_text: bool,
+    examples: int,
+    output: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Tell what another recipe would keep and drop of RUN, from its ledger; the run stays as it is.
 
     \b
@@ -48,19 +55,19 @@ def what_if(
 
     prepare_process(quiet or as_json)
     from curate.cli.output.difference import print_difference
-    from curate.inspect.compare import what_if as tell
-    from curate.inspect.what_if import ask, check_save, save_recipe
+    from curate.inspect.compare import what_if as compare_with_recipe
+    from curate.inspect.what_if import check_save, propose, save_recipe
     from curate.storage.mirror import by_uri
 
     check_save(save)
-    asked = ask(run, changes, quiet or as_json)
-    found = tell(asked, available_cores(), not no_text, examples, output)
+    proposal = propose(run, changes, quiet or as_json)
+    result = compare_with_recipe(proposal, available_cores(), not no_text, examples, output)
     if save is not None:
-        save_recipe(asked, save)
+        save_recipe(proposal, save)
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        print_difference(found)
+        print_difference(result)
         if save is not None:
             click.echo(f"{save}: written; `curate run {save}` decides {by_uri(str(run))} anew by it")
 
@@ -80,17 +87,17 @@ def compare(run_a: Path, run_b: Path, examples: int, output: Path | None, quiet:
 
     prepare_process(quiet or as_json)
     from curate.cli.output.difference import print_difference
-    from curate.inspect.compare import compare as tell
+    from curate.inspect.compare import compare as compare_runs
     from curate.progress import Steps, unwritten_log
     from curate.storage.mirror import by_uri
 
     with Steps(unwritten_log(quiet or as_json), "comparing") as steps:
         steps(by_uri(f"{run_a}, {run_b}"))
-        found = tell(run_a, run_b, examples, output)
+        result = compare_runs(run_a, run_b, examples, output)
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        print_difference(found)
+        print_difference(result)
 
 
 @click.command()
@@ -105,14 +112,14 @@ def runs(folder: Path, as_json: bool) -> None:
     """
     from curate.ledger.runs import list_runs
 
-    found = list_runs(folder)
+    listed = list_runs(folder)
     if as_json:
-        print_json([vars(run) for run in found])
+        print_json(listed)
         return
     from curate.cli.output.runs import print_runs
     from curate.display import console
 
-    print_runs(found, folder, console())
+    print_runs(listed, folder, console())
 
 
 @click.command()
@@ -148,9 +155,9 @@ def sql(run: Path, query: str | None, file: Path | None, form: str) -> None:
 @click.command()
 @click.argument("run", type=RunPath("data/", "export/"))
 @click.argument("doc_id")
-@click.option("--signals", "whole", is_flag=True, help="Show all signals, not only the unusual ones.")
+@click.option("--signals", "all_signals", is_flag=True, help="Show all signals, not only the unusual ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def why(run: Path, doc_id: str, whole: bool, as_json: bool) -> None:
+def why(run: Path, doc_id: str, all_signals: bool, as_json: bool) -> None:
     """Tell the whole story of a document of RUN: by its DOC_ID, the first 8 letters of a hash, or FILE:ROW.
 
     \b
@@ -167,7 +174,7 @@ def why(run: Path, doc_id: str, whole: bool, as_json: bool) -> None:
         return
     from curate.cli.output.document import print_story
 
-    print_story(story, whole)
+    print_story(story, all_signals)
 
 
 @click.command()
@@ -181,26 +188,34 @@ def why(run: Path, doc_id: str, whole: bool, as_json: bool) -> None:
 @click.option("--full", is_flag=True, help="Whole texts, not excerpts.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def sample(
-    run: Path, reason: str | None, stage: str | None, kept: bool, where: str | None, n: int, seed: int | None,
-    full: bool, as_json: bool,
-) -> None:  # fmt: skip
+    run: Path,
+    reason: str | None,
+    stage: str | None,
+    kept: bool,
+    where: str | None,
+    n: int,
+    seed: int | None,
+    full: bool,
+    as_json: bool,
+) -> None:
     """Show documents of RUN, drawn by seed, with what they were dropped for marked in their texts.
 
     \b
     Example:
         curate sample runs/demo --reason too_many_hashes -n 3
     """
-    from curate.inspect.sample import Wanted, draw, without_pieces
+    from curate.inspect.sample import Selection, draw
     from curate.maps.compile_notice import prepare_process
 
     prepare_process(as_json)
-    found = draw(run, Wanted(reason, stage, kept, where, n, seed, full))
+    selection = Selection(reason=reason, stage=stage, kept=kept, where=where, n=n, seed=seed, full=full)
+    samples = draw(run, selection)
     if as_json:
-        print_json([without_pieces(one) for one in found])
+        print_json(samples)
         return
     from curate.cli.output.document import print_samples
 
-    print_samples(run, found)
+    print_samples(run, samples)
 
 
 @click.command()
@@ -240,11 +255,11 @@ def signals(group: str | None, as_json: bool) -> None:
     from curate.cli.output.tables import print_signals
     from curate.filters.registry import list_signals
 
-    found = list_signals(group)
+    listed = list_signals(group)
     if as_json:
-        print_json(found)
+        print_json(listed)
     else:
-        print_signals(found)
+        print_signals(listed)
 
 
 @click.command()
@@ -260,11 +275,11 @@ def rules(name: str | None, as_json: bool) -> None:
     from curate.cli.output.tables import print_rules
     from curate.filters.rules.resolve import list_rules, list_sets
 
-    found = list_sets() if name is None else list_rules(name)
+    listed = list_sets() if name is None else list_rules(name)
     if as_json:
-        print_json(found)
+        print_json(listed)
     else:
-        print_rules(found)
+        print_rules(listed)
 
 
 @click.command()
@@ -280,8 +295,8 @@ def domains(run: Path, as_json: bool) -> None:
     from curate.cli.output.domains import print_domains
     from curate.inspect.domains import domains_of
 
-    found = domains_of(run)
+    result = domains_of(run)
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        print_domains(found)
+        print_domains(result)

@@ -33,9 +33,17 @@ def lm() -> None:
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was trained as JSON.")
 def lm_train(
-    inputs: tuple[str, ...], output: Path, order: int, prune: str | None, form: str, text: str, memory: str,
-    threads: int | None, quiet: bool, as_json: bool,
-) -> None:  # fmt: skip
+    inputs: tuple[str, ...],
+    output: Path,
+    order: int,
+    prune: str | None,
+    form: str,
+    text: str,
+    memory: str,
+    threads: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Train an n-gram model on Parquet or JSONL files, folders or globs, and write it for KenLM.
 
     \b
@@ -47,8 +55,17 @@ def lm_train(
     from curate.maps.compile_notice import tell_of_kernels
 
     tell_of_kernels(quiet or as_json)
-    bounds, size = parse_prune(prune, order), parse_memory(memory)
-    training = Training(inputs, output, order, bounds, text, form, size, threads or available_cores(), quiet or as_json)
+    training = Training(
+        inputs=inputs,
+        output=output,
+        order=order,
+        prune=parse_prune(prune, order),
+        text=text,
+        form=form,
+        memory=parse_memory(memory),
+        threads=threads or available_cores(),
+        quiet=quiet or as_json,
+    )
     trained = train(training)
     if as_json:
         print_json({"output": str(output), **asdict(trained)})
@@ -103,10 +120,19 @@ def adapter_train(
 @click.option("--log", "log_file", type=click.Path(path_type=Path), help="What vLLM says; default: in our cache.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def serve(
-    model: str, extra: tuple[str, ...], lora: tuple[str, ...], name: str | None, host: str, port: int,
-    tensor_parallel: int, dtype: str, quantization: str | None, max_model_len: int | None, log_file: Path | None,
+    model: str,
+    extra: tuple[str, ...],
+    lora: tuple[str, ...],
+    name: str | None,
+    host: str,
+    port: int,
+    tensor_parallel: int,
+    dtype: str,
+    quantization: str | None,
+    max_model_len: int | None,
+    log_file: Path | None,
     quiet: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Serve MODEL, a folder or a name on the Hugging Face Hub, with vLLM until Ctrl-C; EXTRA goes to vLLM as it is.
 
     \b
@@ -115,18 +141,25 @@ def serve(
     """
     from curate.distill.teacher.vllm.serve import ServerOptions, serve_forever
 
-    adapters = dict(_adapter(one) for one in lora)
-    serving = ServerOptions(
-        model, name or Path(model).name, port, host, None, adapters, dtype, quantization, tensor_parallel,
-        max_model_len, extra,
-    )  # fmt: skip
-    for line in serve_forever(serving, log_file, quiet):
+    options = ServerOptions(
+        model=model,
+        name=name or Path(model).name,
+        port=port,
+        host=host,
+        lora=dict(map(_adapter, lora)),
+        dtype=dtype,
+        quantization=quantization,
+        tensor_parallel=tensor_parallel,
+        max_model_len=max_model_len,
+        extra=extra,
+    )
+    for line in serve_forever(options, log_file, quiet):
         click.echo(line)
 
 
-def _adapter(given: str) -> tuple[str, str]:
-    """NAME=PATH."""
-    name, equals, path = given.partition("=")
+def _adapter(argument: str) -> tuple[str, str]:
+    """Parse NAME=PATH."""
+    name, equals, path = argument.partition("=")
     if not (name and equals and path):
-        raise CurateError(f"--lora {given}: write it as NAME=PATH")
+        raise CurateError(f"--lora {argument}: write it as NAME=PATH")
     return name, path

@@ -1,4 +1,4 @@
-"""What all commands share: how their errors are told, how JSON is printed, how many cores there are."""
+"""What all commands share: errors, groups in the help, the argument RUN, engines, JSON."""
 
 import atexit
 import errno
@@ -20,10 +20,9 @@ from curate.redaction import redacted
 if TYPE_CHECKING:
     from curate.engine.base import Engine
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk's, not ours
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-
-# The commands by what they are for, in the order in which a newcomer meets them.
+# The commands by purpose, in the order in which a newcomer needs them.
 GROUPS = {
     "Start": ("demo", "init", "schema", "plan", "run"),
     "Look": ("runs", "report", "sample", "why", "sql", "signals", "rules"),
@@ -35,12 +34,12 @@ GROUPS = {
 
 
 class Commands(click.Group):
-    """Prints an error that the user can act on as one line; anything else keeps its traceback."""
+    """A group that prints errors a user can act on as one line; other errors keep their traceback."""
 
     interrupt = Interrupt()
 
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - as click declares it
-        """Parse the command line and run a command, which Ctrl-C ends."""
+        """Parse the command line and run a command; Ctrl-C ends it."""
         self.interrupt = Interrupt()
         if not args and not extra:  # called as a program
             atexit.register(self.interrupt.leave)
@@ -55,7 +54,7 @@ class Commands(click.Group):
             stopped = isinstance(error, Interrupted) or self.interrupt.pressed is not None
             self.interrupt.reported = stopped
             if isinstance(error, TaskError) and not error.place:
-                error = _kept(error)
+                error = _with_log(error)
             from curate.storage.mirror import by_uri
 
             click.echo(f"Error: {by_uri(str(error))}", err=True)
@@ -65,31 +64,31 @@ class Commands(click.Group):
                 "Error: no memory is left; nothing finished is lost: try fewer --workers, or more memory", err=True
             )
             ctx.exit(1)
-        except BrokenPipeError:  # the reader of our output has enough
+        except BrokenPipeError:  # the reader of our output has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_ERRORS:
                 raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # which is flushed once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at exit
             click.echo(f"Error: {disk_error(error, str(error.filename or 'the output'))}", err=True)
             ctx.exit(1)
         except (KeyboardInterrupt, Exception) as error:
-            if not is_stop(error) and self.interrupt.pressed is None:  # some libraries make errors of their own of it
+            if not is_stop(error) and self.interrupt.pressed is None:  # some libraries turn it into errors of their own
                 raise
             self.interrupt.reported = True
             click.echo("stopped", err=True)
             ctx.exit(EXIT_CODE)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:  # noqa: ANN401
-        """Find a command, or say which one may have been meant."""
+        """Find a command, or suggest a similar one."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
 
 
 class GroupedCommands(Commands):
-    """The commands of `curate` itself, listed by what they are for."""
+    """The commands of `curate` itself, listed by purpose."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands in groups, each with its first sentence."""
@@ -99,13 +98,13 @@ class GroupedCommands(Commands):
 
 
 def _first_sentence(command: click.Command) -> str:
-    """The sentence that a command's help begins with."""
+    """The first sentence of a command's help."""
     paragraph = " ".join((command.help or "").split("\n\n")[0].split())
     return paragraph.split(". ")[0].rstrip(".") + "."
 
 
 class RunPath(click.ParamType[Path]):
-    """A run directory by its path, or a run on an object store by its URI: then what it lacks here is fetched first."""
+    """A run directory by its path, or a run on an object store by its URI; then missing files are fetched."""
 
     name = "path"
 
@@ -115,10 +114,10 @@ class RunPath(click.ParamType[Path]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401
         """The run directory.
 
-        Errors: RunError for a path at which there is nothing.
+        Errors: RunError for a path that does not exist.
         """
         if "://" not in value:
-            if not os.path.lexists(value):  # told before anything is imported
+            if not os.path.lexists(value):  # checked before heavy imports
                 from curate.ledger.runs import no_run
 
                 raise no_run(Path(value), "ledger")
@@ -129,15 +128,18 @@ class RunPath(click.ParamType[Path]):
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say where tasks run, and how many at a time."""
+    """Add the options for where tasks run, and how many at a time."""
     for option in (
         click.option("--address", metavar="auto|HOST:PORT", help="With --engine ray: a cluster that is there already."),
         click.option(
-            "--engine", type=click.Choice(("local", "ray")), default="local", show_default=True,
+            "--engine",
+            type=click.Choice(("local", "ray")),
+            default="local",
+            show_default=True,
             help="What runs tasks: processes of this machine, or Ray.",
         ),
         click.option("--workers", type=click.IntRange(1), help="Tasks at a time; default: one per core."),
-    ):  # fmt: skip
+    ):
         command = option(command)
     return command
 
@@ -146,9 +148,9 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
 def chosen_engine(
     kind: str, address: str | None, workers: int | None, start: int = 0
 ) -> Iterator[tuple["Engine", int]]:
-    """The engine that the options name, and the threads that this process may use; `start` workers are started at once.
+    """The engine that the options name, and how many threads this process may use; `start` workers start at once.
 
-    Errors: CurateError for options that contradict, WorkerError where Ray cannot be had.
+    Errors: CurateError for options that contradict, WorkerError where Ray is not available.
     """
     if kind == "ray":
         from curate.engine.ray_cluster import Nodes
@@ -174,8 +176,8 @@ def print_json(value: object) -> None:
     click.echo(json_text(value))
 
 
-def _kept(error: TaskError) -> TaskError:
-    """The error of a command that has no log, with a new file that holds its traceback."""
+def _with_log(error: TaskError) -> TaskError:
+    """The error of a command without a log, with its traceback in a new file."""
     import tempfile
 
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="curate-", suffix=".log", delete=False) as file:
@@ -184,7 +186,7 @@ def _kept(error: TaskError) -> TaskError:
 
 
 def read_query(path: Path) -> str:
-    """The query that stands in a file.
+    """The query in a file.
 
     Errors: CurateError for a file that cannot be read.
     """

@@ -4,16 +4,22 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from curate.cli.options import RunPath, chosen_engine, engine_options, print_json
 from curate.process.machine import available_cores, process_seconds
 
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from curate.engine.base import Engine
+    from curate.recipe.recipe import Recipe
+
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say where and how fast a run goes."""
+    """Add the options for where and how fast a run is executed."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
         click.option("--quiet", is_flag=True, help="No progress on stderr."),
@@ -25,10 +31,10 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path), default="recipe.yaml")
-@click.argument("places", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--full", is_flag=True, help="Every field, each explained.")
 @click.option("--force", is_flag=True, help="Write over PATH where it exists.")
-def init(path: Path, places: tuple[Path, ...], full: bool, force: bool) -> None:
+def init(path: Path, folders: tuple[Path, ...], full: bool, force: bool) -> None:
     """Write a recipe to PATH (default: recipe.yaml) for the files of this folder, or of each FOLDER or file.
 
     Evaluation sets, held-out texts, reference and seeds are distinguished from the corpus by names, columns and texts.
@@ -46,18 +52,18 @@ def init(path: Path, places: tuple[Path, ...], full: bool, force: bool) -> None:
     from curate.recipe.errors import no_recipe
 
     if no_recipe(path) is not None:  # a folder or data file alone
-        path, places = Path("recipe.yaml"), (path, *places)
+        path, folders = Path("recipe.yaml"), (path, *folders)
     spare_pandas()
-    for line in write_recipe(path, Path.cwd(), places, full, force, _ask_role if sys.stdin.isatty() else None):
+    for line in write_recipe(path, Path.cwd(), folders, full, force, _ask_role if sys.stdin.isatty() else None):
         click.echo(visible(line))
 
 
 def _ask_role(question: str) -> Any:  # noqa: ANN401 - a late import
-    """What a file is for, as the user says; None leaves it out."""
+    """The role that the user gives a file; None leaves it out."""
     from curate.init.roles import ROLES
 
-    said = click.prompt(question, type=click.Choice([*ROLES, "skip"]), default="skip", err=True)
-    return None if said == "skip" else said
+    answer = click.prompt(question, type=click.Choice([*ROLES, "skip"]), default="skip", err=True)
+    return None if answer == "skip" else answer
 
 
 @click.command()
@@ -99,12 +105,12 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
     from curate.pipeline.worker_start import load_worker
     from curate.recipe.load import load_recipe
 
-    found = load_recipe(recipe, changes)
-    inputs = check_names(found)
-    if found.output is not None and "://" in found.output:
+    loaded = load_recipe(recipe, changes)
+    inputs = check_names(loaded)
+    if loaded.output is not None and "://" in loaded.output:
         from curate.ledger.ledger import NOT_READ, fetched
 
-        fetched(found.output, NOT_READ)
+        fetched(loaded.output, NOT_READ)
     with Processes(1, load_worker) as engine:
         engine.start(1)  # it imports while this process does
         from curate.cli.output.run import print_plan
@@ -112,9 +118,9 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
         from curate.pipeline.forecast.forecast import estimate
 
         prepare_process(quiet or as_json)
-        forecast = estimate(found, engine, workers or available_cores(), quiet or as_json, inputs)
+        forecast = estimate(loaded, engine, workers or available_cores(), quiet or as_json, inputs)
     if as_json:
-        print_json(forecast.to_json())
+        print_json(forecast)
     else:
         print_plan(forecast)
 
@@ -124,9 +130,15 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
 @click.option("--force", is_flag=True, help="Let the run take the place of one of other input in its directory.")
 @_run_options
 def run(
-    recipe: Path, changes: tuple[str, ...], workers: int | None, engine: str, address: str | None, quiet: bool,
-    as_json: bool, force: bool,
-) -> None:  # fmt: skip
+    recipe: Path,
+    changes: tuple[str, ...],
+    workers: int | None,
+    engine: str,
+    address: str | None,
+    quiet: bool,
+    as_json: bool,
+    force: bool,
+) -> None:
     """Carry out RECIPE: measure, decide, write shards and the manifest.
 
     A run that was stopped goes on where it was; a finished one is redone only where the recipe changed.
@@ -137,7 +149,8 @@ def run(
     """
     from curate.recipe.load import load_recipe
 
-    _run(load_recipe(recipe, changes), recipe, workers, engine, address, quiet, as_json, force)
+    engines = chosen_engine(engine, address, workers, start=2)
+    _run(load_recipe(recipe, changes), recipe, engines, quiet, as_json, force)
 
 
 @click.command()
@@ -158,20 +171,25 @@ def demo(
     from curate.recipe.load import load_recipe
 
     folder = Path(curate.sample.__path__[0])
-    place = f"input.paths=[{json.dumps(glob.escape(str(folder)) + '/*.parquet')}]"
+    paths = f"input.paths=[{json.dumps(glob.escape(str(folder)) + '/*.parquet')}]"
     file = folder / "demo.yaml"
-    _run(load_recipe(file, (place, *changes)), file, workers, engine, address, quiet, as_json)
+    engines = chosen_engine(engine, address, workers, start=2)
+    _run(load_recipe(file, (paths, *changes)), file, engines, quiet, as_json)
 
 
 def _run(
-    recipe: Any,  # noqa: ANN401 - a late import
+    recipe: "Recipe",
     file: Path,
-    workers: int | None, kind: str, address: str | None, quiet: bool, as_json: bool, force: bool = False,
-) -> None:  # fmt: skip
+    engines: "AbstractContextManager[tuple[Engine, int]]",
+    quiet: bool,
+    as_json: bool,
+    force: bool = False,
+) -> None:
+    """Execute a recipe that was read from `file`, and print the summary."""
     from curate.pipeline.checks.preflight import check_names
 
     inputs = check_names(recipe)
-    with chosen_engine(kind, address, workers, start=2) as (engine, threads):
+    with engines as (engine, threads):
         from curate.cli.output.tables import print_summary
         from curate.maps.compile_notice import prepare_process
         from curate.pipeline.run import run as run_recipe
@@ -181,7 +199,7 @@ def _run(
         options = RunOptions(force=force, file=file, inputs=inputs)
         summary = replace(run_recipe(recipe, engine, threads, quiet or as_json, options), seconds=process_seconds())
     if as_json:
-        print_json(asdict(summary))
+        print_json(summary)
     else:
         print_summary(summary, quiet)
 

@@ -10,7 +10,7 @@ from curate.manifests.export.mixture import Mixture
 from curate.recipe.recipe import Recipe
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-# The two forms of a rule; a field that a form lacks may stand there as null.
+# The forms of a rule; a field that a form lacks may be null.
 NULL = {"type": "null"}
 RULE_FORMS = [
     {
@@ -29,13 +29,17 @@ RULE_FORMS = [
         "properties": {"when": {"type": "string"}, "signal": NULL, "min": NULL, "max": NULL, "if": NULL},
     },
 ]
-# The two forms of an entry of input.paths that is more than a path.
+# The forms of an entry of input.paths that is not just a path.
 ENTRY_FORMS = [
     {
         "title": "files, globs, folders and URIs",
         "required": ["paths"],
         "properties": {
-            "paths": {"minItems": 1}, "dataset": NULL, "config": NULL, "split": {"const": "train"}, "revision": NULL,
+            "paths": {"minItems": 1},
+            "dataset": NULL,
+            "config": NULL,
+            "split": {"const": "train"},
+            "revision": NULL,
         },
     },
     {
@@ -43,7 +47,7 @@ ENTRY_FORMS = [
         "required": ["dataset"],
         "properties": {"dataset": {"type": "string", "minLength": 1}, "paths": {"maxItems": 0}},
     },
-]  # fmt: skip
+]
 
 
 def mixture_schema() -> dict[str, Any]:
@@ -52,7 +56,7 @@ def mixture_schema() -> dict[str, Any]:
 
 
 def recipe_schema() -> dict[str, Any]:
-    """JSON schema of a recipe that a run accepts: with what is built, the rule sets and the signals there are."""
+    """JSON schema of a recipe that a run accepts, with the names of rule sets, reasons and signals."""
     schema = Recipe.model_json_schema(by_alias=True)
     sections = schema["$defs"]
     sections["Rule"]["anyOf"] = RULE_FORMS
@@ -78,8 +82,8 @@ def recipe_schema() -> dict[str, Any]:
 
 def _block_form(kind: str) -> dict[str, Any]:
     """An entry of tier1.block with one kind of list."""
-    others = {name: NULL for name in ("words", "regex", "urls") if name != kind}
-    return {"title": kind, "required": ["reason", kind], "properties": {kind: {"type": "string"}} | others}
+    other_kinds = {name: NULL for name in ("words", "regex", "urls") if name != kind}
+    return {"title": kind, "required": ["reason", kind], "properties": {kind: {"type": "string"}} | other_kinds}
 
 
 def _signals() -> list[str]:
@@ -88,27 +92,27 @@ def _signals() -> list[str]:
 
 
 def _thresholds(value: dict[str, Any]) -> dict[str, Any]:
-    """The reasons of all named sets, each with the bound that can be moved, if it has one."""
-    known: dict[str, Any] = {}
+    """The thresholds of the reasons of all named sets; a reason without a bound can only be switched off."""
+    thresholds: dict[str, Any] = {}
     for name in registry.rule_sets():
         for cut in (rule for edit in edits_of_set(name) for rule in edit.rules):
             kind = "integer" if isinstance(cut.bound, int) else "number"
             movable = [] if cut.bound is None else [{"type": kind, "minimum": 0}]
-            known.setdefault(
+            thresholds.setdefault(
                 cut.reason, {"anyOf": [*movable, NULL], "description": f"{cut} ({name}); null: do not cut"}
             )
-        for rule in (found.rule for found in named_set(name)):
+        for rule in (resolved.rule for resolved in named_set(name)):
             if rule.when is not None:
-                known.setdefault(rule.reason, {"type": "null", "description": f"of {name}: null switches it off"})
+                thresholds.setdefault(rule.reason, {"type": "null", "description": f"of {name}: null switches it off"})
                 continue
             bound = f"min {rule.min}" if rule.min is not None else f"max {rule.max}"
             about = {"description": f"instead of {rule.signal} {bound} ({name}); null switches it off"}
-            known.setdefault(rule.reason, copy.deepcopy(value) | about)
-    return known
+            thresholds.setdefault(rule.reason, copy.deepcopy(value) | about)
+    return thresholds
 
 
 def _used(schema: Mapping[str, Any], sections: Mapping[str, Any]) -> set[str]:
-    """Sections that can be reached from the recipe."""
+    """The sections that the recipe refers to, directly or through others."""
     used: set[str] = set()
     waiting: list[Any] = [{name: part for name, part in schema.items() if name != "$defs"}]
     while waiting:

@@ -1,4 +1,4 @@
-"""The shell of `curate sql`: queries over several lines, with history and completion; nothing can be changed."""
+"""The shell of `curate sql`: read-only queries over several lines, with history and completion."""
 
 import csv
 import os
@@ -22,7 +22,7 @@ from pygments.lexers.sql import SqlLexer
 from curate.cache import private_folder, user_path
 from curate.cli.completion import SqlCompleter
 from curate.cli.options import read_query
-from curate.cli.output.tables import print_rows, rows_to_show, told
+from curate.cli.output.tables import print_rows, query_error, rows_to_show
 from curate.display import json_text, visible
 from curate.errors import CurateError, did_you_mean
 from curate.ledger.run import connect
@@ -42,28 +42,26 @@ Write a query in DuckDB's SQL and end it with a semicolon. Tab completes names, 
 .quit            leave (also exit, quit or Ctrl-D)
 
 Ctrl-C stops a query, or clears what you write."""
-# What users of other shells type.
-FOREIGN = {
-    "help": ".help", "?": ".help", r"\?": ".help", r"\h": ".help",
-    r"\d": ".tables", r"\dt": ".tables", r"\dv": ".tables", "show tables": ".tables",
-}  # fmt: skip
+# Commands of other shells.
+FOREIGN = dict.fromkeys(("help", "?", r"\?", r"\h"), ".help")
+FOREIGN |= dict.fromkeys((r"\d", r"\dt", r"\dv", "show tables"), ".tables")
 T = TypeVar("T")
 
 
 @dataclass
 class Shell:
-    """An open run, and how results are printed."""
+    """An open run, and the format of results."""
 
     connection: duckdb.DuckDBPyConnection
     mode: str
 
-    def carry_out(self, line: str) -> bool:
-        """Do what was written; whether to go on.
+    def execute(self, line: str) -> bool:
+        """Execute a line; return whether the shell continues.
 
-        Errors: CurateError and duckdb.Error, for which the shell goes on too.
+        Errors: CurateError and duckdb.Error, after which the shell continues too.
         """
         text = line.strip()
-        if is_farewell(text):
+        if is_exit(text):
             return False
         text = FOREIGN.get(_word(text), text)
         if text.startswith("."):
@@ -89,9 +87,9 @@ class Shell:
         }
         if name not in commands:
             raise CurateError(f"no command {name}{did_you_mean(name, [*commands, '.quit'])}")
-        wanted, command = commands[name]
-        if len(arguments) != wanted:
-            raise CurateError(f"{name} takes {'one argument' if wanted else 'no argument'}; see .help")
+        expected, command = commands[name]
+        if len(arguments) != expected:
+            raise CurateError(f"{name} takes {'one argument' if expected else 'no argument'}; see .help")
         command(*arguments)
         return True
 
@@ -105,11 +103,11 @@ class Shell:
         self._print(self._about_tables())
 
     def _about_tables(self) -> str:
-        """A query of the run's tables and views, and what a row of each is."""
-        about = ", ".join(f"({k}, {literal(name)}, {literal(told)})" for k, (name, told) in enumerate(ROWS.items()))
+        """A query of the run's tables and views, each with the meaning of a row."""
+        about = ", ".join(f"({k}, {literal(name)}, {literal(row)})" for k, (name, row) in enumerate(ROWS.items()))
         return (
-            f"SELECT table_name AS name, coalesce(told, '') AS one_row_for FROM information_schema.tables "
-            f"LEFT JOIN (VALUES {about}) AS known(k, table_name, told) USING (table_name) ORDER BY k, table_name"
+            f"SELECT table_name AS name, coalesce(about, '') AS one_row_for FROM information_schema.tables "
+            f"LEFT JOIN (VALUES {about}) AS comments(k, table_name, about) USING (table_name) ORDER BY k, table_name"
         )
 
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -117,9 +115,9 @@ class Shell:
 
     def _schema(self, name: str) -> None:
         tables = "SELECT table_name FROM information_schema.tables"
-        known = [table for (table,) in self._rows(tables)]
-        if name not in known:
-            raise CurateError(f".schema: no table {name!r}{did_you_mean(name, known)}")
+        names = [table for (table,) in self._rows(tables)]
+        if name not in names:
+            raise CurateError(f".schema: no table {name!r}{did_you_mean(name, names)}")
         self._print(f"SELECT column_name AS name, column_type AS type FROM (DESCRIBE {name})")
 
     def _set_mode(self, mode: str) -> None:
@@ -132,7 +130,7 @@ class Shell:
             self._print(only_query(query, f"{file}"))
 
     def _print(self, query: str) -> None:
-        """Run a query and print what it finds."""
+        """Run a query and print its rows."""
         if self.mode == "table":
             print_rows(*self._interruptible(lambda: rows_to_show(self.connection, query)), ".mode csv")
             return
@@ -146,13 +144,13 @@ class Shell:
         writer.writerows([visible(value) if isinstance(value, str) else value for value in row] for row in rows)
 
     def _interruptible(self, work: Callable[[], T]) -> T:
-        """What `work` returns, done on another thread so that Ctrl-C reaches this one, which stops the query."""
+        """Return the result of `work`, run on another thread so that Ctrl-C reaches this one, which stops the query."""
         with ThreadPoolExecutor(1) as pool:
             future = pool.submit(work)
             try:
                 return future.result()
             except KeyboardInterrupt:
-                while not future.done():  # a query that is only about to begin would not notice once
+                while not future.done():  # one interrupt before the query begins has no effect
                     self.connection.interrupt()
                     wait([future], timeout=0.1)
                 raise CurateError("the query was interrupted") from None
@@ -166,26 +164,26 @@ def _all_rows(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[s
 def shell(run: Path, form: str) -> None:
     """Read queries until the user leaves.
 
-    Errors: RunError where the run has no index; CurateError for a form that a terminal does not take.
+    Errors: RunError where the run has no index; CurateError for a format that is not for a terminal.
     """
     if form not in MODES:
         raise CurateError(f"sql: {form} is not for a terminal; give a query, and redirect it to a file")
     with connect(run) as connection, raise_every_press():
-        there = Shell(connection, form)
+        opened = Shell(connection, form)
         session = _session(connection, f"{run.resolve().name}> ")
         click.echo(f"{run}: read only. End a query with ; — help lists the views; quit leaves")
-        going = True
-        while going:
+        running = True
+        while running:
             try:
-                going = there.carry_out(session.prompt())
+                running = opened.execute(session.prompt())
             except EOFError:
-                going = False
+                running = False
             except KeyboardInterrupt:
                 continue
             except CurateError as error:
                 click.echo(f"Error: {error}", err=True)
             except duckdb.Error as error:
-                click.echo(f"Error: {told(error)}", err=True)
+                click.echo(f"Error: {query_error(error)}", err=True)
 
 
 def _session(connection: duckdb.DuckDBPyConnection, prompt: str) -> "PromptSession[str]":
@@ -193,11 +191,11 @@ def _session(connection: duckdb.DuckDBPyConnection, prompt: str) -> "PromptSessi
 
     @keys.add("enter")
     def _enter(event: KeyPressEvent) -> None:
-        """End the input where it is whole; else begin a new line."""
+        """Accept the input if it is complete; else begin a new line."""
         buffer = event.current_buffer
         if buffer.complete_state is not None and buffer.complete_state.current_completion is not None:
-            buffer.complete_state = None  # chosen from the menu
-        elif is_whole(buffer.text):
+            buffer.complete_state = None  # Enter chose a completion
+        elif is_complete(buffer.text):
             buffer.validate_and_handle()
         else:
             buffer.insert_text("\n")
@@ -218,15 +216,15 @@ def _word(text: str) -> str:
     return text.rstrip("; ").lower()
 
 
-def is_farewell(text: str) -> bool:
-    """Whether a user wants to leave, in the words of other shells."""
+def is_exit(text: str) -> bool:
+    """Whether the text leaves a shell: this one or others."""
     return _word(text) in ("exit", "quit", r"\q")
 
 
-def is_whole(text: str) -> bool:
-    """Whether what was written can be carried out: nothing, a command, or SQL up to a semicolon."""
+def is_complete(text: str) -> bool:
+    """Whether the text can be executed: empty, a command, or SQL up to a semicolon."""
     stripped = text.strip()
-    if not stripped or stripped.startswith(".") or is_farewell(stripped) or _word(stripped) in FOREIGN:
+    if not stripped or stripped.startswith(".") or is_exit(stripped) or _word(stripped) in FOREIGN:
         return True
     try:
         tokens = [(start, kind) for start, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
@@ -236,11 +234,11 @@ def is_whole(text: str) -> bool:
 
 
 def _history() -> History:
-    """What was written before, in the user's folders; for this session alone where they cannot be written."""
+    """Earlier lines, from a file in the user's folders; of this session alone where that cannot be written."""
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     try:
         path = private_folder(user_path(home) / "curate") / "sql_history"
-        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))  # queries hold ids and addresses
+        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))  # queries may have ids and addresses
     except OSError:
         return InMemoryHistory()
     return FileHistory(str(path))

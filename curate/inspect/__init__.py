@@ -1,4 +1,4 @@
-"""Questions to a finished run: why, sample, what-if, compare, and documents of each domain.
+"""Queries of a finished run: why, sample, what-if, compare, and domains.
 
 Start in `documents.py`. May import everything but report, pipeline and cli.
 """

@@ -1,16 +1,19 @@
-"""Two verdicts on the same documents, and where they differ: what `what-if` and `compare` tell."""
+"""The difference of two verdicts on the same documents: `what-if` and `compare`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import duckdb
 
+from curate.display import fields_of
 from curate.errors import CurateError, RunError
 from curate.filters.rules.resolve import resolve, resolve_editors
-from curate.inspect.evidence import fired, rules_by_reason
-from curate.inspect.what_if import Asked, notes, redecided
-from curate.ledger.augmented import read_augmented
+from curate.inspect.evidence import evidence_from, rules_by_reason
+from curate.inspect.ledger_reader import TextUse
+from curate.inspect.what_if import Proposal, notes, redecide
+from curate.ledger.augmented import Augmented, read_augmented
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import DECISIONS, DOCUMENTS, INPUT, STAGES
 from curate.ledger.run import Decided, open_decided, readable
@@ -22,113 +25,287 @@ from curate.sql import first_line, literal, open_database, quoted, read_parquet,
 from curate.storage.files import committed
 from curate.storage.mirror import by_uri
 
-MOST_VALUES = 20  # of a column that documents are told apart by
+MOST_VALUES = 20  # of a column that makes strata
 FORMATS = {
     ".parquet": "FORMAT parquet",
     ".csv": "FORMAT csv, HEADER",
     ".jsonl": "FORMAT json",
     ".json": "FORMAT json, ARRAY true",
 }
-NOTHING = {"documents": 0, "tokens": 0, "domains": {}}
-WHEN = ("before", "after")
 VERDICT = ("kept", "stage", "reason", "n_tokens", "n_tokens_cut", "duplicate_of")
 
-Rows = list[dict[str, Any]]
+Kind = Literal["gained", "lost"]
+# SQL over table `joined`: the documents of each kind. The other verdict on them has the reason.
+CONDITIONS: dict[Kind, str] = {
+    "gained": "kept_after AND NOT coalesce(kept_before, false)",
+    "lost": "kept_before AND NOT coalesce(kept_after, false)",
+}
+VERDICT_WITH_REASON: dict[Kind, str] = {"gained": "before", "lost": "after"}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """The values of a recipe's field in both recipes."""
+
+    before: object
+    after: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Documents and tokens kept before and after, gained and lost."""
+
+    kept_before_documents: int
+    kept_before_tokens: int
+    kept_after_documents: int
+    kept_after_tokens: int
+    gained_documents: int
+    gained_tokens: int
+    lost_documents: int
+    lost_tokens: int
+    cut_tokens_before: int
+    cut_tokens_after: int
+    documents: int
+    changed_documents: int  # whose verdicts differ
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonChange:
+    """What a reason drops before and after; gained: dropped before and kept after, lost: the reverse."""
+
+    stage: str
+    reason: str
+    documents_before: int = 0
+    tokens_before: int = 0
+    documents_after: int = 0
+    tokens_after: int = 0
+    documents_gained: int = 0
+    tokens_gained: int = 0
+    documents_lost: int = 0
+    tokens_lost: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StratumChange:
+    """Documents with one value of a column, or with all `others`, and what is kept of them before and after."""
+
+    value: str | None
+    others: bool
+    documents: int
+    documents_before: int
+    tokens_before: int
+    documents_after: int
+    tokens_after: int
+    gained: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A document that is kept by one of both verdicts."""
+
+    doc_id: str
+    file: str
+    row: int
+    tokens_before: int | None
+    tokens_after: int | None
+    stage_before: str | None
+    reason_before: str | None
+    stage_after: str | None
+    reason_after: str | None
+    duplicate_of: str | None
+    evidence: str | None = None  # what was measured, and the bound; None where the run's index has no signals
+
+    def to_json(self) -> dict[str, object]:
+        """The fields, without unknown evidence."""
+        return fields_of(self, optional=("evidence",))
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Documents gained and lost, of all reasons in turn."""
+
+    gained: Sequence[Example]
+    lost: Sequence[Example]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Two verdicts on the same documents: totals, by reason, by each column that makes strata, and examples."""
+
+    totals: Totals
+    reasons: Sequence[ReasonChange]
+    strata: Mapping[str, Sequence[StratumChange]]
+    examples: Examples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIf:
+    """The verdicts of a run, and those by another recipe."""
+
+    run: str
+    changed: Mapping[str, FieldChange]
+    texts: TextUse
+    difference: Difference
+    notes: Sequence[str]
+
+    def to_json(self) -> dict[str, object]:
+        """The fields, those of the difference among them."""
+        settings = {"run": self.run, "changed": self.changed, "texts": self.texts}
+        return settings | fields_of(self.difference) | {"notes": self.notes}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenTotals:
+    """Written documents that the output has; `domains` has their tokens by domain."""
+
+    doc_ids_xxh3_128: str | None = None
+    documents: int = 0
+    domains: Mapping[str, int]
+    tokens: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        """The fields; without documents there is no hash of their ids."""
+        return fields_of(self, optional=("doc_ids_xxh3_128",))
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenChange:
+    """Written documents in the output of both runs."""
+
+    before: WrittenTotals
+    after: WrittenTotals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The verdicts of two runs."""
+
+    runs: tuple[str, str]
+    changed: Mapping[str, FieldChange]
+    in_both: int  # documents
+    difference: Difference
+    written: WrittenChange | None  # None: neither run has a third tier
+
+    def to_json(self) -> dict[str, object]:
+        """The fields, those of the difference among them."""
+        runs = {"runs": self.runs, "changed": self.changed, "in_both": self.in_both}
+        return runs | fields_of(self.difference) | {"written": self.written}
 
 
 def what_if(
-    asked: Asked, threads: int, with_texts: bool = True, examples: int = 5, output: Path | None = None
-) -> dict[str, Any]:
-    """What another recipe would keep and drop of a run, from its ledger.
+    proposal: Proposal, threads: int, with_texts: bool = True, examples: int = 5, output: Path | None = None
+) -> WhatIf:
+    """Compare a run's verdicts with those of another recipe, decided from its ledger.
 
     Errors: RecipeError for a condition that fails on the data; CurateError for an output that cannot be written.
     """
     check_output(output)
-    ledger = asked.of.ledger
-    with redecided(asked, threads, with_texts) as connection:
+    ledger = proposal.run.ledger
+    with redecide(proposal, threads, with_texts) as connection:
         before = _decisions(ledger)
-        strata = "".join(f", after.{quoted(name)}" for name in asked.strata)
+        strata = "".join(f", after.{quoted(name)}" for name in proposal.strata)
         connection.execute(
             f"CREATE TEMP TABLE joined AS SELECT file, row, after.doc_id{strata}, {_both('before', 'after')} "
             f"FROM {before} before JOIN after USING (file_no, row) JOIN files USING (file_no)"
         )
-        _check_complete(asked.of, connection)
-        found = _told(list(asked.strata), examples, asked.after.seed, output, connection)
-        _add_evidence(found["examples"], asked, connection)
-    texts = {"read": asked.texts.read, "estimated": asked.texts.guessed, "why": asked.texts.why}
-    found["notes"] = notes(asked, found["totals"]["kept_after_documents"])
-    return {"run": str(ledger.run), "changed": _changed(asked.of.recipe, asked.after), "texts": texts, **found}
+        _check_complete(proposal.run, connection)
+        difference = _difference(list(proposal.strata), examples, proposal.recipe.seed, output, connection)
+        with_evidence = _with_evidence(difference.examples, proposal, connection)
+    return WhatIf(
+        run=str(ledger.run),
+        changed=_changed(proposal.run.recipe, proposal.recipe),
+        texts=proposal.texts,
+        difference=replace(difference, examples=with_evidence),
+        notes=notes(proposal, difference.totals.kept_after_documents),
+    )
 
 
 def _check_complete(run: Decided, connection: duckdb.DuckDBPyConnection) -> None:
-    """Refuse to tell of fewer documents than were decided: a part of the ledger would be missing."""
-    [[told]] = connection.execute("SELECT count(*) FROM joined").fetchall()
+    """Refuse a ledger that lacks measurements of decided documents: a part would be missing."""
+    [[compared]] = connection.execute("SELECT count(*) FROM joined").fetchall()
     decided = sum(part.rows for part in run.ledger.of(DECISIONS))
-    if told != decided:
-        raise RunError(f"{run.run}: the ledger has measurements of {told:,} of {decided:,} documents; run again")
+    if compared != decided:
+        raise RunError(f"{run.run}: the ledger has measurements of {compared:,} of {decided:,} documents; run again")
 
 
-def _add_evidence(examples: Mapping[str, Rows], asked: Asked, connection: duckdb.DuckDBPyConnection) -> None:
-    """Add to each example what was measured against which bound, where the run's index has the signals at hand."""
+def _with_evidence(examples: Examples, proposal: Proposal, connection: duckdb.DuckDBPyConnection) -> Examples:
+    """Each example with what was measured and the bound, where the run's index has a table of the signals."""
     if not connection.execute("FROM duckdb_databases() WHERE database_name = 'indexed'").fetchall():
-        return
-    inputs = input_sql(asked.of.ledger)
+        return examples
+    gained = _explained(examples.gained, "gained", proposal.run.recipe, proposal.run.ledger, connection)
+    return Examples(gained, _explained(examples.lost, "lost", proposal.recipe, proposal.run.ledger, connection))
+
+
+def _explained(
+    examples: Sequence[Example], kind: Kind, recipe: Recipe, ledger: Ledger, connection: duckdb.DuckDBPyConnection
+) -> list[Example]:
+    """Examples with the evidence for the recipe that drops them."""
+    inputs = input_sql(ledger)
     joined = f" LEFT JOIN {inputs} USING (file_no, row)" if inputs else ""
-    for kind, recipe in (("gained", asked.of.recipe), ("lost", asked.after)):
-        rules = rules_by_reason(recipe)
-        places = [[example[name] for example in examples[kind]] for name in ("file", "row")]
-        rows = rows_of(
-            f"""SELECT * FROM indexed.signals JOIN files USING (file_no)
-            SEMI JOIN (SELECT unnest(?::VARCHAR[]) AS file, unnest(?::BIGINT[]) AS row) USING (file, row){joined}""",
-            connection,
-            places,
-        )
-        signals = {(row["file"], row["row"]): row for row in rows}
-        when = KINDS[kind][1]
-        for example in examples[kind]:
-            row = signals[example["file"], example["row"]]
-            verdict = {"stage": example[f"stage_{when}"], "reasons": [example[f"reason_{when}"]]}
-            [one] = fired(recipe, rules, row | verdict | {"duplicate_of": None}, masked_values(row.get("input") or {}))
-            example["evidence"] = str(one)
+    rows = rows_of(
+        f"""SELECT * FROM indexed.signals JOIN files USING (file_no)
+        SEMI JOIN (SELECT unnest(?::VARCHAR[]) AS file, unnest(?::BIGINT[]) AS row) USING (file, row){joined}""",
+        connection,
+        [[example.file for example in examples], [example.row for example in examples]],
+    )
+    signals = {(row["file"], row["row"]): row for row in rows}
+    rules = rules_by_reason(recipe)
+    explained = []
+    for example in examples:
+        row = signals[example.file, example.row]
+        before = VERDICT_WITH_REASON[kind] == "before"
+        stage = example.stage_before if before else example.stage_after
+        reason = example.reason_before if before else example.reason_after
+        verdict = {"stage": stage, "reasons": [reason], "duplicate_of": None}
+        [evidence] = evidence_from(recipe, rules, row | verdict, masked_values(row.get("input") or {}))
+        explained.append(replace(example, evidence=str(evidence)))
+    return explained
 
 
-def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = None) -> dict[str, Any]:
-    """Where two runs decided otherwise, document by document; documents are known by doc_id.
+def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = None) -> Comparison:
+    """Compare the verdicts of two runs, document by document; documents are identified by doc_id.
 
     Errors: RunError for a folder without verdicts, or for runs that have no document in common.
     """
     check_output(output)
-    opened = [open_decided(run) for run in (run_a, run_b)]
-    recipes = [one.recipe for one in opened]
+    a, b = (open_decided(run) for run in (run_a, run_b))
     with readable(run_b), readable(run_a), open_database() as connection:
-        columns = [strata_of_documents(one.recipe, one.columns.names, one.groups) for one in opened]
-        common = [name for name in columns[0] if name in columns[1]]
-        for side, one in zip(("a", "b"), opened, strict=True):
-            _load_side(side, one, {name: columns[0][name] for name in common}, connection)
-        strata = "".join(f", coalesce(a.{quoted(name)}, b.{quoted(name)}) AS {quoted(name)}" for name in common)
+        strata, strata_b = (strata_of_documents(run.recipe, run.columns.names, run.groups) for run in (a, b))
+        common = {name: sql for name, sql in strata.items() if name in strata_b}
+        _load_side("a", a, common, connection)
+        _load_side("b", b, common, connection)
+        columns = "".join(f", coalesce(a.{quoted(name)}, b.{quoted(name)}) AS {quoted(name)}" for name in common)
         connection.execute(
             f"CREATE TEMP TABLE joined AS SELECT coalesce(b.file, a.file) AS file, coalesce(b.row, a.row) AS row, "
-            f"doc_id{strata}, {_both('a', 'b')} FROM a FULL JOIN b USING (doc_id)"
+            f"doc_id{columns}, {_both('a', 'b')} FROM a FULL JOIN b USING (doc_id)"
         )
-        [[both]] = connection.execute(
+        [[in_both]] = connection.execute(
             "SELECT count_if(kept_before IS NOT NULL AND kept_after IS NOT NULL) FROM joined"
         ).fetchall()
-        if not both:
+        if not in_both:
             raise RunError(f"{run_a} and {run_b}: have no doc_id in common; are they of one corpus, with one input.id?")
-        found = _told(common, examples, recipes[1].seed, output, connection)
-    made = [read_augmented(run) if recipe.tier3 else None for run, recipe in zip((run_a, run_b), recipes, strict=True)]
-    written = {when: dict(one.facts["accepted"]) if one else NOTHING for when, one in zip(WHEN, made, strict=True)}
-    told = {
-        "runs": [by_uri(str(run_a)), by_uri(str(run_b))],
-        "changed": _changed(*recipes),
-        "in_both": both,
-        **found,
-    }
-    return told | {"written": written if any(made) else None}
+        difference = _difference(list(common), examples, b.recipe.seed, output, connection)
+    return Comparison(
+        runs=(by_uri(str(run_a)), by_uri(str(run_b))),
+        changed=_changed(a.recipe, b.recipe),
+        in_both=in_both,
+        difference=difference,
+        written=_written(a, b),
+    )
+
+
+def _written(a: Decided, b: Decided) -> WrittenChange | None:
+    before, after = (read_augmented(run.run) if run.recipe.tier3 else None for run in (a, b))
+    return WrittenChange(_written_totals(before), _written_totals(after)) if before or after else None
+
+
+def _written_totals(augmented: Augmented | None) -> WrittenTotals:
+    return WrittenTotals(domains={}) if augmented is None else WrittenTotals(**augmented.facts["accepted"])
 
 
 def check_output(output: Path | None) -> None:
-    """Refuse a file whose name does not tell its format.
+    """Refuse a file whose ending is not that of a format.
 
     Errors: CurateError.
     """
@@ -153,17 +330,16 @@ def _load_side(side: str, run: Decided, strata: Mapping[str, str], connection: d
     )
 
 
-def _both(before: str, after: str) -> str:
+def _both(table_before: str, table_after: str) -> str:
     """The columns of both verdicts."""
-    return ", ".join(
-        f"{side}.{name} AS {name}_{when}" for side, when in ((before, "before"), (after, "after")) for name in VERDICT
-    )
+    tables = ((table_before, "before"), (table_after, "after"))
+    return ", ".join(f"{table}.{name} AS {name}_{when}" for table, when in tables for name in VERDICT)
 
 
-def _told(
+def _difference(
     strata: Sequence[str], examples: int, seed: int, output: Path | None, connection: duckdb.DuckDBPyConnection
-) -> dict[str, Any]:
-    """What table `joined` tells, and the documents that differ in a file where one is wanted."""
+) -> Difference:
+    """Count table `joined`, and write the documents that differ to a file if there is an output."""
     connection.execute(
         "CREATE TEMP VIEW changes AS FROM joined WHERE kept_before IS DISTINCT FROM kept_after "
         "OR stage_before IS DISTINCT FROM stage_after OR reason_before IS DISTINCT FROM reason_after "
@@ -171,25 +347,19 @@ def _told(
     )
     if output is not None:
         _write_changes(output, connection)
-    return {
-        "totals": _totals(connection),
-        "reasons": _reasons(connection),
-        "strata": {name: _stratum(name, connection) for name in strata},
-        "examples": {kind: _examples(kind, examples, seed, connection) for kind in KINDS},
-    }
+    return Difference(
+        totals=_totals(connection),
+        reasons=_reasons(connection),
+        strata={name: _stratum(name, connection) for name in strata},
+        examples=Examples(
+            _examples("gained", examples, seed, connection), _examples("lost", examples, seed, connection)
+        ),
+    )
 
 
-# What became of a document, as SQL over table `joined`, and the verdict whose reason tells why.
-KINDS = {
-    "gained": ("kept_after AND NOT coalesce(kept_before, false)", "before"),
-    "lost": ("kept_before AND NOT coalesce(kept_after, false)", "after"),
-}
-
-
-def _totals(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Documents and tokens kept before and after, gained and lost."""
-    sums = {f"kept_{when}": (f"kept_{when}", when) for when in ("before", "after")}
-    sums |= {kind: (condition, "after" if kind == "gained" else "before") for kind, (condition, _) in KINDS.items()}
+def _totals(connection: duckdb.DuckDBPyConnection) -> Totals:
+    sums = {"kept_before": ("kept_before", "before"), "kept_after": ("kept_after", "after")}
+    sums |= {"gained": (CONDITIONS["gained"], "after"), "lost": (CONDITIONS["lost"], "before")}
     columns = ", ".join(
         f"count(*) FILTER ({condition}) AS {name}_documents, "
         f"coalesce(sum(n_tokens_{when}) FILTER ({condition}), 0)::BIGINT AS {name}_tokens"
@@ -200,12 +370,12 @@ def _totals(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     )
     [row] = rows_of(f"SELECT {columns}, {cut}, count(*) AS documents FROM joined", connection)
     [[changed]] = connection.execute("SELECT count(*) FROM changes").fetchall()
-    return row | {"changed_documents": changed}
+    return Totals(**row, changed_documents=changed)
 
 
-def _reasons(connection: duckdb.DuckDBPyConnection) -> Rows:
-    """What each reason dropped before and drops after, what of it is kept now, and what it takes that was kept."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+def _reasons(connection: duckdb.DuckDBPyConnection) -> list[ReasonChange]:
+    """Every reason of both verdicts, in the order of stages, most documents first."""
+    changes: dict[tuple[str, str], ReasonChange] = {}
     for when, other, moved in (("before", "after", "gained"), ("after", "before", "lost")):
         for row in rows_of(
             f"""SELECT stage_{when} AS stage, reason_{when} AS reason, count(*) AS documents_{when},
@@ -214,24 +384,20 @@ def _reasons(connection: duckdb.DuckDBPyConnection) -> Rows:
             FROM joined WHERE NOT kept_{when} GROUP BY ALL""",
             connection,
         ):
-            found.setdefault((row["stage"], row["reason"]), dict(NO_REASON)).update(row)
+            key = (row["stage"], row["reason"])
+            changes[key] = replace(changes.get(key, ReasonChange(*key)), **row)
     order = {stage: k for k, stage in enumerate(STAGES)}
-    return sorted(found.values(), key=lambda row: (order[row["stage"]], -row["documents_after"], row["reason"]))
+    return sorted(changes.values(), key=lambda change: (order[change.stage], -change.documents_after, change.reason))
 
 
-NO_REASON = {"stage": "", "reason": ""} | {
-    f"{what}_{when}": 0 for when in ("before", "after", "gained", "lost") for what in ("documents", "tokens")
-}
-
-
-def _stratum(name: str, connection: duckdb.DuckDBPyConnection) -> Rows:
-    """For the commonest values of a column, and all others together: documents, and what is kept of them."""
+def _stratum(name: str, connection: duckdb.DuckDBPyConnection) -> list[StratumChange]:
+    """The most frequent values of a column, and all others together."""
     kept = ", ".join(
         f"count(*) FILTER (kept_{when}) AS documents_{when}, "
         f"coalesce(sum(n_tokens_{when}) FILTER (kept_{when}), 0)::BIGINT AS tokens_{when}"
         for when in ("before", "after")
     )
-    moved = ", ".join(f"count(*) FILTER ({condition}) AS {kind}" for kind, (condition, _) in KINDS.items())
+    moved = ", ".join(f"count(*) FILTER ({condition}) AS {kind}" for kind, condition in CONDITIONS.items())
     rows = rows_of(
         f"""WITH common AS (
             SELECT {quoted(name)} AS value FROM joined GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {MOST_VALUES}
@@ -243,26 +409,27 @@ def _stratum(name: str, connection: duckdb.DuckDBPyConnection) -> Rows:
         ORDER BY others, documents DESC, 1""",
         connection,
     )
-    return [masked_values(row) for row in rows]
+    return [StratumChange(**masked_values(row)) for row in rows]
 
 
-def _examples(kind: str, count: int, seed: int, connection: duckdb.DuckDBPyConnection) -> Rows:
-    """Some documents, of all reasons in turn, drawn by their names."""
-    condition, when = KINDS[kind]
-    return rows_of(
+def _examples(kind: Kind, count: int, seed: int, connection: duckdb.DuckDBPyConnection) -> list[Example]:
+    """Documents of all reasons in turn, drawn by a hash of their ids."""
+    when = VERDICT_WITH_REASON[kind]
+    rows = rows_of(
         f"""SELECT doc_id, file, row, n_tokens_before AS tokens_before, n_tokens_after AS tokens_after,
             stage_before, reason_before, stage_after, reason_after, duplicate_of_after AS duplicate_of
         FROM (
             SELECT *, row_number() OVER (
                 PARTITION BY reason_{when} ORDER BY md5({literal(str(seed))} || doc_id), doc_id
-            ) AS turn FROM joined WHERE {condition}
+            ) AS turn FROM joined WHERE {CONDITIONS[kind]}
         ) ORDER BY turn, reason_{when}, doc_id LIMIT {count}""",
         connection,
     )
+    return [Example(**row) for row in rows]
 
 
 def _write_changes(output: Path, connection: duckdb.DuckDBPyConnection) -> None:
-    """All documents whose verdict differs, in a file."""
+    """Write all documents whose verdicts differ to a file."""
     with committed(output) as aside:
         try:
             connection.execute(
@@ -272,23 +439,24 @@ def _write_changes(output: Path, connection: duckdb.DuckDBPyConnection) -> None:
             raise CurateError(f"--output {output}: {first_line(error)}") from None
 
 
-def _changed(before: Recipe, after: Recipe) -> dict[str, dict[str, Any]]:
-    """The fields that differ, with both values; a threshold that a recipe does not set is that of the rule."""
-    found = {}
-    for name, values in changed_fields(before, after).items():
+def _changed(before: Recipe, after: Recipe) -> dict[str, FieldChange]:
+    """The fields that differ; a threshold that a recipe does not set has the bound of its rule."""
+    changes = {}
+    for name, (old, new) in changed_fields(before, after).items():
         section, _, reason = name.rpartition(".")
         if section == "tier1.thresholds":
-            values = (_bound(before, reason), _bound(after, reason))
-        if values[0] != values[1]:
-            found[name] = dict(zip(("before", "after"), values, strict=True))
-    return found
+            old, new = _bound(before, reason), _bound(after, reason)
+        if old != new:
+            changes[name] = FieldChange(old, new)
+    return changes
 
 
 def _bound(recipe: Recipe, reason: str) -> object:
-    """The bound that holds for a reason, or `off`."""
+    """The bound of a reason, or `off`."""
     bounds: dict[str, object] = {}
     for editor in resolve_editors(recipe.tier1):
         bounds |= dict(editor.bounds)
-    for found in resolve(recipe.tier1):
-        bounds[found.reason] = found.rule.min if found.rule.min is not None else found.rule.max
+    for resolved in resolve(recipe.tier1):
+        rule = resolved.rule
+        bounds[resolved.reason] = rule.min if rule.min is not None else rule.max
     return "off" if bounds.get(reason) is None else bounds[reason]

@@ -1,8 +1,9 @@
-"""What a run has of each domain of its recipe, and what came of what was written for it."""
+"""The domains of a run's recipe: documents and tokens of each, and the verdicts on texts written for them."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -14,42 +15,83 @@ WRITTEN_SQL = """
     SELECT domain, form, count(*) AS candidates, count_if(accepted) AS accepted,
         coalesce(sum(n_tokens) FILTER (accepted), 0)::BIGINT AS tokens
     FROM synthetic GROUP BY ALL ORDER BY domain, form"""
-GATES_SQL = """
+REASONS_SQL = """
     SELECT coalesce(reason, 'accepted') AS reason, count(*) AS candidates
     FROM synthetic GROUP BY ALL ORDER BY 2 DESC, 1"""
 
-Row = Mapping[str, Any]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A domain: its row of table `domains`, the tokens written for it, and its remaining deficit."""
+
+    domain: str
+    seeds: int
+    least_importance: float
+    distance: float
+    documents: int
+    tokens: int
+    share: float
+    mean_importance: float
+    dropped_for_form: int
+    dropped_tokens: int
+    target_tokens: int
+    wanting: int  # tokens that the corpus lacks
+    cap: int
+    written: int  # tokens of accepted written documents
+    wanting_still: int  # tokens that are lacking after these
 
 
-def domains_of(run: Path) -> dict[str, list[dict[str, Any]]]:
-    """Table `domains` of a run; of what was written how much was accepted, by domain and form; and what gates dropped.
+@dataclass(frozen=True, slots=True)
+class WrittenForm:
+    """Candidates that a model wrote for a domain in one form."""
+
+    domain: str
+    form: str
+    candidates: int
+    accepted: int
+    tokens: int  # of the accepted ones
+
+
+@dataclass(frozen=True, slots=True)
+class GateCount:
+    """Candidates with one reason, or `accepted`."""
+
+    reason: str
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class DomainReport:
+    """What `curate domains` reports of a run."""
+
+    domains: Sequence[Domain]
+    written: Sequence[WrittenForm]
+    gates: Sequence[GateCount]
+
+
+def domains_of(run: Path) -> DomainReport:
+    """The domains of a run.
 
     Errors: RunError where its recipe names no domains.
     """
     with connect(run) as connection:
         try:
-            return tables_of(connection)
+            return read_domains(connection)
         except duckdb.CatalogException:
             raise RunError(f"{run}: names no domains; add tier3.domains to its recipe, and run it again") from None
 
 
-def tables_of(connection: duckdb.DuckDBPyConnection) -> dict[str, list[dict[str, Any]]]:
-    """The same from an open run."""
-    written = rows_of(WRITTEN_SQL, connection)
-    return {
-        "domains": _with_written(rows_of("FROM domains", connection), written),
-        "written": written,
-        "gates": rows_of(GATES_SQL, connection),
-    }
+def read_domains(connection: duckdb.DuckDBPyConnection) -> DomainReport:
+    """The same by a connection to the run's index.
 
-
-def _with_written(domains: Sequence[Row], written: Sequence[Row]) -> list[dict[str, Any]]:
-    """Rows of domains with the tokens that were written of each, and those that are wanting still."""
-    tokens: dict[str, int] = {}
-    for row in written:
-        tokens[row["domain"]] = tokens.get(row["domain"], 0) + row["tokens"]
-    return [
-        {**row, "written": tokens.get(row["domain"], 0),
-         "wanting_still": max(0, row["wanting"] - tokens.get(row["domain"], 0))}
-        for row in domains
-    ]  # fmt: skip
+    Errors: duckdb.CatalogException where the run has no third tier.
+    """
+    written = [WrittenForm(**row) for row in rows_of(WRITTEN_SQL, connection)]
+    tokens: Counter[str] = Counter()
+    for form in written:
+        tokens[form.domain] += form.tokens
+    domains = []
+    for row in rows_of("FROM domains", connection):
+        of_domain = tokens[row["domain"]]
+        domains.append(Domain(**row, written=of_domain, wanting_still=max(0, row["wanting"] - of_domain)))
+    return DomainReport(domains, written, [GateCount(**row) for row in rows_of(REASONS_SQL, connection)])

@@ -1,1 +1,66 @@
-"""How the second tier judged single documents: p_bad against the bound of their stratum, and what speaks for it."""
+"""Verdicts of tier 2 with their evidence: p_bad and its bound, and the n-grams and features that speak for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.inspect.documents import OpenRun, Row, Text, stratum_value
+from curate.ledger.models import PURIFY, load_models
+from curate.ledger.names import PURIFY_MODEL, THRESHOLDS
+from curate.maps.documents import masked, masked_values
+from curate.sql import quoted
+
+SHOWN = 8  # n-grams and surface features
+NUMBERS = ("documents", "bound", "drop_low", "drop_high")  # columns of the bounds beside their strata
+
+
+@dataclass(frozen=True, slots=True)
+class PBadBound:
+    """The bound on p_bad of a stratum."""
+
+    stratum: Mapping[str, str | None]  # the columns that make the stratum, with their values; no personal data
+    documents: int  # good documents that the bound was calibrated on
+    bound: float
+    drop_low: float | None  # 95 % interval of the share of good documents beyond the bound; None: nothing is promised
+    drop_high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What an n-gram or a surface feature adds to the log-odds of a text being bad."""
+
+    what: str
+    log_odds: float
+
+
+def p_bad_bound_of(run: OpenRun, row: Row) -> PBadBound | None:
+    """The bound that judged a document: that of its stratum, or of the narrowest wider one that has a bound.
+
+    None where no bound did: without a second tier, or when an earlier stage dropped the document.
+    """
+    if THRESHOLDS not in run.views or row.get("p_bad") is None:
+        return None
+    bounds = run.query(f"FROM {quoted(THRESHOLDS)} ORDER BY depth DESC")
+    names = [name for name in bounds[0] if name not in ("depth", *NUMBERS)]
+    values = {name: stratum_value(run, row, name) for name in names}
+    for bound in bounds:
+        of_stratum = names[: bound["depth"]]
+        if all(bound[name] == values[name] for name in of_stratum):
+            stratum = masked_values({name: values[name] for name in of_stratum})
+            return PBadBound(stratum, **{name: bound[name] for name in NUMBERS})
+    return None
+
+
+def contributions_of(run: OpenRun, text: Text) -> list[Contribution]:
+    """What adds most to and takes most from the log-odds of a text being bad; no personal data."""
+    import pyarrow as pa
+
+    from curate.distill.scoring.discriminator import explain, groups_of, load
+
+    models = load_models(PURIFY, run.folder, run.ledger.parts)
+    if models is None:
+        return []
+    [output] = masked(pa.array([text.output], pa.large_string())).to_pylist()
+    groups = groups_of(pa.array([text.measured], pa.large_string()))
+    strongest = explain(load(Path(models.files[PURIFY_MODEL])), output, SHOWN, groups)
+    return [Contribution(name, round(log_odds, 4)) for name, log_odds in strongest]

@@ -1,6 +1,6 @@
-"""What a run would read texts for, told from its ledger: what that knows comes first, then texts of single documents.
+"""`LedgerReader`: what the cascade reads texts for, from the ledger of a run, or from texts of single documents.
 
-Where these cannot be read, or are not to be, estimates hold.
+Where texts cannot be read, or must not be, the cascade estimates.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -36,22 +37,22 @@ TEXTS_AT_ONCE = 1000
 Batch = tuple[pa.Table, pa.Array, pa.Table]  # documents, their raw texts, and their edits
 
 
-@dataclass
-class Texts:
-    """What became of the documents whose texts a run would read again."""
+@dataclass(slots=True)
+class TextUse:
+    """How many texts of documents in doubt were read, and how many verdicts were estimated; counts grow."""
 
     read: int = 0
-    guessed: int = 0  # judged by estimates instead
-    why: str = ""  # these were
+    estimated: int = 0
+    why: str = ""  # these were estimated
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerReader:
-    """A `TextReader` that reads texts of single documents, and only where the ledger has no answer."""
+    """A `TextReader` that reads texts of single documents, and only where the ledger lacks their results."""
 
     run: Decided
-    recipe: Recipe  # the changed one
-    texts: Texts
+    recipe: Recipe  # the proposed one
+    texts: TextUse
     scratch: Path
     with_texts: bool
     steps: Steps
@@ -61,7 +62,7 @@ class LedgerReader:
         self.steps(step)
 
     def say(self, line: str) -> None:
-        """See `ScoreReader`: a what-if tells no lines of a run."""
+        """See `ScoreReader`: a what-if prints no lines of a run."""
 
     def each(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
         """See `TextReader`: one after another in this process."""
@@ -71,29 +72,29 @@ class LedgerReader:
         """See `TextReader`."""
         assert self.recipe.dedup.near is not None
         paths = []
-        for some, raw, edits in self._read(documents):
+        for batch, raw, edits in self._read(documents):
             shingles = shingle_sets(apply_edits(raw, edits), self.recipe.dedup.near.shingle)
-            table = some.append_column(SHINGLES, shingles)
+            table = batch.append_column(SHINGLES, shingles)
             part = write_part(self.scratch, SHINGLES, "sets", f"{self.texts.read:010d}", table)
             paths.append(self.scratch / part.path)
         complete = sum(pq.read_metadata(path).num_rows for path in paths) == len(documents)
-        self.texts.guessed += 0 if complete else len(documents)
+        self.texts.estimated += 0 if complete else len(documents)
         return paths if complete else []
 
     def cut_lines(self, documents: pa.Table) -> list[Part]:
-        """See `TextReader`: only documents that would lose other lines than they did are read."""
-        fresh, trimmed = _already_cut(documents, self.run.ledger)
-        left, edited = [trimmed], [PART.empty_table()]
-        for some, raw, edits in self._read(fresh):
-            rows, file_nos = some["row"].to_numpy(), some["file_no"].to_numpy()
-            further, rest = lines.cut(raw, edits, some["lines"].combine_chunks())
-            left.append(keyed(rest, rows, file_nos))
-            edited.append(keyed(further, rows, file_nos).cast(PART))
-        table = pa.concat_tables(left)
-        self.texts.guessed += len(documents) - len(table)
+        """See `TextReader`: only documents that would lose other lines than in the run are read."""
+        changed, trimmed_before = _split_by_cut(documents, self.run.ledger)
+        trimmed, cuts = [trimmed_before], [PART.empty_table()]
+        for batch, raw, edits in self._read(changed):
+            rows, file_nos = batch["row"].to_numpy(), batch["file_no"].to_numpy()
+            cut_edits, remaining = lines.cut(raw, edits, batch["lines"].combine_chunks())
+            trimmed.append(keyed(remaining, rows, file_nos))
+            cuts.append(keyed(cut_edits, rows, file_nos).cast(PART))
+        table = pa.concat_tables(trimmed)
+        self.texts.estimated += len(documents) - len(table)
         return [
             write_part(self.scratch, TRIMMED, "cuts", "00000", table),
-            write_part(self.scratch, LINE_EDITS, "cuts", "00000", pa.concat_tables(edited).unify_dictionaries()),
+            write_part(self.scratch, LINE_EDITS, "cuts", "00000", pa.concat_tables(cuts).unify_dictionaries()),
         ]
 
     def models(self, stage: ScoringStage, documents: Documents) -> ModelSet:
@@ -111,30 +112,30 @@ class LedgerReader:
         return "what-if", [self.run.ledger.run / part.path for part in self.run.ledger.of(stage.group)]
 
     def scores(self, stage: ScoringStage, documents: pa.Table, models: ModelSet, cuts: Sequence[Part]) -> list[Part]:
-        """See `ScoreReader`; nothing is told of them with evidence."""
+        """See `ScoreReader`; scores come without evidence."""
         score = stage.open({group: path for group, path in models.files.items() if group != CALIBRATION})
-        cut = [self.scratch / part.path for part in cuts]
+        cut_paths = [self.scratch / part.path for part in cuts]
         tables = [stage.schema.empty_table()]
-        for some, raw, edits in self._read(documents):
-            groups, texts = _as_output(some, raw, edits, cut, self.run.ledger)
+        for batch, raw, edits in self._read(documents):
+            groups, texts = _as_output(batch, raw, edits, cut_paths, self.run.ledger)
             tables.append(
-                pa.table({**{name: some[name] for name in some.schema.names}, **score(texts, groups)}, stage.schema)
+                pa.table({**{name: batch[name] for name in batch.schema.names}, **score(texts, groups)}, stage.schema)
             )
         table = pa.concat_tables(tables).unify_dictionaries()
-        self.texts.guessed += len(documents) - len(table)
+        self.texts.estimated += len(documents) - len(table)
         return [write_part(self.scratch, stage.group, "scores", "made", table)] if len(table) else []
 
     def _read(self, documents: pa.Table) -> Iterator[Batch]:
-        """Some documents at a time with their texts and edits; none where estimates are to hold."""
+        """Batches of documents with their texts and edits; none where texts must not be read."""
         if not self.with_texts:
             self.texts.why = "no text was read"
         self.steps("texts of documents in doubt")
         try:
             for k in range(0, len(documents) if self.with_texts else 0, TEXTS_AT_ONCE):
-                some = documents.slice(k, TEXTS_AT_ONCE)
-                raw = read_texts(self.run.ledger, self.recipe.input.column, some)["text"].combine_chunks()
-                self.texts.read += len(some)
-                yield some, raw, _local_edits(self.run.ledger, some)
+                batch = documents.slice(k, TEXTS_AT_ONCE)
+                raw = read_texts(self.run.ledger, self.recipe.input.column, batch)["text"].combine_chunks()
+                self.texts.read += len(batch)
+                yield batch, raw, _local_edits(self.run.ledger, batch)
         except InputError as error:
             self.texts.why = str(error)
 
@@ -142,47 +143,50 @@ class LedgerReader:
 def _as_output(
     documents: pa.Table, raw: pa.Array, edits: pa.Table, cuts: Sequence[Path], ledger: Ledger
 ) -> tuple[Hashes, pa.Array]:
-    """The groups of documents, and their texts as the output would have them."""
-    further = _cuts_of(documents, cuts, ledger)
-    edited = apply_edits(raw, sorted_edits(pa.concat_tables([edits, further]).unify_dictionaries()))
+    """The feature groups of documents, and their texts as the output would have them."""
+    line_edits = _line_edits(documents, cuts, ledger)
+    edited = apply_edits(raw, sorted_edits(pa.concat_tables([edits, line_edits]).unify_dictionaries()))
     return groups_of(apply_edits(raw, edits)), edited
 
 
 def _local_edits(ledger: Ledger, documents: pa.Table) -> pa.Table:
-    """The edits that were made before documents were measured, with the row among the documents."""
-    found = edits_of(ledger, documents)
-    return _among(documents, found.filter(pc.equal(found["stage"], "input")))
+    """The edits of stage `input`, with the index of each document among `documents` as its row."""
+    edits = edits_of(ledger, documents)
+    return _reindexed(documents, edits.filter(pc.equal(edits["stage"], "input")))
 
 
-def _among(documents: pa.Table, edits: pa.Table) -> pa.Table:
-    """Those edits that are of some documents, with the row among these."""
-    keys, own = place_keys(documents), place_keys(edits)
+def _reindexed(documents: pa.Table, edits: pa.Table) -> pa.Table:
+    """The edits of `documents`, with the index of each document among these as its row."""
+    indices, is_known = _indices(place_keys(documents), place_keys(edits))
+    edits = edits.set_column(edits.schema.get_field_index("row"), "row", pa.array(indices, pa.int64()))
+    return edits.filter(pa.array(is_known))
+
+
+def _indices(keys: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The index in `keys` of each key of `wanted`, and whether it is there."""
     order = np.argsort(keys)
-    places = order[np.minimum(np.searchsorted(keys[order], own), len(keys) - 1)]
-    edits = edits.set_column(edits.schema.get_field_index("row"), "row", pa.array(places, pa.int64()))
-    return edits.filter(pa.array(keys[places] == own))
+    indices = order[np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)]
+    return indices, keys[indices] == wanted
 
 
-def _already_cut(documents: pa.Table, ledger: Ledger) -> tuple[pa.Table, pa.Table]:
-    """Documents (file_no, row, lines) that would lose other lines than they did, and what is left of the others."""
+def _split_by_cut(documents: pa.Table, ledger: Ledger) -> tuple[pa.Table, pa.Table]:
+    """The documents (file_no, row, lines) that would lose other lines than in the run, and the others as trimmed."""
     parts = ledger.of(TRIMMED)
     if not parts:
         return documents, lines.NOTHING_TRIMMED
-    held = pa.concat_tables([pq.read_table(ledger.run / part.path) for part in parts])
-    keys, known = place_keys(documents), place_keys(held)
-    order = np.argsort(known)
-    places = order[np.minimum(np.searchsorted(known[order], keys), len(known) - 1)]
+    trimmed = pa.concat_tables([pq.read_table(ledger.run / part.path) for part in parts])
+    indices, is_trimmed = _indices(place_keys(trimmed), place_keys(documents))
     sums = lines.lines_sums(documents["lines"].combine_chunks())
-    same = (known[places] == keys) & (held["lines_sum"].to_numpy()[places] == sums)
-    return documents.filter(pa.array(~same)), held.take(pa.array(places[same]))
+    same = is_trimmed & (trimmed["lines_sum"].to_numpy()[indices] == sums)
+    return documents.filter(pa.array(~same)), trimmed.take(pa.array(indices[same]))
 
 
-def _cuts_of(documents: pa.Table, made: Sequence[Path], ledger: Ledger) -> pa.Table:
-    """The repeated lines that are cut out of documents, with the row among them: those just found, or the ledger's."""
-    cut = documents.filter(pa.array(documents["lines_sum"].to_numpy() > 0))
-    held = edits_of(ledger, cut) if len(cut) else PART.empty_table()
-    held = held.filter(pc.equal(held["stage"], "lines"))
-    fresh = pa.concat_tables([PART.empty_table(), *(pq.read_table(path).cast(PART) for path in made)])
-    anew = np.isin(place_keys(held), place_keys(fresh)) if len(held) else np.zeros(0, bool)
-    found = pa.concat_tables([held.filter(pa.array(~anew)), fresh]).unify_dictionaries()
-    return _among(documents, found)
+def _line_edits(documents: pa.Table, cuts: Sequence[Path], ledger: Ledger) -> pa.Table:
+    """The edits that cut repeated lines out of documents: those in `cuts`, else the ledger's."""
+    trimmed = documents.filter(pa.array(documents["lines_sum"].to_numpy() > 0))
+    of_run = edits_of(ledger, trimmed) if len(trimmed) else PART.empty_table()
+    of_run = of_run.filter(pc.equal(of_run["stage"], "lines"))
+    new = pa.concat_tables([PART.empty_table(), *(pq.read_table(path).cast(PART) for path in cuts)])
+    is_replaced = np.isin(place_keys(of_run), place_keys(new)) if len(of_run) else np.zeros(0, bool)
+    edits = pa.concat_tables([of_run.filter(pa.array(~is_replaced)), new]).unify_dictionaries()
+    return _reindexed(documents, edits)

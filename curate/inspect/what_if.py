@@ -1,11 +1,11 @@
-"""`what-if`: the verdicts that a run would give by another recipe, from what its ledger holds.
+"""`what-if`: the verdicts that a run would give by another recipe, from its ledger.
 
-The stages are those of a run; what they write goes to a scratch folder. Where a run would read texts again, what the
-ledger knows comes first, and then texts of single documents are read, or estimates hold.
+The stages are those of a run; their parts go to a scratch folder. Where a run would read texts again, the ledger comes
+first; then single texts are read, or verdicts are estimated.
 """
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,12 +29,11 @@ from curate.filters.language.of_recipe import open_models
 from curate.filters.language.perplexity import GROUP as PERPLEXITY
 from curate.filters.rules.conditions import check_conditions, columns_named
 from curate.filters.rules.resolve import resolve, resolve_editors
-from curate.inspect.ledger_reader import LedgerReader, Texts
+from curate.inspect.ledger_reader import LedgerReader, TextUse
 from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import Ledger
 from curate.ledger.models import BUDGET, PURIFY, load_models
 from curate.ledger.names import DECISIONS, DOCUMENTS, INDEX, INPUT, LINE_HASHES, MODELS_FOLDER, OVERLAPS, SIGNATURES
-from curate.ledger.parts import Part
 from curate.ledger.run import RECIPE, Decided, open_decided, readable
 from curate.ledger.views import deciding_in
 from curate.maps.groups import group_digests
@@ -48,9 +47,9 @@ from curate.recipe.tier1 import DEFAULT_MODEL, Block
 from curate.sql import open_database, quoted
 from curate.storage.files import committed
 
-THREAD_MB, MOST_MB = 1000, 4000  # what DuckDB may hold before it spills: with less it is slower by a sixth
+THREAD_MB, MOST_MB = 1000, 4000  # memory of DuckDB before it spills; with less it is slower by a sixth
 ONLY_RUN = "only `curate run` can tell"
-FIELD_OF = {  # what asks for a group that is not always measured
+FIELD_OF = {  # the fields that need a group
     "hashes": "dedup.exact",
     SIGNATURES: "dedup.near",
     LINE_HASHES: "dedup.lines",
@@ -60,150 +59,169 @@ FIELD_OF = {  # what asks for a group that is not always measured
 }
 
 
-@dataclass
-class Asked:
-    """A run, another recipe, and the plan of that one over what the run measured."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """Another recipe for a run, with its plan over the run's measurements."""
 
-    of: Decided
-    after: Recipe
+    run: Decided
+    recipe: Recipe
     plan: Plan
-    strata: dict[str, str]  # columns that gains and losses are told by, with their SQL over the signals
+    strata: Mapping[str, str]  # columns by which gains and losses are reported, with their SQL over the signals
     quiet: bool
-    texts: Texts = field(default_factory=Texts)
+    texts: TextUse = field(default_factory=TextUse)
 
 
-def ask(run: Path, changes: Sequence[str], quiet: bool = False) -> Asked:
-    """Open a decided run, and settle what another recipe would make of its measurements.
+def propose(folder: Path, changes: Sequence[str], quiet: bool = False) -> Proposal:
+    """Open a decided run, and plan how another recipe decides over its measurements.
 
     Errors: RunError for a folder without verdicts; RecipeError for a recipe that needs other measurements.
     """
-    found = open_decided(run)
-    after = load_recipe(run / RECIPE, changes)
-    check_distill(after)
-    rules, editors = resolve(after.tier1), tuple(resolve_editors(after.tier1))
+    run = open_decided(folder)
+    recipe = load_recipe(folder / RECIPE, changes)
+    check_distill(recipe)
+    rules, editors = resolve(recipe.tier1), tuple(resolve_editors(recipe.tier1))
     signals, _ = columns_named(rules)
-    excluded = read_exclusions([found.located(path) for path in after.exclude])
-    wanted = _wanted_columns(found, after, excluded)
-    for name in _needs_a_run(found.recipe, after, [name for name, _ in wanted]):
+    excluded = read_exclusions([run.located(path) for path in recipe.exclude])
+    columns = _needed_columns(run, recipe, excluded)
+    for name in _fields_that_need_a_run(run.recipe, recipe, [name for name, _ in columns]):
         raise RecipeError(f"{name}: changes what is measured; {ONLY_RUN}")
-    needed = groups_needed(after, signals, bool(editors) or _cuts(after), bool(wanted))
-    groups = {group: found.groups[group] for group in needed if _is_held(group, found)}
-    near = after.dedup.near
-    sizes = (near.permutations, near.shingle) if near else (0, 0)
-    reading = Reading(after.input.column, after.input.id, wanted, editors, *sizes)
-    counts = [pa.field(f"block_{entry.reason}", pa.int64()) for entry in after.tier1.block]
-    check_conditions(rules, pa.schema([*signals_schema(groups), *counts]), pa.schema(wanted))
-    units = tuple(sorted(unit for part in found.ledger.of(DOCUMENTS) for unit in part.units))
-    inputs = _input_schema(found)
-    earlier = open_earlier(after)
+    needed = groups_needed(recipe, signals, bool(editors) or _cuts(recipe), bool(columns))
+    _check_groups(needed, run)
+    groups = {group: run.groups[group] for group in needed}
+    counts = [pa.field(f"block_{entry.reason}", pa.int64()) for entry in recipe.tier1.block]
+    check_conditions(rules, pa.schema([*signals_schema(groups), *counts]), pa.schema(columns))
     plan = Plan(
-        root=run, files={}, units=units, inputs=inputs, reading=reading, groups=groups, rules=tuple(rules),
-        excluded=excluded, quarantine=False, earlier=earlier, benchmarks=(),
-    )  # fmt: skip
-    if after.tier3 and (made := read_augmented(run)):
-        plan = replace(plan, written=made.digest, reserved=made.tokens)
-    return Asked(found, after, plan, strata_of_documents(after, found.columns.names, groups), quiet)
+        root=folder,
+        files={},
+        units=tuple(sorted(unit for part in run.ledger.of(DOCUMENTS) for unit in part.units)),
+        inputs=_input_schema(run),
+        reading=Reading(recipe.input.column, recipe.input.id, columns, editors, *_near_sizes(recipe)),
+        groups=groups,
+        rules=tuple(rules),
+        excluded=excluded,
+        quarantine=False,
+        earlier=open_earlier(recipe),
+        benchmarks=(),
+    )
+    if recipe.tier3 and (augmented := read_augmented(folder)):
+        plan = replace(plan, written=augmented.digest, reserved=augmented.tokens)
+    strata = strata_of_documents(recipe, run.columns.names, groups)
+    return Proposal(run=run, recipe=recipe, plan=plan, strata=strata, quiet=quiet)
 
 
-def _input_schema(found: Decided) -> pa.Schema:
-    """The columns of the input; of those that the ledger does not hold only the name is known."""
-    held = {one.name: one.type for one in found.columns}
-    return pa.schema([(name, held.get(name, pa.string())) for name in found.input_names])
+def _near_sizes(recipe: Recipe) -> tuple[int, int]:
+    """Permutations and shingle of the search for near duplicates; zeros without one."""
+    near = recipe.dedup.near
+    return (near.permutations, near.shingle) if near else (0, 0)
 
 
-def _wanted_columns(found: Decided, recipe: Recipe, excluded: Sequence[str]) -> tuple[tuple[str, pa.DataType], ...]:
-    """The input's columns that a recipe's decisions need.
+def _input_schema(run: Decided) -> pa.Schema:
+    """The columns of the input; of those that the ledger lacks only the name is known."""
+    types = {column.name: column.type for column in run.columns}
+    return pa.schema([(name, types.get(name, pa.string())) for name in run.input_names])
 
-    Errors: RecipeError for one that the input has and the ledger has not.
+
+def _needed_columns(run: Decided, recipe: Recipe, excluded: Sequence[str]) -> tuple[tuple[str, pa.DataType], ...]:
+    """The input columns that a recipe's decisions need.
+
+    Errors: RecipeError for a column of the input that the ledger lacks.
     """
-    _, named = columns_named(resolve(recipe.tier1))
-    wanted = input_columns(recipe, named, excluded, _input_schema(found))
-    for name, _ in wanted:
-        if name not in found.columns.names:
+    _, in_conditions = columns_named(resolve(recipe.tier1))
+    columns = input_columns(recipe, in_conditions, excluded, _input_schema(run))
+    for name, _ in columns:
+        if name not in run.columns.names:
             raise RecipeError(f"the ledger does not hold the input's column {name!r}; {ONLY_RUN}")
-    return wanted
+    return columns
 
 
-def _is_held(group: str, found: Decided) -> bool:
-    """Refuse a recipe that needs a group which the ledger does not hold.
+def _check_groups(groups: Iterable[str], run: Decided) -> None:
+    """Refuse a recipe that needs a group which the ledger lacks.
 
-    Errors: RecipeError naming the field that asks for it.
+    Errors: RecipeError naming the field that needs it.
     """
-    if found.ledger.of(group):
-        return True
-    forgotten = group == SIGNATURES and group in found.groups and not found.recipe.dedup.keep_signatures
-    gone = " (dedup.keep_signatures is false)" if forgotten else ""
-    field_name = FIELD_OF.get(group, "tier1.rules")
-    raise RecipeError(f"{field_name}: needs measurements of group {group}, which the ledger lacks{gone}; {ONLY_RUN}")
+    for group in groups:
+        if run.ledger.of(group):
+            continue
+        deleted = group == SIGNATURES and group in run.groups and not run.recipe.dedup.keep_signatures
+        cause = " (dedup.keep_signatures is false)" if deleted else ""
+        field_name = FIELD_OF.get(group, "tier1.rules")
+        raise RecipeError(
+            f"{field_name}: needs measurements of group {group}, which the ledger lacks{cause}; {ONLY_RUN}"
+        )
 
 
-def notes(asked: Asked, kept: int) -> list[str]:
-    """What a run would do otherwise than decide: measure again what has changed since, or stop."""
-    found = [f"`curate run` would measure again: {what}" for what in _stale(asked.of)]
-    if asked.after.on_error == "stop":
-        found += [
+def notes(proposal: Proposal, kept: int) -> list[str]:
+    """What else a run by the recipe would do: measure again what has changed, or stop."""
+    recipe = proposal.recipe
+    lines = [f"`curate run` would measure again: {changed}" for changed in _stale(proposal.run)]
+    if recipe.on_error == "stop":
+        lines += [
             f"`curate run` would stop at {file.path}: {file.error or 'a line is no JSON object'}"
-            for file in asked.of.ledger.files
+            for file in proposal.run.ledger.files
             if file.error or file.bad_lines
         ][:1]
-    if asked.after.tier3 and asked.plan.written:
-        found.append("written documents stay as they are here; `curate run` would judge, and perhaps write, them anew")
-    if not kept and not asked.after.allow_empty:
-        found.append("`curate run` would end with an error: nothing is kept, and allow_empty is false")
-    return found
+    if recipe.tier3 and proposal.plan.written:
+        lines.append("written documents stay as they are here; `curate run` would judge, and perhaps write, them anew")
+    if not kept and not recipe.allow_empty:
+        lines.append("`curate run` would end with an error: nothing is kept, and allow_empty is false")
+    return lines
 
 
-def _stale(found: Decided) -> list[str]:
+def _stale(run: Decided) -> list[str]:
     """What has changed since the run measured: code, lists, evaluation sets, models."""
-    recipe = found.recipe
-    near, sets, perplexity = recipe.dedup.near, recipe.tier1.decontaminate, recipe.tier1.perplexity
     try:
-        excluded = read_exclusions([found.located(path) for path in recipe.exclude])
-        reading = Reading(
-            recipe.input.column,
-            recipe.input.id,
-            _wanted_columns(found, recipe, excluded),
-            tuple(resolve_editors(recipe.tier1)),
-            *((near.permutations, near.shingle) if near else (0, 0)),
-            blocks=block.read_lists([_located(entry, found) for entry in recipe.tier1.block]),
-            # The packaged model changes with the code alone, and takes a while to be read.
-            models=open_models(perplexity) if perplexity and perplexity.model != DEFAULT_MODEL else (),
-            casts=tuple(sorted(recipe.input.cast.items())),
-        )
-        unseen = {CONTAMINATION, OVERLAPS} | (set() if reading.models else {PERPLEXITY})
-        names = [group for group in found.groups if group not in unseen]
-        digests = {} if _cuts(recipe) else group_digests(names, reading)
-        stale = [f"group {group}" for group, digest in digests.items() if digest != found.groups[group]]
-        if sets and not is_prepared(
-            sets.model_copy(update={"against": [found.located(path) for path in sets.against]}),
-            found.run / MODELS_FOLDER,
-        ):
-            stale.append("evaluation sets of tier1.decontaminate")
-        stale += _stale_reference(found)
+        return [*_stale_groups(run), *_stale_evaluation_sets(run), *_stale_reference(run)]
     except CurateError as error:
         return [str(error)]
-    return stale
 
 
-def _stale_reference(found: Decided) -> list[str]:
-    """Whether the texts of the reference are others than those that models were trained on."""
-    recipe, parts = found.recipe, found.ledger.parts
-    models = load_models(PURIFY if recipe.tier2 else BUDGET, found.run, parts)
+def _stale_groups(run: Decided) -> list[str]:
+    recipe = run.recipe
+    perplexity = recipe.tier1.perplexity
+    reading = Reading(
+        recipe.input.column,
+        recipe.input.id,
+        _needed_columns(run, recipe, read_exclusions([run.located(path) for path in recipe.exclude])),
+        tuple(resolve_editors(recipe.tier1)),
+        *_near_sizes(recipe),
+        blocks=block.read_lists([_located(entry, run) for entry in recipe.tier1.block]),
+        # The packaged model changes only with the code, and takes time to read.
+        models=open_models(perplexity) if perplexity and perplexity.model != DEFAULT_MODEL else (),
+        casts=tuple(sorted(recipe.input.cast.items())),
+    )
+    unchecked = {CONTAMINATION, OVERLAPS} | (set() if reading.models else {PERPLEXITY})
+    names = [group for group in run.groups if group not in unchecked]
+    digests = {} if _cuts(recipe) else group_digests(names, reading)
+    return [f"group {group}" for group, digest in digests.items() if digest != run.groups[group]]
+
+
+def _stale_evaluation_sets(run: Decided) -> list[str]:
+    section = run.recipe.tier1.decontaminate
+    if section is None:
+        return []
+    located = section.model_copy(update={"against": [run.located(path) for path in section.against]})
+    return [] if is_prepared(located, run.run / MODELS_FOLDER) else ["evaluation sets of tier1.decontaminate"]
+
+
+def _stale_reference(run: Decided) -> list[str]:
+    """The reference, if its texts are not those that the models were trained on."""
+    recipe = run.recipe
+    models = load_models(PURIFY if recipe.tier2 else BUDGET, run.run, run.ledger.parts)
     if models is None or recipe.models.pin or not recipe.reference:
         return []
-    located = recipe.model_copy(update={"reference": [found.located(path) for path in recipe.reference]})
+    located = recipe.model_copy(update={"reference": [run.located(path) for path in recipe.reference]})
     now = [file.content_xxh3_128 for file in open_reference(located)]
     return ["the reference"] if now != [file["content_xxh3_128"] for file in models.facts["reference"]] else []
 
 
-def _located(entry: Block, found: Decided) -> Block:
-    """An entry of `tier1.block` with its file where it lies."""
+def _located(entry: Block, run: Decided) -> Block:
+    """An entry of `tier1.block` with the path of its file from here."""
     files = {name: path for name in ("words", "urls") if (path := getattr(entry, name)) is not None}
-    return entry.model_copy(update={name: found.located(path) for name, path in files.items()})
+    return entry.model_copy(update={name: run.located(path) for name, path in files.items()})
 
 
 def check_save(path: Path | None) -> None:
-    """Refuse a place for a recipe where there is something already.
+    """Refuse a path for a recipe that exists.
 
     Errors: RecipeError.
     """
@@ -211,31 +229,31 @@ def check_save(path: Path | None) -> None:
         raise RecipeError(f"--save {path}: is there already; choose another name")
 
 
-def save_recipe(asked: Asked, path: Path) -> None:
-    """Write the other recipe to a new file, for the same run directory; defaults are left out."""
-    changed = asked.after.model_copy(update={"output": str(asked.of.run)})
-    short, whole = (changed.model_dump(mode="json", by_alias=True, exclude_defaults=brief) for brief in (True, False))
-    try:  # of a few sections what is left without the defaults is no recipe
-        fields = short if parse_recipe(short, str(path)) == changed else whole
+def save_recipe(proposal: Proposal, path: Path) -> None:
+    """Write the recipe to a new file, for the same run directory, without defaults."""
+    recipe = proposal.recipe.model_copy(update={"output": str(proposal.run.run)})
+    short, full = (recipe.model_dump(mode="json", by_alias=True, exclude_defaults=brief) for brief in (True, False))
+    try:  # without their defaults, some sections are not valid
+        fields = short if parse_recipe(short, str(path)) == recipe else full
     except RecipeError:
-        fields = whole
+        fields = full
     with committed(path) as aside:
         aside.write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100), "utf-8")
 
 
-def _needs_a_run(before: Recipe, after: Recipe, columns: Collection[str]) -> list[str]:
-    """The fields whose change needs new measurements, models or texts; those of sections that go need none.
+def _fields_that_need_a_run(before: Recipe, after: Recipe, columns: Collection[str]) -> list[str]:
+    """The fields whose change needs new measurements, models or texts; a removed section needs none.
 
-    `columns` are those of the input that the other recipe reads beside text and id.
+    `columns` are the input columns that the other recipe reads beside text and id.
     """
-    fields = [*_measured_anew(before, after, columns), *_models_anew(before, after)]
+    fields = [*_fields_of_measurements(before, after, columns), *_fields_of_models(before, after)]
     if after.tier3 != before.tier3 and after.tier3:
         fields.append("tier3")
     return fields
 
 
-def _measured_anew(before: Recipe, after: Recipe, columns: Collection[str]) -> list[str]:
-    """The fields that change what is measured of documents."""
+def _fields_of_measurements(before: Recipe, after: Recipe, columns: Collection[str]) -> list[str]:
+    """The changed fields that measurements depend on."""
     changed = {name: True for name in changed_settings("measures", before, after)}
     if not any(recipe.tier1.pii.action == "redact" for recipe in (before, after)):
         changed.pop("tier1.pii", None)
@@ -254,8 +272,8 @@ def _measured_anew(before: Recipe, after: Recipe, columns: Collection[str]) -> l
     return [*changed, *(f"tier1.block: {reason}" for reason in unknown)]
 
 
-def _models_anew(before: Recipe, after: Recipe) -> list[str]:
-    """The fields that change what models are trained on, or that ask for models that the run has not."""
+def _fields_of_models(before: Recipe, after: Recipe) -> list[str]:
+    """The changed fields that models are trained with, or that need models which the run lacks."""
     fields: list[str] = []
     if after.tier2:
         fields += changed_settings("tier2", before, after) if before.tier2 else ["tier2"]
@@ -273,48 +291,61 @@ def _cuts(recipe: Recipe) -> bool:
 
 
 @contextmanager
-def redecided(asked: Asked, threads: int, with_texts: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Decide all documents by the other recipe: a database whose view `after` has the verdicts.
+def redecide(proposal: Proposal, threads: int, with_texts: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Decide all documents by the proposed recipe; view `after` of the database has the verdicts.
 
-    Without texts, or where they cannot be read, estimates hold; `asked.texts` tells of how many documents.
+    Without texts, or where they cannot be read, verdicts are estimated: `proposal.texts` counts them.
     """
     with (
-        readable(asked.of.ledger.run),
-        Steps(unwritten_log(asked.quiet), "deciding") as steps,
+        readable(proposal.run.run),
+        Steps(unwritten_log(proposal.quiet), "deciding") as steps,
         tempfile.TemporaryDirectory(prefix="curate-") as folder,
         deciding_in(Path(folder) / "spool", threads, min(MOST_MB, THREAD_MB * threads)) as database,
     ):
-        scratch = Path(folder)
-        run = asked.of.ledger.run.absolute()
-        # The same ledger, but what is written goes elsewhere.
-        parts = [Part(**vars(part) | {"path": str(run / part.path)}) for part in asked.of.ledger.parts]
-        ledger = Ledger(scratch, asked.of.ledger.files, parts)
-        check_measured(asked.plan.rules, ledger, asked.plan.groups, database)
-        reader = LedgerReader(asked.of, asked.after, asked.texts, scratch, with_texts, steps)
-        index = _index_of(asked.of.ledger)
-        cascade = Cascade(
-            recipe=asked.after, plan=asked.plan, ledger=ledger, reader=reader, connection=database, digest="what-if"
+        ledger = _copied_to(Path(folder), proposal.run.ledger)
+        check_measured(proposal.plan.rules, ledger, proposal.plan.groups, database)
+        reader = LedgerReader(
+            run=proposal.run,
+            recipe=proposal.recipe,
+            texts=proposal.texts,
+            scratch=Path(folder),
+            with_texts=with_texts,
+            steps=steps,
         )
-        run_cascade(cascade, Shown(asked.strata, index))
+        cascade = Cascade(
+            recipe=proposal.recipe,
+            plan=proposal.plan,
+            ledger=ledger,
+            reader=reader,
+            connection=database,
+            digest="what-if",
+        )
+        run_cascade(cascade, Shown(proposal.strata, _current_index(proposal.run.ledger)))
         steps("verdicts")
-        named = "".join(f", {quoted(name)}" for name in asked.strata)
+        strata = "".join(f", {quoted(name)}" for name in proposal.strata)
         database.execute(
             f"CREATE TEMP VIEW after AS SELECT file_no, row, doc_id, {TOKENS} AS n_tokens, "
             f"{TOKENS_CUT} AS n_tokens_cut, "
-            f"stage IS NULL AS kept, stage, reasons[1] AS reason, duplicate_of{named} "
+            f"stage IS NULL AS kept, stage, reasons[1] AS reason, duplicate_of{strata} "
             f"FROM ({verdicts_sql()})"
         )
         yield database
 
 
-def _index_of(ledger: Ledger) -> Path | None:
-    """The run's index, where it holds a table of the signals that the ledger has now."""
+def _copied_to(folder: Path, ledger: Ledger) -> Ledger:
+    """A ledger with the same parts that writes new ones to another folder."""
+    run = ledger.run.absolute()
+    return Ledger(folder, ledger.files, [replace(part, path=str(run / part.path)) for part in ledger.parts])
+
+
+def _current_index(ledger: Ledger) -> Path | None:
+    """The run's index, if it has a table of the signals that are in the ledger now."""
     digests = {part.digest for part in ledger.of(DECISIONS)}
     try:
         with open_database(ledger.run / INDEX, read_only=True) as connection:
-            found = connection.execute(
+            rows = connection.execute(
                 "SELECT decisions_digest FROM about WHERE EXISTS (FROM duckdb_tables() WHERE table_name = 'signals')"
             ).fetchall()
-    except duckdb.Error:  # none, or one of another version
+    except duckdb.Error:  # missing, or of another version
         return None
-    return ledger.run.absolute() / INDEX if {digest for (digest,) in found} == digests else None
+    return ledger.run.absolute() / INDEX if {digest for (digest,) in rows} == digests else None

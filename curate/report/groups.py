@@ -1,4 +1,4 @@
-"""Groups of documents: strata, and whose documents are dropped most, by language, source, site and length."""
+"""Groups of documents: drop rates by language, source, site and length, and strata."""
 
 import math
 from collections.abc import Sequence
@@ -13,28 +13,27 @@ from curate.ledger.input_columns import source_sql
 from curate.ledger.ledger import KnownFile, Ledger, is_spooled
 from curate.maps.documents import masked_values
 from curate.recipe.recipe import Recipe
+from curate.report.charts import Placed, percent
 from curate.sql import literal, quoted, read_parquet
 from curate.storage.places import is_remote, status
 
 MOST_GROUPS = 20  # of one kind, the largest
 MOST_STRATA = 30
-FILE = "file"  # of the dimensions that drop rates are told by the one that is in table `files`
+FILE = "file"  # the dimension that table `files` has; table `cells` has all others
 LEAST = 20  # documents of a group
-Z = 1.959963984540054  # of the normal distribution: 95 % lie within
-
-Rows = list[dict[str, Any]]
+Z = 1.959963984540054  # 95 % of the normal distribution are within
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Inputs:
-    """The input's own columns, read where they lie. Of each kind of files: these, and their columns."""
+    """The input's own columns, in its files: for each kind of files the files and their columns."""
 
     kinds: tuple[tuple[tuple[KnownFile, ...], frozenset[str]], ...] = ()
 
     def named(self, name: str) -> str | None:
-        """The column of that name, which may differ in upper and lower case."""
-        found = sorted({column for _, columns in self.kinds for column in columns if column.lower() == name.lower()})
-        return found[0] if found else None
+        """The column with that name, in upper or lower case."""
+        matches = sorted({column for _, columns in self.kinds for column in columns if column.lower() == name.lower()})
+        return matches[0] if matches else None
 
     def joined(self, names: Sequence[str]) -> str:
         """SQL that joins columns as `i."input.x"` to documents (file_no, row); '' for no columns."""
@@ -43,7 +42,7 @@ class Inputs:
             return ""
         rows = " UNION ALL BY NAME ".join(sources)
         return (
-            f" LEFT JOIN (SELECT file_no, own.* EXCLUDE (file) FROM ({rows}) own JOIN inputs USING (file)) i"
+            f" LEFT JOIN (SELECT file_no, r.* EXCLUDE (file) FROM ({rows}) r JOIN inputs USING (file)) i"
             " USING (file_no, row)"
         )
 
@@ -51,7 +50,8 @@ class Inputs:
 def find_inputs(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Inputs:
     """The input's own columns.
 
-    Errors: InputError where a file is gone or has another size, or lies in an object store, which DuckDB cannot read.
+    Errors: InputError where a file is missing or has changed in size, or is in an object store, which DuckDB cannot
+    read.
     """
     kinds: dict[tuple[Any, ...], list[KnownFile]] = {}
     for file in ledger.files:
@@ -62,15 +62,15 @@ def find_inputs(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Inputs
         if not is_spooled(file):
             _check_size(file)
         kinds.setdefault(file.read_like, []).append(file)
-    found = []
+    columns_of_kinds = []
     for files in kinds.values():
         source = read_parquet((file.location for file in files), ", union_by_name = true")
-        held = connection.sql(f"SELECT * FROM {source} LIMIT 0").columns
-        own = dict(files[0].renamed)
-        names = {own.get(name, name) for name in held} | {name for _, name in files[0].lifted}
+        columns = connection.sql(f"SELECT * FROM {source} LIMIT 0").columns
+        renamed = dict(files[0].renamed)
+        names = {renamed.get(name, name) for name in columns} | {name for _, name in files[0].lifted}
         names |= {name for name, _ in files[0].added}
-        found.append((tuple(files), frozenset(name for name in names if name)))
-    return Inputs(tuple(found))
+        columns_of_kinds.append((tuple(files), frozenset(name for name in names if name)))
+    return Inputs(tuple(columns_of_kinds))
 
 
 def _check_size(file: KnownFile) -> None:
@@ -83,11 +83,11 @@ def _check_size(file: KnownFile) -> None:
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share of which `hits` of `total` were seen, total > 0.
+    """The 95 % interval of a share, of which `hits` among `total` (above zero) were observed.
 
     (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n), as in Wilson 1927, "Probable inference, the law of succession,
-    and statistical inference", Journal of the American Statistical Association 22: 209-212. It holds for few documents
-    and for shares near 0 and 1 too.
+    and statistical inference", Journal of the American Statistical Association 22: 209-212. Valid for few documents and
+    for shares near 0 and 1 too.
     """
     share, square = hits / total, Z * Z / total
     middle = (share + square / 2) / (1 + square)
@@ -95,28 +95,31 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def gather(
-    connection: duckdb.DuckDBPyConnection, recipe: Recipe, signals: Sequence[str], inputs: Inputs
-) -> tuple[list[str], list[str]]:
-    """Table `cells`: documents and tokens by all that tells documents apart, and by reason, in one pass.
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The columns of table `cells`: the dimensions of drop rates, and those that make strata."""
 
-    Returned are the names of its columns: those that drop rates are told by, and those that make strata.
-    """
+    dimensions: Sequence[str]
+    strata: Sequence[str]
+
+
+def gather(connection: duckdb.DuckDBPyConnection, recipe: Recipe, signals: Sequence[str], inputs: Inputs) -> Cells:
+    """Make tables `cells` and `files`: documents and tokens by every dimension and by reason, in one pass each."""
     measured = {name: f"s.{name}" for name in ("language", "length_bucket") if name in signals}
-    own = {f"input.{name}": name for title in ("language", "source") if (name := inputs.named(title)) is not None}
+    of_input = {f"input.{name}": name for title in ("language", "source") if (name := inputs.named(title)) is not None}
     strata = {f"input.{name}": name for name in columns_of_strata(recipe, inputs)}
-    columns = {title: f"i.{quoted(f'input.{name}')}::VARCHAR" for title, name in (own | strata).items()} | measured
-    read = {*own.values(), *strata.values()}
+    columns = {title: f"i.{quoted(f'input.{name}')}::VARCHAR" for title, name in (of_input | strata).items()} | measured
+    read = {*of_input.values(), *strata.values()}
     domain = []
     if (url := inputs.named("url")) is not None:
         read.add(url)
         domain = [f"domain of input.{url}"]
         address = f"lower(i.{quoted(f'input.{url}')}::VARCHAR)"
         columns[domain[0]] = f"nullif(regexp_extract({address}, '{HOST}', 1), '')"
-    named = "".join(f"{sql} AS {quoted(title)}, " for title, sql in columns.items())
+    selected = "".join(f"{sql} AS {quoted(title)}, " for title, sql in columns.items())
     connection.execute(
         f"""CREATE TEMP TABLE cells AS
-        SELECT {named}kept, reason, count(*) AS documents, sum(d.n_tokens + n_tokens_cut)::BIGINT AS tokens_in,
+        SELECT {selected}kept, reason, count(*) AS documents, sum(d.n_tokens + n_tokens_cut)::BIGINT AS tokens_in,
             coalesce(sum(d.n_tokens) FILTER (kept), 0)::BIGINT AS tokens_out
         FROM decisions d JOIN signals s USING (file_no, row){inputs.joined(sorted(read))} GROUP BY ALL"""
     )
@@ -125,27 +128,88 @@ def gather(
         FROM decisions JOIN inputs USING (file_no) GROUP BY ALL"""
     )
     last = [name for name in ("length_bucket",) if name in measured]
-    return [FILE, *(measured.keys() - {*last}), *own, *domain, *last], [*strata, *measured]
+    return Cells([FILE, *(measured.keys() - {*last}), *of_input, *domain, *last], [*strata, *measured])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A group of documents with its drop rate, and the 95 % interval of that."""
+
+    name: str | None
+    documents: int
+    dropped: int
+    rate: float
+    low: float
+    high: float
+    reason: str | None  # the most frequent one
+    most: int | None  # documents that it dropped
+    above: bool  # whether the whole interval is above the overall rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherGroups:
+    """All groups that are not listed, summed."""
+
+    groups: int
+    documents: int
+    dropped: int
+    rate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropRates:
+    """The largest groups by one dimension."""
+
+    title: str
+    groups: Sequence[Group]
+    other: OtherGroups | None
+    overall: float
 
 
 def drop_rates(
     connection: duckdb.DuckDBPyConnection, title: str, total: int, dropped: int, only: Sequence[str] | None = None
-) -> dict[str, Any] | None:
-    """The largest groups by a column of `cells` with their share of dropped documents, and all others summed.
+) -> DropRates | None:
+    """The drop rates of the largest groups by a dimension, and of all others together.
 
-    With `only`, all values but these are one group: they are dropped for what they are. None where no group has enough
-    documents.
+    With `only`, all other values are one group: a document is dropped for having one of them. None where no group has
+    enough documents.
     """
+    rows = connection.execute(_drop_rates_sql(connection, title, only)).fetchall()
+    if not rows:
+        return None
+    overall = dropped / total
+    groups = [
+        _group(masked_values({"": name})[""], documents, gone, (reason, most), overall)
+        for name, documents, gone, reason, most, _ in rows
+    ]
+    other = None
+    if rest := total - sum(group.documents for group in groups):
+        dropped_rest = dropped - sum(group.dropped for group in groups)
+        low, high = wilson(dropped_rest, rest)
+        other = OtherGroups(
+            groups=rows[0][5] - len(rows),
+            documents=rest,
+            dropped=dropped_rest,
+            rate=dropped_rest / rest,
+            low=low,
+            high=high,
+        )
+    return DropRates(title=title, groups=groups, other=other, overall=overall)
+
+
+def _drop_rates_sql(connection: duckdb.DuckDBPyConnection, title: str, only: Sequence[str] | None) -> str:
+    """SQL for the largest groups: name, documents, dropped ones, the most frequent reason and its count, all groups."""
     source, value = "files" if title == FILE else "cells", quoted(title)
     if only:
         [(folded,)] = connection.execute(
             f"SELECT count(DISTINCT {value}) FROM {source} WHERE NOT list_contains(?, {value})", [list(only)]
         ).fetchall()
-        told = f"{folded:,} language{'' if folded == 1 else 's'} that tier1.language.keep leaves out"
-        value = f"if(list_contains({list(only)}, {value}), {value}, {literal(told)})"
+        label = f"{folded:,} language{'' if folded == 1 else 's'} that tier1.language.keep leaves out"
+        value = f"if(list_contains({list(only)}, {value}), {value}, {literal(label)})"
         value = f"if({quoted(title)} IS NULL, NULL, {value})"
-    rows = connection.execute(
-        f"""WITH named AS (
+    return f"""WITH named AS (
             SELECT name, sum(documents)::BIGINT AS documents,
                 coalesce(sum(documents) FILTER (NOT kept), 0)::BIGINT AS dropped,
                 arg_max({{r: reason, n: documents}}, (documents, reason)) FILTER (NOT kept) AS most
@@ -156,52 +220,77 @@ def drop_rates(
         )
         SELECT name, documents, dropped, most.r, most.n, count(*) OVER () FROM named
         QUALIFY documents >= {LEAST} ORDER BY documents DESC, name LIMIT {MOST_GROUPS}"""
-    ).fetchall()
-    if not rows:
-        return None
-    overall = dropped / total
-    groups = [
-        _rated(masked_values({"": name})[""], n, gone, reason, most, overall) for name, n, gone, reason, most, _ in rows
-    ]
-    rest = total - sum(group["documents"] for group in groups)
-    other = None
-    if rest:
-        other = _rated("other", rest, dropped - sum(group["dropped"] for group in groups), None, None, overall)
-        other |= {"groups": rows[0][5] - len(rows), "above": False}
-    return {"title": title, "groups": groups, "other": other, "overall": overall}
 
 
-def _rated(
-    name: str | None, documents: int, dropped: int, reason: str | None, most: int | None, overall: float
-) -> dict[str, Any]:
+def _group(
+    name: str | None, documents: int, dropped: int, most: tuple[str | None, int | None], overall: float
+) -> Group:
     low, high = wilson(dropped, documents)
-    return {"name": name, "documents": documents, "dropped": dropped, "rate": dropped / documents, "low": low,
-            "high": high, "reason": reason, "most": most, "above": low > overall}  # fmt: skip
+    return Group(
+        name=name,
+        documents=documents,
+        dropped=dropped,
+        rate=dropped / documents,
+        low=low,
+        high=high,
+        reason=most[0],
+        most=most[1],
+        above=low > overall,
+    )
 
 
 def columns_of_strata(recipe: Recipe, inputs: Inputs) -> list[str]:
-    """The input's columns that the recipe takes strata of, as far as they can be read."""
-    found = [inputs.named(name.removesuffix("?")) for name in recipe.input.strata]
-    return [name for name in found if name is not None]
+    """The columns of the recipe's `input.strata` that can be read."""
+    columns = [inputs.named(name.removesuffix("?")) for name in recipe.input.strata]
+    return [name for name in columns if name is not None]
 
 
-def strata(connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> dict[str, Any] | None:
-    """Documents and tokens before and after in the largest strata of `cells`; None where nothing makes strata."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stratum:
+    """A stratum and its counts."""
+
+    names: Sequence[str | None]  # the values of its columns
+    documents: int
+    kept: int
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strata:
+    """The largest strata, and how many `more` there are."""
+
+    columns: Sequence[str]
+    rows: Sequence[Placed[Stratum]]
+    more: int
+
+
+def strata_of_cells(connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> Strata | None:
+    """Documents and tokens before and after in the largest strata; None where no column makes strata."""
     if not columns:
         return None
-    named = ", ".join(map(quoted, columns))
+    names = ", ".join(map(quoted, columns))
     rows = connection.execute(
         f"""SELECT *, count(*) OVER () FROM (
-            SELECT {named}, sum(documents)::BIGINT AS documents,
+            SELECT {names}, sum(documents)::BIGINT AS documents,
                 coalesce(sum(documents) FILTER (kept), 0)::BIGINT AS kept,
                 sum(tokens_in)::BIGINT AS tokens_in, sum(tokens_out)::BIGINT AS tokens_out
-            FROM cells GROUP BY {named}
-        ) ORDER BY documents DESC, {named} LIMIT {MOST_STRATA}"""
+            FROM cells GROUP BY {names}
+        ) ORDER BY documents DESC, {names} LIMIT {MOST_STRATA}"""
     ).fetchall()
     width = len(columns)
-    fields = ("documents", "kept", "tokens_in", "tokens_out")
-    found = [
-        {"names": list(masked_values({"of": row[:width]})["of"])} | dict(zip(fields, row[width:-1], strict=True))
-        for row in rows
-    ]
-    return {"columns": list(columns), "rows": found, "more": rows[0][-1] - len(rows)}
+    most_documents, most_tokens = (max(row[k] for row in rows) for k in (width, width + 2))
+    strata = []
+    for row in rows:
+        documents, kept, tokens_in, tokens_out = row[width:-1]
+        stratum = Stratum(
+            names=list(masked_values({"of": row[:width]})["of"]),
+            documents=documents,
+            kept=kept,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+        )
+        at = {"documents": percent(documents, 0, most_documents), "kept": percent(kept, 0, most_documents)}
+        at |= {"tokens_in": percent(tokens_in, 0, most_tokens), "tokens_out": percent(tokens_out, 0, most_tokens)}
+        strata.append(Placed(stratum, at))
+    return Strata(columns=list(columns), rows=strata, more=rows[0][-1] - len(rows))

@@ -1,4 +1,4 @@
-"""How every signal is spread over the input and over what is kept, as histograms counted in SQL."""
+"""Histograms of every signal over the input and over what is kept, counted in SQL."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,28 +10,36 @@ import duckdb
 
 from curate.decide.scorecard import NO_SIGNALS
 from curate.display import shown
-from curate.inspect.evidence import NUMBERS, WHOLE
+from curate.inspect.percentiles import INTEGERS, NUMBERS
 from curate.sql import quoted
 
 BINS = 36
 WIDE = 20  # times the span from the 5th to the 95th percentile: beyond, most bins of a linear axis would be empty
-FURTHEST = 1e9  # from the end of a logarithmic axis to its begin
+MAX_RATIO = 1e9  # of the end of a logarithmic axis to its begin
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A threshold: its value, and where its line is drawn."""
+
+    at: float
+    line: float  # between integers where the signal counts something
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
-    """What is known of a signal's values before they are counted."""
+    """The range of a signal's values."""
 
-    whole: bool  # whether it counts something
+    whole: bool  # whether its values are integers
     low: float
     high: float
     smallest: float | None  # above zero
     middle: tuple[float, float] | None = None  # 5th and 95th percentile
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Axis:
-    """Edges of bins, rising, on a linear or a logarithmic scale; `zero` is a bin before them for what is 0."""
+    """Rising edges of bins on a linear or a logarithmic scale; `zero` adds a bin for 0 before them."""
 
     scale: str
     edges: tuple[float, ...] = field(repr=False)
@@ -43,19 +51,32 @@ class Axis:
         return [*([0.0] if self.zero else []), *self.edges[1:-1]]
 
     def names(self, whole: bool) -> list[str]:
-        """What each bin holds; a bin of fractions has its upper edge, but not its lower one."""
-        found = ["0"] if self.zero else []
+        """The values of each bin; a bin of fractions includes its upper edge, but not its lower one."""
+        names = ["0"] if self.zero else []
         for low, high in pairwise(self.edges):
             first, last = (math.ceil(low), math.floor(high)) if whole else (low, high)
-            found.append(shown(first) if first == last else f"{shown(first)} to {shown(last)}")
-        return found
+            names.append(shown(first) if first == last else f"{shown(first)} to {shown(last)}")
+        return names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Documents by bin of a signal, over `all` of them and over those `kept`."""
+
+    scale: str
+    edges: tuple[float, ...]
+    zero: bool
+    names: Sequence[str]
+    all: Sequence[int]
+    kept: Sequence[int]
+    nulls: int
 
 
 def axis_of(spread: Spread, marks: Sequence[float]) -> Axis:
-    """The axis on which a signal's values can be seen, and `marks` (thresholds) that lie not far from them.
+    """An axis that shows a signal's values, and those of its thresholds (`marks`) that are near them.
 
-    Few whole numbers have a bin each. Where values lie far beyond the middle nine tenths, or those are wide themselves,
-    and none is below zero, the scale is logarithmic.
+    A few integers have a bin each. The scale is logarithmic where values are far outside the middle nine tenths, or
+    these are wide themselves, and no value is negative.
     """
     half = (spread.high - spread.low) / 2
     marks = [mark for mark in marks if spread.low - half <= mark <= spread.high + half]
@@ -66,61 +87,60 @@ def axis_of(spread: Spread, marks: Sequence[float]) -> Axis:
     far = high - low > WIDE * (p95 - p5) or (high > 1 and 0 < WIDE * p5 < p95)
     if low < 0 or spread.smallest is None or 2 * spread.smallest > high or not far:
         step = (high - low) / BINS
-        if spread.whole:  # as many whole numbers in each bin
+        if spread.whole:  # the same number of integers in each bin
             low, step = math.floor(low) - 0.5, math.ceil(step)
             return Axis("linear", tuple(low + k * step for k in range(math.ceil((high + 0.5 - low) / step) + 1)))
         return Axis("linear", tuple(sorted({*(low + k * step for k in range(BINS)), high})))
-    first = max(min([spread.smallest, *(mark for mark in marks if mark > 0)]), high / FURTHEST)
+    first = max(min([spread.smallest, *(mark for mark in marks if mark > 0)]), high / MAX_RATIO)
     ratio = high / first
     edges = [first, *(first * ratio ** (k / BINS) for k in range(1, BINS)), high]
-    if spread.whole:  # between whole numbers, so that no bin is without one
+    if spread.whole:  # between integers, so that each bin has one
         edges = sorted({math.floor(edge) + 0.5 for edge in edges} | {first - 0.5})
         edges = [*edges[:-1], max(high + 0.5, edges[-1])]
     return Axis("log", tuple(edges), low <= 0)
 
 
 def signals_of(connection: duckdb.DuckDBPyConnection) -> dict[str, bool]:
-    """The signals that are numbers, in the order of their columns, and whether they are whole ones."""
+    """The numeric signals in the order of their columns, and whether their values are integers."""
     rows = connection.execute("DESCRIBE signals").fetchall()
-    found = {name: str(kind) for name, kind, *_ in rows}
-    return {name: kind in WHOLE for name, kind in found.items() if kind in NUMBERS and name not in NO_SIGNALS}
+    types = {name: str(kind) for name, kind, *_ in rows}
+    return {name: kind in INTEGERS for name, kind in types.items() if kind in NUMBERS and name not in NO_SIGNALS}
 
 
 def histograms(
     connection: duckdb.DuckDBPyConnection,
     marks: Mapping[str, Sequence[float]],
     scorecard: Mapping[str, Mapping[str, Any]],
-) -> dict[str, dict[str, Any]]:
-    """For each signal that varies: scale, edges, and documents by bin over `all` of them and of those `kept`.
+) -> dict[str, Counts]:
+    """The histogram of each signal that varies.
 
-    Two passes over the signals, however many there are; memory grows with the bins alone.
+    Cost: two passes over the signals, however many there are; memory grows with the number of bins alone.
     """
     whole = signals_of(connection)
     spreads = _spreads(connection, whole, scorecard)
-    axes = {
-        name: axis_of(found, marks.get(name, ()))
-        for name, found in spreads.items() if found.low < found.high
-    }  # fmt: skip
+    varying = {name: spread for name, spread in spreads.items() if spread.low < spread.high}
+    axes = {name: axis_of(spread, marks.get(name, ())) for name, spread in varying.items()}
     if not axes:
         return {}
     columns = ", ".join(f"histogram(s.{quoted(name)}::DOUBLE, {axis.bounds}::DOUBLE[])" for name, axis in axes.items())
     rows = connection.execute(
         f"SELECT kept, count(*), {columns} FROM signals s JOIN decisions d USING (file_no, row) GROUP BY kept"
     ).fetchall()
-    found = {}
+    documents = sum(row[1] for row in rows)
+    counts = {}
     for k, (name, axis) in enumerate(axes.items()):
         dropped, kept = (_counts(axis, [row[k + 2] for row in rows if row[0] is verdict]) for verdict in (False, True))
         every = [a + b for a, b in zip(dropped, kept, strict=True)]
-        found[name] = {
-            "scale": axis.scale,
-            "edges": axis.edges,
-            "zero": axis.zero,
-            "names": axis.names(whole[name]),
-            "all": every,
-            "kept": kept,
-            "nulls": sum(row[1] for row in rows) - sum(every),
-        }
-    return found
+        counts[name] = Counts(
+            scale=axis.scale,
+            edges=axis.edges,
+            zero=axis.zero,
+            names=axis.names(whole[name]),
+            all=every,
+            kept=kept,
+            nulls=documents - sum(every),
+        )
+    return counts
 
 
 def _spreads(
@@ -133,18 +153,17 @@ def _spreads(
     )
     values = connection.execute(f"SELECT {columns} FROM signals").fetchone() if whole else ()
     assert values is not None
-    found = {}
+    spreads = {}
     for k, (name, is_whole) in enumerate(whole.items()):
         low, high, smallest = values[3 * k : 3 * k + 3]
         if low is not None and math.isfinite(low) and math.isfinite(high):
             row = scorecard.get(name, {})
-            middle = (row.get("p5_before"), row.get("p95_before"))
-            known = (middle[0], middle[1]) if middle[0] is not None and middle[1] is not None else None
-            found[name] = Spread(is_whole, low, high, smallest, known)
-    return found
+            p5, p95 = row.get("p5_before"), row.get("p95_before")
+            spreads[name] = Spread(is_whole, low, high, smallest, None if p5 is None or p95 is None else (p5, p95))
+    return spreads
 
 
-def _counts(axis: Axis, found: Sequence[Mapping[float, int] | None]) -> list[int]:
-    """Documents by bin, of DuckDB's map from upper bounds (the last: infinity) to counts, if there is one."""
-    counts = found[0] if found and found[0] else {}
+def _counts(axis: Axis, maps: Sequence[Mapping[float, int] | None]) -> list[int]:
+    """Documents by bin, from DuckDB's map from upper bounds (the last: infinity) to counts, if there is one."""
+    counts = maps[0] if maps and maps[0] else {}
     return [counts.get(bound, 0) for bound in (*axis.bounds, math.inf)]

@@ -1,30 +1,34 @@
-"""What an evaluation and the figures stage by stage say, in words and for the report.
+"""The figures of an evaluation, and of tracked stages, in sentences and for the report.
 
-Two figures have their own names, because they are measured on different texts by different tokens: *retained R* is that
-of `curate evaluate`, *tracked R* that of a run's closing table, on a small sample.
+They have two names, because they are measured on different texts by different tokens: *retained R* is of
+`curate evaluate`, *tracked R* of a run's closing table, on a small sample.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from curate.display import counted
-from curate.distill.evaluate.results import augmentation_claims, facts_of
-from curate.inspect.documents import Look
+from curate.distill.evaluate.results import TrackedStage, augmentation_claims, facts_of
+from curate.distill.evaluate.retention import ArmRetention
+from curate.inspect.documents import OpenRun
 from curate.ledger.names import AUGMENT as AUGMENT
 from curate.ledger.names import DECISIONS, RETENTION, TRACKING
-from curate.report.charts import axis, percent
+from curate.report.charts import Placed, axis, percent
 from curate.storage.mirror import by_uri
 
-Row = Mapping[str, Any]
+Facts = Mapping[str, Any]  # the JSON beside the tables of an evaluation
 
-WITHOUT = {
+# What the arms `without …` of an evaluation lack.
+ABLATED = {
     "rules": "Rule filtering",
     "duplicates": "Deduplication",
     "bands": "The perplexity band",
     "lines": "Cutting repeated lines",
     "purify": "Tier 2",
     AUGMENT: "Tier 3",
-}  # arms of an evaluation, `without …`, and what they lack
+}
+# The tracked stages of each tier.
 TIERS = {
     "Rule filtering": ("rules",),
     "Deduplication": ("exact", "near"),
@@ -32,183 +36,250 @@ TIERS = {
     "Cutting repeated lines": ("lines",),
     "Tier 2": ("purify",),
     "The budget": ("distil",),
-}  # and the stages that a run tracks
+}
 PLACED = ("retained", "retained_low", "retained_high", "control_retained")  # columns that a row's chart shows
 
 
-def claims(found: Mapping[str, Any]) -> list[str]:
-    """What may be said of the output, beside what random documents do."""
+def claims(arms: Sequence[ArmRetention]) -> list[str]:
+    """The claims on our arm, each with its random control."""
     lines = []
-    arms = found["arms"]
-    whole = next(row["tokens"] for row in arms if row["arm"] == "full")
-    ours = [row for row in arms if row["arm"] == "ours" and row["domain"] is None]
-    for row in ours:
-        verdict = (
-            "better than random documents" if row["gain_low"] > 0
-            else "worse than random documents" if row["gain_high"] < 0
-            else "no better than random documents, as far as can be told"
-        )  # fmt: skip
-        matched = f", matched {row['budget']}" if len(ours) > 1 else ""
+    total = next(arm.tokens for arm in arms if arm.arm == "full")
+    ours = [arm for arm in arms if arm.arm == "ours" and arm.domain is None]
+    for arm in ours:
+        budget = f", matched {arm.budget}" if len(ours) > 1 else ""
         lines.append(
-            f"The output keeps {row['tokens'] / whole:.1%} of the tokens ({row['tokens']:,} of {whole:,}, by the "
-            f"evaluation's own tokenizer) and retains R {row['retained']:.3f} "
-            f"({row['retained_low']:.3f} to {row['retained_high']:.3f}){matched}; random documents of as many tokens "
-            f"retain {row['control_retained']:.3f}: {verdict}"
+            f"The output keeps {arm.tokens / total:.1%} of the tokens ({arm.tokens:,} of {total:,}, by the "
+            f"evaluation's own tokenizer) and retains R {arm.retained:.3f} "
+            f"({arm.retained_low:.3f} to {arm.retained_high:.3f}){budget}; random documents of as many tokens "
+            f"retain {arm.control_retained:.3f}: {_against_random(arm)}"
         )
     return lines
 
 
-def tier_claims(arms: Sequence[Row]) -> list[str]:
-    """What each stage brought: the run without it against ours, by the interval of their difference."""
+def _against_random(arm: ArmRetention) -> str:
+    if arm.gain_low is not None and arm.gain_low > 0:
+        return "better than random documents"
+    if arm.gain_high is not None and arm.gain_high < 0:
+        return "worse than random documents"
+    return "no better than random documents, as far as can be told"
+
+
+def tier_claims(arms: Sequence[ArmRetention]) -> list[str]:
+    """The effect of each stage: the arm without it against ours, by the interval of their difference."""
     lines = []
-    budgets = list(dict.fromkeys(row["budget"] for row in arms))
+    budgets = list(dict.fromkeys(arm.budget for arm in arms))
     for budget in budgets:
-        rows = {row["arm"]: row for row in arms if row["domain"] is None and row["budget"] == budget}
-        for name, what in WITHOUT.items():
-            row = rows.get(f"without {name}")
-            if row is None or row["behind_low"] is None:
+        by_name = {arm.arm: arm for arm in arms if arm.domain is None and arm.budget == budget}
+        for name, stage in ABLATED.items():
+            ablated = by_name.get(f"without {name}")
+            if ablated is None or ablated.behind_low is None or ablated.behind_high is None:
                 continue
-            verdict = (
-                "raises quality by this measure" if row["behind_low"] > 0
-                else "lowers quality by this measure" if row["behind_high"] < 0
-                else "changes nothing that this can see"
-            )  # fmt: skip
+            figures = _with_and_without(by_name["ours"].retained, ablated.retained)
             matched = f" (matched {budget})" if len(budgets) > 1 else ""
-            lines.append(f"{what} {verdict}: R {_with_and_without(rows['ours'], row)}{matched}")
+            lines.append(f"{stage} {_effect(ablated.behind_low, ablated.behind_high)}: R {figures}{matched}")
     return lines
 
 
-def _with_and_without(with_it: Row, without_it: Row) -> str:
-    """The figures of what has a stage and of what has not, as in `0.935 with it and without it`."""
-    one, other = f"{with_it['retained']:.3f}", f"{without_it['retained']:.3f}"
-    return f"{one} with it and without it" if one == other else f"{one} with it, {other} without"
+def _effect(behind_low: float, behind_high: float) -> str:
+    if behind_low > 0:
+        return "raises quality by this measure"
+    return "lowers quality by this measure" if behind_high < 0 else "changes nothing that this can see"
 
 
-def scope(found: Mapping[str, Any]) -> str:
-    """For what the figures of an evaluation hold."""
+def _with_and_without(retained: float, without: float) -> str:
+    """Two figures in words, as in `0.935 with it and without it`."""
+    ours, theirs = f"{retained:.3f}", f"{without:.3f}"
+    return f"{ours} with it and without it" if ours == theirs else f"{ours} with it, {theirs} without"
+
+
+def scope(facts: Facts) -> str:
+    """The models, documents and held-out texts that the figures of an evaluation are about."""
     model = (
-        f"n-grams of order {found['order']}" if found["proxy"] == "ngram"
-        else f"decoders of {found['parameters']:,} parameters"
-    )  # fmt: skip
-    heldout = found["heldout"]
-    what = "all of the input" if found["whole_input"] else "a sample of the input"
+        f"n-grams of order {facts['order']}"
+        if facts["proxy"] == "ngram"
+        else f"decoders of {facts['parameters']:,} parameters"
+    )
+    heldout = facts["heldout"]
     return (
-        f"This holds for {model}, {found['tokens']:,} tokens of {counted(found['documents'], 'document')} ({what}; "
-        f"the evaluation's own tokenizer has a vocabulary of {found['vocabulary']:,}) and "
+        f"This holds for {model}, {facts['tokens']:,} tokens of {counted(facts['documents'], 'document')} "
+        f"({_part_of_input(facts)}; "
+        f"the evaluation's own tokenizer has a vocabulary of {facts['vocabulary']:,}) and "
         f"{counted(heldout['documents'], 'held-out text')} of {counted(len(heldout['domains']), 'domain')}; "
         "larger models want less filtering"
     )
 
 
-def tracked_claims(stages: Sequence[Row]) -> list[str]:
-    """What each tier brought, by the figures stage by stage.
+def _part_of_input(facts: Facts) -> str:
+    return "all of the input" if facts["whole_input"] else "a sample of the input"
 
-    A tier changed something if neither figure lies in the other's interval.
+
+def tracked_claims(stages: Sequence[TrackedStage]) -> list[str]:
+    """The effect of each tier, by the figures after each stage.
+
+    A tier changed something if neither figure is in the other's interval.
     """
     lines = []
-    before = stages[0] if stages else None
-    whole = stages[0]["tokens_out"] if stages else 0
+    previous = stages[0] if stages else None
+    total = stages[0].tokens_out if stages else 0
     for tier, names in TIERS.items():
-        rows = [row for row in stages if row["stage"] in names]
-        if not rows or before is None:
+        of_tier = [stage for stage in stages if stage.stage in names]
+        if not of_tier or previous is None:
             continue
-        after = rows[-1]
-        taken = (before["tokens_out"] - after["tokens_out"]) / max(whole, 1)
-        seen = not (_within(before, after) or _within(after, before))
-        lines.append(
-            f"{tier} took {taken:.1%} of the tokens{_moved(before, after) if seen else _unseen(before, after)}"
-        )
-        before = after
+        last = of_tier[-1]
+        dropped = (previous.tokens_out - last.tokens_out) / max(total, 1)
+        is_effect = not (_within(previous, last) or _within(last, previous))
+        effect = _moved(previous, last) if is_effect else _unmoved(previous, last)
+        lines.append(f"{tier} took {dropped:.1%} of the tokens{effect}")
+        previous = last
     return lines
 
 
-def _moved(before: Row, after: Row) -> str:
-    """How far quality moved, beside what random documents do."""
-    control = after["control_retained"]
-    chance = "" if control is None else f"; random documents of as many tokens as are left have {control:.3f}"
-    return f", and tracked R went from {before['retained']:.3f} to {after['retained']:.3f}{chance}"
+def _moved(before: TrackedStage, after: TrackedStage) -> str:
+    """How far quality moved, with the random control."""
+    control = after.control_retained
+    random = "" if control is None else f"; random documents of as many tokens as are left have {control:.3f}"
+    return f", and tracked R went from {before.retained:.3f} to {after.retained:.3f}{random}"
 
 
-def _unseen(before: Row, after: Row) -> str:
-    """That nothing is seen of a tier, with both figures."""
-    return f" and changed nothing that this can see: tracked R {_with_and_without(after, before)}"
+def _unmoved(before: TrackedStage, after: TrackedStage) -> str:
+    figures = _with_and_without(after.retained, before.retained)
+    return f" and changed nothing that this can see: tracked R {figures}"
 
 
-def _within(one: Row, other: Row) -> bool:
-    """Whether the figure of one lies in the interval of the other."""
-    low, high = other["retained_low"], other["retained_high"]
-    return low is not None and bool(low <= one["retained"] <= high)
+def _within(stage: TrackedStage, other: TrackedStage) -> bool:
+    """Whether the figure of a stage is in the interval of another."""
+    return other.retained_low is not None and other.retained_low <= stage.retained <= other.retained_high
 
 
-def tracked_scope(stages: Sequence[Row], facts: Mapping[str, Any]) -> str:
-    """For what the figures stage by stage hold, and why an evaluation has others."""
-    what = "all of the input" if facts["whole_input"] else "a sample of the input"
+def tracked_scope(stages: Sequence[TrackedStage], facts: Facts) -> str:
+    """The documents and tokens that tracked figures are about, and why an evaluation has others."""
     return (
-        f"Tracked R is that of n-grams on {counted(facts['documents'], 'document')} ({what}), "
-        f"{stages[0]['sample_tokens']:,} tokens by a tokenizer of their own of at most {facts['vocabulary']:,}, and "
+        f"Tracked R is that of n-grams on {counted(facts['documents'], 'document')} ({_part_of_input(facts)}), "
+        f"{stages[0].sample_tokens:,} tokens by a tokenizer of their own of at most {facts['vocabulary']:,}, and "
         f"{counted(facts['heldout'], 'held-out text')}; tokens left are counted by the recipe's tokenizer, "
         f"{facts['tokenizer']}. `curate evaluate` measures retained R on more of both, so it differs: "
         "take that one for the claim"
     )
 
 
-def _decisions(look: Look) -> str:
+def _decisions(run: OpenRun) -> str:
     """The digest of the decisions in force."""
-    return look.ledger.of(DECISIONS)[0].digest
+    return run.ledger.of(DECISIONS)[0].digest
 
 
-def verdict_of(look: Look) -> dict[str, Any]:
-    """The verdict of `curate evaluate` and for what it holds; without it what was tracked, and how to get it."""
-    heldout = "" if look.recipe.evaluate is not None else " --heldout FILE"
-    command = f"curate evaluate {by_uri(str(look.run))}{heldout}"
-    facts = facts_of(look.run, RETENTION, _decisions(look)) if "retention" in look.views else None
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `curate evaluate` says of the output; without claims, the command that evaluates it."""
+
+    claims: Sequence[str]
+    caveat: str | None
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arms:
+    """Retained R of all arms over all domains, and of our arm by domain; each with its axis."""
+
+    title: str
+    rows: Sequence[Placed[ArmRetention]]
+    axis: tuple[float, float]
+    domains: Sequence[Placed[ArmRetention]]
+    domain_axis: tuple[float, float]
+    several: bool  # whether arms are matched by more than one budget
+    full: float  # the position of R = 1, in percent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedQuality:
+    """Tracked R after each stage, with its axis."""
+
+    title: str
+    rows: Sequence[Placed[TrackedStage]]
+    axis: tuple[float, float]
+    scope: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """Section "Quality"."""
+
+    tiers: Sequence[str]
+    augmentation: Sequence[str]
+    arms: Arms | None
+    stages: TrackedQuality | None
+
+
+def verdict_of(run: OpenRun) -> Verdict:
+    """The verdict of an evaluation of the decisions in force, if there is one."""
+    heldout = "" if run.recipe.evaluate is not None else " --heldout FILE"
+    command = f"curate evaluate {by_uri(str(run.folder))}{heldout}"
+    facts = facts_of(run.folder, RETENTION, _decisions(run)) if "retention" in run.views else None
     if facts is None:
-        return {"claims": [], "caveat": None, "command": command}
-    found = facts | {"arms": look.query("FROM retention")}
-    return {"claims": claims(found), "caveat": scope(found), "command": command}
+        return Verdict([], None, command)
+    return Verdict(claims(_all_arms(run)), scope(facts), command)
 
 
-def quality_section(look: Look) -> dict[str, Any] | None:
-    """What the report shows of an evaluation: arms over all domains, those kept by domain, and stage by stage."""
-    if not {"retention", "tracking"} & look.views:
+def _all_arms(run: OpenRun) -> list[ArmRetention]:
+    return [ArmRetention(**row) for row in run.query("FROM retention")]
+
+
+def quality_section(run: OpenRun) -> Quality | None:
+    """The arms of an evaluation, and the tracked stages; None without either."""
+    if not {"retention", "tracking"} & run.views:
         return None
-    found: dict[str, Any] = {"arms": [], "domains": [], "stages": [], "augmentation": [], "tiers": [], "tracked": None}
-    if "retention" in look.views:
-        kind = "FROM retention SELECT *, arm LIKE 'random%' OR arm = 'full' AS by_chance"
-        arms = look.query(f"{kind} WHERE domain IS NULL ORDER BY budget DESC, arm <> 'ours', retained DESC, arm")
-        domains = look.query("FROM retention WHERE domain IS NOT NULL AND arm = 'ours' ORDER BY budget DESC, domain")
-        every = look.query("FROM retention")
-        found |= {"augmentation": augmentation_claims(every), "tiers": tier_claims(every)}
-        found["axis"], found["arms"] = _placed(arms)
-        found["domain_axis"], found["domains"] = _placed(domains)
-        found["several"] = len({row["budget"] for row in arms}) > 1
-        found["one"] = percent(1, *found["axis"])
-        full = next(row for row in arms if row["arm"] == "full")
-        size = f"{full['tokens']:,} tokens of {counted(full['documents'], 'document')}"
-        found["arms_by"] = f"Retained R by arm: full has {size}, by the evaluation’s own tokenizer"
-    if "tracking" in look.views:
-        found["stage_axis"], found["stages"] = _placed(look.query("FROM tracking"))
-        size = found["stages"][0]["sample_tokens"]
-        found["stages_by"] = f"Tracked R, stage by stage: a small sample of {size:,} tokens by its own tokenizer"
-        found["tiers"] = found["tiers"] or tracked_claims(found["stages"])
-        found["tracked"] = _tracked_scope_of(look, found["stages"])
-    return found
+    tiers: list[str] = []
+    augmentation: list[str] = []
+    if "retention" in run.views:
+        arms = _all_arms(run)
+        augmentation, tiers = augmentation_claims([asdict(arm) for arm in arms]), tier_claims(arms)
+    stages = [TrackedStage(**row) for row in run.query("FROM tracking")] if "tracking" in run.views else []
+    return Quality(
+        tiers=tiers or tracked_claims(stages),
+        augmentation=augmentation,
+        arms=_arms(run) if "retention" in run.views else None,
+        stages=_tracked(run, stages) if stages else None,
+    )
 
 
-def _tracked_scope_of(look: Look, stages: Sequence[Row]) -> str | None:
-    """`tracked_scope` of a run that lies there."""
-    facts = facts_of(look.run, TRACKING, _decisions(look))
-    if facts is None or look.recipe.evaluate is None:
+def _arms(run: OpenRun) -> Arms:
+    overall = run.query("FROM retention WHERE domain IS NULL ORDER BY budget DESC, arm <> 'ours', retained DESC, arm")
+    domains = run.query("FROM retention WHERE domain IS NOT NULL AND arm = 'ours' ORDER BY budget DESC, domain")
+    arms_axis, domain_axis = axis(overall, *PLACED), axis(domains, *PLACED)
+    arms = [ArmRetention(**row) for row in overall]
+    full = next(arm for arm in arms if arm.arm == "full")
+    size = f"{full.tokens:,} tokens of {counted(full.documents, 'document')}"
+    return Arms(
+        title=f"Retained R by arm: full has {size}, by the evaluation’s own tokenizer",
+        rows=[Placed(arm, _positions(arm, arms_axis)) for arm in arms],
+        axis=arms_axis,
+        domains=[Placed(arm, _positions(arm, domain_axis)) for arm in (ArmRetention(**row) for row in domains)],
+        domain_axis=domain_axis,
+        several=len({arm.budget for arm in arms}) > 1,
+        full=percent(1, *arms_axis),
+    )
+
+
+def _tracked(run: OpenRun, stages: Sequence[TrackedStage]) -> TrackedQuality:
+    stage_axis = axis([asdict(stage) for stage in stages], *PLACED)
+    size = stages[0].sample_tokens
+    return TrackedQuality(
+        title=f"Tracked R, stage by stage: a small sample of {size:,} tokens by its own tokenizer",
+        rows=[Placed(stage, _positions(stage, stage_axis)) for stage in stages],
+        axis=stage_axis,
+        scope=_tracked_scope_of(run, stages),
+    )
+
+
+def _tracked_scope_of(run: OpenRun, stages: Sequence[TrackedStage]) -> str | None:
+    """`tracked_scope` of a run, where its tracking is of the decisions in force."""
+    facts = facts_of(run.folder, TRACKING, _decisions(run))
+    if facts is None or run.recipe.evaluate is None:
         return None
-    about = {"vocabulary": look.recipe.evaluate.vocabulary, "tokenizer": look.recipe.tokenizer}
-    return tracked_scope(stages, facts | about)
+    settings = {"vocabulary": run.recipe.evaluate.vocabulary, "tokenizer": run.recipe.tokenizer}
+    return tracked_scope(stages, facts | settings)
 
 
-def _placed(rows: Sequence[Row]) -> tuple[tuple[float, float], list[dict[str, Any]]]:
-    """Rows with the places of their figures on one axis, and its ends."""
-    ends = axis(rows, *PLACED)
-    placed = [
-        dict(row) | {"at": {name: None if row[name] is None else percent(row[name], *ends) for name in PLACED}}
-        for row in rows
-    ]
-    return ends, placed
+def _positions(row: ArmRetention | TrackedStage, ends: tuple[float, float]) -> dict[str, float | None]:
+    """The positions of a row's figures on an axis, in percent."""
+    figures = {name: getattr(row, name) for name in PLACED}
+    return {name: None if figure is None else percent(figure, *ends) for name, figure in figures.items()}

@@ -1,40 +1,42 @@
-"""What the report says first, in sentences: how much is kept, what took most, and what the selection is worth."""
+"""The sentences at the top of the report: how much is kept, and what drops most."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from curate.display import counted, share
+from curate.report.reasons import ReasonRow
 
-Row = Mapping[str, Any]
 MOST = 3  # reasons that are named
 
 
-def sentences(stages: Sequence[Row], reasons: Sequence[Row]) -> list[str]:
-    """How much of the input is kept, and which stages and reasons took most of it."""
+def sentences(stages: Sequence[Mapping[str, Any]], reasons: Sequence[ReasonRow]) -> list[str]:
+    """How much of the input is kept, and which stages and reasons drop most of it."""
     first, last = stages[0], stages[-1]
     total, tokens = first["documents_in"], first["tokens_in"]
     written = last.get("written", {"documents": 0, "tokens": 0})
     kept, kept_tokens = (last[f"{unit}_out"] - written[unit] for unit in ("documents", "tokens"))
     if not total:
         return ["The input has no documents."]
-    found = [
+    lines = [
         f"{kept:,} of {counted(total, 'document')} {'is' if kept == 1 else 'are'} kept ({share(kept, total)}), "
         f"and with them {share(kept_tokens, tokens) or 'none'} of the tokens."
     ]
     if written["documents"]:
         verb = "was" if written["documents"] == 1 else "were"
-        found.append(f"{counted(written['documents'], 'document')} in the output {verb} written by a model.")
+        lines.append(f"{counted(written['documents'], 'document')} in the output {verb} written by a model.")
     if reasons:
-        named = ", ".join(f"{row['reason']} ({row['documents']:,})" for row in reasons[:MOST])
+        listed = ", ".join(f"{row.reason} ({row.documents:,})" for row in reasons[:MOST])
         more = f" and {counted(len(reasons) - MOST, 'other reason')}" if len(reasons) > MOST else ""
-        found.append(f"Dropped by {named}{more}.")
-    takes = [(stage["tokens_in"] + stage.get("written", {}).get("tokens", 0) - stage["tokens_out"], stage["stage"])
-             for stage in stages]  # fmt: skip
-    taken, stage = max(takes)
-    if taken:
-        found.append(f"Most tokens go at stage {stage}: {share(taken, tokens)} of the input.")
-    return found
+        lines.append(f"Dropped by {listed}{more}.")
+    dropped, stage = max((_dropped_tokens(stage), stage["stage"]) for stage in stages)
+    if dropped:
+        lines.append(f"Most tokens go at stage {stage}: {share(dropped, tokens)} of the input.")
+    return lines
+
+
+def _dropped_tokens(stage: Mapping[str, Any]) -> int:
+    return int(stage["tokens_in"] + stage.get("written", {}).get("tokens", 0) - stage["tokens_out"])
 
 
 def when(stamp: str | None) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.cli.shell import Shell, is_whole
+from curate.cli.shell import Shell, is_complete
 from curate.ledger.run import connect
 
 TAB, ENTER, UP, CTRL_C, CTRL_D = "\t", "\r", "\x1b[A", "\x03", "\x04"
@@ -229,9 +229,9 @@ def test_quit_leaves(demo, tmp_path):
 def test_words_of_other_shells_leave(demo, word):
     with connect(demo) as connection:
         there = Shell(connection, "table")
-        assert is_whole(word)
-        assert not there.carry_out(word)
-        assert there.carry_out("SELECT 1 AS quit;")
+        assert is_complete(word)
+        assert not there.execute(word)
+        assert there.execute("SELECT 1 AS quit;")
 
 
 def test_long_texts_are_cut_and_the_shell_says_how_to_have_them_whole(shell):

@@ -1,21 +1,28 @@
 """What is said of quality in words: of what is kept, and of what each tier brought."""
 
+from types import SimpleNamespace
+
 from curate.report.quality import claims, scope, tier_claims, tracked_claims, tracked_scope
 
 
 def arm(name, retained, behind=(None, None), **columns):
     rest = {"domain": None, "budget": "epochs", "tokens": 200, "retained_low": 0.92, "retained_high": 0.95,
             "control_retained": 0.9, "gain_low": 0.1, "gain_high": 0.2}  # fmt: skip
-    return {"arm": name, "retained": retained, "behind_low": behind[0], "behind_high": behind[1], **rest, **columns}
+    behind_low, behind_high = behind
+    return SimpleNamespace(
+        arm=name, retained=retained, behind_low=behind_low, behind_high=behind_high, **(rest | columns)
+    )
 
 
 def stage(name, tokens, retained, low, high, control=0.9):
-    return {"stage": name, "tokens_out": tokens, "sample_tokens": 2 * tokens, "retained": retained,
-            "retained_low": low, "retained_high": high, "control_retained": control}  # fmt: skip
+    return SimpleNamespace(
+        stage=name, tokens_out=tokens, sample_tokens=2 * tokens,
+        retained=retained, retained_low=low, retained_high=high, control_retained=control,
+    )  # fmt: skip
 
 
 def test_the_output_s_figure_stands_with_its_tokens_their_tokenizer_and_random_documents():
-    [line] = claims({"arms": [arm("full", 1.0, tokens=1000), arm("ours", 0.935)]})
+    [line] = claims([arm("full", 1.0, tokens=1000), arm("ours", 0.935)])
     assert line == (
         "The output keeps 20.0% of the tokens (200 of 1,000, by the evaluation's own tokenizer) and retains R 0.935 "
         "(0.920 to 0.950); random documents of as many tokens retain 0.900: better than random documents"

@@ -7,7 +7,7 @@ import pytest
 
 import curate
 from curate.decide.schema import CASCADE, END, STAGES, TABLES
-from curate.inspect.what_if import ask, redecided
+from curate.inspect.what_if import propose, redecide
 from curate.ledger.names import STAGES as NAMES
 
 PACKAGES = ("decide", "dedup", "distill/purify", "distill/budget")
@@ -55,7 +55,7 @@ def test_a_table_is_dropped_by_its_owner_alone():
 @pytest.mark.parametrize("of", ["purified", "distilled"])
 def test_findings_alone_outlive_the_cascade_and_have_the_columns_of_the_schema(of, request):
     _, run = request.getfixturevalue(of)
-    with redecided(ask(run, [], quiet=True), threads=1) as database:
+    with redecide(propose(run, [], quiet=True), threads=1) as database:
         rows = database.execute(
             "SELECT table_name, list(column_name || ' ' || data_type ORDER BY column_index) "
             "FROM duckdb_columns() WHERE NOT internal AND database_name = 'temp' GROUP BY table_name"

@@ -9,9 +9,10 @@ from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 
+from curate.display import json_text
 from curate.errors import CurateError
-from curate.inspect.evidence import Fired
-from curate.inspect.sample import Wanted, draw, without_pieces
+from curate.inspect.evidence import Evidence
+from curate.inspect.sample import Selection, draw
 from curate.inspect.spans import FINDERS
 from curate.ledger.run import connect
 
@@ -30,8 +31,8 @@ def told(run, *arguments, **environment):
     return done.stdout
 
 
-def drawn(run, **wanted):
-    return [without_pieces(one) for one in draw(run, Wanted(**wanted))]
+def drawn(run, **selection):
+    return json.loads(json_text(draw(run, Selection(**selection))))
 
 
 def marked_in(one):
@@ -262,4 +263,4 @@ def test_marks_are_colours_in_a_terminal_and_signs_elsewhere(run):
 
 def test_another_finder_needs_one_line():
     assert all(callable(finder) for finder in FINDERS.values())
-    assert FINDERS["hash_word_ratio"]("a # b ##", Fired("x", "rules", {})) == [(2, 3), (6, 7), (7, 8)]
+    assert FINDERS["hash_word_ratio"]("a # b ##", Evidence("x", "rules", {})) == [(2, 3), (6, 7), (7, 8)]

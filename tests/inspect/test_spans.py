@@ -19,8 +19,8 @@ from curate.filters import registry
 from curate.filters.block import BlockList
 from curate.filters.edits import pii
 from curate.filters.edits.pii import personal_data_count
-from curate.inspect.evidence import Fired
-from curate.inspect.excerpts import Marked, excerpt, marked, merged
+from curate.inspect.evidence import Evidence
+from curate.inspect.excerpts import MarkedText, excerpt, merged, with_marks
 from curate.inspect.spans import FINDERS, lines_of, listed, whole_lines_of, words_of
 
 SAMPLE = [
@@ -28,12 +28,12 @@ SAMPLE = [
     for path in sorted(Path(curate.sample.__path__[0]).glob("*.parquet"))
     for text in pq.read_table(path, columns=["text"])["text"].to_pylist()
 ]
-NOTHING = Fired("mine", "rules", {})
+NOTHING = Evidence("mine", "rules", {})
 quick = examples(200)
 
 
 def found(signal, text, **bound):
-    return FINDERS[signal](text, Fired("mine", "rules", {}, **bound))
+    return FINDERS[signal](text, Evidence("mine", "rules", {}, **bound))
 
 
 def letters(text, spans):
@@ -143,7 +143,7 @@ def test_every_finder_is_of_a_signal_that_there_is():
 def test_a_mark_that_touches_personal_data_has_the_whole_placeholder(mark, shown):
     text = "Write to jane.doe@gmail.com now"
     start = text.index(mark)
-    pieces = excerpt(marked(text, [(start, start + len(mark))]))
+    pieces = excerpt(with_marks(text, [(start, start + len(mark))]))
     assert "".join(f"«{piece}»" if kind == "mark" else piece for kind, piece in pieces) == shown
 
 
@@ -151,7 +151,7 @@ def test_a_mark_that_touches_personal_data_has_the_whole_placeholder(mark, shown
 @given(st.text(max_size=200), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200)), max_size=4))
 def test_the_pieces_of_a_whole_excerpt_are_the_text(text, places):
     spans = merged((min(a, len(text)), min(b, len(text))) for a, b in places)
-    pieces = excerpt(Marked(text, spans), None)
+    pieces = excerpt(MarkedText(text, spans), None)
     assert "".join(piece for _, piece in pieces) == text
     assert [piece for kind, piece in pieces if kind == "mark"] == [text[a:b] for a, b in spans]
 
@@ -160,7 +160,7 @@ def test_the_pieces_of_a_whole_excerpt_are_the_text(text, places):
 @given(st.lists(st.tuples(st.integers(0, 9990), st.integers(1, 3000)), max_size=8))
 def test_an_excerpt_keeps_to_its_length_and_tells_what_it_leaves_out(places):
     text = "word and more " * 714
-    shown = Marked(text, merged((start, min(start + size, len(text))) for start, size in places))
+    shown = MarkedText(text, merged((start, min(start + size, len(text))) for start, size in places))
     pieces = excerpt(shown, 1200)
     kept = sum(len(piece) for kind, piece in pieces if kind != "gap")
     gaps = [int(piece.split()[1].replace(",", "")) for kind, piece in pieces if kind == "gap"]

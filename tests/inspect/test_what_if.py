@@ -12,9 +12,10 @@ from support.recipes import write_recipe
 from support.runs import digests
 from support.soak import repeats
 
+from curate.display import json_text
 from curate.errors import RecipeError, RunError
 from curate.inspect.compare import what_if
-from curate.inspect.what_if import ask, redecided, save_recipe
+from curate.inspect.what_if import propose, redecide, save_recipe
 from curate.ledger.run import connect
 from curate.recipe.load import load_recipe
 
@@ -64,9 +65,14 @@ def run(corpus, tmp_path_factory):
     return recipe, run
 
 
+def as_json(result):
+    """A result as JSON."""
+    return json.loads(json_text(result))
+
+
 def verdicts_asked(run, *changes, with_texts=True):
-    asked = ask(run, changes)
-    with redecided(asked, 2, with_texts) as connection:
+    asked = propose(run, changes)
+    with redecide(asked, 2, with_texts) as connection:
         rows = connection.execute(f"SELECT {VERDICT} FROM after ORDER BY doc_id").fetchall()
     return rows, asked.texts
 
@@ -172,12 +178,12 @@ def test_rules_need_no_input_and_no_index(run, corpus, tmp_path):
 )
 def test_what_only_a_run_can_tell_is_refused(run, change, problem):
     with pytest.raises(RecipeError, match=problem.replace("?", r"\?")):
-        ask(run[1], [change])
+        propose(run[1], [change])
 
 
 def test_a_folder_without_verdicts_is_refused(tmp_path):
     with pytest.raises(RunError, match="no verdicts: not a run directory"):
-        ask(tmp_path, ["seed=1"])
+        propose(tmp_path, ["seed=1"])
 
 
 @pytest.fixture
@@ -198,7 +204,7 @@ def small(tmp_path):
 
 
 def test_gains_and_losses_are_told_by_reason_and_stratum(small):
-    told = what_if(ask(small[1], ["tier1.thresholds.too_few_words=20", "input.max_document_bytes=500"]), 2)
+    told = as_json(what_if(propose(small[1], ["tier1.thresholds.too_few_words=20", "input.max_document_bytes=500"]), 2))
     with connect(small[1]) as connection:
         sizes = dict(connection.execute("SELECT doc_id, n_tokens FROM documents").fetchall())
         large = [
@@ -240,7 +246,7 @@ def test_a_saved_recipe_makes_what_was_asked_so(small, tmp_path):
 def test_a_run_that_kept_nothing_is_asked_what_would_be_kept(small):
     failed = command("run", small[0], "--set", "tier1.thresholds.too_few_words=500")
     assert failed.returncode == 1
-    told = what_if(ask(small[1], ["tier1.thresholds.too_few_words=60"]), 2)
+    told = as_json(what_if(propose(small[1], ["tier1.thresholds.too_few_words=60"]), 2))
     assert (told["totals"]["kept_before_documents"], told["totals"]["kept_after_documents"]) == (0, 7)
 
 
@@ -341,11 +347,11 @@ def test_columns_that_the_ledger_lacks_are_not_taken_for_columns_that_the_input_
     carry_out(recipe, f"exclude=[{tmp_path / 'empty.txt'}]")
     for change in ("input.strata=['source?']", f"exclude=[{tmp_path / 'urls.txt'}]"):
         with pytest.raises(RecipeError, match=r"the ledger does not hold the input's column '(source|url)'"):
-            ask(run, [change])
+            propose(run, [change])
     found, _ = verdicts_asked(run, "input.strata=['nowhere?']")
     assert found == verdicts_of(run)
     with pytest.raises(RecipeError, match="the input has no column 'nowhere'"):
-        ask(run, ["input.strata=[nowhere]"])
+        propose(run, ["input.strata=[nowhere]"])
 
 
 def test_what_other_recipes_measured_of_some_files_takes_no_document_away(tmp_path):
@@ -367,14 +373,14 @@ def test_lists_and_sets_that_changed_since_are_told(tmp_path):
     recipe, run = two_sources(tmp_path)
     block = f"tier1.block=[{{reason: foxes, words: {words}}}]"
     carry_out(recipe, block, f"tier1.decontaminate={{against: [{questions}]}}")
-    assert what_if(ask(run, ["tier1.perplexity.band=[5, 95]"]), 2)["notes"] == []
+    assert what_if(propose(run, ["tier1.perplexity.band=[5, 95]"]), 2).notes == []
     words.write_text("dog\n")
     questions.write_text(json.dumps({"question": "what have the people of the town seen with their own eyes?"}) + "\n")
     told = command("what-if", run, "--set", "tier1.perplexity.band=[5, 95]").stdout
     assert "`curate run` would measure again: group block\n" in told
     assert "`curate run` would measure again: evaluation sets of tier1.decontaminate\n" in told
     words.unlink()
-    told = what_if(ask(run, ["tier1.perplexity.band=[5, 95]"]), 2)["notes"]
+    told = what_if(propose(run, ["tier1.perplexity.band=[5, 95]"]), 2).notes
     assert told == [f"`curate run` would measure again: tier1.block: foxes: {words}: no such file"]
 
 
@@ -382,7 +388,8 @@ def test_where_a_run_would_stop_is_told(tmp_path):
     recipe, run = two_sources(tmp_path)
     (tmp_path / "in" / "broken.parquet").write_bytes(b"no Parquet")
     carry_out(recipe, "on_error=quarantine")
-    told = what_if(ask(run, ["on_error=stop", "tier1.rules=[{reason: all, signal: n_words, min: 999}]"]), 2)["notes"]
+    changes = ["on_error=stop", "tier1.rules=[{reason: all, signal: n_words, min: 999}]"]
+    told = what_if(propose(run, changes), 2).notes
     assert told[0].startswith("`curate run` would stop at broken.parquet: ")
     assert told[1] == "`curate run` would end with an error: nothing is kept, and allow_empty is false"
 
@@ -409,7 +416,7 @@ def test_personal_data_in_strata_is_not_shown(tmp_path):
 def test_a_saved_recipe_of_any_section_loads_and_is_refused_before_work(small, tmp_path):
     saved = tmp_path / "saved.yaml"
     changes = ["tier1.pii={action: 'off', kinds: [email]}", "dedup.near=null"]
-    asked = ask(small[1], changes)
+    asked = propose(small[1], changes)
     save_recipe(asked, saved)
     assert load_recipe(saved).resolved() == asked.after.resolved()
     done = command("what-if", small[1], "--set", "seed=1", "--save", saved)

@@ -16,8 +16,9 @@ from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 from support.soak import examples
 
+from curate.display import json_text
 from curate.errors import CurateError, EmptyOutputError
-from curate.inspect.evidence import Fired, fired, rules_by_reason
+from curate.inspect.evidence import Evidence, evidence_from, rules_by_reason
 from curate.inspect.text_diff import changes, collapsed
 from curate.inspect.why import explain
 from curate.ledger.run import connect
@@ -39,6 +40,11 @@ def told(run, *arguments, **environment):
     done = command("why", run, *arguments, **environment)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
+
+
+def story_of(run, address):
+    """The story of a document as JSON."""
+    return json.loads(json_text(explain(run, address)))
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +98,13 @@ def run(tmp_path_factory):
 
 def test_each_rule_that_fired_is_told_with_its_value_its_bound_its_set_and_its_source(run):
     assert re.search(r"too_few_words +n_words 5 < 50 +gopher, Rae et al\. 2021, A1\.1", told(run, "short"))
-    [one, *_] = explain(run, "short")["fired"]
+    [one, *_] = story_of(run, "short")["fired"]
     assert (one["reason"], one["values"], one["mark"], one["bound"]) == ("too_few_words", {"n_words": 5}, "<", 50)
     assert (one["rule_set"], one["source"], one["stage"]) == ("gopher", "Rae et al. 2021, A1.1", "rules")
 
 
 def test_a_condition_is_told_with_the_values_that_it_names_also_of_the_input(run):
-    [one] = explain(run, "proprietary")["fired"]
+    [one] = story_of(run, "proprietary")["fired"]
     assert one["values"] == {"n_words": 61, "input.license": "proprietary"}
     assert (one["rule_set"], one["source"], one["condition"][:15]) == ("recipe", "our lawyers", "input.license =")
     assert "n_words 61, input.license proprietary, when input.license = 'proprietary'" in told(run, "proprietary")
@@ -110,7 +116,7 @@ def test_values_of_the_input_are_told_without_personal_data(tmp_path):
     recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": [rule]})
     carry_out(recipe)
     assert "input.author <EMAIL>, when input.author LIKE" in told(run, "a.parquet:0")
-    assert explain(run, "a.parquet:0")["fired"][0]["values"] == {"input.author": "<EMAIL>"}
+    assert story_of(run, "a.parquet:0")["fired"][0]["values"] == {"input.author": "<EMAIL>"}
 
 
 def test_of_many_values_those_that_are_nothing_are_left_out(tmp_path):
@@ -123,31 +129,31 @@ def test_of_many_values_those_that_are_nothing_are_left_out(tmp_path):
 
 
 def test_a_list_of_ones_own_is_told_with_what_was_counted(run):
-    [one] = explain(run, "cursed")["fired"]
+    [one] = story_of(run, "cursed")["fired"]
     assert (one["values"], one["rule_set"]) == ({"block_bad_words": 2}, "block")
 
 
 def test_what_fired_needs_only_a_recipe_and_a_row():
     recipe = parse_recipe({"name": "x", "input": {"paths": ["x"]}, "tier1": {"rules": ["gopher"]}}, "x")
     row = {"stage": "rules", "reasons": ["too_many_hashes"], "hash_word_ratio": 0.10000000894069672}
-    [one] = fired(recipe, rules_by_reason(recipe), row)
-    assert isinstance(one, Fired)
+    [one] = evidence_from(recipe, rules_by_reason(recipe), row)
+    assert isinstance(one, Evidence)
     assert str(one) == "hash_word_ratio 0.100000009 > 0.1"  # with the digits that tell them apart
     kept = {"stage": None, "reasons": [], "hash_word_ratio": 0.5}
-    assert fired(recipe, rules_by_reason(recipe), kept) == []
+    assert evidence_from(recipe, rules_by_reason(recipe), kept) == []
     large = {"stage": "input", "reasons": ["too_large"], "raw_n_bytes": 20_000_000, "duplicate_of": None}
-    assert [str(one) for one in fired(recipe, {}, large)] == ["raw_n_bytes 20,000,000 > 10,000,000"]
+    assert [str(one) for one in evidence_from(recipe, {}, large)] == ["raw_n_bytes 20,000,000 > 10,000,000"]
 
 
 def test_nothing_of_later_stages_is_made_up(run):
-    story = explain(run, "short")
+    story = story_of(run, "short")
     assert {one["stage"] for one in story["fired"]} == {"rules"}
     assert story["duplicate"] is story["band"] is story["output"] is None
     assert "p_bad" not in json.dumps(story)
 
 
 def test_the_origin_has_size_language_and_where_the_input_says_it_is_from_without_personal_data(run):
-    origin = explain(run, "good")["origin"]
+    origin = story_of(run, "good")["origin"]
     assert origin["url"] == "https://a.org/good?<EMAIL>"
     assert origin["license"] == "cc0"
     assert origin["bytes"] == len((prose(2) + f"\nWrite to {MAIL} for more.").encode())
@@ -155,7 +161,7 @@ def test_the_origin_has_size_language_and_where_the_input_says_it_is_from_withou
 
 
 def test_a_near_copy_is_told_with_its_survivor_its_similarity_and_a_masked_diff(run):
-    story = explain(run, "near")
+    story = story_of(run, "near")
     assert story["duplicate"]["duplicate_of"] == "survivor"
     assert 0.7 <= story["duplicate"]["similarity"] < 1
     assert story["duplicate"]["exact"] is True
@@ -168,8 +174,8 @@ def test_a_near_copy_is_told_with_its_survivor_its_similarity_and_a_masked_diff(
 
 def test_an_equal_copy_says_so_and_one_in_other_case_shows_the_case(run):
     assert "both texts are equal" in told(run, "copy")
-    assert explain(run, "titled")["reason"] == "normalised_duplicate"
-    deleted = [text for kind, text in explain(run, "titled")["duplicate"]["diff"] if kind == "deleted"]
+    assert story_of(run, "titled")["reason"] == "normalised_duplicate"
+    deleted = [text for kind, text in story_of(run, "titled")["duplicate"]["diff"] if kind == "deleted"]
     assert "The" in "".join(deleted).split()
 
 
@@ -179,23 +185,23 @@ def test_copies_that_differ_in_personal_data_alone_are_not_called_equal(demo):
 
 
 def test_a_survivor_lists_the_copies_that_were_dropped_for_it(run):
-    copies = explain(run, "survivor")["copies"]
+    copies = story_of(run, "survivor")["copies"]
     assert copies["count"] == 3
     assert {one["doc_id"] for one in copies["documents"]} == {"near", "copy", "titled"}
     assert "dropped for this one: 3 copies" in told(run, "survivor")
 
 
 def test_contamination_is_told_with_benchmark_item_and_passage(run):
-    [passage] = explain(run, "question")["contamination"]
+    [passage] = story_of(run, "question")["contamination"]
     assert (passage["item"], passage["passage"]) == (0, QUESTION)
     assert re.search(r"bench\.jsonl, item 0: \d+ n-grams?", told(run, "question"))
 
 
 def test_edits_are_shown_in_context_with_their_reason_and_personal_data_as_placeholders(run):
-    edits = {edit["reason"]: edit for edit in explain(run, "menu")["edits"]}
+    edits = {edit["reason"]: edit for edit in story_of(run, "menu")["edits"]}
     assert edits["line_in_capitals"]["cut"] == "HOME AND MENU LINE\n"
     assert edits["line_in_capitals"]["before"].endswith("and.\n")
-    [email] = explain(run, "good")["edits"]
+    [email] = story_of(run, "good")["edits"]
     assert (email["cut"], email["replacement"]) == ("<EMAIL>", "<EMAIL>")
     assert "Write to [-<EMAIL>-]{+<EMAIL>+} for more." in told(run, "good")
 
@@ -205,13 +211,13 @@ def test_the_place_in_the_output_is_that_of_the_real_row(run):
         kept = connection.execute("SELECT doc_id FROM kept").fetchall()
     assert len(sorted((run / "data").iterdir())) > 2
     for (doc_id,) in kept:
-        place = explain(run, doc_id)["output"]
+        place = story_of(run, doc_id)["output"]
         assert place["written"]
         assert pq.read_table(run / place["file"])["doc_id"][place["row"]].as_py() == doc_id
 
 
 def test_percentiles_are_of_the_stratum_and_unusual_ones_are_marked(demo):
-    story = explain(demo, "qs-00261")["signals"]
+    story = story_of(demo, "qs-00261")["signals"]
     assert story["stratum"] == {"language": "en", "length_bucket": "300-999"}
     with connect(demo) as connection:
         values = connection.execute(
@@ -231,16 +237,16 @@ def test_percentiles_are_of_the_stratum_and_unusual_ones_are_marked(demo):
 
 
 def test_a_small_stratum_gives_way_to_the_wider_one_and_no_strata_to_the_whole_corpus(run, demo):
-    assert explain(run, "good")["signals"]["stratum"] == {}
+    assert story_of(run, "good")["signals"]["stratum"] == {}
     with connect(demo) as connection:
         [(doc_id,)] = connection.execute(
             "SELECT doc_id FROM documents WHERE language = 'de' ORDER BY doc_id LIMIT 1"
         ).fetchall()
-    assert explain(demo, doc_id)["signals"]["stratum"] == {}
+    assert story_of(demo, doc_id)["signals"]["stratum"] == {}
 
 
 def test_a_band_is_told_with_its_stratum_and_the_wider_one_where_that_has_none(demo):
-    story = explain(demo, "qs-00642")
+    story = story_of(demo, "qs-00642")
     assert story["band"]["stratum"] == {"language": "en", "length_bucket": "300-999"}
     assert "perplexity 930.9 > 866" in told(demo, "qs-00642")
     with connect(demo) as connection:
@@ -248,7 +254,7 @@ def test_a_band_is_told_with_its_stratum_and_the_wider_one_where_that_has_none(d
             "SELECT doc_id, b.low, b.high FROM kept k, bands b WHERE k.length_bucket = '1000-2999' "
             "AND k.language = 'en' AND perplexity IS NOT NULL AND b.depth = 1 ORDER BY doc_id LIMIT 1"
         ).fetchall()
-    band = explain(demo, doc_id)["band"]
+    band = story_of(demo, doc_id)["band"]
     assert (band["stratum"], band["low"], band["high"]) == ({"language": "en"}, low, high)
 
 
@@ -261,17 +267,17 @@ def test_a_place_is_printed_as_it_is_typed_and_every_path_to_a_file_leads_to_its
     file = Path(location)
     monkeypatch.chdir(file.parent)
     for path in ("a.parquet", file, "./a.parquet", f"../{file.parent.name}/a.parquet"):
-        assert explain(run, f"{path}:4")["doc_id"] == "near"
+        assert story_of(run, f"{path}:4")["doc_id"] == "near"
     with pytest.raises(CurateError, match=r"no document '/elsewhere/a\.parquet:4'"):
-        explain(run, "/elsewhere/a.parquet:4")
+        story_of(run, "/elsewhere/a.parquet:4")
 
 
 def test_a_row_of_the_output_is_the_document_that_was_written_there(run):
-    output = explain(run, "good")["output"]
+    output = story_of(run, "good")["output"]
     place = f"{output['file']}:{output['row']}"
     assert f"\n  {place}\n" in told(run, "good")
     for address in (place, run / place):
-        assert explain(run, str(address))["doc_id"] == "good"
+        assert story_of(run, str(address))["doc_id"] == "good"
 
 
 def test_an_input_is_not_mistaken_for_a_file_of_the_output_with_the_end_of_its_path(tmp_path, monkeypatch):
@@ -283,24 +289,24 @@ def test_an_input_is_not_mistaken_for_a_file_of_the_output_with_the_end_of_its_p
     carry_out(recipe)
     monkeypatch.chdir(tmp_path)
     for path in (f"fr/{name}", f"hf/fr/{name}", tmp_path / "hf" / "fr" / name):
-        assert explain(run, f"{path}:1")["doc_id"] == "fr1"
+        assert story_of(run, f"{path}:1")["doc_id"] == "fr1"
     for path in (name, f"run/{name}", run / name):
-        assert explain(run, f"{path}:1")["doc_id"] == "en1"
+        assert story_of(run, f"{path}:1")["doc_id"] == "en1"
     with pytest.raises(CurateError, match="no document"):
-        explain(run, f"exports/{name}:1")
+        story_of(run, f"exports/{name}:1")
     monkeypatch.chdir(tmp_path / "hf" / "fr")
     with pytest.raises(CurateError) as caught:
-        explain(run, f"{name}:1")
+        story_of(run, f"{name}:1")
     both = f"fr/{name}:1 of the input or {run / name}:1 of the output"
     assert str(caught.value) == f"{run}: {name} leads to more than one file; write {both}"
 
 
 def test_documents_are_found_by_file_and_row(run, demo):
-    assert explain(run, "a.parquet:2")["doc_id"] == "good"
+    assert story_of(run, "a.parquet:2")["doc_id"] == "good"
     with pytest.raises(CurateError, match=r"a\.parquet has rows 0 to 22, not 99$"):
-        explain(run, "a.parquet:99")
+        story_of(run, "a.parquet:99")
     with pytest.raises(CurateError, match=r"no document 'qs-0066'; did you mean 'qs-00066'\?"):
-        explain(demo, "qs-0066")
+        story_of(demo, "qs-0066")
     done = command("why", run, "nobody at all")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"Error: {run}: no document 'nobody at all'; find ids with: curate sql ")
@@ -319,17 +325,17 @@ def hashed(tmp_path):
 def test_eight_letters_of_a_hash_are_enough_where_no_other_begins_so(hashed):
     with connect(hashed) as connection:
         ids = [i for (i,) in connection.execute("SELECT doc_id FROM documents ORDER BY row").fetchall()]
-    assert explain(hashed, ids[0][:8])["doc_id"] == ids[0]
-    assert explain(hashed, ids[1])["doc_id"] == ids[1]
+    assert story_of(hashed, ids[0][:8])["doc_id"] == ids[0]
+    assert story_of(hashed, ids[1])["doc_id"] == ids[1]
     with pytest.raises(CurateError, match=f"more than one document begins with '{ids[1][:8]}': {ids[1]}, {ids[1]}#2;"):
-        explain(hashed, ids[1][:8])
+        story_of(hashed, ids[1][:8])
     with pytest.raises(CurateError, match="no document"):
-        explain(hashed, ids[0][:7])
+        story_of(hashed, ids[0][:7])
 
 
 def test_where_the_input_is_gone_all_but_the_texts_is_told(hashed):
     (hashed.parent / "in" / "a.parquet").rename(hashed.parent / "in" / "gone")
-    story = explain(hashed, "a.parquet:2")
+    story = story_of(hashed, "a.parquet:2")
     assert story["reason"] == "exact_duplicate"
     assert story["duplicate"]["diff"] is None
     assert story["signals"]["documents"] == 4
@@ -359,7 +365,7 @@ def test_repeated_lines_are_told_with_the_share_that_was_cut(tmp_path):
     lines = {"max_repeats": 5, "max_cut": 0.5}
     recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"exact": False, "lines": lines}, allow_empty=True)
     carry_out(recipe)
-    story = explain(run, "a.parquet:3")
+    story = story_of(run, "a.parquet:3")
     [one] = story["fired"]
     assert (one["reason"], one["mark"], one["bound"]) == ("too_much_boilerplate", ">", 0.5)
     assert 0.95 < one["values"]["cut_share"] < 1
@@ -373,7 +379,7 @@ def test_copies_of_an_earlier_run_name_it(tmp_path):
     carry_out(recipe)
     changes = ("name=later", f"output={tmp_path / 'later'}", f"dedup.against=[{tmp_path / 'run'}]", "allow_empty=true")
     carry_out(recipe, *changes)
-    story = explain(tmp_path / "later", "a.parquet:0")
+    story = story_of(tmp_path / "later", "a.parquet:0")
     assert story["duplicate"]["duplicate_of"].startswith("test:")
     text = told(tmp_path / "later", "a.parquet:0")
     assert "a document of an earlier run: its text is not read here" in text

@@ -1,5 +1,6 @@
 """report.html: its tables, what they count, and the page in a browser."""
 
+import json
 import re
 import shutil
 from contextlib import contextmanager
@@ -7,8 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from curate.display import fields_of, json_text
 from curate.ledger.run import connect
-from curate.report.page import open_run, sections
+from curate.report.page import page_of
 
 
 class Tables(HTMLParser):
@@ -47,17 +49,20 @@ def read(path):
 
 
 def counted(run):
-    """What the sections of a page on a run are made of."""
+    """What the sections of a page on a run are made of, as JSON."""
     with connect(run) as connection:
-        found = sections(open_run(run, connection))
-    return {
-        "flow": found["flow"],
-        "signals": {card["name"]: card for cards in (found["signals"] or {}).values() for card in cards},
-        "strata": found["strata"],
-        "clusters": found["clusters"]["sizes"] if found["clusters"] else [],
-        "dropped": found["dropped"]["dimensions"] if found["dropped"] else [],
-        "domains": found["domains"]["domains"] if found["domains"] else [],
+        page = page_of(run, connection)
+    strata, signals = page.strata, page.signals
+    cards = [*signals.first, *signals.more, *signals.rest] if signals else []
+    sections = {
+        "flow": page.flow,
+        "signals": {card.name: fields_of(card.counts) | {"marks": card.marks} for card in cards},
+        "strata": strata and fields_of(strata) | {"rows": [row for row, _ in strata.rows]},
+        "clusters": page.clusters.sizes if page.clusters else [],
+        "dropped": page.dropped.dimensions if page.dropped else [],
+        "domains": [domain for domain, _ in page.domains.domains] if page.domains else [],
     }
+    return json.loads(json_text(sections))
 
 
 def numbers(row):

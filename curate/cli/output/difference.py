@@ -1,7 +1,6 @@
 """What `what-if` and `compare` print."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import yaml
 from rich import box
@@ -10,108 +9,125 @@ from rich.table import Table
 from curate.cli.output.run import cell, say
 from curate.display import console, counted, place
 from curate.errors import shortened
-
-UNITS = ("documents", "tokens")
-COUNTED = ("documents_before", "documents_after", "documents_gained", "tokens_gained", "documents_lost", "tokens_lost")
+from curate.inspect.compare import Comparison, Example, ReasonChange, StratumChange, Totals, WhatIf, WrittenChange
 
 
-def print_difference(found: Mapping[str, Any]) -> None:
-    """Two verdicts on the same documents: the recipes' fields, reasons, strata, examples, and what it comes to."""
-    for name, values in found["changed"].items():
-        say(f"{name}: {_yaml(values['before'])} → {_yaml(values['after'])}")
-    if not found["changed"]:
+def print_difference(result: WhatIf | Comparison) -> None:
+    """Print the changed fields, tables of reasons, strata and examples, and closing sentences."""
+    for name, change in result.changed.items():
+        say(f"{name}: {_yaml(change.before)} → {_yaml(change.after)}")
+    if not result.changed:
         say("the recipes are the same")
-    totals = found["totals"]
-    if rows := [row for row in found["reasons"] if _moves(row)]:
-        console().print(_reasons_moved(rows, totals))
-    for name, rows in found["strata"].items():
-        if moved := [row for row in rows if row["gained"] or row["lost"]]:
-            console().print(_strata_moved(name, moved))
-    for kind, title in (("gained", "gained, for example"), ("lost", "lost, for example")):
-        if rows := found["examples"][kind]:
-            console().print(_examples(rows, title, "before" if kind == "gained" else "after"))
-    for line in _closing(found):
+    difference = result.difference
+    if changes := [change for change in difference.reasons if _differs(change)]:
+        console().print(_reason_table(changes, difference.totals))
+    for name, strata in difference.strata.items():
+        if moved := [stratum for stratum in strata if stratum.gained or stratum.lost]:
+            console().print(_stratum_table(name, moved))
+    if gained := difference.examples.gained:
+        table = _example_table("gained, for example", "reason before")
+        for example in gained:
+            _add_example(table, example, example.reason_before, example.tokens_after)
+        console().print(table)
+    if lost := difference.examples.lost:
+        table = _example_table("lost, for example", "reason after")
+        for example in lost:
+            _add_example(table, example, example.reason_after, example.tokens_before, example.duplicate_of)
+        console().print(table)
+    for line in (*_sources(result), *_closing(result)):
         say(line)
 
 
-def _moves(row: Mapping[str, Any]) -> bool:
-    same = row["documents_before"] == row["documents_after"] and row["tokens_before"] == row["tokens_after"]
-    return not same or row["documents_gained"] > 0 or row["documents_lost"] > 0
+def _differs(change: ReasonChange) -> bool:
+    documents = change.documents_before, change.documents_gained, change.documents_lost
+    tokens = change.tokens_before
+    return documents != (change.documents_after, 0, 0) or tokens != change.tokens_after
 
 
-def _reasons_moved(rows: Sequence[Mapping[str, Any]], totals: Mapping[str, Any]) -> Table:
+def _reason_table(changes: Sequence[ReasonChange], totals: Totals) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("stage", "reason"):
         table.add_column(name, no_wrap=True)
     for name in ("before", "after", "gained", "tokens", "lost", "tokens"):
         table.add_column(name, justify="right")
-    for row in rows:
-        numbers = (row[name] for name in COUNTED)
-        table.add_row(row["stage"], row["reason"], *(f"{number:,}" if number else "" for number in numbers))
-    kept = ("kept_before_documents", "kept_after_documents", "gained_documents", "gained_tokens", "lost_documents",
-            "lost_tokens")  # fmt: skip
-    table.add_row("kept", "", *(f"{totals[name]:,}" for name in kept), style="bold")
+    for change in changes:
+        counts = [change.documents_before, change.documents_after, change.documents_gained, change.tokens_gained]
+        counts += [change.documents_lost, change.tokens_lost]
+        table.add_row(change.stage, change.reason, *(f"{count:,}" if count else "" for count in counts))
+    kept = [totals.kept_before_documents, totals.kept_after_documents, totals.gained_documents, totals.gained_tokens]
+    kept += [totals.lost_documents, totals.lost_tokens]
+    table.add_row("kept", "", *(f"{count:,}" for count in kept), style="bold")
     return table
 
 
-def _strata_moved(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+def _stratum_table(name: str, strata: Sequence[StratumChange]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(cell(name), overflow="fold")
     for column in ("documents", "kept before", "after", "tokens before", "after", "gained", "lost"):
         table.add_column(column, justify="right")
-    for row in rows:
-        value = "(others)" if row["others"] else "(none)" if row["value"] is None else shortened(row["value"])
-        names = ("documents", "documents_before", "documents_after", "tokens_before", "tokens_after", "gained", "lost")
-        table.add_row(cell(value), *(f"{row[column]:,}" for column in names))
+    for row in strata:
+        value = "(others)" if row.others else "(none)" if row.value is None else shortened(row.value)
+        kept = [row.documents_before, row.documents_after, row.tokens_before, row.tokens_after]
+        counts = [row.documents, *kept, row.gained, row.lost]
+        table.add_row(cell(value), *(f"{count:,}" for count in counts))
     return table
 
 
-def _examples(rows: Sequence[Mapping[str, Any]], title: str, when: str) -> Table:
+def _example_table(title: str, reason: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in (title, "file:row", "tokens", f"reason {when}"):
+    for column in (title, "file:row", "tokens", reason):
         table.add_column(column, justify="right" if column == "tokens" else "left", overflow="fold")
-    other = "after" if when == "before" else "before"
-    for row in rows:
-        reason = row[f"reason_{when}"] or "in the other run alone"
-        of = f" of {row['duplicate_of']}" if when == "after" and row["duplicate_of"] else ""
-        of += f"  {row['evidence']}" if row.get("evidence") else ""
-        tokens = row[f"tokens_{other}"]
-        where = place(row["file"], row["row"])
-        table.add_row(cell(row["doc_id"]), cell(where), f"{tokens:,}", cell(reason + of))
     return table
 
 
-def _closing(found: Mapping[str, Any]) -> Iterator[str]:
-    totals = found["totals"]
-    if "in_both" in found:
-        a, b = found["runs"]
-        yield f"before: {a}; after: {b}; {counted(found['in_both'], 'document')} in both"
-    elif found["texts"]["read"]:
-        count = counted(found["texts"]["read"], "document")
-        yield f"read the texts of {count} whose verdicts the ledger left in doubt"
-    if "texts" in found and found["texts"]["estimated"]:
-        count = counted(found["texts"]["estimated"], "document")
-        yield f"{count} in doubt, judged by estimates: {found['texts']['why']}; a run may decide otherwise"
-    yield from found.get("notes", ())
-    if written := found.get("written"):
-        told = ", ".join(f"{written['before'][unit]:,} → {written['after'][unit]:,} {unit}" for unit in UNITS)
-        yield f"written by a model, beside what is kept: {told}"
-    cut = [totals[f"cut_tokens_{when}"] for when in ("before", "after")]
-    if cut[0] != cut[1]:
-        yield f"repeated lines cut out of what is kept: {cut[0]:,} → {cut[1]:,} tokens"
-    if not totals["changed_documents"]:
-        yield f"every verdict is the same: {counted(totals['kept_after_documents'], 'document')} kept"
+def _add_example(
+    table: Table, example: Example, reason: str | None, tokens: int | None, duplicate_of: str | None = None
+) -> None:
+    about = reason or "in the other run alone"
+    about += f" of {duplicate_of}" if duplicate_of else ""
+    about += f"  {example.evidence}" if example.evidence else ""
+    table.add_row(cell(example.doc_id), cell(place(example.file, example.row)), f"{tokens:,}", cell(about))
+
+
+def _sources(result: WhatIf | Comparison) -> Iterator[str]:
+    """What was compared, and how far its texts were read."""
+    if isinstance(result, Comparison):
+        a, b = result.runs
+        yield f"before: {a}; after: {b}; {counted(result.in_both, 'document')} in both"
+        if result.written is not None:
+            yield _written(result.written)
         return
-    kept = (
-        f"{totals[f'kept_before_{what}']:,} → {totals[f'kept_after_{what}']:,} {what}"
-        f" ({_change(totals[f'kept_before_{what}'], totals[f'kept_after_{what}'])})"
-        for what in UNITS
-    )
-    yield f"kept: {', '.join(kept)}"
+    if result.texts.read:
+        count = counted(result.texts.read, "document")
+        yield f"read the texts of {count} whose verdicts the ledger left in doubt"
+    if result.texts.estimated:
+        count = counted(result.texts.estimated, "document")
+        yield f"{count} in doubt, judged by estimates: {result.texts.why}; a run may decide otherwise"
+    yield from result.notes
 
 
-def _change(before: int, after: int) -> str:
-    return f"{after / before - 1:+.1%}" if before else "none before"
+def _written(written: WrittenChange) -> str:
+    before, after = written.before, written.after
+    documents = f"{before.documents:,} → {after.documents:,} documents"
+    return f"written by a model, beside what is kept: {documents}, {before.tokens:,} → {after.tokens:,} tokens"
+
+
+def _closing(result: WhatIf | Comparison) -> Iterator[str]:
+    totals = result.difference.totals
+    if totals.cut_tokens_before != totals.cut_tokens_after:
+        cut = f"{totals.cut_tokens_before:,} → {totals.cut_tokens_after:,} tokens"
+        yield f"repeated lines cut out of what is kept: {cut}"
+    if not totals.changed_documents:
+        yield f"every verdict is the same: {counted(totals.kept_after_documents, 'document')} kept"
+        return
+    documents = _moved(totals.kept_before_documents, totals.kept_after_documents, "documents")
+    tokens = _moved(totals.kept_before_tokens, totals.kept_after_tokens, "tokens")
+    yield f"kept: {documents}, {tokens}"
+
+
+def _moved(before: int, after: int, unit: str) -> str:
+    change = f"{after / before - 1:+.1%}" if before else "none before"
+    return f"{before:,} → {after:,} {unit} ({change})"
 
 
 def _yaml(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What `curate evaluate` prints, and the lines of a run's closing table on quality stage by stage."""
+"""What `curate evaluate` prints, and the table of tracked quality that a run prints."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def print_evaluation(result: "EvaluationResult") -> None:
-    """Each arm with its control, the domains of what is kept, and for what the figures hold."""
+    """Print each arm with its control, the domains of our arm, and the claims with their scope."""
     budgets = list(dict.fromkeys(arm.budget for arm in result.arms))
     for budget in budgets:
         arms = [arm for arm in result.arms if arm.budget == budget]
@@ -27,9 +27,8 @@ def print_evaluation(result: "EvaluationResult") -> None:
             console().print(f"matched {budget}:", highlight=False)
         console().print(_arms([arm for arm in arms if arm.domain is None]))
         console().print(_domains([arm for arm in arms if arm.arm == OURS and arm.domain is not None]))
-    rows = [asdict(arm) for arm in result.arms]
-    found = {**result.facts, "arms": rows}
-    for line in (*claims(found), *tier_claims(rows), *augmentation_claims(rows), scope(found)):
+    on_augmentation = augmentation_claims([asdict(arm) for arm in result.arms])
+    for line in (*claims(result.arms), *tier_claims(result.arms), *on_augmentation, scope(result.facts)):
         console().print(line, highlight=False, soft_wrap=True)
 
 
@@ -39,7 +38,7 @@ def _arms(arms: Sequence["ArmRetention"]) -> Table:
 
 
 def _arm_cells(arm: "ArmRetention") -> list[tuple[str, str]]:
-    """What a row of the table of arms has, by heading."""
+    """The cells of a row of the table of arms, by heading."""
     has_control = arm.control not in (None, arm.arm)
     gap, interval = _figure(arm.gap_closed, arm.gap_low, arm.gap_high) if has_control else ("", "")
     retained, retained_interval = _figure(arm.retained, arm.retained_low, arm.retained_high)
@@ -62,7 +61,7 @@ def _domains(arms: Sequence["ArmRetention"]) -> Table:
 
 
 def _domain_cells(arm: "ArmRetention") -> list[tuple[str, str]]:
-    """What a row of the table of domains has, by heading."""
+    """The cells of a row of the table of domains, by heading."""
     retained, retained_interval = _figure(arm.retained, arm.retained_low, arm.retained_high)
     gap, interval = _figure(arm.gap_closed, arm.gap_low, arm.gap_high)
     return [
@@ -76,14 +75,14 @@ def _domain_cells(arm: "ArmRetention") -> list[tuple[str, str]]:
     ]
 
 
-# Columns that a terminal which is too narrow does without, the first one first.
-SPARED = ("documents", "draws", "of random", "bits per byte", "tokens", "R of random")
+# Columns that are left out on a narrow terminal, in this order.
+LEFT_OUT = ("documents", "draws", "of random", "bits per byte", "tokens", "R of random")
 
 
 def _fitting(first: str, rows: Sequence[Sequence[tuple[str, str]]], styles: Sequence[str]) -> Table:
-    """The rows as a table whose names and numbers are whole, with as many columns as the terminal has room for."""
-    for spared in range(len(SPARED) + 1):
-        kept = [[cell for cell in row if cell[0] not in SPARED[:spared]] for row in rows]
+    """A table with as many columns as fit the terminal without cutting names or numbers."""
+    for count in range(len(LEFT_OUT) + 1):
+        kept = [[cell for cell in row if cell[0] not in LEFT_OUT[:count]] for row in rows]
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for name, _ in kept[0] if kept else [(first, "")]:
             table.add_column(name, justify="left" if name == first else "right", no_wrap=True)
@@ -100,7 +99,7 @@ def _figure(value: float | None, low: float | None, high: float | None) -> tuple
 
 
 def tracked_table(stages: Sequence["TrackedStage"]) -> Table:
-    """Quality after each stage of a run, on a small sample: its figure is called other than that of an evaluation."""
+    """Tracked R after each stage of a run: measured on a small sample, unlike the retained R of an evaluation."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("quality after", no_wrap=True)
     for name in ("tokens left", "%", "in the sample", "tracked R", "gap closed G", "95%", "R of random"):

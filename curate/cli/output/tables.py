@@ -1,4 +1,4 @@
-"""Looking at runs, signals and rules."""
+"""Tables that several commands share, results of SQL, and the closing table of a run."""
 
 import codecs
 import shlex
@@ -6,7 +6,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
     from curate.pipeline.facts import RunSummary
 
 COPIED = 1 << 20  # characters at a time
-MAX_RECORDS = 20  # rows with too many columns for a table
-LEAST_WIDTH = 8  # characters of a column, on average, that can be read
+MAX_RECORDS = 20  # rows that are shown as records
+MIN_WIDTH = 8  # characters per column; with less, rows are shown as records
 MAX_TEXT = 300  # characters of a value that a table shows
-MAX_ROWS = 1000  # that a table shows; other formats print all
+MAX_ROWS = 1000  # of a table; other formats print all
 
 
-def told(error: duckdb.Error) -> str:
-    """One line on a query that failed; of files that are gone also what to do."""
+def query_error(error: duckdb.Error) -> str:
+    """One line on a query that failed; where files are missing also what to do."""
     line = first_line(error)
     if "No files found that match the pattern" in line:
         return f"{line}; `corpus` reads input files where they lay at the last run: put them back there, or run again"
@@ -46,34 +45,34 @@ def print_query(run: Path, query: str, form: str) -> None:
     """
     with connect(run) as connection:
         try:
-            only = only_query(query, "sql")
+            single = only_query(query, "sql")
             if form == "table":
-                print_rows(*rows_to_show(connection, only))
+                print_rows(*rows_to_show(connection, single))
             else:
-                _print_file(connection, only, form)
+                _print_file(connection, single, form)
         except duckdb.Error as error:
-            raise CurateError(f"sql: {told(error)}") from None
+            raise CurateError(f"sql: {query_error(error)}") from None
 
 
 def rows_to_show(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[tuple[str, str]], list[Any]]:
-    """Names and types of a query's columns, and as many of its rows as show that a table is cut."""
+    """Names and types of a query's columns, and its first rows: one more than a table shows."""
     relation = connection.sql(query)
     kinds = list(zip(relation.columns, map(str, relation.types), strict=True))
     return kinds, relation.limit(MAX_ROWS + 1).fetchall()
 
 
 def print_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Any], whole: str = "--format csv") -> None:
-    """Print rows as a table, up to MAX_ROWS, with long texts cut; an EXPLAIN's plan as it is drawn.
+    """Print rows as a table, up to MAX_ROWS, with long texts cut; the plan of an EXPLAIN as DuckDB draws it.
 
-    `whole` tells how to have all of them.
+    `whole` is the option or command that prints all.
     """
     if [name for name, _ in columns] == ["explain_key", "explain_value"]:
         for _, value in rows:
             console().print(Text(visible(value)), soft_wrap=True)
         return
-    if len(columns) * LEAST_WIDTH > console().width:
+    if len(columns) * MIN_WIDTH > console().width:
         _print_records(columns, rows, whole)
-        _tell_of_cuts(rows[:MAX_RECORDS], whole)
+        _note_cuts(rows[:MAX_RECORDS], whole)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, kind in columns:
@@ -84,18 +83,18 @@ def print_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Any], whole: s
     console().print(table)
     if len(rows) > MAX_ROWS:
         console().print(f"first {MAX_ROWS:,} rows; {whole} prints all")
-    _tell_of_cuts(rows[:MAX_ROWS], whole)
+    _note_cuts(rows[:MAX_ROWS], whole)
 
 
-def _tell_of_cuts(rows: Sequence[Any], whole: str) -> None:
-    """Say that texts were cut, if some were."""
+def _note_cuts(rows: Sequence[Any], whole: str) -> None:
+    """Say that texts are cut, if any are."""
     texts = (value for row in rows for value in row if isinstance(value, str | list | dict | tuple))
     if any(len(str(value)) > MAX_TEXT for value in texts):
         console().print(f"… texts are cut at {MAX_TEXT} characters; {whole} prints them whole")
 
 
 def _print_records(columns: Sequence[tuple[str, str]], rows: Sequence[Any], whole: str) -> None:
-    """Rows of more columns than fit side by side, each as a block of lines."""
+    """Print each row as a block of lines, one for each column."""
     for k, row in enumerate(rows[:MAX_RECORDS]):
         table = Table(box=None, show_header=False, pad_edge=False, title=f"── {k}", title_justify="left")
         table.add_column(no_wrap=True)
@@ -117,10 +116,9 @@ def _shown(value: object) -> str:
 
 
 def _print_file(connection: duckdb.DuckDBPyConnection, query: str, form: str) -> None:
-    """Let DuckDB write the result to a file, however large, and copy that to stdout.
+    """Let DuckDB write the result, of any size, to a file, and copy that to stdout.
 
-    JSON has an escape for what a terminal would obey, which changes no value; CSV has none, so only what goes to a
-    terminal is changed.
+    JSON has escapes for characters that control a terminal; CSV has none, so it is changed only on a terminal.
     """
     if form == "parquet" and sys.stdout.isatty():
         raise CurateError("sql: parquet is not for a terminal; redirect it to a file")
@@ -140,7 +138,7 @@ def _print_file(connection: duckdb.DuckDBPyConnection, query: str, form: str) ->
 
 
 def print_summary(summary: "RunSummary", quiet: bool = False) -> None:
-    """The closing table: documents and tokens by stage and reason; of a `quiet` run also early warnings."""
+    """Print counts by stage and reason, drift, quality and warnings; after a `quiet` run also early warnings."""
     console().print(_stages(summary))
     if summary.drift:
         console().print(_drift(summary.drift))
@@ -148,8 +146,8 @@ def print_summary(summary: "RunSummary", quiet: bool = False) -> None:
         from curate.cli.output.evaluation import tracked_table
         from curate.report.quality import tracked_claims, tracked_scope
 
-        console().print(tracked_table(summary.tracking))
-        stages = [asdict(stage) for stage in summary.tracking]
+        stages = summary.tracking
+        console().print(tracked_table(stages))
         for line in (*tracked_claims(stages), tracked_scope(stages, summary.tracked_by)):
             console().print(line, highlight=False, soft_wrap=True)
     for row in summary.wanting:
@@ -219,7 +217,7 @@ def _drift(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def print_signals(signals: Sequence[Mapping[str, str]]) -> None:
-    """Signals with type and meaning."""
+    """Print signals with type and meaning."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("group", "signal", "type", "meaning"):
         table.add_column(name, no_wrap=name != "meaning")
@@ -229,7 +227,7 @@ def print_signals(signals: Sequence[Mapping[str, str]]) -> None:
 
 
 def print_rules(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rule sets, or the rules of one."""
+    """Print rule sets, or the rules of one."""
     heads = {"acts_on": "acts on", "what": "what it drops or cuts"}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in rows[0]:

@@ -22,8 +22,8 @@ from curate.cli.output.tables import print_summary
 from curate.engine.base import InProcess
 from curate.errors import CurateError, RecipeError
 from curate.inspect.compare import compare, what_if
-from curate.inspect.sample import Wanted, draw
-from curate.inspect.what_if import ask
+from curate.inspect.sample import Selection, draw
+from curate.inspect.what_if import propose
 from curate.inspect.why import explain
 from curate.ledger.run import connect
 from curate.manifests.cards.card import card
@@ -141,16 +141,16 @@ def test_why_tells_after_what_and_how_an_accepted_text_was_written(augmented, ca
     _, run, _, _ = augmented
     doc_id = value(run, "SELECT max(doc_id) FROM synthetic WHERE accepted")
     story = explain(run, doc_id[:12])
-    assert (story["doc_id"], story["kept"], story["fired"]) == (doc_id, True, [])
+    assert (story.doc_id, story.kept, story.fired) == (doc_id, True, [])
     table = output(run)
     row = table.filter(pc.equal(table["doc_id"], doc_id)).to_pylist()[0]
-    assert story["source"]["doc_id"] == row["source_doc_id"]
-    place = pq.read_table(run / story["output"]["file"]).slice(story["output"]["row"], 1).to_pylist()[0]
+    assert story.source.doc_id == row["source_doc_id"]
+    place = pq.read_table(run / story.output.file).slice(story.output.row, 1).to_pylist()[0]
     assert place["doc_id"] == doc_id
-    assert story["made"]["model"] == "tiny"
-    assert {gate["measure"] for gate in story["gates"]} >= {"n_new_facts", "copy_share", "length_ratio"}
-    assert " ".join(story["text"].split())[:40] in " ".join(row["text"].split())
-    assert explain(run, row["source_doc_id"])["written_from"]["accepted"] >= 1
+    assert story.made.model == "tiny"
+    assert {gate.measure for gate in story.gates} >= {"n_new_facts", "copy_share", "length_ratio"}
+    assert " ".join(story.text.split())[:40] in " ".join(row["text"].split())
+    assert explain(run, row["source_doc_id"]).written_from.accepted >= 1
     print_story(story, False)
     told = capsys.readouterr().out
     assert f"after {row['source_doc_id']}" in told
@@ -161,31 +161,31 @@ def test_why_tells_which_gate_a_candidate_failed_and_shows_no_personal_data(augm
     _, run, _, _ = augmented
     doc_id = value(run, "SELECT min(doc_id) FROM synthetic WHERE reason = 'new_facts'")
     story = explain(run, doc_id)
-    assert (story["kept"], story["reason"], story["output"]) == (False, "new_facts", None)
-    assert "new_facts" in [one["reason"] for one in story["fired"]]
-    assert story["new_facts"] == ["1837"]
-    assert story["original"] in story["text"] or story["original"] != story["text"]
+    assert (story.kept, story.reason, story.output) == (False, "new_facts", None)
+    assert "new_facts" in [evidence.reason for evidence in story.fired]
+    assert story.new_facts == ["1837"]
+    assert story.original in story.text or story.original != story.text
     with_ssn = "SELECT list(s.doc_id) FROM synthetic s JOIN corpus c ON c.doc_id = source_doc_id "
-    told = [explain(run, one) for one in value(run, f"{with_ssn} WHERE input.text LIKE '%SSN%'")[:2]]
-    assert told
-    assert all("<SSN>" in one["original"] or "SSN" not in one["original"] for one in told)
+    stories = [explain(run, doc_id) for doc_id in value(run, f"{with_ssn} WHERE input.text LIKE '%SSN%'")[:2]]
+    assert stories
+    assert all("<SSN>" in story.original or "SSN" not in story.original for story in stories)
 
 
 def test_sample_tells_where_written_documents_are_drawn_from(augmented):
     _, run, _, _ = augmented
-    for wanted in (Wanted(stage="augment"), Wanted(reason="too_much_copied")):
+    for wanted in (Selection(stage="augment"), Selection(reason="too_much_copied")):
         with pytest.raises(CurateError, match=r"written documents are drawn with: curate sample .*/judged"):
             draw(run, wanted)
-    assert draw(run / "synthetic" / "judged", Wanted(reason="too_much_copied", n=1))[0]["pieces"]
+    assert draw(run / "synthetic" / "judged", Selection(reason="too_much_copied", n=1))[0].pieces
 
 
 def test_what_if_and_compare_say_what_becomes_of_written_documents(augmented, demo, capsys):
     _, run, _, _ = augmented
-    found = what_if(ask(run, ["tier1.thresholds.too_few_words=30"], quiet=True), 2)
-    assert found["totals"]["gained_documents"] > 0
-    assert any(note.startswith("written documents stay as they are here") for note in found["notes"])
+    found = what_if(propose(run, ["tier1.thresholds.too_few_words=30"], quiet=True), 2)
+    assert found.difference.totals.gained_documents > 0
+    assert any(note.startswith("written documents stay as they are here") for note in found.notes)
     with pytest.raises(RecipeError, match="tier3: changes what is measured"):
-        ask(run, ["tier3.max_share=0.2"])
+        propose(run, ["tier3.max_share=0.2"])
     print_difference(compare(demo, run))
     made = manifest_json(run)["synthetic"]
     told = f"0 → {made['documents']:,} documents, 0 → {made['tokens']:,} tokens"

@@ -21,7 +21,7 @@ from curate.distill.budget.scores import scores_of
 from curate.distill.budget.stage import sampled_documents
 from curate.distill.reference import sampling_mask
 from curate.errors import CurateError, InputError, RecipeError, RunError
-from curate.inspect.what_if import ask, redecided
+from curate.inspect.what_if import propose, redecide
 from curate.recipe.distill import Distill
 from curate.recipe.load import load_recipe, parse_recipe
 
@@ -144,7 +144,7 @@ def test_another_budget_scores_nothing_again(distilled, corpus, tmp_path):
 def test_what_if_gives_the_verdicts_that_a_run_gives(distilled, corpus, tmp_path):
     _, run = distilled
     changes = ["distill.keep_tokens=8%", "distill.ladder=[]", "distill.weights.diversity=0", "distill.novelty=0.2"]
-    with redecided(ask(run, changes, quiet=True), 2) as database:
+    with redecide(propose(run, changes, quiet=True), 2) as database:
         told = database.execute("SELECT doc_id, kept, stage, reason FROM after ORDER BY doc_id").fetchall()
     path, other = distilling(corpus, tmp_path)
     carry_out(path, *changes)
@@ -338,7 +338,7 @@ def test_a_pin_without_a_discriminator_is_refused(corpus, tmp_path):
 def test_what_if_refuses_what_a_run_refuses(distilled, change, told):
     _, run = distilled
     with pytest.raises(RecipeError, match=told):
-        ask(run, [change], quiet=True)
+        propose(run, [change], quiet=True)
 
 
 def test_a_plan_knows_scores_that_are_columns(corpus, tmp_path):

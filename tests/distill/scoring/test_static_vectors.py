@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from curate.distill.scoring import clusters, static_vectors
 from curate.distill.scoring.static_vectors import load_once, open_static, vectors_of
 from curate.errors import InputError, RecipeError
-from curate.inspect.what_if import ask, redecided
+from curate.inspect.what_if import propose, redecide
 from curate.ledger.names import CLUSTERS, STATIC
 
 DIMENSIONS = 32
@@ -159,7 +159,7 @@ def test_the_run_stands_without_the_folder_of_the_model(corpus, model, tmp_path)
     pinned, other = distilling(corpus, tmp_path / "next", budget, reference=[], models={"pin": str(run)})
     carry_out(pinned)
     assert documents(run, "doc_id, cluster, kept") == documents(other, "doc_id, cluster, kept")
-    with redecided(ask(run, ["tier1.rules=[]", "distill.keep_tokens=10%"], quiet=True), 2) as database:
+    with redecide(propose(run, ["tier1.rules=[]", "distill.keep_tokens=10%"], quiet=True), 2) as database:
         assert database.execute("SELECT count(*) FROM after WHERE kept").fetchall()[0][0] > 0
 
 
