@@ -37,7 +37,7 @@ from curate.distill.scoring.discriminator import groups_of
 from curate.distill.scoring.grades import GRADES, score_grades, train_grades
 from curate.engine.base import InProcess
 from curate.ledger.names import DATA, EVALUATION_FOLDER
-from curate.ledger.run import open_decided
+from curate.ledger.run import open_finished
 from curate.pipeline.evaluate import proxies
 from curate.pipeline.run import run
 from curate.recipe.load import load_recipe
@@ -98,7 +98,7 @@ def measured(place: Path, output: Path, proxy: str, seed: int, recipes: Recipes 
     section = first.evaluate
     assert section is not None
     outputs = {OURS if title == DEFAULT else title: output / str(k) for k, title in enumerate(done)}
-    of = replace(open_decided(output / "run"), recipe=first)
+    of = replace(open_finished(output / "run"), recipe=first)
     prepared = prepare(of, section, outputs, section.sample, output / EVALUATION_FOLDER)
     arms = Arms(*({arm: of for arm, of in given.items() if arm not in CURVE}
                   for given in (prepared.arms.draws, prepared.arms.controls)))  # fmt: skip

@@ -72,7 +72,7 @@ class Interrupted(CurateError):
     """The user pressed Ctrl-C; what was finished is kept."""
 
 
-def is_stop(error: BaseException) -> bool:
+def is_interrupt(error: BaseException) -> bool:
     """Whether Ctrl-C ended what raised this; in the middle of a query DuckDB makes an error of its own of it."""
     return (
         isinstance(error, KeyboardInterrupt)

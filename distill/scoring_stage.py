@@ -22,7 +22,7 @@ from curate.ledger.ledger import Ledger
 from curate.ledger.models import ModelKind, ModelSet
 from curate.ledger.names import PENDING
 from curate.ledger.parts import Part, rebuffered, write_part
-from curate.ledger.views import Range, Spanned, narrow
+from curate.ledger.views import DocumentRange, SortedFiles, restrict_views
 from curate.maps.reading import Reading
 from curate.maps.reread import CorpusReader, RereadTask, with_cuts
 from curate.progress import Log
@@ -103,7 +103,7 @@ class StageContext:
     """Where a stage that scores works."""
 
     run: Path
-    places: Sequence[Range]  # ranges of all documents
+    places: Sequence[DocumentRange]  # ranges of all documents
     cuts: Sequence[Part]  # with the lines that are cut
     connection: duckdb.DuckDBPyConnection
     digest: str  # of the decisions
@@ -154,7 +154,7 @@ def scores_of_table(
     connection = context.connection
     key, files = reader.known_scores(stage, models)
     connection.register("no_scores", stage.schema.empty_table())
-    held = Spanned.of(files)
+    held = SortedFiles.of(files)
     left = [
         connection.sql(
             f"SELECT d.file_no, d.row, d.lines_sum FROM {_here(table, found, connection)} d "
@@ -164,7 +164,7 @@ def scores_of_table(
     ]
     fresh = pa.concat_tables(left).sort_by([("file_no", "ascending"), ("row", "ascending")])
     new = reader.scores(stage, fresh, models, context.cuts) if len(fresh) else []
-    both = Spanned.of([*files, *(context.run / part.path for part in new)])
+    both = SortedFiles.of([*files, *(context.run / part.path for part in new)])
     rows = (
         connection.sql(
             f"SELECT s.* FROM {_here(table, found, connection)} d JOIN {both.sql(found) or 'no_scores'} s ON {SAME} "
@@ -180,7 +180,7 @@ def scores_of_table(
     return parts
 
 
-def _here(table: str, found: Range, connection: duckdb.DuckDBPyConnection) -> str:
+def _here(table: str, found: DocumentRange, connection: duckdb.DuckDBPyConnection) -> str:
     """SQL of what a table has of a range."""
-    narrow([table], found.within, connection)
+    restrict_views([table], found.within, connection)
     return f"(FROM here_{table} WHERE {found.place})"

@@ -36,7 +36,7 @@ from curate.manifests.schema.model import (
     Tool,
     Totals,
 )
-from curate.maps.shards import content_of, our_columns, our_name, output_schema
+from curate.maps.shards import added_columns, content_hashes, output_name, output_schema
 from curate.recipe.recipe import Recipe
 from curate.redaction import without_credentials
 from curate.storage.files import sealed, write_json
@@ -58,7 +58,7 @@ def build_manifest(result: RunResult) -> Contents:
     """All of a finished run that depends neither on when nor on where it ran."""
     recipe, plan, ledger, counts = result.recipe, result.plan, result.ledger, result.counts
     parts = ledger.of(DATA)
-    tokens = our_name("n_tokens", plan.inputs)
+    tokens = output_name("n_tokens", plan.inputs)
     totals = _totals(counts)
     return Contents(
         name=recipe.name,
@@ -88,13 +88,13 @@ def build_manifest(result: RunResult) -> Contents:
         },
         licenses=licenses(ledger.run, parts, recipe.input, plan.inputs, tokens),
         synthetic=stage_facts.synthetic(result.augmented, totals.tokens_out),
-        schema=[schema_field(field) for field in output_schema(plan.inputs, our_columns(recipe))],
+        schema=[schema_field(field) for field in output_schema(plan.inputs, added_columns(recipe))],
         shards=[_shard(part) for part in parts],
     )
 
 
 def _inputs(plan: Plan, ledger: Ledger, counts: Counts) -> list[InputEntry]:
-    contents = content_of(ledger.of("documents", plan.groups["documents"]))
+    contents = content_hashes(ledger.of("documents", plan.groups["documents"]))
     return [
         _input(file, counts.kept.get(file.file_no, (0, 0)), contents.get(file.file_no, "")) for file in ledger.files
     ]

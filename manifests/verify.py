@@ -19,7 +19,7 @@ from curate.corpus.units import Unit
 from curate.distill.evaluate.results import TABLES
 from curate.errors import InputError, RunError
 from curate.ledger.ledger import KnownFile, read_ledger
-from curate.ledger.names import AUGMENTED, COMPARED, COMPARISON, EVALUATION_FOLDER, JUDGED, WRITTEN_FOLDER
+from curate.ledger.names import AUGMENTED, COMPARISON, COMPARISON_FILE, EVALUATION_FOLDER, JUDGED, WRITTEN_FOLDER
 from curate.ledger.superseded import NOTICE
 from curate.manifests.schema.model import Amount, Manifest, Shard
 from curate.manifests.schema.reading import read_manifest
@@ -98,7 +98,7 @@ def _judging_runs(manifest: Manifest) -> list[str]:
     written = manifest.synthetic.written
     if written is None or not written.candidates:
         return []
-    compared = [f"{WRITTEN_FOLDER}/{COMPARISON}/{JUDGED}"] if COMPARED in written.tables else []
+    compared = [f"{WRITTEN_FOLDER}/{COMPARISON}/{JUDGED}"] if COMPARISON_FILE in written.tables else []
     return [f"{WRITTEN_FOLDER}/{JUDGED}", *compared]
 
 

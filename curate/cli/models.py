@@ -52,9 +52,9 @@ def lm_train(
     """
     from curate.cli.output.run import print_trained
     from curate.filters.language.train import Training, parse_memory, parse_prune, train
-    from curate.maps.compile_notice import tell_of_kernels
+    from curate.maps.compile_notice import report_kernels
 
-    tell_of_kernels(quiet or as_json)
+    report_kernels(quiet or as_json)
     training = Training(
         inputs=inputs,
         output=output,

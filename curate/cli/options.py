@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from curate.errors import CurateError, Interrupted, TaskError, did_you_mean, disk_error, is_stop
+from curate.errors import CurateError, Interrupted, TaskError, did_you_mean, disk_error, is_interrupt
 from curate.process.interrupt import EXIT_CODE, Interrupt, interruptible
 from curate.process.machine import available_cores
 from curate.redaction import redacted
@@ -74,7 +74,9 @@ class Commands(click.Group):
             click.echo(f"Error: {disk_error(error, str(error.filename or 'the output'))}", err=True)
             ctx.exit(1)
         except (KeyboardInterrupt, Exception) as error:
-            if not is_stop(error) and self.interrupt.pressed is None:  # some libraries turn it into errors of their own
+            if (
+                not is_interrupt(error) and self.interrupt.pressed is None
+            ):  # some libraries turn it into errors of their own
                 raise
             self.interrupt.reported = True
             click.echo("stopped", err=True)
@@ -118,13 +120,13 @@ class RunPath(click.ParamType[Path]):
         """
         if "://" not in value:
             if not os.path.lexists(value):  # checked before heavy imports
-                from curate.ledger.runs import no_run
+                from curate.ledger.runs import not_a_run
 
-                raise no_run(Path(value), "ledger")
+                raise not_a_run(Path(value), "ledger")
             return Path(value)
-        from curate.ledger.ledger import fetched
+        from curate.ledger.ledger import fetch_run
 
-        return fetched(value, self.skipped)
+        return fetch_run(value, self.skipped)
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -49,9 +49,9 @@ def init(path: Path, folders: tuple[Path, ...], full: bool, force: bool) -> None
     from curate.display import visible
     from curate.init.recipe import write_recipe
     from curate.kernels.arrow import spare_pandas
-    from curate.recipe.errors import no_recipe
+    from curate.recipe.errors import not_a_recipe
 
-    if no_recipe(path) is not None:  # a folder or data file alone
+    if not_a_recipe(path) is not None:  # a folder or data file alone
         path, folders = Path("recipe.yaml"), (path, *folders)
     spare_pandas()
     for line in write_recipe(path, Path.cwd(), folders, full, force, _ask_role if sys.stdin.isatty() else None):
@@ -108,9 +108,9 @@ def plan(recipe: Path, changes: tuple[str, ...], workers: int | None, quiet: boo
     loaded = load_recipe(recipe, changes)
     inputs = check_names(loaded)
     if loaded.output is not None and "://" in loaded.output:
-        from curate.ledger.ledger import NOT_READ, fetched
+        from curate.ledger.ledger import OUTPUT_FOLDERS, fetch_run
 
-        fetched(loaded.output, NOT_READ)
+        fetch_run(loaded.output, OUTPUT_FOLDERS)
     with Processes(1, load_worker) as engine:
         engine.start(1)  # it imports while this process does
         from curate.cli.output.run import print_plan

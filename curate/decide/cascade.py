@@ -46,7 +46,7 @@ from curate.errors import RecipeError
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import DISTIL, DOCUMENTS, INPUT, LINE_EDITS, LINE_HASHES, PAIRS, PURIFY, SIGNATURES
 from curate.ledger.parts import Part
-from curate.ledger.views import input_sql, load_files, load_signals, narrow, ranges, signal_types
+from curate.ledger.views import document_ranges, input_sql, load_files, load_signals, restrict_views, signal_types
 from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of
 from curate.sql import literal, quoted, read_parquet, without_values
@@ -80,13 +80,13 @@ def run_cascade(cascade: Cascade, shown: Shown | None = None) -> list[Part]:
     """
     _judge(cascade, shown)
     parts = [*_drop_duplicates(cascade), *_drop_by_bands(cascade), *_cut_lines(cascade)]
-    document_ranges = tuple(ranges(cascade.ledger, cascade.plan.groups)) if _scores_texts(cascade.recipe) else ()
+    ranges = tuple(document_ranges(cascade.ledger, cascade.plan.groups)) if _scores_texts(cascade.recipe) else ()
     cuts = [part for part in parts if part.group == LINE_EDITS]
-    context = StageContext(cascade.ledger.run, document_ranges, cuts, cascade.connection, cascade.digest)
+    context = StageContext(cascade.ledger.run, ranges, cuts, cascade.connection, cascade.digest)
     parts += _purify(cascade, context)
     parts += _distil(cascade, context)
     drop_after(DISTIL, cascade.connection)
-    narrow(FINDINGS, "true", cascade.connection)
+    restrict_views(FINDINGS, "true", cascade.connection)
     return parts
 
 
@@ -128,7 +128,7 @@ def _load_documents(cascade: Cascade, checked: bool) -> None:
         connection.execute(repeated_sql())
     elif checked:
         check_ids(recipe.input.id, connection)
-    narrow(["repeated"], "true", connection)
+    restrict_views(["repeated"], "true", connection)
     load_signals(connection, ledger, plan.groups)
     connection.execute(judged_sql(recipe, plan.rules, signal_types(connection)))
 
@@ -170,9 +170,9 @@ def _signals_of_ranges(cascade: Cascade) -> Iterator[str]:
 
 def load_ranges(cascade: Cascade, tables: Sequence[str]) -> Iterator[str]:
     """Load the signals of some documents at a time and narrow `tables` to them; yield SQL that is true for them."""
-    for documents in ranges(cascade.ledger, cascade.plan.groups):
+    for documents in document_ranges(cascade.ledger, cascade.plan.groups):
         load_signals(cascade.connection, cascade.ledger, cascade.plan.groups, documents.parts)
-        narrow(tables, documents.within, cascade.connection)
+        restrict_views(tables, documents.within, cascade.connection)
         yield documents.place
 
 
@@ -234,12 +234,12 @@ def _name_survivors(cascade: Cascade) -> None:
     for name in ("copies", "named_copies", "duplicates"):
         create(name, connection)
     connection.execute(copies_sql())
-    narrow(["copies"], "file_no < 0", connection)
+    restrict_views(["copies"], "file_no < 0", connection)
     connection.execute(named_copies_sql(recipe, None))
     [[copies]] = connection.execute("SELECT count(*) FROM copies").fetchall()
     groups = {DOCUMENTS: cascade.plan.groups[DOCUMENTS]}
-    for documents in ranges(ledger, groups) if copies else ():
-        narrow(["copies", "repeated"], documents.within, connection)
+    for documents in document_ranges(ledger, groups) if copies else ():
+        restrict_views(["copies", "repeated"], documents.within, connection)
         texts = f"{read_parquet(ledger.run / part.path for part in documents.parts)} JOIN files USING (file_no)"
         within = f"{documents.within} AND {documents.place}"
         connection.execute(named_copies_sql(recipe, f"(FROM {texts} WHERE {within})"))
@@ -312,6 +312,6 @@ def _load_candidates(stage: str, columns: Columns, context: StageContext) -> Non
     """Fill `candidates` with the documents that the stages up to this one leave, in input order."""
     create("candidates", context.connection, {name: kind for name, (kind, _) in columns.items()})
     for documents in context.places:
-        narrow(survivor_tables(stage), documents.within, context.connection)
+        restrict_views(survivor_tables(stage), documents.within, context.connection)
         context.connection.execute(f"INSERT INTO candidates BY NAME {candidates_sql(columns, documents.place)}")
-    narrow(["candidates"], "true", context.connection)
+    restrict_views(["candidates"], "true", context.connection)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from curate.ledger.views import narrow
+from curate.ledger.views import restrict_views
 
 CASCADE = "curate.decide.cascade"
 NEAR, LINES = "curate.dedup.near.stage", "curate.dedup.lines"
@@ -134,7 +134,7 @@ def drop_after(stage: str, connection: duckdb.DuckDBPyConnection) -> None:
 
 def narrow_survivors(stage: str, connection: duckdb.DuckDBPyConnection) -> None:
     """Narrow the view `survivors` to the documents that no stage up to this one drops."""
-    narrow(survivor_tables(stage), "true", connection)
+    restrict_views(survivor_tables(stage), "true", connection)
     connection.execute(f"CREATE OR REPLACE TEMP VIEW survivors AS {survivors_sql(stage)}")
 
 

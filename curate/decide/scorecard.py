@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.ledger.ledger import Ledger
-from curate.ledger.names import APART, DECISIONS, INPUT
-from curate.ledger.views import load_files, load_signals, ranges
+from curate.ledger.names import DECISIONS, INPUT, SEPARATE_GROUPS
+from curate.ledger.views import document_ranges, load_files, load_signals
 from curate.sql import quoted, read_parquet
 
 SAMPLE = 100_000  # documents: quantiles of so many are off by less than half a percentile
@@ -37,14 +37,14 @@ def scorecard(ledger: Ledger, groups: Mapping[str, str], connection: duckdb.Duck
     From a large corpus, SAMPLE documents are drawn by their place.
     """
     load_files(connection, ledger)
-    measured = {group: digest for group, digest in groups.items() if group not in (INPUT, *APART)}
+    measured = {group: digest for group, digest in groups.items() if group not in (INPUT, *SEPARATE_GROUPS)}
     decisions = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
     total = sum(part.rows for part in ledger.of(DECISIONS))
     drawn = (
         f"(row + 7919 * file_no::BIGINT) * 2654435761 % 4294967296 < {round(min(1, SAMPLE / max(1, total)) * 2**32)}"
     )
     tables = []
-    for documents in ranges(ledger, measured):
+    for documents in document_ranges(ledger, measured):
         load_signals(connection, ledger, measured, documents.parts)
         schema = connection.sql("SELECT * FROM signals LIMIT 0").to_arrow_table().schema
         names = [f.name for f in schema if f.name not in NO_SIGNALS and _is_number(f.type)]

@@ -10,9 +10,9 @@ from pathlib import Path
 import duckdb
 
 from curate.errors import RecipeError, RunError
-from curate.ledger.ledger import NOT_READ, Ledger, fetched, read_ledger
+from curate.ledger.ledger import OUTPUT_FOLDERS, Ledger, fetch_run, read_ledger
 from curate.ledger.names import JUDGED, SIGNATURES, SYNTHETIC, WRITTEN_FOLDER
-from curate.ledger.parts import Part, is_whole
+from curate.ledger.parts import Part, is_intact
 from curate.manifests.schema.model import Manifest
 from curate.manifests.schema.reading import read_manifest
 from curate.recipe.recipe import Recipe
@@ -56,7 +56,7 @@ def open_earlier(recipe: Recipe) -> tuple[Earlier, ...]:
     runs: list[Earlier] = []
     for name in recipe.dedup.against:
         try:
-            folder = fetched(name, NOT_READ)
+            folder = fetch_run(name, OUTPUT_FOLDERS)
             manifest = read_manifest(folder)
             ledger = read_ledger(folder)
         except RunError as error:
@@ -89,7 +89,7 @@ def _check_parts(recipe: Recipe, folder: Path, run: Earlier) -> None:
     """Refuse a run whose decisions, hashes or signatures are missing or damaged."""
     parts = [*run.ledger.of("decisions"), *(run.parts("hashes") if recipe.dedup.exact else [])]
     parts += run.parts(SIGNATURES) if recipe.dedup.near else []
-    missing = [part.path for part in parts if not is_whole(folder, part)] if parts else ["ledger/snapshot.json"]
+    missing = [part.path for part in parts if not is_intact(folder, part)] if parts else ["ledger/snapshot.json"]
     if missing:
         raise RunError(f"dedup.against: {folder}/{missing[0]}: missing or damaged; run {run.name} again")
     if recipe.dedup.near and not run.parts(SIGNATURES):

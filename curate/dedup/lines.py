@@ -20,7 +20,7 @@ from curate.filters.signals.text import character_shape
 from curate.kernels.corpus_lines import raw_places, repeated_line_cuts
 from curate.ledger.names import INPUT, LINE_EDITS, PENDING, TRIMMED
 from curate.ledger.parts import Part
-from curate.maps.reread import CorpusReader, RereadTask, keyed
+from curate.maps.reread import CorpusReader, RereadTask, add_keys
 from curate.recipe.dedup import Lines
 from curate.sql import read_parquet
 
@@ -93,7 +93,7 @@ def cut_lines(task: RereadTask) -> list[Part]:
     for documents, texts in task.texts():
         rows, lists = documents["row"].to_numpy(), documents["lines"].combine_chunks().cast(pa.large_list(pa.uint64()))
         edits, trimmed = cut(texts, find_edits(texts, task.reading.editors), lists)
-        tables.append((keyed(edits, rows, task.unit.file_no).cast(PART), keyed(trimmed, rows, task.unit.file_no)))
+        tables.append((add_keys(edits, rows, task.unit.file_no).cast(PART), add_keys(trimmed, rows, task.unit.file_no)))
     parts = [task.write(group, [pair[k] for pair in tables]) for k, group in enumerate((LINE_EDITS, TRIMMED))]
     return [replace(part, group=PENDING + part.group) for part in parts]
 

@@ -16,7 +16,7 @@ from curate.inspect.what_if import Proposal, notes, redecide
 from curate.ledger.augmented import Augmented, read_augmented
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import DECISIONS, DOCUMENTS, INPUT, STAGES
-from curate.ledger.run import Decided, open_decided, readable
+from curate.ledger.run import FinishedRun, open_finished, readable
 from curate.ledger.views import input_sql, load_files, load_signals
 from curate.maps.documents import masked_values
 from curate.recipe.recipe import Recipe, changed_fields
@@ -221,7 +221,7 @@ def what_if(
     )
 
 
-def _check_complete(run: Decided, connection: duckdb.DuckDBPyConnection) -> None:
+def _check_complete(run: FinishedRun, connection: duckdb.DuckDBPyConnection) -> None:
     """Refuse a ledger that lacks measurements of decided documents: a part would be missing."""
     [[compared]] = connection.execute("SELECT count(*) FROM joined").fetchall()
     decided = sum(part.rows for part in run.ledger.of(DECISIONS))
@@ -269,7 +269,7 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
     Errors: RunError for a folder without verdicts, or for runs that have no document in common.
     """
     check_output(output)
-    a, b = (open_decided(run) for run in (run_a, run_b))
+    a, b = (open_finished(run) for run in (run_a, run_b))
     with readable(run_b), readable(run_a), open_database() as connection:
         strata, strata_b = (strata_of_documents(run.recipe, run.columns.names, run.groups) for run in (a, b))
         common = {name: sql for name, sql in strata.items() if name in strata_b}
@@ -295,7 +295,7 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
     )
 
 
-def _written(a: Decided, b: Decided) -> WrittenChange | None:
+def _written(a: FinishedRun, b: FinishedRun) -> WrittenChange | None:
     before, after = (read_augmented(run.run) if run.recipe.tier3 else None for run in (a, b))
     return WrittenChange(_written_totals(before), _written_totals(after)) if before or after else None
 
@@ -317,7 +317,7 @@ def _decisions(ledger: Ledger) -> str:
     return read_parquet((ledger.run / part.path).absolute() for part in ledger.of(DECISIONS))
 
 
-def _load_side(side: str, run: Decided, strata: Mapping[str, str], connection: duckdb.DuckDBPyConnection) -> None:
+def _load_side(side: str, run: FinishedRun, strata: Mapping[str, str], connection: duckdb.DuckDBPyConnection) -> None:
     """Table `a` or `b`: the verdicts of a run, with the name of each document's file and its strata."""
     groups = {group: run.groups[group] for group in (DOCUMENTS, "words", "language", INPUT) if group in run.groups}
     load_files(connection, run.ledger)

@@ -19,8 +19,8 @@ from curate.filters.registry import FOUND
 from curate.filters.rules.resolve import ResolvedRule, resolve
 from curate.ledger.ledger import KnownFile, Ledger, read_facts
 from curate.ledger.names import DATA, INPUT
-from curate.ledger.run import connect, open_decided, readable
-from curate.maps.documents import PLACES, edits_of, read_texts
+from curate.ledger.run import connect, open_finished, readable
+from curate.maps.documents import KEYS, edits_of, read_texts
 from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of, strata_of_documents
 from curate.sql import literal, quoted, read_parquet, rows_of
@@ -173,7 +173,7 @@ class OpenRun:
 
 
 def _table(keys: Sequence[Key]) -> pa.Table:
-    return pa.table([[file_no for file_no, _ in keys], [row for _, row in keys]], schema=PLACES)
+    return pa.table([[file_no for file_no, _ in keys], [row for _, row in keys]], schema=KEYS)
 
 
 @contextmanager
@@ -183,7 +183,7 @@ def open_run(folder: Path) -> Iterator[OpenRun]:
     Errors: RunError where it has no index, or its files are missing or damaged; RecipeError for its recipe.yaml.
     """
     with readable(folder), connect(folder) as connection:
-        decided = open_decided(folder)
+        decided = open_finished(folder)
         yield OpenRun(folder, decided.recipe, decided.ledger, connection)
 
 

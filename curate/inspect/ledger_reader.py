@@ -27,9 +27,9 @@ from curate.ledger.ledger import Ledger
 from curate.ledger.models import ModelSet, load_models
 from curate.ledger.names import CALIBRATION, LINE_EDITS, SHINGLES, TRIMMED
 from curate.ledger.parts import Part, write_part
-from curate.ledger.run import Decided
+from curate.ledger.run import FinishedRun
 from curate.maps.documents import edits_of, read_texts
-from curate.maps.reread import keyed
+from curate.maps.reread import add_keys
 from curate.progress import Steps
 from curate.recipe.recipe import Recipe
 
@@ -50,7 +50,7 @@ class TextUse:
 class LedgerReader:
     """A `TextReader` that reads texts of single documents, and only where the ledger lacks their results."""
 
-    run: Decided
+    run: FinishedRun
     recipe: Recipe  # the proposed one
     texts: TextUse
     scratch: Path
@@ -88,8 +88,8 @@ class LedgerReader:
         for batch, raw, edits in self._read(changed):
             rows, file_nos = batch["row"].to_numpy(), batch["file_no"].to_numpy()
             cut_edits, remaining = lines.cut(raw, edits, batch["lines"].combine_chunks())
-            trimmed.append(keyed(remaining, rows, file_nos))
-            cuts.append(keyed(cut_edits, rows, file_nos).cast(PART))
+            trimmed.append(add_keys(remaining, rows, file_nos))
+            cuts.append(add_keys(cut_edits, rows, file_nos).cast(PART))
         table = pa.concat_tables(trimmed)
         self.texts.estimated += len(documents) - len(table)
         return [

@@ -34,8 +34,8 @@ from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import Ledger
 from curate.ledger.models import BUDGET, PURIFY, load_models
 from curate.ledger.names import DECISIONS, DOCUMENTS, INDEX, INPUT, LINE_HASHES, MODELS_FOLDER, OVERLAPS, SIGNATURES
-from curate.ledger.run import RECIPE, Decided, open_decided, readable
-from curate.ledger.views import deciding_in
+from curate.ledger.run import RECIPE, FinishedRun, open_finished, readable
+from curate.ledger.views import decision_database
 from curate.maps.groups import group_digests
 from curate.maps.reading import Reading
 from curate.progress import Steps, unwritten_log
@@ -63,7 +63,7 @@ FIELD_OF = {  # the fields that need a group
 class Proposal:
     """Another recipe for a run, with its plan over the run's measurements."""
 
-    run: Decided
+    run: FinishedRun
     recipe: Recipe
     plan: Plan
     strata: Mapping[str, str]  # columns by which gains and losses are reported, with their SQL over the signals
@@ -76,7 +76,7 @@ def propose(folder: Path, changes: Sequence[str], quiet: bool = False) -> Propos
 
     Errors: RunError for a folder without verdicts; RecipeError for a recipe that needs other measurements.
     """
-    run = open_decided(folder)
+    run = open_finished(folder)
     recipe = load_recipe(folder / RECIPE, changes)
     check_distill(recipe)
     rules, editors = resolve(recipe.tier1), tuple(resolve_editors(recipe.tier1))
@@ -115,13 +115,13 @@ def _near_sizes(recipe: Recipe) -> tuple[int, int]:
     return (near.permutations, near.shingle) if near else (0, 0)
 
 
-def _input_schema(run: Decided) -> pa.Schema:
+def _input_schema(run: FinishedRun) -> pa.Schema:
     """The columns of the input; of those that the ledger lacks only the name is known."""
     types = {column.name: column.type for column in run.columns}
     return pa.schema([(name, types.get(name, pa.string())) for name in run.input_names])
 
 
-def _needed_columns(run: Decided, recipe: Recipe, excluded: Sequence[str]) -> tuple[tuple[str, pa.DataType], ...]:
+def _needed_columns(run: FinishedRun, recipe: Recipe, excluded: Sequence[str]) -> tuple[tuple[str, pa.DataType], ...]:
     """The input columns that a recipe's decisions need.
 
     Errors: RecipeError for a column of the input that the ledger lacks.
@@ -134,7 +134,7 @@ def _needed_columns(run: Decided, recipe: Recipe, excluded: Sequence[str]) -> tu
     return columns
 
 
-def _check_groups(groups: Iterable[str], run: Decided) -> None:
+def _check_groups(groups: Iterable[str], run: FinishedRun) -> None:
     """Refuse a recipe that needs a group which the ledger lacks.
 
     Errors: RecipeError naming the field that needs it.
@@ -167,7 +167,7 @@ def notes(proposal: Proposal, kept: int) -> list[str]:
     return lines
 
 
-def _stale(run: Decided) -> list[str]:
+def _stale(run: FinishedRun) -> list[str]:
     """What has changed since the run measured: code, lists, evaluation sets, models."""
     try:
         return [*_stale_groups(run), *_stale_evaluation_sets(run), *_stale_reference(run)]
@@ -175,7 +175,7 @@ def _stale(run: Decided) -> list[str]:
         return [str(error)]
 
 
-def _stale_groups(run: Decided) -> list[str]:
+def _stale_groups(run: FinishedRun) -> list[str]:
     recipe = run.recipe
     perplexity = recipe.tier1.perplexity
     reading = Reading(
@@ -195,7 +195,7 @@ def _stale_groups(run: Decided) -> list[str]:
     return [f"group {group}" for group, digest in digests.items() if digest != run.groups[group]]
 
 
-def _stale_evaluation_sets(run: Decided) -> list[str]:
+def _stale_evaluation_sets(run: FinishedRun) -> list[str]:
     section = run.recipe.tier1.decontaminate
     if section is None:
         return []
@@ -203,7 +203,7 @@ def _stale_evaluation_sets(run: Decided) -> list[str]:
     return [] if is_prepared(located, run.run / MODELS_FOLDER) else ["evaluation sets of tier1.decontaminate"]
 
 
-def _stale_reference(run: Decided) -> list[str]:
+def _stale_reference(run: FinishedRun) -> list[str]:
     """The reference, if its texts are not those that the models were trained on."""
     recipe = run.recipe
     models = load_models(PURIFY if recipe.tier2 else BUDGET, run.run, run.ledger.parts)
@@ -214,7 +214,7 @@ def _stale_reference(run: Decided) -> list[str]:
     return ["the reference"] if now != [file["content_xxh3_128"] for file in models.facts["reference"]] else []
 
 
-def _located(entry: Block, run: Decided) -> Block:
+def _located(entry: Block, run: FinishedRun) -> Block:
     """An entry of `tier1.block` with the path of its file from here."""
     files = {name: path for name in ("words", "urls") if (path := getattr(entry, name)) is not None}
     return entry.model_copy(update={name: run.located(path) for name, path in files.items()})
@@ -300,7 +300,7 @@ def redecide(proposal: Proposal, threads: int, with_texts: bool = True) -> Itera
         readable(proposal.run.run),
         Steps(unwritten_log(proposal.quiet), "deciding") as steps,
         tempfile.TemporaryDirectory(prefix="curate-") as folder,
-        deciding_in(Path(folder) / "spool", threads, min(MOST_MB, THREAD_MB * threads)) as database,
+        decision_database(Path(folder) / "spool", threads, min(MOST_MB, THREAD_MB * threads)) as database,
     ):
         ledger = _copied_to(Path(folder), proposal.run.ledger)
         check_measured(proposal.plan.rules, ledger, proposal.plan.groups, database)

@@ -14,9 +14,9 @@ from curate.inspect.evidence import Evidence, evidence_of
 from curate.inspect.excerpts import characters_of, mask
 from curate.ledger.augmented import read_augmented
 from curate.ledger.ledger import read_facts
-from curate.ledger.names import AUGMENT, BEYOND, DATA, JUDGED, WRITTEN_FOLDER
+from curate.ledger.names import AUGMENT, BEYOND_CAP, DATA, JUDGED, WRITTEN_FOLDER
 from curate.maps.documents import masked
-from curate.maps.shards import our_name
+from curate.maps.shards import output_name
 
 TABLE = "synthetic"
 LARGEST = 5_000_000  # bytes of a source document that is read to show a chunk of it
@@ -200,8 +200,8 @@ def _chunk(text: Text | None, row: Row) -> str | None:
 
 def _evidence(run: OpenRun, row: Row) -> list[Evidence]:
     """The evidence for the gates that rejected a text, from the run that judged it."""
-    if row["reason"] == BEYOND:
-        return [Evidence(BEYOND, AUGMENT, {}, source="it passed, and its domain has all that it may have")]
+    if row["reason"] == BEYOND_CAP:
+        return [Evidence(BEYOND_CAP, AUGMENT, {}, source="it passed, and its domain has all that it may have")]
     if row["accepted"]:
         return []
     with open_run(run.folder / WRITTEN_FOLDER / JUDGED) as judging:
@@ -214,7 +214,7 @@ def _output_row(run: OpenRun, row: Row) -> OutputRow | None:
     if not row["accepted"] or augmented is None or not (run.folder / "manifest.json").is_file():
         return None
     columns = pa.schema([(name, pa.null()) for name in read_facts(run.folder).get("input_columns", ())])
-    doc_id = our_name("doc_id", columns)
+    doc_id = output_name("doc_id", columns)
     for part in run.ledger.of(DATA)[-len(augmented.facts["judged"]) :]:
         index = _row_of(run.folder / part.path, doc_id, row["doc_id"])
         if index >= 0:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from curate.digest import digest_of
-from curate.ledger.names import AUGMENT, AUGMENTED, BEYOND, DOMAINS, SYNTHETIC, WRITTEN_FOLDER
+from curate.ledger.names import AUGMENT, AUGMENTED, BEYOND_CAP, DOMAINS, SYNTHETIC, WRITTEN_FOLDER
 from curate.storage.files import committed, sha256_of, unsealed, write_sealed
 
 
@@ -78,19 +78,19 @@ def read_augmented(run: Path) -> Augmented | None:
     return Augmented(folder, facts) if whole else None
 
 
-def with_caps(found: Augmented, caps: Mapping[str, int], recipe: str) -> Augmented:
+def apply_caps(found: Augmented, caps: Mapping[str, int], recipe: str) -> Augmented:
     """The same with other caps, which hold for a recipe by its digest; as it is, where nothing else is left out."""
     table = pq.read_table(found.folder / SYNTHETIC)
-    same = within_caps(table, caps)["accepted"].equals(table["accepted"])
+    same = accept_within_caps(table, caps)["accepted"].equals(table["accepted"])
     if same and found.facts["recipe"] == recipe:
         return found
-    return finished(found.folder, {**found.facts, "caps": dict(caps), "recipe": recipe}, table)
+    return commit_accepted(found.folder, {**found.facts, "caps": dict(caps), "recipe": recipe}, table)
 
 
-def finished(folder: Path, facts: Mapping[str, Any], judged: pa.Table) -> Augmented:
+def commit_accepted(folder: Path, facts: Mapping[str, Any], judged: pa.Table) -> Augmented:
     """Accept what the caps allow, and commit it with all that is to be known of it."""
-    table = within_caps(judged, facts["caps"])
-    commit(folder / SYNTHETIC, table)
+    table = accept_within_caps(judged, facts["caps"])
+    commit_table(folder / SYNTHETIC, table)
     kept = table.filter(table["accepted"])
     tokens = kept.group_by("domain").aggregate([("n_tokens", "sum")]).sort_by("domain")
     accepted = {
@@ -105,19 +105,19 @@ def finished(folder: Path, facts: Mapping[str, Any], judged: pa.Table) -> Augmen
     return Augmented(folder, facts)
 
 
-def within_caps(judged: pa.Table, caps: Mapping[str, int]) -> pa.Table:
+def accept_within_caps(judged: pa.Table, caps: Mapping[str, int]) -> pa.Table:
     """Candidates with `accepted`: those that passed, in the order of their turn, while their domain's cap has room.
 
     One beyond its cap has the stage `augment` and the reason `beyond_cap`.
     """
     left, rows = dict(caps), judged.select(["domain", "n_tokens", "stage", "reason"]).to_pylist()
     for row in rows:
-        passed = row["reason"] in (None, BEYOND)
+        passed = row["reason"] in (None, BEYOND_CAP)
         row["accepted"] = passed and row["n_tokens"] <= left.get(row["domain"], 0)
         if row["accepted"]:
             left[row["domain"]] -= row["n_tokens"]
         if passed:
-            row["stage"], row["reason"] = (None, None) if row["accepted"] else (AUGMENT, BEYOND)
+            row["stage"], row["reason"] = (None, None) if row["accepted"] else (AUGMENT, BEYOND_CAP)
     for name in ("stage", "reason"):
         k = judged.schema.get_field_index(name)
         judged = judged.set_column(k, name, pa.array([row[name] for row in rows], pa.string()))
@@ -126,7 +126,7 @@ def within_caps(judged: pa.Table, caps: Mapping[str, int]) -> pa.Table:
     return judged.set_column(k, "accepted", accepted) if k >= 0 else judged.append_column("accepted", accepted)
 
 
-def commit(path: Path, table: pa.Table) -> None:
+def commit_table(path: Path, table: pa.Table) -> None:
     """Write a table."""
     with committed(path) as aside:
         pq.write_table(table, aside)

@@ -19,13 +19,13 @@ from curate.storage.places import is_remote
 
 LEDGER_VERSION = 2
 RUN_FACTS = "run.json"
-PAIRS = (
+COLUMN_MAPPINGS = (
     "renamed",
     "added",
     "lifted",
     "cast",
 )  # how a file's columns become the corpus's: see `curate.corpus.parquet.Source`
-NOT_READ = ("data/", "export/")  # folders of a run that only those who want its output read
+OUTPUT_FOLDERS = ("data/", "export/")  # folders of a run that only those who want its output read
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Ledger:
         location = file.source.location
         if Path(location).is_relative_to(self.run):
             location = Path(location).relative_to(self.run).as_posix()
-        more: dict[str, Any] = {"location": location} | {name: getattr(file.source, name) for name in PAIRS}
+        more: dict[str, Any] = {"location": location} | {name: getattr(file.source, name) for name in COLUMN_MAPPINGS}
         more["bad_lines"] = file.bad_lines
         same = [known for known in self.files if known.identity == file.identity and known.file_no not in taken]
         for known in sorted(same, key=lambda known: known.path != file.path):
@@ -154,7 +154,7 @@ def is_spooled(file: KnownFile) -> bool:
 
 
 def _known_file(fields: dict[str, Any]) -> KnownFile:
-    pairs = {name: tuple((a, b) for a, b in fields.get(name, ())) for name in PAIRS}
+    pairs = {name: tuple((a, b) for a, b in fields.get(name, ())) for name in COLUMN_MAPPINGS}
     return KnownFile(**fields | pairs)
 
 
@@ -244,7 +244,7 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
-def fetched(place: str, skipped: tuple[str, ...] = ()) -> Path:
+def fetch_run(place: str, skipped: tuple[str, ...] = ()) -> Path:
     """The run directory that a path or URI names, with what its object store has, but for folders that are `skipped`.
 
     A mirror on which a process of this machine works is newer than the store, and stays as it is.

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import RunError
-from curate.ledger.ledger import NOT_READ, fetched, read_ledger
+from curate.ledger.ledger import OUTPUT_FOLDERS, fetch_run, read_ledger
 from curate.ledger.names import (
     ATTACKS,
     BUDGET_FACTS,
     BUDGET_MODELS,
     CALIBRATION,
+    IMPORTANCE_CORPUS,
+    IMPORTANCE_TARGET,
     PENDING,
     PURIFY_FACTS,
     PURIFY_MODEL,
     PURIFY_MODELS,
-    RAW,
     ROUNDS,
-    TARGET,
 )
-from curate.ledger.parts import Part, is_whole
+from curate.ledger.parts import Part, is_intact
 from curate.storage.files import committed
 
 
@@ -42,7 +42,13 @@ PURIFY = ModelKind(
     "tier2", "trained models", PURIFY_MODELS,
     frozenset({PURIFY_MODEL, ATTACKS, ROUNDS, CALIBRATION, PURIFY_FACTS}), PURIFY_FACTS,
 )  # fmt: skip
-BUDGET = ModelKind("distill", "models of a budget", BUDGET_MODELS, frozenset({TARGET, RAW, BUDGET_FACTS}), BUDGET_FACTS)
+BUDGET = ModelKind(
+    "distill",
+    "models of a budget",
+    BUDGET_MODELS,
+    frozenset({IMPORTANCE_TARGET, IMPORTANCE_CORPUS, BUDGET_FACTS}),
+    BUDGET_FACTS,
+)
 KINDS = (PURIFY, BUDGET)
 
 
@@ -75,7 +81,7 @@ class ModelSet:
 def load_models(kind: ModelKind, run: Path, parts: Sequence[Part]) -> ModelSet | None:
     """The models among some parts of a run's ledger, if all that are needed are there with their files."""
     named = (replace(part, group=part.group.removeprefix(PENDING)) for part in parts)
-    whole = tuple(part for part in named if part.group in kind.groups and is_whole(run, part))
+    whole = tuple(part for part in named if part.group in kind.groups and is_intact(run, part))
     return ModelSet(kind, run, whole) if kind.needed.issubset(part.group for part in whole) else None
 
 
@@ -91,7 +97,7 @@ def open_pinned(kind: ModelKind, pin: str | None) -> ModelSet | None:
     """
     if pin is None:
         return None
-    run = fetched(pin, NOT_READ)
+    run = fetch_run(pin, OUTPUT_FOLDERS)
     parts = read_ledger(run).parts
     if not parts:
         raise RunError(f"models.pin: {run}: not a run directory, or its run did not get far enough")

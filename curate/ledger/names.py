@@ -13,7 +13,7 @@ BLOCK = "block"  # how often each document has what the lists of the recipe name
 SIGNATURES = "signatures"  # MinHash values, by which near duplicates are found
 LINE_HASHES = "line_hashes"  # by which repeated lines are
 OVERLAPS = "overlaps"  # passages of evaluation sets
-APART = (EDITS, SIGNATURES, LINE_HASHES, OVERLAPS)  # what is no column of the table of signals
+SEPARATE_GROUPS = (EDITS, SIGNATURES, LINE_HASHES, OVERLAPS)  # what is no column of the table of signals
 
 # Groups of what a decision comes from.
 DECISIONS = "decisions"
@@ -34,19 +34,28 @@ P_BAD = "p_bad"
 THRESHOLDS = "thresholds"
 
 # Groups of the token budget.
-LIKENESS, TARGET, RAW = "likeness_model", "importance_target", "importance_corpus"
-PROJECTION, STATIC, CLUSTERS = "projection", "static_vectors", "cluster_centres"
-OWN_GRADES, BUDGET_FACTS = "distil_grade_model", "distil_facts"
-BUDGET_MODELS = (LIKENESS, TARGET, RAW, PROJECTION, STATIC, CLUSTERS, OWN_GRADES, BUDGET_FACTS)
+LIKENESS, IMPORTANCE_TARGET, IMPORTANCE_CORPUS = "likeness_model", "importance_target", "importance_corpus"
+PROJECTION, STATIC_VECTORS, CLUSTERS = "projection", "static_vectors", "cluster_centres"
+BUDGET_GRADE_MODEL, BUDGET_FACTS = "distil_grade_model", "distil_facts"
+BUDGET_MODELS = (
+    LIKENESS,
+    IMPORTANCE_TARGET,
+    IMPORTANCE_CORPUS,
+    PROJECTION,
+    STATIC_VECTORS,
+    CLUSTERS,
+    BUDGET_GRADE_MODEL,
+    BUDGET_FACTS,
+)
 SCORES = "distil_scores"
 RUNGS, QUOTAS = "rungs", "quotas"
 
 # Groups of tier 3, and of the output.
-MEMBERS, ROWS = "domain_members", "domain_rows"
+DOMAIN_MEMBERS, DOMAIN_ROWS = "domain_members", "domain_rows"
 DATA = "data"  # also the folder of the output's shards
 
 # Groups that are of one decision, and in force together.
-TOGETHER = (
+DECISION_GROUPS = (
     DECISIONS, PAIRS, BANDS, LINE_EDITS, TRIMMED, P_BAD, THRESHOLDS, *PURIFY_MODELS, SCORES, RUNGS, QUOTAS,
     *BUDGET_MODELS,
 )  # fmt: skip
@@ -60,8 +69,8 @@ MODELS_FOLDER = "models"
 WRITTEN_FOLDER, COMPARISON = "synthetic", "comparison"
 JUDGED = "judged"  # the run over the candidates
 AUGMENTED, DOMAINS, SYNTHETIC = "augmented.json", "domains.parquet", "synthetic.parquet"
-COMPARED = "comparison.parquet"
-BEYOND = "beyond_cap"  # the reason why a written document that passed is not in the output
+COMPARISON_FILE = "comparison.parquet"
+BEYOND_CAP = "beyond_cap"  # the reason why a written document that passed is not in the output
 EVALUATION_FOLDER = Path("evaluation")
 ARMS = EVALUATION_FOLDER / "arms"
 RETENTION, TRACKING = "retention", "tracking"  # parts of an evaluation: of the whole run, and stage by stage

@@ -73,7 +73,7 @@ def finished_part(run: Path, group: str, digest: str, path: Path, rows: int, **m
     return Part(group, digest, path.as_posix(), rows, full.stat().st_size, sha256_of(full), **more)
 
 
-def is_whole(run: Path, part: Part) -> bool:
+def is_intact(run: Path, part: Part) -> bool:
     """Whether a part's file is there as it was written, bit for bit: what is taken up again must not be damaged."""
     path = run / part.path
     try:
@@ -82,10 +82,10 @@ def is_whole(run: Path, part: Part) -> bool:
         return False
 
 
-def whole_of(run: Path, parts: Sequence[Part]) -> set[str]:
+def intact_paths(run: Path, parts: Sequence[Part]) -> set[str]:
     """The paths of those parts that are whole; several files are read at once."""
     with ThreadPoolExecutor() as pool:
-        whole = pool.map(partial(is_whole, run), parts)
+        whole = pool.map(partial(is_intact, run), parts)
         return {part.path for part, found in zip(parts, whole, strict=True) if found}
 
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from curate.errors import RunError
 from curate.ledger.ledger import RUN_FACTS, Ledger, read_facts, read_ledger
-from curate.ledger.names import DATA, DECISIONS, INDEX, INPUT, TOGETHER
-from curate.ledger.runs import no_run
+from curate.ledger.names import DATA, DECISION_GROUPS, DECISIONS, INDEX, INPUT
+from curate.ledger.runs import not_a_run
 from curate.recipe.load import load_recipe
 from curate.recipe.recipe import Recipe
 from curate.sql import first_line, open_database
@@ -21,7 +21,7 @@ RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
-class Decided:
+class FinishedRun:
     """A run with its verdicts. The ledger has only what these follow from: other recipes may have measured more."""
 
     run: Path
@@ -38,28 +38,28 @@ class Decided:
         return str(there) if not Path(path).exists() and there.exists() else path
 
 
-def open_decided(run: Path) -> Decided:
+def open_finished(run: Path) -> FinishedRun:
     """Open a run whose documents are decided.
 
     Errors: RunError where there are no verdicts, or files are missing; RecipeError for a damaged recipe.yaml.
     """
     ledger = read_ledger(run)
     if not ledger.of(DECISIONS):
-        raise no_run(run, "verdicts")
+        raise not_a_run(run, "verdicts")
     facts = read_facts(run)
     try:
         groups: dict[str, str] = dict(facts["signal_groups"])
         names, started = tuple(facts["input_columns"]), Path(facts["working_directory"])
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{run}/{RUN_FACTS}: missing or damaged; run again to rebuild it") from None
-    made = (*TOGETHER, DATA)
+    made = (*DECISION_GROUPS, DATA)
     ledger.parts = [part for part in ledger.parts if part.group in made or groups.get(part.group) == part.digest]
     for part in ledger.parts:
         if part.group != DATA and not (run / part.path).is_file():
             raise RunError(f"{run}/{part.path}: missing; run again")
     with readable(run):
         columns = _held_columns(ledger)
-    return Decided(run, load_recipe(run / RECIPE), ledger, groups, columns, names, started)
+    return FinishedRun(run, load_recipe(run / RECIPE), ledger, groups, columns, names, started)
 
 
 def _held_columns(ledger: Ledger) -> pa.Schema:
@@ -95,7 +95,7 @@ def connect(run: Path, **settings: str) -> duckdb.DuckDBPyConnection:
     Errors: RunError where the run has no index.
     """
     if not (run / INDEX).is_file():
-        raise no_run(run, INDEX)
+        raise not_a_run(run, INDEX)
     try:
         return open_database(run.resolve() / INDEX, read_only=True, file_search_path=str(run.resolve()), **settings)
     except duckdb.Error as error:

@@ -41,7 +41,7 @@ def list_runs(folder: Path) -> list[RunFigures]:
     return [_figures(run) for run in _run_directories(folder, DEPTH)]
 
 
-def no_run(run: Path, lacks: str) -> RunError:
+def not_a_run(run: Path, lacks: str) -> RunError:
     """What is wrong with a path that was given as a run directory and `lacks` what one has, and which may be meant."""
     if os.path.isdir(run / "ledger"):
         return RunError(f"{run}: no {lacks}: its run did not get far enough; run it again")

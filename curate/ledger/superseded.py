@@ -16,8 +16,10 @@ from curate.storage.mirror import by_uri, is_mirror
 REPORT = "report.html"
 EXPORTS = "export"  # the folder of exports within a run
 NOTICE = "SUPERSEDED.md"  # in an export
-HIDDEN = '<p class="note" id="superseded" hidden>'  # in a report: nothing that comes from data has these characters
-UNCOVERED = '<p class="note" id="superseded">'
+HIDDEN_NOTICE = (
+    '<p class="note" id="superseded" hidden>'  # in a report: nothing that comes from data has these characters
+)
+VISIBLE_NOTICE = '<p class="note" id="superseded">'
 
 
 def supersede(run: Path) -> None:
@@ -57,15 +59,15 @@ def _options_of(folder: Path) -> list[str]:
 def supersede_report(run: Path) -> None:
     """Put the notice on top of a run's report."""
     report = run / REPORT
-    if report.is_file() and HIDDEN in (page := report.read_text("utf-8", "replace")):
+    if report.is_file() and HIDDEN_NOTICE in (page := report.read_text("utf-8", "replace")):
         with committed(report) as aside:
-            aside.write_text(page.replace(HIDDEN, UNCOVERED, 1), "utf-8")
+            aside.write_text(page.replace(HIDDEN_NOTICE, VISIBLE_NOTICE, 1), "utf-8")
 
 
 def is_superseded(run: Path) -> bool:
     """Whether the run has a report, and that has the notice, or is of a version that knew none."""
     report = run / REPORT
-    return report.is_file() and HIDDEN not in report.read_text("utf-8", "replace")
+    return report.is_file() and HIDDEN_NOTICE not in report.read_text("utf-8", "replace")
 
 
 def superseded_exports(run: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from curate.corpus.units import Unit
 from curate.errors import WorkerError, disk_error
 from curate.filters import registry
 from curate.ledger.ledger import Ledger
-from curate.ledger.names import APART, DOCUMENTS, INPUT
+from curate.ledger.names import DOCUMENTS, INPUT, SEPARATE_GROUPS
 from curate.ledger.parts import Part
 from curate.recipe.values import parse_size
 from curate.sql import literal, open_database, quoted, read_parquet
@@ -32,17 +32,17 @@ RANGE_ROWS = 1 << 16  # documents whose signals are joined at a time, at about 1
 def scratch_database(ledger: Ledger, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """A scratch DuckDB with little memory that spills into the run directory.
 
-    Errors: as `deciding_in`.
+    Errors: as `decision_database`.
     """
     documents = sum(file.rows for file in ledger.files)
     memory_mb = max(THREAD_MB * max(2, threads), documents * DOCUMENT_BYTES // 1_000_000)
-    with deciding_in(ledger.run / "ledger" / "spool", threads, memory_mb) as connection:
+    with decision_database(ledger.run / "ledger" / "spool", threads, memory_mb) as connection:
         yield connection
 
 
 @contextmanager
-def deciding_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB to decide documents in, as `database_in`; with more or less memory where $CURATE_DUCKDB_MEMORY says so.
+def decision_database(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A `spilling_database` to decide documents in; $CURATE_DUCKDB_MEMORY overrides its memory.
 
     Errors: WorkerError where the disk is full or the memory does not do.
     """
@@ -51,7 +51,7 @@ def deciding_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.Du
     except ValueError as error:
         raise WorkerError(f"{MEMORY}: {error}") from None
     try:
-        with database_in(spool, threads, memory_mb) as connection:
+        with spilling_database(spool, threads, memory_mb) as connection:
             yield connection
     except duckdb.OutOfMemoryException:
         raise WorkerError(
@@ -61,7 +61,7 @@ def deciding_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.Du
 
 
 @contextmanager
-def database_in(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
+def spilling_database(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB that lives and spills in a folder of its own, which is empty before and after.
 
     Errors: WorkerError where the disk is full.
@@ -93,7 +93,7 @@ def _clear(spool: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Range:
+class DocumentRange:
     """Some documents that follow each other in input order, and the parts that hold their signals."""
 
     parts: tuple[Part, ...]
@@ -109,12 +109,12 @@ class Range:
         return files if low < high else f"{files} AND row BETWEEN {start} AND {stop}"
 
 
-def ranges(ledger: Ledger, groups: Mapping[str, str]) -> Iterator[Range]:
+def document_ranges(ledger: Ledger, groups: Mapping[str, str]) -> Iterator[DocumentRange]:
     """All documents in input order, about RANGE_ROWS at a time."""
     places = {file.file_no: k for k, file in enumerate(ledger.files) if file.error is None}
     holders = [
         {unit: part for part in ledger.of(group, digest) for unit in part.units}
-        for group, digest in groups.items() if group not in APART
+        for group, digest in groups.items() if group not in SEPARATE_GROUPS
     ]  # fmt: skip
     units = sorted((places[unit.file_no], unit.start, unit) for unit in holders[0] if unit.file_no in places)
     rows = 0
@@ -125,7 +125,7 @@ def ranges(ledger: Ledger, groups: Mapping[str, str]) -> Iterator[Range]:
         if rows >= RANGE_ROWS or k == len(units) - 1:
             parts = dict.fromkeys(parts_of[unit] for parts_of in holders for _, _, unit in held)
             first, last = held[0], held[-1]
-            yield Range(
+            yield DocumentRange(
                 tuple(parts),
                 f"position BETWEEN {first[0]} AND {last[0]} AND (position > {first[0]} OR row >= {first[1]}) "
                 f"AND (position < {last[0]} OR row < {last[2].stop})",
@@ -140,17 +140,17 @@ def _bounds(units: Sequence[Unit]) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class Spanned:
+class SortedFiles:
     """Files with columns file_no and row, and from where to where each reaches."""
 
     files: Sequence[tuple[Path, tuple[int, int], tuple[int, int]]]
 
     @classmethod
-    def of(cls, paths: Iterable[Path]) -> "Spanned":
+    def of(cls, paths: Iterable[Path]) -> "SortedFiles":
         """Files, with what their footers tell."""
         return cls([(path, *found) for path in paths if (found := _span(path)) is not None])
 
-    def sql(self, found: Range) -> str | None:
+    def sql(self, found: DocumentRange) -> str | None:
         """SQL of the rows of a range and maybe others; None where no file has any."""
         paths = [path for path, first, last in self.files if first <= found.last and last >= found.first]
         return f"(FROM {read_parquet(paths)} WHERE {found.within})" if paths else None
@@ -171,7 +171,7 @@ def _span(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
     return ((low, 0), (high, LAST_ROW)) if low < high else ((low, start), (high, stop))
 
 
-def narrow(tables: Iterable[str], where: str, connection: duckdb.DuckDBPyConnection) -> None:
+def restrict_views(tables: Iterable[str], where: str, connection: duckdb.DuckDBPyConnection) -> None:
     """Views `here_` of tables: what is true for `where`, SQL about (file_no, row)."""
     for table in tables:
         connection.execute(f"CREATE OR REPLACE TEMP VIEW here_{table} AS FROM {table} WHERE {where}")
@@ -195,7 +195,7 @@ def load_signals(
     Where input columns were collected, they stand in the struct `input`.
     """
     joined = ""
-    for group in (DOCUMENTS, *(group for group in groups if group not in (DOCUMENTS, *APART))):
+    for group in (DOCUMENTS, *(group for group in groups if group not in (DOCUMENTS, *SEPARATE_GROUPS))):
         parts = ledger.of(group, groups[group]) if only is None else [part for part in only if part.group == group]
         columns = "*" if group != INPUT else _input_struct(ledger.run / parts[0].path)
         # Absolute: with a search path set, DuckDB finds no relative path in which a glob is quoted.

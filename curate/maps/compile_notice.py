@@ -10,10 +10,10 @@ from numba.core import event
 from curate import progress
 from curate.kernels.arrow import spare_pandas
 
-TOLD = "compiling kernels, once on this machine"
+NOTICE = "compiling kernels, once on this machine"
 
 
-class Compiling(event.Listener):
+class CompileListener(event.Listener):
     """Counts kernels as they are compiled and tells of them, beside the line of work under way if there is one."""
 
     def __init__(self, quiet: bool) -> None:
@@ -38,7 +38,7 @@ class Compiling(event.Listener):
     def tell(self) -> None:
         """Show how far it is: at once, and where stderr is no terminal every ten seconds."""
         of = f"{min(self.done + 1, self.total)} of {self.total}" if self.total else f"{self._kernels}"
-        line = f"{TOLD} ({of})"
+        line = f"{NOTICE} ({of})"
         if self.quiet or progress.set_note(line):
             return
         now = time.monotonic()
@@ -49,27 +49,27 @@ class Compiling(event.Listener):
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress
 
 
-_listener: Compiling | None = None
+_listener: CompileListener | None = None
 
 
 def prepare_process(quiet: bool = False) -> None:
     """For a process that is ours alone: keep pandas out, and tell of kernels that are compiled from here on."""
     spare_pandas()
-    tell_of_kernels(quiet)
+    report_kernels(quiet)
 
 
-def tell_of_kernels(quiet: bool = False) -> None:
+def report_kernels(quiet: bool = False) -> None:
     """Tell of kernels that this process compiles from here on."""
     global _listener
     if _listener is None:
-        _listener = Compiling(quiet)
+        _listener = CompileListener(quiet)
         event.register("numba:compile", _listener)  # type: ignore[no-untyped-call]
     _listener.quiet = quiet
 
 
 @contextmanager
-def expecting(total: int) -> Iterator[None]:
-    """A block that compiles so many groups of kernels, each followed by `one_done`."""
+def compiling_groups(total: int) -> Iterator[None]:
+    """A block that compiles so many groups of kernels, each followed by `group_compiled`."""
     if _listener is None or not total:
         yield
         return
@@ -82,7 +82,7 @@ def expecting(total: int) -> Iterator[None]:
         progress.clear()
 
 
-def one_done() -> None:
+def group_compiled() -> None:
     """One of the groups that are expected is compiled."""
     if _listener is not None:
         _listener.done += 1

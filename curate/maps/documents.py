@@ -26,7 +26,7 @@ from curate.storage.places import status
 
 NEAR = 8192  # rows between two documents up to which they are read in one go
 
-PLACES = pa.schema([("file_no", pa.int32()), ("row", pa.int64())])
+KEYS = pa.schema([("file_no", pa.int32()), ("row", pa.int64())])
 
 
 def read_texts(ledger: Ledger, column: str, documents: pa.Table) -> pa.Table:
@@ -37,7 +37,7 @@ def read_texts(ledger: Ledger, column: str, documents: pa.Table) -> pa.Table:
     Errors: InputError where an input is gone, or has other texts than were measured.
     """
     files = {file.file_no: file for file in ledger.files}
-    documents = documents.select(["file_no", "row"]).cast(PLACES)
+    documents = documents.select(["file_no", "row"]).cast(KEYS)
     texts = [pa.array([], pa.large_string())]
     for file_no, rows in _stretches(documents):
         file = files[file_no]

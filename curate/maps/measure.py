@@ -26,7 +26,7 @@ TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 
 
 @dataclass(frozen=True)
-class Task:
+class MeasureTask:
     """Some units, and the groups to be measured on each."""
 
     run: str
@@ -48,7 +48,7 @@ class Task:
         return f"{path} rows {first.start} to {last.stop}{more}"
 
 
-def measure(task: Task) -> list[Part]:
+def measure(task: MeasureTask) -> list[Part]:
     """Measure a task's groups and commit one part each.
 
     Errors: InputError with `file_no` of the file that cannot be read.
@@ -66,7 +66,7 @@ def measure(task: Task) -> list[Part]:
 
 
 def _read_units(
-    task: Task, collected: Mapping[str, list[pa.Table]], contents: list[str], tell: Callable[[float], None]
+    task: MeasureTask, collected: Mapping[str, list[pa.Table]], contents: list[str], tell: Callable[[float], None]
 ) -> None:
     """Measure the task's documents batch by batch into `collected`, and hash each unit's content."""
     groups = [group(name) for name in task.groups]
@@ -119,20 +119,20 @@ def _feed(content: Any, high: pa.Array, low: pa.Array) -> None:  # noqa: ANN401 
 def plan_tasks(
     run: Path, units: Sequence[Unit], sizes: Sequence[int], sources: Mapping[int, Source], reading: Reading,
     missing: Mapping[Unit, tuple[str, ...]], digests: Mapping[str, str],
-) -> list[Task]:  # fmt: skip
+) -> list[MeasureTask]:  # fmt: skip
     """Tasks of about 96 MB of text over all units, each without the groups that its units have.
 
     Small units are put together, so that a corpus of many small files makes few parts. The cuts depend on all units
     and not on what is done already: a resumed run makes the same parts as one that was never stopped.
     """
-    tasks: list[Task] = []
+    tasks: list[MeasureTask] = []
 
     def close(held: list[Unit]) -> None:
         for groups in dict.fromkeys(missing[unit] for unit in held):  # units that lack the same groups go together
             chosen = tuple(unit for unit in held if missing[unit] == groups)
             if groups:
                 used = {no: sources[no] for no in {unit.file_no for unit in chosen}}
-                tasks.append(Task(str(run), chosen, used, {g: digests[g] for g in groups}, reading))
+                tasks.append(MeasureTask(str(run), chosen, used, {g: digests[g] for g in groups}, reading))
 
     held: list[Unit] = []
     size = rows = 0

@@ -9,7 +9,7 @@ from curate.ledger.parts import Part
 from curate.progress import Log
 
 
-def carry_out(
+def run_tasks(
     function: Callable[[Any], list[Part]], tasks: Sequence[Any], ledger: Ledger, engine: Engine, log: Log, event: str
 ) -> Generator[tuple[Any, Any]]:
     """Run tasks and put their parts in force one by one; yield what `Engine.map` yields."""

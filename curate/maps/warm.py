@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from curate.kernels.jit import is_compiled, kernel_folder, mark_compiled
-from curate.maps.compile_notice import expecting, one_done
+from curate.maps.compile_notice import compiling_groups, group_compiled
 
 # No Arrow array: making one imports pandas, see `spare_pandas`. With what is found in texts, an address and a line
 # that comes twice, so that what is done with it is compiled too.
@@ -19,11 +19,11 @@ TEXTS = ("Warm the kernels[1]. é\nWrite to a.b@example.org.\nWarm the kernels[1
 def compile_once(calls: Mapping[str, Callable[[], object]]) -> None:
     """Compile what the calls use, each under a name by which it is known that an earlier process did."""
     todo = {name: call for name, call in calls.items() if not is_compiled(name)}
-    with expecting(len(todo)):
+    with compiling_groups(len(todo)):
         for name, call in todo.items():
             call()
             mark_compiled(name)
-            one_done()
+            group_compiled()
 
 
 def is_warm(name: str) -> bool:

@@ -18,8 +18,8 @@ from curate.engine.base import Engine
 from curate.errors import CurateError, Interrupted
 from curate.ledger.ledger import Ledger, locked
 from curate.ledger.names import ARMS, DATA, DECISIONS
-from curate.ledger.parts import is_whole
-from curate.ledger.run import Decided
+from curate.ledger.parts import is_intact
+from curate.ledger.run import FinishedRun
 from curate.pipeline.run import run
 from curate.recipe.load import parse_recipe
 from curate.recipe.recipe import Recipe
@@ -58,7 +58,7 @@ def _without(recipe: Recipe, stage: str) -> Recipe:
     return parse_recipe(fields, "evaluate.ablate")
 
 
-def run_arms(decided: Decided, engine: Engine, threads: int, say: Callable[[str], None]) -> dict[str, Path]:
+def run_arms(decided: FinishedRun, engine: Engine, threads: int, say: Callable[[str], None]) -> dict[str, Path]:
     """Run the arms that are not finished; return their run directories. An arm that fails is reported and left out."""
     folders = {}
     arms = ablations(decided.recipe)
@@ -89,14 +89,14 @@ def remove_arms(run: Path) -> None:
         shutil.rmtree(run / ARMS)
 
 
-def share_measurements(decided: Decided, folder: Path) -> None:
+def share_measurements(decided: FinishedRun, folder: Path) -> None:
     """Link the parts of a run that do not depend on decisions, and its spooled inputs, into a new run directory."""
     if (folder / "ledger" / "snapshot.json").exists():
         return
     with locked(folder):
         ledger = Ledger(folder, list(decided.ledger.files), [], [], _next_file_no(decided))
         for part in decided.ledger.parts:
-            if part.group not in (DECISIONS, DATA) and is_whole(decided.run, part):
+            if part.group not in (DECISIONS, DATA) and is_intact(decided.run, part):
                 _link(decided.run / part.path, folder / part.path)
                 ledger.parts.append(part)
         for path in sorted((decided.run / INPUTS_FOLDER).glob("*.parquet")):
@@ -104,7 +104,7 @@ def share_measurements(decided: Decided, folder: Path) -> None:
         ledger.commit()
 
 
-def _next_file_no(decided: Decided) -> int:
+def _next_file_no(decided: FinishedRun) -> int:
     return max((file.file_no for file in decided.ledger.files), default=-1) + 1
 
 

@@ -40,18 +40,18 @@ from curate.distill.purify.training import code_of_models
 from curate.distill.reference import MIN_BYTES
 from curate.filters import registry
 from curate.filters.signals.hashes import hash_texts
-from curate.ledger.augmented import Augmented, commit, finished, within_caps
+from curate.ledger.augmented import Augmented, accept_within_caps, commit_accepted, commit_table
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import (
     AUGMENT,
     AUGMENTED,
-    COMPARED,
     COMPARISON,
+    COMPARISON_FILE,
     DECISIONS,
+    DOMAIN_MEMBERS,
+    DOMAIN_ROWS,
     DOMAINS,
     LINE_EDITS,
-    MEMBERS,
-    ROWS,
     SYNTHETIC,
     WRITTEN_FOLDER,
 )
@@ -110,7 +110,7 @@ def augment(state: RunState, key: str, judge: Judge) -> Augmented:
     )
     if plain is not None:
         compared, _ = judge_in(written=plain.rows, folder=folder / COMPARISON)
-        commit(folder / COMPARED, within_caps(compared, caps))
+        commit_table(folder / COMPARISON_FILE, accept_within_caps(compared, caps))
     judged, shards = judge_in(written=written.rows, folder=folder)
     facts = {
         "key": key,
@@ -118,11 +118,11 @@ def augment(state: RunState, key: str, judge: Judge) -> Augmented:
         "recipe": recipe.digest(),
         "least_importance": dict(domains.least),
         "members": len(members),
-        "tables": [DOMAINS, SYNTHETIC, *([COMPARED] if plain is not None else [])],
+        "tables": [DOMAINS, SYNTHETIC, *([COMPARISON_FILE] if plain is not None else [])],
         **written.facts,
         "judged": [path.relative_to(folder).as_posix() for path in shards],
     }
-    return finished(folder, facts, judged)
+    return commit_accepted(folder, facts, judged)
 
 
 def _measure_domains(recipe: Recipe, rereader: Rereader, key: str) -> tuple[Domains, list[Part]]:
@@ -133,7 +133,7 @@ def _measure_domains(recipe: Recipe, rereader: Rereader, key: str) -> tuple[Doma
     members = _members(rereader, domains)
     table = domain_rows(section, domains, ledger, members)
     _report(table, rereader.log)
-    commit(ledger.run / WRITTEN_FOLDER / DOMAINS, table)
+    commit_table(ledger.run / WRITTEN_FOLDER / DOMAINS, table)
     return domains, members
 
 
@@ -151,7 +151,7 @@ def _read_rows(rows: pa.Table, schema: pa.Schema, cuts: Sequence[Part], rereader
     """Read rows (file_no, row), sorted, from the corpus: their KEY and the columns of `schema`."""
     parts = rereader.run(collect_rows, plan_rows(rereader.corpus, rows, schema, cuts), "reading")
     table = pa.concat_tables([pq.read_table(rereader.ledger.run / part.path) for part in parts])
-    rereader.ledger.put(ROWS, [])
+    rereader.ledger.put(DOMAIN_ROWS, [])
     return table
 
 
@@ -172,7 +172,7 @@ def caps_by_kept(
     section = recipe.tier3
     assert section is not None
     decisions = decisions_sql(ledger)
-    members = of_domain_sql(augmented.facts["least_importance"], ledger, ledger.of(MEMBERS))
+    members = of_domain_sql(augmented.facts["least_importance"], ledger, ledger.of(DOMAIN_MEMBERS))
     kept = f"{members} JOIN {decisions} USING (file_no, row) WHERE kept"
     real = dict(connection.execute(f"SELECT domain, sum(n_tokens)::BIGINT FROM {kept} GROUP BY 1").fetchall())
     [[total]] = connection.execute(f"SELECT coalesce(sum(n_tokens), 0)::BIGINT FROM {decisions} WHERE kept").fetchall()
@@ -233,7 +233,7 @@ def _members(rereader: Rereader, domains: Domains) -> list[Part]:
         ).to_arrow_table()
     tasks = plan_telling(rereader.corpus, documents, domains, ledger.of(LINE_EDITS))
     parts = rereader.run(tell_domains, tasks, "telling domains")
-    ledger.put(MEMBERS, parts)
+    ledger.put(DOMAIN_MEMBERS, parts)
     return parts
 
 

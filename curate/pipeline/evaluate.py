@@ -27,11 +27,11 @@ from curate.distill.evaluate.retention import (
 )
 from curate.distill.evaluate.tracking import check_heldout
 from curate.engine.base import Engine
-from curate.errors import Interrupted, RecipeError, RunError, disk_error, is_stop
+from curate.errors import Interrupted, RecipeError, RunError, disk_error, is_interrupt
 from curate.ledger.ledger import locked
 from curate.ledger.names import DATA, DECISIONS, EVALUATION_FOLDER, INDEX, RETENTION
-from curate.ledger.run import Decided, open_decided
-from curate.ledger.runs import no_run
+from curate.ledger.run import FinishedRun, open_finished
+from curate.ledger.runs import not_a_run
 from curate.ledger.superseded import supersede_report
 from curate.manifests.manifest import write_manifest
 from curate.manifests.schema.model import Manifest
@@ -114,7 +114,7 @@ def evaluate(
     try:
         return _evaluate(run, changes, engine, threads, quiet)
     except (KeyboardInterrupt, RuntimeError, duckdb.InterruptException) as error:
-        if not is_stop(error):
+        if not is_interrupt(error):
             raise
         raise Interrupted("stopped; what was measured is kept: run the same command to go on") from error
     except OSError as error:
@@ -123,7 +123,7 @@ def evaluate(
 
 def _evaluate(run: Path, changes: Mapping[str, object], engine: Engine, threads: int, quiet: bool) -> EvaluationResult:
     if not (run / "ledger").is_dir():
-        raise no_run(run, "ledger")
+        raise not_a_run(run, "ledger")
     with locked(run):
         remove_scratch(run)
         decided = _open(run, changes)
@@ -148,9 +148,9 @@ def _evaluate(run: Path, changes: Mapping[str, object], engine: Engine, threads:
     return EvaluationResult(run=str(run), facts=facts, arms=arms)
 
 
-def _open(run: Path, changes: Mapping[str, object]) -> Decided:
+def _open(run: Path, changes: Mapping[str, object]) -> FinishedRun:
     """Open a finished run, with the changes applied to section `evaluate` of its recipe."""
-    decided = open_decided(run)
+    decided = open_finished(run)
     if not (run / "manifest.json").is_file():
         raise RunError(f"{run}: not finished; run it again, and then evaluate it")
     if not any(part.rows for part in decided.ledger.of(DATA)):
@@ -169,7 +169,7 @@ def _open(run: Path, changes: Mapping[str, object]) -> Decided:
 
 
 def _measure(
-    decided: Decided, section: Evaluate, engine: Engine, threads: int, log: Log
+    decided: FinishedRun, section: Evaluate, engine: Engine, threads: int, log: Log
 ) -> tuple[dict[str, pa.Table], MeasuredFacts]:
     """Train and score the models of all arms; return the tables `evaluation` and `retention`, and the facts."""
     folder = decided.run / EVALUATION_FOLDER

@@ -14,18 +14,18 @@ from curate.ledger.ledger import Ledger, locked, read_ledger
 from curate.ledger.names import (
     ARMS,
     DATA,
+    DECISION_GROUPS,
     DECISIONS,
     DOCUMENTS,
+    DOMAIN_MEMBERS,
     EVALUATION_FOLDER,
-    MEMBERS,
     MODELS_FOLDER,
     RETENTION,
-    TOGETHER,
     TRACKING,
     WRITTEN_FOLDER,
 )
 from curate.ledger.parts import Part
-from curate.ledger.runs import no_run
+from curate.ledger.runs import not_a_run
 from curate.manifests.schema.reading import read_manifest
 from curate.pipeline.ablate import remove_arms
 from curate.storage.files import ASIDE
@@ -112,7 +112,7 @@ def collect(run: Path, everything: bool, dry: bool) -> Garbage:
     Errors: RunError where there is no run, where another process works on it, or where `everything` lacks a manifest.
     """
     if not (run / "ledger" / "snapshot.json").exists():
-        raise no_run(run, "ledger/snapshot.json")
+        raise not_a_run(run, "ledger/snapshot.json")
     with locked(run):
         ledger = read_ledger(run)
         unused = _unused(ledger) if everything else []
@@ -178,7 +178,7 @@ def _of_evaluations(ledger: Ledger, everything: bool) -> Iterator[UnusedFile]:
 
 def _unused(ledger: Ledger) -> list[Part]:
     """Parts in force of groups that the finished run did not use."""
-    used = {*read_manifest(ledger.run).signal_groups, DOCUMENTS, MEMBERS, *TOGETHER, DATA}
+    used = {*read_manifest(ledger.run).signal_groups, DOCUMENTS, DOMAIN_MEMBERS, *DECISION_GROUPS, DATA}
     return [part for part in ledger.parts if part.group not in used]
 
 

@@ -18,26 +18,26 @@ from curate.ledger.augmented import read_augmented
 from curate.ledger.input_columns import source_sql
 from curate.ledger.ledger import KnownFile, Ledger
 from curate.ledger.names import (
-    APART,
     ATTACKS,
     BANDS,
     DECISIONS,
+    DOMAIN_MEMBERS,
     DOMAINS,
     EDITS,
     GRADES,
     INDEX,
     INPUT,
     LINE_EDITS,
-    MEMBERS,
     OVERLAPS,
     PAIRS,
     QUOTAS,
     ROUNDS,
     RUNGS,
+    SEPARATE_GROUPS,
     SYNTHETIC,
     THRESHOLDS,
 )
-from curate.ledger.views import derived_sql, load_signals, ranges
+from curate.ledger.views import derived_sql, document_ranges, load_signals
 from curate.manifests.formats.dpo import PREFERENCE_SQL
 from curate.recipe.recipe import Recipe
 from curate.sql import literal, quoted, read_parquet, read_run_parquet
@@ -147,7 +147,9 @@ def _load_written(connection: duckdb.DuckDBPyConnection, ledger: Ledger, run: Pa
         return
     for name, file in (("domains", DOMAINS), ("synthetic", SYNTHETIC)):
         connection.execute(f"CREATE TABLE {name} AS FROM {read_parquet([(augmented.folder / file).absolute()])}")
-    members = read_run_parquet(part.path for part in ledger.of(MEMBERS)) if ledger.of(MEMBERS) else NO_MEMBERS
+    members = (
+        read_run_parquet(part.path for part in ledger.of(DOMAIN_MEMBERS)) if ledger.of(DOMAIN_MEMBERS) else NO_MEMBERS
+    )
     connection.execute(
         f"""CREATE VIEW domain_documents AS SELECT doc_id, m.domain, m.importance FROM {members} m
         JOIN domains t USING (domain) JOIN decisions USING (file_no, row) WHERE m.importance >= least_importance"""
@@ -219,7 +221,7 @@ def _tables(connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mappi
         connection.execute("INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?)", [k, *(stage[name] for name in names)])
     connection.register("scorecard_rows", pa.Table.from_pylist([dict(row) for row in counts.scorecard], SCORECARD))
     connection.execute("CREATE TABLE scorecard AS FROM scorecard_rows")
-    measured = {group: digest for group, digest in groups.items() if group not in (INPUT, *APART)}
+    measured = {group: digest for group, digest in groups.items() if group not in (INPUT, *SEPARATE_GROUPS)}
     if sum(part.rows for part in ledger.of(DECISIONS)) > SIGNALS_AS_TABLE:
         joined = " JOIN ".join(
             _parts(ledger, group, groups) + " USING (file_no, row)" * (k > 0) for k, group in enumerate(measured)
@@ -230,7 +232,7 @@ def _tables(connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mappi
         return
     load_signals(connection, ledger, measured)
     connection.execute("CREATE TABLE run.signals AS FROM temp.signals LIMIT 0")
-    for part in ranges(ledger, measured):
+    for part in document_ranges(ledger, measured):
         load_signals(connection, ledger, measured, part.parts)
         connection.execute(
             f"INSERT INTO run.signals SELECT s.* FROM temp.signals s JOIN inputs USING (file_no) WHERE {part.place}"

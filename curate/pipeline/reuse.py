@@ -14,8 +14,17 @@ from curate.distill.budget.models import GRADES_FIELD
 from curate.distill.purify.training import code_of_models, digest_of_rubric
 from curate.errors import RecipeError
 from curate.ledger.ledger import KnownFile, Ledger
-from curate.ledger.names import BUDGET_MODELS, DATA, DECISIONS, EDITS, LINE_EDITS, PENDING, PURIFY_MODELS, TOGETHER
-from curate.ledger.parts import Part, is_whole, whole_of
+from curate.ledger.names import (
+    BUDGET_MODELS,
+    DATA,
+    DECISION_GROUPS,
+    DECISIONS,
+    EDITS,
+    LINE_EDITS,
+    PENDING,
+    PURIFY_MODELS,
+)
+from curate.ledger.parts import Part, intact_paths, is_intact
 from curate.maps import shards
 from curate.recipe.affects import changed_settings
 from curate.recipe.load import load_recipe
@@ -102,13 +111,13 @@ def drop_stale_parts(plan: Plan, ledger: Ledger) -> None:
     """Remove parts that the plan cannot use: of lost or damaged files, other digests, other units of a file."""
     units = set(plan.units)
     numbers = set(plan.files)
-    whole = whole_of(ledger.run, [part for part in ledger.parts if part.group != DATA])
-    decided = all(part.path in whole for part in ledger.parts if part.group in TOGETHER)
+    whole = intact_paths(ledger.run, [part for part in ledger.parts if part.group != DATA])
+    decided = all(part.path in whole for part in ledger.parts if part.group in DECISION_GROUPS)
 
     def usable(part: Part) -> bool:
         if part.group == DATA:  # missing shards are written again
             return True
-        if part.group in TOGETHER:
+        if part.group in DECISION_GROUPS:
             return decided
         if part.group.removeprefix(PENDING) in (*PURIFY_MODELS, *BUDGET_MODELS):
             return part.path in whole
@@ -177,7 +186,7 @@ def _global_steps(recipe: Recipe, plan: Plan, ledger: Ledger, previous: Previous
         why = _why_decided(recipe, ledger, previous, measuring) if decisions else ()
         return [Step("decisions", 0, 1, why), Step("output", 0, 1, ("decisions are made anew",) if output else ())]
     written = shards_digest(plan, ledger, digest)
-    whole = [part for part in output if part.digest == written and is_whole(ledger.run, part)]
+    whole = [part for part in output if part.digest == written and is_intact(ledger.run, part)]
     finished = len(whole) == len(output) > 0 and (ledger.run / "manifest.json").exists()
     why = () if finished else ("not finished",)
     return [Step("decisions", 1, 0, ()), Step("output", len(whole), 0 if finished else 1, why)]

@@ -12,7 +12,7 @@ from curate.decide.plan import Plan
 from curate.distill.evaluate.results import index_evaluation, manifest_entry
 from curate.distill.evaluate.tracking import check_heldout, track
 from curate.engine.base import Engine
-from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error, is_stop
+from curate.errors import CurateError, EmptyOutputError, InputError, Interrupted, disk_error, is_interrupt
 from curate.ledger.ledger import Ledger, locked, read_facts, read_ledger
 from curate.ledger.names import INDEX, SIGNATURES
 from curate.ledger.superseded import EXPORTS, REPORT, export_command, is_superseded, superseded_exports
@@ -52,7 +52,7 @@ def run(
         try:
             return _run(recipe, engine, threads, log, options)
         except (KeyboardInterrupt, RuntimeError, duckdb.InterruptException) as error:
-            if not is_stop(error):
+            if not is_interrupt(error):
                 raise
             log.event("interrupted")
             raise Interrupted("stopped; what was finished is kept: run the same command to go on") from error

@@ -20,30 +20,30 @@ from curate.errors import (
     InputError,
     TaskError,
 )
-from curate.ledger.augmented import read_augmented, with_caps
+from curate.ledger.augmented import apply_caps, read_augmented
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import (
     BUDGET_MODELS,
     DATA,
+    DECISION_GROUPS,
     DECISIONS,
     DOCUMENTS,
+    DOMAIN_MEMBERS,
     LINE_EDITS,
-    MEMBERS,
     MINED,
     P_BAD,
     PENDING,
     PURIFY_MODELS,
     SCORES,
     SHINGLES,
-    TOGETHER,
     TRIMMED,
 )
-from curate.ledger.parts import is_whole
+from curate.ledger.parts import is_intact
 from curate.ledger.superseded import supersede
 from curate.ledger.views import scratch_database
 from curate.maps import shards
-from curate.maps.measure import Task, measure, plan_tasks
-from curate.maps.run_maps import carry_out
+from curate.maps.measure import MeasureTask, measure, plan_tasks
+from curate.maps.run_maps import run_tasks
 from curate.pipeline.augment import augment, augment_key, caps_by_kept, caps_of, without_augment
 from curate.pipeline.plan import without_root
 from curate.pipeline.reuse import (
@@ -91,7 +91,7 @@ def measure_stage(state: RunState) -> None:
     _measure(state, tasks, size_of)
 
 
-def _measure(state: RunState, tasks: Sequence[Task], size_of: Mapping[Unit, int]) -> None:
+def _measure(state: RunState, tasks: Sequence[MeasureTask], size_of: Mapping[Unit, int]) -> None:
     """Run the tasks of the first map; quarantine files that fail, if the recipe allows it."""
     plan, ledger, log = state.plan, state.ledger, state.log
     ids = SeenIds(plan.reading.id, DOCUMENTS, plan.groups[DOCUMENTS], ledger) if plan.reading.id else None
@@ -99,8 +99,8 @@ def _measure(state: RunState, tasks: Sequence[Task], size_of: Mapping[Unit, int]
     meter = Meter(log, "measuring", sum(bytes_of.values()), ledger.run, bytes_of)
     queue = list(tasks)
     while queue:
-        retries: list[Task] = []
-        with closing(carry_out(measure, queue, ledger, state.engine, log, "measured")) as results:
+        retries: list[MeasureTask] = []
+        with closing(run_tasks(measure, queue, ledger, state.engine, log, "measured")) as results:
             for task, result in results:
                 if isinstance(result, CurateError):
                     retries += _quarantine(state, task, result)
@@ -115,7 +115,7 @@ def _measure(state: RunState, tasks: Sequence[Task], size_of: Mapping[Unit, int]
     meter.show(last=True)
 
 
-def _quarantine(state: RunState, task: Task, error: CurateError) -> list[Task]:
+def _quarantine(state: RunState, task: MeasureTask, error: CurateError) -> list[MeasureTask]:
     """Quarantine the file that failed and return the task without it; raise if the recipe says stop."""
     plan, ledger, log = state.plan, state.ledger, state.log
     if isinstance(error, TaskError):
@@ -153,7 +153,7 @@ def decide_stage(state: RunState, database: duckdb.DuckDBPyConnection) -> None:
     unfinish(ledger.run)
     pending = (LINE_EDITS, TRIMMED, P_BAD, *PURIFY_MODELS, SCORES, *BUDGET_MODELS)
     used_up = (SHINGLES, MINED, *(PENDING + group for group in pending))
-    ledger.put_all({group: [part for part in parts if part.group == group] for group in (*TOGETHER, *used_up)})
+    ledger.put_all({group: [part for part in parts if part.group == group] for group in (*DECISION_GROUPS, *used_up)})
     log.event("decided", documents=sum(part.rows for part in ledger.of(DECISIONS)))
 
 
@@ -184,7 +184,7 @@ def augment_stage(state: RunState, judge: Judge) -> None:
     decisions = decisions_digest(earlier.recipe, plan, ledger)
     key = augment_key(recipe, decisions)
     augmented = read_augmented(ledger.run)
-    whole = [part for part in ledger.of(MEMBERS) if is_whole(ledger.run, part)]
+    whole = [part for part in ledger.of(DOMAIN_MEMBERS) if is_intact(ledger.run, part)]
     if augmented is None or augmented.facts["key"] != key or augmented.facts["members"] != len(whole):
         with scratch_database(ledger, state.threads) as database:
             decide_stage(earlier, database)
@@ -201,13 +201,13 @@ def decide_with_written(state: RunState) -> None:
     recipe, ledger, augmented = state.recipe, state.ledger, state.augmented
     key = recipe.digest()
     if augmented is not None and augmented.facts["recipe"] != key:  # another budget may have room for more
-        augmented = with_caps(augmented, caps_of(augmented.folder), key)
+        augmented = apply_caps(augmented, caps_of(augmented.folder), key)
     while True:
         if augmented is not None:
             state.plan = replace(state.plan, written=augmented.digest, reserved=augmented.tokens)
         with scratch_database(ledger, state.threads) as database:
             decide_stage(state, database)
-            fitting = augmented and with_caps(augmented, caps_by_kept(recipe, ledger, augmented, database), key)
+            fitting = augmented and apply_caps(augmented, caps_by_kept(recipe, ledger, augmented, database), key)
         if fitting == augmented:
             state.augmented = augmented
             return
@@ -220,21 +220,20 @@ def shard_stage(state: RunState) -> None:
     edits, schema = edit_parts(plan, ledger), plan.inputs
     written = shards_with(augmented, schema) if augmented else []
     digest = shards_digest(plan, ledger, state.decisions)
-    whole = [part for part in ledger.of(DATA, digest) if is_whole(ledger.run, part)]
+    whole = [part for part in ledger.of(DATA, digest) if is_intact(ledger.run, part)]
     if whole != ledger.of(DATA):
         unfinish(ledger.run)
         ledger.put(DATA, whole)
     done = {part.path for part in whole}
-    tasks = shards.plan_shards(
-        ledger,
-        digest,
+    output = shards.Output(
+        digest=digest,
         sources=plan.sources,
         text=recipe.input.column,
         inputs=schema,
-        ours=shards.our_columns(recipe),
-        edits=edits,
-        more=len(written),
+        edits=tuple(edits),
+        added=shards.added_columns(recipe),
     )
+    tasks = shards.plan_shards(ledger, output, extra=len(written))
     names = [shards.shard_name(len(tasks) + k, len(tasks) + len(written)) for k in range(len(written))]
     tasks = [task for task in tasks if str(task) not in done]
     if tasks:
@@ -249,7 +248,7 @@ def _write_shards(state: RunState, tasks: Sequence[shards.ShardTask]) -> None:
     ledger, log = state.ledger, state.log
     bytes_of = {task.name: task.bytes for task in tasks}
     meter = Meter(log, "writing", sum(bytes_of.values()), ledger.run, bytes_of, "shard")
-    with closing(carry_out(shards.write_shard, tasks, ledger, state.engine, log, "wrote")) as results:
+    with closing(run_tasks(shards.write_shard, tasks, ledger, state.engine, log, "wrote")) as results:
         for task, result in results:
             if isinstance(result, CurateError):
                 raise result

@@ -22,7 +22,7 @@ from curate.ledger.ledger import Ledger
 from curate.ledger.models import ModelSet, copy_models
 from curate.ledger.parts import Part
 from curate.maps.reread import CorpusReader, RereadTask
-from curate.maps.run_maps import carry_out
+from curate.maps.run_maps import run_tasks
 from curate.maps.warm import compile_once
 from curate.progress import Log, Meter, Steps
 from curate.recipe.recipe import Recipe
@@ -67,7 +67,7 @@ class Rereader:
         """Run tasks and put their parts in force, with a progress line."""
         sizes = {task.name: unit_bytes(task.unit, self.plan.files[task.unit.file_no]) for task in tasks}
         meter = Meter(self.log, title, sum(sizes.values()), self.ledger.run, sizes)
-        with closing(carry_out(function, tasks, self.ledger, self.engine, self.log, title)) as results:
+        with closing(run_tasks(function, tasks, self.ledger, self.engine, self.log, title)) as results:
             for task, result in results:
                 if isinstance(result, CurateError):
                     raise result

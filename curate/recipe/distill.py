@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from curate.recipe.affects import affects
 from curate.recipe.section import Section
-from curate.recipe.values import Budget, Share, check_not_small, not_empty, shown_budget
+from curate.recipe.values import Budget, Share, check_not_small, format_budget, not_empty
 
 
 class Quotas(Section):
@@ -113,6 +113,6 @@ class Distill(Section):
         for rung in self.ladder:
             if (rung <= 1) == (self.keep_tokens <= 1) and rung > self.keep_tokens:
                 raise ValueError(
-                    f"ladder: {shown_budget(rung)} is more than keep_tokens, {shown_budget(self.keep_tokens)}"
+                    f"ladder: {format_budget(rung)} is more than keep_tokens, {format_budget(self.keep_tokens)}"
                 )
         return self

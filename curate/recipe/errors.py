@@ -15,7 +15,7 @@ from curate.storage.endings import is_input
 
 # Options of commands that users look for in the recipe: they say where and how fast, and change no result.
 OPTIONS = ("workers", "engine", "address", "quiet", "json")
-WANTED = {
+EXPECTED = {
     "list_type": "a list",
     "tuple_type": "a list",
     "dict_type": "a mapping",
@@ -37,7 +37,7 @@ PATTERNS = {
 }
 
 
-def no_recipe(path: Path) -> str | None:
+def not_a_recipe(path: Path) -> str | None:
     """What to type where a folder or a file of documents was given as a recipe; None for anything else."""
     if os.path.isdir(path):
         recipes = sorted(entry.name for entry in os.scandir(path) if entry.name.endswith((".yaml", ".yml")))
@@ -82,7 +82,7 @@ def _unknown_field(place: list[str], value: object, model: type[BaseModel], what
 
 def _wrong(error: Mapping[str, Any]) -> str:
     """Pydantic's message, with YAML's words for types and words for patterns."""
-    if wanted := WANTED.get(error["type"]):
+    if wanted := EXPECTED.get(error["type"]):
         return f"input should be {wanted}"
     if error["type"] == "string_pattern_mismatch" and (words := PATTERNS.get(error["ctx"]["pattern"])):
         return f"a name has {words}"

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from curate.errors import RecipeError, shortened
-from curate.recipe.errors import first_error, no_recipe
+from curate.recipe.errors import first_error, not_a_recipe
 from curate.recipe.recipe import Recipe
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -25,7 +25,7 @@ def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
 
     Errors: RecipeError naming the file, the field and what would have been right.
     """
-    if (told := no_recipe(path)) is not None:
+    if (told := not_a_recipe(path)) is not None:
         raise RecipeError(told)
     fields = read_fields(path, "a recipe is a mapping of fields such as name and input")
     for change in changes:

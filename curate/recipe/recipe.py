@@ -14,7 +14,7 @@ from curate.recipe.evaluate import Evaluate
 from curate.recipe.input import Input
 from curate.recipe.models import Models
 from curate.recipe.section import Section
-from curate.recipe.teacher import HOW_ASKED, AnyTeacher, Teacher
+from curate.recipe.teacher import TRANSPORT_FIELDS, AnyTeacher, Teacher
 from curate.recipe.tier1 import Tier1
 from curate.recipe.tier2 import Tier2
 from curate.recipe.tier3 import Tier3
@@ -68,7 +68,7 @@ class Recipe(Section):
         """The recipe with all defaults written out, but for where it reads and writes, and how its teacher is asked."""
         left_out: Any = {"output": True, "input": {"paths"}}
         if isinstance(self.teacher, Teacher):
-            left_out["teacher"] = HOW_ASKED
+            left_out["teacher"] = TRANSPORT_FIELDS
         return self.model_dump(mode="json", by_alias=True, exclude=left_out)
 
     def digest(self) -> str:

@@ -9,7 +9,7 @@ from curate.recipe.section import Section
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 # What says where and how fast a teacher answers, and not what: outside the recipe's digest.
-HOW_ASKED: dict[str, Any] = {
+TRANSPORT_FIELDS: dict[str, Any] = {
     "transformers": {"device", "batch_tokens"},
     "vllm": {"urls", "concurrency", "timeout_seconds", "retries", "api_key_env", "tensor_parallel"},
     "vllm_engine": {"tensor_parallel"},

@@ -90,7 +90,7 @@ def parse_budget(value: object) -> object:
     return parse_share(value) if isinstance(value, str) and "%" in value else parse_tokens(value)
 
 
-def is_budget(value: float) -> float:
+def check_budget(value: float) -> float:
     """Refuse what is neither a share nor a number of tokens."""
     if value > 1 and value != int(value):
         raise ValueError("is neither a share nor a whole number of tokens; write 15% or 2000000")
@@ -105,11 +105,11 @@ def check_not_small(name: str, value: float) -> None:
     if 1 < value < LEAST_TOKENS:
         share = f"; did you mean {value:.6g}%?" if value <= 100 else ""
         raise ValueError(
-            f"{name}: {shown_budget(value)}{share} (a budget under {LEAST_TOKENS:,} tokens needs allow_small: true)"
+            f"{name}: {format_budget(value)}{share} (a budget under {LEAST_TOKENS:,} tokens needs allow_small: true)"
         )
 
 
-def shown_budget(value: float) -> str:
+def format_budget(value: float) -> str:
     """A budget as a recipe would have it."""
     return f"{value:,.0f} tokens" if value > 1 else f"{value * 100:.6g}%"
 
@@ -118,7 +118,7 @@ Budget = Annotated[
     float | int,
     BeforeValidator(parse_budget),
     Field(gt=0),
-    AfterValidator(is_budget),
+    AfterValidator(check_budget),
     _or_text({"type": "number", "exclusiveMinimum": 0}, f"({SHARE}|{TOKENS})", "15% or 20M"),
 ]
 
@@ -127,7 +127,7 @@ Tokens = Annotated[
     float | int,
     BeforeValidator(parse_tokens),
     Field(ge=1),
-    AfterValidator(is_budget),
+    AfterValidator(check_budget),
     _or_text({"type": "number", "minimum": 1}, TOKENS, "20M or 10B"),
 ]
 

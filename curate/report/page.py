@@ -23,8 +23,8 @@ from curate.inspect.documents import OpenRun
 from curate.ledger.ledger import read_facts
 from curate.ledger.names import AUGMENT as AUGMENT
 from curate.ledger.names import DATA
-from curate.ledger.run import connect, open_decided, readable
-from curate.ledger.superseded import HIDDEN, REPORT
+from curate.ledger.run import connect, open_finished, readable
+from curate.ledger.superseded import HIDDEN_NOTICE, REPORT
 from curate.process.machine import available_cores
 from curate.redaction import redacted
 from curate.report.charts import UNITS, Placed, StageBar, flow
@@ -225,7 +225,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
 
 def page_of(folder: Path, connection: duckdb.DuckDBPyConnection) -> Page:
     """The sections of a run's page; `connection` is to its index."""
-    decided = open_decided(folder)
+    decided = open_finished(folder)
     run = OpenRun(folder, decided.recipe, decided.ledger, connection)
     by_stage = count_stages(connection)
     stages = [*by_stage, *_augment_stage(run)]
@@ -398,7 +398,7 @@ def _superseded(run: str) -> str:
 
     command = escape(f"curate report {shlex.quote(run)}")
     return (
-        f"{HIDDEN}This page shows decisions that are no longer in force: the run was executed again after the "
+        f"{HIDDEN_NOTICE}This page shows decisions that are no longer in force: the run was executed again after the "
         f"page was made. <code>{command}</code> rebuilds it.</p>"
     )
 

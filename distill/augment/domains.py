@@ -27,10 +27,10 @@ from curate.distill.scoring.importance import Contrast, contrast_of, corpus_of, 
 from curate.distill.scoring.linear_model import groups_of
 from curate.errors import InputError
 from curate.filters.signals.hashes import hash_texts
-from curate.ledger.names import MEMBERS, ROWS
+from curate.ledger.names import DOMAIN_MEMBERS, DOMAIN_ROWS
 from curate.ledger.parts import Part
-from curate.maps.reread import CorpusReader, RereadTask, edits_in, with_cuts
-from curate.maps.shards import fitted
+from curate.maps.reread import CorpusReader, RereadTask, editor_identities, with_cuts
+from curate.maps.shards import cast_to_schema
 from curate.recipe.tier3 import Tier3
 
 FIELD = "tier3.domains"
@@ -143,7 +143,7 @@ class Classification:
 def plan_telling(reader: CorpusReader, documents: pa.Table, domains: Domains, cuts: Sequence[Part]) -> list[RereadTask]:
     """Plan a task for each unit with any of the sorted documents (file_no, row)."""
     settings = Classification(str(domains.folder), tuple(str(reader.run / part.path) for part in cuts))
-    depends = [domains.key, code_of_models(), edits_in(reader.reading), [part.sha256 for part in cuts]]
+    depends = [domains.key, code_of_models(), editor_identities(reader.reading), [part.sha256 for part in cuts]]
     return reader.plan(documents, [__name__], depends, settings)
 
 
@@ -162,12 +162,12 @@ def tell_domains(task: RereadTask) -> list[Part]:
             "importance": assigned["importance"],
         }
         tables.append(pa.table(columns, MEMBER))
-    return [task.write(MEMBERS, tables)]
+    return [task.write(DOMAIN_MEMBERS, tables)]
 
 
 def plan_rows(reader: CorpusReader, documents: pa.Table, schema: pa.Schema, cuts: Sequence[Part]) -> list[RereadTask]:
     """Plan a task for each unit with any of the sorted documents (file_no, row), to read the columns of `schema`."""
-    depends = [edits_in(reader.reading), schema.to_string(), [part.sha256 for part in cuts]]
+    depends = [editor_identities(reader.reading), schema.to_string(), [part.sha256 for part in cuts]]
     settings = (schema, tuple(str(reader.run / part.path) for part in cuts))
     return reader.plan(documents, [__name__], depends, settings)
 
@@ -182,14 +182,14 @@ def collect_rows(task: RereadTask) -> list[Part]:
         rows = wanted_rows[start:stop]
         table = pa.Table.from_batches([batch]).take(pa.array(rows - position))
         position += len(batch)
-        table = fitted(table, schema, task.source.location)
+        table = cast_to_schema(table, schema, task.source.location)
         k = schema.get_field_index(task.reading.text)
         raw = texts_of(table[task.reading.text].combine_chunks())
         text = _apply_edits(raw, task, cuts, rows).cast(schema.field(k).type)
         table = table.set_column(k, schema.field(k), text)
         table = table.add_column(0, KEY[1], pa.array(rows, pa.int64()))
         tables.append(table.add_column(0, KEY[0], pa.array(np.full(len(rows), task.unit.file_no, np.int32))))
-    return [task.write(ROWS, tables)]
+    return [task.write(DOMAIN_ROWS, tables)]
 
 
 def _apply_edits(raw: pa.Array, task: RereadTask, cuts: Sequence[str], rows: npt.NDArray[np.int64]) -> pa.Array:

@@ -30,17 +30,17 @@ from curate.kernels.minhash import shingle_sets
 from curate.ledger.models import BUDGET, ModelSet, load_models
 from curate.ledger.names import (
     BUDGET_FACTS,
+    BUDGET_GRADE_MODEL,
     CLUSTERS,
+    IMPORTANCE_CORPUS,
+    IMPORTANCE_TARGET,
     LIKENESS,
-    OWN_GRADES,
     PENDING,
     PROJECTION,
-    RAW,
-    STATIC,
-    TARGET,
+    STATIC_VECTORS,
 )
 from curate.ledger.parts import Part, finished_part
-from curate.maps.reread import edits_in
+from curate.maps.reread import editor_identities
 from curate.maps.warm import warm_texts
 from curate.progress import Log
 from curate.storage.files import committed
@@ -85,16 +85,18 @@ def open_models(paths: Mapping[str, str]) -> Models:
     found = {group: Path(path) for group, path in paths.items()}
     return Models(
         load(found[LIKENESS]) if LIKENESS in found else None,
-        contrast_of(importance.load(found[TARGET]), importance.load(found[RAW])),
+        contrast_of(importance.load(found[IMPORTANCE_TARGET]), importance.load(found[IMPORTANCE_CORPUS])),
         _space(found),
-        load(found[OWN_GRADES]) if OWN_GRADES in found else None,
+        load(found[BUDGET_GRADE_MODEL]) if BUDGET_GRADE_MODEL in found else None,
     )
 
 
 def _space(found: Mapping[str, Path]) -> Space | None:
     if CLUSTERS not in found:
         return None
-    made_by = static_vectors.load_once(found[STATIC]) if STATIC in found else vectors.load(found[PROJECTION])
+    made_by = (
+        static_vectors.load_once(found[STATIC_VECTORS]) if STATIC_VECTORS in found else vectors.load(found[PROJECTION])
+    )
     return Space(made_by, clusters.load(found[CLUSTERS]))
 
 
@@ -167,12 +169,12 @@ def _learn(
         made[LIKENESS] = partial(save, likeness)
         facts["discriminator"] = {name: likeness.facts[name] for name in ("good", "bad", "roc_auc")}
         target = distribution_of(texts, domains, groups, OF_REFERENCE)
-    made[TARGET] = partial(importance.save, target)
-    made[RAW] = partial(importance.save, importance.corpus_of(corpus, own, target.settings))
+    made[IMPORTANCE_TARGET] = partial(importance.save, target)
+    made[IMPORTANCE_CORPUS] = partial(importance.save, importance.corpus_of(corpus, own, target.settings))
     facts["domains"] = dict(zip(target.domains, target.shares, strict=True))
     if (space := _learn_space(corpus, seed, static)) is not None:
         if isinstance(space.vectors, StaticVectors):
-            made[STATIC] = partial(static_vectors.save, space.vectors)
+            made[STATIC_VECTORS] = partial(static_vectors.save, space.vectors)
             facts["vectors"] = space.vectors.facts
         else:
             made[PROJECTION] = partial(vectors.save, space.vectors)
@@ -180,7 +182,7 @@ def _learn(
         facts["clusters"] = len(space.clusters.centres)
     if graded:
         grades = _train_graded(graded, seed)
-        made[OWN_GRADES] = partial(save, grades)
+        made[BUDGET_GRADE_MODEL] = partial(save, grades)
         facts["grades"] = {name: grades.facts[name] for name in ("texts", "spearman", "pearson", "rmse")}
     made[BUDGET_FACTS] = lambda path: path.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
     return made
@@ -245,7 +247,7 @@ def _digest(training: Training, sample: pa.Table, graded: Sequence[Path]) -> str
     assert section is not None
     return digest_of([
         code_of_models(), training.recipe.seed, section.good, [file.content_xxh3_128 for file in training.reference],
-        reading.text, edits_in(reading), [sample[name].to_pylist() for name in sample.schema.names],
+        reading.text, editor_identities(reading), [sample[name].to_pylist() for name in sample.schema.names],
         content_of(graded, GRADES_FIELD) if graded else None, static.facts if static else None,
     ])  # fmt: skip
 

@@ -20,7 +20,7 @@ from curate.distill.scoring_stage import Documents, ScoreReader, ScoringStage, S
 from curate.ledger.models import BUDGET
 from curate.ledger.names import QUOTAS, RUNGS, SCORES
 from curate.ledger.parts import Part, write_part
-from curate.ledger.views import Range, Spanned, narrow
+from curate.ledger.views import DocumentRange, SortedFiles, restrict_views
 from curate.recipe.distill import Distill
 from curate.recipe.recipe import Recipe
 
@@ -91,13 +91,16 @@ def _tell_of_room(found: Chosen, say: Callable[[str], None]) -> None:
 
 
 def _candidates(
-    scored: Sequence[Path], places: Sequence[Range], connection: duckdb.DuckDBPyConnection, columns: Sequence[str]
+    scored: Sequence[Path],
+    places: Sequence[DocumentRange],
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[str],
 ) -> Iterator[pa.Table]:
     """Columns of the candidates with their scores, in input order, range by range."""
     connection.register("no_scores", SCORED.empty_table())
-    files = Spanned.of(scored)
+    files = SortedFiles.of(scored)
     for found in places:
-        narrow(["candidates"], found.within, connection)
+        restrict_views(["candidates"], found.within, connection)
         yield connection.sql(
             f"""SELECT {", ".join(columns)} FROM (
                 SELECT c.* EXCLUDE (grade), s.* EXCLUDE (file_no, row, lines_sum, grade), s.grade AS own_grade,

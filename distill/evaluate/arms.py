@@ -30,9 +30,9 @@ from curate.distill.evaluate.measure import SAME_SIZE, first_tokens, random_draw
 from curate.distill.evaluate.tokens import Encoded, Integers
 from curate.filters.signals.hashes import hash_texts
 from curate.ledger.names import DATA, EDITS, STAGES
-from curate.ledger.run import Decided, connect
+from curate.ledger.run import FinishedRun, connect
 from curate.maps.documents import edits_of, read_texts
-from curate.maps.shards import our_name
+from curate.maps.shards import output_name
 
 OURS, RULES_ONLY = "ours", "rules only"
 PERPLEXITY = ("perplexity, lowest", "perplexity, middle")
@@ -85,7 +85,7 @@ def draw_sample(run: Path, seed: int, max_bytes: int) -> Sample:
     return Sample(documents.take(pa.array(chosen)).drop_columns("n_bytes"), keys[chosen], share)
 
 
-def measured_texts(decided_run: Decided, documents: pa.Table) -> pa.Array:
+def measured_texts(decided_run: FinishedRun, documents: pa.Table) -> pa.Array:
     """The texts of documents as signals read them, with the edits that precede signals.
 
     Errors: InputError where an input is gone or changed.
@@ -115,7 +115,7 @@ def _document_keys(table: pa.Table) -> Integers:
 def output_texts(run: Path, sample: Sample, text: str, inputs: pa.Schema) -> pa.Table:
     """The texts that the output of a run has of a sample: index in the sample, text."""
     doc_ids = sample.documents["doc_id"].combine_chunks()
-    doc_id = our_name("doc_id", inputs)
+    doc_id = output_name("doc_id", inputs)
     tables = [pa.table({"index": pa.array([], pa.int32()), "text": pa.array([], pa.large_string())})]
     for shard in sorted((run / DATA).glob("*.parquet")):
         for batch in pq.ParquetFile(shard).iter_batches(READ_ROWS, columns=[doc_id, text]):
@@ -142,7 +142,7 @@ class TextPool:
     written: Mapping[str, WrittenTexts]  # the last of the texts, in this order
 
 
-def pool_of(decided_run: Decided, sample: Sample, outputs: Mapping[str, Path]) -> TextPool:
+def pool_of(decided_run: FinishedRun, sample: Sample, outputs: Mapping[str, Path]) -> TextPool:
     """Read the texts of the sample and of the outputs, of runs over the same input, which are named as their arms."""
     recipe = decided_run.recipe
     texts = [measured_texts(decided_run, sample.documents)]
@@ -166,7 +166,9 @@ def pool_of(decided_run: Decided, sample: Sample, outputs: Mapping[str, Path]) -
     return TextPool(pa.concat_arrays([*texts, *(batch.texts for batch in written.values())]), pooled, written)
 
 
-def arms_of(decided_run: Decided, sample: Sample, text_pool: TextPool, pool: Encoded, draws: int) -> dict[str, Draws]:
+def arms_of(
+    decided_run: FinishedRun, sample: Sample, text_pool: TextPool, pool: Encoded, draws: int
+) -> dict[str, Draws]:
     """The arms of a run, each with its draws, without the full one and the controls."""
     seed = decided_run.recipe.seed
     ours, written = _ours_and_written_arms(decided_run, sample, text_pool, pool)
@@ -186,7 +188,7 @@ def arms_of(decided_run: Decided, sample: Sample, text_pool: TextPool, pool: Enc
 
 
 def _ours_and_written_arms(
-    decided_run: Decided, sample: Sample, text_pool: TextPool, pool: Encoded
+    decided_run: FinishedRun, sample: Sample, text_pool: TextPool, pool: Encoded
 ) -> tuple[Integers, dict[str, Integers]]:
     """The texts of the output, written documents included, and the arms that show what the written ones add."""
     ours, written = text_pool.outputs[OURS], text_pool.written

@@ -18,9 +18,9 @@ from curate.distill.draws import mixed
 from curate.distill.evaluate.tokens import Encoded, Integers
 from curate.filters.signals.hashes import hash_texts
 from curate.ledger.augmented import read_augmented
-from curate.ledger.names import COMPARED, COMPARISON, DATA, JUDGED, SYNTHETIC, WRITTEN_FOLDER
+from curate.ledger.names import COMPARISON, COMPARISON_FILE, DATA, JUDGED, SYNTHETIC, WRITTEN_FOLDER
 from curate.ledger.run import connect
-from curate.maps.shards import our_name
+from curate.maps.shards import output_name
 
 UP_SAMPLED, BASE_MODEL = "up-sampled", "base model"
 ACCEPTED = "accepted"
@@ -40,9 +40,9 @@ def written_texts(run: Path, column: str, inputs: pa.Schema, share: float, seed:
     if augmented is None or not augmented.tokens:
         return {}
     folder = run / WRITTEN_FOLDER
-    doc_id = our_name("doc_id", inputs)
+    doc_id = output_name("doc_id", inputs)
     written = {}
-    for arm, table, judged in ((ACCEPTED, SYNTHETIC, folder), (BASE_MODEL, COMPARED, folder / COMPARISON)):
+    for arm, table, judged in ((ACCEPTED, SYNTHETIC, folder), (BASE_MODEL, COMPARISON_FILE, folder / COMPARISON)):
         if (folder / table).is_file():
             sampled = _sampled(folder / table, share, seed)
             written[arm] = _read(judged / JUDGED / DATA, column, doc_id, sampled)

@@ -14,7 +14,7 @@ from curate.distill.evaluate.measure import Arms, tokenizer_of, with_controls
 from curate.distill.evaluate.retention import HeldoutDomains
 from curate.distill.evaluate.tokens import EncodedCorpus, encode
 from curate.distill.reference import open_reference
-from curate.ledger.run import Decided
+from curate.ledger.run import FinishedRun
 from curate.recipe.evaluate import Evaluate
 
 
@@ -30,7 +30,7 @@ class Prepared:
     outputs: Mapping[str, Output]
 
 
-def digest_of_evaluation(decided_run: Decided, section: Evaluate, decisions: str) -> str:
+def digest_of_evaluation(decided_run: FinishedRun, section: Evaluate, decisions: str) -> str:
     """The digest of all inputs of an evaluation."""
     fields = section.model_dump(mode="json", exclude={"heldout", "track"})
     content = [heldout_content(section), [file.content_xxh3_128 for file in open_reference(decided_run.recipe)]]
@@ -38,7 +38,7 @@ def digest_of_evaluation(decided_run: Decided, section: Evaluate, decisions: str
 
 
 def prepare(
-    decided_run: Decided, section: Evaluate, outputs: Mapping[str, Path], max_bytes: int, folder: Path
+    decided_run: FinishedRun, section: Evaluate, outputs: Mapping[str, Path], max_bytes: int, folder: Path
 ) -> Prepared:
     """Draw a sample of at most `max_bytes`, read and encode all texts, leave out leaked held-out ones, draw the arms.
 
@@ -75,7 +75,7 @@ def prepare(
     )
 
 
-def _trained_on(decided_run: Decided) -> list[Path]:
+def _trained_on(decided_run: FinishedRun) -> list[Path]:
     """Files of the reference and of the seeds of domains, which models of the run were trained on."""
     recipe = decided_run.recipe
     seeds = [pattern for domain in recipe.tier3.domains for pattern in domain.seeds] if recipe.tier3 else []

@@ -22,7 +22,7 @@ from curate.distill.evaluate.retention import FULL, ArmRetention, retention
 from curate.distill.evaluate.tokens import Integers
 from curate.errors import InputError
 from curate.ledger.names import EVALUATION_FOLDER, STAGES, TRACKING
-from curate.ledger.run import open_decided
+from curate.ledger.run import open_finished
 from curate.progress import Countdown, Log, Steps
 from curate.recipe.evaluate import Evaluate
 from curate.recipe.recipe import Recipe
@@ -70,7 +70,7 @@ def track(recipe: Recipe, run: Path, decisions: str, stages: Sequence[StageRow],
     section = recipe.evaluate
     if section is None or not is_tracked(recipe, stages[0]["tokens_in"]) or not stages[-1]["documents_out"]:
         return False
-    decided_run = open_decided(run)
+    decided_run = open_finished(run)
     small = section.model_copy(update={"most": min(section.most, MAX_HELDOUT), "ablate": False})
     digest = digest_of_evaluation(decided_run, small, decisions)
     facts = facts_of(run, TRACKING, decisions)

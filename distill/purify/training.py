@@ -39,7 +39,7 @@ from curate.ledger.names import (
     ROUNDS,
 )
 from curate.ledger.parts import Part, finished_part, write_part
-from curate.maps.reread import CorpusReader, RereadTask, edits_in
+from curate.maps.reread import CorpusReader, RereadTask, editor_identities
 from curate.progress import Log
 from curate.recipe.affects import fields_affecting
 from curate.recipe.recipe import Recipe
@@ -136,7 +136,7 @@ def _digest(section: Tier2, training: Training, mined: pa.Table) -> str:
     return digest_of([
         code_of_models(), recipe.seed, recipe.resolved()["teacher"], digest_of_rubric(recipe),
         section.model_dump(mode="json", include=fields_affecting("tier2", Tier2)),
-        [file.content_xxh3_128 for file in training.reference], reading.text, edits_in(reading),
+        [file.content_xxh3_128 for file in training.reference], reading.text, editor_identities(reading),
         [(name, str(kind)) for name, kind in reading.input_columns if f"input.{name}" in strata], dict(strata),
         [mined[name].to_pylist() for name in mined.schema.names],
     ])  # fmt: skip

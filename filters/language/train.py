@@ -19,7 +19,7 @@ from curate.errors import CurateError, InputError, WorkerError
 from curate.filters.language.kenlm_binary import write_binary
 from curate.filters.language.kneser_ney import FALLBACK, Level, count, estimate, estimate_levels, write_arpa
 from curate.kernels.lm_words import FORM
-from curate.ledger.views import database_in
+from curate.ledger.views import spilling_database
 from curate.progress import Log, Meter, unwritten_log
 from curate.recipe.values import parse_size
 from curate.storage.endings import is_json_lines
@@ -110,7 +110,7 @@ def train(training: Training) -> Trained:
         output.parent.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(prefix=ASIDE, dir=output.parent) as folder,
-            database_in(Path(folder), training.threads, memory) as connection,
+            spilling_database(Path(folder), training.threads, memory) as connection,
         ):
             connection.execute("SET preserve_insertion_order = false")
             return _train(training, files, connection, log)

@@ -18,7 +18,7 @@ from curate.corpus.parquet import read_rows
 from curate.engine.base import Engine
 from curate.errors import CurateError, InputError, RunError
 from curate.manifests.schema.reading import read_manifest
-from curate.maps.shards import columns_added
+from curate.maps.shards import added_columns_of
 from curate.storage.files import sha256_of
 
 TRAIN, VALIDATION = "train", "validation"
@@ -72,7 +72,7 @@ def open_source(run: Path, name: str | None = None) -> Source:
     """
     manifest = read_manifest(run)
     sections = manifest.recipe.more
-    ours = list(columns_added(sections.get("distill") is not None, sections.get("tier3") is not None))
+    ours = list(added_columns_of(sections.get("distill") is not None, sections.get("tier3") is not None))
     added = [column.name for column in manifest.schema_[-len(ours) :]]
     names = dict(zip(ours, added, strict=True))  # prefixed where the input has such a name
     shards = tuple(Shard(str(run / s.path), s.documents, s.tokens, s.sha256) for s in manifest.shards)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from curate.errors import InputError, RunError
 from curate.ledger.ledger import read_ledger
 from curate.ledger.names import ATTACKS
-from curate.ledger.parts import is_whole
+from curate.ledger.parts import is_intact
 from curate.manifests.export.format import Export, Format
 from curate.manifests.export.sources import DOC_ID, TRAIN, VALIDATION, Source, in_split
 from curate.manifests.schema.reading import read_manifest
@@ -79,7 +79,7 @@ def _attacks(source: Source) -> list[Path]:
     if not parts and read_manifest(run).purify:
         raise RunError(f"{run}: its ledger has no attacks, though its manifest tells of them; run the recipe again")
     for part in parts:
-        if not is_whole(run, part):
+        if not is_intact(run, part):
             problem = "its bytes changed since the run" if (run / part.path).is_file() else "missing"
             raise InputError(f"{run / part.path}: {problem}; run the recipe again to write it anew")
     return [(run / part.path).absolute() for part in parts]

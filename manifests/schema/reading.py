@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from curate.errors import RunError
-from curate.ledger.runs import no_run
+from curate.ledger.runs import not_a_run
 from curate.manifests.schema.model import MANIFEST_VERSION, Manifest
 from curate.storage.files import leads_out
 
@@ -39,7 +39,7 @@ def read_manifest(run: Path) -> Manifest:
         problem = f"damaged: its field {str(name)!r} is not as it was written"
         raise RunError(f"{run}/manifest.json: {problem}; run again to rebuild it") from None
     except (FileNotFoundError, NotADirectoryError):
-        raise no_run(run, "manifest.json") from None
+        raise not_a_run(run, "manifest.json") from None
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{run}/manifest.json: {error}; run again to rebuild it") from None
     return manifest

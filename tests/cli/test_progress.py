@@ -261,7 +261,7 @@ from curate import progress
 from curate.maps import compile_notice
 from curate.progress import Steps, unwritten_log
 
-compile_notice.tell_of_kernels(quiet=sys.argv[1] == "quiet")
+compile_notice.report_kernels(quiet=sys.argv[1] == "quiet")
 progress.LINE_SECONDS = 0.0
 
 def kernel():
@@ -275,10 +275,10 @@ def kernel():
 
     return whole(20)
 
-with compile_notice.expecting(2):
+with compile_notice.compiling_groups(2):
     for _ in range(2):
         kernel()
-        compile_notice.one_done()
+        compile_notice.group_compiled()
 kernel()
 with Steps(unwritten_log(quiet=False), "deciding"):
     kernel()

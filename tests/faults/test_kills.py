@@ -10,7 +10,7 @@ from support.soak import MOMENTS, drawn, tell
 from support.whole_runs import files_of_run, undisturbed, whole_recipe
 
 from curate.ledger.ledger import read_ledger
-from curate.ledger.parts import is_whole
+from curate.ledger.parts import is_intact
 from curate.manifests.verify import verify
 from curate.progress import unwritten_log
 
@@ -69,6 +69,6 @@ def kill(driver, what):
 def check_no_part_is_half_written(run):
     """What the ledger that a kill left has in force is whole."""
     if (run / "ledger" / "snapshot.json").exists():
-        assert [part.path for part in read_ledger(run).parts if not is_whole(run, part)] == []
+        assert [part.path for part in read_ledger(run).parts if not is_intact(run, part)] == []
     if (run / "manifest.json").exists():
         json.loads((run / "manifest.json").read_text())

@@ -1,5 +1,6 @@
 """Output shards: where row groups and shards are cut, and whose edits are made."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,14 @@ from xxhash import xxh3_128_hexdigest
 from curate.corpus.edits import PART
 from curate.corpus.units import Unit
 from curate.ledger.parts import Part, write_part
-from curate.maps.shards import ROW_GROUP_ROWS, ShardTask, content_of, edits_of, our_name, with_edits, write_tables
+from curate.maps.shards import (
+    ROW_GROUP_ROWS,
+    content_hashes,
+    edits_in_rows,
+    output_name,
+    with_edits,
+    write_tables,
+)
 
 
 def groups_of(path):
@@ -47,17 +55,16 @@ def test_edits_are_read_of_every_unit_that_holds_a_row(tmp_path):
     units = [Unit(0, 0, 5), Unit(0, 5, 10), Unit(0, 10, 15)]
     tables = [edits(4), edits(5, 6), edits(10)]
     parts = [write_part(tmp_path, "edits", "x", str(k), table) for k, table in enumerate(tables)]
-    covered = tuple((part.path, (unit,)) for part, unit in zip(parts, units, strict=True))
-    task = ShardTask(str(tmp_path), 0, "", 0, "", (), covered, {}, "text", pa.schema([]), {})
+    parts = [replace(part, units=(unit,)) for part, unit in zip(parts, units, strict=True)]
 
     def rows(first, last):
-        return edits_of(task, 0, first, last)["row"].to_pylist()
+        return edits_in_rows(tmp_path, parts, 0, first, last)["row"].to_pylist()
 
     assert rows(3, 5) == [4, 5]
     assert rows(5, 9) == [5, 6]
     assert rows(6, 10) == [6, 10]
-    assert edits_of(task, 0, 15, 20) is None
-    assert edits_of(task, 1, 0, 5) is None
+    assert edits_in_rows(tmp_path, parts, 0, 15, 20) is None
+    assert edits_in_rows(tmp_path, parts, 1, 0, 5) is None
 
 
 def test_edits_of_the_first_and_the_last_row_are_made_and_of_rows_between_none():
@@ -72,13 +79,13 @@ def test_a_file_is_known_by_its_units_in_order():
     parts = [
         Part("documents", "", "", 10, 0, "", (unit,), contents=(name,)) for unit, name in zip(units, "bac", strict=True)
     ]
-    assert content_of(parts) == {7: xxh3_128_hexdigest(b"abc")}
+    assert content_hashes(parts) == {7: xxh3_128_hexdigest(b"abc")}
 
 
 def test_our_columns_find_a_name_that_the_input_does_not_have():
     inputs = pa.schema([("n_tokens", pa.int64()), ("curate_n_tokens", pa.int64())])
-    assert our_name("n_tokens", inputs) == "curate_curate_n_tokens"
-    assert our_name("doc_id", inputs) == "doc_id"
+    assert output_name("n_tokens", inputs) == "curate_curate_n_tokens"
+    assert output_name("doc_id", inputs) == "doc_id"
 
 
 def test_a_document_goes_to_the_shard_that_the_bytes_kept_before_it_tell(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models
 
 from curate.errors import EmptyOutputError, RunError
 from curate.ledger.ledger import read_ledger
-from curate.ledger.superseded import HIDDEN, NOTICE, UNCOVERED, export_command
+from curate.ledger.superseded import HIDDEN_NOTICE, NOTICE, VISIBLE_NOTICE, export_command
 from curate.report.page import write_report
 from curate.storage.mirror import run_of
 
@@ -34,12 +34,12 @@ def test_a_report_is_made_anew_with_the_decisions(ran):
     recipe, run = ran
     page = write_report(run)
     before = page.read_text("utf-8")
-    assert (HIDDEN in before, "16 of 20 documents are kept" in before) == (True, True)
+    assert (HIDDEN_NOTICE in before, "16 of 20 documents are kept" in before) == (True, True)
     carry_out(recipe)
     assert page.read_text("utf-8") == before  # of the same decisions
     carry_out(recipe, "tier1.thresholds.few=11")
     after = page.read_text("utf-8")
-    assert (HIDDEN in after, "10 of 20 documents are kept" in after) == (True, True)
+    assert (HIDDEN_NOTICE in after, "10 of 20 documents are kept" in after) == (True, True)
 
 
 def test_a_run_without_a_report_makes_none(ran):
@@ -54,9 +54,9 @@ def test_a_report_says_on_top_that_it_is_of_earlier_decisions_where_the_run_did_
     with pytest.raises(EmptyOutputError):
         carry_out(recipe, "tier1.thresholds.few=999")
     text = page.read_text("utf-8")
-    assert (UNCOVERED in text, HIDDEN in text) == (True, False)
+    assert (VISIBLE_NOTICE in text, HIDDEN_NOTICE in text) == (True, False)
     assert "no longer in force" in text
-    assert text.index(UNCOVERED) < text.index("16 of 20 documents are kept")
+    assert text.index(VISIBLE_NOTICE) < text.index("16 of 20 documents are kept")
 
 
 def test_exports_within_a_run_are_made_anew_or_say_that_they_are_of_earlier_decisions(ran):

@@ -24,7 +24,7 @@ from support.soak import repeats
 
 from curate.engine import ray_cluster as cluster
 from curate.errors import CurateError, Interrupted, RunError, WorkerError
-from curate.ledger.ledger import fetched, locked
+from curate.ledger.ledger import fetch_run, locked
 from curate.storage import mirror, store_lock
 from curate.storage.files import ASIDE
 from curate.storage.object_store import Objects, open_store
@@ -170,7 +170,7 @@ def test_a_run_that_is_killed_at_any_request_goes_on_on_another_machine(tmp_path
     assert attempt >= 2
     assert digests(mirror_in(place)) == digests(local)
     with on(tmp_path / "reader", store):
-        assert digests(fetched("s3://runs/killed")) == digests(local)
+        assert digests(fetch_run("s3://runs/killed")) == digests(local)
     folders = ("data/", "export/")
     assert {key for key in keys(store, "killed") if key.startswith(folders)} == {
         path.relative_to(local).as_posix() for name in folders for path in (local / name).rglob("*") if path.is_file()
@@ -185,7 +185,7 @@ def test_a_store_that_fails_now_and_then_changes_nothing(tmp_path, corpus_of_sha
         finished(start(recipe, environment, tmp_path / "one"))
         assert handler.failed >= 3
     with on(tmp_path / "two", store):
-        assert digests(fetched("s3://runs/failing")) == digests(local)
+        assert digests(fetch_run("s3://runs/failing")) == digests(local)
 
 
 def test_a_store_that_stays_away_ends_the_run_in_one_line_and_the_same_command_goes_on(

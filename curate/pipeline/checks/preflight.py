@@ -12,7 +12,7 @@ from curate.corpus.side_files import side_files
 from curate.errors import InputError, RecipeError, RunError, did_you_mean
 from curate.filters.language.names import like_a_code, model_codes
 from curate.filters.rules import set_names
-from curate.ledger.runs import no_run
+from curate.ledger.runs import not_a_run
 from curate.manifests.export.format_names import MODULES
 from curate.recipe.recipe import Recipe
 from curate.recipe.teacher import Servers, Teacher
@@ -39,7 +39,7 @@ def check_names(recipe: Recipe) -> Found:
     _check_models(recipe)
     for field, run in [*(("dedup.against", run) for run in recipe.dedup.against), ("models.pin", recipe.models.pin)]:
         if run is not None and "://" not in run and not Path(run).is_dir():
-            raise RunError(f"{field}: {no_run(Path(run), 'manifest.json')}")
+            raise RunError(f"{field}: {not_a_run(Path(run), 'manifest.json')}")
     for patterns, field, kind in _side_files(recipe):
         side_files(patterns, field, kind)
     return _inputs(recipe)

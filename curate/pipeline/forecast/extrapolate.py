@@ -9,9 +9,9 @@ from pathlib import Path
 from curate.corpus.units import unit_bytes
 from curate.decide.decide import DECISION_ROWS
 from curate.decide.plan import Plan
-from curate.ledger.names import APART, DATA, DECISIONS, INPUT
+from curate.ledger.names import DATA, DECISIONS, INPUT, SEPARATE_GROUPS
 from curate.ledger.views import RANGE_ROWS, THREAD_MB
-from curate.maps.measure import Task, plan_tasks
+from curate.maps.measure import MeasureTask, plan_tasks
 from curate.pipeline.forecast.costs import Seconds, Texts, compile_seconds, model_seconds
 from curate.pipeline.forecast.rehearsal import Rehearsal
 from curate.pipeline.forecast.result import CpuSeconds, DiskBytes, MemoryBytes
@@ -31,7 +31,7 @@ INDEX_BYTES = 1 << 20  # of an index without documents
 class Work:
     """The work that is left to do on a corpus, and the size of the corpus."""
 
-    tasks: Sequence[Task]
+    tasks: Sequence[MeasureTask]
     measured_bytes: Mapping[tuple[str, ...], int]  # text bytes of the units that lack these groups
     steps: Sequence[Step]
     documents: int
@@ -146,7 +146,7 @@ class Extrapolation:
         sizes = {group: round(files[group].payload * per_document) for group in (*self.plan.groups, DECISIONS)}
         overhead = sum(files[group].overhead for group in self.plan.groups) * count_tasks(self.plan)
         overhead += files[DECISIONS].overhead * -(-documents // DECISION_ROWS)
-        indexed = sum(size for group, size in sizes.items() if group not in (INPUT, *APART))
+        indexed = sum(size for group, size in sizes.items() if group not in (INPUT, *SEPARATE_GROUPS))
         if documents > SIGNALS_AS_TABLE:
             indexed = sizes[DECISIONS]
         kept, written = stages[1]["tokens_out"], max(1, stages[-1]["tokens_out"])

@@ -23,7 +23,7 @@ from curate.ledger.names import DATA, DECISIONS, LINE_EDITS
 from curate.ledger.parts import Part
 from curate.ledger.views import scratch_database
 from curate.maps import shards
-from curate.maps.measure import Task, measure, plan_tasks
+from curate.maps.measure import MeasureTask, measure, plan_tasks
 from curate.pipeline.checks.other_languages import Losses, OtherLanguage, count_other_language, measure_losses
 from curate.pipeline.forecast.sample import Sample, write_sample
 from curate.pipeline.index import build_index
@@ -148,7 +148,7 @@ def _measured(plan: Plan, run: Path, groups: tuple[str, ...], engine: Engine) ->
     return measured
 
 
-def measure_timed(tasks: Sequence[Task]) -> Measured:
+def measure_timed(tasks: Sequence[MeasureTask]) -> Measured:
     """Measure the tasks in a worker and record the costs."""
     start_seconds = time.process_time()
     parts, seconds = least_seconds(lambda: [part for task in tasks for part in measure(task)])
@@ -188,15 +188,15 @@ def _decide_and_write(rehearsal: Rehearsal, reader: EngineReader, database: duck
     rehearsal.losses = measure_losses(recipe, plan, ledger, database)
     rehearsal.other_language = count_other_language(ledger, database)
     edits = edit_parts(plan, ledger)
-    tasks = shards.plan_shards(
-        ledger,
-        "sample",
+    output = shards.Output(
+        digest="sample",
         sources=plan.sources,
         text=recipe.input.column,
         inputs=plan.inputs,
-        ours=shards.our_columns(recipe),
-        edits=edits,
+        edits=tuple(edits),
+        added=shards.added_columns(recipe),
     )
+    tasks = shards.plan_shards(ledger, output)
     written, rehearsal.seconds["write"] = least_seconds(lambda: [p for task in tasks for p in shards.write_shard(task)])
     with rehearsal.timed("index"):
         build_index(recipe, plan, ledger, counts, database)

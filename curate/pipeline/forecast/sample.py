@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from curate.corpus.parquet import InputFile, read_documents
 from curate.corpus.units import Unit, unit_bytes
 from curate.decide.plan import Plan
-from curate.maps.shards import fitted, payload
+from curate.maps.shards import cast_to_schema, value_bytes
 
 SHARE = 0.01  # of the documents
 MIN_DOCUMENTS = 4096
@@ -120,7 +120,7 @@ def write_sample(plan: Plan, folder: Path) -> Sample:
     sizes: list[tuple[int, int]] = []  # of each piece: its text bytes, true and by the footer
     for unit, rows in _read(plan, sample_units(plan)):
         tables.append(rows)
-        sizes.append((payload(rows[plan.reading.text]), unit_bytes(unit, plan.files[unit.file_no])))
+        sizes.append((value_bytes(rows[plan.reading.text]), unit_bytes(unit, plan.files[unit.file_no])))
     table = pa.concat_tables(tables).combine_chunks()
     pq.write_table(table, path, compression="zstd", row_group_size=max(1, len(table)))
     text = sum(size for size, _ in sizes)
@@ -143,7 +143,7 @@ def _read(plan: Plan, units: Sequence[Unit]) -> Iterator[tuple[Unit, pa.Table]]:
                 if first < last:
                     # Copied, since a slice would keep the whole batch in memory.
                     rows = batch.take(pa.array(np.arange(first - position, last - position)))
-                    table = fitted(pa.Table.from_batches([rows]), plan.inputs, source.location)
+                    table = cast_to_schema(pa.Table.from_batches([rows]), plan.inputs, source.location)
                     yield Unit(no, first, last), table
             position += len(batch)
 

@@ -18,7 +18,7 @@ from curate.distill.scoring import clusters, static_vectors
 from curate.distill.scoring.static_vectors import load_once, open_static, vectors_of
 from curate.errors import InputError, RecipeError
 from curate.inspect.what_if import propose, redecide
-from curate.ledger.names import CLUSTERS, STATIC
+from curate.ledger.names import CLUSTERS, STATIC_VECTORS
 
 DIMENSIONS = 32
 BUDGET = {"keep_tokens": "20%", "ladder": ["10%"], "weights": {"quality": 0.7, "diversity": 0.3}, "quotas": None}
@@ -137,7 +137,7 @@ def test_other_vectors_make_other_clusters_and_tell_so(finished, folder, corpus,
     told = [json.loads((of / "manifest.json").read_text())["distil"] for of in (run, hashed)]
     facts = {"model": "small", "content_xxh3_128": open_static(str(folder), None).facts["content_xxh3_128"]}
     assert [one.get("vectors") for one in told] == [facts, None]
-    assert [set(one["models"]) & {"projection", STATIC} for one in told] == [{STATIC}, {"projection"}]
+    assert [set(one["models"]) & {"projection", STATIC_VECTORS} for one in told] == [{STATIC_VECTORS}, {"projection"}]
 
 
 @pytest.mark.slow  # test_same_bytes.py has a budget too
@@ -168,11 +168,11 @@ def test_another_model_in_the_same_folder_is_learnt_from_anew(corpus, texts, mod
     model.save_pretrained(place)
     path, run = distilling(corpus, tmp_path, BUDGET | {"vectors": {"static": str(place)}}, reference=[])
     carry_out(path)
-    before = documents(run, "doc_id, cluster"), model_file(run, STATIC).name
+    before = documents(run, "doc_id, cluster"), model_file(run, STATIC_VECTORS).name
     turned = np.random.default_rng(2).permutation(model.embedding)
     StaticModel(turned, model.tokenizer, normalize=True).save_pretrained(place)
     carry_out(path)
-    after = documents(run, "doc_id, cluster"), model_file(run, STATIC).name
+    after = documents(run, "doc_id, cluster"), model_file(run, STATIC_VECTORS).name
     assert before[0] != after[0]
     assert before[1] != after[1]
 
