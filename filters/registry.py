@@ -1,4 +1,4 @@
-"""The only registry: signals (columns measured from text), edits (cuts made before measuring) and rule sets."""
+"""The registry of signals (columns measured from text), edits (applied before measuring) and rule sets."""
 
 import importlib
 import inspect
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import pyarrow as pa
 import yaml
@@ -40,7 +40,7 @@ MODULES = (
 )
 
 
-# Groups that are measured only where the recipe needs them; all others always are.
+# Groups that are measured only if the recipe needs them. All others are always measured.
 ON_DEMAND = (
     "sentences",
     "repeated_lines",
@@ -59,8 +59,8 @@ ON_DEMAND = (
 
 REASONS = pa.dictionary(pa.int8(), pa.string())
 
-# The edits found in a batch. Without a replacement (null) an edit cuts, as most do.
-FOUND = pa.schema(
+# The edits of a batch. Most have no replacement (null) and cut.
+EDIT_SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
         ("start", pa.int32()),
@@ -79,20 +79,20 @@ class Signal:
     measure: Measure
     writes: Mapping[str, pa.DataType]
     about: Mapping[str, str] = field(repr=False)
-    raw: bool = False  # reads the raw text, whatever edits are made
+    raw: bool = False  # reads the raw text, before edits
 
     def __call__(self, texts: pa.Array) -> Columns:
-        """Measure `texts`; refuse columns other than the declared ones."""
+        """Measure `texts`, and check that the columns are those declared."""
         columns = self.measure(texts)
-        found = {name: column.type for name, column in columns.items()}
-        if found != dict(self.writes):
-            raise TypeError(f"{self.measure.__name__} declares {dict(self.writes)} and writes {found}")
+        types = {name: column.type for name, column in columns.items()}
+        if types != dict(self.writes):
+            raise TypeError(f"{self.measure.__name__} declares {dict(self.writes)} and writes {types}")
         return columns
 
 
 @dataclass(frozen=True)
 class Derived:
-    """A column computed in SQL from signals of other groups, which rules may name like a signal."""
+    """A column computed in SQL from signals of other groups. Rules can use it like a signal."""
 
     sql: str
     type: pa.DataType
@@ -100,7 +100,7 @@ class Derived:
     about: str
 
 
-# What no group can measure on its own, because one reads the raw text and another the edited one.
+# No single group can measure these, because they combine columns of the raw text with those of the edited text.
 DERIVED = {
     "cut_word_ratio": Derived(
         "CASE WHEN raw_n_words > 0 THEN (1 - n_words / raw_n_words)::FLOAT END",
@@ -120,24 +120,24 @@ DERIVED = {
 
 @dataclass(frozen=True)
 class EditRule:
-    """What an edit cuts for one reason."""
+    """One of an edit's reasons to cut."""
 
     reason: str
-    cuts: str  # what is cut, with {bound} for the bound
+    cuts: str  # description of what is cut, with {bound} for the bound
     source: str
-    bound: float | int | None = None  # as published, or as a set has it; None where there is no number to move
+    bound: float | int | None = None  # as published or as in a rule set; None for a rule without a bound
 
     def __str__(self) -> str:
-        """What is cut, for lists of rules."""
+        """The description for lists of rules."""
         return self.cuts.format(bound=self.bound)
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A function from texts to the cuts to be made in them, as a table (row, start, end, replacement, reason).
+    """A pure function from texts to edits, as a table (row, start, end, replacement, reason).
 
-    It is pure. Rows count within the texts given, start and end are byte offsets; cuts are sorted and do not overlap.
-    It is given a value for each of its reasons: None is off, else the bound (True for a rule without one).
+    `row` is the index of the text; `start` and `end` are byte offsets. Edits are sorted and do not overlap. The
+    function also takes a value per reason: None for off, else the bound (True for a rule without one).
     """
 
     name: str
@@ -146,39 +146,39 @@ class Edit:
 
 
 def cut_table(cuts: Cuts, rules: Sequence[EditRule]) -> pa.Table:
-    """Cuts of a kernel, whose codes number `rules`, as edits that put nothing in the place of what they cut."""
+    """The cuts of a kernel as edits without replacement. Their codes are indices of `rules`."""
     reasons = pa.array([rule.reason for rule in rules], pa.string())
-    nothing = pa.nulls(len(cuts.rows), pa.string())
+    no_replacement = pa.nulls(len(cuts.rows), pa.string())
     reason = pa.DictionaryArray.from_arrays(cuts.codes, reasons)
-    return pa.Table.from_arrays([cuts.rows, cuts.starts, cuts.ends, nothing, reason], schema=FOUND)
+    return pa.Table.from_arrays([cuts.rows, cuts.starts, cuts.ends, no_replacement, reason], schema=EDIT_SCHEMA)
 
 
 def with_bounds(edit: Edit, bounds: Mapping[str, float | int]) -> Edit:
-    """An edit with other bounds for some of its reasons, as a set may want it."""
+    """An edit with other bounds for some of its reasons, as in a rule set."""
     if unknown := bounds.keys() - {rule.reason for rule in edit.rules if rule.bound is not None}:
         raise TypeError(f"the edit {edit.name} has no bound for {sorted(unknown)}")
     return replace(edit, rules=tuple(replace(rule, bound=bounds.get(rule.reason, rule.bound)) for rule in edit.rules))
 
 
 def published_bounds(edit: Edit) -> dict[str, Bound]:
-    """The bound of each of an edit's reasons, as published or as the set has it that the edit was taken from."""
+    """The bound of each of an edit's reasons, as published or as in the edit's rule set."""
     return {rule.reason: True if rule.bound is None else rule.bound for rule in edit.rules}
 
 
 @dataclass(frozen=True)
 class Editor:
-    """An edit with its bounds settled, as a run carries it out."""
+    """An edit with its bounds resolved, as a run applies it."""
 
     name: str
     bounds: tuple[tuple[str, Bound], ...]  # by reason, in the order of the edit's rules
 
     @property
     def code(self) -> str:
-        """Hex digest of the code that finds the edits."""
+        """The hex digest of the edit's code."""
         return code_of(edits()[self.name].find.__module__, __name__)
 
     def find(self, texts: pa.Array) -> pa.Table:
-        """The cuts in `texts`."""
+        """The edits of `texts`."""
         return edits()[self.name].find(texts, dict(self.bounds))
 
 
@@ -187,23 +187,23 @@ _edits: dict[str, Edit] = {}
 
 
 def signal(group: str, writes: Mapping[str, pa.DataType], raw: bool = False) -> Callable[[Measure], Signal]:
-    """Register a signal. The docstring has one line per column: its name, two spaces, what it is.
+    """Register a signal. Its docstring has a line per column: the name, two spaces, the meaning.
 
-    With `raw` it reads the raw text, and its columns are named raw_*; all signals of a group read the same text.
+    With `raw`, it reads the raw text, and its columns are named raw_*. All signals of a group read the same text.
     """
 
     def register(measure: Measure) -> Signal:
         if any(name.startswith("raw_") != raw for name in writes) or any(s.raw != raw for s in _signals.get(group, [])):
             raise TypeError(f"{measure.__name__}: raw_* names the signals of raw groups, and only those")
-        found = Signal(group, measure, dict(writes), _column_docs(measure, writes), raw)
-        _signals.setdefault(group, []).append(found)
-        return found
+        registered = Signal(group, measure, dict(writes), _column_docs(measure, writes), raw)
+        _signals.setdefault(group, []).append(registered)
+        return registered
 
     return register
 
 
 def edit(name: str, rules: Iterable[EditRule]) -> Callable[[FindEdits], FindEdits]:
-    """Register a local edit under `name` with the reasons for which it cuts."""
+    """Register a local edit under `name` with its reasons to cut."""
 
     def register(find: FindEdits) -> FindEdits:
         _edits[name] = Edit(name, tuple(rules), find)
@@ -213,17 +213,17 @@ def edit(name: str, rules: Iterable[EditRule]) -> Callable[[FindEdits], FindEdit
 
 
 def _column_docs(measure: Measure, writes: Mapping[str, pa.DataType]) -> dict[str, str]:
-    """What the docstring of a signal says of each column."""
+    """The meaning of each column, from the docstring of a signal."""
     about: dict[str, str] = {}
-    last = None
+    current = None
     for line in (inspect.getdoc(measure) or "").splitlines():
         name, _, text = line.partition("  ")
         if name in writes and text:
-            last, about[name] = name, text.strip()
-        elif last and line.startswith("   "):
-            about[last] += " " + line.strip()
+            current, about[name] = name, text.strip()
+        elif current and line.startswith("   "):
+            about[current] += " " + line.strip()
         else:
-            last = None
+            current = None
     missing = set(writes) - set(about)
     if missing:
         raise TypeError(f"{measure.__name__}: the docstring has no line for {sorted(missing)}")
@@ -231,25 +231,25 @@ def _column_docs(measure: Measure, writes: Mapping[str, pa.DataType]) -> dict[st
 
 
 @cache
-def _load() -> None:
+def _import_modules() -> None:
     for module in MODULES:
         importlib.import_module(module)
 
 
 def groups() -> dict[str, list[Signal]]:
-    """All signals by group, in the order of MODULES, whichever was imported first."""
-    _load()
-    return _in_order()
+    """All signals by group, in the order of MODULES regardless of import order."""
+    _import_modules()
+    return _signals_in_order()
 
 
 @cache
-def _in_order() -> dict[str, list[Signal]]:
+def _signals_in_order() -> dict[str, list[Signal]]:
     return dict(sorted(_signals.items(), key=lambda entry: MODULES.index(entry[1][0].measure.__module__)))
 
 
 def edits() -> dict[str, Edit]:
     """All local edits by name."""
-    _load()
+    _import_modules()
     return _edits
 
 
@@ -264,54 +264,61 @@ def is_raw(group: str) -> bool:
 
 
 def check_signal(column: str) -> None:
-    """Refuse a name that is no signal.
+    """Check that a signal of this name exists.
 
-    Errors: RecipeError with the name that may have been meant.
+    Errors: RecipeError that suggests a similar name.
     """
-    known = {column for signals in groups().values() for s in signals for column in s.writes} | set(DERIVED)
-    if column not in known:
-        raise RecipeError(f"no signal {column!r}{did_you_mean(column, known)}")
+    signals_ = {column for signals in groups().values() for s in signals for column in s.writes} | set(DERIVED)
+    if column not in signals_:
+        raise RecipeError(f"no signal {column!r}{did_you_mean(column, signals_)}")
 
 
 def measured(columns: Iterable[str]) -> set[str]:
-    """The columns that must be measured for `columns`: derived ones stand for what they are computed from."""
+    """The columns to measure for `columns`: derived columns are replaced with those that they read."""
     return {read for column in columns for read in (DERIVED[column].reads if column in DERIVED else (column,))}
 
 
 def derived(columns: Iterable[str]) -> dict[str, Derived]:
     """The derived columns that can be computed from `columns`."""
-    held = set(columns)
-    return {name: found for name, found in DERIVED.items() if held.issuperset(found.reads)}
+    available = set(columns)
+    return {name: column for name, column in DERIVED.items() if available.issuperset(column.reads)}
+
+
+class RuleSet(TypedDict):
+    """The content of a rule set's YAML file."""
+
+    about: str
+    made_for: NotRequired[str]  # a language
+    edits: NotRequired[list[str | dict[str, dict[str, float | int]]]]  # names, or bounds by reason by name
+    rules: list[dict[str, object]]  # fields of recipe rules
 
 
 @cache
-def rule_sets() -> dict[str, dict[str, Any]]:
-    """The named rule sets: name to {about, edits, rules}, of which `edits` may be missing.
-
-    An edit is named, or maps its name to the bounds that the set gives it in the place of the published ones.
-    """
-    found = {}
+def rule_sets() -> dict[str, RuleSet]:
+    """All packaged rule sets by name."""
+    sets = {}
     for path in sorted((Path(__file__).parent / "rules").glob("*.yaml")):
-        found[path.stem] = yaml.safe_load(path.read_text("utf-8"))
-    return found
+        sets[path.stem] = yaml.safe_load(path.read_text("utf-8"))
+    return sets
 
 
 def list_signals(group: str | None) -> list[dict[str, str]]:
-    """Signals with group, name, type and meaning; all, or those of a group.
+    """All signals, or those of a group: group, name, type and meaning.
 
-    Errors: CurateError for a group that is not known.
+    Errors: CurateError for an unknown group.
     """
-    from curate.filters import registry
-
-    groups = registry.groups()
-    if group is not None and group not in groups:
-        raise CurateError(f"signals: no group {group!r}{did_you_mean(group, groups)}")
-    found = [
-        {"group": name, "signal": column, "type": str(kind), "meaning": signal.about[column]}
-        for name, signals in groups.items() if group in (None, name)
-        for signal in signals for column, kind in signal.writes.items()
-    ]  # fmt: skip
-    derived = registry.DERIVED.items() if group is None else ()
-    return found + [
-        {"group": "(derived)", "signal": column, "type": str(one.type), "meaning": one.about} for column, one in derived
-    ]
+    all_groups = groups()
+    if group is not None and group not in all_groups:
+        raise CurateError(f"signals: no group {group!r}{did_you_mean(group, all_groups)}")
+    rows = []
+    for name, signals in all_groups.items():
+        if group in (None, name):
+            for measured_signal in signals:
+                for column, kind in measured_signal.writes.items():
+                    meaning = measured_signal.about[column]
+                    rows.append({"group": name, "signal": column, "type": str(kind), "meaning": meaning})
+    if group is None:
+        for column, definition in DERIVED.items():
+            kind, meaning = str(definition.type), definition.about
+            rows.append({"group": "(derived)", "signal": column, "type": kind, "meaning": meaning})
+    return rows

@@ -5,11 +5,11 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from curate.filters.registry import FOUND, REASONS, Bound
+from curate.filters.registry import EDIT_SCHEMA, REASONS, Bound
 from curate.kernels.edits import edited, first_hold
 
 # As FOUND within a batch; parts carry file_no before and stage after.
-PART = pa.schema([("file_no", pa.int32()), *FOUND, ("stage", REASONS)])
+PART = pa.schema([("file_no", pa.int32()), *EDIT_SCHEMA, ("stage", REASONS)])
 
 
 class Finder(Protocol):
@@ -37,9 +37,9 @@ def find_edits(texts: pa.Array, editors: Sequence[Finder]) -> pa.Table:
     Each editor looks at the raw text. Where two edits overlap, the one that starts first holds, and of two at one
     place the longer, then that of the editor named first; of a later one, what reaches beyond is left.
     """
-    tables = [editor.find(texts).cast(FOUND) for editor in editors]
+    tables = [editor.find(texts).cast(EDIT_SCHEMA) for editor in editors]
     if len(tables) < 2:  # one editor's cuts are sorted and do not overlap
-        return tables[0] if tables else FOUND.empty_table()
+        return tables[0] if tables else EDIT_SCHEMA.empty_table()
     return sorted_edits(pa.concat_tables(tables).unify_dictionaries())
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from curate.corpus.edits import apply_edits
 from curate.errors import CurateError, InputError, shortened
-from curate.filters.registry import FOUND
+from curate.filters.registry import EDIT_SCHEMA
 from curate.filters.rules.resolve import ResolvedRule, resolve
 from curate.ledger.ledger import KnownFile, Ledger, read_facts
 from curate.ledger.names import DATA, INPUT
@@ -68,11 +68,11 @@ class Text:
         return self._apply(applied)
 
     def _apply(self, edits: Sequence[Edit]) -> str:
-        starts = pa.array([edit.start for edit in edits], FOUND.field("start").type)
-        ends = pa.array([edit.end for edit in edits], FOUND.field("end").type)
+        starts = pa.array([edit.start for edit in edits], EDIT_SCHEMA.field("start").type)
+        ends = pa.array([edit.end for edit in edits], EDIT_SCHEMA.field("end").type)
         replacements = pa.array([edit.replacement for edit in edits], pa.string())
         rows = pa.array([0] * len(edits), pa.int64())
-        table = pa.table([rows, starts, ends, replacements], names=FOUND.names[:4])
+        table = pa.table([rows, starts, ends, replacements], names=EDIT_SCHEMA.names[:4])
         text: str = apply_edits(pa.array([self.raw], pa.large_string()), table)[0].as_py()
         return text
 

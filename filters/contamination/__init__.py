@@ -1,4 +1,4 @@
-"""Evaluation sets: their n-grams as a table, and which of them a text contains.
+"""Evaluation sets: a table of their n-grams, and which of these a text contains.
 
 Start in `benchmarks.py`. May import the registry, the corpus, and what comes before them.
 """

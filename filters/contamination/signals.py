@@ -1,6 +1,5 @@
-"""Text of evaluation sets within documents: n-grams of words that both have (Brown et al. 2020, appendix C)."""
+"""Find text of evaluation sets in documents by shared n-grams of words (Brown et al. 2020, appendix C)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -8,48 +7,54 @@ import numpy as np
 import pyarrow as pa
 
 from curate.digest import code_of
-from curate.filters.registry import FOUND, REASONS, Bound, Columns, signal
+from curate.filters.registry import EDIT_SCHEMA, REASONS, Bound, Columns, signal
 from curate.kernels.arrow import divide, null_mask
 from curate.kernels.overlap import NgramTable, Overlaps, find_overlaps, ngram_table, with_marks
 
 GROUP = "contamination"
 REASON = "contaminated"
-PLACE_BITS = 40  # of a place for the item, below the number of its benchmark
-OVERLAPS = {"row": pa.int64(), "start": pa.int32(), "end": pa.int32(), "n_ngrams": pa.int32(),
-            "benchmark": pa.int32(), "item": pa.int64()}  # fmt: skip
+PLACE_BITS = 40  # low bits of a place: the item; the higher ones are the index of the benchmark
+OVERLAPS = {
+    "row": pa.int64(),
+    "start": pa.int32(),
+    "end": pa.int32(),
+    "n_ngrams": pa.int32(),
+    "benchmark": pa.int32(),
+    "item": pa.int64(),
+}
 
 
 @dataclass(frozen=True)
 class Sought:
-    """The n-grams of a run's evaluation sets. Where they are cut, this is an editor."""
+    """The n-grams of a run's evaluation sets. If the run cuts them, this is an editor."""
 
-    table: str = field(repr=False)  # the file that holds them
-    content: str  # its hash
-    lengths: tuple[int, ...]  # their numbers of words
+    table: str = field(repr=False)  # path of the file
+    content: str  # hash of the table
+    lengths: tuple[int, ...]  # of n-grams, in words
     cuts: bool
 
     @property
     def name(self) -> str:
-        """What the edits are called."""
+        """The name of the edits."""
         return "contaminated_passages"
 
     @property
     def bounds(self) -> tuple[tuple[str, Bound], ...]:
-        """The words of an n-gram, by the reason of the edits."""
+        """The length of n-grams in words, as the bound of the edits' reason."""
         return ((REASON, max(self.lengths)),)
 
     @property
     def code(self) -> list[object]:
-        """What the result depends on besides the texts."""
+        """All that the result depends on besides the texts."""
         return [code_of(__name__), self.content, self.lengths]
 
     def look(self, texts: pa.Array) -> tuple[Columns, pa.Table]:
         """The signals of the group, and the passages as a table (OVERLAPS)."""
-        return look(texts, _loaded(self.table, self.lengths))
+        return look(texts, _load_table(self.table, self.lengths))
 
     def find(self, texts: pa.Array) -> pa.Table:
-        """Cuts of all passages with the marks at their ends; those that overlap are one."""
-        spans = with_marks(texts, find_overlaps(texts, _loaded(self.table, self.lengths)).spans)
+        """Cut all passages with adjacent punctuation. Overlapping passages are merged."""
+        spans = with_marks(texts, find_overlaps(texts, _load_table(self.table, self.lengths)).spans)
         starts, ends = (spans[:, 0] << 32 | spans[:, k] for k in (1, 2))
         order = np.argsort(starts)
         starts, ends = starts[order], np.maximum.accumulate(ends[order])
@@ -57,32 +62,32 @@ class Sought:
         last = np.r_[first[1:], len(starts)][: len(first)] - 1
         cut = {"row": starts[first] >> 32, "start": starts[first] & 0xFFFFFFFF, "end": ends[last] & 0xFFFFFFFF}
         reason = pa.array([REASON] * len(first), REASONS)
-        return pa.table({**cut, "replacement": pa.nulls(len(first), pa.string()), "reason": reason}).cast(FOUND)
+        return pa.table({**cut, "replacement": pa.nulls(len(first), pa.string()), "reason": reason}).cast(EDIT_SCHEMA)
 
 
 @cache
-def _loaded(path: str, lengths: tuple[int, ...]) -> NgramTable:
-    """A table as it lies in its file, whose name tells its content, shared between processes."""
+def _load_table(path: str, lengths: tuple[int, ...]) -> NgramTable:
+    """Map a table into memory, shared between processes. Safe to cache, as the file's name contains its hash."""
     return NgramTable.unpacked(lengths, np.asarray(np.load(path, mmap_mode="r")))
 
 
 def look(texts: pa.Array, table: NgramTable) -> tuple[Columns, pa.Table]:
-    """The signals of the group, and the passages as a table."""
-    found = find_overlaps(texts, table)
-    return _columns(texts, found), _passages(found)
+    """The signals of the group, and the passages as a table (OVERLAPS)."""
+    overlaps = find_overlaps(texts, table)
+    return _columns(texts, overlaps), _passages(overlaps)
 
 
-def _columns(texts: pa.Array, found: Overlaps) -> Columns:
+def _columns(texts: pa.Array, overlaps: Overlaps) -> Columns:
     mask = null_mask(texts)
-    counts: Mapping[str, pa.Array] = {name: pa.array(getattr(found, name), mask=mask) for name in ("words", "covered")}
+    covered, words = pa.array(overlaps.covered, mask=mask), pa.array(overlaps.words, mask=mask)
     return {
-        "n_contaminated_ngrams": pa.array(found.ngrams, mask=mask),
-        "contaminated_word_ratio": divide(counts["covered"], counts["words"]),
+        "n_contaminated_ngrams": pa.array(overlaps.ngrams, mask=mask),
+        "contaminated_word_ratio": divide(covered, words),
     }
 
 
-def _passages(found: Overlaps) -> pa.Table:
-    row, start, end, ngrams, place = found.spans.T
+def _passages(overlaps: Overlaps) -> pa.Table:
+    row, start, end, ngrams, place = overlaps.spans.T
     columns = [row, start, end, ngrams, place >> PLACE_BITS, place & (1 << PLACE_BITS) - 1]
     return pa.table([pa.array(c) for c in columns], names=list(OVERLAPS)).cast(pa.schema(list(OVERLAPS.items())))
 

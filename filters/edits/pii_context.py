@@ -1,6 +1,6 @@
-"""What stands before and behind a candidate of personal data, and whether it shows the candidate to be something else.
+"""Reject candidates of personal data whose context shows that they are something else.
 
-Each check has the candidate, the bytes before it and the bytes behind; `pii.py` asks those of its kind.
+Each check takes the candidate and the bytes before and after it. `pii.py` calls the check of each kind.
 """
 
 import ipaddress
@@ -9,31 +9,31 @@ from collections.abc import Callable
 
 from curate.kernels.arrow import Bytes
 
-NEAR = 40  # bytes before and behind a candidate that are looked at
-LONG = 3  # digits from which on a number beside another one makes a row with it
+CONTEXT_BYTES = 40  # on each side of a candidate
+MIN_ROW_DIGITS = 3  # an adjacent number this long forms a row with the candidate
 ZIP_CODE = 5  # digits
-MAX_VERSION = 9  # characters: 3.8.11.1 is a version or a section, and one address in seven hundred is so short
-NEWEST = 150  # the first number of a version is hardly larger
+MAX_VERSION = 9  # characters: 3.8.11.1 is a version or a section; only 1 in 700 addresses is this short
+MAX_MAJOR_VERSION = 150  # first number of a version
 MAX_COUNTRY_CODE = 3  # digits
 
 SPACE = rb"(?: |\xc2\xa0|\xe2\x80[\x80-\x8a\xaf])"
-BEGINS = rb"(?<![\w.,])(?<!\d[-/:])(?<!\d\xe2\x80[\x90-\x93])"  # no part of a word, a date or a time
+BEGINS = rb"(?<![\w.,])(?<!\d[-/:])(?<!\d\xe2\x80[\x90-\x93])"  # not within a word, a date or a time
 NUMBER = rb"(\d{1,12}(?:,\d{3})*(?:[.,]\d+)?)"
 ENDS = rb"(?!\w|[-.,/:]\d|\xe2\x80[\x90-\x93]\d)"
-BEFORE = re.compile(rb"(?:%b%b%b)?%b%b%b\Z" % (BEGINS, NUMBER, SPACE, BEGINS, NUMBER, SPACE))
-BEHIND = re.compile(rb"%b%b%b(?:%b%b%b)?" % (SPACE, NUMBER, ENDS, SPACE, NUMBER, ENDS))
+NUMBERS_BEFORE = re.compile(rb"(?:%b%b%b)?%b%b%b\Z" % (BEGINS, NUMBER, SPACE, BEGINS, NUMBER, SPACE))
+NUMBERS_AFTER = re.compile(rb"%b%b%b(?:%b%b%b)?" % (SPACE, NUMBER, ENDS, SPACE, NUMBER, ENDS))
 YEAR = re.compile(rb"%b20" % SPACE)
-SPACED = re.compile(r"[\d\s]+")
+DIGITS_AND_SPACES = re.compile(r"[\d\s]+")
 
-# Words before numbers with four parts. Further such numbers may stand between: `versions 1.2.3.4 and 1.2.3.5`.
+# Words before numbers with four parts, perhaps with other such numbers in between: `versions 1.2.3.4 and 1.2.3.5`.
 LISTED = rb"(?:\d{1,3}(?:\.\d{1,3}){3}(?:/\d\d?|:\d+)?(?:[\s,;\"'\[\]]{1,4}|\s?-\s?)(?:and |or |to )?[\"']?){0,2}\Z"
-NUMBERED = (
+VERSION_WORDS = (
     rb"versions?|ver|releases?|revisions?|rev|builds?|firmware|sections?|sec|chapters?|clauses?|paragraphs?|articles?"
     rb"|appendix|figures?|fig|tables?|assemblyversion|fileversion|versi[o\xc3\xb3]+n|versione|versie|wersja"
 )
 VERSION = re.compile(
     rb"(?:(?<![a-z])(?:%b)|%b)(?:[.:]?\s{0,3}|\s?=\s?|[\"'(>]+|[\"']?\s?[:=]\s?[\"'])%b"
-    % (NUMBERED, "|".join(("версия", "версии", "версию", "版本", "バージョン", "버전", "§")).encode(), LISTED),
+    % (VERSION_WORDS, "|".join(("версия", "версии", "версию", "版本", "バージョン", "버전", "§")).encode(), LISTED),
     re.IGNORECASE,
 )
 PRODUCT = re.compile(
@@ -48,32 +48,32 @@ REQUIRED = re.compile(rb"(?:[a-z\]][=~<>!^]=\s?|[~^]|>=\s?|\.so\.|[a-z]\d?-|(?<=
 HOST = re.compile(rb"(?:(?<![a-z])(?:ip|host|node|server|ec2)-|root@|ssh [^ ]*@)\Z", re.IGNORECASE)
 IN_FILE = re.compile(rb"[.-](?:zip|tar|t?gz|exe|msi|dmg|deb|rpm|jar|apk|whl|dll|so|pkg|iso|rc|beta|alpha)\b")
 
-# What shows a number with four parts to be an address of the internet.
-ADDRESSED = (
+# Context that shows that a number with four parts is an IP address.
+ADDRESS_WORDS = (
     rb"nameservers?|dns|resolvers?|servers?|hosts?|hostname|ip|ips|ipv4|addr|address(?:es)?|gateway|gw|router|peer"
     rb"|neighbou?r|clients?|remote|src|dst|source|destination|ping|traceroute|nslookup|listen|bind|proxy|upstream"
     rb"|endpoint|allow|deny|permit|connect|forwarders?|inet|subnet|route|netmask|telnet|ssh|curl|wget|whois|adresse"
     rb"|serveur|direcci\xc3\xb3n|indirizzo"
 )
-WENT = rb"connect\w*|logins?|passwords?|requests?|packets?|traffic|received|attempts?|sessions?|user|root|attack\w*"
-PLAIN = re.compile(
+TRAFFIC = rb"connect\w*|logins?|passwords?|requests?|packets?|traffic|received|attempts?|sessions?|user|root|attack\w*"
+ADDRESS_BEFORE = re.compile(
     rb"(?:(?:(?<![a-z])(?:%b)|%b)(?:\s(?:is|of|at|was|are|such as|like|on|with|to|from)|\s-\w+(?:\s\d+)?)?"
     rb"|(?<![a-z])(?:%b)(?:\s[\w.-]+){0,2}\s(?:from|to|at|by|with)|://|(?<!\w)@|(?<![a-z])root@)"
     rb"(?:[\"']?\s{0,4}(?:==?|[:>\[({])?\s{0,3}[\"'\[({<]?)%b"
     % (
-        ADDRESSED,
+        ADDRESS_WORDS,
         "|".join(("服务器", "地址", "サーバー", "アドレス", "서버", "주소", "адрес", "сервер")).encode(),
-        WENT,
+        TRAFFIC,
         LISTED,
     ),
     re.IGNORECASE,
 )
-USED = re.compile(
+ADDRESS_AFTER = re.compile(
     rb":\d{2,5}(?![\d.])|/(?:[89]|[12]\d|3[0-2])(?![\d.])| port \d| - \S+ \[\d| (?:dev|via|netmask) [a-z0-9]"
 )
-OF_HOSTS = re.compile(rb"[ \t]+(?:[a-z0-9-]+\.)+[a-z]{2,}\s", re.IGNORECASE)  # a line of /etc/hosts
+HOSTS_LINE = re.compile(rb"[ \t]+(?:[a-z0-9-]+\.)+[a-z]{2,}\s", re.IGNORECASE)  # a line of /etc/hosts
 
-CALLED = re.compile(
+PHONE_WORD = re.compile(
     rb"(?:tel|phone|telephone|fax|mobile|mob|cell|call|whatsapp|handy|telefon|telefono|%b)[^\w\n]{0,6}\Z"
     % "|".join(("téléphone", "teléfono", "телефон", "тел", "电话", "手机", "電話", "전화", "โทร", "📞")).encode(),
     re.IGNORECASE,
@@ -93,42 +93,43 @@ UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u34
 ADDRESS_BEGINS = re.compile(rb"(?:<|mailto:|[\"'=])\Z")
 
 
-def is_no_email(value: str, before: Bytes, behind: Bytes) -> bool:
-    """Whether it is a call such as `W@x.to(device)`, the login of a version control, or `后缀是@qq.com`."""
-    first = bytes(behind[:1])
+def is_no_email(value: str, text_before: Bytes, text_after: Bytes) -> bool:
+    """Whether it is a call such as `W@x.to(device)`, the login of a version control service, or `后缀是@qq.com`."""
+    next_byte = bytes(text_after[:1])
     local, _, domain = value.replace("%40", "@").rpartition("@")
-    if first == b"(":
+    if next_byte == b"(":
         return True
-    if local in LOGINS and (first in (b":", b"/") or before.tobytes().endswith(b"://") or FORGES.fullmatch(domain)):
+    is_url = next_byte in (b":", b"/") or text_before.tobytes().endswith(b"://")
+    if local in LOGINS and (is_url or FORGES.fullmatch(domain)):
         return True
     if LOGIN_OF_ORGANIZATION.fullmatch(local) and FORGES.fullmatch(domain):
         return True
-    glued = UNSPACED.search(local) is not None and domain.isascii() and not domain.startswith("xn--")
-    return glued and not ADDRESS_BEGINS.search(before.tobytes())
+    is_glued = UNSPACED.search(local) is not None and domain.isascii() and not domain.startswith("xn--")
+    return is_glued and not ADDRESS_BEGINS.search(text_before.tobytes())
 
 
-def is_no_phone(value: str, before: Bytes, behind: Bytes) -> bool:
-    """Whether it is a range of years or sizes, digits without a word that says what they are, or part of a row.
+def is_no_phone(value: str, text_before: Bytes, text_after: Bytes) -> bool:
+    """Whether it is a range of years or sizes, digits without a word such as "phone", or part of a row of numbers.
 
-    A row has further groups of digits, parted by spaces: a long one, or two. A US ZIP code may stand before a number.
+    A row has more groups of digits, separated by spaces: a long one, or two. A US ZIP code may precede a phone number.
     """
-    if value.isdigit() and len(value) > 2 + MAX_COUNTRY_CODE and not CALLED.search(before.tobytes()):
+    if value.isdigit() and len(value) > 2 + MAX_COUNTRY_CODE and not PHONE_WORD.search(text_before.tobytes()):
         return True
-    if _is_range(value, behind.tobytes()):
+    if _is_range(value, text_after.tobytes()):
         return True
-    if not SPACED.fullmatch(value):
+    if not DIGITS_AND_SPACES.fullmatch(value):
         return False
-    one_before, two_before = _before(before)
-    one_behind, two_behind = _behind(behind)
-    if one_behind >= LONG or two_before or two_behind or (one_before and one_behind):
+    digits_before, second_before = _digits_before(text_before)
+    digits_after, second_after = _digits_after(text_after)
+    if digits_after >= MIN_ROW_DIGITS or second_before or second_after or (digits_before and digits_after):
         return True
-    return one_before >= LONG and one_before != ZIP_CODE
+    return digits_before >= MIN_ROW_DIGITS and digits_before != ZIP_CODE
 
 
-def _is_range(value: str, behind: bytes) -> bool:
-    """Whether a value such as 800-900-1000 is a row of years, or of growing round numbers before a unit."""
-    era = ERA.match(behind)
-    if not era and not UNIT.match(behind):
+def _is_range(value: str, text_after: bytes) -> bool:
+    """Whether a value such as 800-900-1000 consists of years, or of increasing round numbers before a unit."""
+    era = ERA.match(text_after)
+    if not era and not UNIT.match(text_after):
         return False
     groups = [int(group) for group in re.split(r"\D+", value) if group]
     if len(groups) != 3 or "(" in value:
@@ -137,52 +138,53 @@ def _is_range(value: str, behind: bytes) -> bool:
     return era is not None or (a < b < c and a % 10 == b % 10 == c % 10 == 0)
 
 
-def is_no_card(value: str, before: Bytes, behind: Bytes) -> bool:
-    """As in a phone's row, but that behind a card its month, year and check number may stand."""
-    if not SPACED.fullmatch(value) or value.isdigit():
+def is_no_card(value: str, text_before: Bytes, text_after: Bytes) -> bool:
+    """Whether it is part of a row of numbers, as for phones. A card's month, year and check number may follow it."""
+    if not DIGITS_AND_SPACES.fullmatch(value) or value.isdigit():
         return False
-    one_before, two_before = _before(before)
-    one_behind, two_behind = _behind(behind)
-    if one_before >= LONG or two_before:
+    digits_before, second_before = _digits_before(text_before)
+    digits_after, second_after = _digits_after(text_after)
+    if digits_before >= MIN_ROW_DIGITS or second_before:
         return True
-    year = one_behind == 4 and YEAR.match(behind.tobytes()) is not None and two_behind <= LONG
-    return one_behind >= LONG and not year and not (one_behind == LONG and not two_behind)
+    year = digits_after == 4 and YEAR.match(text_after.tobytes()) is not None and second_after <= MIN_ROW_DIGITS
+    return digits_after >= MIN_ROW_DIGITS and not year and not (digits_after == MIN_ROW_DIGITS and not second_after)
 
 
-def is_no_address(value: str, before: Bytes, behind: Bytes) -> bool:
-    """Whether it is a version or a section, by a word before it; a short one is, if no word says otherwise."""
+def is_no_address(value: str, text_before: Bytes, text_after: Bytes) -> bool:
+    """Whether it is a version or a section: by a preceding word, or because it is short and no context contradicts."""
     if ":" in value:
         return False
-    left, right = before.tobytes(), behind.tobytes()
-    old = int(value.partition(".")[0]) <= NEWEST
-    if old and VERSION.search(left):
+    left, right = text_before.tobytes(), text_after.tobytes()
+    may_be_version = int(value.partition(".")[0]) <= MAX_MAJOR_VERSION
+    if may_be_version and VERSION.search(left):
         return True
-    short = len(value) <= MAX_VERSION or (old and ".0.0." in value)
-    if not (short or old) or not ipaddress.ip_address(value).is_global:
+    is_short = len(value) <= MAX_VERSION or (may_be_version and ".0.0." in value)
+    if not (is_short or may_be_version) or not ipaddress.ip_address(value).is_global:
         return False
-    if short or PRODUCT.search(left) or REQUIRED.search(left) or IN_FILE.match(right):
-        return not _is_shown(left, right)
+    if is_short or PRODUCT.search(left) or REQUIRED.search(left) or IN_FILE.match(right):
+        return not _is_shown_to_be_address(left, right)
     return False
 
 
-def _is_shown(left: bytes, right: bytes) -> bool:
-    """Whether a word before a number, or what follows it, shows it to be an address."""
-    return bool(PLAIN.search(left) or USED.match(right) or HOST.search(left) or _of_hosts(left, right))
+def _is_shown_to_be_address(left: bytes, right: bytes) -> bool:
+    """Whether the context shows that a number with four parts is an address."""
+    shown_before = ADDRESS_BEFORE.search(left) or HOST.search(left)
+    return bool(shown_before or ADDRESS_AFTER.match(right) or _is_hosts_line(left, right))
 
 
-def _of_hosts(left: bytes, right: bytes) -> bool:
-    return (not left or left.endswith(b"\n")) and OF_HOSTS.match(right + b"\n") is not None
+def _is_hosts_line(left: bytes, right: bytes) -> bool:
+    return (not left or left.endswith(b"\n")) and HOSTS_LINE.match(right + b"\n") is not None
 
 
-def _before(text: Bytes) -> tuple[int, int]:
-    """Digits of the number before, and of that before it; 0 for none."""
-    match = BEFORE.search(text.tobytes())
+def _digits_before(text: Bytes) -> tuple[int, int]:
+    """The numbers of digits of the preceding number and of the one before it; 0 for none."""
+    match = NUMBERS_BEFORE.search(text.tobytes())
     return (_n_digits(match[2]), _n_digits(match[1])) if match else (0, 0)
 
 
-def _behind(text: Bytes) -> tuple[int, int]:
-    """Digits of the number behind, and of that behind it; 0 for none."""
-    match = BEHIND.match(text.tobytes())
+def _digits_after(text: Bytes) -> tuple[int, int]:
+    """The numbers of digits of the following number and of the one after it; 0 for none."""
+    match = NUMBERS_AFTER.match(text.tobytes())
     return (_n_digits(match[1]), _n_digits(match[2])) if match else (0, 0)
 
 
@@ -190,7 +192,7 @@ def _n_digits(number: bytes | None) -> int:
     return sum(byte not in b".," for byte in number or b"")
 
 
-AMONG: dict[str, Callable[[str, Bytes, Bytes], bool]] = {
+CONTEXT_CHECKS: dict[str, Callable[[str, Bytes, Bytes], bool]] = {
     "email": is_no_email,
     "phone": is_no_phone,
     "payment_card": is_no_card,

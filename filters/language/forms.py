@@ -1,10 +1,9 @@
-r"""Forms of text: how a language model's lines are made of a document.
+r"""Forms of text: how documents are converted to lines of tokens for a language model.
 
-words-1  lower-case words, marks and letters of scripts without spaces, digits as 0 (curate.kernels.lm_words)
-plain-1  lines as they stand, tokens between white space
-ccnet-1  what cc_net's models read (Wenzek et al. 2019, arXiv 1911.00359): lower case without accents, digits as 0,
-         ASCII punctuation, all of it in the pieces of the sentencepiece model that lies beside the model. A document is
-         one line there, and its line ends vanish.
+words-1  lower-case words, punctuation and letters of scripts without spaces, digits as 0 (curate.kernels.lm_words)
+plain-1  lines unchanged, tokens separated by white space
+ccnet-1  for cc_net's models (Wenzek et al. 2019, arXiv 1911.00359): lower case without accents, digits as 0, ASCII
+         punctuation, in pieces of the sentencepiece model next to the model. A document is one line without line ends.
 """
 
 import re
@@ -22,60 +21,61 @@ from curate.errors import RecipeError
 from curate.kernels.arrow import plain_text
 from curate.kernels.lm_words import lm_lines
 
-# What cc_net makes of marks, in pairs.
-CCNET_MARKS = str.maketrans(dict(zip("，。、„”“«»」「《》´∶：？！（）；–．～’…━〈〉【】％►", (
-    ",", ".", ",", *'"""""', *'""""', "'", ":", ":", "?", "!", "(", ")", ";", "-", ". ", "~", "'", "...", "-", "<",
-    ">", "[", "]", "%", "-"), strict=True)) | {"—": " - "})  # fmt: skip
+# cc_net's replacements of punctuation: each character, and its replacement.
+CCNET_MARKS = str.maketrans(
+    dict(zip("，。、„”“«»」「《》´∶：？！（）；–～’━〈〉【】％►", ',.,"""""""""\'::?!();-~\'-<>[]%-', strict=True))
+    | {"．": ". ", "…": "...", "—": " - "}
+)
 CCNET = "ccnet-1"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DIGIT = re.compile(r"\d")
 
 
 def lines_in_form(texts: pa.Array, form: str, model: str) -> tuple[pa.Array, pa.Array]:
-    """Lines without nulls of tokens with one space between, and the number of the text of each."""
+    """Lines of tokens separated by single spaces, without nulls, and the index of each line's text."""
     return FORMS[form](plain_text(texts), model)
 
 
 def _words(texts: pa.Array, _: str) -> tuple[pa.Array, pa.Array]:
-    found = lm_lines(texts)
-    return found.lines, found.owners
+    result = lm_lines(texts)
+    return result.lines, result.owners
 
 
 def _plain(texts: pa.Array, _: str) -> tuple[pa.Array, pa.Array]:
     lists = pc.split_pattern(texts.cast(pa.large_string()), "\n")
     owners, lines = pc.list_parent_indices(lists), pc.list_flatten(lists)
     lines = pc.utf8_trim_whitespace(pc.replace_substring_regex(lines, r"[\s\x00\x0b]+", " "))
-    there = pc.greater(pc.binary_length(lines), 0)
-    return lines.filter(there), owners.filter(there)
+    not_empty = pc.greater(pc.binary_length(lines), 0)
+    return lines.filter(not_empty), owners.filter(not_empty)
 
 
 def _ccnet(texts: pa.Array, model: str) -> tuple[pa.Array, pa.Array]:
-    encode = _pieces(str(pieces_beside(model)))
+    encode = _load_encoder(str(pieces_beside(model)))
     lines = [" ".join(encode(ccnet_normalised(text))) if text else "" for text in texts.to_pylist()]
-    there = np.flatnonzero([line != "" for line in lines])
-    return pa.array([lines[k] for k in there], pa.large_string()), pa.array(there)
+    not_empty = np.flatnonzero([line != "" for line in lines])
+    return pa.array([lines[k] for k in not_empty], pa.large_string()), pa.array(not_empty)
 
 
 def ccnet_normalised(text: str) -> str:
-    """A text as cc_net normalises it before its pieces are taken."""
+    """Normalize a text like cc_net does before sentencepiece."""
     bare = "".join(c for c in unicodedata.normalize("NFD", text.strip().lower()) if unicodedata.category(c) != "Mn")
     return CONTROL.sub("", DIGIT.sub("0", bare).translate(CCNET_MARKS))
 
 
 def pieces_beside(model: str) -> Path:
-    """The sentencepiece model of a model in cc_net's form: en.sp.model beside en.arpa.bin.
+    """The sentencepiece model next to a model in cc_net's form: en.sp.model for en.arpa.bin.
 
-    Errors: RecipeError where there is none, or sentencepiece is not installed.
+    Errors: RecipeError where there is none.
     """
     path = Path(model)
-    found = path.with_name(path.name.split(".")[0] + ".sp.model")
-    if not found.is_file():
-        raise RecipeError(f"tier1.perplexity: {model}: its sentencepiece model {found.name} must lie beside it")
-    return found
+    pieces_path = path.with_name(path.name.split(".")[0] + ".sp.model")
+    if not pieces_path.is_file():
+        raise RecipeError(f"tier1.perplexity: {model}: its sentencepiece model {pieces_path.name} must lie beside it")
+    return pieces_path
 
 
 @cache
-def _pieces(path: str) -> Callable[[str], list[str]]:
+def _load_encoder(path: str) -> Callable[[str], list[str]]:
     try:
         import sentencepiece
     except ImportError:

@@ -1,7 +1,7 @@
-"""N-gram language models in KenLM's formats: what they are, and what they say of texts.
+"""Score texts with n-gram language models in KenLM's formats: ARPA and binary.
 
-A model is an ARPA file or a binary one of KenLM. What it says is only true of text in the form that it
-was trained on, so the form is part of the model: `curate lm train` writes it into the file.
+Scores are only meaningful for text in the form that a model was trained on. So the form is part of the model, and
+`curate lm train` writes it into the file.
 """
 
 import json
@@ -24,15 +24,15 @@ import pyarrow as pa
 from curate.errors import RecipeError, shortened
 from curate.filters.language.forms import lines_in_form
 from curate.filters.language.kenlm_binary import check_header
-from curate.filters.language.packed import PACKAGED, unpacked
+from curate.filters.language.packed import PACKAGED, cached_binary
 from curate.kernels.lm_words import lm_lines
 from curate.kernels.priors import Vocabulary, count_priors, vocabulary_of
 
 LIBRARIES = ("ufal.kenlm",)
 BINARY = b"mmap lm http://kheafield.com/code"
-UNIGRAM_COUNT = 108  # where a binary file tells how many words it has
+UNIGRAM_COUNT = 108  # offset of the number of words in a binary file
 UNKNOWN = "<unk>"
-MARKS = (UNKNOWN, "<s>", "</s>")
+MARKERS = (UNKNOWN, "<s>", "</s>")
 
 Logs = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -40,72 +40,70 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A model of which only the content counts, and not where it lies."""
+    """A language model. Its identity is its content, not its path."""
 
     path: str = field(repr=False)
     content: str  # hash of its bytes
     form: str  # of the text that it reads
-    identity: str = field(
-        repr=False
-    )  # size and time of its file: one that changes during a run is no longer this model
-    language: str | None  # of the documents that it is for; None: all
-    packaged: bool = field(default=False, repr=False)  # with this program: each machine unpacks it for itself
+    identity: str = field(repr=False)  # size and time of its file, to notice changes during a run
+    language: str | None  # of the documents to score; None: all
+    packaged: bool = field(default=False, repr=False)  # with this program; unpacked separately on each machine
 
 
 class Scores(NamedTuple):
-    """What a model says of texts, an entry each."""
+    """A model's scores, one entry per text."""
 
-    logs: Logs  # log10 of the probability of the text: of all its lines, with their ends
+    logs: Logs  # log10 of the probability of all lines, with their ends
     lines: Counts
     tokens: Counts
     unknown: Counts  # tokens that the model does not know
-    priors: Logs  # sum of the log10 of the unigram probability of the tokens that it knows
+    priors: Logs  # sum of log10 unigram probabilities of known tokens
     squares: Logs  # sum of the squares of these
 
 
 def scores(texts: pa.Array, model: LanguageModel) -> Scores:
-    """What a model says of each text; null counts as empty."""
-    score, vocabulary = _opened(*_place(model))
+    """Score each text; null counts as empty."""
+    score, vocabulary = _load_model(*_file(model))
     lines, owners = lines_in_form(texts, model.form, model.path)
-    each = lines.dictionary_encode()  # menus and footers stand in many texts: half of the lines of web pages are copies
-    once = each.dictionary.cast(pa.large_binary()).to_pylist()
-    of_lines = np.fromiter(map(score, once), np.float64, len(once))[each.indices.to_numpy()]
-    count = np.bincount(owners.to_numpy(), minlength=len(texts))
-    logs = np.bincount(owners.to_numpy(), of_lines, len(texts)).astype(np.float64)
+    encoded = lines.dictionary_encode()  # half of the lines of web pages are copies, such as menus and footers
+    distinct_lines = encoded.dictionary.cast(pa.large_binary()).to_pylist()
+    line_logs = np.fromiter(map(score, distinct_lines), np.float64, len(distinct_lines))[encoded.indices.to_numpy()]
+    n_lines = np.bincount(owners.to_numpy(), minlength=len(texts))
+    logs = np.bincount(owners.to_numpy(), line_logs, len(texts)).astype(np.float64)
     priors = count_priors(lines, owners, len(texts), vocabulary)
-    return Scores(logs, count, priors.tokens, priors.unknown, priors.sums, priors.squares)
+    return Scores(logs, n_lines, priors.tokens, priors.unknown, priors.sums, priors.squares)
 
 
 def warm(texts: pa.Array) -> None:
-    """Compile the kernels, as far as no model is needed."""
-    found = lm_lines(texts)
+    """Compile the kernels that need no model."""
+    result = lm_lines(texts)
     count_priors(
-        found.lines, found.owners, len(texts), vocabulary_of(pa.array(["warm"], pa.large_string()), np.zeros(1))
+        result.lines, result.owners, len(texts), vocabulary_of(pa.array(["warm"], pa.large_string()), np.zeros(1))
     )
 
 
 def identity_of(path: str) -> str:
-    """Size and time of a model's file."""
+    """The size and time of a model's file."""
     status = os.stat(path)
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 @cache
-def _place(model: LanguageModel) -> tuple[str, str]:
-    """Where a model lies on this machine, and what its file must be."""
+def _file(model: LanguageModel) -> tuple[str, str]:
+    """The path of a model on this machine, and the identity that its file must have."""
     if not model.packaged:
         return model.path, model.identity
-    path = str(unpacked(PACKAGED))
+    path = str(cached_binary(PACKAGED))
     return path, identity_of(path)
 
 
 @cache
-def _opened(path: str, identity: str) -> tuple[Any, Vocabulary]:
-    """The function that scores a line, and the model's vocabulary.
+def _load_model(path: str, identity: str) -> tuple[Any, Vocabulary]:
+    """Load a model: the function that scores a line, and the vocabulary.
 
-    Errors: RecipeError where the file is not the one that was planned with.
+    A binary model is mapped into memory and shared by all processes. An ARPA file is loaded by each process.
 
-    A binary model is mapped into memory as it is read, and all processes share it; an ARPA file takes its size in each.
+    Errors: RecipeError where the file has changed since the run was planned.
     """
     import kenlm
 
@@ -117,37 +115,36 @@ def _opened(path: str, identity: str) -> tuple[Any, Vocabulary]:
     config.show_progress = False
     config.arpa_complain = kenlm.ARPALoadComplain.NONE
     model = kenlm.Model(path, config)
-    known = list(vocabulary_words(path))
-    if UNKNOWN not in known:
+    vocabulary = list(vocabulary_words(path))
+    if UNKNOWN not in vocabulary:
         raise ValueError(f"it has no {UNKNOWN}, so that unknown words would be impossible")
-    words = pa.array([word for word in known if word not in MARKS], pa.large_string())
-    alone = np.array([model.score(word, bos=False, eos=False) for word in words.to_pylist()])
-    return model.score, vocabulary_of(words, alone)
+    words = pa.array([word for word in vocabulary if word not in MARKERS], pa.large_string())
+    unigram_logs = np.array([model.score(word, bos=False, eos=False) for word in words.to_pylist()])
+    return model.score, vocabulary_of(words, unigram_logs)
 
 
-def check(path: str, where: str) -> None:
-    """Open a model, so that one that cannot be read is told of before any text is.
+def check(path: str, field: str) -> None:
+    """Check that a model can be loaded, before any text is read.
 
     Errors: RecipeError.
     """
     try:
-        _opened(path, identity_of(path))
+        _load_model(path, identity_of(path))
     except (OSError, RuntimeError, ValueError) as error:
-        problem = re.sub(
-            r"^.*? threw \w+( because `[^']*')?\W*", "", " ".join(str(error).split())
-        )  # places in KenLM's code
+        line = " ".join(str(error).split())
+        problem = re.sub(r"^.*? threw \w+( because `[^']*')?\W*", "", line)  # without the location in KenLM's code
         raise RecipeError(
-            f"{where}: {path}: KenLM cannot read it; give an ARPA file or one of build_binary ({shortened(problem)})"
+            f"{field}: {path}: KenLM cannot read it; give an ARPA file or one of build_binary ({shortened(problem)})"
         ) from None
 
 
 def form_of(path: str) -> str | None:
-    """The form that a model tells: in the comments of an ARPA file, or in FILE.json beside a binary one."""
+    """The form of a model: from the comments of an ARPA file, or from FILE.json next to a binary file."""
     with Path(path).open("rb") as file:
         if file.read(len(BINARY)) != BINARY:
             file.seek(0)
-            heads = takewhile(lambda line: line.startswith(b"#") or not line.strip(), file)
-            facts = dict(line[1:].decode(errors="replace").strip().partition(": ")[::2] for line in heads)
+            comments = takewhile(lambda line: line.startswith(b"#") or not line.strip(), file)
+            facts = dict(line[1:].decode(errors="replace").strip().partition(": ")[::2] for line in comments)
             return facts.get("form")
     with suppress(OSError, ValueError):
         facts = json.loads(Path(f"{path}.json").read_text("utf-8"))
@@ -156,27 +153,27 @@ def form_of(path: str) -> str | None:
 
 
 def vocabulary_words(path: str) -> Iterator[str]:
-    """The words of a model, those that mark unknown words and the ends of lines too.
+    """The words of a model, including the markers of unknown words and line ends.
 
-    Errors: ValueError for a binary file that was written without its words.
+    Errors: ValueError for a binary file without words.
     """
     with Path(path).open("rb") as file:
         if file.read(len(BINARY)) == BINARY:
             yield from _words_of_binary(Path(path))
             return
         file.seek(0)
-        inside = False
+        in_unigrams = False
         for line in file:
             if line.startswith(b"\\"):
-                if inside:
+                if in_unigrams:
                     return
-                inside = line.startswith(b"\\1-grams:")
-            elif inside and line.strip():
+                in_unigrams = line.startswith(b"\\1-grams:")
+            elif in_unigrams and line.strip():
                 yield line.split(b"\t")[1].strip().decode()
 
 
 def _words_of_binary(path: Path) -> Iterator[str]:
-    """KenLM puts the words behind everything else, in the order of their numbers, of which `<unk>` has 0."""
+    """The words of a binary file. They are at its end, in the order of their ids; `<unk>` has id 0."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = data.rfind(UNKNOWN.encode() + b"\0")
         if start < 0:

@@ -1,10 +1,10 @@
-"""English names of the languages that the model tells, for messages to those who write a name in place of a code."""
+"""English names of the languages that the model identifies, to suggest a code for a name."""
 
 import difflib
 import re
 from functools import cache
 
-# Where a language has more than one name, or is written by a script or region at times, each stands.
+# The codes, each with all names of the language.
 NAMES = """
 af Afrikaans | als Alemannic, Swiss German | am Amharic | an Aragonese | ar Arabic | arz Egyptian Arabic | as Assamese
 ast Asturian | av Avar | az Azerbaijani | azb South Azerbaijani | ba Bashkir | bar Bavarian | bcl Central Bikol
@@ -32,37 +32,37 @@ tl Tagalog, Filipino | tr Turkish | tt Tatar | tyv Tuvan | ug Uyghur | uk Ukrain
 vep Veps | vi Vietnamese | vls West Flemish | vo Volapük | wa Walloon | war Waray | wuu Wu, Shanghainese | xal Kalmyk
 xmf Mingrelian | yi Yiddish | yo Yoruba | yue Cantonese | zh Chinese, Mandarin
 """
-# Codes that the model's makers do not use, by those that they do.
+# Codes of other standards, mapped to the model's codes.
 OTHER_CODES = {"nb": "no", "iw": "he", "in": "id", "ji": "yi", "jw": "jv", "cmn": "zh", "fil": "tl", "gsw": "als"}
 
 
 def codes_by_name() -> dict[str, str]:
-    """Codes by lower-cased names."""
+    """The code of each lower-cased name."""
     entries = (entry.split(" ", 1) for entry in re.split(r" \| |\n", NAMES.strip()))
     return {name.lower(): code for code, names in entries for name in names.split(", ")}
 
 
 @cache
 def model_codes() -> frozenset[str]:
-    """The codes that the model tells, without loading it."""
+    """The codes that the model knows, without loading it."""
     return frozenset(codes_by_name().values())
 
 
-def like_a_code(name: str) -> str:
-    """What was meant by a code that the model does not know."""
-    code = meant(name, model_codes())
+def suggest_code(name: str) -> str:
+    """A suggestion for an unknown code, to append to an error message."""
+    code = closest_code(name, model_codes())
     return f"; did you mean {code!r}?" if code else "; codes are as in en, de, zh"
 
 
-def meant(name: str, codes: frozenset[str]) -> str | None:
-    """The one of `codes` that was meant by a name, a code of another standard, or a code with a region."""
-    small = name.lower().strip()
-    base = re.split(r"[-_]", small)[0]
+def closest_code(name: str, codes: frozenset[str]) -> str | None:
+    """The one of `codes` that matches a name, a code of another standard, or a code with a region."""
+    lowered = name.lower().strip()
+    base = re.split(r"[-_]", lowered)[0]
     by_name = codes_by_name()
-    for known in (by_name.get(small), OTHER_CODES.get(base), base):
-        if known in codes:
-            return known
-    if close := difflib.get_close_matches(small, by_name, n=1, cutoff=0.8):
+    for candidate in (by_name.get(lowered), OTHER_CODES.get(base), base):
+        if candidate in codes:
+            return candidate
+    if close := difflib.get_close_matches(lowered, by_name, n=1, cutoff=0.8):
         return by_name[close[0]]
-    close = difflib.get_close_matches(small, sorted(codes), n=1)
+    close = difflib.get_close_matches(lowered, sorted(codes), n=1)
     return close[0] if close else None

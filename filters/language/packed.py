@@ -1,16 +1,16 @@
-"""Language models small enough to ship: the n-grams of a KenLM model in a few bytes each, and the binary made of them.
+"""Pack language models to ship them: the n-grams of a KenLM model in a few bytes each.
 
-A packed model is a Parquet file with a row an n-gram, order by order, sorted by their words from the last to the first:
+A packed model is a Parquet file with a row per n-gram, order by order, sorted by words from the last to the first:
 
-    order     words of the n-gram
-    parent    rows of the order below between the n-gram without its first word, and the same of the row before
-    word      number of its first word
-    log_p     place in the code book of the order, of log10 probability
-    backoff   place in that of log10 backoff; 0 for the highest order
-    text      the word that is the n-gram, for order 1
+    order     number of words
+    parent    row in the order below of the n-gram without its first word, minus the previous row's parent
+    word      id of the first word
+    log_p     index in the order's code book of log10 probabilities
+    backoff   index in that of log10 backoffs; 0 for the highest order
+    text      the word, for order 1
 
-The code books (of 255 values for orders above 1) stand in the file's metadata. On first use a packed model
-becomes a binary one of KenLM in the folder of compiled kernels, which all processes share.
+The code books (of 255 values for orders above 1) are in the file's metadata. On first use, a packed model is converted
+to a KenLM binary in the folder of compiled kernels, which all processes share.
 """
 
 import json
@@ -33,46 +33,53 @@ from curate.storage.files import committed, write_json
 Numbers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 PACKAGED = Path(curate.models.__path__[0]) / "english.parquet"
-CODES = {1: 1 << 12}  # values of a code book by order
-USUAL_CODES = 255
-GROUP_ROWS = 1 << 24  # one row group an order, as models are small
+CODE_BOOK_SIZES = {1: 1 << 12}  # by order
+HIGHER_ORDER_CODES = 255  # size of all other code books
+GROUP_ROWS = 1 << 24  # a single row group, as models are small
 
 
 def pack(arpa: Path, target: Path) -> None:
-    """Write an ARPA model as a packed one."""
+    """Convert an ARPA model to a packed one."""
     words, orders = _read_arpa(arpa)
     books: dict[str, list[float]] = {}
     tables = []
     shorter: Numbers = np.zeros((1, 0), dtype=np.int64)
     for order, (grams, log_p, backoff) in enumerate(orders, 1):
-        columns = grams[:, ::-1]  # the last word first
-        place = np.lexsort(columns.T[::-1])
-        columns = columns[place]
+        columns = grams[:, ::-1]  # from the last word to the first
+        order_of_rows = np.lexsort(columns.T[::-1])
+        columns = columns[order_of_rows]
         parent = _rows_of(columns[:, :-1], shorter)
-        coded = {"log_p": log_p[place], "backoff": backoff[place]}
+        logs_by_name = {"log_p": log_p[order_of_rows], "backoff": backoff[order_of_rows]}
         codes = {}
-        for name, values in coded.items():
-            book, codes[name] = _coded(values, CODES.get(order, USUAL_CODES))
+        for name, values in logs_by_name.items():
+            book, indices = _quantize(values, CODE_BOOK_SIZES.get(order, HIGHER_ORDER_CODES))
+            codes[name] = indices.astype(np.uint16)
             books[f"{name}_{order}"] = book.tolist()
-        tables.append(
-            pa.table({
-                "order": np.full(len(columns), order, np.uint8),
-                "parent": np.diff(parent, prepend=0).astype(np.int32),
-                "word": columns[:, -1].astype(np.int32),
-                **{name: code.astype(np.uint16) for name, code in codes.items()},
-                "text": pa.array(words if order == 1 else [None] * len(columns), pa.string()),
-            })
-        )  # fmt: skip
+        rows = {
+            "order": np.full(len(columns), order, np.uint8),
+            "parent": np.diff(parent, prepend=0).astype(np.int32),
+            "word": columns[:, -1].astype(np.int32),
+            **codes,
+            "text": pa.array(words if order == 1 else [None] * len(columns), pa.string()),
+        }
+        tables.append(pa.table(rows))
         shorter = columns
     table = pa.concat_tables(tables).replace_schema_metadata({"books": json.dumps(books)})
-    with committed(target) as aside:
-        pq.write_table(table, aside, compression="zstd", compression_level=19, row_group_size=GROUP_ROWS,
-                       use_dictionary=["order", "log_p", "backoff"], write_statistics=False,
-                       column_encoding={"parent": "DELTA_BINARY_PACKED", "word": "BYTE_STREAM_SPLIT"})  # fmt: skip
+    with committed(target) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            compression_level=19,
+            row_group_size=GROUP_ROWS,
+            use_dictionary=["order", "log_p", "backoff"],
+            write_statistics=False,
+            column_encoding={"parent": "DELTA_BINARY_PACKED", "word": "BYTE_STREAM_SPLIT"},
+        )
 
 
 def _read_arpa(path: Path) -> tuple[list[str], list[tuple[Numbers, Reals, Reals]]]:
-    """The words in the order of their numbers, and for each order words, log p and log backoff of all n-grams."""
+    """The words in the order of their ids; for each order word ids, log p and log backoff of all n-grams."""
     numbers: dict[str, int] = {}
     orders: list[tuple[Numbers, Reals, Reals]] = []
     rows: list[tuple[list[int], float, float]] = []
@@ -92,26 +99,26 @@ def _read_arpa(path: Path) -> tuple[list[str], list[tuple[Numbers, Reals, Reals]
     return list(numbers), orders
 
 
-def _rows_of(grams: Numbers, among: Numbers) -> Numbers:
-    """The row of each n-gram in a sorted table of n-grams that holds them all."""
+def _rows_of(grams: Numbers, table: Numbers) -> Numbers:
+    """The row of each n-gram in a sorted table that contains all of them."""
     if grams.shape[1] == 0:
         return np.zeros(len(grams), dtype=np.int64)
-    both = np.concatenate([among, grams])
-    place = np.lexsort(both.T[::-1])
-    fresh = np.ones(len(both), dtype=np.int64)
-    fresh[1:] = np.any(both[place[1:]] != both[place[:-1]], axis=1)
-    row = np.empty(len(both), dtype=np.int64)
-    row[place] = np.cumsum(fresh) - 1
-    return row[len(among) :]
+    combined = np.concatenate([table, grams])
+    order = np.lexsort(combined.T[::-1])
+    is_new = np.ones(len(combined), dtype=np.int64)
+    is_new[1:] = np.any(combined[order[1:]] != combined[order[:-1]], axis=1)
+    row = np.empty(len(combined), dtype=np.int64)
+    row[order] = np.cumsum(is_new) - 1
+    return row[len(table) :]
 
 
-def _coded(values: Reals, count: int) -> tuple[Reals, Numbers]:
-    """A code book of at most `count` values, means of equally many of the given ones, and the place of each in it."""
-    distinct, places = np.unique(values, return_inverse=True)
-    if len(distinct) <= count:
-        return distinct, places.astype(np.int64)
+def _quantize(values: Reals, size: int) -> tuple[Reals, Numbers]:
+    """Quantize values: a code book of at most `size` values (means of equally large bins), and each value's index."""
+    distinct, indices = np.unique(values, return_inverse=True)
+    if len(distinct) <= size:
+        return distinct, indices.astype(np.int64)
     order = np.argsort(values, kind="stable")
-    bins = np.arange(len(values)) * count // len(values)
+    bins = np.arange(len(values)) * size // len(values)
     means = np.bincount(bins, values[order]) / np.bincount(bins)
     codes = np.empty(len(values), dtype=np.int64)
     codes[order] = bins
@@ -119,22 +126,22 @@ def _coded(values: Reals, count: int) -> tuple[Reals, Numbers]:
 
 
 def unpack(packed: Path) -> tuple[list[str], list[Grams]]:
-    """The words and n-grams of a packed model, those of each order at once."""
+    """Read the words and n-grams of a packed model, with one batch per order."""
     file = pq.ParquetFile(packed)
     books = json.loads(file.schema_arrow.metadata[b"books"])
     table = file.read()
     orders = table["order"].to_numpy()
     words = table["text"].slice(*_range(orders, 1)).to_pylist()
     highest = int(orders.max())
-    found: list[Grams] = []
+    grams: list[Grams] = []
     columns: list[npt.NDArray[np.int32]] = []
     for order in range(1, highest + 1):
-        some = table.slice(*_range(orders, order))
-        parent = np.cumsum(some["parent"].to_numpy().astype(np.int64))
-        columns = [*(column[parent] for column in columns), some["word"].to_numpy()]
-        log_p, backoff = (np.array(books[f"{name}_{order}"])[some[name].to_numpy()] for name in ("log_p", "backoff"))
-        found.append(Grams(order, columns, log_p, backoff if order < highest else None))
-    return words, found
+        rows = table.slice(*_range(orders, order))
+        parent = np.cumsum(rows["parent"].to_numpy().astype(np.int64))
+        columns = [*(column[parent] for column in columns), rows["word"].to_numpy()]
+        log_p, backoff = (np.array(books[f"{name}_{order}"])[rows[name].to_numpy()] for name in ("log_p", "backoff"))
+        grams.append(Grams(order, columns, log_p, backoff if order < highest else None))
+    return words, grams
 
 
 def _range(orders: npt.NDArray[np.uint8], order: int) -> tuple[int, int]:
@@ -142,22 +149,22 @@ def _range(orders: npt.NDArray[np.uint8], order: int) -> tuple[int, int]:
     return int(start), int(stop - start)
 
 
-def unpacked(packed: Path) -> Path:
-    """The binary model made of a packed one, in the folder of compiled kernels; made once.
+def cached_binary(packed: Path) -> Path:
+    """The KenLM binary of a packed model, written once to the folder of compiled kernels.
 
-    Beside it stands its form, as beside every binary model that is trained here.
+    Like every binary model that curate trains, it has a JSON file with its form next to it.
     """
     digest = xxh3_128_hexdigest(packed.read_bytes())
     target = Path(kernel_folder()) / f"{packed.stem}-{digest[:16]}.binary"
-    beside = target.with_name(f"{target.name}.json")
+    facts_path = target.with_name(f"{target.name}.json")
     try:
-        whole = json.loads(beside.read_text("utf-8"))["bytes"] == target.stat().st_size
+        is_complete = json.loads(facts_path.read_text("utf-8"))["bytes"] == target.stat().st_size
     except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
+        is_complete = False
+    if not is_complete:
         words, grams = unpack(packed)
         letters = pa.array(words, pa.large_string())
-        with committed(target) as aside:
-            write_binary(aside, text_views(letters), [len(some.log_p) for some in grams], grams)
-        write_json(beside, {"form": FORM, "bytes": target.stat().st_size})
+        with committed(target) as temporary:
+            write_binary(temporary, text_views(letters), [len(batch.log_p) for batch in grams], grams)
+        write_json(facts_path, {"form": FORM, "bytes": target.stat().st_size})
     return target

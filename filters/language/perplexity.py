@@ -1,4 +1,4 @@
-"""How far a document is from what a language model expects."""
+"""Perplexity of documents by language models, and related signals."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ from curate.kernels.arrow import plain_text, text_views
 
 GROUP = "perplexity"
 COLUMNS = ("perplexity", "bits_per_byte", "oov_rate", "token_prior_mean", "token_prior_deviation")
-MOST = 30  # a power of ten that 32 bits hold
-BITS = np.log2(10)  # of a unit of log10
+MAX_EXPONENT = 30  # of ten, so that the result fits into 32 bits
+BITS_PER_LOG10 = np.log2(10)
 
 
 @signal(group=GROUP, writes=dict.fromkeys(COLUMNS, pa.float32()))
@@ -30,30 +30,30 @@ def perplexity(texts: pa.Array) -> Columns:
 
 
 def measure(texts: pa.Array, languages: pa.Array | None, models: Sequence[LanguageModel]) -> Columns:
-    """The columns of the group: each document by the model for its language, or by the one model for all."""
+    """The columns of the group. Each document is scored by the model for its language, or by the only model."""
     texts = plain_text(texts)
     values = {name: np.full(len(texts), np.nan) for name in COLUMNS}
     for model in models:
-        chosen = np.arange(len(texts))
+        rows = np.arange(len(texts))
         if model.language is not None:
             assert languages is not None
-            chosen = np.flatnonzero([code == model.language for code in languages.to_pylist()])
-        some = texts.take(pa.array(chosen))
-        for name, column in _columns(scores(some, model), np.diff(text_views(some)[0])).items():
-            values[name][chosen] = column
+            rows = np.flatnonzero([code == model.language for code in languages.to_pylist()])
+        selected = texts.take(pa.array(rows))
+        for name, column in _columns(scores(selected, model), np.diff(text_views(selected)[0])).items():
+            values[name][rows] = column
     return {name: pa.array(column.astype(np.float32), mask=np.isnan(column)) for name, column in values.items()}
 
 
-def _columns(found: Scores, n_bytes: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
-    """The columns of documents, nan for those without tokens."""
-    tokens, known = found.tokens.astype(float), (found.tokens - found.unknown).astype(float)
+def _columns(scores: Scores, n_bytes: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
+    """The columns of documents; nan for documents without tokens."""
+    tokens, known_tokens = scores.tokens.astype(float), (scores.tokens - scores.unknown).astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = found.priors / known
-        variance = np.maximum(0, found.squares / known - mean**2)
+        mean = scores.priors / known_tokens
+        variance = np.maximum(0, scores.squares / known_tokens - mean**2)
         columns = {
-            "perplexity": 10 ** np.minimum(-found.logs / (tokens + found.lines), MOST),
-            "bits_per_byte": -found.logs * BITS / n_bytes,
-            "oov_rate": found.unknown / tokens,
+            "perplexity": 10 ** np.minimum(-scores.logs / (tokens + scores.lines), MAX_EXPONENT),
+            "bits_per_byte": -scores.logs * BITS_PER_LOG10 / n_bytes,
+            "oov_rate": scores.unknown / tokens,
             "token_prior_mean": mean * np.log(10),
             "token_prior_deviation": np.sqrt(variance) * np.log(10),
         }

@@ -1,4 +1,4 @@
-"""`curate lm`: language models trained on inputs, beside the runs that use them."""
+"""`curate lm`: train language models, independently of runs."""
 
 import os
 import tempfile
@@ -28,74 +28,74 @@ from curate.storage.places import is_remote, one_line
 
 ARPA, BINARY = ".arpa", ".binary"
 FORMS = {"words": FORM}
-LEAST_MEMORY = 1_000_000_000
-OWN_MEMORY = 450_000_000  # Python's, the vocabulary's and the texts' in work; the rest is DuckDB's
-DUCKDB_SHARE = 0.7  # of the rest, since DuckDB does not count all that it holds
+MIN_MEMORY = 1_000_000_000
+PYTHON_MEMORY = 450_000_000  # bytes for Python, vocabulary and batches of texts; the rest is for DuckDB
+DUCKDB_SHARE = 0.7  # of the rest, because DuckDB does not count all of its memory
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a model is trained on, and how."""
+    """The inputs and settings of a training."""
 
     inputs: tuple[str, ...]
     output: Path
     order: int
-    prune: tuple[int, ...]  # a bound per order: n-grams that stand in the text no more often are left out
-    text: str  # the column
-    form: str  # what is a token: a name of FORMS
+    prune: tuple[int, ...]  # a bound per order: n-grams with at most this count are dropped
+    text: str  # name of the column
+    form: str  # a name of FORMS
     memory: int  # bytes
     threads: int
     quiet: bool = False
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What came of it."""
+class TrainingResult:
+    """The size of a trained model."""
 
     levels: tuple[Level, ...]
     lines: int
     tokens: int
 
 
-def parse_prune(given: str | None, order: int) -> tuple[int, ...]:
-    """Bounds for pruning per order from text like 0,0,1; the last one counts for all orders behind it.
+def parse_prune(value: str | None, order: int) -> tuple[int, ...]:
+    """Parse bounds for pruning per order, like 0,0,1. The last one applies to all higher orders.
 
-    Errors: CurateError for bounds that no model can have.
+    Errors: CurateError for impossible bounds.
     """
-    if given is None:
+    if value is None:
         return (0, 0, *[1] * (order - 2))[:order]
     try:
-        bounds = [int(bound) for bound in given.split(",")]
+        bounds = [int(bound) for bound in value.split(",")]
     except ValueError:
-        raise CurateError(f"--prune: {given!r} are no whole numbers; write one per order, as in 0,0,1") from None
+        raise CurateError(f"--prune: {value!r} are no whole numbers; write one per order, as in 0,0,1") from None
     if len(bounds) > order:
-        raise CurateError(f"--prune: {given} has {len(bounds)} bounds, but the model only {order} orders")
+        raise CurateError(f"--prune: {value} has {len(bounds)} bounds, but the model only {order} orders")
     if bounds[0] != 0:
         raise CurateError("--prune: the first bound must be 0, because a model keeps all words")
     if bounds != sorted(bounds):
-        raise CurateError(f"--prune: {given} falls; a longer n-gram would be kept without the shorter ones it needs")
+        raise CurateError(f"--prune: {value} falls; a longer n-gram would be kept without the shorter ones it needs")
     return (*bounds, *[bounds[-1]] * (order - len(bounds)))
 
 
-def parse_memory(given: str) -> int:
-    """Bytes from text like 4GB.
+def parse_memory(value: str) -> int:
+    """Parse a size like 4GB into bytes.
 
-    Errors: CurateError for text that is no size, or too little.
+    Errors: CurateError for an invalid or too small size.
     """
     try:
-        size = parse_size(given)
+        size = parse_size(value)
     except ValueError as error:
         raise CurateError(f"--memory: {error}") from None
     assert isinstance(size, int)
-    if size < LEAST_MEMORY:
-        raise CurateError(f"--memory: {given} is too little; at least {LEAST_MEMORY // 1_000_000_000}GB is needed")
+    if size < MIN_MEMORY:
+        raise CurateError(f"--memory: {value} is too little; at least {MIN_MEMORY // 1_000_000_000}GB is needed")
     return size
 
 
-def train(training: Training) -> Trained:
-    """Train a model and commit it as an ARPA or binary file, the same bytes for the same inputs.
+def train(training: Training) -> TrainingResult:
+    """Train a model and commit it as an ARPA or binary file. The same inputs give the same bytes.
 
-    Errors: InputError for inputs that cannot be read or hold no text; CurateError for settings that do not fit.
+    Errors: InputError for inputs that cannot be read or have no text; CurateError for invalid settings.
     """
     output = training.output
     if output.suffix not in (ARPA, BINARY):
@@ -104,7 +104,7 @@ def train(training: Training) -> Trained:
     if output.is_dir():
         raise CurateError(f"--output: {output}: a folder; name a file in it")
     files = _files(training.inputs)
-    memory = int((training.memory - OWN_MEMORY) * DUCKDB_SHARE) // 1_000_000
+    memory = int((training.memory - PYTHON_MEMORY) * DUCKDB_SHARE) // 1_000_000
     log = unwritten_log(training.quiet)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -120,9 +120,9 @@ def train(training: Training) -> Trained:
         raise WorkerError(f"--output: {output}: {error.strerror or error}; free space, or choose another") from error
 
 
-def _train(training: Training, files: list[Path], connection: duckdb.DuckDBPyConnection, log: Log) -> Trained:
-    counted = count(connection, _texts(files, training.text, log), training.order)
-    if not counted.lines:
+def _train(training: Training, files: list[Path], connection: duckdb.DuckDBPyConnection, log: Log) -> TrainingResult:
+    counts = count(connection, _texts(files, training.text, log), training.order)
+    if not counts.lines:
         raise InputError(f"{', '.join(training.inputs)}: no text to train on in column {training.text!r}")
     levels = estimate_levels(connection, training.prune)
     fallback = [str(level.order) for level in levels if level.fallback]
@@ -131,39 +131,39 @@ def _train(training: Training, files: list[Path], connection: duckdb.DuckDBPyCon
             f"too few n-grams of order {', '.join(fallback)} to tell discounts by: {', '.join(map(str, FALLBACK))} "
             "are taken; more text makes a better model"
         )
-    trained = Trained(tuple(levels), counted.lines, counted.tokens)
-    facts = _facts(training, trained)
+    result = TrainingResult(tuple(levels), counts.lines, counts.tokens)
+    facts = _facts(training, result)
     log.say(f"estimating {sum(level.kept for level in levels):,} n-grams")
-    vocabulary, kept = counted.vocabulary.words(), [level.kept for level in levels]
+    vocabulary, kept = counts.vocabulary.words(), [level.kept for level in levels]
     grams = estimate(connection, levels)
     if training.output.suffix == BINARY:
-        beside = training.output.with_name(f"{training.output.name}.json")
-        beside.unlink(missing_ok=True)  # rather none than that of another model
-        with committed(training.output) as aside:
-            write_binary(aside, vocabulary, kept, grams)
-        write_json(beside, facts)
+        facts_path = training.output.with_name(f"{training.output.name}.json")
+        facts_path.unlink(missing_ok=True)  # it may describe another model
+        with committed(training.output) as temporary:
+            write_binary(temporary, vocabulary, kept, grams)
+        write_json(facts_path, facts)
     else:
         header = "".join(f"# {name}: {value}\n" for name, value in facts.items())
-        with committed(training.output) as aside, aside.open("wb") as file:
+        with committed(training.output) as temporary, temporary.open("wb") as file:
             write_arpa(file, header, vocabulary, kept, grams)
-    return trained
+    return result
 
 
-def _facts(training: Training, trained: Trained) -> dict[str, str]:
-    """What a model tells of itself: nothing that differs between equal trainings."""
+def _facts(training: Training, result: TrainingResult) -> dict[str, str]:
+    """The facts to write into a model's file. They are the same for equal trainings."""
     return {
         "made by": f"curate {curate.__version__}",
         "form": FORMS[training.form],
         "order": str(training.order),
         "prune": ",".join(map(str, training.prune)),
-        "lines": str(trained.lines),
-        "tokens": str(trained.tokens),
+        "lines": str(result.lines),
+        "tokens": str(result.tokens),
         "smoothing": "modified Kneser-Ney, interpolated",
     }
 
 
 def _files(inputs: tuple[str, ...]) -> list[Path]:
-    """All files that the inputs name, each once, in the order given."""
+    """The distinct files of the inputs, in order."""
     files: dict[Path, None] = {}
     for pattern in inputs:
         if is_remote(pattern):
@@ -173,7 +173,7 @@ def _files(inputs: tuple[str, ...]) -> list[Path]:
 
 
 def _texts(files: list[Path], column: str, log: Log) -> Iterator[pa.Array]:
-    """The texts of some files, a few megabytes at a time."""
+    """The texts of files, a few megabytes at a time."""
     sizes = [max(1, os.path.getsize(path)) for path in files]
     meter = Meter(log, "counting", sum(sizes))
     for path, size in zip(files, sizes, strict=True):
@@ -187,13 +187,13 @@ def _texts(files: list[Path], column: str, log: Log) -> Iterator[pa.Array]:
 
 
 def _texts_of(path: Path, column: str) -> Iterator[tuple[pa.Array, float]]:
-    """The texts of a file, and what share of it was read."""
+    """The texts of a file, with the share of it read so far."""
     if is_json_lines(path.name):
         names: set[str] = set()
         for table, share in json_tables(str(path)):
             names |= set(table.schema.names)
             if column in table.schema.names:
-                yield _checked(path, column, table[column].combine_chunks()), share
+                yield _text_column(path, column, table[column].combine_chunks()), share
         if column not in names:
             raise _no_column(path, column, names)
         return
@@ -204,13 +204,13 @@ def _texts_of(path: Path, column: str) -> Iterator[tuple[pa.Array, float]]:
         raise InputError(f"{path}: cannot be read as Parquet: {one_line(error)}") from None
     if column not in names:
         raise _no_column(path, column, names)
-    read = 0
+    n_read = 0
     for batch in read_rows(str(path), 0, rows, [column]) if rows else ():
-        read += len(batch)
-        yield _checked(path, column, batch.column(0)), read / rows
+        n_read += len(batch)
+        yield _text_column(path, column, batch.column(0)), n_read / rows
 
 
-def _checked(path: Path, column: str, texts: pa.Array) -> pa.Array:
+def _text_column(path: Path, column: str, texts: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(texts.type):
         texts = texts.dictionary_decode()
     if not (is_text(texts.type) or pa.types.is_null(texts.type)):

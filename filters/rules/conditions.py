@@ -1,4 +1,4 @@
-"""Conditions of rules as SQL: parsed by DuckDB, checked on a row of nulls before any data is read."""
+"""Rules as SQL conditions, parsed by DuckDB and checked on a row of nulls before any data is read."""
 
 import json
 import math
@@ -17,16 +17,27 @@ from curate.filters.rules.resolve import ResolvedRule
 from curate.recipe.tier1 import Rule
 from curate.sql import first_line, literal, open_database, quoted
 
-# Functions of DuckDB that make values as long as a number says, outside of its limit on memory.
+# DuckDB functions whose result may be arbitrarily long, beyond its memory limit.
 OF_ANY_LENGTH = (
-    "repeat", "lpad", "rpad", "printf", "format", "bar", "range", "generate_series", "list_resize", "array_resize",
-    "list_reduce", "array_reduce", "reduce",
-)  # fmt: skip
-MOST_GROWTH = 100  # of a text by replacements
+    "repeat",
+    "lpad",
+    "rpad",
+    "printf",
+    "format",
+    "bar",
+    "range",
+    "generate_series",
+    "list_resize",
+    "array_resize",
+    "list_reduce",
+    "array_reduce",
+    "reduce",
+)
+MAX_GROWTH = 100  # factor by which replacements may lengthen a text
 
 
 def condition(rule: Rule, types: Mapping[str, pa.DataType]) -> str:
-    """SQL that is true where the rule drops, and false (never null) elsewhere; `types` are those of the signals."""
+    """SQL that is true where the rule drops a document, else false (never null); `types` are those of the signals."""
     if rule.when is not None:
         return f"coalesce(({rule.when}), false)"
     assert rule.signal is not None
@@ -34,10 +45,10 @@ def condition(rule: Rule, types: Mapping[str, pa.DataType]) -> str:
     bound = rule.min if rule.min is not None else rule.max
     assert bound is not None
     kind = types[rule.signal]
-    if pa.types.is_integer(kind):  # a cast would round the bound
+    if pa.types.is_integer(kind):  # round towards the bound's side; a cast would round to the nearest
         whole = math.ceil(bound) if rule.min is not None else math.floor(bound)
         threshold = f"{whole}::{'UBIGINT' if pa.types.is_uint64(kind) else 'BIGINT'}"
-    else:  # as FLOAT, like the column: as DOUBLE, 0.1 would be another number than the column's 0.1
+    else:  # FLOAT like the column: the DOUBLE 0.1 differs from the FLOAT 0.1
         threshold = f"{float(bound)!r}::{'FLOAT' if pa.types.is_float32(kind) else 'DOUBLE'}"
     verdict = f"{column} {'<' if rule.min is not None else '>'} {threshold}"
     if rule.if_ is not None:
@@ -46,19 +57,19 @@ def condition(rule: Rule, types: Mapping[str, pa.DataType]) -> str:
 
 
 def columns_named(rules: Sequence[ResolvedRule]) -> tuple[list[str], list[str]]:
-    """Signals and input columns (as `input.x`) that the rules name, in order of appearance.
+    """Signals and input columns (as `input.x`) in the rules, in order of appearance.
 
-    Errors: RecipeError for a condition that is not one expression over them, the same at every run.
+    Errors: RecipeError for a condition that is not a single, deterministic expression over them.
     """
     signals: dict[str, None] = {}
     inputs: dict[str, None] = {}
-    for found in rules:
-        if found.rule.signal is not None:
-            signals[found.rule.signal] = None
-        for expression in (found.rule.if_, found.rule.when):
+    for resolved in rules:
+        if resolved.rule.signal is not None:
+            signals[resolved.rule.signal] = None
+        for expression in (resolved.rule.if_, resolved.rule.when):
             if expression is None:
                 continue
-            for names in _columns_in(expression, found.reason):
+            for names in _columns_in(expression, resolved.reason):
                 if len(names) > 1 and names[0].lower() == "input":
                     inputs[names[1]] = None
                 else:
@@ -67,33 +78,31 @@ def columns_named(rules: Sequence[ResolvedRule]) -> tuple[list[str], list[str]]:
 
 
 def _columns_in(expression: str, reason: str) -> list[list[str]]:
-    """The columns that a condition names, each by its parts."""
-    where = f"tier1.rules: {reason}: {expression!r}"
-    parsed = [
-        _parse(f"SELECT {expression}"),
-        _parse(f"SELECT ({expression})"),
-    ]  # the second refuses `x AS y`, `x FROM y`
+    """The columns in a condition, each as the parts of its name."""
+    location = f"tier1.rules: {reason}: {expression!r}"
+    # The second query rejects `x AS y` and `x FROM y`.
+    parsed = [_parse(f"SELECT {expression}"), _parse(f"SELECT ({expression})")]
     if problem := next((tree["error_message"] for tree in parsed if tree["error"]), None):
-        raise RecipeError(f"{where} is not a condition: {problem.splitlines()[0]}")
+        raise RecipeError(f"{location} is not a condition: {problem.splitlines()[0]}")
     nodes = list(_nodes(parsed[0]))
     if len(parsed[0]["statements"]) != 1 or len(parsed[0]["statements"][0]["node"]["select_list"]) != 1:
-        raise RecipeError(f"{where} is not a condition: it is more than one expression")
+        raise RecipeError(f"{location} is not a condition: it is more than one expression")
     for node in nodes:
         function = node.get("function_name")
-        if node["class"] in ("SUBQUERY", "WINDOW", "STAR") or function in _not_row_wise():
+        if node["class"] in ("SUBQUERY", "WINDOW", "STAR") or function in _not_row_wise_functions():
             raise RecipeError(
-                f"{where}: {function or node['class'].lower()} does not depend on the document's own row alone"
+                f"{location}: {function or node['class'].lower()} does not depend on the document's own row alone"
             )
         if function in OF_ANY_LENGTH:
             raise RecipeError(
-                f"{where}: {function} makes text or lists of any length, which fill the memory; use none of "
+                f"{location}: {function} makes text or lists of any length, which fill the memory; use none of "
                 + ", ".join(OF_ANY_LENGTH)
             )
-    if (growth := _growth(parsed[0])) > MOST_GROWTH:
+    if (growth := _growth(parsed[0])) > MAX_GROWTH:
         times = f"{growth:,.0f}" if growth < math.inf else "any number of"
         raise RecipeError(
-            f"{where}: replace and regexp_replace may make a text {times} times as long here, which fills the "
-            f"memory (at most {MOST_GROWTH}); put in less, in constants, or nest fewer"
+            f"{location}: replace and regexp_replace may make a text {times} times as long here, which fills the "
+            f"memory (at most {MAX_GROWTH}); put in less, in constants, or nest fewer"
         )
     parameters = {
         name for node in nodes if node["class"] == "LAMBDA" for n in _nodes(node["lhs"]) for name in n["column_names"]
@@ -104,31 +113,34 @@ def _columns_in(expression: str, reason: str) -> list[list[str]]:
 
 
 def _growth(tree: Any) -> float:  # noqa: ANN401 - DuckDB's syntax tree
-    """How many times as long as its input a text may become by replacements that are nested."""
+    """The largest factor by which nested replacements may lengthen a text."""
     name = tree.get("function_name") if isinstance(tree, dict) else None
     if name not in ("replace", "regexp_replace"):
         children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
         return max(map(_growth, children), default=1.0)
     arguments = [argument["expression"] for argument in tree["arguments"]]
-    varying = [node for node in arguments if not _is_constant(node)]
-    inner = max(map(_growth, varying or arguments[:1]), default=1.0)  # of a constant too, before it is evaluated
+    variable_arguments = [node for node in arguments if not _is_constant(node)]
+    # Also of a constant, before it is evaluated.
+    inner_growth = max(map(_growth, variable_arguments or arguments[:1]), default=1.0)
     if _subject(tree):
         arguments.insert(0, {})
     if len(arguments) != 3 and (len(arguments) != 4 or name == "replace"):
-        return inner  # DuckDB itself tells how many it takes
+        return inner_growth  # the wrong number of arguments, which DuckDB reports
     old, new, *flags = map(_constant, arguments[1:])
     if new is None:
         return math.inf
-    put_in = float(len(new.encode()))
+    replacement_size = float(len(new.encode()))
     if name == "replace":
-        return inner * max(1.0, put_in / max(1, len((old or "").encode())))
+        return inner_growth * max(1.0, replacement_size / max(1, len((old or "").encode())))
     if "\\" not in new and not any(flag is None or "g" in flag for flag in flags):
-        return inner  # put in once
-    return inner * (max(1.0, put_in) if old is not None and not _matches_nothing(old) else 1.0 + put_in)
+        return inner_growth  # replaces only the first match
+    if old is not None and not _may_match_empty(old):
+        return inner_growth * max(1.0, replacement_size)
+    return inner_growth * (1.0 + replacement_size)
 
 
 def _subject(node: Mapping[str, Any]) -> list[str]:
-    """The column whose method a function is, as in `input.text.replace('a', 'b')`; empty where it is none."""
+    """The column on which a function is called as a method, as in `input.text.replace('a', 'b')`; else empty."""
     if node["class"] != "FUNCTION":
         return []
     names = [name for name in (node.get("catalog"), node.get("schema")) if name]
@@ -136,13 +148,13 @@ def _subject(node: Mapping[str, Any]) -> list[str]:
 
 
 def _is_constant(node: Mapping[str, Any]) -> bool:
-    """Whether an expression names no column, by itself or as that whose method it calls."""
+    """Whether an expression contains no column, also not as the subject of a method."""
     return not any(part["class"] == "COLUMN_REF" or _subject(part) for part in _nodes(node))
 
 
 def _constant(node: Mapping[str, Any]) -> str | None:
-    """The text that an expression is in every row, empty for null or an error; None where it depends on the row."""
-    if not _is_constant(node) or _growth(node) > MOST_GROWTH:
+    """The constant value of an expression as text, empty for null or an error; None where it depends on the row."""
+    if not _is_constant(node) or _growth(node) > MAX_GROWTH:
         return None
     tree = json.loads(json.dumps(_parse("SELECT 1")))
     tree["statements"][0]["node"]["select_list"] = [node]
@@ -154,14 +166,14 @@ def _constant(node: Mapping[str, Any]) -> str | None:
 
 
 @cache
-def _matches_nothing(pattern: str) -> bool:
-    r"""Whether a pattern may match between two characters, at an end, or all of a text without any: `a*`, `^`, `\b`.
+def _may_match_empty(pattern: str) -> bool:
+    r"""Whether a pattern may match the empty string somewhere in a text: `a*`, `^`, `\b`.
 
-    Letters, blanks and line ends are all that RE2's assertions tell apart.
+    The probes are complete, as RE2's assertions only distinguish letters, blanks and line ends.
     """
     ends = [("", r"\A"), *((letter, r"\A(?s:.)") for letter in "a \n")]
     starts = [("", r"\z"), *((letter, r"(?s:.)\z") for letter in "a \n")]
-    probes = [(a + b, f"{before}(?:{pattern}){after}") for a, before in ends for b, after in starts]
+    probes = [(a + b, f"{prefix}(?:{pattern}){suffix}") for a, prefix in ends for b, suffix in starts]
     with _database().cursor() as connection:
         try:
             return any(connection.execute("SELECT regexp_matches(?, ?)", probe).fetchall()[0][0] for probe in probes)
@@ -171,7 +183,7 @@ def _matches_nothing(pattern: str) -> bool:
 
 @cache
 def _database() -> duckdb.DuckDBPyConnection:
-    """One for all conditions of a process, with a cursor for each: to open one takes longer than most conditions."""
+    """The database of this process for conditions. Opening one takes longer than checking most conditions."""
     return open_database(threads="1")
 
 
@@ -185,7 +197,7 @@ def _parse(query: str) -> dict[str, Any]:
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - DuckDB's syntax tree
-    """Every expression in a syntax tree."""
+    """All expressions in a syntax tree."""
     children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     if isinstance(tree, dict) and "class" in tree:
         yield tree
@@ -194,8 +206,8 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - DuckDB's sy
 
 
 @cache
-def _not_row_wise() -> frozenset[str]:
-    """Functions whose result depends on other rows, the clock or chance."""
+def _not_row_wise_functions() -> frozenset[str]:
+    """Functions whose result depends on other rows, on the clock or on random numbers."""
     with _database().cursor() as connection:
         rows = connection.execute(
             "SELECT function_name FROM duckdb_functions() GROUP BY function_name "
@@ -205,38 +217,39 @@ def _not_row_wise() -> frozenset[str]:
 
 
 def check_conditions(rules: Sequence[ResolvedRule], signals: pa.Schema, inputs: pa.Schema) -> None:
-    """Let DuckDB evaluate every rule on a row of nulls, before any data is read.
+    """Evaluate every rule on a row of nulls in DuckDB, before any data is read.
 
-    Errors: RecipeError naming the rule and what is wrong with it.
+    Errors: RecipeError with the rule and the problem.
     """
     types = {field.name: field.type for field in signals}
-    for found in rules:
-        for name in columns_named([found])[0]:
+    for resolved in rules:
+        for name in columns_named([resolved])[0]:
             if name not in types:
-                raise RecipeError(f"tier1.rules: {found.reason}: no signal {name!r}{did_you_mean(name, types)}")
-        if found.rule.signal and pa.types.is_string(types[found.rule.signal]):
+                raise RecipeError(f"tier1.rules: {resolved.reason}: no signal {name!r}{did_you_mean(name, types)}")
+        if resolved.rule.signal and pa.types.is_string(types[resolved.rule.signal]):
             raise RecipeError(
-                f"tier1.rules: {found.reason}: {found.rule.signal} is text and has no bound; "
-                f"use when: \"{found.rule.signal} = '…'\""
+                f"tier1.rules: {resolved.reason}: {resolved.rule.signal} is text and has no bound; "
+                f"use when: \"{resolved.rule.signal} = '…'\""
             )
     columns = signals.append(pa.field("input", pa.struct(list(inputs)))) if len(inputs) else signals
     nulls = pa.Table.from_arrays([pa.nulls(1, field.type) for field in columns], schema=columns)
     with tempfile.TemporaryDirectory() as folder, _database().cursor() as connection:
-        # Through a file: handing DuckDB an Arrow table makes it import pandas, which takes a second.
+        # Through a file, because DuckDB imports pandas for an Arrow table, which takes a second.
         pq.write_table(nulls, f"{folder}/nulls.parquet")
         connection.execute(f"CREATE TEMP TABLE signals AS FROM {literal(folder + '/nulls.parquet')}")
-        for found in rules:
-            rule = found.rule
+        for resolved in rules:
+            rule = resolved.rule
             for part in filter(None, (rule.if_, rule.when, condition(rule, types))):
                 try:
                     kinds = connection.execute(f"SELECT typeof({part}) FROM signals").fetchall()
                     connection.execute(f"SELECT {part} FROM signals").fetchall()
                 except duckdb.Error as error:
-                    raise RecipeError(f"tier1.rules: {found.reason}: {first_line(error)}") from None
+                    raise RecipeError(f"tier1.rules: {resolved.reason}: {first_line(error)}") from None
                 if len(kinds) != 1:
                     raise RecipeError(
-                        f"tier1.rules: {found.reason}: a condition has one value, not {len(kinds)}: {part}"
+                        f"tier1.rules: {resolved.reason}: a condition has one value, not {len(kinds)}: {part}"
                     )
                 [(kind,)] = kinds
                 if kind not in ("BOOLEAN", '"NULL"'):
-                    raise RecipeError(f"tier1.rules: {found.reason}: a condition is true or false, not {kind}: {part}")
+                    location = f"tier1.rules: {resolved.reason}"
+                    raise RecipeError(f"{location}: a condition is true or false, not {kind}: {part}")

@@ -1,4 +1,4 @@
-"""Text that was decoded wrongly, or lost characters on its way."""
+"""Text that was decoded wrongly or has lost characters."""
 
 import pyarrow as pa
 

@@ -1,7 +1,7 @@
-"""Duplicates: what equal texts are told by, and how near duplicates become candidates.
+"""Hashes that identify duplicate texts, and bands of MinHash signatures that select candidate pairs.
 
-Texts that share most of their shingles are found by MinHash (Broder 1997) and bands of its values (Leskovec et al.,
-Mining of Massive Datasets, ch. 3).
+Texts that share most of their shingles are found by MinHash (Broder 1997) and banding (Leskovec et al., Mining of
+Massive Datasets, ch. 3).
 """
 
 from collections.abc import Iterable
@@ -62,7 +62,7 @@ def _digest(text: memoryview | bytes | None) -> bytes | None:
 
 
 def _halves(digests: Iterable[bytes | None]) -> tuple[pa.Array, pa.Array]:
-    """Digests of 16 bytes as two columns, big-endian, so that the hex of both is the digest's hex."""
+    """Digests of 16 bytes as two big-endian columns, so that their concatenated hex is the digest's hex."""
     listed = list(digests)
     mask = np.array([digest is None for digest in listed], dtype=bool)
     joined = b"".join(digest or bytes(16) for digest in listed)
@@ -70,30 +70,30 @@ def _halves(digests: Iterable[bytes | None]) -> tuple[pa.Array, pa.Array]:
     return pa.array(halves[:, 0], mask=mask), pa.array(halves[:, 1], mask=mask)
 
 
-RECALL = 0.98  # of pairs exactly at the threshold
+RECALL = 0.98  # for pairs exactly at the threshold
 
 
 @dataclass(frozen=True)
 class Bands:
-    """How signatures are cut: documents that agree in all values of a band are compared."""
+    """How signatures are split into bands. Documents that agree in all values of a band are compared."""
 
     count: int
-    rows: int  # values of each
+    rows: int  # values per band
 
     def chance(self, similarity: float) -> float:
         """The share of pairs of this similarity that are compared."""
         return float(1 - (1 - similarity**self.rows) ** self.count)
 
     def __str__(self) -> str:
-        """The S-curve in words."""
+        """A description of the S-curve."""
         curve = ", ".join(f"{self.chance(s):.1%} at {s}" for s in (0.5, 0.6, 0.7, 0.8, 0.9))
         return f"{self.count} bands of {self.rows} values, which compare {curve}"
 
 
 def choose_bands(threshold: float, permutations: int) -> Bands:
-    """The longest bands with which pairs at the threshold are compared with a chance of RECALL.
+    """The longest bands that compare pairs at the threshold with a probability of RECALL.
 
-    Errors: RecipeError where no bands of so few values do.
+    Errors: RecipeError where no bands of so few permutations do.
     """
     for rows in range(permutations, 0, -1):
         bands = Bands(permutations // rows, rows)

@@ -1,4 +1,4 @@
-"""Marks and phrases that show what a text is, looked for where edits have been made."""
+"""Phrases that show what a text is, counted after edits."""
 
 import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""Words with punctuation split off, as tokenizers by rules make them."""
+"""Words with punctuation split off, like the tokens of rule-based tokenizers."""
 
 import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""What is asked of the raw text, before edits."""
+"""Signals of the raw text, before edits."""
 
 import pyarrow as pa
 

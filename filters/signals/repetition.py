@@ -1,4 +1,4 @@
-"""Repetition: lines and paragraphs that stand in a document more than once, and n-grams of words."""
+"""Repetition: repeated lines and paragraphs, and repeated n-grams of words."""
 
 import pyarrow as pa
 

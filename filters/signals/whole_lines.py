@@ -1,4 +1,4 @@
-"""Lines as they stand, with the white space at their ends."""
+"""Lines including the white space at their ends."""
 
 import pyarrow as pa
 

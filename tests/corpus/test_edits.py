@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.soak import examples
 
-from curate.corpus.edits import FOUND, apply_edits, find_edits
+from curate.corpus.edits import EDIT_SCHEMA, apply_edits, find_edits
 
 TEXTS = st.text("ab1é你😀 \n", max_size=20)
 ARRAYS = st.lists(st.none() | TEXTS, max_size=5)
@@ -21,7 +21,7 @@ quick = examples(120)
 
 def edits_of(*rows):
     """A table of (row, start, end, replacement, reason)."""
-    return pa.Table.from_pylist([dict(zip(FOUND.names, row, strict=True)) for row in rows], FOUND)
+    return pa.Table.from_pylist([dict(zip(EDIT_SCHEMA.names, row, strict=True)) for row in rows], EDIT_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -188,4 +188,4 @@ def test_edits_come_sorted_by_row_and_place_whatever_the_editors_order():
 @pytest.mark.parametrize("editors", [[], [editor("z")], [editor("z"), editor("y")]])
 def test_without_a_find_there_are_no_edits_but_their_columns(editors):
     found = find_edits(pa.array(["a", None]), editors)
-    assert (found.schema, len(found)) == (FOUND, 0)
+    assert (found.schema, len(found)) == (EDIT_SCHEMA, 0)

@@ -143,7 +143,7 @@ def test_a_file_beside_the_corpus_that_unpacks_to_gigabytes_is_read_a_few_megaby
 
 
 def test_an_evaluation_set_of_one_text_a_thousand_times_counts_its_ngrams_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(contamination, "AT_ONCE", 100)
+    monkeypatch.setattr(contamination, "MAX_REPEATED", 100)
     texts = [f"{PROSE} {k % 2}" for k in range(1000)]
     pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", row_group_size=10)
     found = contamination.prepare(Decontaminate(against=[str(tmp_path / "a.parquet")]), tmp_path / "made")

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.soak import examples
 
-from curate.corpus.edits import FOUND, apply_edits
+from curate.corpus.edits import EDIT_SCHEMA, apply_edits
 from curate.filters import registry
 
 SIGNALS = [signal for signals in registry.groups().values() for signal in signals]
@@ -165,7 +165,7 @@ def cuts(edit, texts, off=()):
 @given(texts=ARRAYS)
 def test_edits_are_sorted_do_not_overlap_fit_their_texts_and_name_a_rule(edit, texts):
     table = edit.find(strings(texts), registry.published_bounds(edit))
-    assert table.schema == FOUND
+    assert table.schema == EDIT_SCHEMA
     apply_edits(strings(texts), table)  # refuses what is not sorted, overlaps, or does not fit
     assert set(table["reason"].to_pylist()) <= {rule.reason for rule in edit.rules}
     assert all(start < end for start, end in zip(*(table[n].to_pylist() for n in ("start", "end")), strict=True))

@@ -15,7 +15,7 @@ from curate.recipe.values import format_budget
 if TYPE_CHECKING:
     from curate.corpus.folders import PassedOver
     from curate.distill.lora.files import AdapterFacts
-    from curate.filters.language.train import Trained, Training
+    from curate.filters.language.train import TrainingResult, Training
     from curate.pipeline.forecast.result import Forecast, Share
     from curate.pipeline.gc import Garbage
 
@@ -127,7 +127,7 @@ def print_garbage(garbage: "Garbage") -> None:
     say(f"{garbage.run}: {amount if garbage.files else 'nothing to remove'}")
 
 
-def print_trained(training: "Training", trained: "Trained") -> None:
+def print_trained(training: "Training", trained: "TrainingResult") -> None:
     """A new language model: n-grams and discounts per order."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("order", "n-grams", "of which kept", "D1", "D2", "D3+"):

@@ -142,8 +142,8 @@ def measure_losses(recipe: Recipe, plan: Plan, ledger: Ledger, connection: duckd
 
 def _made_for(rule_set: str) -> str | None:
     """The language that a rule set was made for; None for any language."""
-    made_for: str | None = registry.rule_sets().get(rule_set, {}).get("made_for")
-    return made_for
+    sets = registry.rule_sets()
+    return sets[rule_set].get("made_for") if rule_set in sets else None
 
 
 def _drops_much(ledger: Ledger, reasons: str, connection: duckdb.DuckDBPyConnection) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from curate.corpus.inputs import Found, find_inputs
 from curate.corpus.side_files import side_files
 from curate.errors import InputError, RecipeError, RunError, did_you_mean
-from curate.filters.language.names import like_a_code, model_codes
+from curate.filters.language.names import model_codes, suggest_code
 from curate.filters.rules import set_names
 from curate.ledger.runs import not_a_run
 from curate.manifests.export.format_names import MODULES
@@ -52,10 +52,10 @@ def _check_languages(recipe: Recipe) -> None:
     for field, codes in (("keep", section.keep or [] if section else []), ("min_confidence", bounds)):
         for code in codes:
             if code not in model_codes():
-                raise RecipeError(f"tier1.language.{field}: the model knows no language {code!r}{like_a_code(code)}")
+                raise RecipeError(f"tier1.language.{field}: the model knows no language {code!r}{suggest_code(code)}")
     for code in perplexity.model if perplexity and isinstance(perplexity.model, dict) else ():
         if code not in model_codes():
-            raise RecipeError(f"tier1.perplexity.model: no language {code!r}{like_a_code(code)}")
+            raise RecipeError(f"tier1.perplexity.model: no language {code!r}{suggest_code(code)}")
 
 
 def _check_models(recipe: Recipe) -> None:

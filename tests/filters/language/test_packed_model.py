@@ -14,7 +14,7 @@ from support.runs import documents
 
 from curate.filters.language.model import form_of, scores, vocabulary_words
 from curate.filters.language.of_recipe import PACKAGED, open_models
-from curate.filters.language.packed import pack, unpack, unpacked
+from curate.filters.language.packed import cached_binary, pack, unpack
 from curate.filters.language.perplexity import measure
 from curate.filters.language.train import Training, train
 from curate.recipe.tier1 import Perplexity
@@ -31,14 +31,14 @@ def test_a_packed_model_says_what_its_arpa_says(tmp_path, monkeypatch):
         )
     )
     pack(arpa, tmp_path / "packed.parquet")
-    binary = unpacked(tmp_path / "packed.parquet")
+    binary = cached_binary(tmp_path / "packed.parquet")
     assert form_of(str(binary)) == "words-1"
     assert list(vocabulary_words(str(binary))) == list(vocabulary_words(str(arpa)))
     written = binary.read_bytes()
     binary.write_bytes(written[:-1000])
-    assert unpacked(tmp_path / "packed.parquet").read_bytes() == written
+    assert cached_binary(tmp_path / "packed.parquet").read_bytes() == written
     binary.with_name(f"{binary.name}.json").unlink()
-    assert form_of(str(unpacked(tmp_path / "packed.parquet"))) == "words-1"
+    assert form_of(str(cached_binary(tmp_path / "packed.parquet"))) == "words-1"
     before, after = kenlm.Model(str(arpa)), kenlm.Model(str(binary))
     draw = random.Random(0)
     words = [word for word in vocabulary_words(str(arpa)) if not word.startswith("<")]
