@@ -1,4 +1,4 @@
-"""Tier 1: what is measured of documents, what is cut from them, and what rules drop.
+"""Tier 1: signals that measure documents, edits that cut them, and rules that drop them.
 
-Start in `registry.py`. One group of signals, one edit, one rule set a file.
+Start in `registry.py`. There is one group of signals, one edit or one rule set per file.
 """

@@ -1,4 +1,4 @@
-"""What is measured of a text: one group of signals a file.
+"""Signals, which measure texts: one group of signals per file.
 
 Start in `text.py`; `../registry.py` says what a signal is. May import the registry and the kernels.
 """

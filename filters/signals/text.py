@@ -64,7 +64,7 @@ TOKENS = {"ascii_letters": 20, "digits": 94, "ascii_marks": 84, "spaces": 21, "s
 
 
 def estimate_tokens(count: dict[str, pa.Array]) -> pa.Array:
-    """Tokens that a byte-pair tokenizer of about 100,000 entries makes, from character counts; int64, rounded up."""
+    """Estimate the tokens of a byte-pair tokenizer with about 100,000 entries from character counts; rounded up."""
     hundredths = None
     for kind, characters in token_kinds(count).items():
         part = pc.multiply(characters, TOKENS[kind])
@@ -73,7 +73,7 @@ def estimate_tokens(count: dict[str, pa.Array]) -> pa.Array:
 
 
 def token_kinds(count: dict[str, pa.Array]) -> dict[str, pa.Array]:
-    """Characters by the kinds that tokens differ in: each is of one kind, but for digits and spaces beyond ASCII."""
+    """Character counts by kinds with different token rates. Only digits and spaces beyond ASCII are counted twice."""
     ascii_characters = pc.subtract(count["characters"], count["non_ascii"])
     marks = pc.subtract(
         pc.subtract(pc.subtract(ascii_characters, count["ascii_letters"]), count["digits"]), count["spaces"]
