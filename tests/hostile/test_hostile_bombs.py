@@ -15,9 +15,9 @@ from support.soak import repeats
 from curate.distill.scoring.linear_model import load as load_linear
 from curate.distill.teacher.weights import adapter_contents
 from curate.errors import InputError, RecipeError
-from curate.filters.language.kenlm_binary import FIXED, SANITY
+from curate.filters.language.kenlm_binary import PARAMETERS, SANITY
 
-ORDER, COUNTS, WORDS = len(SANITY), len(SANITY) + FIXED.size, 144  # places in a binary model of three orders
+ORDER, COUNTS, WORDS = len(SANITY), len(SANITY) + PARAMETERS.size, 144  # places in a binary model of three orders
 
 
 @pytest.fixture(scope="module")

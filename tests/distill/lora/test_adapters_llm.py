@@ -141,11 +141,11 @@ def test_training_stops_where_nothing_is_gained_and_then_changes_nothing(tiny, t
 def test_computing_layers_again_to_save_memory_changes_no_byte(tiny, tmp_path):
     import torch
 
-    from curate.distill.lora.model import Heldout, load, repeatable, save_memory, train
+    from curate.distill.lora.model import Heldout, load, deterministic, save_memory, train
 
     kept = []
     for saves in (False, True):
-        with repeatable():
+        with deterministic():
             stream = torch.arange(2000).numpy() * 7 % 999
             loaded = load((str(tiny), None), "tiny", SMALL, 1, stream, Heldout(([1, 2, 3],), 10))
             if saves:
