@@ -15,7 +15,7 @@ from curate.recipe.values import format_budget
 if TYPE_CHECKING:
     from curate.corpus.folders import PassedOver
     from curate.distill.lora.files import AdapterFacts
-    from curate.filters.language.train import TrainingResult, Training
+    from curate.filters.language.train import Training, TrainingResult
     from curate.pipeline.forecast.result import Forecast, Share
     from curate.pipeline.gc import Garbage
 

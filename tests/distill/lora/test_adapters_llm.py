@@ -141,7 +141,7 @@ def test_training_stops_where_nothing_is_gained_and_then_changes_nothing(tiny, t
 def test_computing_layers_again_to_save_memory_changes_no_byte(tiny, tmp_path):
     import torch
 
-    from curate.distill.lora.model import Heldout, load, deterministic, save_memory, train
+    from curate.distill.lora.model import Heldout, deterministic, load, save_memory, train
 
     kept = []
     for saves in (False, True):
