@@ -83,6 +83,19 @@ def test_two_earlier_runs_and_a_copy_among_the_new_documents(earlier, tmp_path):
     assert names[3][0] == "near_duplicate"
 
 
+def test_a_copy_of_a_document_in_any_file_of_an_earlier_run_is_dropped(tmp_path):
+    """Their file numbers count down from -1, below those of the run's own files."""
+    (tmp_path / "old").mkdir()
+    for k, text in enumerate(["another one " * 60, OTHER, OLD]):
+        write_shard(tmp_path / "old" / "in" / f"{k}.parquet", [text])
+    recipe, old = write_recipe(tmp_path / "old", tmp_path / "old" / "in", dedup={"near": {}}, name="old")
+    carry_out(recipe)
+    [*_, (third,)] = documents(old, "doc_id")
+    recipe, run = new_run(tmp_path, (recipe, old), ["fresh " + OTHER[:400], NEAR], exact=False)
+    carry_out(recipe)
+    assert documents(run, "reason, duplicate_of") == [(None, None), ("near_duplicate_of_earlier_run", f"old:{third}")]
+
+
 def test_the_earlier_run_is_part_of_what_decisions_depend_on(earlier, tmp_path):
     recipe, run = new_run(tmp_path, earlier, [OLD, "fresh " + OTHER[:300]])
     carry_out(recipe)
