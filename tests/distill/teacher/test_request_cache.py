@@ -73,6 +73,7 @@ def test_a_killed_client_asks_again_only_for_what_was_under_way(tmp_path):
         wait_until(lambda: sum(server.prompts.values()) >= 40)
         client.kill()
         client.communicate()
+        wait_until(lambda: not server.busy)  # with what was under way
         [part] = tmp_path.glob("part-*.jsonl")
         with part.open("ab") as file:  # as if the power had gone within a line
             file.write(b'{"key":"0123')
