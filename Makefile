@@ -12,7 +12,8 @@ demo: $(VENV)/core                 ## set up what `curate` itself needs, and run
 	$(BIN)/curate demo
 
 # Of the docs, `check` runs the tests.
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/project/test_docs.py
+DOCS := $(patsubst %,tests/project/test_%.py,docs readme references transcripts)
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(DOCS:%=--ignore %)
 
 test: $(VENV)/ready $(VENV)-s3/ready  ## set everything up and pass the tests: every promise once, in minutes
 	$(TEST) -m "not slow"
@@ -35,7 +36,7 @@ check: $(VENV)/ready               ## style, types, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses auto tests/project/test_docs.py
+	$(BIN)/python -m pytest --numprocesses auto $(DOCS)
 
 bench: $(VENV)/ready               ## measure speed and write docs/benchmarks.md
 	$(BIN)/python benchmarks/speed.py
