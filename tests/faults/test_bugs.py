@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from support.commands import program
+from support.commands import command, program
 from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 from support.runs import documents
@@ -46,7 +46,7 @@ def recipe(tmp_path):
 
 def test_the_terminal_has_one_line_and_the_log_the_traceback(recipe):
     path, run, environment = recipe
-    done = program("run", path, "--quiet", **environment)
+    done = program("run", path, "--quiet", "--workers", 1, **environment)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.endswith(
@@ -61,7 +61,7 @@ def test_the_terminal_has_one_line_and_the_log_the_traceback(recipe):
 
 def test_quarantine_sets_the_file_at_fault_aside_and_no_other(recipe):
     path, run, environment = recipe
-    done = program("run", path, "--quiet", "--json", "--set", "on_error=quarantine", **environment)
+    done = program("run", path, "--quiet", "--json", "--workers", 1, "--set", "on_error=quarantine", **environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["quarantined"] == ["b.parquet"]
     assert {file for (file,) in documents(run, "file")} == {"a.parquet", "c.parquet"}
@@ -69,7 +69,7 @@ def test_quarantine_sets_the_file_at_fault_aside_and_no_other(recipe):
     assert error.endswith(
         "failed with KeyError, which is a bug of curate; its traceback is in run.log"
     )  # wherever it is
-    assert program("verify", run).returncode == 0
+    assert command("verify", run).returncode == 0
 
 
 def test_a_command_without_a_log_keeps_the_traceback_in_a_file_of_its_own(recipe, tmp_path):
@@ -87,7 +87,7 @@ def test_a_file_whose_conversion_fails_is_set_aside_by_the_forecast_as_by_the_ru
     path, run, environment = recipe
     (tmp_path / "in" / "b.parquet").unlink()
     (tmp_path / "in" / "lines.jsonl").write_text(json.dumps({"text": PROSE}) + "\n")
-    change = ("--set", "on_error=quarantine", "--json", "--quiet")
+    change = ("--set", "on_error=quarantine", "--json", "--quiet", "--workers", 1)
     done = program("plan", path, *change, **environment)
     assert done.returncode == 0, done.stderr
     done = program("run", path, *change, **environment)

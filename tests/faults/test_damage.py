@@ -166,26 +166,23 @@ def test_a_damaged_snapshot_is_named(tmp_path, good):
     assert "snapshot.json: damaged" in refused(recipe, RunError)
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
+def test_a_manifest_that_is_none_is_named(tmp_path, good):
+    recipe, run = write_recipe(tmp_path, tmp_path / "in")
+    carry_out(recipe)
+    manifest = json.loads((run / "manifest.json").read_text())
+    for changes, told in [
         ([], "not a manifest of version 1"),
         ({"manifest_version": 2}, "not a manifest of version 1"),
         ({"stages": [{"stage": "rules"}]}, "damaged: its field 'stages' is not as it was written"),
         ({"shards": {}}, "damaged: its field 'shards'"),
         ({"totals": {"documents_in": "20"}}, "damaged: its field 'totals'"),
         ({"signal_groups": None}, "damaged: its field 'signal_groups'"),
-    ],
-)
-def test_a_manifest_that_is_none_is_named(tmp_path, good, changes, told):
-    recipe, run = write_recipe(tmp_path, tmp_path / "in")
-    carry_out(recipe)
-    manifest = json.loads((run / "manifest.json").read_text())
-    (run / "manifest.json").write_text(json.dumps(manifest | changes if changes else changes))
-    for look in (lambda: verify(run, 1, unwritten_log(True)), lambda: collect(run, True, True)):
-        with pytest.raises(RunError, match=r"manifest\.json: ") as caught:
-            look()
-        assert f"manifest.json: {told}" in told_by(caught.value)
+    ]:
+        (run / "manifest.json").write_text(json.dumps(manifest | changes if changes else changes))
+        for look in (lambda: verify(run, 1, unwritten_log(True)), lambda: collect(run, True, True)):
+            with pytest.raises(RunError, match=r"manifest\.json: ") as caught:
+                look()
+            assert f"manifest.json: {told}" in told_by(caught.value)
     carry_out(recipe)
     assert verify(run, 1, unwritten_log(True)) == []
 

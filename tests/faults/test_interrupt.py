@@ -8,7 +8,7 @@ import time
 
 import pytest
 from support.processes import check_all_end, living, marked, seen, wait_until
-from support.soak import SOAK, drawn, repeats
+from support.soak import SOAK, drawn
 from support.whole_runs import make_corpus, whole_recipe
 
 EARLY = [(spacing, moment) for spacing in (0.0, 0.02, 1.2) for moment in ("first worker", "imports")]
@@ -63,7 +63,8 @@ def corpus(tmp_path_factory):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize(("spacing", "moment"), [PRESSES[0], *repeats(*PRESSES[1:])])
+@pytest.mark.slow  # test_same_bytes.py has one press while it measures; those below have two
+@pytest.mark.parametrize(("spacing", "moment"), PRESSES)
 def test_two_presses_end_a_run_in_one_line(corpus, tmp_path, moment, spacing):
     recipe, run = whole_recipe(tmp_path / "x", corpus)
     words = [sys.executable, "-m", "curate", "run", str(recipe), "--workers", "4", "--quiet"]

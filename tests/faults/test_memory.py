@@ -5,27 +5,18 @@ import sys
 import time
 
 import pytest
-from support.commands import carry_out, program
+from support.commands import carry_out, command
 from support.corpora import PROSE, write_shard
 from support.processes import children, seen, start, wait_until
 from support.recipes import write_recipe
 from support.runs import digests
+from support.tasks import doubled, greedy, late
 from support.whole_runs import UNIT
 
 from curate.engine.processes import Processes
 from curate.errors import WorkerError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of other processes")
-
-
-def greedy(task):
-    """Needs much memory, the first time that it is tried, or always."""
-    path, always = task
-    tried = path.exists()
-    path.touch()
-    if always or not tried:
-        bytearray(1 << 62)
-    return "done"
 
 
 def test_a_task_whose_worker_has_no_memory_left_is_tried_again(tmp_path):
@@ -40,12 +31,6 @@ def test_after_three_times_one_line_tells(tmp_path):
         pytest.raises(WorkerError, match="had no memory left, 3 times; out of memory"),
     ):
         list(engine.map(greedy, [(tmp_path / "x", True)]))
-
-
-def late(task):
-    """Takes a while for all but the first task."""
-    time.sleep(0.3 if task > 1 else 0)
-    return -task
 
 
 def test_a_map_that_is_given_up_leaves_the_next_one_nothing():
@@ -63,11 +48,6 @@ def test_a_map_may_be_given_up_after_all_workers_ended():
         found = engine.map(late, [2, 3, 4])
         next(found)
     found.close()
-
-
-def doubled(task):
-    """Twice as much."""
-    return 2 * task
 
 
 def test_a_run_whose_workers_are_short_of_memory_gives_them_up_and_loses_nothing(tmp_path, monkeypatch):
@@ -96,17 +76,17 @@ def test_a_run_whose_workers_are_short_of_memory_gives_them_up_and_loses_nothing
 
 def test_a_database_without_memory_is_one_line_and_more_is_the_way_on(tmp_path, good):
     recipe, run = write_recipe(tmp_path, tmp_path / "in")
-    done = program("run", recipe, CURATE_DUCKDB_MEMORY="1MB")
+    done = command("run", recipe, CURATE_DUCKDB_MEMORY="1MB")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "Error: to decide so many documents takes more than the 1 MB that DuckDB may hold; nothing finished is lost: "
         "set CURATE_DUCKDB_MEMORY=256MB and run the same command again"
     )
     assert "Traceback" not in done.stderr
-    done = program("run", recipe, CURATE_DUCKDB_MEMORY="much")
+    done = command("run", recipe, CURATE_DUCKDB_MEMORY="much")
     assert done.stderr.splitlines()[-1].startswith("Error: CURATE_DUCKDB_MEMORY: 'much' is not a size; write bytes")
-    assert program("run", recipe, CURATE_DUCKDB_MEMORY="256MB").returncode == 0
-    assert program("verify", run).returncode == 0
+    assert command("run", recipe, CURATE_DUCKDB_MEMORY="256MB").returncode == 0
+    assert command("verify", run).returncode == 0
 
 
 def limit(pid):

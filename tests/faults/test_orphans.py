@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.processes import SECONDS, check_all_end, living, marked, state, wait_until
 from support.soak import MOMENTS, drawn, repeats, tell
+from support.tasks import parent_of
 from support.whole_runs import make_corpus, whole_recipe
 
 from curate.engine.processes import Processes
@@ -88,12 +89,6 @@ def test_a_worker_without_address_space_for_its_imports_says_so_in_one_line(tmp_
     assert re.match(r"a worker could not start, 3 times: (\w+: |ended with status)", line), told
     assert all(text.startswith("OpenBLAS") for text in of_libraries), told
     check_all_end(mark)
-
-
-def parent_of(task):
-    """The process that started this one, a while later."""
-    time.sleep(0.5)
-    return os.getppid()
 
 
 def test_workers_outlive_the_thread_that_started_them():

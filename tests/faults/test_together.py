@@ -50,6 +50,7 @@ def test_of_two_processes_one_is_refused_in_one_line_and_the_other_ends_well(tmp
     assert verify(run, 1, unwritten_log(True)) == []
 
 
+@pytest.mark.slow  # a run with models, twice: test_same_bytes.py has Ctrl-C, and runs that go on to the same bytes
 @pytest.mark.parametrize("event", MOMENTS)
 def test_ctrl_c_however_often_ends_in_one_line_and_the_run_that_goes_on_gives_the_same_bytes(
     tmp_path, tmp_path_factory, event
