@@ -59,7 +59,7 @@ def locked(tmp_path, good):
 )
 def test_a_folder_that_cannot_be_read_is_an_error_that_names_it(tmp_path, locked, act, paths):
     recipe, run = write_recipe(tmp_path, tmp_path / paths)
-    done = as_ordinary_user(act, recipe)
+    done = as_ordinary_user(act, recipe, "--workers", 1)
     problem = "this folder cannot be read: Permission denied; let it be read, or name the files that are meant"
     assert (done.returncode, done.stderr) == (1, f"Error: {locked}: {problem}\n")
     assert not (run / "manifest.json").exists()
@@ -68,7 +68,7 @@ def test_a_folder_that_cannot_be_read_is_an_error_that_names_it(tmp_path, locked
 def test_a_folder_that_may_be_listed_and_not_entered_is_an_error(tmp_path, locked):
     locked.chmod(0o444)
     recipe, _ = write_recipe(tmp_path, tmp_path / "in")
-    done = as_ordinary_user("run", recipe)
+    done = as_ordinary_user("run", recipe, "--workers", 1)
     assert done.returncode == 1
     assert f"{locked}/b.parquet: " in done.stderr
     assert "Permission denied" in done.stderr
@@ -77,7 +77,7 @@ def test_a_folder_that_may_be_listed_and_not_entered_is_an_error(tmp_path, locke
 
 def test_quarantine_lists_a_folder_that_cannot_be_read(tmp_path, locked):
     recipe, run = write_recipe(tmp_path, tmp_path / "in", on_error="quarantine")
-    done = as_ordinary_user("run", recipe, "--json")
+    done = as_ordinary_user("run", recipe, "--json", "--workers", 1)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["quarantined"] == ["sub"]
     assert inputs(run, "file, documents, error IS NULL") == [("a.parquet", 20, True), ("sub", 0, False)]
@@ -90,14 +90,14 @@ def test_quarantine_lists_a_folder_that_cannot_be_read(tmp_path, locked):
 def test_a_folder_of_reference_texts_that_cannot_be_read_is_an_error_too(tmp_path, locked):
     write_shard(tmp_path / "more" / "a.parquet", [PROSE])
     recipe, _ = write_recipe(tmp_path, tmp_path / "more", reference=[str(tmp_path / "in")], tier2={})
-    done = as_ordinary_user("run", recipe)
+    done = as_ordinary_user("run", recipe, "--workers", 1)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith(f"Error: reference: {locked}: this folder cannot be read: Permission denied")
 
 
 def test_a_local_dataset_with_a_folder_that_cannot_be_read_is_an_error(tmp_path, locked):
     recipe, _ = write_recipe(tmp_path, "", input={"paths": [{"dataset": str(tmp_path / "in")}]})
-    done = as_ordinary_user("run", recipe)
+    done = as_ordinary_user("run", recipe, "--workers", 1)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith(f"Error: {locked}: this folder cannot be read: Permission denied")
 

@@ -18,7 +18,7 @@ from support.near_copies import VOCABULARY, edited_copies, slices_find_what_one_
 from support.oracles import shingles_of
 from support.recipes import write_recipe
 from support.runs import documents
-from support.soak import examples
+from support.soak import examples, repeats
 
 from curate.dedup.near.maps import find_keys
 from curate.engine.base import InProcess
@@ -111,7 +111,8 @@ def random_walks(seed, words_changed, walks=3, steps=40):
 
 
 @pytest.mark.parametrize(
-    ("seed", "words_changed", "threshold", "permutations"), [(1, 2, 0.5, 32), (3, 1, 0.6, 64), (2, 2, 0.4, 16)]
+    ("seed", "words_changed", "threshold", "permutations"),
+    [(1, 2, 0.5, 32), *repeats((3, 1, 0.6, 64), (2, 2, 0.4, 16))],
 )
 def test_what_was_compared_with_a_document_that_is_dropped_is_compared_with_others(
     tmp_path, seed, words_changed, threshold, permutations
@@ -373,12 +374,13 @@ def test_keys_are_dealt_into_ranges_by_their_highest_bits(keys, bits):
 
 
 @pytest.mark.parametrize(
-    ("keep", "key_files"), [("first", 1 << 30), ("best", 1 << 30), ("best", 12 * 300 * 5), ("best", 0)]
+    ("keep", "key_files"), [("first", 1 << 30), *repeats(("best", 1 << 30), ("best", 12 * 300 * 5), ("best", 0))]
 )
 def test_many_slices_ranges_and_groups_of_bands_find_what_one_does(monkeypatch, tmp_path, keep, key_files):
     slices_find_what_one_slice_does(monkeypatch, tmp_path, InProcess(), keep, key_files)
 
 
+@pytest.mark.slow  # test_same_bytes.py has near duplicates and workers
 def test_slices_are_compared_by_worker_processes(monkeypatch, tmp_path):
     with Processes(2) as engine:
         slices_find_what_one_slice_does(monkeypatch, tmp_path, engine)
@@ -418,7 +420,7 @@ def test_signatures_may_be_forgotten_and_are_taken_again(tmp_path):
     assert {path.name: path.read_bytes() for path in (run / "data").iterdir()} == kept
 
 
-@pytest.mark.parametrize("permutations", [16, 32, 64])
+@pytest.mark.parametrize("permutations", [32, *repeats(16, 64)])
 def test_what_few_values_leave_in_doubt_is_verified(tmp_path, permutations):
     template = VOCABULARY[:200]
     draw = random.Random(4)

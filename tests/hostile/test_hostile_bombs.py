@@ -12,6 +12,7 @@ from support.corpora import PROSE, write_shard
 from support.recipes import write_recipe
 from support.soak import repeats
 
+from curate.distill.scoring import model_file
 from curate.distill.scoring.linear_model import load as load_linear
 from curate.distill.teacher.weights import adapter_contents
 from curate.errors import InputError, RecipeError
@@ -73,7 +74,7 @@ def test_one_line_with_a_million_fields_is_refused(tmp_path):
     assert "has 1,000,001 different fields" in refused(recipe, InputError)
 
 
-def test_a_model_file_that_unpacks_to_gigabytes_is_refused_unread(tmp_path):
+def test_a_model_file_that_unpacks_to_gigabytes_is_refused_unread(tmp_path, monkeypatch):
     path = tmp_path / "model.npz"
     header = np.lib.format.header_data_from_array_1_0(np.zeros(0, np.float32)) | {"shape": (3 << 29,)}
     with (
@@ -81,9 +82,11 @@ def test_a_model_file_that_unpacks_to_gigabytes_is_refused_unread(tmp_path):
         packed.open("weights.npy", "w", force_zip64=True) as file,
     ):
         np.lib.format.write_array_header_1_0(file, header)
-        for _ in range(5 << 6):
-            file.write(bytes(1 << 24))
-    assert path.stat().st_size < 1 << 25
+        for _ in range(1 << 6):
+            file.write(bytes(1 << 20))
+    assert path.stat().st_size < 1 << 20
+    monkeypatch.setattr(model_file, "MOST_BYTES", 1 << 26)
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", pytest.fail)
     with pytest.raises(InputError, match="not a discriminator, or damaged"):
         load_linear(path)
 

@@ -231,6 +231,7 @@ def test_the_manifest_of_an_evaluated_run_stays_sealed_and_names_its_tables_by_h
     assert set(manifest_json(run)["retention"]["evaluation"]["tables"]) == {"evaluation", "retention"}
 
 
+@pytest.mark.slow  # test_same_bytes.py compares manifests too
 def test_two_workers_and_one_write_the_same_manifest(tmp_path):
     for k in range(4):
         sources = ["a", "b", None] * 2

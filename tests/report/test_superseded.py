@@ -163,10 +163,14 @@ def test_another_recipe_of_a_part_of_the_same_files_is_asked_for_a_name_or_force
         "with --force"
     )
     assert contents(run) == before
+
+
+def test_with_another_output_or_force_it_runs_and_then_needs_neither(tmp_path):
+    recipe, run = two_recipes(tmp_path, "ab", "bc")
     assert command("run", recipe, "--set", f"output={tmp_path / 'runs' / 'other'}").returncode == 0
     assert command("run", recipe, "--force").returncode == 0
     assert command("run", recipe).returncode == 0
-    assert json.loads((run / "manifest.json").read_text())["totals"]["documents_in"] == 5 * len(second)
+    assert json.loads((run / "manifest.json").read_text())["totals"]["documents_in"] == 10
 
 
 def test_another_recipe_of_the_same_corpus_decides_it_anew(tmp_path):

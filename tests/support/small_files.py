@@ -7,6 +7,7 @@ from support.commands import program
 from support.corpora import SAMPLE
 from support.recipes import write_recipe
 from support.runs import digests
+from support.soak import ALL
 
 UNIT = {"CURATE_UNIT_BYTES": "200000"}  # so small that the sample makes a dozen tasks
 
@@ -18,7 +19,7 @@ def small_files(tmp_path_factory):
     table = pa.concat_tables([pq.read_table(path) for path in sorted(SAMPLE.glob("*.parquet"))])
     for k in range(0, 300, 20):
         pq.write_table(table.slice(k, 20), folder / f"a{k:03d}.parquet", row_group_size=7)
-    pq.write_table(table.slice(300), folder / "b.parquet")
+    pq.write_table(table.slice(300, None if ALL else 500), folder / "b.parquet")
     pq.write_table(table.slice(0, 0), folder / "c.parquet")
     return folder
 

@@ -11,7 +11,7 @@ SOAK = bool(os.environ.get("SOAK"))
 ALL = SOAK or bool(os.environ.get("TEST_ALL"))
 SEED = int(os.environ.get("SOAK_SEED", "17"))
 MOMENTS = int(os.environ.get("SOAK_MOMENTS", "50")) if SOAK else 4  # at which a run is killed
-PLACES = int(os.environ.get("SOAK_PLACES", "2000")) if SOAK else 12  # at which files are damaged
+PLACES = int(os.environ.get("SOAK_PLACES", "2000")) if SOAK else 12 if ALL else 6  # at which files are damaged
 EXAMPLES = int(os.environ.get("SOAK_EXAMPLES", "2000"))  # of a property; a fuzzer reads ten times as many files
 
 

@@ -13,7 +13,7 @@ from support.corpora import SAMPLE
 from support.recipes import write_recipe
 from support.stand_in import StandIn, running
 
-TARGET = 130_000
+TARGET = 112_000
 TEXT = re.compile(r"=+\n(.*)\n=+", re.DOTALL)
 
 
@@ -70,7 +70,13 @@ def augmenting(finance, folder, url=None, **fields):
         },
         **fields,
     }  # fmt: skip
-    changes["evaluate"] = {"heldout": [str(finance / "heldout.parquet")], "least": 5, "track": False, "ablate": False}
+    changes["evaluate"] = {
+        "heldout": [str(finance / "heldout.parquet")],
+        "least": 5,
+        "vocabulary": 1000,
+        "track": False,
+        "ablate": False,
+    }
     path, run = write_recipe(folder, finance / "corpus", **changes)
     recipe = yaml.safe_load(path.read_text())
     recipe["input"] |= {"id": "id", "strata": ["source"]}

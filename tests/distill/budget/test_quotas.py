@@ -7,6 +7,7 @@ import pytest
 from support.commands import carry_out
 from support.recipes import distilling
 from support.runs import table
+from support.soak import repeats
 
 from curate.errors import RecipeError
 
@@ -66,7 +67,7 @@ def test_without_a_reference_every_document_fills_the_quota_of_its_nearest_domai
     assert unlike > 0
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.05])
+@pytest.mark.parametrize("temperature", [0.05, *repeats(0.0)])
 def test_what_is_like_no_domain_is_kept_only_when_nothing_else_is_left(corpus, tmp_path, temperature):
     fields = {"reference": reference_of_sources(corpus, tmp_path / "reference", 3)}
     distill = {

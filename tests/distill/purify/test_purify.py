@@ -179,14 +179,17 @@ def test_another_bound_trains_nothing_anew_and_what_if_tells_its_verdicts(purifi
 
 @pytest.mark.parametrize(
     "change",
-    ["tier1.thresholds.too_few_words=5", "tier2=null", *repeats("dedup.lines.max_repeats=2", "dedup.exact=false")],
+    [
+        "tier1.thresholds.too_few_words=5",
+        *repeats("tier2=null", "dedup.lines.max_repeats=2", "dedup.exact=false"),
+    ],
 )
 def test_what_if_tells_what_other_rules_leave_to_the_second_tier(purified, change, tmp_path):
     path, run = purified
     told = command("what-if", run, "--set", change, "--json", "--output", tmp_path / "differs.jsonl")
     assert told.returncode == 0, told.stderr
     corpus = Path(yaml.safe_load(path.read_text())["reference"][0]).parent
-    other, there = purifying(corpus, tmp_path, tier1={"rules": ["gopher"]}, dedup={"lines": {"max_repeats": 5}})
+    other, there = like_the_purified(corpus, tmp_path)
     carry_out(other, change)
     was, now = ({name: rest for name, *rest in documents(one, VERDICT)} for one in (run, there))
     rows = [json.loads(line) for line in (tmp_path / "differs.jsonl").read_text().splitlines()]
@@ -223,23 +226,24 @@ def test_pinned_models_judge_new_shards_and_change_no_old_verdict(purified, corp
     assert facts["models"] == json.loads((run / "manifest.json").read_text())["purify"]["models"]
 
 
-def test_the_number_of_workers_changes_no_byte(corpus, tmp_path):
-    found = []
-    for workers in (1, 2):
-        path, run = purifying(corpus, tmp_path / str(workers))
-        done = command("run", path, "--workers", workers, "--quiet")
-        assert done.returncode == 0, done.stderr
-        found.append(digests(run))
-    assert found[0] == found[1]
-    assert any("attacks" in name for name in found[0])
+def like_the_purified(corpus, folder):
+    """The recipe of `purified` with another run directory."""
+    return purifying(corpus, folder, tier1={"rules": ["gopher"]}, dedup={"lines": {"max_repeats": 5}})
 
 
-def test_a_run_killed_while_it_trains_goes_on_to_the_same_bytes(corpus, tmp_path):
-    path, run = purifying(corpus, tmp_path / "whole")
-    carry_out(path)
-    other, there = purifying(corpus, tmp_path / "killed")
+def test_the_number_of_workers_changes_no_byte(purified, corpus, tmp_path):
+    path, run = like_the_purified(corpus, tmp_path / "two")
+    done = command("run", path, "--workers", 2, "--quiet")
+    assert done.returncode == 0, done.stderr
+    found = digests(run)
+    assert found == digests(purified[1])
+    assert any("attacks" in name for name in found)
+
+
+def test_a_run_killed_while_it_trains_goes_on_to_the_same_bytes(purified, corpus, tmp_path):
+    path, run = like_the_purified(corpus, tmp_path / "killed")
     process = subprocess.Popen(
-        [sys.executable, "-m", "curate", "run", str(other)], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-m", "curate", "run", str(path)], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     for line in process.stderr:
         if "training" in line or "reading" in line:
@@ -247,9 +251,9 @@ def test_a_run_killed_while_it_trains_goes_on_to_the_same_bytes(corpus, tmp_path
     time.sleep(0.5)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (there / "manifest.json").exists()
-    carry_out(other)
-    assert digests(there) == digests(run)
+    assert not (run / "manifest.json").exists()
+    carry_out(path)
+    assert digests(run) == digests(purified[1])
 
 
 def test_the_manifest_tells_what_was_learnt_and_verify_finds_a_changed_model(purified, corpus, tmp_path):

@@ -76,6 +76,7 @@ def test_the_output_carries_the_edited_text_and_the_ledger_every_cut(tmp_path):
     assert max(a for a, _ in shares) > 0.05
 
 
+@pytest.mark.slow  # test_same_bytes.py has edits and workers
 def test_edits_are_the_same_bytes_for_one_worker_and_for_two(tmp_path):
     pages(tmp_path / "in", 400)
     runs = []

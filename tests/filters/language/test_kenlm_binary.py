@@ -11,6 +11,7 @@ import pytest
 from support.corpora import SAMPLE
 from support.ngram_models import trained, write_lines
 from support.paths import GOLDEN
+from support.soak import repeats
 from support.texts import SAMPLE_TEXTS as TEXTS
 
 from curate.filters.language.kenlm_binary import check_header, write_binary
@@ -61,7 +62,7 @@ def test_a_binary_file_has_the_bytes_that_build_binary_makes_of_the_arpa_file(tm
     assert (tmp_path / "a.binary").read_bytes() == (GOLDEN / "lm" / f"{name}.binary").read_bytes()
 
 
-@pytest.mark.parametrize(("order", "prune"), [(2, "0"), (3, "0"), (3, "0,9999"), (5, "0,0,1"), (6, "0")])
+@pytest.mark.parametrize(("order", "prune"), [(3, "0,9999"), (5, "0,0,1"), *repeats((2, "0"), (3, "0"), (6, "0"))])
 def test_scores_are_those_of_the_arpa_file_to_the_last_bit(tmp_path, order, prune):
     texts = pa.array(TEXTS[::7])
     source = write_lines(tmp_path / "a.jsonl", texts.to_pylist())

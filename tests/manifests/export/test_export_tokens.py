@@ -117,6 +117,7 @@ def test_batches_do_not_change_tokens(token_run, tokenizers, monkeypatch):
     assert 5 < len(parts) <= len(once)
 
 
+@pytest.mark.slow  # test_export.py has it for other formats
 def test_the_bytes_do_not_depend_on_the_workers(token_run, tokenizers, tmp_path):
     written(token_run, tmp_path / "one", FORMATS, tokenizers[False], "5%")
     done = command("export", token_run, "--to", ",".join(FORMATS), "--tokenizer", tokenizers[False], "--validation",
