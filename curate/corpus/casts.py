@@ -1,7 +1,7 @@
 """Casts: columns that are read as another type, by Arrow where rows are read and by SQL in views of the input.
 
-As strings all values but those that Arrow writes alike are written by the same SQL, run over Arrow's columns in the one
-place and over Parquet in the other, so that view `corpus` shows what `data/` holds.
+Values become strings by the same SQL in both, unless Arrow writes them as DuckDB does: so view `corpus` shows the
+values of `data/`.
 """
 
 from collections.abc import Callable
@@ -11,76 +11,79 @@ import pyarrow.compute as pc
 
 from curate.corpus.columns import LINES, UTF8, is_bytes, is_list, is_text, joined, plain
 
-# Its version counts as code, since it decides what casts give.
+# Its version counts as code, since it decides the results of casts.
 LIBRARIES = ("pyarrow",)
 
-# Types that `input.cast` gives to columns.
+# Target types of `input.cast`.
 CASTS: dict[str, pa.DataType] = {
-    "string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(),
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
     "timestamp": pa.timestamp("us"),
-}  # fmt: skip
-OF = " of "  # between a type of CASTS and the column's own one in DuckDB: int64 of VARCHAR
+}
+OF = " of "  # between a type of CASTS and the column's type in DuckDB: int64 of VARCHAR
 
 IsKind = Callable[[pa.DataType], bool]
 NUMBERS: tuple[IsKind, ...] = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, is_text)
-# Which types can be read as those of CASTS; as a string, all that `sql_type` knows.
+# Types that can be read as those of CASTS; as a string, all types of `sql_type`.
 READ_AS: dict[str, tuple[IsKind, ...]] = {
     "int64": (*NUMBERS, pa.types.is_decimal),
     "float64": (*NUMBERS, pa.types.is_decimal),
     "bool": NUMBERS,
     "timestamp": (pa.types.is_timestamp, pa.types.is_date, is_text),
 }
-SQL_TYPES: dict[pa.DataType, str] = {  # of Arrow's types, as DuckDB reads them from Parquet
+SQL_TYPES: dict[pa.DataType, str] = {  # by Arrow's types, as DuckDB reads them from Parquet
     pa.null(): "VARCHAR", pa.bool_(): "BOOLEAN", pa.string(): "VARCHAR", pa.large_string(): "VARCHAR",
     pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INTEGER", pa.int64(): "BIGINT",
     pa.uint8(): "UTINYINT", pa.uint16(): "USMALLINT", pa.uint32(): "UINTEGER", pa.uint64(): "UBIGINT",
     pa.float16(): "FLOAT", pa.float32(): "FLOAT", pa.float64(): "DOUBLE",
     pa.date32(): "DATE", pa.date64(): "DATE", pa.time64("ns"): "TIME_NS", pa.uuid(): "UUID",
 }  # fmt: skip
-MOST_DIGITS = 38  # of a decimal of DuckDB
-# Days since 1970 of the years 1 to 9999; Arrow and DuckDB write other years differently.
+MOST_DIGITS = 38  # of a decimal in DuckDB
+# The years 1 to 9999 in days since 1970; Arrow and DuckDB write other years differently.
 FIRST_DAY, LAST_DAY = -719_162, 2_932_896
 
 
 def how_to_cast(kind: pa.DataType, name: str) -> str | None:
     """How a column of this type is read as one of CASTS, for `cast_column` and `cast_sql`; None where it cannot be."""
-    kind = stored(plain(kind))
-    found = sql_type(kind)
-    can = name == "string" or pa.types.is_null(kind) or any(is_one(kind) for is_one in READ_AS[name])
-    return f"{name}{OF}{found}" if can and found else None
+    kind = storage_type(plain(kind))
+    source = sql_type(kind)
+    can_cast = name == "string" or pa.types.is_null(kind) or any(is_kind(kind) for is_kind in READ_AS[name])
+    return f"{name}{OF}{source}" if can_cast and source else None
 
 
 def why_not(kind: pa.DataType) -> str | None:
-    """Why no column of a type with such structs can be cast, if it is for the names of their fields."""
+    """Why a type cannot be cast because of the names of its structs' fields; None where it can."""
     inner: list[pa.Field] = [kind.field(k) for k in range(kind.num_fields)]
     if pa.types.is_struct(kind):
-        known: dict[bytes, str] = {}
+        names: dict[bytes, str] = {}
         for name in (field.name for field in inner):
-            same = name.encode().lower()  # of bytes, since SQL folds ASCII alone
+            folded = name.encode().lower()  # bytes, since SQL folds ASCII only
             if not name:
                 return "it has a field without a name, which SQL does not know"
-            if same in known:
-                return f"SQL does not tell its fields {known[same]!r} and {name!r} apart"
-            known[same] = name
+            if folded in names:
+                return f"SQL does not tell its fields {names[folded]!r} and {name!r} apart"
+            names[folded] = name
     return next((reason for field in inner if (reason := why_not(field.type))), None)
 
 
-def stored(kind: pa.DataType) -> pa.DataType:
-    """The type whose values a column holds: of Parquet's JSON, text."""
+def storage_type(kind: pa.DataType) -> pa.DataType:
+    """The type of the stored values: text for Parquet's JSON."""
     return kind.storage_type if isinstance(kind, pa.JsonType) else kind
 
 
 def sql_type(kind: pa.DataType) -> str | None:
-    """The type by which DuckDB knows values of a plain type of Arrow; None where it cannot hold them."""
-    kind = stored(kind)
+    """DuckDB's type for a plain type of Arrow; None where it has none."""
+    kind = storage_type(kind)
     if pa.types.is_struct(kind):
         if why_not(kind):
             return None
         fields = [(field.name, sql_type(field.type)) for field in kind]
-        from curate.sql import quoted  # loads DuckDB, which commands that fail before should not wait for
+        from curate.sql import quoted  # loads DuckDB, which commands that fail early need not wait for
 
-        inner = ", ".join(f"{quoted(name)} {found}" for name, found in fields)
-        return f"STRUCT({inner})" if fields and all(found for _, found in fields) else None
+        inner = ", ".join(f"{quoted(name)} {field_type}" for name, field_type in fields)
+        return f"STRUCT({inner})" if fields and all(field_type for _, field_type in fields) else None
     if pa.types.is_map(kind):
         pair = sql_type(kind.key_type), sql_type(kind.item_type)
         return f"MAP({pair[0]}, {pair[1]})" if all(pair) else None
@@ -91,7 +94,7 @@ def sql_type(kind: pa.DataType) -> str | None:
         return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP_NS" if kind.unit == "ns" else "TIMESTAMP"
     if pa.types.is_decimal(kind):
         return f"DECIMAL({kind.precision},{kind.scale})" if kind.precision <= MOST_DIGITS else None
-    if pa.types.is_duration(kind):  # which Parquet knows as a number alone
+    if pa.types.is_duration(kind):  # a plain number in Parquet
         return "BIGINT"
     if is_bytes(kind):
         return "BLOB"
@@ -104,15 +107,15 @@ def cast_of_extension(kind: pa.DataType) -> str | None:
 
 
 def cast_type(how: str) -> pa.DataType:
-    """The type that a cast makes."""
+    """The type that a cast results in."""
     return CASTS.get(how.split(OF)[0], pa.string())
 
 
 def cast_column(column: pa.Array, how: str) -> pa.Array:
     """A column read as a type of CASTS (structs and lists as JSON text), or as text (UTF8, LINES).
 
-    Bytes that are no UTF-8 come through as text, since a text of them is a row with a reason.
-    Errors: ValueError where a value cannot be read so.
+    Bytes that are not UTF-8 are kept as text: such a document becomes a row with a reason.
+    Errors: ValueError for a value that cannot be cast.
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -130,12 +133,12 @@ def cast_column(column: pa.Array, how: str) -> pa.Array:
 
             return cast_by_sql(column, how, CASTS[name])
         return column.cast(CASTS[name])
-    except (ValueError, NotImplementedError):  # of Arrow, whose messages hold the value
+    except (ValueError, NotImplementedError):  # from Arrow, whose messages contain the value
         raise ValueError(f"{column.type} cannot be read as {name}") from None
 
 
 def _is_arrow_alike(column: pa.Array, name: str) -> bool:
-    """Whether Arrow casts these values to a type of CASTS as DuckDB does, which takes more than ten times as long."""
+    """Whether Arrow casts these values as DuckDB does, which takes more than ten times as long."""
     kind = column.type
     if name != "string":
         return not (name == "float64" and pa.types.is_decimal(kind))

@@ -1,33 +1,33 @@
-"""Columns: which types hold text or chats, how files' columns become the corpus's, and how types are unified."""
+"""Columns: types of text and chats, fields within structs, and how types are unified."""
 
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # of which pyarrow cannot take rows
-# How a text column of another type becomes text: bytes as UTF-8, a list of strings with a line for each.
+VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # pyarrow cannot take rows of views
+# How a column of another type becomes text: bytes as UTF-8, a list of strings with a line for each.
 UTF8, LINES = "utf8", "lines"
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds text as it stands."""
+    """Whether a column of this type is text without a cast."""
     return kind in (pa.string(), pa.large_string(), pa.string_view())
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds bytes, which may be UTF-8."""
+    """Whether a column of this type is bytes, which may be UTF-8."""
     types = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
-    return kind == pa.binary_view() or any(is_one(kind) for is_one in types)
+    return kind == pa.binary_view() or any(is_kind(kind) for is_kind in types)
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds lists, of a fixed size or not."""
-    return any(is_one(kind) for is_one in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
+    """Whether a column of this type is lists, of a fixed size or not."""
+    return any(is_kind(kind) for is_kind in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
 
 
 def is_messages(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds chats: lists of structs with the texts role and content."""
+    """Whether a column of this type is chats: lists of structs with the texts role and content."""
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_struct(kind.value_type):
         return False
     message = kind.value_type
@@ -35,12 +35,12 @@ def is_messages(kind: pa.DataType) -> bool:
 
 
 def render_messages(column: pa.Array) -> pa.Array:
-    """Chats as the texts that are measured: the contents of their messages, a blank line between two; null for null."""
+    """Chats as text to measure: the contents of the messages, separated by blank lines; null for null."""
     return joined(column, column.values.field("content"), "\n\n")
 
 
 def joined(lists: pa.Array, values: pa.Array, separator: str) -> pa.Array:
-    """The strings of each list as one text, null ones as empty ones; null for a null list."""
+    """The strings of each list joined to one text, with null strings as empty; null for a null list."""
     contents = values.fill_null("").cast(pa.large_string())
     listed = pa.LargeListArray.from_arrays(lists.offsets.cast(pa.int64()), contents)
     texts = pc.binary_join(listed, pa.scalar(separator, pa.large_string()))
@@ -48,7 +48,7 @@ def joined(lists: pa.Array, values: pa.Array, separator: str) -> pa.Array:
 
 
 def text_cast(kind: pa.DataType) -> str | None:
-    """How a text column of a type other than text is read as text, if it can be."""
+    """How a column of another type is read as text; None where it cannot be."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if is_bytes(kind):
@@ -57,41 +57,40 @@ def text_cast(kind: pa.DataType) -> str | None:
 
 
 def leaf_type(schema: Sequence[pa.Field] | pa.Schema, path: str) -> pa.DataType | None:
-    """The type of a field within structs, as in doc.text; None where there is none."""
+    """The type of a field within structs, as in doc.text; None where there is no such field."""
     for field in schema:
         if path.startswith(f"{field.name}.") and pa.types.is_struct(field.type):
-            rest = path[len(field.name) + 1 :]
+            inner_path = path[len(field.name) + 1 :]
             inner = list(field.type)
-            found = next((one.type for one in inner if one.name == rest), None) or leaf_type(inner, rest)
-            if found is not None:
-                return found
+            kind = next((f.type for f in inner if f.name == inner_path), None) or leaf_type(inner, inner_path)
+            if kind is not None:
+                return kind
     return None
 
 
 def without_leaf(field: pa.Field, path: str) -> pa.Field | None:
-    """A column without the field at a path within it; None where nothing is left, and the same where it has none."""
+    """A column without the field at a path; unchanged where it has no such field, None where no field remains."""
     if leaf_type([field], path) is None:
         return field
-    rest = path[len(field.name) + 1 :]
-    inner = [None if one.name == rest else without_leaf(one, rest) for one in field.type]
-    left = [one for one in inner if one is not None]
-    return pa.field(field.name, pa.struct(left)) if left else None
+    inner_path = path[len(field.name) + 1 :]
+    inner = [None if f.name == inner_path else without_leaf(f, inner_path) for f in field.type]
+    remaining = [f for f in inner if f is not None]
+    return pa.field(field.name, pa.struct(remaining)) if remaining else None
 
 
 def take_leaf(column: pa.Array, name: str, path: str) -> pa.Array:
-    """The values of a field within a column of structs; null where a struct around it is."""
-    rest = path[len(name) + 1 :]
-    while rest:
+    """The values of a field within a column of structs; null where an outer struct is null."""
+    inner_path = path[len(name) + 1 :]
+    while inner_path:
         fields = [column.type.field(k).name for k in range(column.type.num_fields)]
-        k, inner = max(
-            ((k, f) for k, f in enumerate(fields) if f"{rest}.".startswith(f"{f}.")), key=lambda o: len(o[1])
-        )
-        column, rest = pc.struct_field(column, [k]), rest[len(inner) + 1 :]
+        candidates = ((k, field) for k, field in enumerate(fields) if f"{inner_path}.".startswith(f"{field}."))
+        k, field = max(candidates, key=lambda candidate: len(candidate[1]))
+        column, inner_path = pc.struct_field(column, [k]), inner_path[len(field) + 1 :]
     return column
 
 
 def fit_struct(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A column of structs with those fields alone that another type of structs has."""
+    """A column of structs with only the fields of another struct type."""
     if not pa.types.is_struct(kind):
         return column
     names = [kind.field(k).name for k in range(kind.num_fields)]
@@ -102,7 +101,7 @@ def fit_struct(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
-    """The type a column is carried in: dictionaries decoded, views as what they view, also within lists and structs."""
+    """The type in which a column is processed: without dictionaries and views, also within lists and structs."""
     if pa.types.is_dictionary(kind):
         return plain(kind.value_type)
     if pa.types.is_struct(kind):
@@ -115,10 +114,10 @@ def plain(kind: pa.DataType) -> pa.DataType:
 
 
 def wider(a: pa.DataType, b: pa.DataType, inferred: bool) -> pa.DataType | None:
-    """The type that holds all values of two plain types, also within lists, maps and structs, or None.
+    """The type for all values of two plain types, also within lists, maps and structs; None where there is none.
 
-    Of integers beside floats only those of at most 32 bits fit into 64-bit floats, unless types are `inferred`. Of
-    times of two units the finer one is taken.
+    Integers and floats become 64-bit floats only if the integers have at most 32 bits or types are `inferred`. Of two
+    units of time the finer one is used.
     """
     if a == b or pa.types.is_null(b):
         return a
@@ -139,7 +138,7 @@ def wider(a: pa.DataType, b: pa.DataType, inferred: bool) -> pa.DataType | None:
 
 
 def _holds_integers(kind: pa.DataType, part: pa.DataType) -> bool:
-    """Whether a type holds all values of `part`, if that is a type of integers."""
+    """Whether a type can represent all values of `part`, if that is an integer type."""
     if not pa.types.is_integer(part):
         return True
     if pa.types.is_decimal(kind):
@@ -152,7 +151,7 @@ def _wider_nested(a: pa.DataType, b: pa.DataType, inferred: bool) -> pa.DataType
     """`wider` of two types of which one or both are nested."""
     if pa.types.is_struct(a) and pa.types.is_struct(b):
         names = [[field.name for field in kind] for kind in (a, b)]
-        if any(len(set(one)) < len(one) for one in names):
+        if any(len(set(fields)) < len(fields) for fields in names):
             return None
         shared = {f.name: _wider_field(f, b.field(f.name), inferred) for f in a if f.name in names[1]}
         fields = [shared[f.name] if f.name in shared else f.with_nullable(True) for f in a]
@@ -173,6 +172,6 @@ def _wider_nested(a: pa.DataType, b: pa.DataType, inferred: bool) -> pa.DataType
 
 
 def _wider_field(a: pa.Field, b: pa.Field, inferred: bool) -> pa.Field | None:
-    """The field that holds all values of two, with the first one's name; None where their types do not fit."""
+    """The field for all values of two, with the name of the first; None where their types do not fit."""
     kind = wider(a.type, b.type, inferred)
     return None if kind is None else a.with_type(kind).with_nullable(a.nullable or b.nullable)

@@ -1,4 +1,4 @@
-"""Rows of a Hugging Face dataset as tables of Arrow."""
+"""Rows of a Hugging Face dataset as Arrow tables."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,13 +8,13 @@ from curate.errors import InputError
 from curate.storage.places import one_line
 
 DATASET_ROWS = 1000
-UNKNOWN_ROWS = 100_000  # of a dataset that does not tell, for a forecast
+UNKNOWN_ROWS = 100_000  # assumed by a forecast where a dataset does not state its size
 
 
 def dataset_tables(name: str, arguments: Mapping[str, str]) -> Iterator[tuple[pa.Table, float]]:
-    """The rows of a Hugging Face dataset, streamed, and their share so far of those that it says it has.
+    """The rows of a Hugging Face dataset, streamed, with the share read by then of its stated size.
 
-    Errors: InputError with what `datasets` says.
+    Errors: InputError with the message of `datasets`.
     """
     from datasets import IterableDataset, load_dataset
     from datasets.exceptions import DatasetsError
@@ -23,10 +23,10 @@ def dataset_tables(name: str, arguments: Mapping[str, str]) -> Iterator[tuple[pa
         rows = load_dataset(**arguments, streaming=True)
         assert isinstance(rows, IterableDataset)
         splits = rows.info.splits or {}
-        whole = getattr(splits.get(arguments["split"]), "num_examples", None) or UNKNOWN_ROWS
+        total = getattr(splits.get(arguments["split"]), "num_examples", None) or UNKNOWN_ROWS
         read = 0
         for batch in rows.with_format("arrow").iter(DATASET_ROWS):
             read += len(batch)
-            yield batch.replace_schema_metadata(None), read / whole
+            yield batch.replace_schema_metadata(None), read / total
     except (OSError, ValueError, DatasetsError, ImportError, RuntimeError) as error:
         raise InputError(f"{name}: `datasets` cannot load it: {one_line(error)}") from None

@@ -1,4 +1,4 @@
-"""What lies in the folders of an input: files to be read, and all else with the reason why it is not."""
+"""The folders of an input: files to read, and all other files with the reason why they are passed over."""
 
 import glob
 import os
@@ -31,14 +31,14 @@ class PassedOver:
 
 @dataclass
 class Listing:
-    """What lies in a folder, or what a glob matches."""
+    """The contents of a folder, or the matches of a glob."""
 
-    files: list[Path] = field(default_factory=list)  # that are read
+    files: list[Path] = field(default_factory=list)  # to read
     passed_over: list[PassedOver] = field(default_factory=list)
-    unreadable: dict[Path, str] = field(default_factory=dict)  # folders that cannot be listed, and what is wrong
+    unreadable: dict[Path, str] = field(default_factory=dict)  # folders that cannot be listed, and why
 
     def pass_over(self, path: Path, reason: str) -> None:
-        """Note what is not read."""
+        """Record a file or folder that is not read."""
         self.passed_over.append(PassedOver(os.fsencode(path).decode("utf-8", "replace"), reason))
 
 
@@ -46,45 +46,45 @@ def ending_reason(name: str) -> str:
     """Why a file that `is_input` refuses is passed over."""
     if is_json_lines(name):
         return PERHAPS_LINES
-    ending = redacted(Path(name).suffix)  # of a file that was downloaded together with its URL's query
+    ending = redacted(Path(name).suffix)  # a downloaded file's name may contain its URL's query
     return f"{ending} files are not read" if ending else "files without an ending are not read"
 
 
 def list_folder(top: Path) -> Listing:
-    """All that lies below a folder; links are followed, and a folder is read once however many lead to it."""
-    found = Listing()
+    """All files below a folder; links are followed, and a folder with several links is read once."""
+    listing = Listing()
     seen: set[tuple[int, int]] = set()
     folders, links = [top], list[Path]()
     while folders or links:
         folder = folders.pop() if folders else links.pop()
-        if not _is_new(folder, seen, found):
+        if not _is_new(folder, seen, listing):
             continue
-        for entry in _entries(folder, found):
+        for entry in _entries(folder, listing):
             path = folder / entry.name
             if entry.name.startswith("."):
-                found.pass_over(path, HIDDEN)
+                listing.pass_over(path, HIDDEN)
             elif not _is_folder(entry):
-                _sort_out(entry, path, found)
+                _add_file(entry, path, listing)
             elif (reason := _set_aside(path)) is not None:
-                found.pass_over(path, reason)
+                listing.pass_over(path, reason)
             else:
                 (links if entry.is_symlink() else folders).append(path)
-    found.files.sort()
-    found.passed_over.sort(key=lambda one: one.path)
-    return found
+    listing.files.sort()
+    listing.passed_over.sort(key=lambda item: item.path)
+    return listing
 
 
-def _sort_out(entry: os.DirEntry[str], path: Path, found: Listing) -> None:
+def _add_file(entry: os.DirEntry[str], path: Path, listing: Listing) -> None:
     if not is_input(entry.name):
-        found.pass_over(path, ending_reason(entry.name))
-    elif entry.is_symlink() or entry.is_file():  # a link to nowhere is an error where it is opened
-        found.files.append(path)
+        listing.pass_over(path, ending_reason(entry.name))
+    elif entry.is_symlink() or entry.is_file():  # a broken link is an error where it is opened
+        listing.files.append(path)
     else:
-        found.pass_over(path, SPECIAL)
+        listing.pass_over(path, SPECIAL)
 
 
 def _set_aside(folder: Path) -> str | None:
-    """Why a folder within an input is not read, if it is not."""
+    """Why a folder within an input is not read; None where it is."""
     if folder.name.startswith("_"):
         return SET_ASIDE
     return RUN if os.path.lexists(folder / "ledger" / "snapshot.json") else None
@@ -95,39 +95,39 @@ def expand_glob(pattern: Path) -> Listing:
 
     A folder that cannot be listed is reported; `glob` skips it in silence.
     """
-    found = Listing()
+    listing = Listing()
     folders = [Path(pattern.anchor) if pattern.anchor else Path.cwd()]
     parts = pattern.parts[1:] if pattern.anchor else pattern.parts
     for part in parts[:-1]:
-        folders = list(dict.fromkeys(_folders_of(folders, part, found)))
+        folders = list(dict.fromkeys(_folders_of(folders, part, listing)))
     last = parts[-1] if parts else ""
     if last == ANY_DEPTH:
-        folders, last = list(_folders_of(folders, last, found)), "*"
+        folders, last = list(_folders_of(folders, last, listing)), "*"
     if glob.has_magic(last):
-        files = [path for folder in folders for path, is_folder in _matches(folder, last, found) if not is_folder]
+        files = [path for folder in folders for path, is_folder in _matches(folder, last, listing) if not is_folder]
     else:
-        files = [path for path in _named(folders, last, found) if not path.is_dir()]
-    return Listing(sorted({Path(os.path.abspath(path)) for path in files}), [], found.unreadable)
+        files = [path for path in _with_name(folders, last, listing) if not path.is_dir()]
+    return Listing(sorted({Path(os.path.abspath(path)) for path in files}), [], listing.unreadable)
 
 
-def _folders_of(folders: Sequence[Path], part: str, found: Listing) -> Iterator[Path]:
-    """The folders that one part of a glob leads to from others."""
+def _folders_of(folders: Sequence[Path], part: str, listing: Listing) -> Iterator[Path]:
+    """The folders that one part of a glob matches within folders."""
     if part == ANY_DEPTH:
         seen: set[tuple[int, int]] = set()
-        waiting = list(folders)
-        while waiting:
-            folder = waiting.pop()
-            if _is_new(folder, seen, found):
+        pending = list(folders)
+        while pending:
+            folder = pending.pop()
+            if _is_new(folder, seen, listing):
                 yield folder
-                waiting += [path for path, is_folder in _matches(folder, "*", found) if is_folder]
+                pending += [path for path, is_folder in _matches(folder, "*", listing) if is_folder]
     elif glob.has_magic(part):
-        yield from (path for folder in folders for path, is_folder in _matches(folder, part, found) if is_folder)
+        yield from (path for folder in folders for path, is_folder in _matches(folder, part, listing) if is_folder)
     else:
-        yield from (path for path in _named(folders, part, found) if path.is_dir())
+        yield from (path for path in _with_name(folders, part, listing) if path.is_dir())
 
 
-def _named(folders: Sequence[Path], name: str, found: Listing) -> Iterator[Path]:
-    """What has this name in folders; one that may not be entered is noted."""
+def _with_name(folders: Sequence[Path], name: str, listing: Listing) -> Iterator[Path]:
+    """The paths with this name in folders; an inaccessible folder is recorded."""
     for folder in folders:
         try:
             os.lstat(folder / name)
@@ -135,38 +135,38 @@ def _named(folders: Sequence[Path], name: str, found: Listing) -> Iterator[Path]
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            found.unreadable[folder] = error.strerror or str(error)
+            listing.unreadable[folder] = error.strerror or str(error)
 
 
-def _matches(folder: Path, pattern: str, found: Listing) -> Iterator[tuple[Path, bool]]:
-    """What of a folder a part of a glob matches, and whether that is a folder."""
+def _matches(folder: Path, pattern: str, listing: Listing) -> Iterator[tuple[Path, bool]]:
+    """The entries of a folder that a part of a glob matches, and whether each is a folder."""
     matches = re.compile(translate(pattern)).match
-    for entry in _entries(folder, found):
+    for entry in _entries(folder, listing):
         if matches(entry.name) and (pattern.startswith(".") or not entry.name.startswith(".")):
             yield folder / entry.name, _is_folder(entry)
 
 
-def _entries(folder: Path, found: Listing) -> list[os.DirEntry[str]]:
-    """What a folder holds, by name; nothing of one that cannot be listed, which is noted."""
+def _entries(folder: Path, listing: Listing) -> list[os.DirEntry[str]]:
+    """The entries of a folder by name; a folder that cannot be listed is recorded."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        found.unreadable[folder] = error.strerror or str(error)
+        listing.unreadable[folder] = error.strerror or str(error)
         return []
 
 
-def _is_new(folder: Path, seen: set[tuple[int, int]], found: Listing) -> bool:
-    """Whether no path before led to this folder; a link that comes late is noted."""
+def _is_new(folder: Path, seen: set[tuple[int, int]], listing: Listing) -> bool:
+    """Whether this folder was not read before; a second path to it is recorded."""
     try:
         status = folder.stat()
     except OSError as error:
-        found.unreadable[folder] = error.strerror or str(error)
+        listing.unreadable[folder] = error.strerror or str(error)
         return False
-    if (place := (status.st_dev, status.st_ino)) in seen:
-        found.pass_over(folder, KNOWN_FOLDER)
+    if (identity := (status.st_dev, status.st_ino)) in seen:
+        listing.pass_over(folder, KNOWN_FOLDER)
         return False
-    seen.add(place)
+    seen.add(identity)
     return True
 
 
@@ -177,9 +177,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def told(passed_over: Iterable[PassedOver]) -> str:
-    """How many files and folders are passed over, by reason, the most first."""
-    counts = Counter(one.reason for one in passed_over)
+def counts_by_reason(passed_over: Iterable[PassedOver]) -> str:
+    """The numbers of files and folders that are passed over, by reason, largest first."""
+    counts = Counter(item.reason for item in passed_over)
     return "; ".join(
-        f"{count:,} ({reason})" for reason, count in sorted(counts.items(), key=lambda one: (-one[1], one))
+        f"{count:,} ({reason})" for reason, count in sorted(counts.items(), key=lambda item: (-item[1], item))
     )

@@ -1,4 +1,4 @@
-"""JSON lines as tables of Arrow, block by block: bad lines are counted, types widened where later blocks need it."""
+"""JSON lines as Arrow tables, block by block: bad lines are counted, types widened where later blocks need it."""
 
 import json
 import re
@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,20 +17,22 @@ from curate.errors import InputError
 from curate.storage.endings import CODECS
 from curate.storage.places import one_line, opened, status
 
-BLOCK_BYTES = 16 << 20  # of lines, which become one row group
-DEEP, TOO_DEEP = 500, "is nested too deeply"  # brackets that open, from which on a line is looked at
-MOST_PROBLEMS = 20  # that are told in full
+BLOCK_BYTES = 16 << 20  # of lines that become one row group
+DEEP, TOO_DEEP = 500, "is nested too deeply"  # opening brackets above which a line is parsed to see
+MOST_PROBLEMS = 20  # that are kept
 MIN_BLOCK_BYTES = 1 << 16
 MOST_FIELDS, MOST_VALUES = 5_000, 1 << 27  # of the lines of a block
 FIELD = re.compile(rb'"([^"\\]{0,200})"\s*:')
-MAX_LINE_BYTES = 512 << 20  # a file of one endless line, such as a gzip bomb, must not fill the memory
+MAX_LINE_BYTES = 512 << 20  # a file of one huge line, such as a gzip bomb, must not fill the memory
 
 BAD_LINES = "curate.bad_lines"  # in a footer's metadata
+
+JsonObject = dict[str, object]
 
 
 @dataclass
 class BadLines:
-    """Lines of a file that hold no object: how many, and what is wrong with the first."""
+    """Lines of a file that are no objects: their number, and the problems of the first."""
 
     count: int = 0
     problems: list[str] = dataclass_field(default_factory=list)
@@ -43,12 +44,12 @@ class BadLines:
             self.problems.append(problem)
 
     def as_metadata(self) -> dict[str, str]:
-        """What of them stands in the file that is written."""
+        """The metadata for the file that is written."""
         return {BAD_LINES: json.dumps(asdict(self), ensure_ascii=False)} if self.count else {}
 
 
 def widened(a: pa.Schema, b: pa.Schema) -> pa.Schema:
-    """A schema for the values of both: integers beside floats become floats, what does not fit JSON text."""
+    """A schema for the values of both: integers and floats become floats, other mixtures JSON text."""
     fields = {field.name: field.type for field in a}
     for field in b:
         fields[field.name] = _wider(fields.get(field.name, pa.null()), field.type)
@@ -57,26 +58,26 @@ def widened(a: pa.Schema, b: pa.Schema) -> pa.Schema:
 
 def _wider(a: pa.DataType, b: pa.DataType) -> pa.DataType:
     try:
-        if _holds_nothing(a) or _holds_nothing(b):
+        if _has_empty_struct(a) or _has_empty_struct(b):
             return pa.string()
         if pa.types.is_boolean(a) != pa.types.is_boolean(b) and not (pa.types.is_null(a) or pa.types.is_null(b)):
             return pa.string()
         pair = [pa.schema([("x", a)]), pa.schema([("x", b)])]
-        found: pa.DataType = pa.unify_schemas(pair, promote_options="permissive").field(0).type
+        unified: pa.DataType = pa.unify_schemas(pair, promote_options="permissive").field(0).type
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         return pa.string()
-    return found
+    return unified
 
 
-def _holds_nothing(kind: pa.DataType) -> bool:
-    """Whether an object without fields, which Parquet cannot store, is part of a type."""
+def _has_empty_struct(kind: pa.DataType) -> bool:
+    """Whether a type contains a struct without fields, which Parquet cannot store."""
     if pa.types.is_list(kind):
-        return _holds_nothing(kind.value_type)
-    return pa.types.is_struct(kind) and (kind.num_fields == 0 or any(_holds_nothing(f.type) for f in kind))
+        return _has_empty_struct(kind.value_type)
+    return pa.types.is_struct(kind) and (kind.num_fields == 0 or any(_has_empty_struct(f.type) for f in kind))
 
 
 def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` in a wider schema."""
+    """The table in a wider schema."""
     columns = []
     for field in schema:
         if field.name not in table.schema.names:
@@ -95,25 +96,25 @@ def _as_json(values: Iterable[object]) -> pa.Array:
 
 
 def json_tables(location: str, share: float = 1.0, bad: BadLines | None = None) -> Iterator[tuple[pa.Table, float]]:
-    """The objects of a file of JSON lines, a table per block of lines, and the share of the file read by then.
+    """The objects of a file of JSON lines, a table per block of lines, with the share of the file read by then.
 
-    Blank lines are no objects. Where only a share is wanted, blocks are no larger than that.
+    Blank lines are skipped. For a `share` of the file, blocks are no larger than that.
 
-    Errors: InputError naming the line that is no JSON object; with `bad` it is counted there and left out.
+    Errors: InputError naming a line that is no JSON object; with `bad` it is counted there and left out.
     """
-    known: pa.Schema | None = None
+    schema: pa.Schema | None = None
     line = 1
     try:
-        before = status(location)
-        size = max(1, before[0])
+        status_at_start = status(location)
+        size = max(1, status_at_start[0])
         with opened(location) as file, _decompressed(file, location) as stream:
             for block in _blocks(stream.read, max(MIN_BLOCK_BYTES, min(BLOCK_BYTES, int(size * share))), location):
-                table = _parsed(block, known, location, line, bad)
+                table = _parse(block, schema, location, line, bad)
                 line += block.count(b"\n")
                 if table is not None:
-                    known = widened(known or pa.schema([]), table.schema)
+                    schema = widened(schema or pa.schema([]), table.schema)
                     yield table, file.tell() / size
-        if status(location) != before:
+        if status(location) != status_at_start:
             raise InputError(f"{location}: changed while it was read; run again when it is at rest")
     except MemoryError:
         raise
@@ -132,30 +133,30 @@ def _decompressed(file: pa.NativeFile, location: str) -> Iterator[pa.NativeFile]
 
 
 def _blocks(read: Callable[[int], bytes], size: int, location: str) -> Iterator[bytes]:
-    """The stream in pieces of whole lines, of `size` bytes or one longer line."""
-    held: list[bytes] = []
+    """The stream in blocks of complete lines, of `size` bytes or one longer line."""
+    pending: list[bytes] = []
     length, line = 0, 1
     while data := read(size):
         end = data.rfind(b"\n") + 1
         if end:
-            yield b"".join([*held, data[:end]])
+            yield b"".join([*pending, data[:end]])
             line += data.count(b"\n")
-            held, length = [], 0
-        held.append(data[end:])
-        length += len(held[-1])
+            pending, length = [], 0
+        pending.append(data[end:])
+        length += len(pending[-1])
         if length > MAX_LINE_BYTES:
             raise InputError(f"{location}: line {line} is longer than {MAX_LINE_BYTES >> 20} MB, which no document is")
-    if rest := b"".join(held):
-        yield rest
+    if last := b"".join(pending):
+        yield last
 
 
-def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int, bad: BadLines | None) -> pa.Table | None:
-    """A block as a table; `known` are columns of the blocks before it, `line` is its first line's number."""
+def _parse(block: bytes, schema: pa.Schema | None, location: str, line: int, bad: BadLines | None) -> pa.Table | None:
+    """A block as a table; `schema` is of the blocks before it, `line` the number of its first line."""
     if not block.strip():
         return None
-    explicit = known
+    explicit = schema
     lines = [text for text in map(bytes.strip, block.removeprefix(BOM_UTF8).split(b"\n")) if text]
-    # A bare null would crash pyarrow, and so would a deep nesting.
+    # A bare null or deep nesting would crash pyarrow.
     for _ in range(2 if all(text.startswith(b"{") and not _is_deep(text) for text in lines) else 0):
         try:
             table = _read_json(block, explicit, location, line)
@@ -166,20 +167,20 @@ def _parsed(block: bytes, known: pa.Schema | None, location: str, line: int, bad
             break
         if explicit == table.schema:
             return table
-    _check_fields(block, known, location, line)
+    _check_fields(block, schema, location, line)
     rows, good = _objects(block, location, line, bad)
-    if len(rows) < len(lines):  # the rest is read as if the bad lines had never stood there
-        return _parsed(b"\n".join(good), known, location, line, None) if rows else None
+    if len(rows) < len(lines):  # the good lines are read as if there were no others
+        return _parse(b"\n".join(good), schema, location, line, None) if rows else None
     return _table_of(rows, location, line)
 
 
 def _is_deep(line: bytes) -> bool:
-    """Whether a line is nested too deeply for Python, which gives up long before pyarrow ends the process."""
+    """Whether a line is nested too deeply for Python, which fails long before pyarrow crashes the process."""
     return line.count(b"[") + line.count(b"{") > DEEP and _object(line) == TOO_DEEP
 
 
 def _read_json(block: bytes, explicit: pa.Schema | None, location: str, line: int) -> pa.Table:
-    """The objects of a block; where all their fields are known, without a look at how many there are."""
+    """The objects of a block; the number of fields is checked only if some are not in `explicit`."""
 
     def read(unexpected: str) -> pa.Table:
         return pajson.read_json(
@@ -195,17 +196,17 @@ def _read_json(block: bytes, explicit: pa.Schema | None, location: str, line: in
     return read("infer")
 
 
-def _check_fields(block: bytes, known: pa.Schema | None, location: str, line: int) -> None:
-    """Refuse lines that each have fields of their own: a table has room for every field in every row.
+def _check_fields(block: bytes, schema: pa.Schema | None, location: str, line: int) -> None:
+    """Refuse lines with ever different fields: a table has every field in every row.
 
     50 kB of such lines, compressed, would take 5 GB. Errors: InputError.
     """
-    before = {name.encode() for name in known.names} if known is not None else set()
+    names = {name.encode() for name in schema.names} if schema is not None else set()
     lines = block.count(b"\n") + 1
-    most = block.count(b":") + len(before)
+    most = block.count(b":") + len(names)
     if lines * most <= MOST_VALUES and most <= MOST_FIELDS:
         return
-    fields = len(before.union(FIELD.findall(block)))
+    fields = len(names.union(FIELD.findall(block)))
     if fields > MOST_FIELDS or lines * fields > MOST_VALUES:
         raise InputError(
             f"{location}: has {fields:,} different fields up to line {line + lines - 1:,}, and a corpus has the same "
@@ -214,13 +215,13 @@ def _check_fields(block: bytes, known: pa.Schema | None, location: str, line: in
 
 
 def _has_huge_numbers(table: pa.Table) -> bool:
-    """Whether a number may have been an integer beyond 64 bits, which pyarrow rounds."""
+    """Whether a number may be an integer beyond 64 bits, which pyarrow rounds."""
     floats = [column for column in table.columns if pa.types.is_floating(column.type)]
     return any((pc.max(pc.abs(column)).as_py() or 0) >= 2**63 for column in floats)
 
 
 def _without_timestamps(kind: pa.DataType) -> pa.DataType:
-    """A type in which texts that look like times stay texts."""
+    """The type with text in place of timestamps: pyarrow infers them from texts."""
     if pa.types.is_timestamp(kind):
         return pa.string()
     if pa.types.is_list(kind):
@@ -230,9 +231,9 @@ def _without_timestamps(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _objects(block: bytes, location: str, line: int, bad: BadLines | None) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """The objects of a block and the lines that hold them, one by one; a line without one is bad, or an error."""
-    rows, good = list[dict[str, Any]](), list[bytes]()
+def _objects(block: bytes, location: str, line: int, bad: BadLines | None) -> tuple[list[JsonObject], list[bytes]]:
+    """The objects of a block and their lines; another line is counted in `bad`, or is an error."""
+    rows, good = list[JsonObject](), list[bytes]()
     for k, text in enumerate(block.split(b"\n")):
         if not text.strip():
             continue
@@ -247,8 +248,8 @@ def _objects(block: bytes, location: str, line: int, bad: BadLines | None) -> tu
     return rows, good
 
 
-def _object(text: bytes) -> dict[str, Any] | str:
-    """The JSON object of a line, or what is wrong with it."""
+def _object(text: bytes) -> JsonObject | str:
+    """The JSON object of a line, or its problem."""
     try:
         row = json.loads(text.decode("utf-8-sig", "surrogateescape"))
     except ValueError as error:
@@ -260,8 +261,8 @@ def _object(text: bytes) -> dict[str, Any] | str:
     return row if all(map(_is_text, row)) else "has a key that is not UTF-8"
 
 
-def _table_of(rows: list[dict[str, Any]], location: str, line: int) -> pa.Table:
-    """What pyarrow cannot read: values of several kinds in one column (as JSON text), NaN."""
+def _table_of(rows: list[JsonObject], location: str, line: int) -> pa.Table:
+    """A table of objects that pyarrow cannot read: values of several types in one column (as JSON text), NaN."""
     names = dict.fromkeys(name for row in rows for name in row)
     if not names:
         raise InputError(f"{location}: line {line} and those behind it hold empty objects only")
@@ -272,7 +273,7 @@ def _is_text(name: str) -> bool:
     return not any(0xD800 <= ord(c) <= 0xDFFF for c in name)
 
 
-def _column(values: list[Any]) -> pa.Array:
+def _column(values: list[object]) -> pa.Array:
     try:
         if any(isinstance(v, str) for v in values):
             return pa.array([_bytes(v) for v in values], pa.binary()).cast(pa.string(), safe=False)
@@ -283,7 +284,7 @@ def _column(values: list[Any]) -> pa.Array:
 
 
 def _bytes(value: object) -> bytes | None:
-    """A text's bytes as they stood in the file, and other values as JSON."""
+    """The original bytes of a text; other values as JSON."""
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -291,5 +292,5 @@ def _bytes(value: object) -> bytes | None:
 
 
 def _escaped(text: str) -> bool:
-    """Whether every lone surrogate of a text stands for a byte that was no UTF-8."""
+    """Whether every lone surrogate of a text encodes a byte that is not UTF-8."""
     return all(0xDC80 <= ord(c) <= 0xDCFF for c in text if 0xD800 <= ord(c) <= 0xDFFF)

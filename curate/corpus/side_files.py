@@ -1,4 +1,4 @@
-"""Files that stand beside the corpus, such as evaluation sets, models and reference texts: their rows and hashes."""
+"""Files other than the corpus, such as evaluation sets, models and reference texts: their rows and hashes."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -18,21 +18,21 @@ from curate.storage.places import is_remote, one_line
 READ_BYTES = 1 << 20
 
 
-def side_files(patterns: Sequence[str], field: str, what: str) -> list[Path]:
-    """The files that a field of the recipe names, each once.
+def side_files(patterns: Sequence[str], field: str, noun: str) -> list[Path]:
+    """The files that a field of the recipe names, each once; `noun` is what messages call them.
 
-    Errors: InputError for one that is missing, or lies in an object store; `what` says what such files are.
+    Errors: InputError for a file that is missing, or on an object store.
     """
     for pattern in patterns:
         if is_remote(pattern):
-            raise InputError(f"{field}: {pattern}: {what} are read from local files only; copy it")
+            raise InputError(f"{field}: {pattern}: {noun} are read from local files only; copy it")
     return list(dict.fromkeys(path for pattern in patterns for path in local_files(pattern, field)))
 
 
 def content_of(paths: Sequence[Path], field: str) -> str:
-    """Hex xxh3-128 of the bytes of files, one behind the other.
+    """Hex xxh3-128 of the concatenated bytes of files.
 
-    Errors: InputError for one that cannot be read.
+    Errors: InputError for a file that cannot be read.
     """
     content = xxh3_128()
     for path in paths:
@@ -46,9 +46,9 @@ def content_of(paths: Sequence[Path], field: str) -> str:
 
 
 def tables_of(path: Path, field: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The rows of a Parquet or JSON lines file, some at a time, however large they are; of Parquet some columns only.
+    """The rows of a Parquet or JSON lines file in batches of bounded size; of Parquet only `columns`.
 
-    Errors: InputError for one that cannot be read.
+    Errors: InputError for a file that cannot be read.
     """
     try:
         if is_json_lines(path.name):

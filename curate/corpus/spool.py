@@ -1,6 +1,6 @@
-"""Inputs that cannot be read at any row, JSON lines and Hugging Face datasets, written once as Parquet into the run.
+"""Inputs without random access, JSON lines and Hugging Face datasets, written once as Parquet into the run.
 
-Every later map then reads any rows of them at Parquet's speed, however often, and knows how many there are.
+Later maps then read any of their rows at Parquet's speed, and know the number of rows.
 """
 
 import json
@@ -19,76 +19,93 @@ from curate.process.task_progress import report_progress
 from curate.storage.files import committed, sync
 from curate.storage.places import one_line
 
-SPOOL_VERSION = 2  # to be raised when the same input is written otherwise
+SPOOL_VERSION = 2  # raise it when the same input is written differently
 
 
 def bad_lines_of(metadata: Mapping[bytes, bytes] | None) -> BadLines:
-    """The lines that were left out of a file, by the metadata of its footer."""
-    found = (metadata or {}).get(BAD_LINES.encode())
-    return BadLines(**json.loads(found)) if found is not None else BadLines()
+    """The lines left out of a file, from the metadata of its footer."""
+    fields = (metadata or {}).get(BAD_LINES.encode())
+    return BadLines(**json.loads(fields)) if fields is not None else BadLines()
 
 
 @dataclass(frozen=True)
 class SpoolTask:
-    """One input to be written as Parquet."""
+    """An input to write as Parquet."""
 
     name: str
     location: str  # of the JSON lines; empty for a dataset
     dataset: Mapping[str, str]  # arguments of `datasets.load_dataset`; empty for JSON lines
     target: str
-    share: float = 1.0  # about how much of it; a forecast reads the beginning only
-    lenient: bool = False  # lines that are no objects are left out and counted, and are no error
+    share: float = 1.0  # approximately; a forecast reads the beginning only
+    lenient: bool = False  # leave out and count lines that are no objects
 
     def __str__(self) -> str:
-        """What is converted, for messages."""
+        """The input's name, for messages."""
         return self.name
 
 
-def spool(task: SpoolTask) -> tuple[int, float, str]:
-    """Write a task's documents as Parquet; return how many they are, their share of all, and where they lie.
+@dataclass(frozen=True, slots=True)
+class SpooledFile:
+    """The Parquet that a task wrote."""
 
-    The name that the task gives gets the hash of the file's footer, and pages have checksums: so damage is found where
-    the file is read, without a look at all of it before.
+    documents: int
+    share: float  # of the input
+    path: str
+
+
+def spool(task: SpoolTask) -> SpooledFile:
+    """Write a task's documents as Parquet.
+
+    The hash of the file's footer is appended to the target's name, and pages have checksums: so damage is detected
+    where the file is read, without a pass over all of it.
 
     Errors: InputError naming the file and the line, or the dataset, that cannot be read.
     """
     bad = BadLines()
-    pieces = (
-        dataset_tables(task.name, task.dataset)
-        if task.dataset
-        else json_tables(task.location, task.share, bad if task.lenient else None)
-    )
-    share = 0.0
-
-    def tables(tell: Callable[[float], None]) -> Iterator[pa.Table]:
-        nonlocal share
-        for table, share in pieces:
-            yield table
-            tell(min(1.0, share / task.share))
-            if share >= task.share < 1:
-                return
-        share = 1.0
-
+    progress = Progress(task.share)
     try:
         target = Path(task.target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with report_progress(target.parent, target.name) as tell:
-            documents = _write(tables(tell), target, bad)
+        with report_progress(target.parent, target.name) as report:
+            documents = _write(progress.tables(_tables_of(task, bad), report), target, bad)
         if bad.count and not documents:
             target.unlink()
             raise InputError(f"{task.location}: {bad.problems[0]}; no line of this file is a JSON object")
-        named = target.with_stem(f"{target.stem}-{footer_hash(target)}")
-        target.replace(named)
-        sync(named.parent)
-        return documents, share, str(named)
+        path = target.with_stem(f"{target.stem}-{footer_hash(target)}")
+        target.replace(path)
+        sync(path.parent)
+        return SpooledFile(documents, progress.share, str(path))
     except MemoryError:
         raise
     except (pa.ArrowException, EOFError) as error:
         raise InputError(f"{task.name}: cannot be read: {one_line(error)}") from None
 
 
+def _tables_of(task: SpoolTask, bad: BadLines) -> Iterator[tuple[pa.Table, float]]:
+    """The documents of a task as tables, each with the share of the input read by then."""
+    if task.dataset:
+        return dataset_tables(task.name, task.dataset)
+    return json_tables(task.location, task.share, bad if task.lenient else None)
+
+
+class Progress:
+    """The share of an input that is read, up to a limit."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit, self.share = limit, 0.0
+
+    def tables(self, source: Iterable[tuple[pa.Table, float]], report: Callable[[float], None]) -> Iterator[pa.Table]:
+        """The tables up to the limit; `report` receives the share of the limit that is read."""
+        for table, self.share in source:
+            yield table
+            report(min(1.0, self.share / self.limit))
+            if self.share >= self.limit < 1:
+                return
+        self.share = 1.0
+
+
 def footer_hash(path: Path) -> str:
-    """Hex xxh3-64 of the end of a Parquet file, from its footer on; of a file without one nothing in particular."""
+    """Hex xxh3-64 of a Parquet file from its footer on; for a file without footer, of arbitrary bytes."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 8))
@@ -97,16 +114,16 @@ def footer_hash(path: Path) -> str:
         return str(xxh3_64_hexdigest(file.read()))
 
 
-def found_spooled(target: Path) -> Path | None:
+def find_spooled(target: Path) -> Path | None:
     """The undamaged file that an earlier run wrote for a target, if there is one."""
-    found = target.parent.glob(f"{target.stem}-*.parquet")
-    return next((path for path in found if path.stem == f"{target.stem}-{footer_hash(path)}"), None)
+    paths = target.parent.glob(f"{target.stem}-*.parquet")
+    return next((path for path in paths if path.stem == f"{target.stem}-{footer_hash(path)}"), None)
 
 
 def _write(tables: Iterator[pa.Table], target: Path, bad: BadLines) -> int:
-    """Write tables as row groups of one schema: what is written anew if a later table needs a wider one.
+    """Write tables as row groups of one schema; if a later table needs a wider one, rewrite those before it.
 
-    The lines that were left out, known when all tables are, go into the footer.
+    The footer records the bad lines, which are complete after the last table.
     """
     schema: pa.Schema | None = None
     with committed(target) as aside:

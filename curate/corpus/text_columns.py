@@ -1,4 +1,4 @@
-"""Which columns of a file hold the text of documents: by their names, their types and the length of their values."""
+"""Finding the columns with the text of documents, by their names, types and the length of their values."""
 
 import difflib
 from collections.abc import Mapping
@@ -10,26 +10,27 @@ from curate.corpus.columns import is_messages, is_text, render_messages, text_ca
 from curate.corpus.text_keys import texts_in
 
 TEXT_NAMES = ("text", "content", "body", "raw_content", "raw_text", "document", "article", "markdown", "story")
-NO_TEXTS = frozenset(
-    ("id", "doc_id", "url", "uri", "hash", "date", "time", "timestamp",
-     "lang", "language", "source", "license", "path", "label", "title")
-)  # fmt: skip
-LEAST_LENGTH = 40  # mean bytes of a column without a usual name that is taken for text
-PROBE_ROWS = 64  # of a file, whose values are looked at
+ID_WORDS = ("id", "doc_id", "url", "uri", "hash", "path")
+TIME_WORDS = ("date", "time", "timestamp")
+LABEL_WORDS = ("lang", "language", "source", "license", "label", "title")
+NO_TEXTS = frozenset((*ID_WORDS, *TIME_WORDS, *LABEL_WORDS))
+LEAST_LENGTH = 40  # mean bytes from which a column with an unusual name may be text
+PROBE_ROWS = 64  # of a file, whose values are examined
 
 
-def text_columns(schema: pa.Schema, probe: pa.Table | None, asked: str = "text") -> tuple[str, ...]:
-    """The columns that may hold the text, which may lie within structs (doc.text), the likeliest first.
+def text_columns(schema: pa.Schema, probe: pa.Table | None, name: str = "text") -> tuple[str, ...]:
+    """The columns that may contain the text, also within structs (doc.text), the likeliest first.
 
-    A name like `asked` comes first, then the usual names, then others with long values that have spaces or letters
-    beyond ASCII; names with empty values come last. `probe` is a few rows; None where these cannot be read.
+    Columns with a name like `name` come first, then the usual names, then other columns with long values that have
+    spaces or letters beyond ASCII; columns with empty values come last. `probe` is a few rows; None where these cannot
+    be read.
     """
     kinds = [path for path, kind in _leaves(list(schema)) if may_be_text(kind)]
     lengths, prose = _lengths(probe, kinds) if probe is not None else ({}, set())
     last = {path: path.rsplit(".", 1)[-1].lower() for path in kinds}
 
     def is_like(path: str) -> bool:
-        return bool(difflib.get_close_matches(asked.lower(), [last[path]], cutoff=0.8))
+        return bool(difflib.get_close_matches(name.lower(), [last[path]], cutoff=0.8))
 
     def is_likely(path: str) -> bool:
         if last[path] in TEXT_NAMES or is_like(path):
@@ -65,16 +66,16 @@ def as_texts(column: pa.Array) -> pa.Array | None:
 
 def _leaves(fields: list[pa.Field], prefix: str = "") -> list[tuple[str, pa.DataType]]:
     """Columns that are no structs, and the fields within structs, by their paths."""
-    found: list[tuple[str, pa.DataType]] = []
+    leaves: list[tuple[str, pa.DataType]] = []
     for field in fields:
         inner = list(field.type) if pa.types.is_struct(field.type) else []
         path = f"{prefix}{field.name}"
-        found += _leaves(inner, f"{path}.") if inner else [(path, field.type)]
-    return found
+        leaves += _leaves(inner, f"{path}.") if inner else [(path, field.type)]
+    return leaves
 
 
 def _lengths(probe: pa.Table, paths: list[str]) -> tuple[Mapping[str, float], set[str]]:
-    """Mean bytes of the values of columns that are not empty, and the columns of which half or more look like prose."""
+    """Mean bytes of the non-empty values of columns, and the columns of which half the values or more are prose."""
     table = probe.slice(0, PROBE_ROWS)
     while any(pa.types.is_struct(kind) for kind in table.schema.types):
         table = table.flatten()
@@ -92,5 +93,5 @@ def _lengths(probe: pa.Table, paths: list[str]) -> tuple[Mapping[str, float], se
 
 
 def _is_prose(value: str) -> bool:
-    """Whether a value has spaces or letters beyond ASCII, and is no image or other bytes."""
+    """Whether a value has spaces or letters beyond ASCII, and is not binary data."""
     return (" " in value or not value.isascii()) and value.count("\ufffd") * 8 < len(value)

@@ -1,4 +1,4 @@
-"""Hashes by which equal texts are found in files of two roles: what is trained on must not be what measures."""
+"""Hashes that find texts shared between files of different roles: training and evaluation texts must differ."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,40 +9,39 @@ import pyarrow as pa
 from xxhash import xxh3_64_intdigest
 
 LEAST_CHARACTERS = 32  # shorter texts are equal by chance
-MOST_CHARACTERS = 2000  # of a text, from its beginning, that are compared
+MOST_CHARACTERS = 2000  # from the beginning of a text, that are compared
 
 Keys = npt.NDArray[np.uint64]
 
 
 def keys_of(texts: Iterable[str | None]) -> Keys:
-    """The hash of each text: equal where texts begin alike, but for case and white space; 0 for short ones."""
-    found = [_key(text) if text else 0 for text in texts]
-    return np.array(found, np.uint64)
+    """The hash of each text's beginning, ignoring case and white space; 0 for short texts."""
+    return np.array([_key(text) if text else 0 for text in texts], np.uint64)
 
 
-def shared(keys: Keys, others: Keys) -> tuple[int, int]:
-    """How many of some texts are long enough to be compared, and how many of these are among `others` too."""
+def count_shared(keys: Keys, other_keys: Keys) -> tuple[int, int]:
+    """How many texts are long enough to be compared, and how many of these are also among the other texts."""
     long = keys[keys > 0]
-    return len(long), int(np.isin(long, others).sum())
+    return len(long), int(np.isin(long, other_keys).sum())
 
 
 @dataclass(frozen=True)
-class Owned:
-    """The keys of several files, sorted, each with the number of its file."""
+class FileKeys:
+    """The sorted keys of several files, each with the number of its file."""
 
     keys: Keys
     owners: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, files: Sequence[Keys]) -> "Owned":
-        """The keys of files."""
+    def of(cls, files: Sequence[Keys]) -> "FileKeys":
+        """Merge the keys of files."""
         keys = np.concatenate([np.empty(0, np.uint64), *files])
         owners = np.repeat(np.arange(len(files)), [len(keys) for keys in files])
         order = np.argsort(keys, kind="stable")
         return cls(keys[order], owners[order])
 
-    def shared(self, keys: Keys) -> tuple[int, dict[int, int]]:
-        """How many of some texts are long enough to be compared, and how many of these each file has that has any."""
+    def count_shared(self, keys: Keys) -> tuple[int, dict[int, int]]:
+        """How many texts are long enough to be compared, and how many of these each file has (if any)."""
         long = keys[keys > 0]
         if not len(long):
             return 0, {}
@@ -59,9 +58,9 @@ def _key(text: str) -> int:
 
 
 def texts_in(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
-    """The texts of a column as Python has them; what is not UTF-8 is left out."""
+    """The texts of a column as Python strings; bytes that are not UTF-8 are replaced."""
     try:
         return array.to_pylist()  # type: ignore[no-any-return]
     except UnicodeDecodeError:
         raw = array.cast(pa.large_binary()).to_pylist()
-        return [None if one is None else one.decode("utf-8", "replace") for one in raw]
+        return [None if text is None else text.decode("utf-8", "replace") for text in raw]

@@ -1,4 +1,4 @@
-"""Texts of documents as Arrow has them: which are UTF-8, and which are there at all."""
+"""Texts of documents in Arrow: rendered from columns, and checked for UTF-8."""
 
 import pyarrow as pa
 import pyarrow.compute as pc

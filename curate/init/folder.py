@@ -10,7 +10,7 @@ import pyarrow as pa
 from curate.corpus.casts import cast_type, how_to_cast
 from curate.corpus.columns import is_messages, plain, wider
 from curate.corpus.parquet import common_cast
-from curate.corpus.text_keys import Owned
+from curate.corpus.text_keys import FileKeys
 from curate.display import counted
 from curate.errors import InputError
 from curate.filters.language.identify import likeliest
@@ -165,9 +165,9 @@ def _overlaps(roles: Roles, left_out: dict[str, str]) -> list[str]:
     """Leave out inputs that are copies of measuring files; return a line for each pair that shares some texts."""
     lines: list[tuple[str, str]] = []
     measuring = [(role, file) for role in MEASURING for file in roles[role]]
-    owned = Owned.of([file.all_keys for _, file in measuring])
+    owned = FileKeys.of([file.all_keys for _, file in measuring])
     for file in roles["input"]:
-        long, hits_of = owned.shared(file.keys)
+        long, hits_of = owned.count_shared(file.keys)
         for k, hits in hits_of.items():
             role, other = measuring[k]
             if hits >= COPIED * long:
@@ -176,9 +176,9 @@ def _overlaps(roles: Roles, left_out: dict[str, str]) -> list[str]:
                 shared = f"{hits:,} of {long:,} texts are in {other.name} ({FIELDS[role]}) too"
                 lines.append((file.name, f"{file.name}: {shared}"))
     roles["input"] = [file for file in roles["input"] if file.name not in left_out]
-    owned = Owned.of([file.all_keys for file in roles["reference"]])
+    owned = FileKeys.of([file.all_keys for file in roles["reference"]])
     for file in roles["heldout"]:
-        long, hits_of = owned.shared(file.keys)
+        long, hits_of = owned.count_shared(file.keys)
         for k, hits in hits_of.items():
             shared = f"{hits:,} of {long:,} held-out texts are in {roles['reference'][k].name} (reference) too"
             lines.append((file.name, f"{file.name}: {shared}"))

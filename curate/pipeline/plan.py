@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from curate.corpus.columns import is_text
-from curate.corpus.folders import told
-from curate.corpus.inputs import Found, Named, open_all
+from curate.corpus.folders import counts_by_reason
+from curate.corpus.inputs import InputListing, NamedInput, open_all
 from curate.corpus.parquet import InputFile, Source, unified_schema
 from curate.corpus.units import cut_units
 from curate.decide.plan import Given, Plan, groups_needed, input_columns, read_exclusions, signals_schema
@@ -245,13 +245,13 @@ def _refuse_edits(recipe: Recipe, editors: Sequence[registry.Editor]) -> None:
 
 
 def open_inputs(
-    recipe: Recipe, ledger: Ledger, listed: Found, engine: Engine, log: Log, options: RunOptions
+    recipe: Recipe, ledger: Ledger, listed: InputListing, engine: Engine, log: Log, options: RunOptions
 ) -> dict[int, InputFile]:
     """Open the files of the input; return the readable ones by number. The ledger then lists all in input order."""
     if options.same_input:
         refuse_other_paths(ledger, listed)
     if listed.passed_over:
-        log.event("passed_over", count=len(listed.passed_over), why=told(listed.passed_over))
+        log.event("passed_over", count=len(listed.passed_over), why=counts_by_reason(listed.passed_over))
     lenient = recipe.on_error == "quarantine"
     opened = open_all(
         listed.inputs, recipe.input, ledger.run, engine=engine, log=log, preview=options.preview, lenient=lenient
@@ -260,7 +260,7 @@ def open_inputs(
     files: dict[int, InputFile] = {}
     used_numbers: set[int] = set()
     for named, file in zip(listed.inputs, opened, strict=True):
-        if isinstance(file, InputFile) and file.bad:
+        if isinstance(file, InputFile) and file.bad_line_problems:
             file = _without_bad_lines(named, file, lenient, log)
         if not isinstance(file, InputError):
             numbered.append(ledger.number(file, used_numbers))
@@ -281,17 +281,17 @@ def open_inputs(
     return files
 
 
-def _without_bad_lines(named: Named, file: InputFile, lenient: bool, log: Log) -> InputFile | InputError:
+def _without_bad_lines(named: NamedInput, file: InputFile, lenient: bool, log: Log) -> InputFile | InputError:
     """Report the lines that were left out of a file; return an error unless the recipe allows that."""
     if not lenient:  # an earlier run that allowed it has converted the file
-        return InputError(f"{named.location}: {file.bad[0]}")
+        return InputError(f"{named.location}: {file.bad_line_problems[0]}")
     subject = f"it and {file.bad_lines - 1:,} more lines are" if file.bad_lines > 1 else "it is"
-    log.say(f"quarantined: {named.location}: {file.bad[0]}; {subject} left out")
-    log.event("quarantined_lines", file=named.path, lines=file.bad_lines, first=list(file.bad))
+    log.say(f"quarantined: {named.location}: {file.bad_line_problems[0]}; {subject} left out")
+    log.event("quarantined_lines", file=named.path, lines=file.bad_lines, first=list(file.bad_line_problems))
     return file
 
 
-def _unreadable(named: Named) -> InputFile:
+def _unreadable(named: NamedInput) -> InputFile:
     """The record of a file or folder that cannot be read, with its size if that is known."""
     try:
         size = status(named.location)[0] if named.problem is None else 0

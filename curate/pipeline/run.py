@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from curate.corpus.folders import told
+from curate.corpus.folders import counts_by_reason
 from curate.decide.counts import Counts, count, with_written
 from curate.decide.plan import Plan
 from curate.distill.evaluate.results import index_evaluation, manifest_entry
@@ -104,7 +104,7 @@ def _start(recipe: Recipe, engine: Engine, threads: int, log: Log, options: RunO
         refuse_other_recipe(ledger, listed, recipe, options.file)
     plan = make_plan(recipe, ledger, engine, log, replace(options, inputs=listed))
     if plan.passed_over:
-        log.say(f"passed over beside the input: {told(plan.passed_over)}; view `inputs` lists them")
+        log.say(f"passed over beside the input: {counts_by_reason(plan.passed_over)}; view `inputs` lists them")
     engine.check(directory, plan.files_read)
     state = RunState(recipe=recipe, plan=plan, ledger=ledger, engine=engine, threads=threads, log=log, options=options)
     if options.given is None:

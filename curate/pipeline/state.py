@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.corpus.inputs import Found
+from curate.corpus.inputs import InputListing
 from curate.decide.plan import Given, Plan
 from curate.engine.base import Engine
 from curate.ledger.augmented import Augmented
@@ -20,7 +20,7 @@ class RunOptions:
     given: Given | None = None  # by the run that this one is part of
     force: bool = False  # whether the run directory may be of other input
     file: Path | None = None  # the recipe's file
-    inputs: Found | None = None  # the input, if `check_names` has listed it already
+    inputs: InputListing | None = None  # the input, if `check_names` has listed it already
     preview: Path | None = None  # for a forecast: a folder to write to, in place of the run directory
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 
 from curate import __version__
 from curate.corpus.side_files import side_files
-from curate.corpus.text_keys import Keys, keys_of, shared
+from curate.corpus.text_keys import Keys, count_shared, keys_of
 from curate.decide.plan import Plan
 from curate.digest import digest_of
 from curate.display import counted
@@ -159,8 +159,8 @@ def _short(name: str) -> str:
 
 def _text_warnings(field: str, side: SideFiles, keys: Keys, counted_as: str) -> list[str]:
     """A warning if texts of `field` are also in the side files, with the file that has most of them."""
-    hits_by_file = [(shared(keys, file.all_keys)[1], file.name) for file in side.files]
-    long, hits = shared(keys, np.concatenate([file.all_keys for file in side.files]))
+    hits_by_file = [(count_shared(keys, file.all_keys)[1], file.name) for file in side.files]
+    long, hits = count_shared(keys, np.concatenate([file.all_keys for file in side.files]))
     if not hits:
         return []
     most, name = max(hits_by_file, key=lambda entry: entry[0])

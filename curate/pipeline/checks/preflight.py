@@ -7,7 +7,7 @@ imports neither numba nor DuckDB. The contents of files are checked where they a
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.corpus.inputs import Found, find_inputs
+from curate.corpus.inputs import InputListing, find_inputs
 from curate.corpus.side_files import side_files
 from curate.errors import InputError, RecipeError, RunError, did_you_mean
 from curate.filters.language.names import model_codes, suggest_code
@@ -19,7 +19,7 @@ from curate.recipe.teacher import Servers, Teacher
 from curate.recipe.tier1 import DEFAULT_MODEL
 
 
-def check_names(recipe: Recipe) -> Found:
+def check_names(recipe: Recipe) -> InputListing:
     """Check all names in a recipe, without opening files; return the listed input.
 
     Errors: RecipeError; InputError for missing files of text; RunError for a folder that is no run.
@@ -105,7 +105,7 @@ def _check_file(name: str, field: str, advice: str) -> None:
         raise RecipeError(f"{field}: {name}: {f'a folder; {advice}' if path.is_dir() else 'no such file'}")
 
 
-def _inputs(recipe: Recipe) -> Found:
+def _inputs(recipe: Recipe) -> InputListing:
     """List the input; refuse paths that match nothing or have another format."""
     for entry in recipe.input.entries():
         dataset = entry.dataset

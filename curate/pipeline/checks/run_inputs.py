@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import yaml
 
-from curate.corpus.inputs import Found, Named, identity_of
+from curate.corpus.inputs import InputListing, NamedInput, identity_of
 from curate.display import counted
 from curate.errors import InputError, RunError
 from curate.ledger.ledger import KnownFile, Ledger, read_facts
@@ -16,7 +16,7 @@ from curate.storage.mirror import by_uri
 from curate.storage.places import status
 
 
-def refuse_other_paths(ledger: Ledger, listed: Found) -> None:
+def refuse_other_paths(ledger: Ledger, listed: InputListing) -> None:
     """Refuse a run directory of other input before an input is opened or anything is written.
 
     Other paths alone are no reason, since files may have been moved. So sizes and times are compared too.
@@ -28,7 +28,7 @@ def refuse_other_paths(ledger: Ledger, listed: Found) -> None:
         raise _refusal(ledger, ledger.files)
 
 
-def refuse_other_recipe(ledger: Ledger, listed: Found, recipe: Recipe, file: Path | None) -> None:
+def refuse_other_recipe(ledger: Ledger, listed: InputListing, recipe: Recipe, file: Path | None) -> None:
     """Refuse the run directory of another recipe file whose input overlaps with this recipe's input.
 
     The same recipe file, the same `input.paths` or the same files mean that it is the same corpus, grown or with other
@@ -84,7 +84,7 @@ def _is_other(ledger: Ledger, previous: Sequence[KnownFile], marks: Iterable[str
     return bool(previous) and bool(ledger.parts) and previous_marks.isdisjoint(marks)
 
 
-def _may_have_moved(previous: Sequence[KnownFile], inputs: Iterable[Named]) -> bool:
+def _may_have_moved(previous: Sequence[KnownFile], inputs: Iterable[NamedInput]) -> bool:
     """Whether an input has the size and time of a previous file, or is a previous dataset. No file is opened."""
     identities = {file.identity for file in previous}
     sizes_and_times = {tuple(identity.split("-")[0:3:2]) for identity in identities}

@@ -4,7 +4,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from curate.corpus.inputs import Found
+from curate.corpus.inputs import InputListing
 from curate.corpus.units import unit_bytes
 from curate.decide.plan import Plan
 from curate.engine.base import Engine
@@ -26,7 +26,7 @@ from curate.storage.mirror import by_uri
 
 
 def estimate(
-    recipe: Recipe, engine: Engine, workers: int, quiet: bool = False, inputs: Found | None = None
+    recipe: Recipe, engine: Engine, workers: int, quiet: bool = False, inputs: InputListing | None = None
 ) -> Forecast:
     """Forecast a run of `recipe` with `workers` processes.
 

@@ -50,8 +50,8 @@ def sample_units(plan: Plan) -> list[Unit]:
 
 def _row_groups(file_no: int, file: InputFile) -> Iterator[tuple[Unit, int]]:
     """Yield each row group that has documents, with its text bytes; for a partial preview, only what it has."""
-    if file.held is not None:
-        yield Unit(file_no, 0, file.held), sum(file.group_bytes) * file.held // max(1, file.rows)
+    if file.rows_present is not None:
+        yield Unit(file_no, 0, file.rows_present), sum(file.group_bytes) * file.rows_present // max(1, file.rows)
         return
     start = 0
     for rows, size in zip(file.group_rows, file.group_bytes, strict=True):
@@ -124,7 +124,7 @@ def write_sample(plan: Plan, folder: Path) -> Sample:
     table = pa.concat_tables(tables).combine_chunks()
     pq.write_table(table, path, compression="zstd", row_group_size=max(1, len(table)))
     text = sum(size for size, _ in sizes)
-    is_complete = all(file.held is None for file in plan.files.values())
+    is_complete = all(file.rows_present is None for file in plan.files.values())
     if is_complete and len(table) == sum(file.rows for file in plan.files.values()):
         return Sample(path, len(table), text, text)
     footer_bytes = sum(sum(file.group_bytes) for file in plan.files.values())
