@@ -215,8 +215,8 @@ def _without_end(ids: Tokens, vocabulary: Vocabulary) -> Tokens:
     positions = np.flatnonzero(ids == vocabulary.eos_id)
     if not len(positions):
         return ids
-    first, *others = np.split(ids, positions)
-    return np.concatenate([first, *(part for other in others for part in (_letters(vocabulary), other[1:]))])
+    first, *pieces = np.split(ids, positions)
+    return np.concatenate([first, *(part for piece in pieces for part in (_letters(vocabulary), piece[1:]))])
 
 
 @lru_cache(maxsize=1)
