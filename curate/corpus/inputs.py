@@ -276,10 +276,13 @@ class SpoolPlan:
         """The folder to write to."""
         return self.preview or self.finished
 
+    def share(self, total: int) -> float:
+        """The share to spool of inputs that have `total` bytes."""
+        return min(1.0, PREVIEW_BYTES / max(1, total)) if self.preview else 1.0
+
     def tasks(self, inputs: Sequence[NamedInput], missing: Mapping[int, tuple[Path, int]]) -> dict[int, SpoolTask]:
         """The tasks of inputs by number; `missing` has the target and size of each."""
-        total = sum(size for _, size in missing.values())
-        share = min(1.0, PREVIEW_BYTES / max(1, total)) if self.preview else 1.0
+        share = self.share(sum(size for _, size in missing.values()))
         return {
             k: SpoolTask(
                 name=inputs[k].path,
@@ -323,9 +326,8 @@ def _run_tasks(
 ) -> dict[int, Spooled | InputError]:
     """The results of tasks by number; `sizes` are the bytes of their inputs."""
     total = sum(sizes.values())
-    share = min(1.0, PREVIEW_BYTES / max(1, total)) if plan.preview else 1.0
     task_bytes = {Path(task.target).name: round(sizes[k] * task.share) for k, task in tasks.items()}
-    meter = Meter(log, "converting", round(total * share), plan.folder, task_bytes, "file")
+    meter = Meter(log, "converting", round(total * plan.share(total)), plan.folder, task_bytes, "file")
     numbers = {task.target: k for k, task in tasks.items()}
     spooled: dict[int, Spooled | InputError] = {}
     with closing(engine.map(spool, tasks.values())) as results:  # type: ignore[type-var]
