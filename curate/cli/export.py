@@ -1,4 +1,4 @@
-"""The commands for what a run hands on: export, card, verify."""
+"""The commands for the results of a run: export, card, verify."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ FORMS = ("markdown", "croissant", "openlineage")
 
 
 def _listed(context: click.Context, parameter: click.Parameter, names: str) -> str:
-    """The formats that are asked for; of `list`, print which there are, and end."""
+    """The names of formats; for `list`, print all formats and exit."""
     if names != "list":
         return names
     from curate.cli.output.export import print_formats
@@ -42,9 +42,19 @@ def _listed(context: click.Context, parameter: click.Parameter, names: str) -> s
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def export(
-    run: Path, names: str, out: Path, validation: str, tokenizer: str | None, eos: str | None, overwrite: bool,
-    workers: int | None, engine: str, address: str | None, quiet: bool, as_json: bool,
-) -> None:  # fmt: skip
+    run: Path,
+    names: str,
+    out: Path,
+    validation: str,
+    tokenizer: str | None,
+    eos: str | None,
+    overwrite: bool,
+    workers: int | None,
+    engine: str,
+    address: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Write what RUN kept in the form that a trainer reads. RUN is a run directory, or the YAML file of a mixture.
 
     An export that was stopped goes on where it was. What each trainer needs next stands in docs/trainers.md.
@@ -57,7 +67,7 @@ def export(
         curate export --to list
     """
     from curate.cli.output.export import print_exports
-    from curate.manifests.export.export import export as write
+    from curate.manifests.export.export import export as export_sources
     from curate.manifests.export.format import options_of
     from curate.manifests.export.mixture import open_sources
     from curate.manifests.export.records import export_json
@@ -68,15 +78,21 @@ def export(
     if out.parts and out.parts[0].endswith(":"):
         raise CurateError(f"--out {out.parts[0]}//…: exports are written to a local folder; copy them from there")
     options = options_of(validation, tokenizer, eos)
-    wanted = [name.strip() for name in names.split(",")]
+    formats = [name.strip() for name in names.split(",")]
     with chosen_engine(engine, address, workers) as (opened, _):
-        log = unwritten_log(quiet or as_json)
-        sources = open_sources(run, options.validation, opened)
-        found = write(sources, wanted, out, options, opened, log, overwrite)
+        exports = export_sources(
+            open_sources(run, options.validation, opened),
+            formats,
+            out,
+            options=options,
+            engine=opened,
+            log=unwritten_log(quiet or as_json),
+            overwrite=overwrite,
+        )
     if as_json:
-        print_json([{**export_json(record), "load": record.load} for record in found])
+        print_json([{**export_json(record), "load": record.load} for record in exports])
     else:
-        print_exports(found, out)
+        print_exports(exports, out)
 
 
 @click.command()

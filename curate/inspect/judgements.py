@@ -11,7 +11,7 @@ from curate.maps.documents import masked, masked_values
 from curate.sql import quoted
 
 SHOWN = 8  # n-grams and surface features
-NUMBERS = ("documents", "bound", "drop_low", "drop_high")  # columns of the bounds beside their strata
+NUMBERS = ("documents", "bound", "drop_low", "drop_high")  # columns of the bounds without their strata
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,11 +162,11 @@ def _reindexed(documents: pa.Table, edits: pa.Table) -> pa.Table:
     return edits.filter(pa.array(is_known))
 
 
-def _indices(keys: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """The index in `keys` of each key of `wanted`, and whether it is there."""
+def _indices(keys: npt.NDArray[Any], searched: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The index in `keys` of each searched key, and whether it is there."""
     order = np.argsort(keys)
-    indices = order[np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)]
-    return indices, keys[indices] == wanted
+    indices = order[np.minimum(np.searchsorted(keys[order], searched), len(keys) - 1)]
+    return indices, keys[indices] == searched
 
 
 def _split_by_cut(documents: pa.Table, ledger: Ledger) -> tuple[pa.Table, pa.Table]:

@@ -244,7 +244,7 @@ def save_recipe(proposal: Proposal, path: Path) -> None:
 def _fields_that_need_a_run(before: Recipe, after: Recipe, columns: Collection[str]) -> list[str]:
     """The fields whose change needs new measurements, models or texts; a removed section needs none.
 
-    `columns` are the input columns that the other recipe reads beside text and id.
+    `columns` are the input columns that the other recipe reads, without text and id.
     """
     fields = [*_fields_of_measurements(before, after, columns), *_fields_of_models(before, after)]
     if after.tier3 != before.tier3 and after.tier3:

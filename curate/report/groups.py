@@ -185,14 +185,14 @@ def drop_rates(
         for name, documents, gone, reason, most, _ in rows
     ]
     other = None
-    if rest := total - sum(group.documents for group in groups):
-        dropped_rest = dropped - sum(group.dropped for group in groups)
-        low, high = wilson(dropped_rest, rest)
+    if documents := total - sum(group.documents for group in groups):
+        gone = dropped - sum(group.dropped for group in groups)
+        low, high = wilson(gone, documents)
         other = OtherGroups(
             groups=rows[0][5] - len(rows),
-            documents=rest,
-            dropped=dropped_rest,
-            rate=dropped_rest / rest,
+            documents=documents,
+            dropped=gone,
+            rate=gone / documents,
             low=low,
             high=high,
         )

@@ -159,8 +159,8 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """When the page was made, and by which version."""
+class Build:
+    """When the page was written, and by which version."""
 
     at: str | None
     curate: str
@@ -195,7 +195,7 @@ class Page:
     warnings: Sequence[str]
     facts: Facts
     recipe: str
-    made: Made
+    build: Build
 
     @property
     def contents(self) -> list[tuple[str, str]]:
@@ -260,7 +260,7 @@ def page_of(folder: Path, connection: duckdb.DuckDBPyConnection) -> Page:
         warnings=facts.get("warnings", []),
         facts=_facts(run),
         recipe=(folder / "recipe.yaml").read_text("utf-8"),
-        made=Made(when(time.strftime("%Y-%m-%dT%H:%M:%S%z")), curate.__version__),
+        build=Build(when(time.strftime("%Y-%m-%dT%H:%M:%S%z")), curate.__version__),
     )
 
 

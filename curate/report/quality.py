@@ -17,7 +17,7 @@ from curate.ledger.names import DECISIONS, RETENTION, TRACKING
 from curate.report.charts import Placed, axis, percent
 from curate.storage.mirror import by_uri
 
-Facts = Mapping[str, Any]  # the JSON beside the tables of an evaluation
+Facts = Mapping[str, Any]  # the JSON of an evaluation's facts
 
 # What the arms `without …` of an evaluation lack.
 ABLATED = {

@@ -46,18 +46,19 @@ class SignalCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """Cards of signals: those that moved, the rest of these (folded), and those that hardly moved (folded)."""
+    """Cards of signals that moved, of further ones (folded), and of those that hardly moved (folded)."""
 
     first: Sequence[SignalCard]
     more: Sequence[SignalCard]
-    rest: Sequence[SignalCard]
+    stable: Sequence[SignalCard]
 
 
 def signals_section(run: OpenRun, scorecard: Sequence[Mapping[str, Any]]) -> Signals | None:
     """Histograms of all signals that vary, signals with thresholds first; None without any."""
     from curate.filters import registry
 
-    about = {name: text for group in registry.groups().values() for one in group for name, text in one.about.items()}
+    signals = [signal for group in registry.groups().values() for signal in group]
+    about = {name: text for signal in signals for name, text in signal.about.items()}
     about |= {name: derived.about for name, derived in registry.DERIVED.items()}
     marks = _marks(run)
     scores = {row["signal"]: row for row in scorecard}
@@ -80,8 +81,8 @@ def signals_section(run: OpenRun, scorecard: Sequence[Mapping[str, Any]]) -> Sig
     ]
     cards.sort(key=lambda card: (not (card.rules or card.marks), -(card.psi or 0), card.name))
     moved = [card for card in cards if (card.psi or 0) > STABLE]
-    rest = [card for card in cards if not (card.psi or 0) > STABLE]
-    return Signals(first=moved[:UNFOLDED], more=moved[UNFOLDED:], rest=rest)
+    stable = [card for card in cards if not (card.psi or 0) > STABLE]
+    return Signals(first=moved[:UNFOLDED], more=moved[UNFOLDED:], stable=stable)
 
 
 def _rules_by_signal(run: OpenRun) -> dict[str, list[str]]:

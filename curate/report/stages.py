@@ -159,8 +159,7 @@ def evaluation_sets(run: OpenRun) -> list[Placed[EvaluationSet]]:
         """SELECT benchmark, items, items_hit, documents_hit FROM benchmarks
         ORDER BY items_hit DESC, documents_hit DESC, benchmark"""
     )
-    sets = [EvaluationSet(**row) for row in rows]
-    return [Placed(found, {"items_hit": percent(found.items_hit, 0, found.items)}) for found in sets]
+    return [Placed(EvaluationSet(**row), {"items_hit": percent(row["items_hit"], 0, row["items"])}) for row in rows]
 
 
 def bands(run: OpenRun) -> Bands | None:

@@ -53,7 +53,7 @@ def counted(run):
     with connect(run) as connection:
         page = page_of(run, connection)
     strata, signals = page.strata, page.signals
-    cards = [*signals.first, *signals.more, *signals.rest] if signals else []
+    cards = [*signals.first, *signals.more, *signals.stable] if signals else []
     sections = {
         "flow": page.flow,
         "signals": {card.name: fields_of(card.counts) | {"marks": card.marks} for card in cards},

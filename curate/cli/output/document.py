@@ -326,8 +326,8 @@ def _print_sample(out: Printer, sample: Sample) -> None:
     if sample.reason and sample.reason not in sample.reasons:
         out.line(f"cut as {sample.reason}", indent=2)
     explained = {evidence.reason for evidence in sample.fired}
-    if others := [reason for reason in sample.reasons if reason not in explained]:
-        out.line(f"also {', '.join(others)}", style=DIM, indent=2)
+    if unexplained := [reason for reason in sample.reasons if reason not in explained]:
+        out.line(f"also {', '.join(unexplained)}", style=DIM, indent=2)
     if sample.band is not None:
         out.line(f"perplexity is outside of {_band(sample.band)}", style=DIM, indent=2)
     if sample.duplicate_of:

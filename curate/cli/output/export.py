@@ -12,7 +12,7 @@ from curate.manifests.export.records import ExportRecord, SourceRecord
 
 
 def print_exports(exports: Sequence[ExportRecord], out: Path) -> None:
-    """A row for each format and split, the epochs of a mixture, and for each format the line that reads it."""
+    """Print a row for each format and split, the epochs of a mixture, and the line that reads each format."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("folder", "split", "documents", "tokens", "files", "MB"):
         table.add_column(name, justify="left" if name in ("folder", "split") else "right", no_wrap=True)
@@ -32,12 +32,12 @@ def print_exports(exports: Sequence[ExportRecord], out: Path) -> None:
 
 
 def print_formats(formats: Sequence[Format]) -> None:
-    """A row for each format: its name, what reads it, and what it can hold."""
+    """Print a row for each format: its name, what reads it, and what it can store."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("format", "for", "holds"):
         table.add_column(name, no_wrap=True)
-    for found in formats:
-        table.add_row(found.name, found.title, found.holds)
+    for format_ in formats:
+        table.add_row(format_.name, format_.title, format_.holds)
     console().print(table)
 
 

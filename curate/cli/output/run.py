@@ -1,4 +1,4 @@
-"""What `plan`, `gc`, `lm train`, `adapter train`, `what-if` and `compare` print."""
+"""What `plan`, `gc`, `lm train` and `adapter train` print, and helpers for lines and cells."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.display import console, counted, visible
-from curate.recipe.values import format_budget
+from curate.recipe.values import shown_budget
 
 if TYPE_CHECKING:
     from curate.corpus.folders import PassedOver
@@ -23,7 +23,7 @@ NAMES_SHOWN = 5  # of files that are passed over for one reason
 
 
 def print_plan(plan: "Forecast") -> None:
-    """The forecast: the input, the work and why it is done, what rules would drop, and the costs."""
+    """Print the forecast: the input, the work and its causes, what rules would drop, and the costs."""
     read, sample = plan.input, plan.sample
     say(
         f"input: {counted(read.documents, 'document')} in {counted(read.files, 'file')} "
@@ -61,7 +61,7 @@ def _limits(plan: "Forecast") -> Iterator[str]:
         yield "Nor is the third tier: what a model writes for thin domains, and what that costs, is not part of it."
     if plan.keep_tokens:
         of_input = " of the input's tokens" if plan.keep_tokens <= 1 else ""
-        yield f"Of what is left, distill keeps {format_budget(plan.keep_tokens)}{of_input}."
+        yield f"Of what is left, distill keeps {shown_budget(plan.keep_tokens)}{of_input}."
     if plan.bands:
         yield f"near duplicates: {plan.bands}"
 
@@ -70,8 +70,8 @@ def _steps(plan: "Forecast") -> Table:
     table = _table("step", ("in the ledger", "to do"), "why")
     for step in plan.steps:
         is_whole = step.name in ("decisions", "output")
-        reused, made = ("yes", "yes") if is_whole else (counted(step.reused, "unit"), counted(step.made, "unit"))
-        table.add_row(step.name, reused if step.reused else "", made if step.made else "", "; ".join(step.why))
+        reused, executed = ("yes", "yes") if is_whole else (counted(step.reused, "unit"), counted(step.made, "unit"))
+        table.add_row(step.name, reused if step.reused else "", executed if step.made else "", "; ".join(step.why))
     return table
 
 
@@ -128,7 +128,7 @@ def print_garbage(garbage: "Garbage") -> None:
 
 
 def print_trained(training: "Training", trained: "TrainingResult") -> None:
-    """A new language model: n-grams and discounts per order."""
+    """Print n-grams and discounts of a new language model, by order."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("order", "n-grams", "of which kept", "D1", "D2", "D3+"):
         table.add_column(name, justify="right")
@@ -141,7 +141,7 @@ def print_trained(training: "Training", trained: "TrainingResult") -> None:
 
 
 def print_adapter(domain: str, folder: Path, facts: "AdapterFacts") -> None:
-    """A trained adapter: steps, tokens, what it gains in held-out texts, where it lies."""
+    """Print a trained adapter: steps, tokens, bits per byte of held-out texts before and after, its folder."""
     table = _table("domain", ("steps", "best", "tokens", "bits/byte before", "after"), "change")
     before, after = facts.bits_per_byte_before, facts.bits_per_byte_after
     shown = [f"{facts.steps:,}", f"{facts.best_step:,}", f"{facts.tokens:,}", f"{before:.4f}", f"{after:.4f}"]
@@ -153,7 +153,7 @@ def print_adapter(domain: str, folder: Path, facts: "AdapterFacts") -> None:
 
 
 def _passed_over(entries: Sequence["PassedOver"]) -> Iterator[str]:
-    """What lies beside the input's files and is not read: a line for each reason, the first names of each."""
+    """A line for each reason why files beside the input are not read, with the first of their names."""
     for reason in dict.fromkeys(entry.reason for entry in entries):
         paths = [entry.path for entry in entries if entry.reason == reason]
         more = f" and {len(paths) - NAMES_SHOWN:,} more" if len(paths) > NAMES_SHOWN else ""
@@ -171,7 +171,7 @@ def size(count: int) -> str:
 
 
 def rounded(count: int) -> str:
-    """An estimated count, in three digits."""
+    """An estimated count, rounded to three digits."""
     digits = max(0, len(str(count)) - 3)
     return f"{round(count, -digits):,}"
 
@@ -186,10 +186,10 @@ def _table(first: str, numbers: tuple[str, ...], last: str) -> Table:
 
 
 def cell(value: str) -> Text:
-    """A value of the data, shown as it is."""
+    """A cell with a value of the data, without markup."""
     return Text(visible(value))
 
 
 def say(line: str) -> None:
-    """Print a line of text as it is."""
+    """Print a line of text without markup."""
     console().print(Text(visible(line)), soft_wrap=True)

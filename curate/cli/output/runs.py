@@ -14,7 +14,7 @@ from curate.ledger.runs import RunFigures
 
 
 def print_runs(runs: Sequence[RunFigures], folder: Path, console: Console) -> None:
-    """A line for each run, and what to do where there is none or one was stopped."""
+    """Print a row for each run, and what to do where there is none or one was stopped."""
     if not runs:
         console.print(Text(visible(f"no run in {folder}; start one with `curate run`, or give another folder")))
         return
@@ -42,7 +42,7 @@ def _share(part: int | None, whole: int | None) -> str:
 
 
 def _when(stamp: str | None) -> str:
-    """A time stamp as people read it, in the time zone of this machine."""
+    """A time stamp in readable form, in the time zone of this machine."""
     if stamp is None:
         return ""
     try:
