@@ -71,10 +71,10 @@ def as_json(result):
 
 
 def verdicts_asked(run, *changes, with_texts=True):
-    asked = propose(run, changes)
-    with redecide(asked, 2, with_texts) as connection:
+    proposal = propose(run, changes)
+    with redecide(proposal, 2, with_texts) as connection:
         rows = connection.execute(f"SELECT {VERDICT} FROM after ORDER BY doc_id").fetchall()
-    return rows, asked.texts
+    return rows, proposal.texts
 
 
 def verdicts_of(run):
@@ -127,8 +127,8 @@ def verdicts_of(run):
 def test_the_verdicts_are_those_of_a_run(run, tmp_path, changes):
     recipe, directory = run
     carry_out(recipe, *changes, f"output={tmp_path / 'other'}")
-    asked, _ = verdicts_asked(directory, *changes)
-    assert asked == verdicts_of(tmp_path / "other")
+    verdicts, _ = verdicts_asked(directory, *changes)
+    assert verdicts == verdicts_of(tmp_path / "other")
 
 
 def test_nothing_of_the_run_changes(run):
@@ -152,10 +152,10 @@ def test_texts_are_read_only_of_documents_that_the_ledger_leaves_in_doubt(run):
 def test_without_texts_estimates_hold_and_are_told(run, corpus, tmp_path):
     with_texts, _ = verdicts_asked(run[1], "dedup.near.threshold=0.6")
     without, texts = verdicts_asked(run[1], "dedup.near.threshold=0.6", with_texts=False)
-    assert texts.read == 0 < texts.guessed
+    assert texts.read == 0 < texts.estimated
     assert 0 < sum(a != b for a, b in zip(with_texts, without, strict=True)) < 60
     done = command("what-if", run[1], "--set", "dedup.near.threshold=0.6", "--no-text")
-    assert f"{texts.guessed} documents in doubt, judged by estimates: no text was read" in done.stdout
+    assert f"{texts.estimated} documents in doubt, judged by estimates: no text was read" in done.stdout
     moved = tmp_path / "moved"
     corpus.rename(moved)
     try:
@@ -180,7 +180,7 @@ def test_rules_need_no_input_and_no_index(run, corpus, tmp_path):
     finally:
         moved.rename(corpus)
     assert found == expected
-    assert texts.read == texts.guessed == 0
+    assert texts.read == texts.estimated == 0
 
 
 @pytest.mark.parametrize(
@@ -437,8 +437,8 @@ def test_personal_data_in_strata_is_not_shown(tmp_path):
 def test_a_saved_recipe_of_any_section_loads_and_is_refused_before_work(small, tmp_path):
     saved = tmp_path / "saved.yaml"
     changes = ["tier1.pii={action: 'off', kinds: [email]}", "dedup.near=null"]
-    asked = propose(small[1], changes)
-    save_recipe(asked, saved)
-    assert load_recipe(saved).resolved() == asked.after.resolved()
+    proposal = propose(small[1], changes)
+    save_recipe(proposal, saved)
+    assert load_recipe(saved).resolved() == proposal.recipe.resolved()
     done = command("what-if", small[1], "--set", "seed=1", "--save", saved)
     assert (done.returncode, done.stdout) == (1, "")

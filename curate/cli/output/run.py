@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.display import console, counted, visible
-from curate.recipe.values import shown_budget
+from curate.recipe.values import format_budget
 
 if TYPE_CHECKING:
     from curate.corpus.folders import PassedOver
@@ -61,7 +61,7 @@ def _limits(plan: "Forecast") -> Iterator[str]:
         yield "Nor is the third tier: what a model writes for thin domains, and what that costs, is not part of it."
     if plan.keep_tokens:
         of_input = " of the input's tokens" if plan.keep_tokens <= 1 else ""
-        yield f"Of what is left, distill keeps {shown_budget(plan.keep_tokens)}{of_input}."
+        yield f"Of what is left, distill keeps {format_budget(plan.keep_tokens)}{of_input}."
     if plan.bands:
         yield f"near duplicates: {plan.bands}"
 
