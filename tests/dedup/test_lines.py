@@ -155,6 +155,15 @@ def test_a_page_that_is_nearly_all_menu_is_dropped(tmp_path):
     assert [reason for (reason,) in documents(run, "reason")] == [None] * 28 + ["too_much_boilerplate"]
 
 
+def test_a_page_of_which_no_more_is_cut_than_max_cut_stays(tmp_path):
+    half = len(MENU)
+    texts = [f"{MENU}page {k:0{half - 5}d}" for k in range(25)] + [f"{MENU}page {k:0{half - 6}d}" for k in range(2)]
+    write_shard(tmp_path / "in" / "a.parquet", texts)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", dedup={"lines": {"max_cut": 0.5}})
+    carry_out(recipe)
+    assert [reason for (reason,) in documents(run, "reason")] == [None] * 25 + ["too_much_boilerplate"] * 2
+
+
 def test_lines_are_cut_from_what_local_edits_leave(tmp_path):
     texts = [
         f"Share this page\n{PROSE}[{k}] The end of page {k}.\nAll rights of this are reserved.[1]" for k in range(25)

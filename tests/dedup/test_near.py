@@ -20,6 +20,7 @@ from support.recipes import write_recipe
 from support.runs import documents
 from support.soak import examples, repeats
 
+from curate.dedup.near.best_copies import Members, _medians
 from curate.dedup.near.maps import find_keys
 from curate.engine.base import InProcess
 from curate.engine.processes import Processes
@@ -250,6 +251,12 @@ def test_of_two_copies_the_longer_survives_if_what_it_has_more_reads_like_the_re
         )
         carry_out(recipe)
         assert [stays for (stays,) in documents(run, "kept")] == kept, name
+
+
+def test_copies_are_compared_with_the_lower_median_of_their_cluster():
+    members = Members(np.arange(9), np.array([0, 2, 5, 9]))
+    values = np.array([7, 3, 5, 9, 1, 8, 2, 6, 4])
+    assert _medians(members, values).tolist() == [3, 3, 5, 5, 5, 4, 4, 4, 4]
 
 
 def test_what_if_chooses_the_same_copies(tmp_path):

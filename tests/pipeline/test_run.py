@@ -212,17 +212,6 @@ def test_shards_are_cut_at_shard_size_and_none_is_empty(tmp_path):
     assert [path.name for path in (run / "data").iterdir()] == ["train-00000-of-00001.parquet"]
 
 
-def test_a_document_that_begins_at_shard_size_begins_a_shard(tmp_path):
-    texts = [f"{PROSE * 10} {k}" for k in range(7)]
-    write_shard(tmp_path / "in" / "a.parquet", texts)
-    recipe, run = write_recipe(tmp_path, tmp_path / "in")
-    size = 3 * len(texts[0])
-    for shard_size, documents_of_shards in ((size, [3, 3, 1]), (size + 1, [4, 3])):
-        carry_out(recipe, f"shard_size={shard_size}")
-        shards = json.loads((run / "manifest.json").read_text())["shards"]
-        assert [shard["documents"] for shard in shards] == documents_of_shards
-
-
 def test_columns_of_any_kind_are_carried_through_unchanged(tmp_path):
     messages = [[{"role": "user", "content": "hi"}, {"role": "assistant", "content": None}], None, [], [None]]
     columns = {
