@@ -1,8 +1,8 @@
 """Identity of values and of code: hex digests of all that a result depends on.
 
-A result that is kept names the digest of its inputs and of the code that made it. It is taken up again while that
-digest is the same. Code counts by whole packages and modules, so that what a function calls counts with it;
-`tests/project/test_digest.py` compares the tuples below with what the modules import.
+A stored result records the digest of its inputs and of the code that made it, and is reused while that digest is the
+same. Code is hashed by whole packages and modules, so the functions that a function calls are included;
+`tests/project/test_digest.py` compares the tuples below with the modules' imports.
 """
 
 import ast
@@ -16,29 +16,45 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 KERNELS = "curate.kernels"
 
-# How rows are read, and how their columns are cast and edited: each value that is measured passes through.
+# Reading rows, casting their columns and editing their texts: all measured values depend on it.
 READING = ("curate.corpus", "curate.maps.reading")
-# What gives texts a perplexity.
+# Perplexity of texts.
 LANGUAGE_MODELS = ("curate.filters.language",)
-# What a recipe's fields mean: digests hold their values, and not what is computed from these.
+# The meaning of recipe fields: digests contain their values, not what is computed from these.
 RECIPE = ("curate.recipe", "curate.filters.rules")
-# How a language model is asked.
+# Requests to a language model.
 TEACHING = ("curate.distill.teacher",)
-# What bad texts are made of good ones by.
+# Corrupting good texts.
 ATTACKING = ("curate.distill.attacks", "curate.distill.text")
-# What scores texts.
+# Models that score texts.
 SCORING = ("curate.distill.scoring",)
-# What the models of tier 2 and of a budget are trained on and by.
+# Training the models of tier 2 and of a budget, and sampling the texts they are trained on.
 MODELS = (
-    "curate.distill.purify", "curate.distill.budget", "curate.distill.reference", "curate.distill.draws",
-    "curate.maps.documents", *TEACHING, *ATTACKING, *SCORING, *READING,
-)  # fmt: skip
+    "curate.distill.purify",
+    "curate.distill.budget",
+    "curate.distill.reference",
+    "curate.distill.draws",
+    "curate.maps.documents",
+    *TEACHING,
+    *ATTACKING,
+    *SCORING,
+    *READING,
+)
 # The cascade of verdicts, from signals to decisions.
 DECIDING = (
-    "curate.decide", "curate.dedup", "curate.distill.purify", "curate.distill.budget", "curate.distill.scoring_stage",
-    "curate.pipeline.text_reader", "curate.ledger.views", "curate.sql", "curate.filters.registry",
-    "curate.filters.coarse_score", "curate.filters.signals.hashes", *RECIPE,
-)  # fmt: skip
+    "curate.decide",
+    "curate.dedup",
+    "curate.distill.purify",
+    "curate.distill.budget",
+    "curate.distill.scoring_stage",
+    "curate.pipeline.text_reader",
+    "curate.ledger.views",
+    "curate.sql",
+    "curate.filters.registry",
+    "curate.filters.coarse_score",
+    "curate.filters.signals.hashes",
+    *RECIPE,
+)
 # The third tier.
 WRITING = ("curate.distill.augment", "curate.pipeline.augment", "curate.distill.lora", "curate.distill.leaks")
 # LoRA adapters.
@@ -46,13 +62,22 @@ ADAPTERS = ("curate.distill.lora", "curate.distill.text", "curate.distill.schedu
 # The models of an evaluation: n-grams, and transformers.
 NGRAMS = ("curate.distill.evaluate.tokens", "curate.distill.evaluate.proxy_ngram", *LANGUAGE_MODELS)
 TRANSFORMERS = (
-    "curate.distill.evaluate.tokens", "curate.distill.evaluate.proxy_transformer", "curate.distill.schedule",
-)  # fmt: skip
-# What an evaluation trains on and asks.
+    "curate.distill.evaluate.tokens",
+    "curate.distill.evaluate.proxy_transformer",
+    "curate.distill.schedule",
+)
+# Sampling the texts of an evaluation, and training and testing its models.
 EVALUATING = (
-    "curate.distill.evaluate", "curate.pipeline.evaluate", "curate.pipeline.ablate", "curate.distill.augment.domains",
-    "curate.distill.draws", "curate.distill.leaks", "curate.distill.schedule", *LANGUAGE_MODELS, *READING,
-)  # fmt: skip
+    "curate.distill.evaluate",
+    "curate.pipeline.evaluate",
+    "curate.pipeline.ablate",
+    "curate.distill.augment.domains",
+    "curate.distill.draws",
+    "curate.distill.leaks",
+    "curate.distill.schedule",
+    *LANGUAGE_MODELS,
+    *READING,
+)
 
 
 def digest_of(value: object) -> str:
@@ -62,15 +87,15 @@ def digest_of(value: object) -> str:
 
 @cache
 def code_of(*names: str, root: Path = ROOT) -> str:
-    """Hex digest of packages, with all their files and folders, and of modules; of all kernels, where one calls any.
+    """Hex digest of packages, with all their files, and of modules; with all kernels if any of them uses kernels.
 
-    A module names in PARTS further modules that count with it, and in LIBRARIES distributions whose data or rules
-    decide what it finds: their versions count too.
+    A module lists in PARTS further modules to include, and in LIBRARIES distributions whose data or rules determine
+    its results; their versions are included.
 
     Errors: ValueError for a name that is neither a package nor a module of `curate`.
     """
     files = _read(names, root)
-    libraries = {library for code in files.values() for library in _named(code, "LIBRARIES")}
+    libraries = {library for code in files.values() for library in _listed(code, "LIBRARIES")}
     if any(KERNELS.encode() in code for code in files.values()):
         files |= _read([KERNELS], root)
         libraries.add("numba")
@@ -87,34 +112,34 @@ def _read(names: Iterable[str], root: Path) -> dict[str, bytes]:
 
 
 def files_of(names: Iterable[str], root: Path = ROOT) -> set[Path]:
-    """The files of packages and modules of `curate`, which lies at `root`, and of the modules that these name."""
-    found: set[Path] = set()
-    todo = list(names)
-    while todo:
-        for path in _files(todo.pop(), root) - found:
-            found.add(path)
-            todo += _named(path.read_bytes(), "PARTS") if path.suffix == ".py" else ()
-    return found
+    """The files of packages and modules of `curate`, whose folder is `root`, and of the modules in their PARTS."""
+    files: set[Path] = set()
+    pending = list(names)
+    while pending:
+        for path in _files(pending.pop(), root) - files:
+            files.add(path)
+            pending += _listed(path.read_bytes(), "PARTS") if path.suffix == ".py" else ()
+    return files
 
 
 def _files(name: str, root: Path) -> set[Path]:
-    place = root.joinpath(*name.split(".")[1:])
-    module = place.with_name(f"{place.name}.py")
-    found = {path for path in (module, *place.rglob("*")) if path.is_file() and "__pycache__" not in path.parts}
-    if not found or not name.startswith("curate."):
+    package = root.joinpath(*name.split(".")[1:])
+    module = package.with_name(f"{package.name}.py")
+    files = {path for path in (module, *package.rglob("*")) if path.is_file() and "__pycache__" not in path.parts}
+    if not files or not name.startswith("curate."):
         raise ValueError(f"{name} is neither a package nor a module of curate")
-    return found
+    return files
 
 
 def _version(library: str) -> str:
     try:
         return version(library)
-    except PackageNotFoundError:  # of an extra
+    except PackageNotFoundError:  # an extra that is not installed
         return "absent"
 
 
-def _named(code: bytes, name: str) -> tuple[str, ...]:
-    """What a module lists under a name at its top."""
+def _listed(code: bytes, name: str) -> tuple[str, ...]:
+    """The items of a module's top-level tuple of strings with this name."""
     if f"\n{name} = (".encode() not in code:
         return ()
     assigned = (node for node in ast.parse(code).body if isinstance(node, ast.Assign))

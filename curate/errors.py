@@ -12,10 +12,10 @@ MAX_SHOWN = 300  # characters of a value or of another library's message
 
 
 class CurateError(Exception):
-    """A failure that the user can act on: printed as one line, without a traceback, whatever names it tells of."""
+    """A failure that the user can act on: printed as one line, without a traceback."""
 
     def __str__(self) -> str:
-        """The message without credentials; what would end its line, or a terminal would obey, is seen."""
+        """The message without credentials, with line ends and control characters made visible."""
         return visible(redacted(str(self.args[0]) if self.args else "")).replace("\n", "␊")
 
 
@@ -36,44 +36,44 @@ class RunError(CurateError):
 
 
 class EmptyOutputError(CurateError):
-    """Not one document was kept and the recipe does not allow that."""
+    """No document was kept, and the recipe does not allow that."""
 
 
 class WorkerError(CurateError):
-    """A worker process died, or the machine could not do what was asked (disk full, no permission)."""
+    """A worker process died, or the machine failed (disk full, no permission)."""
 
 
 @dataclass(eq=False)
 class TaskError(CurateError):
-    """A task failed as nobody foresaw: a bug of ours, told in one line; its traceback goes to the log at `place`."""
+    """A task failed with an unexpected exception: a bug of curate; its traceback goes to the log at `place`."""
 
     task: str
-    kind: str  # the exception's class; its message may hold a document
+    kind: str  # the exception's class; its message may contain a document
     trace: str
     place: str = ""
     way_on: str = ""
 
     def __str__(self) -> str:
-        """One line: the task, the log, the way on."""
-        told = f"; its traceback is in {self.place}" if self.place else ""
-        text = f"{self.task}: failed with {self.kind}, which is a bug of curate{told}{self.way_on}"
+        """One line: the task, the log, and what to do."""
+        log = f"; its traceback is in {self.place}" if self.place else ""
+        text = f"{self.task}: failed with {self.kind}, which is a bug of curate{log}{self.way_on}"
         return visible(text).replace("\n", "␊")
 
     def recorded(self) -> str:
-        """The line as a run records it, the same wherever the run lies."""
+        """The line as a run records it, independent of the run's location."""
         return str(replace(self, place=Path(self.place).name))
 
 
 class TeacherError(CurateError):
-    """A language model cannot be asked: no server answers, or it does not do what is needed."""
+    """A language model cannot be used: no server answers, or it lacks a required feature."""
 
 
 class Interrupted(CurateError):
-    """The user pressed Ctrl-C; what was finished is kept."""
+    """The user pressed Ctrl-C; finished work is kept."""
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether Ctrl-C ended what raised this; in the middle of a query DuckDB makes an error of its own of it."""
+    """Whether Ctrl-C caused an error; during a query, DuckDB raises an exception of its own for it."""
     return (
         isinstance(error, KeyboardInterrupt)
         or str(error) == "Query interrupted"
@@ -82,36 +82,36 @@ def is_interrupt(error: BaseException) -> bool:
 
 
 def shortened(text: str) -> str:
-    """A text that may be a whole document, as it can stand in a message."""
+    """A text short enough for a message; the original may be a whole document."""
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'model'?` where a known name is close, else the list of known names."""
-    known = sorted(known)
-    close = closest(name, known)
-    return f"; did you mean {close!r}?" if close else f" (known: {', '.join(known) or 'none'})"
+    names = sorted(names)
+    close = closest(name, names)
+    return f"; did you mean {close!r}?" if close else f" (known: {', '.join(names) or 'none'})"
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant: nearly the same letters, else the same first words, else like letters."""
-    import difflib  # which only an error needs
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """The known name that was probably meant: nearly the same letters, else the same first words, else similar ones."""
+    import difflib  # lazily: only errors need it
 
-    folded = {word.lower(): word for word in known}
-    small, words = name.lower(), _words(name)
-    begun = [word for word in folded if _begins(words, _words(word))]
-    for like in (
-        difflib.get_close_matches(small, folded, n=1, cutoff=0.85),
-        sorted(begun, key=lambda word: (-min(len(words), len(_words(word))), len(word))),
-        difflib.get_close_matches(small, folded, n=1),
+    folded = {word.lower(): word for word in names}
+    lowered, words = name.lower(), _words(name)
+    same_start = [word for word in folded if _begins(words, _words(word))]
+    for matches in (
+        difflib.get_close_matches(lowered, folded, n=1, cutoff=0.85),
+        sorted(same_start, key=lambda word: (-min(len(words), len(_words(word))), len(word))),
+        difflib.get_close_matches(lowered, folded, n=1),
     ):
-        if like:
-            return folded[like[0]]
+        if matches:
+            return folded[matches[0]]
     return None
 
 
 def _begins(a: list[str], b: list[str]) -> bool:
-    """Whether one list of words begins with the whole other one, which has some."""
+    """Whether one list of words is a prefix of the other, and not empty."""
     length = min(len(a), len(b))
     return length > 0 and a[:length] == b[:length]
 
@@ -120,9 +120,9 @@ def _words(name: str) -> list[str]:
     return re.findall(r"[a-z]+|\d+", name.lower())
 
 
-def disk_error(error: OSError, what: str) -> WorkerError:
-    """One line for a failed write, naming the file and the way on."""
+def disk_error(error: OSError, path: str) -> WorkerError:
+    """One line for a failed write: the file, the cause, and what to do."""
     reason = error.strerror or str(error)
     return WorkerError(
-        f"{what}: {reason}; nothing finished is lost: free space or fix it and run the same command again"
+        f"{path}: {reason}; nothing finished is lost: free space or fix it and run the same command again"
     )

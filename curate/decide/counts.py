@@ -112,7 +112,7 @@ def with_written(counts: Counts, written: Augmented | None) -> Counts:
         "documents_out": documents + accepted["documents"], "tokens_out": tokens + accepted["tokens"], "dropped": {},
         "written": {"documents": accepted["documents"], "tokens": accepted["tokens"]},
     }  # fmt: skip
-    mixture = {name: _with(rows, written.by(name)) for name, rows in counts.mixture.items()}
+    mixture = {name: _with(rows, written.accepted_by(name)) for name, rows in counts.mixture.items()}
     return replace(counts, stages=[*counts.stages, stage], mixture=mixture)
 
 

@@ -1,10 +1,10 @@
-"""What the third tier left in a run directory: candidates with their verdicts, and how many of them the output has."""
+"""The documents that the third tier wrote for a run: candidates with their verdicts, and those accepted."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,80 +15,101 @@ from curate.ledger.names import AUGMENT, AUGMENTED, BEYOND_CAP, DOMAINS, SYNTHET
 from curate.storage.files import committed, sha256_of, unsealed, write_sealed
 
 
+class Totals(TypedDict):
+    """Accepted documents and tokens of one value of a column; null where the value is not known."""
+
+    value: str | None
+    documents: int
+    tokens: int
+
+
+class Deficit(TypedDict):
+    """The tokens by which a domain misses its target."""
+
+    domain: str
+    target_tokens: int
+    tokens: int
+
+
 @dataclass(frozen=True)
 class Augmented:
-    """What the third tier has made."""
+    """The documents that the third tier wrote for a run."""
 
     folder: Path
     facts: Mapping[str, Any]  # augmented.json
 
     @property
     def tokens(self) -> int:
-        """Tokens that the output has of it."""
+        """Accepted tokens."""
         return int(self.facts["accepted"]["tokens"])
 
     def tokens_of(self, domain: str) -> int:
         """Accepted tokens of a domain."""
         return int(self.facts["accepted"]["domains"].get(domain, 0))
 
-    def by(self, name: str) -> list[dict[str, Any]]:
-        """Accepted documents and tokens by language, or all of them without a value where nothing tells it."""
+    def accepted_by(self, name: str) -> list[Totals]:
+        """Accepted documents and tokens by language; for any other column, all of them under the value null."""
         table = pq.read_table(self.folder / SYNTHETIC)
         kept = table.filter(table["accepted"])
         values = kept["language"].to_pylist() if name == "language" else [None] * len(kept)
-        found: dict[str | None, dict[str, Any]] = {}
+        totals: dict[str | None, Totals] = {}
         for value, tokens in zip(values, kept["n_tokens"].to_pylist(), strict=True):
-            row = found.setdefault(value, {"value": value, "documents": 0, "tokens": 0})
-            row["documents"], row["tokens"] = row["documents"] + 1, row["tokens"] + tokens
-        return list(found.values())
+            row = totals.setdefault(value, {"value": value, "documents": 0, "tokens": 0})
+            row["documents"] += 1
+            row["tokens"] += tokens
+        return list(totals.values())
 
-    def wanting(self) -> list[dict[str, Any]]:
-        """Of each domain that lacks some still, its target and the tokens that are missing to it."""
+    def deficits(self) -> list[Deficit]:
+        """The domains that are still below their targets."""
         rows = pq.read_table(self.folder / DOMAINS, columns=["domain", "target_tokens", "wanting"]).to_pylist()
-        left = {row["domain"]: row["wanting"] - self.tokens_of(row["domain"]) for row in rows}
-        return [
-            {"domain": row["domain"], "target_tokens": row["target_tokens"], "tokens": left[row["domain"]]}
-            for row in rows if left[row["domain"]] > 0
-        ]  # fmt: skip
+        deficits = [
+            Deficit(
+                domain=row["domain"],
+                target_tokens=row["target_tokens"],
+                tokens=row["wanting"] - self.tokens_of(row["domain"]),
+            )
+            for row in rows
+        ]
+        return [deficit for deficit in deficits if deficit["tokens"] > 0]
 
     @property
     def caps(self) -> dict[str, int]:
-        """Tokens of each domain that the output may have, at most."""
+        """The most tokens of each domain that the output may have."""
         return dict(self.facts["caps"])
 
     @property
     def digest(self) -> str:
-        """The digest of what was accepted, and of all that it follows from."""
+        """The digest of the accepted documents and of all that they follow from."""
         return digest_of([self.facts["key"], self.facts["accepted"]])
 
     @property
     def tables(self) -> list[str]:
-        """The names of the tables that it consists of, within the folder."""
+        """The file names of its tables within the folder."""
         return list(self.facts["tables"])
 
 
 def read_augmented(run: Path) -> Augmented | None:
-    """What a run has made, whole or for other decisions; None where nothing is finished."""
+    """The written documents of a run, even if for other decisions; None where tier 3 has not finished."""
     folder = run / WRITTEN_FOLDER
     try:
         facts = unsealed(json.loads((folder / AUGMENTED).read_text("utf-8")))
-        whole = all(sha256_of(folder / name) == sha256 for name, sha256 in facts["sha256"].items())
+        intact = all(sha256_of(folder / name) == sha256 for name, sha256 in facts["sha256"].items())
     except (OSError, ValueError, AttributeError):
         return None
-    return Augmented(folder, facts) if whole else None
+    return Augmented(folder, facts) if intact else None
 
 
-def apply_caps(found: Augmented, caps: Mapping[str, int], recipe: str) -> Augmented:
-    """The same with other caps, which hold for a recipe by its digest; as it is, where nothing else is left out."""
-    table = pq.read_table(found.folder / SYNTHETIC)
+def apply_caps(augmented: Augmented, caps: Mapping[str, int], recipe: str) -> Augmented:
+    """The same documents under other caps, for the recipe with this digest; unchanged where nothing differs."""
+    table = pq.read_table(augmented.folder / SYNTHETIC)
     same = accept_within_caps(table, caps)["accepted"].equals(table["accepted"])
-    if same and found.facts["recipe"] == recipe:
-        return found
-    return commit_accepted(found.folder, {**found.facts, "caps": dict(caps), "recipe": recipe}, table)
+    if same and augmented.facts["recipe"] == recipe:
+        return augmented
+    return commit_accepted(augmented.folder, {**augmented.facts, "caps": dict(caps), "recipe": recipe}, table)
 
 
 def commit_accepted(folder: Path, facts: Mapping[str, Any], judged: pa.Table) -> Augmented:
-    """Accept what the caps allow, and commit it with all that is to be known of it."""
+    """Accept candidates as far as the caps allow, and commit them with their facts."""
     table = accept_within_caps(judged, facts["caps"])
     commit_table(folder / SYNTHETIC, table)
     kept = table.filter(table["accepted"])
@@ -106,16 +127,16 @@ def commit_accepted(folder: Path, facts: Mapping[str, Any], judged: pa.Table) ->
 
 
 def accept_within_caps(judged: pa.Table, caps: Mapping[str, int]) -> pa.Table:
-    """Candidates with `accepted`: those that passed, in the order of their turn, while their domain's cap has room.
+    """Candidates with `accepted`: true, in order, for each that passed while its domain's cap has room.
 
     One beyond its cap has the stage `augment` and the reason `beyond_cap`.
     """
-    left, rows = dict(caps), judged.select(["domain", "n_tokens", "stage", "reason"]).to_pylist()
+    remaining, rows = dict(caps), judged.select(["domain", "n_tokens", "stage", "reason"]).to_pylist()
     for row in rows:
         passed = row["reason"] in (None, BEYOND_CAP)
-        row["accepted"] = passed and row["n_tokens"] <= left.get(row["domain"], 0)
+        row["accepted"] = passed and row["n_tokens"] <= remaining.get(row["domain"], 0)
         if row["accepted"]:
-            left[row["domain"]] -= row["n_tokens"]
+            remaining[row["domain"]] -= row["n_tokens"]
         if passed:
             row["stage"], row["reason"] = (None, None) if row["accepted"] else (AUGMENT, BEYOND_CAP)
     for name in ("stage", "reason"):
@@ -127,6 +148,6 @@ def accept_within_caps(judged: pa.Table, caps: Mapping[str, int]) -> pa.Table:
 
 
 def commit_table(path: Path, table: pa.Table) -> None:
-    """Write a table."""
+    """Commit a table as a Parquet file."""
     with committed(path) as aside:
         pq.write_table(table, aside)

@@ -1,4 +1,4 @@
-"""The ledger of a run: parts, the snapshot that lists those in force with its journal, and the lock."""
+"""The ledger of a run: the snapshot of its files and parts in force, the journal, and the lock."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from curate.corpus.parquet import InputFile
 from curate.corpus.units import Unit
 from curate.errors import RunError, shortened
 from curate.ledger.parts import Part
+from curate.ledger.runs import read_json_fields
 from curate.storage import mirror
 from curate.storage.files import json_text, leads_out, sealed, sha256_of, sync, unsealed, write_sealed
 from curate.storage.lock import folder_lock
@@ -19,18 +20,14 @@ from curate.storage.places import is_remote
 
 LEDGER_VERSION = 2
 RUN_FACTS = "run.json"
-COLUMN_MAPPINGS = (
-    "renamed",
-    "added",
-    "lifted",
-    "cast",
-)  # how a file's columns become the corpus's: see `curate.corpus.parquet.Source`
-OUTPUT_FOLDERS = ("data/", "export/")  # folders of a run that only those who want its output read
+# How a file's columns map to the corpus's columns: see `curate.corpus.parquet.Source`.
+COLUMN_MAPPINGS = ("renamed", "added", "lifted", "cast")
+OUTPUT_FOLDERS = ("data/", "export/")  # not needed to read a run's ledger
 
 
 @dataclass(frozen=True)
 class KnownFile:
-    """An input file's number in this run directory, given once and never reused."""
+    """An input file with its number, which is unique within the run and never reused."""
 
     file_no: int
     path: str
@@ -38,72 +35,83 @@ class KnownFile:
     rows: int
     size: int
     error: str | None = None  # why it is quarantined
-    location: str = ""  # where its Parquet lies; what was spooled, relative to the run directory
+    location: str = ""  # path or URI of its Parquet; relative to the run directory if it was spooled
     renamed: tuple[tuple[str, str], ...] = ()  # see `curate.corpus.parquet.Source`
     added: tuple[tuple[str, str], ...] = ()
     lifted: tuple[tuple[str, str], ...] = ()
     cast: tuple[tuple[str, str], ...] = ()
-    bad_lines: int = 0  # of JSON lines, that are in quarantine
+    bad_lines: int = 0  # quarantined lines of a JSONL file
 
     @property
-    def read_like(self) -> tuple[Any, ...]:
-        """What is equal for files whose columns become the corpus's in the same way."""
+    def column_mapping(self) -> tuple[object, ...]:
+        """How its columns map to the corpus's columns; files with equal mappings can be read in one query."""
         return (self.renamed, self.added, self.lifted, self.cast, is_spooled(self))
 
 
 @dataclass
 class Ledger:
-    """The snapshot in memory; `commit` makes it the one in force, `add` what follows it."""
+    """The snapshot in memory. `commit` puts it in force; `add` puts further parts in force through the journal."""
 
     run: Path
     files: list[KnownFile] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
-    superseded: list[str] = field(default_factory=list)  # files not in force any more, to be deleted
+    superseded: list[str] = field(default_factory=list)  # files no longer in force, to be deleted
     next_file_no: int = 0
     _journal: BinaryIO | None = None
 
     @property
     def path(self) -> Path:
-        """Where the snapshot lies."""
+        """The path of the snapshot."""
         return self.run / "ledger" / "snapshot.json"
 
     @property
     def journal_path(self) -> Path:
-        """Where parts stand that were finished after the snapshot was written."""
+        """The path of the journal, which lists the parts finished after the snapshot was written."""
         return self.run / "ledger" / "journal.jsonl"
 
     def number(self, file: InputFile, taken: Container[int]) -> KnownFile:
-        """The file's number: the one it had, here or under another path, or the next."""
+        """The file with the number it already has, here or under another path, else with the next free number."""
         location = file.source.location
         if Path(location).is_relative_to(self.run):
             location = Path(location).relative_to(self.run).as_posix()
-        more: dict[str, Any] = {"location": location} | {name: getattr(file.source, name) for name in COLUMN_MAPPINGS}
-        more["bad_lines"] = file.bad_lines
-        same = [known for known in self.files if known.identity == file.identity and known.file_no not in taken]
-        for known in sorted(same, key=lambda known: known.path != file.path):
-            return replace(known, path=file.path, error=None, **more)
-        known = KnownFile(self.next_file_no, file.path, file.identity, file.rows, file.size, None, **more)
+        numbered = KnownFile(
+            file_no=self.next_file_no,
+            path=file.path,
+            identity=file.identity,
+            rows=file.rows,
+            size=file.size,
+            location=location,
+            renamed=file.source.renamed,
+            added=file.source.added,
+            lifted=file.source.lifted,
+            cast=file.source.cast,
+            bad_lines=file.bad_lines,
+        )
+        same = [earlier for earlier in self.files if earlier.identity == file.identity and earlier.file_no not in taken]
+        if same:
+            match = min(same, key=lambda earlier: earlier.path != file.path)
+            return replace(numbered, file_no=match.file_no, rows=match.rows, size=match.size)
         self.next_file_no += 1
-        return known
+        return numbered
 
     def of(self, group: str, digest: str | None = None) -> list[Part]:
         """Parts in force of a group, in the order of their units."""
-        found = [p for p in self.parts if p.group == group and digest in (None, p.digest)]
-        return sorted(found, key=lambda part: (part.units, part.path))
+        parts = [part for part in self.parts if part.group == group and digest in (None, part.digest)]
+        return sorted(parts, key=lambda part: (part.units, part.path))
 
     def put(self, group: str, parts: Iterable[Part]) -> None:
         """Replace a group's parts and commit."""
         self.put_all({group: parts})
 
     def put_all(self, parts_of: Mapping[str, Iterable[Part]]) -> None:
-        """Replace the parts of several groups, which belong together, in one commit."""
+        """Replace the parts of several groups in one commit."""
         self.superseded += [part.path for part in self.parts if part.group in parts_of]
         kept = [part for part in self.parts if part.group not in parts_of]
         self.parts = [*kept, *(part for parts in parts_of.values() for part in parts)]
         self.commit()
 
     def sweep(self) -> None:
-        """Delete the files that were superseded, and only those."""
+        """Delete the superseded files, and only those."""
         in_force = {part.path for part in self.parts}
         for path in set(self.superseded) - in_force:
             (self.run / path).unlink(missing_ok=True)
@@ -111,9 +119,9 @@ class Ledger:
         self.commit()
 
     def add(self, parts: Sequence[Part]) -> None:
-        """Put parts in force at the cost of these parts alone: by lines of the journal, which `commit` ends.
+        """Put parts in force by appending lines to the journal; the cost depends on these parts alone.
 
-        The journal names its snapshot by hash: one that a crash left beside a newer snapshot counts for nothing.
+        The journal names its snapshot by hash, so a journal that a crash left next to a newer snapshot is ignored.
         """
         if self._journal is None:
             self._journal = self.journal_path.open("wb")
@@ -126,7 +134,7 @@ class Ledger:
         mirror.offer(self.run, lambda: json_text(sealed(self._snapshot())))
 
     def commit(self) -> None:
-        """Replace snapshot.json atomically, and the one on the object store that the run lives on, if it does."""
+        """Replace snapshot.json atomically, also on the object store of the run, if it has one; end the journal."""
         write_sealed(self.path, self._snapshot())
         if self._journal is not None:
             self._journal.close()
@@ -134,7 +142,7 @@ class Ledger:
         self.journal_path.unlink(missing_ok=True)
         mirror.checkpoint(self.run)
 
-    def _snapshot(self) -> dict[str, Any]:
+    def _snapshot(self) -> dict[str, object]:
         return {
             "ledger_version": LEDGER_VERSION,
             "next_file_no": self.next_file_no,
@@ -144,12 +152,12 @@ class Ledger:
         }
 
 
-def _as_json(part: Part) -> dict[str, Any]:
+def _as_json(part: Part) -> dict[str, object]:
     return asdict(part) | {"units": [[u.file_no, u.start, u.stop] for u in part.units]}
 
 
 def is_spooled(file: KnownFile) -> bool:
-    """Whether the run directory itself holds the file's documents."""
+    """Whether the file was converted into the run directory."""
     return bool(file.location) and not is_remote(file.location) and not Path(file.location).is_absolute()
 
 
@@ -164,15 +172,15 @@ def _from_json(fields: dict[str, Any]) -> Part:
 
 
 def read_ledger(run: Path) -> Ledger:
-    """The ledger in force in a run directory; an empty one where there is none.
+    """The ledger of a run directory; an empty one where there is none.
 
-    Errors: RunError for a snapshot of another version or a broken one.
+    Errors: RunError for a damaged snapshot, or one of another version.
     """
     ledger = Ledger(run)
     if not ledger.path.exists():
         return ledger
     try:
-        snapshot: dict[str, Any] = json.loads(ledger.path.read_text("utf-8"))
+        snapshot = json.loads(ledger.path.read_text("utf-8"))
         if snapshot["ledger_version"] == LEDGER_VERSION:
             snapshot = unsealed(snapshot)
         else:
@@ -192,7 +200,7 @@ def read_ledger(run: Path) -> Ledger:
 
 
 def _journal(ledger: Ledger) -> list[Part]:
-    """The parts that the journal adds to its snapshot, up to a line that a crash cut off or that is damaged."""
+    """The parts that the journal adds to its snapshot, up to the first incomplete or damaged line."""
     try:
         lines = ledger.journal_path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -206,24 +214,20 @@ def _journal(ledger: Ledger) -> list[Part]:
 
 
 def read_facts(run: Path) -> dict[str, Any]:
-    """What run.json tells; nothing where it is missing or damaged."""
-    try:
-        facts = json.loads((run / RUN_FACTS).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
+    """The fields of run.json; none where it is missing or damaged."""
+    return read_json_fields(run / RUN_FACTS)
 
 
 def check_run_directory(run: Path) -> None:
     """Refuse a folder that cannot be a run directory.
 
-    Errors: RunError where it holds something else, or where its path is one that DuckDB cannot open.
+    Errors: RunError where it contains other files, or DuckDB cannot open its path.
     """
     if "\0" in str(run):
         raise RunError("output: a path has no NUL character; choose another output")
     try:
         is_other = run.is_dir() and any(run.iterdir()) and not (run / "lock").exists()
-    except OSError as error:  # a name that is too long, a folder that may not be read
+    except OSError as error:  # a name that is too long, a folder without permission
         raise RunError(f"{shortened(str(run))}: {error.strerror}; choose another output") from None
     if is_other:
         raise RunError(f"{run}: is not empty and not a run directory; choose another output")
@@ -235,9 +239,9 @@ def check_run_directory(run: Path) -> None:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold the run directory for this process.
+    """Lock the run directory for this process.
 
-    Errors: RunError where another process holds it (naming it), or where the folder cannot be a run directory.
+    Errors: RunError where another process has locked it (naming it), or the folder cannot be a run directory.
     """
     check_run_directory(run)
     with folder_lock(run), mirror.synchronized(run):
@@ -245,11 +249,11 @@ def locked(run: Path) -> Iterator[None]:
 
 
 def fetch_run(place: str, skipped: tuple[str, ...] = ()) -> Path:
-    """The run directory that a path or URI names, with what its object store has, but for folders that are `skipped`.
+    """The run directory that a path or URI names; from an object store, all folders but the `skipped` are fetched.
 
-    A mirror on which a process of this machine works is newer than the store, and stays as it is.
+    A mirror that another process of this machine has locked is newer than the store and is left unchanged.
 
-    Errors: RunError where there is no such run; WorkerError where the store cannot be had.
+    Errors: RunError where there is no such run; WorkerError where the store cannot be reached.
     """
     run = mirror.run_of(place)
     if not mirror.is_mirror(run):

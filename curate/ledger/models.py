@@ -1,4 +1,4 @@
-"""Models that a run has trained: files of its directory, each a part of the ledger, kept and pinned together."""
+"""Models that a run trained: parts of its ledger, which are kept, pinned and copied together."""
 
 import json
 import shutil
@@ -27,51 +27,53 @@ from curate.ledger.parts import Part, is_intact
 from curate.storage.files import committed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelKind:
-    """The models of a stage."""
+    """The kind of models that a stage trains."""
 
     section: str  # of the recipe
     noun: str  # for messages
-    groups: tuple[str, ...]
-    needed: frozenset[str]  # groups without which the others cannot be used
-    facts: str  # the group of the file with what the manifest tells of them
+    groups: tuple[str, ...]  # part groups of its files
+    needed: frozenset[str]  # groups without which the others are of no use
+    facts: str  # the group of the file with the models' facts for the manifest
 
 
 PURIFY = ModelKind(
-    "tier2", "trained models", PURIFY_MODELS,
-    frozenset({PURIFY_MODEL, ATTACKS, ROUNDS, CALIBRATION, PURIFY_FACTS}), PURIFY_FACTS,
-)  # fmt: skip
-BUDGET = ModelKind(
-    "distill",
-    "models of a budget",
-    BUDGET_MODELS,
-    frozenset({IMPORTANCE_TARGET, IMPORTANCE_CORPUS, BUDGET_FACTS}),
-    BUDGET_FACTS,
+    section="tier2",
+    noun="trained models",
+    groups=PURIFY_MODELS,
+    needed=frozenset({PURIFY_MODEL, ATTACKS, ROUNDS, CALIBRATION, PURIFY_FACTS}),
+    facts=PURIFY_FACTS,
 )
-KINDS = (PURIFY, BUDGET)
+BUDGET = ModelKind(
+    section="distill",
+    noun="models of a budget",
+    groups=BUDGET_MODELS,
+    needed=frozenset({IMPORTANCE_TARGET, IMPORTANCE_CORPUS, BUDGET_FACTS}),
+    facts=BUDGET_FACTS,
+)
 
 
 @dataclass(frozen=True)
 class ModelSet:
-    """The models of a stage that lie in a run directory."""
+    """The trained models of a stage, in a run directory."""
 
     kind: ModelKind
     run: Path
     parts: tuple[Part, ...]
 
     def part(self, group: str) -> Part | None:
-        """The part of a group, where there is one."""
+        """The part of a group; None where there is none."""
         return next((part for part in self.parts if part.group == group), None)
 
     @property
     def files(self) -> dict[str, str]:
-        """The files of the models by their groups."""
+        """Paths of the models' files, by group."""
         return {part.group: str(self.run / part.path) for part in self.parts if part.group != self.kind.facts}
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What the manifest tells of the models."""
+        """The models' facts for the manifest."""
         part = self.part(self.kind.facts)
         assert part is not None
         facts: dict[str, Any] = json.loads((self.run / part.path).read_text("utf-8"))
@@ -79,19 +81,19 @@ class ModelSet:
 
 
 def load_models(kind: ModelKind, run: Path, parts: Sequence[Part]) -> ModelSet | None:
-    """The models among some parts of a run's ledger, if all that are needed are there with their files."""
+    """The models among parts of a run's ledger; None unless all needed ones are there with intact files."""
     named = (replace(part, group=part.group.removeprefix(PENDING)) for part in parts)
-    whole = tuple(part for part in named if part.group in kind.groups and is_intact(run, part))
-    return ModelSet(kind, run, whole) if kind.needed.issubset(part.group for part in whole) else None
+    intact = tuple(part for part in named if part.group in kind.groups and is_intact(run, part))
+    return ModelSet(kind, run, intact) if kind.needed.issubset(part.group for part in intact) else None
 
 
 def models_in_force(kind: ModelKind, run: Path, parts: Sequence[Part]) -> ModelSet | None:
-    """The models that the decisions in force were made by."""
+    """The models behind the decisions in force."""
     return load_models(kind, run, [part for part in parts if part.group in kind.groups])
 
 
 def open_pinned(kind: ModelKind, pin: str | None) -> ModelSet | None:
-    """The models of the run that `models.pin` names; None where it names none.
+    """The models of the run that `models.pin` names; None for no pin.
 
     Errors: RunError where there is no such run, or it has no such models.
     """
@@ -108,7 +110,7 @@ def open_pinned(kind: ModelKind, pin: str | None) -> ModelSet | None:
 
 
 def copy_models(models: ModelSet, run: Path) -> ModelSet:
-    """The same models in another run's directory, so that it stands without the first."""
+    """Copy models into another run directory, so that it does not depend on the first."""
     if models.run.resolve() != run.resolve():
         for part in models.parts:
             with committed(run / part.path) as aside:

@@ -1,31 +1,31 @@
-"""Names that all of a run has in common: groups of parts in the ledger, stages, and places in a run directory.
+"""Names shared by all of a run: part groups of the ledger, stages, and paths in a run directory.
 
-They are a contract: the ledgers of earlier versions are read by them.
+The strings are a contract: ledgers of earlier versions are read by them.
 """
 
 from pathlib import Path
 
-# Groups of measurements, beside those of the signals (`filters/registry.py`).
-DOCUMENTS = "documents"  # what is known of the raw text: size, hash, whether it is UTF-8, and the user's id
-INPUT = "input"  # the input columns that rules, strata and exclusions name
+# Groups of measurements, in addition to the signal groups (`filters/registry.py`).
+DOCUMENTS = "documents"  # the raw text's size and hash, whether it is UTF-8, and the user's id
+INPUT = "input"  # input columns that rules, strata and exclusions name
 EDITS = "edits"
-BLOCK = "block"  # how often each document has what the lists of the recipe name
-SIGNATURES = "signatures"  # MinHash values, by which near duplicates are found
-LINE_HASHES = "line_hashes"  # by which repeated lines are
+BLOCK = "block"  # matches per document of each block list
+SIGNATURES = "signatures"  # MinHash signatures, to find near duplicates
+LINE_HASHES = "line_hashes"  # hashes of lines, to find repeated lines
 OVERLAPS = "overlaps"  # passages of evaluation sets
-SEPARATE_GROUPS = (EDITS, SIGNATURES, LINE_HASHES, OVERLAPS)  # what is no column of the table of signals
+SEPARATE_GROUPS = (EDITS, SIGNATURES, LINE_HASHES, OVERLAPS)  # not joined into the table of signals
 
-# Groups of what a decision comes from.
+# Groups of decisions and of their evidence.
 DECISIONS = "decisions"
 PAIRS = "pairs"
-SHINGLES = "shingles"  # the sets of documents whose similarity an estimate leaves in doubt, while a run decides
+SHINGLES = "shingles"  # shingle sets of documents in border pairs; only while a run decides
 BANDS = "bands"
 LINE_EDITS = "line_edits"
-TRIMMED = "trimmed"  # what is left of documents that lost lines
-PENDING = "pending_"  # before the groups of parts that are not in force until all documents are decided
+TRIMMED = "trimmed"  # sizes of documents after lines were cut
+PENDING = "pending_"  # prefix of groups whose parts come into force once all documents are decided
 
 # Groups of tier 2.
-MINED = "mined"  # texts of the corpus, while the run trains
+MINED = "mined"  # texts of the corpus; only while the run trains
 PURIFY_MODEL, ATTACKS, ROUNDS, CALIBRATION = "purify_model", "attacks", "rounds", "calibration"
 GRADE_MODEL, GRADES = "grade_model", "grades"
 PURIFY_FACTS = "purify_facts"
@@ -50,29 +50,39 @@ BUDGET_MODELS = (
 SCORES = "distil_scores"
 RUNGS, QUOTAS = "rungs", "quotas"
 
-# Groups of tier 3, and of the output.
+# Groups of tier 3 and of the output.
 DOMAIN_MEMBERS, DOMAIN_ROWS = "domain_members", "domain_rows"
 DATA = "data"  # also the folder of the output's shards
 
-# Groups that are of one decision, and in force together.
+# Groups that one decision writes; they come into force together.
 DECISION_GROUPS = (
-    DECISIONS, PAIRS, BANDS, LINE_EDITS, TRIMMED, P_BAD, THRESHOLDS, *PURIFY_MODELS, SCORES, RUNGS, QUOTAS,
+    DECISIONS,
+    PAIRS,
+    BANDS,
+    LINE_EDITS,
+    TRIMMED,
+    P_BAD,
+    THRESHOLDS,
+    *PURIFY_MODELS,
+    SCORES,
+    RUNGS,
+    QUOTAS,
     *BUDGET_MODELS,
-)  # fmt: skip
+)
 
-# The stages of the cascade, in their order, and the one that adds documents.
+# The stages of the cascade in order, and the stage that adds documents.
 STAGES = ("input", "rules", "exact", "near", "bands", "lines", "purify", "distil")
 PURIFY, DISTIL, AUGMENT = "purify", "distil", "augment"
 
 # Folders of a run directory, and files in them.
 MODELS_FOLDER = "models"
 WRITTEN_FOLDER, COMPARISON = "synthetic", "comparison"
-JUDGED = "judged"  # the run over the candidates
+JUDGED = "judged"  # the run that judges the candidates
 AUGMENTED, DOMAINS, SYNTHETIC = "augmented.json", "domains.parquet", "synthetic.parquet"
 COMPARISON_FILE = "comparison.parquet"
-BEYOND_CAP = "beyond_cap"  # the reason why a written document that passed is not in the output
+BEYOND_CAP = "beyond_cap"  # the reason of a written document that passed but exceeds its domain's cap
 EVALUATION_FOLDER = Path("evaluation")
 ARMS = EVALUATION_FOLDER / "arms"
-RETENTION, TRACKING = "retention", "tracking"  # parts of an evaluation: of the whole run, and stage by stage
+RETENTION, TRACKING = "retention", "tracking"  # parts of an evaluation: of the whole run, and by stage
 
 INDEX = "run.duckdb"

@@ -1,4 +1,4 @@
-"""Parts: files of the ledger, each written whole and known by its digest and its hash."""
+"""Parts: files of the ledger, each committed atomically and identified by digest and hash."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ PART_ROW_GROUP = 1 << 17
 
 @dataclass(frozen=True)
 class Part:
-    """A committed file of the run: signals of some units, decisions, or an output shard."""
+    """A committed file of a run: signals of some units, decisions, or an output shard."""
 
     group: str
     digest: str
@@ -28,53 +28,57 @@ class Part:
     sha256: str
     units: tuple[Unit, ...] = ()
     tokens: int = 0  # of an output shard
-    # Of group `documents`: for each unit, xxh3-128 over its documents' hashes. Of `pairs`: the signatures' digest.
+    # Group `documents`: for each unit, xxh3-128 over its documents' hashes. Group `pairs`: the signatures' digest.
     contents: tuple[str, ...] = ()
 
 
 def write_part(run: Path, group: str, digest: str, name: str, table: pa.Table, **more: Any) -> Part:  # noqa: ANN401
     """Commit a table of the ledger as one Parquet file with fixed row groups.
 
-    Columns of fixed-size binary and of lists hold hashes, which neither dictionaries nor compression make smaller.
+    Columns of fixed-size binary and of lists contain hashes, which are incompressible: no dictionary, no compression.
     """
     path = Path("ledger") / _folder(group) / f"{digest[:8]}-{name}.parquet"
-    options: dict[str, Any] = {"compression": "zstd"}
-    fixed = [field.name for field in table.schema if pa.types.is_fixed_size_binary(field.type)]
+    binary = [field.name for field in table.schema if pa.types.is_fixed_size_binary(field.type)]
     lists = [field.name for field in table.schema if pa.types.is_large_list(field.type)]
-    if random := [*fixed, *(f"{name}.list.element" for name in lists)]:
-        others = [name for name in table.schema.names if name not in (*fixed, *lists)]
-        compression = dict.fromkeys(others, "zstd") | dict.fromkeys(random, "none")
-        options = {"compression": compression, "use_dictionary": others, "write_statistics": others}
+    hashes = [*binary, *(f"{name}.list.element" for name in lists)]
+    plain = [name for name in table.schema.names if name not in (*binary, *lists)]
     with committed(run / path) as aside:
-        pq.write_table(table.combine_chunks(), aside, row_group_size=PART_ROW_GROUP, **options)
+        pq.write_table(
+            table.combine_chunks(),
+            aside,
+            row_group_size=PART_ROW_GROUP,
+            compression=dict.fromkeys(plain, "zstd") | dict.fromkeys(hashes, "none") if hashes else "zstd",
+            use_dictionary=plain if hashes else True,
+            write_statistics=plain if hashes else True,
+        )
     return finished_part(run, group, digest, path, len(table), **more)
 
 
 def rebuffered(tables: Iterable[pa.Table | pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The same rows as tables of `rows` rows each (the last may be shorter): bytes must not depend on batch sizes."""
-    held: list[pa.Table] = []
+    """The same rows as tables of `rows` rows each (the last may be shorter), so bytes do not depend on batch sizes."""
+    pending: list[pa.Table] = []
     count = 0
     for batch in tables:
         table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
         while count + len(table) >= rows:
-            yield pa.concat_tables([*held, table.slice(0, rows - count)])
+            yield pa.concat_tables([*pending, table.slice(0, rows - count)])
             table = table.slice(rows - count)
-            held, count = [], 0
+            pending, count = [], 0
         if len(table):
-            held.append(table)
+            pending.append(table)
             count += len(table)
-    if held:
-        yield pa.concat_tables(held)
+    if pending:
+        yield pa.concat_tables(pending)
 
 
 def finished_part(run: Path, group: str, digest: str, path: Path, rows: int, **more: Any) -> Part:  # noqa: ANN401
-    """A committed file as a part, with its size and hash."""
+    """The part of a committed file, with its size and hash."""
     full = run / path
     return Part(group, digest, path.as_posix(), rows, full.stat().st_size, sha256_of(full), **more)
 
 
 def is_intact(run: Path, part: Part) -> bool:
-    """Whether a part's file is there as it was written, bit for bit: what is taken up again must not be damaged."""
+    """Whether a part's file is there, bit for bit as it was written; only such parts are reused."""
     path = run / part.path
     try:
         return path.stat().st_size == part.bytes and sha256_of(path) == part.sha256
@@ -83,10 +87,10 @@ def is_intact(run: Path, part: Part) -> bool:
 
 
 def intact_paths(run: Path, parts: Sequence[Part]) -> set[str]:
-    """The paths of those parts that are whole; several files are read at once."""
+    """The paths of the intact parts; several files are hashed at once."""
     with ThreadPoolExecutor() as pool:
-        whole = pool.map(partial(is_intact, run), parts)
-        return {part.path for part, found in zip(parts, whole, strict=True) if found}
+        intact = pool.map(partial(is_intact, run), parts)
+        return {part.path for part, ok in zip(parts, intact, strict=True) if ok}
 
 
 def _folder(group: str) -> str:

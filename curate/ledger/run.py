@@ -1,4 +1,4 @@
-"""A run whose documents are decided, opened to look at or to ask: its recipe, and the ledger as it was decided."""
+"""A finished run, opened to inspect or query: its recipe, and the ledger as it was decided."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,28 +20,31 @@ from curate.sql import first_line, open_database
 RECIPE = "recipe.yaml"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FinishedRun:
-    """A run with its verdicts. The ledger has only what these follow from: other recipes may have measured more."""
+    """A run with its verdicts.
+
+    The ledger contains only parts that the verdicts depend on; the run directory may have others, of earlier recipes.
+    """
 
     run: Path
     recipe: Recipe
     ledger: Ledger
-    groups: dict[str, str]  # of signals, with digests
-    columns: pa.Schema  # the input's columns that the ledger holds
+    groups: dict[str, str]  # signal groups, with digests
+    columns: pa.Schema  # input columns in the ledger
     input_names: tuple[str, ...]  # all columns of the input
-    working_directory: Path  # that relative paths of the recipe started from
+    working_directory: Path  # what the recipe's relative paths are relative to
 
     def located(self, path: str) -> str:
-        """A path of the recipe, where it lies: from here, or from where the run was started."""
-        there = self.working_directory / path
-        return str(there) if not Path(path).exists() and there.exists() else path
+        """A path of the recipe, resolved here if it exists, else from the run's working directory."""
+        resolved = self.working_directory / path
+        return str(resolved) if not Path(path).exists() and resolved.exists() else path
 
 
 def open_finished(run: Path) -> FinishedRun:
     """Open a run whose documents are decided.
 
-    Errors: RunError where there are no verdicts, or files are missing; RecipeError for a damaged recipe.yaml.
+    Errors: RunError where verdicts or files are missing; RecipeError for a damaged recipe.yaml.
     """
     ledger = read_ledger(run)
     if not ledger.of(DECISIONS):
@@ -49,37 +52,47 @@ def open_finished(run: Path) -> FinishedRun:
     facts = read_facts(run)
     try:
         groups: dict[str, str] = dict(facts["signal_groups"])
-        names, started = tuple(facts["input_columns"]), Path(facts["working_directory"])
+        input_names, working_directory = tuple(facts["input_columns"]), Path(facts["working_directory"])
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{run}/{RUN_FACTS}: missing or damaged; run again to rebuild it") from None
-    made = (*DECISION_GROUPS, DATA)
-    ledger.parts = [part for part in ledger.parts if part.group in made or groups.get(part.group) == part.digest]
+    decided = (*DECISION_GROUPS, DATA)
+    ledger.parts = [part for part in ledger.parts if part.group in decided or groups.get(part.group) == part.digest]
     for part in ledger.parts:
         if part.group != DATA and not (run / part.path).is_file():
             raise RunError(f"{run}/{part.path}: missing; run again")
     with readable(run):
-        columns = _held_columns(ledger)
-    return FinishedRun(run, load_recipe(run / RECIPE), ledger, groups, columns, names, started)
+        columns = _input_columns(ledger)
+    return FinishedRun(
+        run=run,
+        recipe=load_recipe(run / RECIPE),
+        ledger=ledger,
+        groups=groups,
+        columns=columns,
+        input_names=input_names,
+        working_directory=working_directory,
+    )
 
 
-def _held_columns(ledger: Ledger) -> pa.Schema:
-    """The input's columns that the ledger holds."""
+def _input_columns(ledger: Ledger) -> pa.Schema:
+    """The input columns in the ledger, by the corpus's names."""
     parts = ledger.of(INPUT)
-    held = pq.read_schema(ledger.run / parts[0].path) if parts else pa.schema([])
+    schema = pq.read_schema(ledger.run / parts[0].path) if parts else pa.schema([])
     prefix = f"{INPUT}."
-    return pa.schema([one.with_name(one.name.removeprefix(prefix)) for one in held if one.name.startswith(prefix)])
+    return pa.schema(
+        [field.with_name(field.name.removeprefix(prefix)) for field in schema if field.name.startswith(prefix)]
+    )
 
 
 @contextmanager
 def readable(run: Path) -> Iterator[None]:
-    """Tell of files of a run that are damaged, or go while they are read.
+    """Report files of a run that are damaged, or vanish while they are read.
 
     Errors: RunError.
     """
     try:
         yield
     except (duckdb.Error, pa.ArrowException, OSError) as error:
-        # Of a broken footer DuckDB says with its plainest class that it does not know a type.
+        # For a damaged footer, DuckDB raises its base class with a message about an unknown type.
         damage = (duckdb.IOException, duckdb.InvalidInputException, pa.ArrowException, OSError)
         if not isinstance(error, damage) and type(error) is not duckdb.Error:
             raise
@@ -89,8 +102,8 @@ def readable(run: Path) -> Iterator[None]:
 def connect(run: Path, **settings: str) -> duckdb.DuckDBPyConnection:
     """A read-only connection to a run's index, from anywhere, with settings of DuckDB.
 
-    The index may be somebody else's, whose views are queries like any other: none of them can write a file, change a
-    setting or reach a network.
+    The index may come from an untrusted source, and its views may be arbitrary queries: none of them can write a file,
+    change a setting or reach a network.
 
     Errors: RunError where the run has no index.
     """

@@ -1,4 +1,4 @@
-"""The runs in a folder, with the figures that each closed with: what `curate runs` lists; and a run that is none."""
+"""The runs in a folder, with their final figures, for `curate runs`; and the error for a path that is no run."""
 
 import json
 import os
@@ -10,87 +10,87 @@ from typing import Any
 
 from curate.errors import CurateError, RunError, closest
 
-DEPTH = 4  # levels of folders that are looked into, the given one the first
-RUNS = Path("runs")  # where runs lie unless recipes say otherwise
-MOST_NEAR = 3  # runs that a message names
+DEPTH = 4  # levels of folders that are searched, including the given one
+RUNS = Path("runs")  # the default folder of runs
+MAX_NAMED = 3  # runs that a message names
 
 
 @dataclass(frozen=True)
 class RunFigures:
-    """A run and what it came to; figures are null where it was stopped before it had them."""
+    """A run with its final figures, which are null for a run that stopped before it had them."""
 
     run: str
     name: str | None
-    state: str  # whole, or stopped: its manifest, which is written last, is missing
+    state: str  # whole, or stopped: without a manifest, which is written last
     documents: int | None
     kept: int | None
     tokens: int | None
     tokens_kept: int | None
     shards: int | None
-    finished: str | None  # where it was stopped: when it last wrote into its log
+    finished: str | None  # for a stopped run, the time of its last log entry
 
 
 def list_runs(folder: Path) -> list[RunFigures]:
-    """All runs in a folder and the folders below, by their paths.
+    """All runs in a folder and its subfolders, in the order of their paths.
 
-    Errors: CurateError for a folder that is not there.
+    Errors: CurateError for a folder that does not exist.
     """
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "no such folder"
-        raise CurateError(f"runs: {folder}: {what}; give the folder that your runs lie in")
+        problem = "is a file" if folder.exists() else "no such folder"
+        raise CurateError(f"runs: {folder}: {problem}; give the folder that your runs lie in")
     return [_figures(run) for run in _run_directories(folder, DEPTH)]
 
 
 def not_a_run(run: Path, lacks: str) -> RunError:
-    """What is wrong with a path that was given as a run directory and `lacks` what one has, and which may be meant."""
+    """The error for a path that `lacks` a file of a run directory, with a suggestion."""
     if os.path.isdir(run / "ledger"):
         return RunError(f"{run}: no {lacks}: its run did not get far enough; run it again")
     if os.path.isdir(run):
-        wrong = f"no {lacks}: not a run directory"
+        problem = f"no {lacks}: not a run directory"
     else:
-        wrong = "a file, not a run directory" if os.path.exists(run) else "no such folder"
-    return RunError(f"{run}: {wrong}; {_meant(run)}")
+        problem = "a file, not a run directory" if os.path.exists(run) else "no such folder"
+    return RunError(f"{run}: {problem}; {_suggestion(run)}")
 
 
-def _meant(run: Path) -> str:
-    """The run that a path was probably meant for, else those near by, else how they are found."""
-    near = _near(run)
-    by_name = {found.name: found for found in reversed(near)}
-    if within := [found for found in near if found in run.parents]:
-        return f"did you mean {within[0]}?"
+def _suggestion(run: Path) -> str:
+    """The run that was probably meant, else the runs near by, else how to find runs."""
+    near = _runs_near(run)
+    by_name = {candidate.name: candidate for candidate in reversed(near)}
+    if around := [candidate for candidate in near if candidate in run.parents]:
+        return f"did you mean {around[0]}?"
     if like := closest(run.stem if os.path.isfile(run) else run.name, by_name):
         return f"did you mean {by_name[like]}?"
     if not near:
         return "`curate runs FOLDER` lists the runs in a folder"
-    more = f" and {len(near) - MOST_NEAR:,} more" if len(near) > MOST_NEAR else ""
-    return f"runs near by: {', '.join(map(str, near[:MOST_NEAR]))}{more}"
+    more = f" and {len(near) - MAX_NAMED:,} more" if len(near) > MAX_NAMED else ""
+    return f"runs near by: {', '.join(map(str, near[:MAX_NAMED]))}{more}"
 
 
-def _near(run: Path) -> list[Path]:
-    """Runs in a folder that was taken for one, around it, and where runs usually lie."""
+def _runs_near(run: Path) -> list[Path]:
+    """Runs in a folder, in the two folders around it, and in the default folder."""
     folders = [folder for folder in (run, *run.parents[:2], RUNS) if str(folder) != folder.anchor]
-    found = [near for folder in folders if os.path.isdir(folder) for near in _run_directories(folder, 2)]
-    return list(dict.fromkeys(found))
+    runs = [near for folder in folders if os.path.isdir(folder) for near in _run_directories(folder, 2)]
+    return list(dict.fromkeys(runs))
 
 
 def _run_directories(folder: Path, depth: int) -> Iterator[Path]:
-    """Run directories; those inside of others, such as an evaluation's, are passed over."""
+    """Run directories, without those nested in others, such as the runs of an evaluation."""
     if (folder / "ledger").is_dir() and ((folder / "run.log").exists() or (folder / "manifest.json").exists()):
         yield folder
         return
     if depth == 1:
         return
     try:
-        below = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=True))
-    except OSError:  # of somebody else: what can be read is listed
+        subfolders = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=True))
+    except OSError:  # no permission: list what can be read
         return
-    for name in below:
+    for name in subfolders:
         if not name.startswith("."):
             yield from _run_directories(folder / name, depth - 1)
 
 
 def _figures(run: Path) -> RunFigures:
-    manifest, facts = _read(run / "manifest.json"), _read(run / "run.json")
+    manifest, facts = read_json_fields(run / "manifest.json"), read_json_fields(run / "run.json")
     totals = manifest.get("totals", {})
     shards = manifest.get("shards")
     return RunFigures(
@@ -106,8 +106,8 @@ def _figures(run: Path) -> RunFigures:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The fields of a JSON file; none where there is no such file, or a damaged one."""
+def read_json_fields(path: Path) -> dict[str, Any]:
+    """The fields of a JSON file; none where it is missing or damaged."""
     try:
         fields = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -116,7 +116,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _last_written(run: Path) -> str | None:
-    """When a run's log was last written to."""
+    """The time at which a run's log was last written."""
     for name in ("run.log", "manifest.json"):
         try:
             changed = (run / name).stat().st_mtime

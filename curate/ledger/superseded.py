@@ -1,7 +1,7 @@
-"""What a run leaves that others read, and that says so when it no longer belongs to the decisions in force.
+"""Notices in a run's report and exports once they no longer belong to the decisions in force.
 
-Before anything that a manifest describes changes, the report and the exports within the run get a notice; it goes when
-they are rebuilt, or a later run decides as before.
+The notices are set before anything changes that the manifest describes. They are removed when the report or export is
+rebuilt, or when a later run makes the same decisions.
 """
 
 import hashlib
@@ -16,14 +16,13 @@ from curate.storage.mirror import by_uri, is_mirror
 REPORT = "report.html"
 EXPORTS = "export"  # the folder of exports within a run
 NOTICE = "SUPERSEDED.md"  # in an export
-HIDDEN_NOTICE = (
-    '<p class="note" id="superseded" hidden>'  # in a report: nothing that comes from data has these characters
-)
+# In a report; text from data is escaped and cannot contain these characters.
+HIDDEN_NOTICE = '<p class="note" id="superseded" hidden>'
 VISIBLE_NOTICE = '<p class="note" id="superseded">'
 
 
 def supersede(run: Path) -> None:
-    """Put the notice on top of a run's report, and into its exports."""
+    """Show the notice in a run's report, and write it into its exports."""
     supersede_report(run)
     for folder in _exports(run):
         with committed(folder / NOTICE) as aside:
@@ -35,9 +34,9 @@ def supersede(run: Path) -> None:
 
 
 def export_command(run: Path, folder: Path) -> str:
-    """The command that rebuilds an export within a run, with the options of the first time.
+    """The command that rebuilds an export of a run with the same options.
 
-    Of a run on an object store it writes to a local folder: exports are written to no other.
+    For a run on an object store it writes to a local folder, as all exports do.
     """
     out = EXPORTS if is_mirror(run) else str(run / EXPORTS)
     words = ["curate", "export", by_uri(str(run)), "--to", folder.name, "--out", out, *_options_of(folder)]
@@ -45,19 +44,19 @@ def export_command(run: Path, folder: Path) -> str:
 
 
 def _options_of(folder: Path) -> list[str]:
-    """The options of an export as its export.json tells of them; none of a damaged one."""
+    """The command-line options of an export, from its export.json; none where that is damaged."""
     try:
         options = json.loads((folder / "export.json").read_text("utf-8"))["options"]
-        words = ["--validation", str(options["validation"])] if options["validation"] else []
+        arguments = ["--validation", str(options["validation"])] if options["validation"] else []
         if tokenizer := options.get("tokenizer"):
-            words += ["--tokenizer", str(tokenizer["name"]), "--eos", str(tokenizer["eos"])]
+            arguments += ["--tokenizer", str(tokenizer["name"]), "--eos", str(tokenizer["eos"])]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
-    return words
+    return arguments
 
 
 def supersede_report(run: Path) -> None:
-    """Put the notice on top of a run's report."""
+    """Show the notice at the top of a run's report."""
     report = run / REPORT
     if report.is_file() and HIDDEN_NOTICE in (page := report.read_text("utf-8", "replace")):
         with committed(report) as aside:
@@ -65,32 +64,32 @@ def supersede_report(run: Path) -> None:
 
 
 def is_superseded(run: Path) -> bool:
-    """Whether the run has a report, and that has the notice, or is of a version that knew none."""
+    """Whether the run has a report that shows the notice, or that comes from a version without notices."""
     report = run / REPORT
     return report.is_file() and HIDDEN_NOTICE not in report.read_text("utf-8", "replace")
 
 
 def superseded_exports(run: Path) -> list[Path]:
-    """The exports within a finished run that are of other decisions; the notice goes from those that are of these."""
+    """The exports of a finished run that belong to other decisions; remove the notice from all others."""
     manifest = hashlib.sha256((run / "manifest.json").read_bytes()).hexdigest()
-    found = []
+    superseded = []
     for folder in _exports(run):
         if not (folder / NOTICE).is_file():
             continue
         if _manifest_of(folder) == manifest:
             (folder / NOTICE).unlink()
         else:
-            found.append(folder)
-    return found
+            superseded.append(folder)
+    return superseded
 
 
 def _exports(run: Path) -> Iterator[Path]:
-    """The folders of finished exports within a run."""
+    """The folders of a run's finished exports."""
     yield from sorted(path.parent for path in (run / EXPORTS).glob("*/export.json"))
 
 
 def _manifest_of(folder: Path) -> str | None:
-    """The hash of the manifest that an export was made of; None for one of several runs, or a damaged one."""
+    """The hash of the manifest that an export was made from; None for an export of several runs, or a damaged one."""
     try:
         [source] = json.loads((folder / "export.json").read_text("utf-8"))["sources"]
         return str(source["manifest_sha256"])

@@ -1,4 +1,4 @@
-"""The views and tables of a run by what a row of each is, in the order in which a newcomer needs them."""
+"""What a row is in each view and table of a run, in the order in which a newcomer needs them."""
 
 ONE_ROW_FOR = {
     "documents": "every input document: its place, its signals, whether it is kept, why not; start here",

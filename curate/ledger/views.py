@@ -1,4 +1,4 @@
-"""The ledger as DuckDB sees it: a scratch database, the input files, and the signals of all documents or of a range."""
+"""The ledger in DuckDB: a scratch database, the input files, and the signals of all documents or of a range."""
 
 import errno
 import os
@@ -21,8 +21,8 @@ from curate.ledger.parts import Part
 from curate.recipe.values import parse_size
 from curate.sql import literal, open_database, quoted, read_parquet
 
-THREAD_MB = 128  # what DuckDB may hold per thread before it spills: with twenty times as much it is 5 % faster
-DOCUMENT_BYTES = 16  # and per document, where that is more: groups that spill need some of each part at once
+THREAD_MB = 128  # DuckDB's memory per thread before it spills: with twenty times as much it is 5 % faster
+DOCUMENT_BYTES = 16  # and per document, if that is more: an aggregate that spills needs some of each part at once
 MEMORY = "CURATE_DUCKDB_MEMORY"
 LAST_ROW = (1 << 63) - 1
 RANGE_ROWS = 1 << 16  # documents whose signals are joined at a time, at about 1 kB each
@@ -32,7 +32,7 @@ RANGE_ROWS = 1 << 16  # documents whose signals are joined at a time, at about 1
 def scratch_database(ledger: Ledger, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """A scratch DuckDB with little memory that spills into the run directory.
 
-    Errors: as `decision_database`.
+    Errors: those of `decision_database`.
     """
     documents = sum(file.rows for file in ledger.files)
     memory_mb = max(THREAD_MB * max(2, threads), documents * DOCUMENT_BYTES // 1_000_000)
@@ -44,7 +44,7 @@ def scratch_database(ledger: Ledger, threads: int) -> Iterator[duckdb.DuckDBPyCo
 def decision_database(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """A `spilling_database` to decide documents in; $CURATE_DUCKDB_MEMORY overrides its memory.
 
-    Errors: WorkerError where the disk is full or the memory does not do.
+    Errors: WorkerError where the disk is full or the memory does not suffice.
     """
     try:
         memory_mb = int(str(parse_size(os.environ.get(MEMORY, f"{memory_mb}MB")))) // 1_000_000
@@ -62,7 +62,7 @@ def decision_database(spool: Path, threads: int, memory_mb: int) -> Iterator[duc
 
 @contextmanager
 def spilling_database(spool: Path, threads: int, memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB that lives and spills in a folder of its own, which is empty before and after.
+    """A DuckDB that is stored in and spills into a dedicated folder, which is empty before and after.
 
     Errors: WorkerError where the disk is full.
     """
@@ -79,8 +79,10 @@ def spilling_database(spool: Path, threads: int, memory_mb: int) -> Iterator[duc
             )
             yield connection
     except duckdb.Error as error:
-        of_disk = isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException) and "space" in str(error).lower()
-        if not of_disk and "No space left" not in str(error):  # as a transaction's
+        disk_full = (
+            isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException) and "space" in str(error).lower()
+        )
+        if not disk_full and "No space left" not in str(error):  # raised by a transaction
             raise
         raise disk_error(OSError(errno.ENOSPC, "No space left on device"), str(spool)) from error
     finally:
@@ -94,16 +96,16 @@ def _clear(spool: Path) -> None:
 
 @dataclass(frozen=True)
 class DocumentRange:
-    """Some documents that follow each other in input order, and the parts that hold their signals."""
+    """Consecutive documents in input order, and the parts with their signals."""
 
     parts: tuple[Part, ...]
-    place: str  # SQL about (position, row) that is true for the documents alone
-    first: tuple[int, int]  # the least file_no and, of a single file, row
-    last: tuple[int, int]  # the largest
+    place: str  # SQL over (position, row) that is true for exactly these documents
+    first: tuple[int, int]  # the lowest file_no and, within a single file, row
+    last: tuple[int, int]  # the highest
 
     @property
     def within(self) -> str:
-        """SQL about (file_no, row) by which DuckDB passes over most of a sorted table: also true for others maybe."""
+        """SQL over (file_no, row) that lets DuckDB skip most of a sorted table; may be true for further documents."""
         (low, start), (high, stop) = self.first, self.last
         files = f"file_no BETWEEN {low} AND {high}"
         return files if low < high else f"{files} AND row BETWEEN {start} AND {stop}"
@@ -111,27 +113,35 @@ class DocumentRange:
 
 def document_ranges(ledger: Ledger, groups: Mapping[str, str]) -> Iterator[DocumentRange]:
     """All documents in input order, about RANGE_ROWS at a time."""
-    places = {file.file_no: k for k, file in enumerate(ledger.files) if file.error is None}
-    holders = [
+    positions = {file.file_no: k for k, file in enumerate(ledger.files) if file.error is None}
+    parts_by_unit = [
         {unit: part for part in ledger.of(group, digest) for unit in part.units}
-        for group, digest in groups.items() if group not in SEPARATE_GROUPS
-    ]  # fmt: skip
-    units = sorted((places[unit.file_no], unit.start, unit) for unit in holders[0] if unit.file_no in places)
+        for group, digest in groups.items()
+        if group not in SEPARATE_GROUPS
+    ]
+    units = sorted(
+        (unit for unit in parts_by_unit[0] if unit.file_no in positions),
+        key=lambda unit: (positions[unit.file_no], unit.start, unit),
+    )
     rows = 0
-    held: list[tuple[int, int, Unit]] = []
-    for k, (place, start, unit) in enumerate(units):
-        held.append((place, start, unit))
+    in_range: list[Unit] = []
+    for k, unit in enumerate(units):
+        in_range.append(unit)
         rows += unit.stop - unit.start
         if rows >= RANGE_ROWS or k == len(units) - 1:
-            parts = dict.fromkeys(parts_of[unit] for parts_of in holders for _, _, unit in held)
-            first, last = held[0], held[-1]
-            yield DocumentRange(
-                tuple(parts),
-                f"position BETWEEN {first[0]} AND {last[0]} AND (position > {first[0]} OR row >= {first[1]}) "
-                f"AND (position < {last[0]} OR row < {last[2].stop})",
-                *_bounds([unit for _, _, unit in held]),
-            )
-            rows, held = 0, []
+            parts = dict.fromkeys(part_of[unit] for part_of in parts_by_unit for unit in in_range)
+            first, last = _bounds(in_range)
+            yield DocumentRange(tuple(parts), _place_sql(in_range, positions), first, last)
+            rows, in_range = 0, []
+
+
+def _place_sql(units: Sequence[Unit], positions: Mapping[int, int]) -> str:
+    """SQL over (position, row) that is true for the documents of consecutive units."""
+    low, high = positions[units[0].file_no], positions[units[-1].file_no]
+    return (
+        f"position BETWEEN {low} AND {high} AND (position > {low} OR row >= {units[0].start}) "
+        f"AND (position < {high} OR row < {units[-1].stop})"
+    )
 
 
 def _bounds(units: Sequence[Unit]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -141,23 +151,23 @@ def _bounds(units: Sequence[Unit]) -> tuple[tuple[int, int], tuple[int, int]]:
 
 @dataclass(frozen=True)
 class SortedFiles:
-    """Files with columns file_no and row, and from where to where each reaches."""
+    """Files with columns file_no and row, and the range of each."""
 
-    files: Sequence[tuple[Path, tuple[int, int], tuple[int, int]]]
+    files: Sequence[tuple[Path, tuple[int, int], tuple[int, int]]]  # path, first and last document
 
     @classmethod
     def of(cls, paths: Iterable[Path]) -> "SortedFiles":
-        """Files, with what their footers tell."""
-        return cls([(path, *found) for path in paths if (found := _span(path)) is not None])
+        """Files with the ranges that their footers state."""
+        return cls([(path, *span) for path in paths if (span := _span(path)) is not None])
 
-    def sql(self, found: DocumentRange) -> str | None:
-        """SQL of the rows of a range and maybe others; None where no file has any."""
-        paths = [path for path, first, last in self.files if first <= found.last and last >= found.first]
-        return f"(FROM {read_parquet(paths)} WHERE {found.within})" if paths else None
+    def sql(self, documents: DocumentRange) -> str | None:
+        """SQL of the rows of a range, perhaps with further rows; None where no file has any."""
+        paths = [path for path, first, last in self.files if first <= documents.last and last >= documents.first]
+        return f"(FROM {read_parquet(paths)} WHERE {documents.within})" if paths else None
 
 
 def _span(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """The first and the last place of a file's rows; None where it has none."""
+    """The first and last document of a file, from its footer; None where it has no rows."""
     footer = pq.read_metadata(path)
     if not footer.num_rows:
         return None
@@ -165,20 +175,20 @@ def _span(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
     ends = []
     for name in ("file_no", "row"):
         column = names.index(name)
-        found = [footer.row_group(k).column(column).statistics for k in range(footer.num_row_groups)]
-        ends.append((min(one.min for one in found), max(one.max for one in found)))
+        statistics = [footer.row_group(k).column(column).statistics for k in range(footer.num_row_groups)]
+        ends.append((min(group.min for group in statistics), max(group.max for group in statistics)))
     (low, high), (start, stop) = ends
     return ((low, 0), (high, LAST_ROW)) if low < high else ((low, start), (high, stop))
 
 
-def restrict_views(tables: Iterable[str], where: str, connection: duckdb.DuckDBPyConnection) -> None:
-    """Views `here_` of tables: what is true for `where`, SQL about (file_no, row)."""
+def restrict_views(tables: Iterable[str], condition: str, connection: duckdb.DuckDBPyConnection) -> None:
+    """Create views `here_TABLE` with the rows for which `condition`, SQL over (file_no, row), is true."""
     for table in tables:
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW here_{table} AS FROM {table} WHERE {where}")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW here_{table} AS FROM {table} WHERE {condition}")
 
 
 def load_files(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
-    """Table `files`: file_no, `position` in the input, and path, of those that are not quarantined."""
+    """Create table `files`: file_no, `position` in the input, and path of the files that are not quarantined."""
     files = [(file.file_no, k, file.path) for k, file in enumerate(ledger.files) if file.error is None]
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE files AS SELECT unnest(?::INTEGER[]) AS file_no, "
@@ -190,29 +200,29 @@ def load_files(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
 def load_signals(
     connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mapping[str, str], only: Sequence[Part] | None = None
 ) -> None:
-    """View `signals` over the parts in force, or over some of them: (file_no, row) and all measured columns.
+    """Create view `signals` over the parts in force, or over `only` these: (file_no, row) and all measured columns.
 
-    Where input columns were collected, they stand in the struct `input`.
+    Input columns, where the ledger has any, are fields of the struct `input`.
     """
     joined = ""
     for group in (DOCUMENTS, *(group for group in groups if group not in (DOCUMENTS, *SEPARATE_GROUPS))):
         parts = ledger.of(group, groups[group]) if only is None else [part for part in only if part.group == group]
         columns = "*" if group != INPUT else _input_struct(ledger.run / parts[0].path)
-        # Absolute: with a search path set, DuckDB finds no relative path in which a glob is quoted.
+        # Absolute, because with a search path set DuckDB does not find relative paths with escaped glob characters.
         source = f"(SELECT {columns} FROM {read_parquet((ledger.run / part.path).absolute() for part in parts)})"
         joined += f"\n    JOIN {source} USING (file_no, row)" if joined else source
     connection.execute(f"CREATE OR REPLACE TEMP VIEW signals AS SELECT *{derived_sql(groups)} FROM {joined}")
 
 
 def derived_sql(groups: Iterable[str]) -> str:
-    """The columns to select beside those of the groups: what is computed from them."""
-    known = registry.groups()
-    columns = [name for group in groups for signal in known.get(group, []) for name in signal.writes]
-    return "".join(f", {found.sql} AS {quoted(name)}" for name, found in registry.derived(columns).items())
+    """The derived columns to select in addition to the groups' columns."""
+    signals = registry.groups()
+    columns = [name for group in groups for signal in signals.get(group, []) for name in signal.writes]
+    return "".join(f", {derived.sql} AS {quoted(name)}" for name, derived in registry.derived(columns).items())
 
 
 def input_sql(ledger: Ledger) -> str:
-    """The input's columns that were collected, with (file_no, row), as the struct `input`; empty where none were."""
+    """SQL of (file_no, row) and the struct `input` with the input columns in the ledger; empty where it has none."""
     parts = ledger.of(INPUT)
     if not parts:
         return ""
@@ -221,7 +231,7 @@ def input_sql(ledger: Ledger) -> str:
 
 
 def _input_struct(part: Path) -> str:
-    """The columns of a part of group `input`, its values as one struct so that they cannot hide a signal."""
+    """The columns of a part of group `input`, with its values in one struct so that no name shadows a signal."""
     names = pq.read_schema(part).names[2:]  # after file_no and row
     fields = ", ".join(f"{quoted(name.removeprefix(f'{INPUT}.'))} := {quoted(name)}" for name in names)
     return f"file_no, row, struct_pack({fields}) AS {INPUT}"

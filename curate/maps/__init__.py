@@ -1,4 +1,4 @@
-"""The maps that read texts in bulk: measure, reread, write shards; and texts of single documents.
+"""The maps that read texts in bulk: measure, reread, write shards; also texts of single documents.
 
-Start in `measure.py`. May import the filters, the ledger, and what comes before them.
+Start in `measure.py`. May import `curate.filters`, `curate.ledger` and the packages before them.
 """

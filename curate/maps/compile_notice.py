@@ -1,4 +1,4 @@
-"""What is told while kernels are compiled, which a machine does once for each kernel."""
+"""The notice shown while kernels are compiled, once per kernel and machine."""
 
 import sys
 import time
@@ -14,38 +14,38 @@ NOTICE = "compiling kernels, once on this machine"
 
 
 class CompileListener(event.Listener):
-    """Counts kernels as they are compiled and tells of them, beside the line of work under way if there is one."""
+    """Counts compiled kernels and shows the count, next to the current progress line if there is one."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.total: int | None = None  # of what `expecting` counts, where that is known
+        self.total: int | None = None  # groups of kernels to compile, inside `compiling_groups`
         self.done = self._kernels = self._depth = 0
-        self._told: float | None = None
+        self._printed_at: float | None = None
 
     def on_start(self, event: event.Event) -> None:
-        """A kernel is about to be compiled, or a part of the one that is."""
+        """Compilation of a kernel starts, or of a function that it calls."""
         self._depth += 1
         if self._depth == 1:
             self._kernels += 1
-            self.tell()
+            self.show()
 
     def on_end(self, event: event.Event) -> None:
-        """A kernel, or a part of one, is compiled."""
+        """Compilation of a kernel ends, or of a function that it calls."""
         self._depth -= 1
         if self._depth == 0 and self.total is None and not progress.set_note("") and not self.quiet:
-            progress.clear()  # what is printed next stands at the begin of a line
+            progress.clear()  # so that the next print starts at the beginning of a line
 
-    def tell(self) -> None:
-        """Show how far it is: at once, and where stderr is no terminal every ten seconds."""
-        of = f"{min(self.done + 1, self.total)} of {self.total}" if self.total else f"{self._kernels}"
-        line = f"{NOTICE} ({of})"
+    def show(self) -> None:
+        """Show the progress: at once on a terminal, else every ten seconds."""
+        count = f"{min(self.done + 1, self.total)} of {self.total}" if self.total else f"{self._kernels}"
+        line = f"{NOTICE} ({count})"
         if self.quiet or progress.set_note(line):
             return
         now = time.monotonic()
         if sys.stderr.isatty():
             progress.rewrite(line)
-        elif self._told is None or now - self._told >= progress.LINE_SECONDS:
-            self._told = now
+        elif self._printed_at is None or now - self._printed_at >= progress.LINE_SECONDS:
+            self._printed_at = now
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress
 
 
@@ -53,13 +53,13 @@ _listener: CompileListener | None = None
 
 
 def prepare_process(quiet: bool = False) -> None:
-    """For a process that is ours alone: keep pandas out, and tell of kernels that are compiled from here on."""
+    """Set up a process that curate alone uses: keep pandas out, and show the notice for kernels it compiles."""
     spare_pandas()
     report_kernels(quiet)
 
 
 def report_kernels(quiet: bool = False) -> None:
-    """Tell of kernels that this process compiles from here on."""
+    """Show the notice for kernels that this process compiles from now on."""
     global _listener
     if _listener is None:
         _listener = CompileListener(quiet)
@@ -69,7 +69,7 @@ def report_kernels(quiet: bool = False) -> None:
 
 @contextmanager
 def compiling_groups(total: int) -> Iterator[None]:
-    """A block that compiles so many groups of kernels, each followed by `group_compiled`."""
+    """A block that compiles `total` groups of kernels and calls `group_compiled` after each."""
     if _listener is None or not total:
         yield
         return
@@ -83,6 +83,6 @@ def compiling_groups(total: int) -> Iterator[None]:
 
 
 def group_compiled() -> None:
-    """One of the groups that are expected is compiled."""
+    """Count one group of `compiling_groups` as compiled."""
     if _listener is not None:
         _listener.done += 1

@@ -1,7 +1,7 @@
 """Groups of measurements: what each reads of a batch, how it is measured, and what its values depend on.
 
-A group is the unit of measuring: its columns are parts of the ledger with one digest, and only groups whose parts are
-missing are measured. Signals of the registry make groups; those that need more than texts are listed in `_SPECIAL`.
+A group is the unit of measuring: its columns form parts of the ledger with one digest, and only groups with missing
+parts are measured. Most groups are those of the signal registry; groups that need more than texts are in `_special`.
 """
 
 import unicodedata
@@ -36,14 +36,14 @@ RAW_HASH = ("raw_hash_high", "raw_hash_low")
 
 @dataclass
 class Batch:
-    """Documents that follow each other in a file, with what several groups read of them: computed once, on demand."""
+    """Consecutive documents of a file, with what several groups need: computed once, on demand."""
 
     columns: pa.RecordBatch
     reading: Reading
 
     @cached_property
     def raw(self) -> pa.Array:
-        """The texts as they are, UTF-8 or not."""
+        """The raw texts, UTF-8 or not."""
         return texts_of(self.columns.column(self.reading.text))
 
     @cached_property
@@ -53,7 +53,7 @@ class Batch:
 
     @cached_property
     def texts(self) -> pa.Array:
-        """The raw texts, null in the place of those that are not UTF-8."""
+        """The raw texts, null where they are not UTF-8."""
         if pc.all(self.valid).as_py() is not False:
             return self.raw
         return pc.if_else(self.valid, self.raw, pa.scalar(None, self.raw.type))
@@ -65,52 +65,52 @@ class Batch:
 
     @cached_property
     def edited(self) -> pa.Array:
-        """The texts with these edits."""
+        """The texts with these edits applied."""
         return apply_edits(self.texts, self.edits) if self.reading.editors else self.texts
 
     @cached_property
     def overlaps(self) -> tuple[Columns, pa.Table]:
-        """What the texts have in common with evaluation sets: columns, and passages."""
+        """Overlaps of the texts with evaluation sets: columns, and passages."""
         assert self.reading.sought is not None
         return self.reading.sought.look(self.texts if self.reading.sought.cuts else self.edited)
 
     @cached_property
     def language(self) -> Columns:
-        """The columns of group `language`."""
+        """The columns of group `language`, which `perplexity` reads too."""
         return _signal_columns(self, LANGUAGE)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Measurements with one digest."""
+    """Measurements that share a digest."""
 
     name: str
-    needs: Callable[[Reading], Iterable[str]]  # columns of the input
-    measure: Callable[[Batch], pa.Table]  # a row a document; or, with a column `row`, the row within the batch
-    depends: Callable[[Reading], object]  # what its values depend on, beside the input and `_reading_code`
+    needs: Callable[[Reading], Iterable[str]]  # input columns
+    measure: Callable[[Batch], pa.Table]  # one row per document, or a column `row`: the index within the batch
+    depends: Callable[[Reading], object]  # what its values depend on, besides the input and `_reading_code`
 
 
 def group(name: str) -> Group:
-    """A group by its name in the ledger."""
+    """The group with this name in the ledger."""
     if name in _special():
         return _special()[name]
     return Group(name, _text, partial(_signal_table, name), partial(_signals_depend, name))
 
 
 def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
-    """The digest of each group: its code, its parameters, and the edits that are made before it, if it sees them."""
+    """The digest of each group: its code, its parameters, and the edits made before it, if it reads edited texts."""
     return {name: digest_of([_reading_code(), group(name).depends(reading)]) for name in names}
 
 
 @cache
 def _reading_code() -> list[str]:
-    """What all values pass through: how rows are read and edited, and Python's own tables of Unicode."""
+    """Code that all values depend on: how rows are read and edited, and Python's tables of Unicode."""
     return [code_of(__name__, "curate.maps.measure", *READING), unicodedata.unidata_version]
 
 
 @cache
 def _special() -> dict[str, Group]:
-    """The groups that need more than the texts, or that share work with another."""
+    """Groups that need more than texts, or that share work with another group."""
     groups = (
         Group(INPUT, _input_names, _input_columns, _input_depends),
         Group(DOCUMENTS, _text_and_id, _identities, _identities_depend),
@@ -125,7 +125,7 @@ def _special() -> dict[str, Group]:
         Group(CONTAMINATION, _text, lambda batch: pa.table(batch.overlaps[0]), _overlaps_depend),
         Group(OVERLAPS, _text, lambda batch: batch.overlaps[1], _overlaps_depend),
     )
-    return {found.name: found for found in groups}
+    return {group.name: group for group in groups}
 
 
 def _text(reading: Reading) -> list[str]:
@@ -160,7 +160,7 @@ def _input_names(reading: Reading) -> list[str]:
 
 
 def _input_columns(batch: Batch) -> pa.Table:
-    """The input columns that decisions need; null where a file lacks one."""
+    """The input columns that decisions need; null where a file lacks the column."""
     columns = {}
     for name, kind in batch.reading.input_columns:
         if name in batch.columns.schema.names:
@@ -176,14 +176,14 @@ def _input_depends(reading: Reading) -> object:
 
 
 def _well_formed(column: pa.Array) -> pa.Array:
-    """A column with null in the place of text that is not UTF-8, which SQL could not read."""
+    """A column with null for text that is not UTF-8, which SQL cannot read."""
     if not is_text(column.type):
         return column
     return pc.if_else(is_utf8(column), column, pa.scalar(None, column.type))
 
 
 def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
-    """A column that goes into the ledger, in its unified type and, where it is text, well-formed."""
+    """A column in its unified type, validated, for the ledger."""
     try:
         cast = column.cast(kind)
         cast.validate(full=True)
@@ -197,7 +197,7 @@ def _text_and_id(reading: Reading) -> list[str]:
 
 
 def _identities(batch: Batch) -> pa.Table:
-    """Size and hash of each raw text, and the user's id; a null text has the hash of an empty one."""
+    """Size and hash of each raw text, and the user's id; a null text has the hash of the empty text."""
     raw = batch.raw
     high, low = hash_texts(pc.fill_null(raw, ""))
     columns = {"raw_n_bytes": pa.array(np.diff(text_views(raw)[0])), RAW_HASH[0]: high, RAW_HASH[1]: low}

@@ -1,6 +1,6 @@
-"""The first map: read a task's units once, edit them, measure every signal group that lacks them, commit the parts."""
+"""The first map: read the units of a task once, edit the texts, measure all missing groups, commit the parts."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ TASK_BYTES = (MIN_UNIT_BYTES + MAX_UNIT_BYTES) // 2
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """Some units, and the groups to be measured on each."""
+    """Units to read, and the groups to measure on them."""
 
     run: str
     units: tuple[Unit, ...]
@@ -37,11 +37,11 @@ class MeasureTask:
 
     @property
     def name(self) -> str:
-        """Names the task's parts: the place where it starts."""
+        """The position of the first unit; names the task's parts."""
         return f"{self.units[0].file_no:05d}-{self.units[0].start:010d}"
 
     def __str__(self) -> str:
-        """Where the task works, for messages."""
+        """The files and rows of the task, for messages."""
         first, last = self.units[0], self.units[-1]
         path = self.sources[first.file_no].location
         more = f" to {self.sources[last.file_no].location}" if last.file_no != first.file_no else ""
@@ -55,8 +55,8 @@ def measure(task: MeasureTask) -> list[Part]:
     """
     collected: dict[str, list[pa.Table]] = {name: [] for name in task.groups}
     contents: list[str] = []
-    with report_progress(Path(task.run), task.name) as tell:
-        _read_units(task, collected, contents, tell)
+    with report_progress(Path(task.run), task.name) as report:
+        _read_units(task, collected, contents, report)
     parts = []
     for name, digest in task.groups.items():
         table = pa.concat_tables(collected[name])
@@ -66,7 +66,7 @@ def measure(task: MeasureTask) -> list[Part]:
 
 
 def _read_units(
-    task: MeasureTask, collected: Mapping[str, list[pa.Table]], contents: list[str], tell: Callable[[float], None]
+    task: MeasureTask, collected: Mapping[str, list[pa.Table]], contents: list[str], report: Callable[[float], None]
 ) -> None:
     """Measure the task's documents batch by batch into `collected`, and hash each unit's content."""
     groups = [group(name) for name in task.groups]
@@ -86,15 +86,15 @@ def _read_units(
                     collected[measured.name].append(_keyed(measured.name, table, unit.file_no, row))
                 row += len(columns_read)
                 done += len(columns_read)
-                tell(done / rows)
+                report(done / rows)
         except InputError as error:
-            where = "" if source.location in str(error) else f"{source.location}: "
-            raise InputError(f"{where}{error}", unit.file_no) from None
+            prefix = "" if source.location in str(error) else f"{source.location}: "
+            raise InputError(f"{prefix}{error}", unit.file_no) from None
         contents.append(content.hexdigest())
 
 
 def _keyed(name: str, table: pa.Table, file_no: int, row: int) -> pa.Table:
-    """`table`, measured on a batch that begins at `row` of a file, with its key."""
+    """`table`, measured on a batch that starts at `row` of a file, with the key (file_no, row)."""
     if "row" in table.schema.names:  # within the batch
         table = table.set_column(0, "row", pc.add(table["row"], row))
     else:
@@ -104,7 +104,7 @@ def _keyed(name: str, table: pa.Table, file_no: int, row: int) -> pa.Table:
 
 
 def content_hash(texts: Iterable[pa.Array]) -> str:
-    """Hex xxh3-128 over the hashes of a unit's raw texts (or messages) in order, however they were cut into batches."""
+    """Hex xxh3-128 over the hashes of a unit's raw texts (or messages) in order, independent of batches."""
     content = xxh3_128()
     for array in texts:
         _feed(content, *hash_texts(pc.fill_null(texts_of(array), "")))
@@ -117,31 +117,45 @@ def _feed(content: Any, high: pa.Array, low: pa.Array) -> None:  # noqa: ANN401 
 
 
 def plan_tasks(
-    run: Path, units: Sequence[Unit], sizes: Sequence[int], sources: Mapping[int, Source], reading: Reading,
-    missing: Mapping[Unit, tuple[str, ...]], digests: Mapping[str, str],
-) -> list[MeasureTask]:  # fmt: skip
-    """Tasks of about 96 MB of text over all units, each without the groups that its units have.
+    run: Path,
+    units: Sequence[Unit],
+    sizes: Sequence[int],
+    sources: Mapping[int, Source],
+    reading: Reading,
+    missing: Mapping[Unit, tuple[str, ...]],
+    digests: Mapping[str, str],
+) -> list[MeasureTask]:
+    """Tasks of about 96 MB of text over all units, each with the groups that its units lack.
 
-    Small units are put together, so that a corpus of many small files makes few parts. The cuts depend on all units
-    and not on what is done already: a resumed run makes the same parts as one that was never stopped.
+    Small units are combined, so that a corpus of many small files makes few parts. The boundaries depend on all units
+    and not on what is already measured, so a resumed run writes the same parts as an uninterrupted one.
     """
-    tasks: list[MeasureTask] = []
+    tasks = []
+    for together in _combined(units, sizes):
+        for groups in dict.fromkeys(missing[unit] for unit in together):
+            if not groups:
+                continue
+            lacking = tuple(unit for unit in together if missing[unit] == groups)
+            task = MeasureTask(
+                run=str(run),
+                units=lacking,
+                sources={file_no: sources[file_no] for file_no in {unit.file_no for unit in lacking}},
+                groups={name: digests[name] for name in groups},
+                reading=reading,
+            )
+            tasks.append(task)
+    return tasks
 
-    def close(held: list[Unit]) -> None:
-        for groups in dict.fromkeys(missing[unit] for unit in held):  # units that lack the same groups go together
-            chosen = tuple(unit for unit in held if missing[unit] == groups)
-            if groups:
-                used = {no: sources[no] for no in {unit.file_no for unit in chosen}}
-                tasks.append(MeasureTask(str(run), chosen, used, {g: digests[g] for g in groups}, reading))
 
-    held: list[Unit] = []
+def _combined(units: Sequence[Unit], sizes: Sequence[int]) -> Iterator[list[Unit]]:
+    """Consecutive units combined up to TASK_BYTES and MAX_UNIT_ROWS."""
+    combined: list[Unit] = []
     size = rows = 0
     for unit, unit_size in zip(units, sizes, strict=True):
-        if held and (size + unit_size > TASK_BYTES or rows + unit.stop - unit.start > MAX_UNIT_ROWS):
-            close(held)
-            held, size, rows = [], 0, 0
-        held.append(unit)
+        if combined and (size + unit_size > TASK_BYTES or rows + unit.stop - unit.start > MAX_UNIT_ROWS):
+            yield combined
+            combined, size, rows = [], 0, 0
+        combined.append(unit)
         size += unit_size
         rows += unit.stop - unit.start
-    close(held)
-    return tasks
+    yield combined

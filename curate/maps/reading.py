@@ -1,4 +1,4 @@
-"""How documents are read and measured: all that a task needs to know of the recipe."""
+"""How documents are read and measured: all that a task needs from the recipe."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,20 @@ from curate.filters.language.model import LanguageModel
 
 @dataclass(frozen=True)
 class Reading:
-    """How documents are read: the columns of the recipe."""
+    """Columns, editors and models by which documents are read and measured."""
 
     text: str
     id: str | None
     input_columns: tuple[tuple[str, pa.DataType], ...]
     editors: tuple[Finder, ...] = ()
-    permutations: int = 0  # of a signature
-    shingle: int = 0  # words
-    sought: Sought | None = None  # what of evaluation sets
+    permutations: int = 0  # values of a signature
+    shingle: int = 0  # words of a shingle
+    sought: Sought | None = None  # n-grams of evaluation sets
     blocks: tuple[block.BlockList, ...] = ()
     models: tuple[LanguageModel, ...] = ()
-    casts: tuple[tuple[str, str], ...] = ()  # columns that the recipe reads as another type
+    casts: tuple[tuple[str, str], ...] = ()  # columns, and the types that the recipe casts them to
 
     @property
     def by_language(self) -> bool:
-        """Whether a model is for some documents alone."""
+        """Whether any model is for one language only."""
         return any(model.language for model in self.models)

@@ -1,4 +1,4 @@
-"""Tasks of a map that are run, and whose parts are put in force one by one."""
+"""Run the tasks of a map and put their parts in force one by one."""
 
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from curate.progress import Log
 def run_tasks(
     function: Callable[[Any], list[Part]], tasks: Sequence[Any], ledger: Ledger, engine: Engine, log: Log, event: str
 ) -> Generator[tuple[Any, Any]]:
-    """Run tasks and put their parts in force one by one; yield what `Engine.map` yields."""
+    """Run tasks and put the parts of each in force as it finishes; yield what `Engine.map` yields."""
     try:
         for task, result in engine.map(function, tasks):
             if isinstance(result, list):

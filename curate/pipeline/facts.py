@@ -120,7 +120,7 @@ def summary_of(state: RunState, counts: Counts, other_language: OtherLanguage | 
         seconds=round(seconds, 3),
         tracking=tracked_stages(run, state.decisions),
         tracked_by=tracked_by,
-        wanting=state.augmented.wanting() if state.augmented else [],
+        wanting=state.augmented.deficits() if state.augmented else [],
         other_language=other_language,
         warnings=state.warnings,
         overlaps=state.overlaps.told if state.overlaps else [],

@@ -256,7 +256,7 @@ def _corpus_sql(ledger: Ledger, inputs: pa.Schema, files: Mapping[int, InputFile
     same_reading: dict[Hashable, list[KnownFile]] = {}  # files whose columns are read in the same way
     for file in ledger.files:
         if file.error is None and file.rows:
-            same_reading.setdefault(file.read_like, []).append(file)
+            same_reading.setdefault(file.column_mapping, []).append(file)
     sources, present_names = [], set[str]()
     for alike in same_reading.values():
         columns = {name for file in alike for name in files[file.file_no].schema.names}

@@ -1,8 +1,8 @@
-"""What a change of a recipe's field affects beside the verdicts: metadata that digests, plan and what-if read.
+"""What a change of a recipe field affects besides verdicts: metadata that digests, plan and what-if read.
 
     text: Annotated[str, affects("measures")] = Field(default="text", ...)
 
-A field without it decides, and no more: verdicts are read off the ledger again, and nothing else is stale.
+A field without this metadata affects verdicts alone: they are computed again from the ledger, and all else is reused.
 """
 
 from collections.abc import Iterator
@@ -12,24 +12,24 @@ from typing import Literal
 from pydantic import BaseModel
 
 Effect = Literal[
-    "measures",  # what is measured of documents
+    "measures",  # measurements of documents
     "tier2",  # the models of tier 2
     "distill",  # the models of the budget
-    "tier3",  # what the third tier writes
-    "nothing",  # not even a verdict
+    "tier3",  # documents that the third tier writes
+    "nothing",  # not even verdicts
 ]
 
 
 @dataclass(frozen=True)
 class Affects:
-    """Metadata of a field: what a change of it makes stale."""
+    """Metadata of a field: what becomes stale when it changes."""
 
     effects: frozenset[Effect]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a recipe with its value; a section that is marked as a whole is one."""
+    """A recipe field with its value; a section with metadata of its own counts as one field."""
 
     name: str  # dotted
     value: object
@@ -42,7 +42,7 @@ def affects(*effects: Effect) -> Affects:
 
 
 def settings(section: BaseModel, prefix: str = "") -> Iterator[Setting]:
-    """All fields of a section and of the sections within it; none of a section that is absent."""
+    """All fields of a section and of its nested sections; sections that are null have none."""
     for key, field in type(section).model_fields.items():
         name, value = f"{prefix}{field.alias or key}", getattr(section, key)
         effects = _effects(field.metadata)
@@ -53,15 +53,15 @@ def settings(section: BaseModel, prefix: str = "") -> Iterator[Setting]:
 
 
 def fields_affecting(effect: Effect, section: type[BaseModel]) -> set[str]:
-    """The names of a section's own fields that affect something."""
+    """The names of a section's own fields with an effect."""
     return {name for name, field in section.model_fields.items() if effect in _effects(field.metadata)}
 
 
-def changed_settings(effect: Effect, before: BaseModel, after: BaseModel) -> list[str]:
-    """The names of fields that both recipes have, that affect something and that differ, in the recipe's order."""
-    old = {setting.name: setting.value for setting in settings(before) if effect in setting.effects}
-    new = {setting.name: setting.value for setting in settings(after) if effect in setting.effects}
-    return [name for name, value in new.items() if name in old and old[name] != value]
+def changed_settings(effect: Effect, old: BaseModel, new: BaseModel) -> list[str]:
+    """The names of fields with an effect that both recipes have and whose values differ, in the recipe's order."""
+    old_values = {setting.name: setting.value for setting in settings(old) if effect in setting.effects}
+    new_values = {setting.name: setting.value for setting in settings(new) if effect in setting.effects}
+    return [name for name, value in new_values.items() if name in old_values and old_values[name] != value]
 
 
 def _effects(metadata: list[object]) -> frozenset[Effect]:

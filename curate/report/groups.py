@@ -61,7 +61,7 @@ def find_inputs(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Inputs
             raise InputError(f"{file.location}: lies in an object store, which DuckDB does not read")
         if not is_spooled(file):
             _check_size(file)
-        kinds.setdefault(file.read_like, []).append(file)
+        kinds.setdefault(file.column_mapping, []).append(file)
     columns_of_kinds = []
     for files in kinds.values():
         source = read_parquet((file.location for file in files), ", union_by_name = true")
