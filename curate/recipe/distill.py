@@ -56,7 +56,7 @@ class StaticVectors(Section):
 
 
 def _vectors_kind(value: object) -> str | None:
-    """Which of the two forms vectors are written in."""
+    """The form in which vectors are written, as a tag of `Vectors`."""
     if value == "hashed":
         return "hashed"
     return "StaticVectors" if isinstance(value, dict | StaticVectors) else None

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe's fields, in the words of YAML and in one line."""
+"""Validation errors of a recipe as one line, in terms of YAML."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from curate.display import counted
 from curate.errors import did_you_mean, shortened
 from curate.storage.endings import is_input
 
-# Options of commands that users look for in the recipe: they say where and how fast, and change no result.
+# Command-line options that users look for in the recipe: they set where and how fast, and change no result.
 OPTIONS = ("workers", "engine", "address", "quiet", "json")
 EXPECTED = {
     "list_type": "a list",
@@ -38,52 +38,52 @@ PATTERNS = {
 
 
 def not_a_recipe(path: Path) -> str | None:
-    """What to type where a folder or a file of documents was given as a recipe; None for anything else."""
+    """The message where a folder or a file of documents was given as a recipe; None for anything else."""
     if os.path.isdir(path):
         recipes = sorted(entry.name for entry in os.scandir(path) if entry.name.endswith((".yaml", ".yml")))
         if recipes:
-            what = "run directory" if os.path.isdir(path / "ledger") else "folder"
-            others = f" or {counted(len(recipes) - 1, 'other')} there" if len(recipes) > 1 else ""
-            return f"{path}: a {what}, not a recipe; did you mean {path / recipes[0]}{others}?"
+            kind = "run directory" if os.path.isdir(path / "ledger") else "folder"
+            more = f" or {counted(len(recipes) - 1, 'other')} there" if len(recipes) > 1 else ""
+            return f"{path}: a {kind}, not a recipe; did you mean {path / recipes[0]}{more}?"
         return f"{path}: a folder, not a recipe; write a recipe for its files: curate init {shlex.quote(str(path))}"
     if is_input(path.name) and os.path.isfile(path):
         return f"{path}: a data file, not a recipe; write a recipe for it: curate init {shlex.quote(str(path))}"
     return None
 
 
-def first_error(error: ValidationError, model: type[BaseModel], what: str) -> str:
-    """One line for the first thing wrong: an unknown field before anything else."""
+def first_error(error: ValidationError, model: type[BaseModel], noun: str) -> str:
+    """One line for the first error; unknown fields come before all others. `noun` names the whole."""
     errors = error.errors(include_url=False)
     unknown = [e for e in errors if e["type"] == "extra_forbidden"]
-    of_right_kind = [e for e in errors if not (e["type"] == "string_type" and isinstance(e["input"], dict))]
-    first = (unknown or of_right_kind or errors)[0]
+    in_right_branch = [e for e in errors if not (e["type"] == "string_type" and isinstance(e["input"], dict))]
+    first = (unknown or in_right_branch or errors)[0]
     *sections, last = first["loc"] or ("",)
     place = [str(part) for part in sections if not _is_type_name(part)]
-    if unknown:  # whose name may look like a type's, as in `Name`
-        return _unknown_field([*place, str(last)], first["input"], model, what)
+    if unknown:  # its name may look like a type name, as in `Name`
+        return _unknown_field([*place, str(last)], first["input"], model, noun)
     place += [] if _is_type_name(last) else [str(last)]
     if first["type"] == "json_invalid":
-        return f"{what} is nested too deeply"
+        return f"{noun} is nested too deeply"
     if first["type"] == "missing":
         return f"{'.'.join(place)} is missing"
     shown = json.dumps(first["input"], ensure_ascii=False, default=str)
     got = f", got {shown}" if first["type"] != "value_error" and len(shown) < 60 else ""
-    return f"{'.'.join(place)}: {_wrong(first)}{got}{_as_list(first)}"
+    return f"{'.'.join(place)}: {_message(first)}{got}{_as_list(first)}"
 
 
-def _unknown_field(place: list[str], value: object, model: type[BaseModel], what: str) -> str:
-    """What a field that does not exist was meant for: an option of the command, or another field."""
+def _unknown_field(place: list[str], value: object, model: type[BaseModel], noun: str) -> str:
+    """The message for an unknown field, with what was probably meant: a command-line option, or another field."""
     *parents, name = place
     if not parents and name in OPTIONS:
         given = "" if value is True else f" {json.dumps(value, default=str)}"
-        return f"{what} has no field {name!r}: it is an option of the command; give --{name}{given}"
-    return f"{'.'.join(parents) or what} has no field {name!r}{did_you_mean(name, _fields_at(model, parents))}"
+        return f"{noun} has no field {name!r}: it is an option of the command; give --{name}{given}"
+    return f"{'.'.join(parents) or noun} has no field {name!r}{did_you_mean(name, _fields_at(model, parents))}"
 
 
-def _wrong(error: Mapping[str, Any]) -> str:
-    """Pydantic's message, with YAML's words for types and words for patterns."""
-    if wanted := EXPECTED.get(error["type"]):
-        return f"input should be {wanted}"
+def _message(error: Mapping[str, Any]) -> str:
+    """Pydantic's message, with types in terms of YAML and patterns in words."""
+    if expected := EXPECTED.get(error["type"]):
+        return f"input should be {expected}"
     if error["type"] == "string_pattern_mismatch" and (words := PATTERNS.get(error["ctx"]["pattern"])):
         return f"a name has {words}"
     message = str(error["msg"]).removeprefix("Value error, ").replace(" after validation,", ",")
@@ -91,7 +91,7 @@ def _wrong(error: Mapping[str, Any]) -> str:
 
 
 def _as_list(error: Mapping[str, Any]) -> str:
-    """How a single value is written as the list that it was meant for."""
+    """How to write a single value as the list that is expected."""
     value = error["input"]
     if error["type"] != "list_type" or not isinstance(value, str | int | float) or isinstance(value, bool):
         return ""
@@ -99,7 +99,7 @@ def _as_list(error: Mapping[str, Any]) -> str:
 
 
 def _is_type_name(part: object) -> bool:
-    """Whether part of an error's location names a branch of a union rather than a field."""
+    """Whether an item of an error's location names a branch of a union rather than a field."""
     if not isinstance(part, str):
         return False
     return (
@@ -108,7 +108,7 @@ def _is_type_name(part: object) -> bool:
 
 
 def _fields_at(section: type[BaseModel], place: list[str]) -> set[str]:
-    """Names of the fields of the section at `place` below another one."""
+    """Names of the fields of the section at `place` within another section."""
     for part in place:
         if part not in section.model_fields:  # an item of a list or mapping
             continue

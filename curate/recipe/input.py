@@ -80,5 +80,5 @@ class Input(Section):
 
     @property
     def column(self) -> str:
-        """The column of the corpus that holds the documents."""
+        """The corpus's column with the documents."""
         return self.text if self.messages is None else self.messages

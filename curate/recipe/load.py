@@ -1,7 +1,7 @@
 """A recipe from YAML and --set, with errors in one line."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +13,8 @@ from curate.recipe.errors import first_error, not_a_recipe
 from curate.recipe.recipe import Recipe
 
 Model = TypeVar("Model", bound=BaseModel)
-MOST_VALUES = 1_000_000  # in a recipe
-MOST_BYTES = 10_000_000  # of a recipe
-
-
+MAX_VALUES = 1_000_000  # in a recipe
+MAX_BYTES = 10_000_000  # of a recipe
 MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -25,25 +23,25 @@ def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
 
     Errors: RecipeError naming the file, the field and what would have been right.
     """
-    if (told := not_a_recipe(path)) is not None:
-        raise RecipeError(told)
+    if (message := not_a_recipe(path)) is not None:
+        raise RecipeError(message)
     fields = read_fields(path, "a recipe is a mapping of fields such as name and input")
     for change in changes:
         _set(fields, change)
     return parse_recipe(fields, str(path))
 
 
-def read_fields(path: Path, wanted: str) -> dict[str, Any]:
-    """The fields of a YAML file; `wanted` is told where it has none.
+def read_fields(path: Path, problem: str) -> dict[str, Any]:
+    """The fields of a YAML file.
 
-    Errors: RecipeError naming the file.
+    Errors: RecipeError naming the file, with `problem` where it is not a mapping.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise RecipeError(
-                f"{path}: is larger than {MOST_BYTES // 10**6} MB, which no recipe is; name folders or globs"
+                f"{path}: is larger than {MAX_BYTES // 10**6} MB, which no recipe is; name folders or globs"
             )
         fields = _parsed_yaml(content.decode("utf-8"))
     except FileNotFoundError:
@@ -53,66 +51,67 @@ def read_fields(path: Path, wanted: str) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise RecipeError(f"{path}: not UTF-8 text") from None
     except yaml.YAMLError as error:
-        problem = " ".join(str(error).replace('in "<unicode string>", ', "").split())
-        raise RecipeError(f"{path}: not YAML: {problem}") from None
+        detail = " ".join(str(error).replace('in "<unicode string>", ', "").split())
+        raise RecipeError(f"{path}: not YAML: {detail}") from None
     if not isinstance(fields, dict):
-        raise RecipeError(f"{path}: {wanted}")
+        raise RecipeError(f"{path}: {problem}")
     return fields
 
 
-def parse_recipe(fields: dict[str, Any], where: str) -> Recipe:
-    """A recipe from its fields; errors name `where`."""
-    return parse_fields(fields, Recipe, where, "the recipe")
+def parse_recipe(fields: Mapping[str, object], origin: str) -> Recipe:
+    """A recipe from its fields; errors name its `origin`."""
+    return parse_fields(fields, Recipe, origin, "the recipe")
 
 
-def parse_fields(fields: dict[str, Any], model: type[Model], where: str, what: str) -> Model:
-    """What fields come to, by a model; errors name `where`, and the whole as `what`."""
-    if not _is_small(fields):  # YAML aliases of themselves, or of aliases of aliases
-        raise RecipeError(f"{where}: holds a field within itself, or more than {MOST_VALUES:,} values")
+def parse_fields(fields: Mapping[str, object], model: type[Model], origin: str, noun: str) -> Model:
+    """Fields validated by a model; errors name their `origin`, and the whole by `noun`."""
+    if not _is_small(fields):  # YAML aliases may refer to themselves, or multiply
+        raise RecipeError(f"{origin}: holds a field within itself, or more than {MAX_VALUES:,} values")
     try:
         text = json.dumps(fields, default=str, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):  # half a surrogate pair; aliases of aliases, a thousand deep
-        raise RecipeError(f"{where}: holds characters that are none, or is nested too deeply") from None
+    except (ValueError, RecursionError):  # half a surrogate pair; deeply nested aliases
+        raise RecipeError(f"{origin}: holds characters that are none, or is nested too deeply") from None
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {first_error(error, model, what)}") from None
+        raise RecipeError(f"{origin}: {first_error(error, model, noun)}") from None
 
 
-def _is_small(fields: dict[str, Any]) -> bool:
-    """Whether all that fields hold are no more than MOST_VALUES values, each counted where it stands."""
-    left, count = [iter(fields.values())], 0
-    while left:
-        for value in left[-1]:
+def _is_small(fields: Mapping[str, object]) -> bool:
+    """Whether fields contain at most MAX_VALUES values; a value with several aliases counts each time."""
+    open_iterators: list[Iterator[object]] = [iter(fields.values())]
+    count = 0
+    while open_iterators:
+        for value in open_iterators[-1]:
             count += 1
             if isinstance(value, dict | list):
-                left.append(iter(value.values() if isinstance(value, dict) else value))
+                open_iterators.append(iter(value.values() if isinstance(value, dict) else value))
                 break
         else:
-            left.pop()
-        if count > MOST_VALUES:
+            open_iterators.pop()
+        if count > MAX_VALUES:
             return False
     return True
 
 
 def _parsed_yaml(text: str) -> Any:  # noqa: ANN401 - any YAML
-    """YAML's value; what its own constructors raise (a 13th month, no number) as its error."""
+    """The value of YAML text; errors of PyYAML's constructors (a 13th month, a malformed number) as YAMLError."""
     try:
         return yaml.load(text, _UniqueKeys)
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
-    except ValueError as error:  # of characters that no YAML has
+    except ValueError as error:  # characters that YAML does not allow
         raise yaml.YAMLError(str(error)) from None
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a repeated key is an error, not a silent loss."""
+    """YAML in which a repeated key is an error; PyYAML silently keeps the last one."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401 - any YAML
-        """A node's value; where it is none of its type, such as `!!int ''`, say so with its place."""
+        """A node's value; an error with its position where it does not fit its tag, as in `!!int ''`."""
         try:
             return super().construct_object(node, deep)
-        except (ValueError, LookupError, AttributeError, OverflowError):  # as PyYAML's own constructors end
+        except (ValueError, LookupError, AttributeError, OverflowError):  # raised by PyYAML's constructors
             value = shortened(str(node.value))
             kind = node.tag.rpartition(":")[2]
             raise yaml.MarkedYAMLError(problem=f"{value!r} is no {kind}", problem_mark=node.start_mark) from None
@@ -121,7 +120,7 @@ class _UniqueKeys(yaml.SafeLoader):
         """Refuse a key that the mapping already has, and the merge of another mapping."""
         if not isinstance(node, yaml.MappingNode):
             raise yaml.MarkedYAMLError(problem="a mapping is expected", problem_mark=node.start_mark)
-        seen = set()
+        keys = set()
         for key_node, _ in node.value:
             if key_node.tag == MERGE:
                 problem = "merge keys (<<) are not taken; write the fields out"
@@ -129,9 +128,9 @@ class _UniqueKeys(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool):
                 raise yaml.MarkedYAMLError(problem="a field's name is text", problem_mark=key_node.start_mark)
-            if key in seen:
+            if key in keys:
                 raise yaml.MarkedYAMLError(problem=f"the field {key!r} stands twice", problem_mark=key_node.start_mark)
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
 

@@ -1,4 +1,4 @@
-"""The recipe: one YAML file, typed, that holds every knob which changes the result."""
+"""The recipe: one typed YAML file with every setting that changes the result."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,53 +61,55 @@ class Recipe(Section):
 
     @property
     def run_directory(self) -> Path:
-        """Where the run goes; on an object store, its mirror on this machine."""
+        """The run directory; for a run on an object store, its mirror on this machine."""
         return run_of(self.output or f"runs/{self.name}")
 
     def resolved(self) -> dict[str, Any]:
-        """The recipe with all defaults written out, but for where it reads and writes, and how its teacher is asked."""
-        left_out: Any = {"output": True, "input": {"paths"}}
+        """The recipe with all defaults, without its paths and without how its teacher is reached."""
+        excluded: Any = {"output": True, "input": {"paths"}}
         if isinstance(self.teacher, Teacher):
-            left_out["teacher"] = TRANSPORT_FIELDS
-        return self.model_dump(mode="json", by_alias=True, exclude=left_out)
+            excluded["teacher"] = TRANSPORT_FIELDS
+        return self.model_dump(mode="json", by_alias=True, exclude=excluded)
 
     def digest(self) -> str:
-        """Hex digest of all that can change a kept document, but for the inputs, which have hashes of their own."""
+        """Hex digest of all settings that can change a kept document; the inputs have hashes of their own."""
         fields = self.resolved()
-        for name in _deciding_nothing(self):
+        for name in _fields_without_effect(self):
             section, _, field = name.rpartition(".")
             del (fields[section] if section else fields)[field]
         return digest_of(fields)
 
 
-def _deciding_nothing(recipe: Recipe) -> list[str]:
-    """The fields without a say in what is kept."""
+def _fields_without_effect(recipe: Recipe) -> list[str]:
+    """The fields that do not affect what is kept."""
     return [setting.name for setting in settings(recipe) if "nothing" in setting.effects]
 
 
-def changed_fields(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
-    """The fields that decide what is kept and differ, by their dotted names, with both values (null: none)."""
-    fields = (before.resolved(), after.resolved())
-    old, new = (_flat(values) for values in fields)
+def changed_fields(old: Recipe, new: Recipe) -> dict[str, tuple[Any, Any]]:
+    """The differing fields that affect what is kept, by dotted names, with both values (None for absent fields)."""
+    old_fields, new_fields = old.resolved(), new.resolved()
+    old_flat, new_flat = _flat(old_fields), _flat(new_fields)
+    without_effect = tuple(f"{name}." for name in _fields_without_effect(new))
     names = [
-        name for name in {**new, **old}
-        if not f"{name}.".startswith(tuple(f"{field}." for field in _deciding_nothing(after)))
-        and (name in old, old.get(name)) != (name in new, new.get(name))
-    ]  # fmt: skip
-    whole = [name for name in names if not any(name.startswith(f"{other}.") for other in names)]
-    return {name: (_at(fields[0], name), _at(fields[1], name)) for name in whole}
+        name
+        for name in {**new_flat, **old_flat}
+        if not f"{name}.".startswith(without_effect)
+        and (name in old_flat, old_flat.get(name)) != (name in new_flat, new_flat.get(name))
+    ]
+    outermost = [name for name in names if not any(name.startswith(f"{other}.") for other in names)]
+    return {name: (_at(old_fields, name), _at(new_fields, name)) for name in outermost}
 
 
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(fields: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Fields by their dotted names."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, value in fields.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
 
 
 def _at(fields: Any, name: str) -> Any:  # noqa: ANN401 - any value of a recipe
-    """The value of a dotted name; None where there is none."""
+    """The value of a dotted name; None where it is absent."""
     for part in name.split("."):
         fields = fields.get(part) if isinstance(fields, dict) else None
     return fields

@@ -1,4 +1,4 @@
-"""What all sections of a recipe have in common."""
+"""The base class of the recipe's sections."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Strata of documents: SQL of what the recipe tells documents apart by."""
+"""Strata of documents, as SQL over the signals."""
 
 from collections.abc import Collection, Container
 
@@ -7,9 +7,9 @@ from curate.sql import quoted
 
 
 def strata_of(recipe: Recipe, inputs: Collection[str]) -> dict[str, str]:
-    """The columns that bands are taken within, the widest first, and SQL for each over the signals.
+    """The columns whose values form the strata of bands, the widest first, with SQL for each over the signals.
 
-    `inputs` are the input's columns: an optional one that is not there makes no strata.
+    `inputs` are the input's columns; an optional column that is not among them is ignored.
     """
     section = recipe.tier1.perplexity
     if section is None:
@@ -18,10 +18,10 @@ def strata_of(recipe: Recipe, inputs: Collection[str]) -> dict[str, str]:
 
 
 def strata_of_documents(recipe: Recipe, columns: Container[str], measured: Container[str]) -> dict[str, str]:
-    """What documents are told apart by with or without bands: columns of `input.strata`, language, length.
+    """The columns whose values form strata with or without bands: those of `input.strata`, language, length.
 
-    Each has its SQL over the signals. `columns` are the input's that the ledger holds, `measured` the signals or their
-    groups.
+    Each comes with its SQL over the signals. `columns` are the input columns in the ledger; `measured` are the measured
+    signals or groups.
     """
     return (
         _input_strata(recipe, columns)
@@ -31,6 +31,6 @@ def strata_of_documents(recipe: Recipe, columns: Container[str], measured: Conta
 
 
 def _input_strata(recipe: Recipe, columns: Container[str]) -> dict[str, str]:
-    """The columns of `input.strata` that there are, with SQL for each."""
+    """The columns of `input.strata` that are among `columns`, with SQL for each."""
     names = [name.removesuffix("?") for name in recipe.input.strata]
     return {f"input.{name}": f"input.{quoted(name)}::VARCHAR" for name in names if name in columns}

@@ -1,6 +1,6 @@
-"""The teachers that a recipe can name: language models, where they run and how they are asked."""
+"""The section teacher: which language model, where it runs, and how it is reached."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -8,8 +8,8 @@ from curate.recipe.section import Section
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-# What says where and how fast a teacher answers, and not what: outside the recipe's digest.
-TRANSPORT_FIELDS: dict[str, Any] = {
+# Fields for where and how fast a teacher answers, which do not change its replies: not part of the recipe's digest.
+TRANSPORT_FIELDS: dict[str, set[str]] = {
     "transformers": {"device", "batch_tokens"},
     "vllm": {"urls", "concurrency", "timeout_seconds", "retries", "api_key_env", "tensor_parallel"},
     "vllm_engine": {"tensor_parallel"},
@@ -19,7 +19,7 @@ FORMS = "rules, {transformers: MODEL}, {vllm: {urls: [URL]}}, {vllm: {serve: MOD
 
 
 def _model_alone(value: object) -> object:
-    """A model's name alone as the mapping that it stands for."""
+    """A bare model name as the mapping that it abbreviates."""
     return {"model": value} if isinstance(value, str) else value
 
 
@@ -102,7 +102,7 @@ class Teacher(Section):
 
 
 def _kind(value: object) -> str | None:
-    """Which of the two forms a teacher is written in."""
+    """The form in which a teacher is written, as a tag of `AnyTeacher`."""
     if value == "rules":
         return "rules"
     return "Teacher" if isinstance(value, dict | Teacher) else None

@@ -10,8 +10,6 @@ from curate.recipe.values import PersonalAction, PersonalKind, not_empty, parse_
 
 MIN_CONFIDENCE = 0.65  # FineWeb's bound (Penedo et al. 2024, section 3.3)
 Confidence = Annotated[float, Field(ge=0, le=1)]
-
-
 DEFAULT_MODEL = "default"
 Percentile = Annotated[float, Field(ge=0, le=100)]
 
@@ -84,7 +82,7 @@ class Perplexity(Section):
 
     @property
     def by_language(self) -> bool:
-        """Whether a model is for some documents alone; the packaged one is for English."""
+        """Whether any model is for one language only; the packaged one is for English."""
         return not isinstance(self.model, str) or self.model == DEFAULT_MODEL
 
 

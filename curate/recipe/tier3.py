@@ -1,14 +1,11 @@
-"""The third tier of a recipe: the domains that the corpus has too little of, and how a model writes more of them."""
+"""The section tier3: domains that the corpus lacks, and how a model writes documents for them."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from curate.recipe.section import Section
 from curate.recipe.values import Share, Tokens, not_empty
-
-if TYPE_CHECKING:
-    pass
 
 
 class Domain(Section):

@@ -1,12 +1,13 @@
-"""Values of the recipe that may be written in more than one way."""
+"""Types of recipe values that may be written in more than one way."""
 
 import math
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sized
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 
-Filled = TypeVar("Filled", list[Any], dict[str, Any])
+Items = TypeVar("Items", bound=Sized)
 SIZE = r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*"
 TOKENS = r"\s*(\d+(?:\.\d+)?)\s*([kMB]?)\s*"
 SHARE = r"\s*\d+(\.\d+)?\s*%\s*"
@@ -27,7 +28,7 @@ def parse_size(value: object) -> object:
 def _whole(number: float) -> int:
     """A number without its fraction.
 
-    Errors: ValueError for one with hundreds of digits, which is infinite here.
+    Errors: ValueError for one with hundreds of digits, which is infinite as a float.
     """
     if math.isinf(number):
         raise ValueError("is larger than anything that can be counted")
@@ -35,20 +36,20 @@ def _whole(number: float) -> int:
 
 
 def parse_share(value: object) -> object:
-    """A share like 15% as a fraction; numbers stay what they are."""
+    """A share like 15% as a fraction; numbers stay unchanged."""
     if isinstance(value, str) and value.strip().endswith("%"):
         return float(value.strip()[:-1]) / 100
     return value
 
 
-def not_empty(value: Filled) -> Filled:
+def not_empty(value: Items) -> Items:
     """Refuse an empty list or mapping."""
-    if not value:
+    if not len(value):
         raise ValueError("is empty; name at least one")
     return value
 
 
-def _or_text(number: dict[str, Any], pattern: str, example: str) -> WithJsonSchema:
+def _or_text(number: dict[str, object], pattern: str, example: str) -> WithJsonSchema:
     """The JSON schema of a number that may be written as text."""
     text = {"type": "string", "pattern": f"^{pattern}$", "description": f"as in {example}"}
     return WithJsonSchema({"anyOf": [number, text]})
@@ -75,7 +76,7 @@ ProperShare = Annotated[
 
 
 def parse_tokens(value: object) -> object:
-    """A number of tokens from text like 700k or 20B; numbers stay what they are."""
+    """A number of tokens from text like 700k or 20B; numbers stay unchanged."""
     if not isinstance(value, str):
         return value
     if (match := re.fullmatch(TOKENS, value)) is None:
@@ -84,33 +85,33 @@ def parse_tokens(value: object) -> object:
 
 
 def parse_budget(value: object) -> object:
-    """A budget: a share like 15% as a fraction, or a number of tokens like 2M or 20B; numbers stay what they are."""
+    """A budget: a share like 15% as a fraction, or a number of tokens like 2M or 20B; numbers stay unchanged."""
     if isinstance(value, str) and not re.fullmatch(f"{SHARE}|{TOKENS}", value):
         raise ValueError(f"{value!r} is neither a share nor a number of tokens; write 15%, 700k, 20M or 10B")
     return parse_share(value) if isinstance(value, str) and "%" in value else parse_tokens(value)
 
 
 def check_budget(value: float) -> float:
-    """Refuse what is neither a share nor a number of tokens."""
+    """Refuse a number that is neither a share nor a number of tokens."""
     if value > 1 and value != int(value):
         raise ValueError("is neither a share nor a whole number of tokens; write 15% or 2000000")
     return value
 
 
-LEAST_TOKENS = 1000  # a smaller budget is more likely a share without its %
+MIN_TOKENS = 1000  # a smaller budget is more likely a share without its %
 
 
 def check_not_small(name: str, value: float) -> None:
-    """Refuse a budget of so few tokens that a share was meant."""
-    if 1 < value < LEAST_TOKENS:
+    """Refuse a budget of so few tokens that a share was probably meant."""
+    if 1 < value < MIN_TOKENS:
         share = f"; did you mean {value:.6g}%?" if value <= 100 else ""
         raise ValueError(
-            f"{name}: {format_budget(value)}{share} (a budget under {LEAST_TOKENS:,} tokens needs allow_small: true)"
+            f"{name}: {format_budget(value)}{share} (a budget under {MIN_TOKENS:,} tokens needs allow_small: true)"
         )
 
 
 def format_budget(value: float) -> str:
-    """A budget as a recipe would have it."""
+    """A budget as text for messages."""
     return f"{value:,.0f} tokens" if value > 1 else f"{value * 100:.6g}%"
 
 
@@ -146,26 +147,26 @@ def parse_action(value: object) -> object:
 
 
 def parse_codes(value: object) -> object:
-    """Codes of languages in a list or mapping; YAML reads a bare `no`, Norwegian, as false."""
+    """Language codes in a list or mapping; YAML reads a bare `no`, Norwegian, as false."""
     if isinstance(value, list):
         return ["no" if code is False else code for code in value]
-    if isinstance(value, dict):  # whose keys are text by now
+    if isinstance(value, dict):  # its keys are text by now
         return {"no" if code == "false" else code: bound for code, bound in value.items()}
     return value
 
 
 def parse_pii(value: object) -> object:
-    """An action alone as the mapping that it stands for."""
+    """A bare action as the mapping that it abbreviates."""
     return {"action": value} if isinstance(value, str | bool) else value
 
 
 def parse_switch(value: object) -> object:
-    """A section that is switched on with its defaults (true), or off (false)."""
+    """An empty section for true, which has its defaults; None for false."""
     return {} if value is True else None if value is False else value
 
 
 def switch(section: type[BaseModel]) -> BeforeValidator:
-    """Lets true and false stand for a section with its defaults and for none."""
+    """Accept true for a section with its defaults, and false for null."""
     return BeforeValidator(parse_switch, json_schema_input_type=section | bool | None)
 
 
