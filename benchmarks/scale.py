@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from curate.corpus.units import Unit
 from curate.decide.cascade import Cascade
 from curate.decide.decide import decide
-from curate.distill.scoring_stage import Documents, ScoringStage
+from curate.distill.scoring_stage import DrawDocuments, ScoringStage
 from curate.engine.base import InProcess
 from curate.ledger.ledger import KnownFile, Ledger, read_ledger
 from curate.ledger.models import ModelSet, load_models
@@ -263,14 +263,14 @@ class Simulated(EngineReader):
         """Note when each step begins."""
         self.tell(step)
 
-    def models(self, stage: ScoringStage, documents: Documents) -> ModelSet:
+    def models(self, stage: ScoringStage, documents: DrawDocuments) -> ModelSet:
         """The models in the ledger."""
         documents()
         models = load_models(stage.models, self.ledger.run, self.ledger.parts)
         assert models is not None
         return models
 
-    def known_scores(self, stage: ScoringStage, models: ModelSet) -> tuple[str, list[Path]]:
+    def cached_scores(self, stage: ScoringStage, models: ModelSet) -> tuple[str, list[Path]]:
         """The simulated scores."""
         return "simulated", [self.ledger.run / part.path for part in self.ledger.of(stage.group)]
 

@@ -1,6 +1,6 @@
-"""What stages have in common that score texts by models: how these are trained, kept, pinned, and asked.
+"""The common part of stages that score texts by models: training, caching, pinning and scoring.
 
-A stage is a `ScoringStage`; who carries it out (a run on an engine, a what-if from the ledger) is a `ScoreReader`.
+A stage is a `ScoringStage`; a `ScoreReader` executes it: a run on an engine, a what-if from the ledger.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,10 +32,10 @@ PART_ROWS = 1 << 17
 KEYS = ("file_no", "row", "lines_sum")
 SAME = " AND ".join(f"s.{name} = d.{name}" for name in KEYS)
 
-# The columns of a stage's scores, of texts as the output would have them. Hashes are those of the texts before lines
-# were cut out of them: by these a text is known that a model was trained on.
+# Maps texts, as the output would have them, to the columns of a stage's scores. The hashes are those of the texts
+# before repeated lines are cut, by which a model recognises its training texts.
 Scorer = Callable[[pa.Array, Hashes], dict[str, pa.Array]]
-Documents = Callable[[], pa.Table]  # some of the corpus (file_no, row, hash), drawn when they are asked for
+DrawDocuments = Callable[[], pa.Table]  # draws documents of the corpus (file_no, row, hash) to train on
 
 
 class TextSource(Protocol):
@@ -46,141 +46,141 @@ class TextSource(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
-    """What the models of a stage are trained with."""
+    """Inputs of the training of a stage's models."""
 
     recipe: Recipe
     reading: Reading
     reference: Sequence[ReferenceFile]
-    strata: Mapping[str, str]  # SQL of what a bound may be set within
+    strata: Mapping[str, str]  # SQL of the columns that a bound may be set within
     static: StaticVectors | None
     ledger: Ledger
     corpus: TextSource
     open_model: OpenModel  # of a teacher
     log: Log
-    tell: Callable[[str], None]  # which step begins
+    begin: Callable[[str], None]  # reports the step that begins
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScoringStage:
-    """A stage that scores the texts of what the stages before it leave. Its functions are those of modules."""
+    """A stage that scores the texts of the documents left by earlier stages. Its functions are those of a module."""
 
     models: ModelKind
     group: str  # of the parts with scores
-    schema: pa.Schema  # KEYS, and the columns of a scorer
-    train: Callable[[Training, pa.Table], ModelSet]  # with documents of the corpus; what the ledger holds is taken
-    open: Callable[[Mapping[str, str]], Scorer]  # models in files, by their groups
-    warm: Callable[[Mapping[str, str]], None]  # compiles what scores by models in files
-    key: Callable[[ModelSet], str]  # the digest of what scores depend on besides the documents
+    schema: pa.Schema  # KEYS and the columns of a scorer
+    train: Callable[[Training, pa.Table], ModelSet]  # on documents of the corpus, unless the ledger has the models
+    open: Callable[[Mapping[str, str]], Scorer]  # from paths of models, by their groups
+    warm: Callable[[Mapping[str, str]], None]  # compiles the kernels that these models need
+    key: Callable[[ModelSet], str]  # digest of what scores depend on besides the documents
     code: str  # the module that scores
 
 
 class ScoreReader(Protocol):
-    """Carries out what a scoring stage needs of texts."""
+    """Executes the parts of a scoring stage that read texts."""
 
-    def models(self, stage: ScoringStage, documents: Documents) -> ModelSet:
-        """The models of a stage, trained with some documents of the corpus, now or before."""
+    def models(self, stage: ScoringStage, documents: DrawDocuments) -> ModelSet:
+        """The models of a stage, trained on documents of the corpus unless they exist."""
         ...
 
-    def known_scores(self, stage: ScoringStage, models: ModelSet) -> tuple[str, Sequence[Path]]:
-        """What scores depend on besides the documents, and the files with scores that still hold."""
+    def cached_scores(self, stage: ScoringStage, models: ModelSet) -> tuple[str, Sequence[Path]]:
+        """The digest of what scores depend on besides the documents, and the files with valid scores."""
         ...
 
     def scores(
         self, stage: ScoringStage, documents: pa.Table, models: ModelSet, cuts: Sequence[Part]
     ) -> Sequence[Part]:
-        """Parts with the scores of documents (KEYS); `cuts` are parts with the lines that are cut out of them."""
+        """Score documents (KEYS) into parts; `cuts` are the parts with the lines that are cut out of them."""
         ...
 
     def say(self, line: str) -> None:
-        """Tell the user."""
+        """Print a line for the user."""
         ...
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """Where a stage that scores works."""
+    """Inputs of a scoring stage from the cascade."""
 
     run: Path
-    places: Sequence[DocumentRange]  # ranges of all documents
+    ranges: Sequence[DocumentRange]  # of all documents
     cuts: Sequence[Part]  # with the lines that are cut
     connection: duckdb.DuckDBPyConnection
     digest: str  # of the decisions
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """What a task that scores documents is given beside them."""
+class ScoringInputs:
+    """Inputs of a scoring task besides its documents."""
 
     stage: ScoringStage
-    files: Mapping[str, str]  # of models, by their groups
-    cuts: tuple[str, ...]  # parts with the lines that were cut
+    files: Mapping[str, str]  # paths of models, by their groups
+    cuts: tuple[str, ...]  # paths of parts with the lines that are cut
 
 
 def plan_scores(
     stage: ScoringStage, reader: CorpusReader, documents: pa.Table, models: ModelSet, cuts: Sequence[Part]
 ) -> list[RereadTask]:
-    """A task for each unit that has some of the documents (KEYS), which are sorted."""
-    scoring = Scoring(stage, models.files, tuple(str(reader.run / part.path) for part in cuts))
+    """A task for each unit that contains any of the documents (KEYS), which are sorted."""
+    inputs = ScoringInputs(stage, models.files, tuple(str(reader.run / part.path) for part in cuts))
     depends = [stage.key(models), [part.sha256 for part in cuts]]
-    return reader.plan(documents, [__name__, stage.code], depends, scoring)
+    return reader.plan(documents, [__name__, stage.code], depends, inputs)
 
 
 def score_documents(task: RereadTask) -> list[Part]:
-    """The scores of a task's documents, as the output would have them."""
-    scoring: Scoring = task.more
-    score, schema = scoring.stage.open(scoring.files), scoring.stage.schema
+    """Score a task's documents as the output would have them."""
+    inputs: ScoringInputs = task.more
+    score, schema = inputs.stage.open(inputs.files), inputs.stage.schema
     tables = []
     for documents, raw in task.texts():
         rows = documents["row"].to_numpy()
         local = find_edits(raw, task.reading.editors)
-        edits = with_cuts(local, scoring.cuts, task.unit.file_no, rows)
+        edits = with_cuts(local, inputs.cuts, task.unit.file_no, rows)
         columns = score(apply_edits(raw, edits), groups_of(apply_edits(raw, local)))
         file_nos = np.full(len(rows), task.unit.file_no, np.int32)
         keys = dict(zip(KEYS, (file_nos, rows, documents["lines_sum"].to_numpy()), strict=True))
         tables.append(pa.table({**keys, **columns}, schema))
-    group = scoring.stage.group
+    group = inputs.stage.group
     return [replace(task.write(group, tables), group=PENDING + group)]
 
 
 def scores_of_table(
     table: str, stage: ScoringStage, models: ModelSet, reader: ScoreReader, context: StageContext
 ) -> list[Part]:
-    """Parts with the scores of the documents of a table (KEYS and position), in input order.
+    """Score the documents of a table (KEYS and position); return parts in input order.
 
-    However they came about, the same scores make the same parts.
+    The parts depend on the scores alone, not on which of them were cached.
     """
     connection = context.connection
-    key, files = reader.known_scores(stage, models)
+    key, files = reader.cached_scores(stage, models)
     connection.register("no_scores", stage.schema.empty_table())
-    held = SortedFiles.of(files)
-    left = [
+    cached = SortedFiles.of(files)
+    missing = [
         connection.sql(
-            f"SELECT d.file_no, d.row, d.lines_sum FROM {_here(table, found, connection)} d "
-            f"ANTI JOIN {held.sql(found) or 'no_scores'} s ON {SAME} ORDER BY d.position, d.row"
+            f"SELECT d.file_no, d.row, d.lines_sum FROM {_rows_of(table, within, connection)} d "
+            f"ANTI JOIN {cached.sql(within) or 'no_scores'} s ON {SAME} ORDER BY d.position, d.row"
         ).to_arrow_table()
-        for found in context.places
+        for within in context.ranges
     ]
-    fresh = pa.concat_tables(left).sort_by([("file_no", "ascending"), ("row", "ascending")])
-    new = reader.scores(stage, fresh, models, context.cuts) if len(fresh) else []
-    both = SortedFiles.of([*files, *(context.run / part.path for part in new)])
-    rows = (
+    unscored = pa.concat_tables(missing).sort_by([("file_no", "ascending"), ("row", "ascending")])
+    new = reader.scores(stage, unscored, models, context.cuts) if len(unscored) else []
+    scores = SortedFiles.of([*files, *(context.run / part.path for part in new)])
+    tables = (
         connection.sql(
-            f"SELECT s.* FROM {_here(table, found, connection)} d JOIN {both.sql(found) or 'no_scores'} s ON {SAME} "
-            "ORDER BY d.position, d.row"
+            f"SELECT s.* FROM {_rows_of(table, within, connection)} d "
+            f"JOIN {scores.sql(within) or 'no_scores'} s ON {SAME} ORDER BY d.position, d.row"
         ).to_arrow_table()
-        for found in context.places
+        for within in context.ranges
     )
     parts = [
-        write_part(context.run, stage.group, context.digest, f"{k:05d}", some.cast(stage.schema), contents=(key,))
-        for k, some in enumerate(rebuffered(rows, PART_ROWS))
+        write_part(context.run, stage.group, context.digest, f"{k:05d}", rows.cast(stage.schema), contents=(key,))
+        for k, rows in enumerate(rebuffered(tables, PART_ROWS))
     ]
     connection.unregister("no_scores")
     return parts
 
 
-def _here(table: str, found: DocumentRange, connection: duckdb.DuckDBPyConnection) -> str:
-    """SQL of what a table has of a range."""
-    restrict_views([table], found.within, connection)
-    return f"(FROM here_{table} WHERE {found.place})"
+def _rows_of(table: str, part: DocumentRange, connection: duckdb.DuckDBPyConnection) -> str:
+    """SQL of the rows of a table within a range."""
+    restrict_views([table], part.within, connection)
+    return f"(FROM here_{table} WHERE {part.place})"

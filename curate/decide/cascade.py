@@ -311,7 +311,7 @@ def _distil(cascade: Cascade, context: StageContext) -> list[Part]:
 def _load_candidates(stage: str, columns: Columns, context: StageContext) -> None:
     """Fill `candidates` with the documents that the stages up to this one leave, in input order."""
     create("candidates", context.connection, {name: kind for name, (kind, _) in columns.items()})
-    for documents in context.places:
+    for documents in context.ranges:
         restrict_views(survivor_tables(stage), documents.within, context.connection)
         context.connection.execute(f"INSERT INTO candidates BY NAME {candidates_sql(columns, documents.place)}")
     restrict_views(["candidates"], "true", context.connection)

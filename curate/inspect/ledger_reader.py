@@ -19,7 +19,7 @@ from curate.dedup import lines
 from curate.dedup.near.stage import place_keys
 from curate.distill.scoring.discriminator import groups_of
 from curate.distill.scoring.linear_model import Hashes
-from curate.distill.scoring_stage import Documents, ScoringStage
+from curate.distill.scoring_stage import DrawDocuments, ScoringStage
 from curate.engine.base import InProcess, map_in_order
 from curate.errors import InputError, RunError
 from curate.kernels.minhash import shingle_sets
@@ -97,7 +97,7 @@ class LedgerReader:
             write_part(self.scratch, LINE_EDITS, "cuts", "00000", pa.concat_tables(cuts).unify_dictionaries()),
         ]
 
-    def models(self, stage: ScoringStage, documents: Documents) -> ModelSet:
+    def models(self, stage: ScoringStage, documents: DrawDocuments) -> ModelSet:
         """See `ScoreReader`: those of the run.
 
         Errors: RunError where they are missing.
@@ -107,7 +107,7 @@ class LedgerReader:
             raise RunError(f"{self.run.run}: its {stage.models.noun} are missing; run again")
         return models
 
-    def known_scores(self, stage: ScoringStage, models: ModelSet) -> tuple[str, list[Path]]:
+    def cached_scores(self, stage: ScoringStage, models: ModelSet) -> tuple[str, list[Path]]:
         """See `ScoreReader`: those of the run."""
         return "what-if", [self.run.ledger.run / part.path for part in self.run.ledger.of(stage.group)]
 

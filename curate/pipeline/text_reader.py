@@ -15,7 +15,7 @@ from curate.decide.plan import Plan
 from curate.dedup import lines
 from curate.dedup.near import stage as near
 from curate.distill.purify.training import collect_texts, plan_texts
-from curate.distill.scoring_stage import Documents, ScoringStage, Training, plan_scores, score_documents
+from curate.distill.scoring_stage import DrawDocuments, ScoringStage, Training, plan_scores, score_documents
 from curate.engine.base import Engine, map_in_order
 from curate.errors import CurateError
 from curate.ledger.ledger import Ledger
@@ -119,7 +119,7 @@ class EngineReader:
         """See `TextSource`."""
         return self._reread(collect_texts, plan_texts(self.corpus, documents), "reading")
 
-    def models(self, stage: ScoringStage, documents: Documents) -> ModelSet:
+    def models(self, stage: ScoringStage, documents: DrawDocuments) -> ModelSet:
         """See `ScoreReader`; pinned models are copied into the run."""
         pinned = self.plan.pinned.get(stage.models.section)
         if pinned is not None:
@@ -134,11 +134,11 @@ class EngineReader:
             corpus=self,
             open_model=self.engine.open_model,
             log=self.log,
-            tell=self.steps,
+            begin=self.steps,
         )
         return stage.train(training, documents())
 
-    def known_scores(self, stage: ScoringStage, models: ModelSet) -> tuple[str, list[Path]]:
+    def cached_scores(self, stage: ScoringStage, models: ModelSet) -> tuple[str, list[Path]]:
         """See `ScoreReader`: the scores in force, if they are by these models."""
         key = stage.key(models)
         return key, [self.ledger.run / part.path for part in self.ledger.of(stage.group) if part.contents == (key,)]

@@ -112,7 +112,7 @@ def train(training: Training, sample: pa.Table) -> ModelSet:
     digest = _digest(training, sample, graded)
     if models := load_models(BUDGET, ledger.run, [part for part in ledger.parts if part.digest == digest]):
         return models
-    training.tell("reading texts to learn from")
+    training.begin("reading texts to learn from")
     parts = training.corpus.collect_texts(sample.select(["file_no", "row"]))
     held = [pq.read_table(ledger.run / part.path, columns=["text"]) for part in parts]
     corpus = pa.concat_tables(held)["text"].combine_chunks() if held else pa.array([], pa.large_string())
@@ -123,7 +123,7 @@ def train(training: Training, sample: pa.Table) -> ModelSet:
         )
     reference = training.reference
     good = read_good(recipe, reference, training.reading, {}, section.good) if reference else None
-    training.tell("learning what is wanted")
+    training.begin("learning what is wanted")
     writers = _learn(good, corpus, reference, graded, recipe.seed, training.static)
     written = [_put(ledger.run, group, digest, write) for group, write in writers.items()]
     ledger.add([replace(part, group=PENDING + part.group) for part in written])

@@ -16,7 +16,7 @@ from curate.distill.budget.models import SCORED, open_scorer, scores_key, train,
 from curate.distill.budget.select import TOLERANCE
 from curate.distill.purify.mining import MOST_BYTES
 from curate.distill.reference import MIN_BYTES, sampling_mask
-from curate.distill.scoring_stage import Documents, ScoreReader, ScoringStage, StageContext, scores_of_table
+from curate.distill.scoring_stage import DrawDocuments, ScoreReader, ScoringStage, StageContext, scores_of_table
 from curate.ledger.models import BUDGET
 from curate.ledger.names import QUOTAS, RUNGS, SCORES
 from curate.ledger.parts import Part, write_part
@@ -51,7 +51,7 @@ def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyCo
 
 
 def distil_documents(
-    recipe: Recipe, strata: Sequence[str], reader: ScoreReader, sampled: Documents, size: tuple[int, int],
+    recipe: Recipe, strata: Sequence[str], reader: ScoreReader, sampled: DrawDocuments, size: tuple[int, int],
     context: StageContext,
 ) -> list[Part]:  # fmt: skip
     """Fill `distilled` with scores and verdicts of `candidates`; return the parts of the stage.
@@ -64,7 +64,7 @@ def distil_documents(
     assert section is not None
     models = reader.models(STAGE, sampled)
     parts = scores_of_table("candidates", STAGE, models, reader, context)
-    rows = partial(_candidates, [run / part.path for part in parts], context.places, connection)
+    rows = partial(_candidates, [run / part.path for part in parts], context.ranges, connection)
     spool = run / "ledger" / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=spool, prefix="candidates-") as folder:
@@ -112,4 +112,13 @@ def _candidates(
     connection.unregister("no_scores")
 
 
-STAGE = ScoringStage(BUDGET, SCORES, SCORED, train, open_scorer, warm, scores_key, __name__)
+STAGE = ScoringStage(
+    models=BUDGET,
+    group=SCORES,
+    schema=SCORED,
+    train=train,
+    open=open_scorer,
+    warm=warm,
+    key=scores_key,
+    code=__name__,
+)

@@ -21,7 +21,7 @@ from curate.distill.scoring.discriminator import Model, groups_of, judge, load
 from curate.distill.scoring.evidence import evidence as evidence_of
 from curate.distill.scoring.grades import score_grades
 from curate.distill.scoring.linear_model import Hashes
-from curate.distill.scoring_stage import Documents, Scorer, ScoreReader, ScoringStage, StageContext, scores_of_table
+from curate.distill.scoring_stage import DrawDocuments, Scorer, ScoreReader, ScoringStage, StageContext, scores_of_table
 from curate.errors import RecipeError
 from curate.ledger.models import PURIFY, ModelSet
 from curate.ledger.names import CALIBRATION, GRADE_MODEL, P_BAD, PURIFY_MODEL, THRESHOLDS
@@ -60,7 +60,7 @@ def strata_of_purify(recipe: Recipe, inputs: Any) -> dict[str, str]:  # noqa: AN
 
 
 def purify_documents(
-    section: Tier2, strata: Sequence[str], reader: ScoreReader, mined: Documents, context: StageContext
+    section: Tier2, strata: Sequence[str], reader: ScoreReader, mined: DrawDocuments, context: StageContext
 ) -> list[Part]:
     """Fill `purified` with scores and verdicts of `candidates`; return the parts of the stage.
 
@@ -209,4 +209,13 @@ def scored(
     }
 
 
-STAGE = ScoringStage(PURIFY, P_BAD, SCORED, train, open_scorer, warm, scores_key, __name__)
+STAGE = ScoringStage(
+    models=PURIFY,
+    group=P_BAD,
+    schema=SCORED,
+    train=train,
+    open=open_scorer,
+    warm=warm,
+    key=scores_key,
+    code=__name__,
+)

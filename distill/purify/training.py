@@ -71,7 +71,7 @@ def train(training: Training, mined: pa.Table) -> ModelSet:
 
     Errors: InputError for texts that are too few; what a teacher fails with.
     """
-    recipe, ledger, tell = training.recipe, training.ledger, training.tell
+    recipe, ledger, tell = training.recipe, training.ledger, training.begin
     section = recipe.tier2
     assert section is not None
     digest = _digest(section, training, mined)

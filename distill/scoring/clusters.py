@@ -1,4 +1,4 @@
-"""Clusters of documents that are about the same: their centres from a sample, then the nearest one of any document."""
+"""Clusters of documents by topic: centres from a sample, then the nearest centre of any document."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,45 +13,45 @@ from curate.kernels.hashed_ngrams import Buckets
 from curate.kernels.projection import Vectors, add_by_centre, nearest
 
 VERSION = {"format": 1, "kind": "clusters"}
-PASSES = 25  # at most
-SETTLED = 0.002  # share of the vectors that still change their cluster, below which no more passes are made
+MAX_PASSES = 25
+SETTLED = 0.002  # stop when fewer than this share of the vectors change their cluster
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Centres, and what was found of the sample."""
+    """Centres, and the sizes of their clusters."""
 
     centres: Vectors  # shape (clusters, dimensions), of length 1
-    sizes: Integers  # documents of the sample
+    sizes: Integers  # in documents of the sample
 
 
 def clusters_of(vectors: Vectors, count: int, seed: int) -> Clusters:
-    """Centres of at most `count` clusters by spherical k-means (Dhillon and Modha 2001), from vectors of length 1.
+    """At most `count` clusters by spherical k-means (Dhillon and Modha 2001), from vectors of length 1.
 
-    Vectors of length 0 are passed over. A cluster that runs empty is begun anew at the vector that is farthest from its
-    own centre. All sums run in one order: the same vectors and seed give the same bytes.
+    Vectors of length 0 are ignored. An empty cluster restarts at the vector farthest from its own centre. All sums have
+    a fixed order: the same vectors and seed give the same bytes.
 
     Errors: InputError where all vectors are of length 0.
     """
-    known = vectors[np.any(vectors != 0, axis=1)]
-    if not len(known):
+    nonzero = vectors[np.any(vectors != 0, axis=1)]
+    if not len(nonzero):
         raise InputError("clusters: no document of the sample has a vector; give documents with words in common")
-    order = np.random.default_rng(seed).permutation(len(known))
-    centres = known[order[: min(count, len(known))]].copy()
-    before = np.full(len(known), -1, np.int32)
-    for _ in range(PASSES):
-        own, products = nearest(known, centres)
-        if np.mean(own != before) < SETTLED:
+    order = np.random.default_rng(seed).permutation(len(nonzero))
+    centres = nonzero[order[: min(count, len(nonzero))]].copy()
+    previous = np.full(len(nonzero), -1, np.int32)
+    for _ in range(MAX_PASSES):
+        assigned, products = nearest(nonzero, centres)
+        if np.mean(assigned != previous) < SETTLED:
             break
-        before = own
-        centres = _moved(known, own, products, len(centres))
-    return Clusters(centres, np.bincount(nearest(known, centres)[0], minlength=len(centres)))
+        previous = assigned
+        centres = _new_centres(nonzero, assigned, products, len(centres))
+    return Clusters(centres, np.bincount(nearest(nonzero, centres)[0], minlength=len(centres)))
 
 
-def _moved(vectors: Vectors, own: Buckets, products: Vectors, count: int) -> Vectors:
-    """The direction of the sum of each cluster's vectors."""
-    sums = add_by_centre(vectors, own, count)
-    empty = np.flatnonzero(np.bincount(own, minlength=count) == 0)
+def _new_centres(vectors: Vectors, assigned: Buckets, products: Vectors, count: int) -> Vectors:
+    """The normalised sum of each cluster's vectors."""
+    sums = add_by_centre(vectors, assigned, count)
+    empty = np.flatnonzero(np.bincount(assigned, minlength=count) == 0)
     farthest = np.lexsort((np.arange(len(vectors)), products))[: len(empty)]
     sums[empty] = vectors[farthest]
     lengths = np.sqrt((sums * sums).sum(axis=1, keepdims=True))
@@ -61,40 +61,40 @@ def _moved(vectors: Vectors, own: Buckets, products: Vectors, count: int) -> Vec
 def assign(clusters: Clusters, vectors: Vectors) -> dict[str, pa.Array]:
     """The cluster of each vector.
 
-    cluster     int32, the number of the nearest centre
-    similarity  float32, cosine to that centre: near 1 for what the cluster has much of
+    cluster     int32, index of the nearest centre
+    similarity  float32, cosine to that centre: near 1 for a typical document of the cluster
 
     Both are null for a vector of length 0.
     """
-    own, products = nearest(vectors, clusters.centres)
-    none = ~np.any(vectors != 0, axis=1)
-    return {"cluster": pa.array(own, mask=none), "similarity": pa.array(products, mask=none)}
+    assigned, products = nearest(vectors, clusters.centres)
+    is_zero = ~np.any(vectors != 0, axis=1)
+    return {"cluster": pa.array(assigned, mask=is_zero), "similarity": pa.array(products, mask=is_zero)}
 
 
 def density(clusters: Clusters, assigned: dict[str, pa.Array]) -> pa.Array:
-    """How much of the sample lies in the cluster of each document, as a share from 0 to 1, float32; null without one.
+    """Share of the sample in the cluster of each document, float32 from 0 to 1; null without a cluster.
 
     The rarer a document's cluster, the more it adds to what a budget covers (Sachdeva et al. 2024, arXiv 2402.09668,
-    take the inverse of a like mass as the chance to be chosen).
+    sample by the inverse of a similar density).
     """
     shares = pa.array((clusters.sizes / clusters.sizes.sum()).astype(np.float32))
     return shares.take(assigned["cluster"])
 
 
 def save(clusters: Clusters, path: Path) -> None:
-    """Commit clusters as one file: see docs/scores.md."""
+    """Commit clusters as one file (docs/scores.md)."""
     save_arrays(path, {"centres": clusters.centres, "sizes": clusters.sizes}, VERSION)
 
 
 def load(path: Path) -> Clusters:
-    """Clusters from their file.
+    """Read clusters from their file.
 
-    Errors: InputError for what is none, for another format, and for damage.
+    Errors: InputError for a file that is not one, is of another format, or is damaged.
     """
     arrays, _ = load_arrays(path, "a file of clusters", VERSION)
     return Clusters(arrays["centres"], arrays["sizes"])
 
 
 def content_hash(clusters: Clusters) -> str:
-    """Hex SHA-256 of all that a file of clusters holds."""
+    """Hex SHA-256 of the content of a file of clusters."""
     return hash_of({"centres": clusters.centres, "sizes": clusters.sizes}, VERSION)

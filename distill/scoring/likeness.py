@@ -1,8 +1,7 @@
-"""Likeness: how much a text is like good texts rather than like the corpus that it stands in.
+"""Likeness: how much more a text resembles good texts than the corpus it comes from.
 
-The discriminator's machinery with other sides: logistic regression over hashed words, pairs of words and surface
-features, good texts on one side and documents drawn from the corpus on the other, whatever they are worth. As the
-corpus has good documents too, no odds are to be read from it; it puts texts in an order.
+The discriminator with other classes: good texts against documents drawn from the corpus, whatever their quality. Its
+scores are no odds of being good, since the corpus has good documents too; they rank texts.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import pyarrow as pa
 
 from curate.distill.scoring.clusters import Clusters, assign
 from curate.distill.scoring.discriminator import GOOD, train
-from curate.distill.scoring.importance import KINDS, READ_BITS, Columns, Contrast, joined, judged
+from curate.distill.scoring.importance import KINDS, READ_BITS, Columns, Contrast, concat_columns, importance_of_ngrams
 from curate.distill.scoring.linear_model import (
     BATCH,
     Hashes,
@@ -33,7 +32,7 @@ from curate.kernels.hashed_ngrams import Ngrams, hashed_ngrams
 from curate.kernels.projection import Vectors
 
 CORPUS = "corpus"
-MIXTURE = 0.5  # a domain of the good texts weighs its number of texts to this power: 0 for all alike, 1 by size
+MIXTURE = 0.5  # the weight of a domain is its number of texts to this power: 0 for equal weights, 1 for size
 
 
 def train_likeness(
@@ -45,62 +44,66 @@ def train_likeness(
     seed: int,
     mixture: float = MIXTURE,
 ) -> Model:
-    """A model of documents of the corpus against good texts, each side half of the weight.
+    """Train a model of documents of the corpus against good texts, each with half of the weight.
 
-    domains  of each good text
-    groups   of the good texts, then of the corpus's: `groups_of` them. A text that stands on both sides is then
-             judged by models that saw it on neither.
+    domains  of the good texts
+    groups   of the good texts, then of the corpus's (`groups_of`), so that a text in both is scored by models that saw
+             it in neither
 
-    Errors: InputError where the texts of a side are too few.
+    Errors: InputError where either has too few texts.
     """
     texts = pa.concat_arrays([side.cast(pa.large_string()) for side in (good, corpus)])
     of_corpus = np.arange(len(texts)) >= len(good)
     weights = np.concatenate([domain_weights(domains, mixture), np.ones(len(corpus))])
-    model = train(texts, of_corpus, weights, groups, np.where(of_corpus, CORPUS, GOOD).tolist(), settings, seed)
+    families = np.where(of_corpus, CORPUS, GOOD).tolist()
+    model = train(texts, of_corpus, weights=weights, groups=groups, families=families, settings=settings, seed=seed)
     return replace(model, trained=np.unique(groups))
 
 
 def domain_weights(domains: Sequence[str], mixture: float) -> Reals:
-    """What each text weighs so that a domain of n texts weighs n to the power of `mixture`."""
-    _, numbers, sizes = np.unique(
+    """Weights of texts such that those of a domain with n texts sum to n ** mixture."""
+    _, inverse, sizes = np.unique(
         np.asarray(domains, dtype=object).astype(str), return_inverse=True, return_counts=True
     )
-    weights: Reals = np.power(sizes.astype(np.float64), mixture - 1)[numbers]
+    weights: Reals = np.power(sizes.astype(np.float64), mixture - 1)[inverse]
     return weights
 
 
 def likeness(model: Model, texts: pa.Array, groups: Hashes | None = None) -> pa.Array:
-    """Log-odds of being a good text rather than one of the corpus, float32; null for blank text."""
+    """Log-odds of being one of the good texts rather than of the corpus, float32; null for blank text."""
     return judge_texts(None, model, texts, groups)["likeness"]
 
 
 @dataclass(frozen=True)
 class Space:
-    """Where documents lie by what they are about."""
+    """The vector space of document topics, and its clusters."""
 
-    vectors: Projection | StaticVectors  # what makes them
+    vectors: Projection | StaticVectors  # maps texts to vectors
     clusters: Clusters
 
 
 def judge_texts(
-    contrast: Contrast | None, model: Model | None, texts: pa.Array, groups: Hashes | None = None,
+    contrast: Contrast | None,
+    model: Model | None,
+    texts: pa.Array,
+    groups: Hashes | None = None,
     space: Space | None = None,
-) -> Columns:  # fmt: skip
-    """What `importance`, `likeness` and `assign` say, from reading the texts once.
+) -> Columns:
+    """The results of `importance`, `likeness` and `assign` from one pass over the texts.
 
     Columns importance, domain and margin with a contrast, likeness with a model, cluster with a space. `groups` are
-    those by which equal texts were counted or trained on, if not by their own.
+    those by which the texts were counted or trained on, if not their own.
     """
-    asked = [name for name in KINDS if {"likeness": model, "cluster": space}.get(name, contrast) is not None]
+    names = [name for name in KINDS if {"likeness": model, "cluster": space}.get(name, contrast) is not None]
     parts = []
     for k in range(0, len(texts), BATCH):
-        some = texts.slice(k, BATCH)
-        of = groups_of(some) if groups is None else groups[k : k + BATCH]
-        parts.append(_judge_some(contrast, model, some, of, space))
-    return joined(parts, asked)
+        batch = texts.slice(k, BATCH)
+        batch_groups = groups_of(batch) if groups is None else groups[k : k + BATCH]
+        parts.append(_judge_batch(contrast, model, batch, batch_groups, space))
+    return concat_columns(parts, names)
 
 
-def _judge_some(
+def _judge_batch(
     contrast: Contrast | None, model: Model | None, texts: pa.Array, groups: Hashes, space: Space | None
 ) -> Columns:
     columns: Columns = {}
@@ -115,7 +118,7 @@ def _judge_some(
         return columns
     ngrams = ngrams or hashed_ngrams(plain_text(texts), READ_BITS)
     if contrast is not None:
-        columns |= judged(contrast, ngrams.offsets, ngrams.buckets, groups)
+        columns |= importance_of_ngrams(contrast, ngrams.offsets, ngrams.buckets, groups)
     if space is not None:
         columns["cluster"] = assign(space.clusters, _vectors(space, texts, ngrams))["cluster"]
     return columns

@@ -1,8 +1,8 @@
-"""Vectors of documents from a static embedding model: a vector for each token, and of a text the mean of its tokens'.
+"""Vectors of documents from a static embedding model: the mean of the vectors of a text's tokens.
 
-Such a model is made from a sentence encoder by asking it about each token of its vocabulary once (model2vec's format,
-Tulkens and van Dongen 2024). `model2vec` reads it; its tokens and vectors are then kept with what a run has learnt, so
-that a run stands without the model's folder, and vectors are summed by a kernel in one order on any number of threads.
+Such a model is distilled from a sentence encoder by embedding each token of its vocabulary once (model2vec's format,
+Tulkens and van Dongen 2024). `model2vec` reads it; its tokenizer and vectors are then kept with the models of a run,
+which needs the model's folder no more. A kernel sums vectors in the same order on any number of threads.
 """
 
 import importlib.util
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 VERSION = {"format": 1, "kind": "static vectors"}
 FIELD = "distill.vectors.static"
 FILES = ["config.json", "config_sentence_transformers.json", "model.safetensors", "modules.json", "tokenizer.json"]
-BATCH = 256  # texts that are tokens at a time
+BATCH = 256  # texts tokenized at a time
 
 
 @dataclass(frozen=True)
 class StaticVectors:
     """A static model: its tokenizer, and a vector for each token."""
 
-    tokenizer: str  # as JSON, which also tells after how many tokens a text is cut off
-    most: int | None  # characters of a text that are read
-    places: Buckets  # the row of `table` that each token has; -1 for the unknown token
+    tokenizer: str  # as JSON, with the number of tokens after which texts are truncated
+    max_characters: int | None  # read of a text
+    rows: Buckets  # row in `table` of each token; -1 for the unknown token
     table: Vectors  # shape (vectors, dimensions)
     facts: dict[str, str]  # name, and the hash of the model's files
 
 
 def open_static(name: str, revision: str | None) -> StaticVectors:
-    """A static model in a folder, or on the Hugging Face Hub.
+    """Open a static model in a folder or on the Hugging Face Hub.
 
-    Errors: RecipeError where `model2vec` is not installed, where there is no model, or one that cannot be used.
+    Errors: RecipeError where `model2vec` is not installed, or where the model is missing or unusable.
     """
     if importlib.util.find_spec("model2vec") is None:
         raise RecipeError(f"{FIELD}: model2vec is not installed; pip install 'curate-lm[static]', or take hashed")
@@ -60,7 +60,7 @@ def open_static(name: str, revision: str | None) -> StaticVectors:
 
 
 def _folder(name: str, revision: str | None) -> Path:
-    """Where a model lies; one on the Hub is fetched, unless the Hub's cache has it."""
+    """The folder of a model; one on the Hub is downloaded unless its cache has it."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -93,7 +93,7 @@ def _read(folder: Path, name: str) -> "StaticModel":
 
 
 def _checked(model: "StaticModel", name: str, facts: dict[str, str]) -> StaticVectors:
-    """What a model comes to, its numbers checked: a kernel does not look whether a row is there."""
+    """The vectors of a model, with indices checked, because the kernel does not check bounds."""
     table = np.ascontiguousarray(model.embedding, np.float32)
     ids = model.tokenizer.get_vocab().values()
     mapping = np.arange(len(table)) if model.token_mapping is None else np.asarray(model.token_mapping)
@@ -104,37 +104,36 @@ def _checked(model: "StaticModel", name: str, facts: dict[str, str]) -> StaticVe
     if model.weights is not None:  # of tokens, some of which share a vector
         table = table[mapping] * np.asarray(model.weights, np.float32)[:, None]
         mapping = np.arange(len(table))
-    places = mapping.astype(np.int32)
+    rows = mapping.astype(np.int32)
     if model.unk_token_id is not None:
-        places[model.unk_token_id] = -1
-    most = None if model.max_length is None else model.max_length * model.median_token_length
-    return StaticVectors(model.tokenizer.to_str(), most, places, table, facts)
+        rows[model.unk_token_id] = -1
+    max_characters = None if model.max_length is None else model.max_length * model.median_token_length
+    return StaticVectors(model.tokenizer.to_str(), max_characters, rows, table, facts)
 
 
 def vectors_of(model: StaticVectors, texts: pa.Array) -> Vectors:
     """The vector of each text, of length 1, shape (texts, dimensions); 0 for null and where no token is known.
 
-    As `StaticModel.encode(texts, normalize=True)` has it, up to rounding: of a long text the beginning is read, most
-    often 512 tokens (the model tells).
+    Equal to `StaticModel.encode(texts, normalize=True)` up to rounding: long texts are truncated as the model says,
+    mostly after 512 tokens.
 
-    Cost: that of its tokenizer, about 3 MB of what is read per CPU second, on all cores unless TOKENIZERS_PARALLELISM
-    is false.
+    Cost: that of its tokenizer, about 3 MB per CPU second, on all cores unless TOKENIZERS_PARALLELISM is false.
     """
     tokenizer = _tokenizer(model.tokenizer)
-    read = texts if model.most is None else pc.utf8_slice_codeunits(texts, 0, model.most)
-    found = [np.zeros((0, model.table.shape[1]), np.float32)]
+    read = texts if model.max_characters is None else pc.utf8_slice_codeunits(texts, 0, model.max_characters)
+    vectors = [np.zeros((0, model.table.shape[1]), np.float32)]
     for k in range(0, len(texts), BATCH):
-        some = pc.fill_null(read.slice(k, BATCH), "").to_pylist()
-        ids = [one.ids for one in tokenizer.encode_batch_fast(some, add_special_tokens=False)]
-        found.append(_mean(model, ids))
-    return np.concatenate(found)
+        batch = pc.fill_null(read.slice(k, BATCH), "").to_pylist()
+        encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+        vectors.append(_means(model, [encoding.ids for encoding in encodings]))
+    return np.concatenate(vectors)
 
 
-def _mean(model: StaticVectors, ids: Sequence[Sequence[int]]) -> Vectors:
-    """The direction of the mean, which is that of the sum."""
+def _means(model: StaticVectors, ids: Sequence[Sequence[int]]) -> Vectors:
+    """The normalised mean vector of each text; the kernel normalises sums, which have the same direction."""
     offsets = np.cumsum([0, *map(len, ids)], dtype=np.int64)
     tokens: npt.NDArray[Any] = np.fromiter(chain.from_iterable(ids), np.int32, int(offsets[-1]))
-    return project(offsets, tokens, model.places, model.table)
+    return project(offsets, tokens, model.rows, model.table)
 
 
 @lru_cache(maxsize=1)
@@ -146,16 +145,16 @@ def _tokenizer(content: str) -> "Tokenizer":
 
 def save(model: StaticVectors, path: Path) -> None:
     """Commit a model as one file."""
-    about = VERSION | {"most": model.most, "facts": model.facts}
+    about = VERSION | {"most": model.max_characters, "facts": model.facts}
     tokenizer = np.frombuffer(model.tokenizer.encode(), np.uint8)
-    save_arrays(path, {"places": model.places, "table": model.table, "tokenizer": tokenizer}, about)
+    save_arrays(path, {"places": model.rows, "table": model.table, "tokenizer": tokenizer}, about)
 
 
 @lru_cache(maxsize=1)
 def load_once(path: Path) -> StaticVectors:
-    """A model from its file, for a process that is one of several: it must not start threads of its own.
+    """Read a model from its file, in a worker process: its tokenizer must not start threads.
 
-    Errors: InputError for what is none, for another format, and for damage.
+    Errors: InputError for a file that is not one, is of another format, or is damaged.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     arrays, about = load_arrays(path, "a static model", VERSION)

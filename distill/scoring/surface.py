@@ -1,4 +1,4 @@
-"""How a text looks, apart from its words: numbers that are alike in texts that read well."""
+"""Surface features of texts, apart from their words: numbers that are similar in all texts that read well."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from curate.kernels.sentences import count_sentences
 Reals = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 
-CLIP = 3.0  # spreads from the middle beyond which no text is odder than another
-NORMAL = 0.7413  # of the interquartile range of normal values is their standard deviation
-LEAST_SPREAD = 0.1  # of the standard deviation, where half of the values are nearly the same
+CLIP = 3.0  # spreads from the median at which oddness saturates
+NORMAL = 0.7413  # standard deviation of normal values over their interquartile range
+LEAST_SPREAD = 0.1  # times the standard deviation, where half of the values are nearly equal
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A number of a text, made of what was measured; nan where it is not defined."""
+    """A number computed from measured columns; nan where it is not defined."""
 
     name: str
     make: Callable[[dict[str, Reals]], Reals]
@@ -32,7 +32,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Scaling:
-    """The middle and the spread of each feature in good texts."""
+    """Median and spread of each feature in good texts."""
 
     middle: Reals
     spread: Reals
@@ -43,7 +43,7 @@ def _plain(name: str) -> Feature:
 
 
 def _root(name: str) -> Feature:
-    """The square root of a share, which tells small ones apart."""
+    """The square root of a share, which separates small ones."""
     return Feature(name, lambda column: np.sqrt(column[name]))
 
 
@@ -52,8 +52,8 @@ def _log(name: str, low: float, high: float) -> Feature:
     return Feature(name, lambda column: np.log(np.clip(column[name], low, high)))
 
 
-def _rate(name: str, counted: str, per: str) -> Feature:
-    return Feature(name, lambda column: np.sqrt(_divided(column[counted], column[per])))
+def _rate(name: str, numerator: str, denominator: str) -> Feature:
+    return Feature(name, lambda column: np.sqrt(_divided(column[numerator], column[denominator])))
 
 
 def _divided(a: Reals, b: Reals) -> Reals:
@@ -61,7 +61,7 @@ def _divided(a: Reals, b: Reals) -> Reals:
     return quotient
 
 
-# Left out on purpose: length, and characters beyond ASCII. Both tell where a text comes from, not what it is worth.
+# Length and non-ASCII characters are left out on purpose: both depend on the source of a text, not on its quality.
 FEATURES = (
     _plain("mean_word_length"),
     _log("max_word_length", 5, 100),
@@ -98,9 +98,9 @@ NGRAM_COUNTS = ("words", "distinct_words", "pairs", "distinct_pairs")
 
 def surface(texts: pa.Array, ngrams: Ngrams) -> Reals:
     """The features of each text, shape (texts, FEATURES); nan for null."""
-    found = character_shape(texts) | word_shape(texts) | line_shape(texts) | repeated_lines(texts)
-    found |= count_oddities(texts) | {"sentences": count_sentences(texts)}
-    columns = {name: column.cast(pa.float64()).to_numpy(zero_copy_only=False) for name, column in found.items()}
+    measured = character_shape(texts) | word_shape(texts) | line_shape(texts) | repeated_lines(texts)
+    measured |= count_oddities(texts) | {"sentences": count_sentences(texts)}
+    columns = {name: column.cast(pa.float64()).to_numpy(zero_copy_only=False) for name, column in measured.items()}
     counts = ngrams.counts.astype(np.float64)
     columns |= {name: counts[:, k] for k, name in enumerate(NGRAM_COUNTS)}
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -108,7 +108,7 @@ def surface(texts: pa.Array, ngrams: Ngrams) -> Reals:
 
 
 def scaling_of(values: Reals) -> Scaling:
-    """Median, and interquartile range as a standard deviation, of the features of good texts."""
+    """Median, and interquartile range scaled to a standard deviation, of the features of good texts."""
     defined = np.where(np.isnan(values).all(axis=0), 0.0, values)
     low, middle, high = np.nanquantile(defined, [0.25, 0.5, 0.75], axis=0)
     spread = np.maximum(NORMAL * (high - low), LEAST_SPREAD * np.nanstd(defined, axis=0))
@@ -116,9 +116,9 @@ def scaling_of(values: Reals) -> Scaling:
 
 
 def oddness(values: Reals, scaling: Scaling, weight: float) -> Singles:
-    """How far each feature lies above and below the middle of good texts, shape (texts, 2 * FEATURES + 1).
+    """How far each feature is above and below the median of good texts, shape (texts, 2 * FEATURES + 1).
 
-    In spreads up to CLIP, times `weight` / √FEATURES; 0 where a feature is not defined. The last column is 1 for all.
+    In spreads up to CLIP, times `weight` / √FEATURES; 0 where a feature is not defined. The last column is constant 1.
     """
     odd = np.nan_to_num((values - scaling.middle) / scaling.spread)
     sides = np.column_stack([np.clip(odd, 0, CLIP), np.clip(-odd, 0, CLIP)]) * (weight / np.sqrt(len(NAMES)))
