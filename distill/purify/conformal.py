@@ -1,11 +1,10 @@
-"""Where to cut so that few good documents fall: a bound that holds whatever the scores are worth.
+"""The p_bad to cut at so that few good documents are dropped: a bound that holds however good the scores are.
 
-The scores of good documents that no model was trained on are laid in order, and the cut is at the k-th smallest of n,
-k = ⌈(n + 1)(1 - α)⌉. A further good document scores above it with a chance of at most α, if it comes from where those
-came from: in any order of n + 1 documents, the last is as likely as any other to be among the highest. That is
-conformal prediction (Vovk, Gammerman and Shafer 2005) and conformal risk control (Angelopoulos et al. 2022, arXiv
-2208.02814) with the loss "dropped although good". It bounds the mean over calibration sets; `interval` says how far one
-set may be off.
+The scores of n good documents that no model was trained on are sorted, and the cut is the k-th smallest,
+k = ⌈(n + 1)(1 - α)⌉. Another good document of the same distribution scores above it with a probability of at most α,
+because each of the n + 1 documents is equally likely to be among the highest. That is conformal prediction (Vovk,
+Gammerman and Shafer 2005) and conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814) with the loss
+"dropped although good". It bounds the mean over calibration sets; `interval` gives the spread for a single one.
 """
 
 import math
@@ -14,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 COVERED = 0.95
-SLACK = 1e-9  # for products of numbers like 0.02 that are no binary fractions
+SLACK = 1e-9  # for products of numbers such as 0.02 that are not exact in binary
 
 
 def least_documents(alpha: float) -> int:
-    """Good documents without which no cut keeps to α: 49 for 0.02."""
+    """The least number of good documents for which a cut satisfies α: 49 for 0.02."""
     return math.ceil(1 / alpha - SLACK) - 1
 
 
@@ -29,7 +28,7 @@ def _rank(n: int, alpha: float) -> int:
 def threshold(scores_of_good: npt.NDArray[np.floating], alpha: float) -> float | None:
     """The score above which a document may be dropped; None with fewer than `least_documents`.
 
-    Documents without a score (nan) must be left out before.
+    Documents without a score (nan) must be left out by the caller.
     """
     n = len(scores_of_good)
     if n < least_documents(alpha):
@@ -38,10 +37,10 @@ def threshold(scores_of_good: npt.NDArray[np.floating], alpha: float) -> float |
 
 
 def interval(n: int, alpha: float, covered: float = COVERED) -> tuple[float, float]:
-    """Within which the chance of a good document to be dropped lies for so much of all calibration sets of n documents.
+    """The interval of P(drop | good) that holds for a share `covered` of all calibration sets of n documents.
 
-    Given the set, the chance is distributed as Beta(n + 1 - k, k) if no two scores are equal, and else no higher (Vovk
-    2012, "Conditional validity of inductive conformal predictors", arXiv 1209.2673).
+    Given the set, that probability is distributed as Beta(n + 1 - k, k) if all scores differ, and is no higher
+    otherwise (Vovk 2012, "Conditional validity of inductive conformal predictors", arXiv 1209.2673).
     """
     k = _rank(n, alpha)
     tail = (1 - covered) / 2
@@ -49,11 +48,13 @@ def interval(n: int, alpha: float, covered: float = COVERED) -> tuple[float, flo
 
 
 def beta_quantile(p: float, a: int, b: int) -> float:
-    """The x below which so much of Beta(a, b) lies, for whole numbers a and b from 1.
+    """The p-quantile x of Beta(a, b), for integers a and b from 1.
 
-    That much is the chance of at least a successes in n = a + b - 1 trials of chance x (DLMF 8.17.5), and falls with x:
+    p is the probability of at least a successes in n = a + b - 1 trials of probability x (DLMF 8.17.5), so
 
-        1 - p = sum of C(n, j) x^j (1 - x)^(n - j) for j < a
+        1 - p = sum of C(n, j) x^j (1 - x)^(n - j) for j < a,
+
+    which falls with x: it is found by bisection.
 
     Cost:   64 sums of a terms.
     Oracle: `scipy.stats.beta.ppf` (tests/distill/purify/test_conformal.py).

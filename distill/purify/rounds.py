@@ -1,15 +1,14 @@
-"""Adversarial purification: a discriminator that is trained, round by round, on what fooled it.
+"""Adversarial purification: a discriminator trained, round by round, on the attacks that fooled it.
 
-Good texts stand against texts mined from the corpus and against good texts that were corrupted, whose label is known by
-construction. It composes adversarial filtering (Zellers et al. 2018, arXiv 1808.05326) with the out-of-fold scores of
-AFLite (Le Bras et al. 2020, arXiv 2002.04108). Unlike there, what no longer fools is kept: a model that sees only the
-hardest examples forgets the easy families.
+Good texts are trained against texts mined from the corpus and against corrupted good texts, whose label is known by
+construction. It combines adversarial filtering (Zellers et al. 2018, arXiv 1808.05326) with the out-of-fold scores of
+AFLite (Le Bras et al. 2020, arXiv 2002.04108). Unlike there, attacks that no longer fool are kept: a model that sees
+only the hardest examples forgets the easy families.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,14 +25,14 @@ from curate.distill.teacher.protocol import Teacher
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.recipe.tier2 import Tier2
 
-FOOLED = 3.0  # weight of an attack that fooled the model before, against 1 for the others
-FLAT = 0.01  # change of the fool rate from which on no further round is worth its time
-FALSE_DROPS = 0.02  # share of good training texts that may seem bad: an attack beyond that bound does not fool
-UNSEEN = 0.6  # AUC up to which a family cannot be seen: to train on it would teach that good texts are bad
-WORSE = 0.01  # fall of the AUC on texts nobody corrupted from which on a round is thrown away
-LEAST = {"training": 40, "testing": 5}  # texts without which nothing can be learnt or told
+FOOLED = 3.0  # weight of an attack that fooled the previous model, against 1 for the others
+FLAT = 0.01  # change of the fool rate below which rounds stop
+FALSE_DROPS = 0.02  # share of good training texts above the bound beyond which a text counts as bad
+UNSEEN = 0.6  # AUC up to which a family is invisible: training on it would teach that good texts are bad
+WORSE = 0.01  # fall of the AUC of mined texts from which on a round is discarded
+LEAST = {"training": 40, "testing": 5}  # texts per role
 MINED_TEXTS = "texts (of 200 bytes or more, the quarter with the least coarse_score)"
-GOOD, MINED = "good", "mined"  # families of what is no attack
+GOOD, MINED = "good", "mined"  # families of texts that are no attacks
 
 ROUNDS = pa.schema(
     [
@@ -42,33 +41,46 @@ ROUNDS = pa.schema(
         ("bad", pa.bool_()),
         ("trained", pa.bool_()),
         ("held_out", pa.bool_()),
-        ("made", pa.int64()),  # fresh attacks on training texts in this round
-        ("fooled", pa.int64()),  # of these, that the model of the round before got wrong
+        ("made", pa.int64()),  # new attacks on training texts in this round
+        ("fooled", pa.int64()),  # of these, misjudged by the model of the previous round
         ("fool_rate", pa.float64()),
-        ("tested", pa.int64()),  # attacks on texts that are never trained on
+        ("tested", pa.int64()),  # attacks on test texts
         ("auc", pa.float64()),  # of these against good texts, by the model of this round
-        ("caught", pa.float64()),  # share of these beyond the bound that FALSE_DROPS sets
+        ("caught", pa.float64()),  # share of these above the bound of FALSE_DROPS
     ]
 )
-MADE = pa.schema([("round", pa.int32()), *ATTACKED, ("original", pa.large_string()), ("fooled", pa.bool_())])
+ATTACK_ROWS = pa.schema([("round", pa.int32()), *ATTACKED, ("original", pa.large_string()), ("fooled", pa.bool_())])
 
 Floats = npt.NDArray[np.float64]
 Hashes = npt.NDArray[np.uint64]
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What the rounds came to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundsFacts:
+    """What the rounds trained on and why they ended, for the manifest."""
+
+    stopped: str
+    good: int
+    mined: int
+    attacks: int
+    unseen_families: list[str]
+    auc_of_mined: float
+    written: dict[str, int]  # requests to the teacher, by outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purification:
+    """The result of the rounds."""
 
     model: Model
-    made: pa.Table  # MADE
+    attacks: pa.Table  # ATTACK_ROWS
     rounds: pa.Table  # ROUNDS; round 0 is before any attack
-    facts: dict[str, Any] = field(default_factory=dict)  # for the manifest
+    facts: RoundsFacts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """Texts by what they are for. Training and testing ones are never the same."""
+    """Texts by role; none is both trained on and tested on."""
 
     good: pa.Table  # doc_id, text
     mined: pa.Table
@@ -77,220 +89,258 @@ class Material:
 
     @classmethod
     def of(cls, good: pa.Table, mined: pa.Table) -> "Material":
-        """Sort texts (doc_id, text, role) by their roles.
+        """Split texts (doc_id, text, role) by role.
 
-        Errors: InputError where one role has too few.
+        Errors: InputError where a role has too few.
         """
-        found = {}
-        kinds = (("good", good, "reference", "texts"), ("mined", mined, "input.paths", MINED_TEXTS))
-        for name, table, field_name, what in kinds:
-            for role, least in LEAST.items():
-                texts = table.filter(pc.equal(table["role"].cast(pa.string()), role)).select(["doc_id", "text"])
-                if len(texts) < least:
-                    raise InputError(
-                        f"{field_name}: {len(texts)} of {len(table)} {what} are for {role}, and tier2 needs {least}: "
-                        "give more documents, or leave tier2 out"
-                    )
-                found[name, role] = texts
-        return cls(*(found[name, role] for role in ("training", "testing") for name in ("good", "mined")))
+        return cls(
+            good=_of_role(good, "training", "reference", "texts"),
+            mined=_of_role(mined, "training", "input.paths", MINED_TEXTS),
+            testing_good=_of_role(good, "testing", "reference", "texts"),
+            testing_mined=_of_role(mined, "testing", "input.paths", MINED_TEXTS),
+        )
 
 
-@dataclass(frozen=True)
-class Tested:
-    """How a model does on attacks on texts that nothing was trained on."""
+def _of_role(table: pa.Table, role: str, field: str, noun: str) -> pa.Table:
+    texts = table.filter(pc.equal(table["role"].cast(pa.string()), role)).select(["doc_id", "text"])
+    if len(texts) < LEAST[role]:
+        raise InputError(
+            f"{field}: {len(texts)} of {len(table)} {noun} are for {role}, and tier2 needs {LEAST[role]}: "
+            "give more documents, or leave tier2 out"
+        )
+    return texts
 
-    auc: dict[str, float]  # by family
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Setup:
+    """What is the same in all rounds."""
+
+    texts: Material
+    attack_names: Sequence[str]
+    tests: pa.Table  # attacks on test texts
+    section: Tier2
+    teacher: Teacher | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _TestResult:
+    """How well a model separates test texts, on which nothing is trained."""
+
+    auc: dict[str, float]  # of attacks against good texts, by family
     caught: dict[str, float]
-    real: float  # AUC of mined texts against good ones
+    auc_of_mined: float  # of mined texts against good ones
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Where the rounds stand."""
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The model after a round, and the attacks so far."""
 
     model: Model
-    tested: Tested
-    made: pa.Table  # MADE: the attacks of all rounds
-    unseen: frozenset[str] = frozenset()  # families of bad texts that the model cannot see
+    test: _TestResult
+    attacks: pa.Table  # ATTACK_ROWS, of all rounds
+    unseen: frozenset[str] = frozenset()  # families of bad texts that are invisible to the model
 
 
 def check_families(section: Tier2) -> None:
-    """Refuse families that there are not.
+    """Refuse unknown families.
 
     Errors: RecipeError with the name that may have been meant.
     """
-    known = {*families(), *(prompt.family or "" for prompt in all_prompts().values())} - {""}
-    for name, where in [
-        *((name, "tier2.families") for name in section.families or ()),
-        *([(section.held_out, "tier2.held_out")] if section.held_out else []),
-    ]:
-        if name not in known:
-            raise RecipeError(f"{where}: no family {name!r}{did_you_mean(name, known)}")
+    known_families = {*families(), *(prompt.family or "" for prompt in all_prompts().values())} - {""}
+    named = [("tier2.families", name) for name in section.families or ()]
+    named += [("tier2.held_out", section.held_out)] if section.held_out else []
+    for field, name in named:
+        if name not in known_families:
+            raise RecipeError(f"{field}: no family {name!r}{did_you_mean(name, known_families)}")
     if section.families and set(section.families) <= {section.held_out}:
         raise RecipeError(f"tier2.families: {section.held_out} alone is held out; name others, or set held_out: null")
 
 
 def purify(
-    good: pa.Table, mined: pa.Table, section: Tier2, teacher: Teacher | None, seed: int,
-    tell: Callable[[str], None] = lambda step: None,
-) -> Trained:  # fmt: skip
+    good: pa.Table,
+    mined: pa.Table,
+    section: Tier2,
+    teacher: Teacher | None,
+    seed: int,
+    begin: Callable[[str], None] = lambda step: None,
+) -> Purification:
     """Train a discriminator of good texts (doc_id, text, role) against mined and corrupted ones.
 
-    A teacher that is None writes nothing. `tell` is told which step begins.
+    Without a teacher all attacks are by rules. `begin` is called with each step as it begins.
 
     Errors: InputError where there are too few texts.
     """
-    material = Material.of(good, mined)
-    names = [n for n, one in attacks().items() if section.families is None or one.family in section.families]
-    tests = apply_attacks(
-        material.testing_good, names, section.attacks, seed=seed, others=material.testing_mined["text"].to_pylist()
-    )
-    tell("training, before any attack")
-    model = _train(material, MADE.empty_table(), frozenset(), seed)
-    now = Standing(model, _test(model, material, tests), MADE.empty_table())
-    rows = _rows(0, MADE.empty_table(), now, tests, section)
+    setup = _setup(Material.of(good, mined), section, teacher, seed)
+    begin("training, before any attack")
+    model = _train(setup.texts, ATTACK_ROWS.empty_table(), frozenset(), seed)
+    state = _State(model, _test(model, setup), ATTACK_ROWS.empty_table())
+    rows = _rows(0, ATTACK_ROWS.empty_table(), state, setup)
     rates: list[float] = []
     written: Counter[str] = Counter()
     stopped = "all rounds were made"
     for number in range(1, section.rounds + 1):
-        tell(f"round {number}: attacking")
-        fresh, counts = _attacked(material, names, section, teacher, seed, number)
-        fresh = _judged(fresh, material, now.model, number)
-        tell(f"round {number}: training")
-        found = _next(now, fresh, material, tests, seed)
-        if found.tested.real < now.tested.real - WORSE:
+        begin(f"round {number}: attacking")
+        attacks_of_round, counts = _attack(setup, number)
+        attacks_of_round = _with_fooled(attacks_of_round, setup.texts, state.model, number)
+        begin(f"round {number}: training")
+        following = _next_state(state, attacks_of_round, setup)
+        if following.test.auc_of_mined < state.test.auc_of_mined - WORSE:
             stopped = f"round {number} was thrown away: mined texts were told from good ones less well than before it"
             break
-        now = found
+        state = following
         written.update(counts)
-        rows += _rows(number, fresh, now, tests, section)
-        rates.append(_fool_rate(fresh, now.unseen))
+        rows += _rows(number, attacks_of_round, state, setup)
+        rates.append(_fool_rate(attacks_of_round, state.unseen))
         if len(rates) > 1 and abs(rates[-1] - rates[-2]) < FLAT:
             stopped = f"after round {number} the fool rate no longer changed"
             break
-    facts = {
-        "stopped": stopped,
-        "good": len(material.good),
-        "mined": len(material.mined),
-        "attacks": sum(family not in now.unseen for family in now.made["family"].to_pylist()),
-        "unseen_families": sorted(now.unseen),
-        "auc_of_mined": round(now.tested.real, 6),
-        "written": dict(written),
-    }
-    return Trained(now.model, now.made, pa.Table.from_pylist(rows, ROUNDS), facts)
+    return Purification(
+        model=state.model,
+        attacks=state.attacks,
+        rounds=pa.Table.from_pylist(rows, ROUNDS),
+        facts=_facts(state, setup.texts, stopped, written),
+    )
 
 
-def _attacked(
-    material: Material, names: Sequence[str], section: Tier2, teacher: Teacher | None, seed: int, number: int
-) -> tuple[pa.Table, Counter[str]]:
+def _setup(texts: Material, section: Tier2, teacher: Teacher | None, seed: int) -> _Setup:
+    names = [n for n, attack in attacks().items() if section.families is None or attack.family in section.families]
+    passages = texts.testing_mined["text"].to_pylist()
+    tests = apply_attacks(texts.testing_good, names, section.attacks, seed=seed, others=passages)
+    return _Setup(texts=texts, attack_names=names, tests=tests, section=section, teacher=teacher, seed=seed)
+
+
+def _facts(state: _State, texts: Material, stopped: str, written: Counter[str]) -> RoundsFacts:
+    return RoundsFacts(
+        stopped=stopped,
+        good=len(texts.good),
+        mined=len(texts.mined),
+        attacks=sum(family not in state.unseen for family in state.attacks["family"].to_pylist()),
+        unseen_families=sorted(state.unseen),
+        auc_of_mined=round(state.test.auc_of_mined, 6),
+        written=dict(written),
+    )
+
+
+def _attack(setup: _Setup, number: int) -> tuple[pa.Table, Counter[str]]:
     """The attacks of a round on the good training texts, by rules and by a teacher; none of the held-out family."""
-    own = _seed_of(seed, number)
-    trained = [name for name in names if attacks()[name].family != section.held_out]
-    fresh = apply_attacks(material.good, trained, section.attacks, seed=own, others=material.mined["text"].to_pylist())
-    texts = dict(zip(material.good["doc_id"].to_pylist(), material.good["text"].to_pylist(), strict=True))
-    fresh = fresh.append_column("original", pa.array(map(texts.get, fresh["doc_id"].to_pylist()), pa.large_string()))
-    if teacher is None:
-        return fresh, Counter()
-    more, counts = write_attacks(teacher, material.good, section, own)
-    return pa.concat_tables([fresh, more]), counts
+    good, section, seed = setup.texts.good, setup.section, _seed_of(setup.seed, number)
+    names = [name for name in setup.attack_names if attacks()[name].family != section.held_out]
+    passages = setup.texts.mined["text"].to_pylist()
+    by_rules = apply_attacks(good, names, section.attacks, seed=seed, others=passages)
+    texts = dict(zip(good["doc_id"].to_pylist(), good["text"].to_pylist(), strict=True))
+    originals = pa.array(map(texts.get, by_rules["doc_id"].to_pylist()), pa.large_string())
+    by_rules = by_rules.append_column("original", originals)
+    if setup.teacher is None:
+        return by_rules, Counter()
+    by_teacher, counts = write_attacks(setup.teacher, good, section, seed)
+    return pa.concat_tables([by_rules, by_teacher]), counts
 
 
-def _next(now: Standing, fresh: pa.Table, material: Material, tests: pa.Table, seed: int) -> Standing:
-    """The model after a round; families that it cannot see are taken out of its training."""
-    made = pa.concat_tables([now.made, fresh])
-    unseen = now.unseen
+def _next_state(state: _State, attacks_of_round: pa.Table, setup: _Setup) -> _State:
+    """Train the model of a round; families that are invisible to it are removed from training until none is left."""
+    attacks_so_far = pa.concat_tables([state.attacks, attacks_of_round])
+    unseen = state.unseen
     while True:
-        model = _train(material, made, unseen, seed)
-        tested = _test(model, material, tests)
-        bad = set(tests.filter(tests["bad"])["family"].to_pylist()) & set(made["family"].to_pylist())
-        more = {name for name in bad - unseen if tested.auc[name] <= UNSEEN}
-        if not more:
-            return Standing(model, tested, made, unseen)
-        unseen = unseen | more
+        model = _train(setup.texts, attacks_so_far, unseen, setup.seed)
+        test = _test(model, setup)
+        tested_bad = set(setup.tests.filter(setup.tests["bad"])["family"].to_pylist())
+        trained = set(attacks_so_far["family"].to_pylist()) - unseen
+        newly_unseen = {name for name in tested_bad & trained if test.auc[name] <= UNSEEN}
+        if not newly_unseen:
+            return _State(model, test, attacks_so_far, unseen)
+        unseen = unseen | newly_unseen
 
 
 def _seed_of(seed: int, number: int) -> int:
-    """The seed of a round, so that each attacks other texts in other ways."""
+    """The seed of a round, so that rounds attack different texts in different ways."""
     return seed * 1009 + number
 
 
-def _train(material: Material, made: pa.Table, unseen: frozenset[str], seed: int) -> Model:
-    """A model of good and mined texts and the attacks but for those of families that it cannot see.
+def _train(texts: Material, attacks_so_far: pa.Table, unseen: frozenset[str], seed: int) -> Model:
+    """Train on good and mined texts and on the attacks of visible families.
 
-    Attacks that fooled weigh more. Mined texts keep at least half of the weight of all bad ones, and good texts that of
-    all good ones: too many attacks count for less each.
+    Attacks that fooled weigh more. Among bad texts the mined ones keep at least half of the weight, among good texts
+    those that are no attacks: where there are too many attacks, each counts less.
     """
-    made = made.filter(pa.array([family not in unseen for family in made["family"].to_pylist()], pa.bool_()))
-    sides = {GOOD: material.good, MINED: material.mined}
-    texts = pa.concat_arrays([*(_chunk(table["text"]) for table in sides.values()), _chunk(made["text"])])
-    sizes = [len(table) for table in sides.values()]
-    bad = np.r_[np.repeat([False, True], sizes), made["bad"].to_numpy()]
-    weights = np.r_[np.ones(sum(sizes)), attack_weights(made)]
-    attacked = np.r_[np.zeros(sum(sizes), bool), np.ones(len(made), bool)]
+    is_visible = [family not in unseen for family in attacks_so_far["family"].to_pylist()]
+    attacked = attacks_so_far.filter(pa.array(is_visible, pa.bool_()))
+    sources = {GOOD: texts.good, MINED: texts.mined}
+    sizes = [len(table) for table in sources.values()]
+    bad = np.r_[np.repeat([False, True], sizes), attacked["bad"].to_numpy()]
+    weights = np.r_[np.ones(sum(sizes)), attack_weights(attacked)]
+    is_attack = np.r_[np.zeros(sum(sizes), bool), np.ones(len(attacked), bool)]
     for side in (False, True):
-        own, theirs = (bad == side) & ~attacked, (bad == side) & attacked
-        if theirs.any():
-            weights[theirs] *= min(1.0, weights[own].sum() / weights[theirs].sum())
-    groups = np.r_[*(groups_of(_chunk(table["text"])) for table in sides.values()), _groups(made, material)]
-    names = [*(name for name, table in sides.items() for _ in range(len(table))), *made["family"].to_pylist()]
-    return train(texts, bad, weights, groups, names, Settings(), seed)
+        real, fake = (bad == side) & ~is_attack, (bad == side) & is_attack
+        if fake.any():
+            weights[fake] *= min(1.0, weights[real].sum() / weights[fake].sum())
+    names = [*(name for name, table in sources.items() for _ in range(len(table))), *attacked["family"].to_pylist()]
+    return train(
+        pa.concat_arrays([*(_chunk(table["text"]) for table in sources.values()), _chunk(attacked["text"])]),
+        bad,
+        weights=weights,
+        groups=np.r_[*(groups_of(_chunk(table["text"])) for table in sources.values()), _groups(attacked, texts)],
+        families=names,
+        settings=Settings(),
+        seed=seed,
+    )
 
 
-def attack_weights(made: pa.Table) -> Floats:
-    """What each attack counts: one that fooled more than one that did not, and each family as much as any other."""
-    _, own = np.unique(np.array(made["family"].to_pylist(), object).astype(str), return_inverse=True)
-    equal = len(made) / np.maximum(np.bincount(own)[own] * (own.max(initial=0) + 1), 1)
-    counted: Floats = np.where(made["fooled"].to_numpy(), FOOLED, 1.0) * equal
-    return counted
+def attack_weights(attacked: pa.Table) -> Floats:
+    """Weights of attacks: an attack that fooled counts more, and each family as much as any other."""
+    _, family = np.unique(np.array(attacked["family"].to_pylist(), object).astype(str), return_inverse=True)
+    equal = len(attacked) / np.maximum(np.bincount(family)[family] * (family.max(initial=0) + 1), 1)
+    weights: Floats = np.where(attacked["fooled"].to_numpy(), FOOLED, 1.0) * equal
+    return weights
 
 
-def _groups(made: pa.Table, material: Material) -> Hashes:
-    """The groups of attacks: those of the whole good texts that they were made of; a teacher saw but the beginning."""
-    whole = dict(zip(material.good["doc_id"].to_pylist(), material.good["text"].to_pylist(), strict=True))
-    return groups_of(pa.array(map(whole.get, made["doc_id"].to_pylist()), pa.large_string()))
+def _groups(attacked: pa.Table, texts: Material) -> Hashes:
+    """The groups of attacks: those of the original texts, which a teacher sees only the beginning of."""
+    originals = dict(zip(texts.good["doc_id"].to_pylist(), texts.good["text"].to_pylist(), strict=True))
+    return groups_of(pa.array(map(originals.get, attacked["doc_id"].to_pylist()), pa.large_string()))
 
 
 def _chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks().cast(pa.large_string())
 
 
-def _judged(fresh: pa.Table, material: Material, model: Model, number: int) -> pa.Table:
-    """Fresh attacks, and whether they fool a model that has not seen them."""
-    p = scores(model, _chunk(fresh["text"]), _groups(fresh, material))
-    bound = _bound(model, material.good)
-    fooled = np.where(fresh["bad"].to_numpy(), p <= bound, p > bound)
-    fresh = fresh.add_column(0, "round", pa.array(np.full(len(fresh), number, np.int32)))
-    return fresh.append_column("fooled", pa.array(fooled)).select(MADE.names).cast(MADE)
+def _with_fooled(attacked: pa.Table, texts: Material, model: Model, number: int) -> pa.Table:
+    """New attacks as ATTACK_ROWS: whether each fools a model that has not seen it."""
+    p_bad = scores(model, _chunk(attacked["text"]), _groups(attacked, texts))
+    bound = _bound(model, texts.good)
+    fooled = np.where(attacked["bad"].to_numpy(), p_bad <= bound, p_bad > bound)
+    rows = attacked.add_column(0, "round", pa.array(np.full(len(attacked), number, np.int32)))
+    return rows.append_column("fooled", pa.array(fooled)).select(ATTACK_ROWS.names).cast(ATTACK_ROWS)
 
 
 def scores(model: Model, texts: pa.Array, groups: Hashes | None = None) -> Floats:
-    """p_bad of texts, of attacks with the groups of their originals; of a text that says nothing, 0."""
+    """p_bad of texts; 0 for blank ones. Attacks have the groups of their originals."""
     return np.asarray(pc.fill_null(score(model, texts, groups), 0).to_numpy(), np.float64)
 
 
 def _bound(model: Model, good: pa.Table) -> float:
-    """The p_bad beyond which documents would be dropped, by good texts that are scored out of their folds."""
-    found = threshold(scores(model, _chunk(good["text"])), FALSE_DROPS)
-    return 1.0 if found is None else found
+    """The p_bad above which documents would be dropped, by out-of-fold scores of good texts."""
+    bound = threshold(scores(model, _chunk(good["text"])), FALSE_DROPS)
+    return 1.0 if bound is None else bound
 
 
-def _fool_rate(fresh: pa.Table, unseen: frozenset[str]) -> float:
-    """The share of attacks that fool, as the mean of the families of bad texts that can be seen at all."""
-    table = fresh.filter(fresh["bad"]).group_by("family").aggregate([("fooled", "mean")])
+def _fool_rate(attacked: pa.Table, unseen: frozenset[str]) -> float:
+    """The share of attacks that fool: the mean over the visible families of bad texts."""
+    table = attacked.filter(attacked["bad"]).group_by("family").aggregate([("fooled", "mean")])
     rates = [row["fooled_mean"] for row in table.to_pylist() if row["family"] not in unseen]
     return float(np.mean(rates)) if rates else 0.0
 
 
-def _test(model: Model, material: Material, tests: pa.Table) -> Tested:
-    """Test a model on attacks on texts that nothing was trained on."""
-    good = scores(model, _chunk(material.testing_good["text"]))
-    bound = _bound(model, material.good)
-    p, family = scores(model, _chunk(tests["text"])), np.array(tests["family"].to_pylist(), object)
-    found = {name: p[family == name] for name in sorted(set(family))}
-    return Tested(
-        {name: _auc(good, p) for name, p in found.items()},
-        {name: float(np.mean(p > bound)) for name, p in found.items()},
-        _auc(good, scores(model, _chunk(material.testing_mined["text"]))),
+def _test(model: Model, setup: _Setup) -> _TestResult:
+    good = scores(model, _chunk(setup.texts.testing_good["text"]))
+    bound = _bound(model, setup.texts.good)
+    p_bad = scores(model, _chunk(setup.tests["text"]))
+    family = np.array(setup.tests["family"].to_pylist(), object)
+    by_family = {name: p_bad[family == name] for name in sorted(set(family))}
+    return _TestResult(
+        auc={name: _auc(good, values) for name, values in by_family.items()},
+        caught={name: float(np.mean(values > bound)) for name, values in by_family.items()},
+        auc_of_mined=_auc(good, scores(model, _chunk(setup.texts.testing_mined["text"]))),
     )
 
 
@@ -299,19 +349,28 @@ def _auc(good: Floats, bad: Floats) -> float:
     return roc_auc(np.r_[good, bad], np.r_[np.zeros(len(good), bool), np.ones(len(bad), bool)])
 
 
-def _rows(number: int, fresh: pa.Table, now: Standing, tests: pa.Table, section: Tier2) -> list[dict[str, Any]]:
+def _rows(number: int, attacked: pa.Table, state: _State, setup: _Setup) -> list[dict[str, object]]:
     """The rows of ROUNDS of one round."""
+    tests = setup.tests
     bad = dict(zip(tests["family"].to_pylist(), tests["bad"].to_pylist(), strict=True))
-    bad |= dict(zip(fresh["family"].to_pylist(), fresh["bad"].to_pylist(), strict=True))
-    rows = []
+    bad |= dict(zip(attacked["family"].to_pylist(), attacked["bad"].to_pylist(), strict=True))
+    rows: list[dict[str, object]] = []
     for name in sorted(bad):
-        of_family = fresh.filter(pc.equal(fresh["family"], name))
+        of_family = attacked.filter(pc.equal(attacked["family"], name))
         made, fooled = len(of_family), int(np.sum(of_family["fooled"].to_numpy()))
-        rows.append({
-            "round": number, "family": name, "bad": bad[name], "trained": made > 0 and name not in now.unseen,
-            "held_out": name == section.held_out, "made": made,
-            "fooled": fooled, "fool_rate": fooled / made if made else None,
-            "tested": pc.sum(pc.equal(tests["family"], name)).as_py() or 0,
-            "auc": now.tested.auc.get(name), "caught": now.tested.caught.get(name),
-        })  # fmt: skip
+        rows.append(
+            {
+                "round": number,
+                "family": name,
+                "bad": bad[name],
+                "trained": made > 0 and name not in state.unseen,
+                "held_out": name == setup.section.held_out,
+                "made": made,
+                "fooled": fooled,
+                "fool_rate": fooled / made if made else None,
+                "tested": pc.sum(pc.equal(tests["family"], name)).as_py() or 0,
+                "auc": state.test.auc.get(name),
+                "caught": state.test.caught.get(name),
+            }
+        )
     return rows
