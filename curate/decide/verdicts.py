@@ -7,7 +7,7 @@ import pyarrow as pa
 from curate.decide.schema import FINDINGS, STAGES
 from curate.dedup.exact import HASHES
 from curate.distill.budget.models import DOMAIN
-from curate.distill.budget.scores import own_scores, strata_of_distil
+from curate.distill.budget.scores import ledger_scores, strata_of_distil
 from curate.distill.purify.stage import strata_of_purify
 from curate.filters.coarse_score import coarse_score_sql
 from curate.filters.rules.conditions import condition
@@ -131,7 +131,7 @@ def distil_columns(recipe: Recipe, inputs: Collection[str]) -> Columns:
         return {}
     columns = {"n_tokens": ("BIGINT", "n_tokens"), "raw_hash_low": ("UBIGINT", "raw_hash_low")}
     columns |= {f"distil_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata_of_distil(recipe, inputs).values())}
-    for k, (name, sql) in enumerate(own_scores(recipe).items()):
+    for k, (name, sql) in enumerate(ledger_scores(recipe).items()):
         columns[f"score_{k}"] = ("DOUBLE" if name.startswith("input.") else "FLOAT", sql)
     return columns
 

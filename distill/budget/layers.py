@@ -1,7 +1,7 @@
-"""Candidates for a budget in layers, from the best down: a budget looks at the upper ones alone.
+"""Candidates for a budget in layers, from the best down: a budget reads only the upper ones.
 
-A histogram of keys tells the layers. Those that the budget is likely to reach are written to files with what is to be
-known of their documents, and further ones when the budget comes to them.
+A histogram of keys defines the layers. Those that the budget is likely to reach are written to files with the columns
+of their documents, and further ones when the budget reaches them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,22 +15,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.distill.budget.ranks import MOST_CLASSES, Histogram, Keys, sortable
+from curate.distill.budget.ranks import MAX_CLASSES, Histogram, Keys, sortable
 from curate.distill.budget.select import Candidates, Flags, Integers
 
-LAYER = 1 << 28  # bytes of documents with their shingles, about; as much again while they are read
+LAYER = 1 << 28  # bytes of documents with their shingles, approximately; twice as much while they are read
 ROW_BYTES = 40  # of a document without its shingles
-MOST_FILES = 128  # that are written at a time
-MARGIN = 1.25  # times a budget is written at first, as some of it will be redundant
+MAX_FILES = 128  # written at a time
+MARGIN = 1.25  # times the budget is written at first, as some documents will be redundant
 
-COLUMNS = ("place", "key", "tokens", "stratum", "cluster")  # of candidates, beside their shingles
+COLUMNS = ("position", "key", "tokens", "stratum", "cluster")  # of candidates, besides their shingles
 
-Arrays = dict[str, npt.NDArray[Any]]  # some columns of a batch of candidates
+Arrays = dict[str, npt.NDArray[Any]]  # columns of a batch of candidates
 Batches = Callable[[], Iterable[Arrays]]
 
 
 def write_columns(path: Path, batches: Iterable[Arrays]) -> None:
-    """Write columns of numbers, batch by batch."""
+    """Write batches of numeric columns."""
     path.touch()
     with ExitStack() as stack:
         write = None
@@ -41,7 +41,7 @@ def write_columns(path: Path, batches: Iterable[Arrays]) -> None:
 
 
 def columns_in(path: Path) -> Iterator[Arrays]:
-    """The columns that were written, batch by batch."""
+    """Read the batches of a file of `write_columns`."""
     for batch in _batches(path):
         yield {name: batch[name].to_numpy(zero_copy_only=False) for name in batch.schema.names}
 
@@ -59,21 +59,21 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 @dataclass(frozen=True)
 class Cuts:
-    """Where layers part, by keys.
+    """The bounds of layers, as keys.
 
-    All candidates with keys from a bound on are in one layer, or in several where they are too many of one key: these
-    are parted by input order.
+    All candidates from one bound up to the next are in one layer, or in several where one key has too many: these are
+    split in input order.
     """
 
     bounds: Keys  # ascending
-    first: Integers  # the layer of what lies from each bound on, the first one of several; at the end, of what is below
-    parts: Integers  # how many layers that is
+    first: Integers  # the first layer from each bound on; at the end, that of candidates below all bounds
+    parts: Integers  # the number of layers from each bound on
 
 
 def cuts_of(batches: Batches) -> Cuts:
-    """Layers of about LAYER bytes of candidates (key, tokens); those of key -inf are below all of them."""
+    """Layers of about LAYER bytes of candidates (key, tokens); candidates of key -inf are below all layers."""
     keys, sizes, exact = _classes(batches)
-    keys, sizes, exact = keys[::-1], sizes[::-1], exact[::-1]  # the best first
+    keys, sizes, exact = keys[::-1], sizes[::-1], exact[::-1]  # best first
     alone = exact & (sizes > LAYER)
     begins = np.diff((np.cumsum(sizes) - sizes) // LAYER, prepend=-1) > 0
     begins |= alone
@@ -86,38 +86,39 @@ def cuts_of(batches: Batches) -> Cuts:
 
 
 def _classes(batches: Batches) -> tuple[Keys, Integers, Flags]:
-    """Classes of keys in ascending order: the least key, the bytes of their candidates, whether it is a single key."""
-    keys, sizes, exact = _counted(batches, lambda keys: np.ones(len(keys), bool))
+    """Classes of keys, ascending: their least key, the bytes of their candidates, whether they have a single key."""
+    keys, sizes, exact = _count_classes(batches, lambda keys: np.ones(len(keys), bool))
     coarse = ~exact & (sizes > LAYER)
     if not coarse.any():
         return keys, sizes, exact
-    finer = _counted(batches, lambda some: coarse[keys.searchsorted(some, "right") - 1])
+    finer = _count_classes(batches, lambda counted: coarse[keys.searchsorted(counted, "right") - 1])
     keys, sizes, exact = (np.append(old[~coarse], new) for old, new in zip((keys, sizes, exact), finer, strict=True))
     order = np.argsort(keys)
     return keys[order], sizes[order], exact[order]
 
 
-def _counted(batches: Batches, wanted: Callable[[Keys], Flags]) -> tuple[Keys, Integers, Flags]:
-    histogram = Histogram(most=MOST_CLASSES)
+def _count_classes(batches: Batches, is_counted: Callable[[Keys], Flags]) -> tuple[Keys, Integers, Flags]:
+    """`_classes` of some keys, as a histogram has them."""
+    histogram = Histogram(most=MAX_CLASSES)
     for columns in batches():
-        kept = ~np.isneginf(columns["key"])
-        keys, sizes = sortable(columns["key"][kept]), _sizes(columns)[kept]
-        found = wanted(keys)
-        histogram.add(keys[found], sizes[found])
+        finite = ~np.isneginf(columns["key"])
+        keys, sizes = sortable(columns["key"][finite]), _sizes(columns)[finite]
+        counted = is_counted(keys)
+        histogram.add(keys[counted], sizes[counted])
     histogram.merge()
     exact = np.full(len(histogram.keys), histogram.shift == 0)
     return histogram.keys << np.uint64(histogram.shift), histogram.counts, exact
 
 
 def _sizes(columns: Arrays) -> Integers:
-    """Bytes of candidates in memory: of texts of eight words a shingle is kept, of four bytes."""
+    """Bytes of candidates in memory: one shingle of four bytes per eight words."""
     return ROW_BYTES + columns["tokens"].astype(np.int64) // 2
 
 
 class Layers:
     """Layers of candidates in a folder, to which files are added.
 
-    `batches` gives the candidates' columns (key, tokens, stratum, cluster) and `shingles` their shingles, in input
+    `batches` returns the candidates' columns (key, tokens, stratum, cluster) and `shingles` their shingles, in input
     order and in the same batches.
     """
 
@@ -128,70 +129,76 @@ class Layers:
         self.cuts = cuts_of(batches)
         count = int(self.cuts.first[-1])
         self.files: list[list[Path]] = [[] for _ in range(count)]  # of each layer
-        self.written = np.zeros(strata, np.int64)  # of each stratum, how many of the upper layers lie in files
+        self.written = np.zeros(strata, np.int64)  # number of upper layers in files, of each stratum
         tokens = np.zeros(count + 1, np.int64)
-        for columns, layers, _ in self._located():
+        for columns, layers, _ in self._with_layers():
             tokens += np.bincount(layers, columns["tokens"], count + 1).astype(np.int64)
-        self.upto = np.cumsum(tokens[:-1])  # tokens down to the end of each layer
+        self.tokens_through = np.cumsum(tokens[:-1])  # tokens of each layer and those above it
 
-    def best_first(self, wanted: Flags) -> Iterator[Candidates]:
-        """Layer by layer, candidates of the strata that are still wanted, and others beside them."""
+    def best_first(self, open_strata: Flags) -> Iterator[Candidates]:
+        """The candidates layer by layer: all of the strata that are open at the time, and maybe others."""
         for layer, files in enumerate(self.files):
-            if not wanted.any():
+            if not open_strata.any():
                 return
-            lacking = wanted & (self.written <= layer)
-            if lacking.any():
-                self._write(lacking, layer)
+            missing = open_strata & (self.written <= layer)
+            if missing.any():
+                self._write(missing, layer)
             if files:
-                yield _candidates(files)
+                yield _read_candidates(files)
 
-    def _located(self) -> Iterator[tuple[Arrays, Integers, Integers]]:
-        """Batches of the candidates, with their layers and places."""
-        begin, passed = 0, np.zeros(len(self.cuts.first), np.int64)
+    def _with_layers(self) -> Iterator[tuple[Arrays, Integers, Integers]]:
+        """Batches of candidates, with their layers and positions."""
+        begin, bytes_of_class = 0, np.zeros(len(self.cuts.first), np.int64)
         for columns in self.batches():
-            places = np.arange(begin, begin + len(columns["key"]))
-            begin += len(places)
+            positions = np.arange(begin, begin + len(columns["key"]))
+            begin += len(positions)
             classes = self.cuts.bounds.searchsorted(sortable(columns["key"]), "right") - 1
             layers = self.cuts.first[classes]
-            for many in np.unique(classes[self.cuts.parts[classes] > 1]):
-                own = classes == many
-                upto = passed[many] + np.cumsum(_sizes(columns)[own])
-                layers[own] += np.minimum(upto // LAYER, self.cuts.parts[many] - 1)
-                passed[many] = upto[-1]
-            yield columns, layers, places
+            for split in np.unique(classes[self.cuts.parts[classes] > 1]):
+                members = classes == split
+                ends = bytes_of_class[split] + np.cumsum(_sizes(columns)[members])
+                layers[members] += np.minimum(ends // LAYER, self.cuts.parts[split] - 1)
+                bytes_of_class[split] = ends[-1]
+            yield columns, layers, positions
 
     def _write(self, strata: Flags, layer: int) -> None:
-        """Write this layer of some strata, and those behind it that are likely to be wanted."""
-        before = self.upto[layer - 1] if layer else 0
-        enough = int(np.searchsorted(self.upto, max(MARGIN * self.budget, 2 * before)))
-        end = min(max(layer, enough) + 1, layer + MOST_FILES, len(self.files))
-        made = sum(map(len, self.files))
+        """Write this layer of the strata, and the next ones that are likely to be read."""
+        tokens_above = self.tokens_through[layer - 1] if layer else 0
+        sufficient = int(np.searchsorted(self.tokens_through, max(MARGIN * self.budget, 2 * tokens_above)))
+        end = min(max(layer, sufficient) + 1, layer + MAX_FILES, len(self.files))
+        file_count = sum(map(len, self.files))
         with ExitStack() as stack:
             writers: dict[int, Callable[[pa.RecordBatch], None]] = {}
-            for (columns, layers, places), shingles in zip(self._located(), self.shingles(), strict=True):
-                own = columns["stratum"]
-                found = np.flatnonzero(strata[own] & (layers >= self.written[own]) & (layers < end))
-                found = found[np.argsort(layers[found], kind="stable")]
-                there, starts, sizes = np.unique(layers[found], return_index=True, return_counts=True)
-                known = {"place": places, **columns}
-                some = {name: known[name][found] for name in COLUMNS}
-                batch = pa.record_batch({**some, "shingles": shingles.take(pa.array(found))})
-                for k, start, size in zip(there, starts, sizes, strict=True):
+            for (columns, layers, positions), shingles in zip(self._with_layers(), self.shingles(), strict=True):
+                stratum = columns["stratum"]
+                rows = np.flatnonzero(strata[stratum] & (layers >= self.written[stratum]) & (layers < end))
+                rows = rows[np.argsort(layers[rows], kind="stable")]
+                present, starts, sizes = np.unique(layers[rows], return_index=True, return_counts=True)
+                by_name = {"position": positions, **columns}
+                taken = {name: by_name[name][rows] for name in COLUMNS}
+                batch = pa.record_batch({**taken, "shingles": shingles.take(pa.array(rows))})
+                for k, start, size in zip(present, starts, sizes, strict=True):
                     if k not in writers:
-                        self.files[k].append(self.folder / f"layer-{made:06d}")
-                        made += 1
+                        self.files[k].append(self.folder / f"layer-{file_count:06d}")
+                        file_count += 1
                         writers[k] = _writer(self.files[k][-1], batch.schema, stack)
                     writers[k](batch.slice(start, size))
         self.written[strata] = end
 
 
-def _candidates(files: Sequence[Path]) -> Candidates:
-    """What files hold."""
+def _read_candidates(files: Sequence[Path]) -> Candidates:
     batches = [batch for path in files for batch in _batches(path)]
-    place, key, tokens, stratum, cluster = (
+    position, key, tokens, stratum, cluster = (
         np.concatenate([batch[name].to_numpy() for batch in batches]) for name in COLUMNS
     )
     lists = [batch["shingles"] for batch in batches]
-    sizes = np.concatenate([pc.fill_null(pc.list_value_length(some), 0).to_numpy() for some in lists])
-    held = np.concatenate([some.flatten().to_numpy() for some in lists])
-    return Candidates(place, key, tokens, stratum, cluster, np.append(0, np.cumsum(sizes, dtype=np.int64)), held)
+    sizes = np.concatenate([pc.fill_null(pc.list_value_length(batch), 0).to_numpy() for batch in lists])
+    return Candidates(
+        positions=position,
+        keys=key,
+        tokens=tokens,
+        strata=stratum,
+        clusters=cluster,
+        offsets=np.append(0, np.cumsum(sizes, dtype=np.int64)),
+        shingles=np.concatenate([batch.flatten().to_numpy() for batch in lists]),
+    )

@@ -1,4 +1,4 @@
-"""Models that a budget scores documents with: learnt once, kept in the run directory, or taken from another run."""
+"""Models that score documents for the budget: trained once and kept in the run, or copied from a pinned run."""
 
 import json
 import re
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -47,19 +47,22 @@ from curate.storage.files import committed
 
 DOMAIN = "domain"
 GRADES_FIELD = "distill.grades"
-SHINGLE, ONE_IN = 5, 8  # words of a shingle, and how many of these stand for all
+SHINGLE = 5  # words
+SHINGLE_SAMPLE = 8  # keep 1 in 8 shingles
 LEAST_SAMPLE = 40
-# Fewer buckets, more of them alike: they tell the kinds of a reference apart better than what the packaged prose has.
+# Fewer buckets and more smoothing separate the domains of a reference better than the settings of the packaged prose.
 OF_REFERENCE = importance.Settings(bits=16, uniform=0.3, unknown=0.3)
-TELLS_NOTHING = 0.6  # ROC-AUC
-CLUSTER_TEXTS = 50  # of the sample for each cluster
+UNINFORMATIVE = 0.6  # ROC-AUC
+CLUSTER_TEXTS = 50  # of the sample per cluster
 SHARD = re.compile(r"[-_. ]?\d+([-_]of[-_]\d+)?$")
+
+Writer = Callable[[Path], object]
 
 SCORED = pa.schema(
     [
         ("file_no", pa.int32()),
         ("row", pa.int64()),
-        ("lines_sum", pa.uint64()),  # which repeated lines were cut before: of none, 0
+        ("lines_sum", pa.uint64()),  # identifies the repeated lines that are cut; 0 for none
         ("likeness", pa.float32()),
         ("importance", pa.float32()),
         (DOMAIN, pa.dictionary(pa.int16(), pa.string())),
@@ -72,7 +75,7 @@ SCORED = pa.schema(
 
 @dataclass(frozen=True)
 class Models:
-    """What texts are scored with."""
+    """The models that score texts."""
 
     likeness: Model | None
     contrast: Contrast
@@ -80,128 +83,144 @@ class Models:
     grades: Model | None
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """Trained models as functions that write their files, by group, and the manifest's facts about them."""
+
+    writers: Mapping[str, Writer]
+    facts: Mapping[str, object]
+
+
 def open_models(paths: Mapping[str, str]) -> Models:
-    """The models in the files of groups."""
-    found = {group: Path(path) for group, path in paths.items()}
+    """Load the models in files, by their groups."""
+    files = {group: Path(path) for group, path in paths.items()}
     return Models(
-        load(found[LIKENESS]) if LIKENESS in found else None,
-        contrast_of(importance.load(found[IMPORTANCE_TARGET]), importance.load(found[IMPORTANCE_CORPUS])),
-        _space(found),
-        load(found[BUDGET_GRADE_MODEL]) if BUDGET_GRADE_MODEL in found else None,
+        load(files[LIKENESS]) if LIKENESS in files else None,
+        contrast_of(importance.load(files[IMPORTANCE_TARGET]), importance.load(files[IMPORTANCE_CORPUS])),
+        _load_space(files),
+        load(files[BUDGET_GRADE_MODEL]) if BUDGET_GRADE_MODEL in files else None,
     )
 
 
-def _space(found: Mapping[str, Path]) -> Space | None:
-    if CLUSTERS not in found:
+def _load_space(files: Mapping[str, Path]) -> Space | None:
+    if CLUSTERS not in files:
         return None
-    made_by = (
-        static_vectors.load_once(found[STATIC_VECTORS]) if STATIC_VECTORS in found else vectors.load(found[PROJECTION])
-    )
-    return Space(made_by, clusters.load(found[CLUSTERS]))
+    embedding = static_vectors.load_once(files[STATIC_VECTORS]) if STATIC_VECTORS in files else vectors.load(files[PROJECTION])
+    return Space(embedding, clusters.load(files[CLUSTERS]))
 
 
 def train(training: Training, sample: pa.Table) -> ModelSet:
-    """Train what the recipe's budget scores with, unless the ledger holds it; `sample` are (file_no, row, hash).
+    """Train the models of the recipe's budget, unless the ledger has them; `sample` are (file_no, row, hash).
 
     Errors: InputError for texts that are too few, or a file of grades that cannot be used.
     """
-    recipe, ledger, log = training.recipe, training.ledger, training.log
+    recipe, ledger, reference = training.recipe, training.ledger, training.reference
     section = recipe.distill
     assert section is not None
-    graded = _graded_files(section.grades)
-    digest = _digest(training, sample, graded)
+    graded_files = _graded_files(section.grades)
+    digest = _digest(training, sample, graded_files)
     if models := load_models(BUDGET, ledger.run, [part for part in ledger.parts if part.digest == digest]):
         return models
     training.begin("reading texts to learn from")
+    corpus = _corpus_texts(training, sample)
+    good = read_good(recipe, reference, training.reading, {}, section.good) if reference else None
+    training.begin("learning what is wanted")
+    trained = [
+        _train_target(good, corpus, recipe.seed),
+        _train_space(corpus, recipe.seed, training.static),
+        _train_grades(graded_files, recipe.seed),
+    ]
+    writers = {group: write for part in trained for group, write in part.writers.items()}
+    writers[BUDGET_FACTS] = partial(_write_facts, _manifest_facts(trained, reference, corpus))
+    parts = [_commit(ledger.run, group, digest, write) for group, write in writers.items()]
+    ledger.add([replace(part, group=PENDING + part.group) for part in parts])
+    models = ModelSet(BUDGET, ledger.run, tuple(parts))
+    _log_training(models, len(corpus), good, training.log)
+    return models
+
+
+def _corpus_texts(training: Training, sample: pa.Table) -> pa.Array:
     parts = training.corpus.collect_texts(sample.select(["file_no", "row"]))
-    held = [pq.read_table(ledger.run / part.path, columns=["text"]) for part in parts]
-    corpus = pa.concat_tables(held)["text"].combine_chunks() if held else pa.array([], pa.large_string())
+    tables = [pq.read_table(training.ledger.run / part.path, columns=["text"]) for part in parts]
+    corpus = pa.concat_tables(tables)["text"].combine_chunks() if tables else pa.array([], pa.large_string())
     if len(corpus) < LEAST_SAMPLE:
         raise InputError(
             f"distill: {len(corpus)} documents of 200 bytes or more are too few to learn what the "
             f"corpus is like; give at least {LEAST_SAMPLE}, or leave distill out"
         )
-    reference = training.reference
-    good = read_good(recipe, reference, training.reading, {}, section.good) if reference else None
-    training.begin("learning what is wanted")
-    writers = _learn(good, corpus, reference, graded, recipe.seed, training.static)
-    written = [_put(ledger.run, group, digest, write) for group, write in writers.items()]
-    ledger.add([replace(part, group=PENDING + part.group) for part in written])
-    models = ModelSet(BUDGET, ledger.run, tuple(written))
-    _tell(models, len(corpus), good, log)
-    return models
+    return corpus
 
 
-def _tell(models: ModelSet, corpus: int, good: pa.Table | None, log: Log) -> None:
-    """Say what was learnt from, and whether the reference can be distinguished from the corpus."""
+def _log_training(models: ModelSet, corpus: int, good: pa.Table | None, log: Log) -> None:
+    """Log the training texts, and whether the reference can be distinguished from the corpus."""
     discriminator = models.facts.get("discriminator")
-    if discriminator and discriminator["roc_auc"] < TELLS_NOTHING:
+    if discriminator and discriminator["roc_auc"] < UNINFORMATIVE:
         log.say(
             f"distill: the reference hardly differs from the corpus (AUC {discriminator['roc_auc']:.2f}, 0.5 is "
             "chance): the discriminator's scores mean little"
         )
-    wanted = "the packaged texts of good prose" if good is None else f"{len(good):,} texts of the reference"
-    log.say(f"distill: {corpus:,} documents of the corpus were compared with {wanted}")
+    target = "the packaged texts of good prose" if good is None else f"{len(good):,} texts of the reference"
+    log.say(f"distill: {corpus:,} documents of the corpus were compared with {target}")
 
 
-def _learn(
-    good: pa.Table | None,
-    corpus: pa.Array,
-    reference: Sequence[ReferenceFile],
-    graded: Sequence[Path],
-    seed: int,
-    static: StaticVectors | None,
-) -> dict[str, Callable[[Path], object]]:
-    """What writes each model that was learnt, and the facts, by group."""
-    facts: dict[str, Any] = {
-        "reference": [{"path": file.name, "content_xxh3_128": file.content_xxh3_128} for file in reference]
-        or "default",
-        "corpus": len(corpus),
-    }
-    made: dict[str, Callable[[Path], object]] = {}
-    own = groups_of(corpus)
+def _manifest_facts(
+    trained: Sequence[_Trained], reference: Sequence[ReferenceFile], corpus: pa.Array
+) -> dict[str, object]:
+    files = [{"path": file.name, "content_xxh3_128": file.content_xxh3_128} for file in reference]
+    facts: dict[str, object] = {"reference": files or "default", "corpus": len(corpus)}
+    return facts | {name: fact for part in trained for name, fact in part.facts.items()}
+
+
+def _write_facts(facts: Mapping[str, object], path: Path) -> None:
+    path.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def _train_target(good: pa.Table | None, corpus: pa.Array, seed: int) -> _Trained:
+    """Likeness, and the distributions of the target and of the corpus; without a reference, the target is packaged."""
+    writers: dict[str, Writer] = {}
+    facts: dict[str, object] = {}
+    corpus_groups = groups_of(corpus)
     if good is None:
         target = importance.packaged_prose()
     else:
         texts, domains = good["text"].combine_chunks(), domains_of(good["file"].to_pylist())
         groups = groups_of(texts)
-        likeness = train_likeness(texts, domains, corpus, np.concatenate([groups, own]), Settings(), seed)
-        made[LIKENESS] = partial(save, likeness)
+        likeness = train_likeness(texts, domains, corpus, np.concatenate([groups, corpus_groups]), Settings(), seed)
+        writers[LIKENESS] = partial(save, likeness)
         facts["discriminator"] = {name: likeness.facts[name] for name in ("good", "bad", "roc_auc")}
         target = distribution_of(texts, domains, groups, OF_REFERENCE)
-    made[IMPORTANCE_TARGET] = partial(importance.save, target)
-    made[IMPORTANCE_CORPUS] = partial(importance.save, importance.corpus_of(corpus, own, target.settings))
+    writers[IMPORTANCE_TARGET] = partial(importance.save, target)
+    writers[IMPORTANCE_CORPUS] = partial(importance.save, importance.corpus_of(corpus, corpus_groups, target.settings))
     facts["domains"] = dict(zip(target.domains, target.shares, strict=True))
-    if (space := _learn_space(corpus, seed, static)) is not None:
-        if isinstance(space.vectors, StaticVectors):
-            made[STATIC_VECTORS] = partial(static_vectors.save, space.vectors)
-            facts["vectors"] = space.vectors.facts
-        else:
-            made[PROJECTION] = partial(vectors.save, space.vectors)
-        made[CLUSTERS] = partial(clusters.save, space.clusters)
-        facts["clusters"] = len(space.clusters.centres)
-    if graded:
-        grades = _train_graded(graded, seed)
-        made[BUDGET_GRADE_MODEL] = partial(save, grades)
-        facts["grades"] = {name: grades.facts[name] for name in ("texts", "spearman", "pearson", "rmse")}
-    made[BUDGET_FACTS] = lambda path: path.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
-    return made
+    return _Trained(writers, facts)
 
 
-def _learn_space(corpus: pa.Array, seed: int, static: StaticVectors | None) -> Space | None:
-    """Where documents lie; None where they have too few words in common for that, or none that a model knows."""
+def _train_space(corpus: pa.Array, seed: int, static: StaticVectors | None) -> _Trained:
+    """Vectors and clusters; none where documents have too few words in common, or none that the static model knows."""
     count = max(2, len(corpus) // CLUSTER_TEXTS)
     try:
         if static is not None:
-            return Space(static, clusters.clusters_of(static_vectors.vectors_of(static, corpus), count, seed))
+            centres = clusters.clusters_of(static_vectors.vectors_of(static, corpus), count, seed)
+            writers = {STATIC_VECTORS: partial(static_vectors.save, static), CLUSTERS: partial(clusters.save, centres)}
+            return _Trained(writers, {"vectors": static.facts, "clusters": len(centres.centres)})
         projection = vectors.projection_of(corpus, vectors.Settings(), seed)
     except InputError:
-        return None
-    return Space(projection, clusters.clusters_of(vectors.vectors_of(projection, corpus), count, seed))
+        return _Trained({}, {})
+    centres = clusters.clusters_of(vectors.vectors_of(projection, corpus), count, seed)
+    writers = {PROJECTION: partial(vectors.save, projection), CLUSTERS: partial(clusters.save, centres)}
+    return _Trained(writers, {"clusters": len(centres.centres)})
 
 
-def _put(run: Path, group: str, digest: str, write: Callable[[Path], object]) -> Part:
-    """Commit a model."""
+def _train_grades(files: Sequence[Path], seed: int) -> _Trained:
+    if not files:
+        return _Trained({}, {})
+    texts, grades = _read_grades(files)
+    model = train_grades(texts, grades, groups_of(texts), GRADES, seed)
+    facts = {name: model.facts[name] for name in ("texts", "spearman", "pearson", "rmse")}
+    return _Trained({BUDGET_GRADE_MODEL: partial(save, model)}, {"grades": facts})
+
+
+def _commit(run: Path, group: str, digest: str, write: Writer) -> Part:
     path = Path("models") / f"{group}-{digest[:8]}.{'json' if group == BUDGET_FACTS else 'npz'}"
     with committed(run / path) as aside:
         write(aside)
@@ -209,7 +228,7 @@ def _put(run: Path, group: str, digest: str, write: Callable[[Path], object]) ->
 
 
 def domains_of(files: Sequence[str]) -> list[str]:
-    """The domain of texts: their file's name without number and ending, or its folder's where that says nothing."""
+    """The domain of texts: their file's name without number and ending, or its folder's name where that is generic."""
     return [_domain(Path(name)) for name in files]
 
 
@@ -223,8 +242,8 @@ def _graded_files(pattern: str | None) -> list[Path]:
     return side_files([pattern], GRADES_FIELD, "graded texts") if pattern else []
 
 
-def _train_graded(files: Sequence[Path], seed: int) -> Model:
-    """A model of the grades in files with columns text and score."""
+def _read_grades(files: Sequence[Path]) -> tuple[pa.Array, npt.NDArray[np.float64]]:
+    """Texts and grades of files with columns text and score."""
     texts, grades = [], []
     for path in files:
         for table in tables_of(path, GRADES_FIELD):
@@ -236,20 +255,27 @@ def _train_graded(files: Sequence[Path], seed: int) -> Model:
                 grades.append(table["score"].combine_chunks().cast(pa.float64()))
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
                 raise InputError(f"{GRADES_FIELD}: {path}: text must hold text, and score numbers") from None
-    read = pa.concat_arrays(texts)
-    values = np.asarray(pa.concat_arrays(grades).to_numpy(zero_copy_only=False), np.float64)
-    return train_grades(read, values, groups_of(read), GRADES, seed)
+    values = pa.concat_arrays(grades).to_numpy(zero_copy_only=False)
+    return pa.concat_arrays(texts), np.asarray(values, np.float64)
 
 
-def _digest(training: Training, sample: pa.Table, graded: Sequence[Path]) -> str:
-    """The digest of all that learning depends on."""
+def _digest(training: Training, sample: pa.Table, graded_files: Sequence[Path]) -> str:
+    """The digest of all inputs of training."""
     section, reading, static = training.recipe.distill, training.reading, training.static
     assert section is not None
-    return digest_of([
-        code_of_models(), training.recipe.seed, section.good, [file.content_xxh3_128 for file in training.reference],
-        reading.text, editor_identities(reading), [sample[name].to_pylist() for name in sample.schema.names],
-        content_of(graded, GRADES_FIELD) if graded else None, static.facts if static else None,
-    ])  # fmt: skip
+    return digest_of(
+        [
+            code_of_models(),
+            training.recipe.seed,
+            section.good,
+            [file.content_xxh3_128 for file in training.reference],
+            reading.text,
+            editor_identities(reading),
+            [sample[name].to_pylist() for name in sample.schema.names],
+            content_of(graded_files, GRADES_FIELD) if graded_files else None,
+            static.facts if static else None,
+        ]
+    )
 
 
 def scores_key(models: ModelSet) -> str:
@@ -258,35 +284,35 @@ def scores_key(models: ModelSet) -> str:
 
 
 def open_scorer(files: Mapping[str, str]) -> Scorer:
-    """What scores texts by the models in files."""
-    return partial(scored_texts, models=open_models(files))
+    """A scorer by the models in files."""
+    return partial(score_texts, models=open_models(files))
 
 
 def warm(files: Mapping[str, str]) -> None:
-    """Compile what scores texts by these models."""
+    """Compile the kernels that score texts by these models."""
     open_scorer(files)(warm_texts(), groups_of(warm_texts()))
 
 
-def scored_texts(texts: pa.Array, groups: Hashes, models: Models) -> dict[str, pa.Array]:
-    """The scores of texts; `groups` are those of the texts before lines were cut out of them."""
-    found = judge_texts(models.contrast, models.likeness, texts, groups, models.space)
+def score_texts(texts: pa.Array, groups: Hashes, models: Models) -> dict[str, pa.Array]:
+    """The scores of texts; `groups` are those of the texts before repeated lines are cut."""
+    judged = judge_texts(models.contrast, models.likeness, texts, groups, models.space)
     return {
-        "likeness": found.get("likeness", pa.nulls(len(texts), pa.float32())),
-        "importance": found["importance"],
-        "cluster": found.get("cluster", pa.nulls(len(texts), pa.int32())),
-        DOMAIN: found[DOMAIN].dictionary_encode().cast(SCORED.field(DOMAIN).type),
+        "likeness": judged.get("likeness", pa.nulls(len(texts), pa.float32())),
+        "importance": judged["importance"],
+        "cluster": judged.get("cluster", pa.nulls(len(texts), pa.int32())),
+        DOMAIN: judged[DOMAIN].dictionary_encode().cast(SCORED.field(DOMAIN).type),
         "grade": score_grades(models.grades, texts, groups) if models.grades else pa.nulls(len(texts), pa.float32()),
         "shingles": sampled_shingles(texts),
     }
 
 
 def sampled_shingles(texts: pa.Array) -> pa.Array:
-    """Of the distinct shingles of each text those of certain hashes, the same ones in every text; one in ONE_IN."""
+    """The distinct shingles of each text whose hashes fall into the sample, the same one for all texts."""
     sets = shingle_sets(texts, SHINGLE)
     sizes = pc.fill_null(pc.list_value_length(sets), 0).to_numpy()
     values = sets.flatten().to_numpy()
-    drawn = values % np.uint64(ONE_IN) == 0
-    owners = np.repeat(np.arange(len(sizes)), sizes)[drawn]
+    is_sampled = values % np.uint64(SHINGLE_SAMPLE) == 0
+    owners = np.repeat(np.arange(len(sizes)), sizes)[is_sampled]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(sizes)))])
-    halves = (values[drawn] >> np.uint64(32)).astype(np.uint32)
+    halves = (values[is_sampled] >> np.uint64(32)).astype(np.uint32)
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(halves))

@@ -1,4 +1,4 @@
-"""What the budget of a recipe scores documents by, and whether it can."""
+"""The scores of a recipe's budget, and the checks that they can be computed."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of_documents
 from curate.sql import quoted
 
-PERPLEXITY = {"language_model": "perplexity", "token_prior": "token_prior_mean"}  # scores whose middle is best
+PERPLEXITY = {"language_model": "perplexity", "token_prior": "token_prior_mean"}  # scores whose median is best
 MEASURED = {**PERPLEXITY, "coarse_score": "coarse_score"}
-READ = {"discriminator": "likeness", "importance": "importance"}  # scores that are read from texts, and their columns
-LANGUAGE_WEIGHT = 0.25  # of language_model beside importance; see docs/distil.md
+READ = {"discriminator": "likeness", "importance": "importance"}  # scores computed from texts, and their columns
+LANGUAGE_WEIGHT = 0.25  # of language_model relative to importance (docs/distil.md)
 KNOWN = (*READ, "purify", *MEASURED, "grades")
 
 
@@ -31,7 +31,7 @@ def scores_of(recipe: Recipe) -> dict[str, float]:
 
 
 def check_distill(recipe: Recipe) -> None:
-    """Refuse a recipe whose budget asks for what it does not make.
+    """Refuse a recipe whose budget needs what the recipe does not provide.
 
     Errors: RecipeError.
     """
@@ -49,9 +49,9 @@ def check_distill(recipe: Recipe) -> None:
         "token_prior": (recipe.tier1.perplexity is not None, "tier1.perplexity"),
         "grades": (bool(section.grades) or bool(recipe.tier2 and recipe.tier2.judge), "distill.grades or tier2.judge"),
     }
-    for name, (there, what) in needs.items():
-        if name in scores and not there:
-            raise RecipeError(f"distill.scores: {name} needs {what}; add it, or leave the score out")
+    for name, (is_given, need) in needs.items():
+        if name in scores and not is_given:
+            raise RecipeError(f"distill.scores: {name} needs {need}; add it, or leave the score out")
     if section.grades and "grades" not in scores:
         raise RecipeError("distill.grades: no score uses it; add grades to distill.scores")
     for name in section.quotas.by if section.quotas else ():
@@ -61,7 +61,7 @@ def check_distill(recipe: Recipe) -> None:
 
 
 def check_pinned_scores(recipe: Recipe, pinned: ModelSet | None) -> None:
-    """Refuse a score that the models of a pinned run cannot give.
+    """Refuse a score that the models of a pinned run cannot compute.
 
     Errors: RecipeError.
     """
@@ -73,7 +73,7 @@ def check_pinned_scores(recipe: Recipe, pinned: ModelSet | None) -> None:
 
 
 def check_columns(recipe: Recipe, inputs: pa.Schema) -> None:
-    """Refuse a column of the input as a score that holds no numbers.
+    """Refuse a column of the input as a score if it is not numeric.
 
     Errors: RecipeError.
     """
@@ -87,23 +87,23 @@ def check_columns(recipe: Recipe, inputs: pa.Schema) -> None:
 
 
 def strata_of_distil(recipe: Recipe, inputs: Any) -> dict[str, str]:  # noqa: ANN401 - names of columns
-    """The columns that quotas are given by, but for the predicted domain, and SQL for each over the signals."""
+    """The columns of quotas except the predicted domain, with SQL for each over the signals."""
     section = recipe.distill
     if section is None or section.quotas is None:
         return {}
-    known = strata_of_documents(recipe, inputs, ("language", "length_bucket"))
-    wanted = [name if name in known else f"input.{name}" for name in section.quotas.by if name != DOMAIN]
-    return {name: known[name] for name in wanted if name in known}
+    available = strata_of_documents(recipe, inputs, ("language", "length_bucket"))
+    names = [name if name in available else f"input.{name}" for name in section.quotas.by if name != DOMAIN]
+    return {name: available[name] for name in names if name in available}
 
 
-def own_scores(recipe: Recipe) -> dict[str, str]:
-    """The scores that the ledger has without reading texts again, and SQL for each over the signals."""
+def ledger_scores(recipe: Recipe) -> dict[str, str]:
+    """The scores that the ledger has, with SQL for each over the signals."""
     if recipe.distill is None:
         return {}
-    found = {}
+    columns = {}
     for name in scores_of(recipe):
         if name in MEASURED:
-            found[name] = MEASURED[name]
+            columns[name] = MEASURED[name]
         elif name.startswith("input."):
-            found[name] = f"input.{quoted(name.removeprefix('input.'))}"
-    return found
+            columns[name] = f"input.{quoted(name.removeprefix('input.'))}"
+    return columns

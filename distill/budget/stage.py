@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pyarrow as pa
 
-from curate.distill.budget.candidates import PURPOSE, Chosen, chosen, chosen_documents, read_candidates
+from curate.distill.budget.candidates import PURPOSE, FilledBudgets, distilled_tables, fill_budgets, read_candidates
 from curate.distill.budget.models import SCORED, open_scorer, scores_key, train, warm
 from curate.distill.budget.select import TOLERANCE
 from curate.distill.purify.mining import MOST_BYTES
@@ -69,21 +69,21 @@ def distil_documents(
     spool.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=spool, prefix="candidates-") as folder:
         table = read_candidates(recipe, strata, Path(folder), rows)
-        found = chosen(recipe, table, rows, size, models.facts["domains"])
-        for documents in chosen_documents(found, rows):
+        filled = fill_budgets(recipe, table, rows, size, models.facts["domains"])
+        for documents in distilled_tables(filled, rows):
             connection.register("chosen", documents)
             connection.execute("INSERT INTO distilled BY NAME FROM chosen")
             connection.unregister("chosen")
-    _tell_of_room(found, reader.say)
-    tables = {RUNGS: found.rungs, QUOTAS: found.quotas}
+    _tell_of_room(filled, reader.say)
+    tables = {RUNGS: filled.rungs, QUOTAS: filled.quotas}
     written = [write_part(run, group, context.digest, "00000", table) for group, table in tables.items()]
     return [*models.parts, *parts, *written]
 
 
-def _tell_of_room(found: Chosen, say: Callable[[str], None]) -> None:
+def _tell_of_room(filled: FilledBudgets, say: Callable[[str], None]) -> None:
     """Say where a budget has room for all that is left."""
-    *_, last = found.rungs.to_pylist()
-    if last["tokens"] < (1 - TOLERANCE) * last["budget"] and last["documents"] == len(found.selected.rung):
+    *_, last = filled.rungs.to_pylist()
+    if last["tokens"] < (1 - TOLERANCE) * last["budget"] and last["documents"] == len(filled.selection.rung):
         say(
             f"distill: the budget is {last['budget']:,} tokens, and {last['tokens']:,} are left: all of them are kept; "
             "give more input, or drop less before"

@@ -1,4 +1,4 @@
-"""The p_bad to cut at so that few good documents are dropped: a bound that holds however good the scores are.
+"""The p_bad to cut at so that few good documents are dropped: a bound that is valid however good the scores are.
 
 The scores of n good documents that no model was trained on are sorted, and the cut is the k-th smallest,
 k = ⌈(n + 1)(1 - α)⌉. Another good document of the same distribution scores above it with a probability of at most α,
@@ -37,7 +37,7 @@ def threshold(scores_of_good: npt.NDArray[np.floating], alpha: float) -> float |
 
 
 def interval(n: int, alpha: float, covered: float = COVERED) -> tuple[float, float]:
-    """The interval of P(drop | good) that holds for a share `covered` of all calibration sets of n documents.
+    """The interval that contains P(drop | good) for a share `covered` of all calibration sets of n documents.
 
     Given the set, that probability is distributed as Beta(n + 1 - k, k) if all scores differ, and is no higher
     otherwise (Vovk 2012, "Conditional validity of inductive conformal predictors", arXiv 1209.2673).

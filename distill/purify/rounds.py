@@ -181,8 +181,7 @@ def purify(
     stopped = "all rounds were made"
     for number in range(1, section.rounds + 1):
         begin(f"round {number}: attacking")
-        attacks_of_round, counts = _attack(setup, number)
-        attacks_of_round = _with_fooled(attacks_of_round, setup.texts, state.model, number)
+        attacks_of_round, counts = _attack(setup, state.model, number)
         begin(f"round {number}: training")
         following = _next_state(state, attacks_of_round, setup)
         if following.test.auc_of_mined < state.test.auc_of_mined - WORSE:
@@ -195,11 +194,9 @@ def purify(
         if len(rates) > 1 and abs(rates[-1] - rates[-2]) < FLAT:
             stopped = f"after round {number} the fool rate no longer changed"
             break
+    facts = _facts(state, setup.texts, stopped, written)
     return Purification(
-        model=state.model,
-        attacks=state.attacks,
-        rounds=pa.Table.from_pylist(rows, ROUNDS),
-        facts=_facts(state, setup.texts, stopped, written),
+        model=state.model, attacks=state.attacks, rounds=pa.Table.from_pylist(rows, ROUNDS), facts=facts
     )
 
 
@@ -222,19 +219,23 @@ def _facts(state: _State, texts: Material, stopped: str, written: Counter[str]) 
     )
 
 
-def _attack(setup: _Setup, number: int) -> tuple[pa.Table, Counter[str]]:
-    """The attacks of a round on the good training texts, by rules and by a teacher; none of the held-out family."""
+def _attack(setup: _Setup, model: Model, number: int) -> tuple[pa.Table, Counter[str]]:
+    """The attacks of a round (ATTACK_ROWS), by rules and by a teacher; none of the held-out family.
+
+    Also returns the counts of requests to the teacher.
+    """
     good, section, seed = setup.texts.good, setup.section, _seed_of(setup.seed, number)
     names = [name for name in setup.attack_names if attacks()[name].family != section.held_out]
     passages = setup.texts.mined["text"].to_pylist()
-    by_rules = apply_attacks(good, names, section.attacks, seed=seed, others=passages)
+    attacked = apply_attacks(good, names, section.attacks, seed=seed, others=passages)
     texts = dict(zip(good["doc_id"].to_pylist(), good["text"].to_pylist(), strict=True))
-    originals = pa.array(map(texts.get, by_rules["doc_id"].to_pylist()), pa.large_string())
-    by_rules = by_rules.append_column("original", originals)
-    if setup.teacher is None:
-        return by_rules, Counter()
-    by_teacher, counts = write_attacks(setup.teacher, good, section, seed)
-    return pa.concat_tables([by_rules, by_teacher]), counts
+    originals = pa.array(map(texts.get, attacked["doc_id"].to_pylist()), pa.large_string())
+    attacked = attacked.append_column("original", originals)
+    counts: Counter[str] = Counter()
+    if setup.teacher is not None:
+        by_teacher, counts = write_attacks(setup.teacher, good, section, seed)
+        attacked = pa.concat_tables([attacked, by_teacher])
+    return _with_fooled(attacked, setup.texts, model, number), counts
 
 
 def _next_state(state: _State, attacks_of_round: pa.Table, setup: _Setup) -> _State:

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.soak import examples
 
-from curate.distill.budget.ranks import Histogram, ranked, sortable
+from curate.distill.budget.ranks import Histogram, ranks_by, sortable
 from curate.distill.scoring.calibration import ranks
 
 values_of = st.floats(width=32, allow_nan=True) | st.sampled_from([0.0, -0.0, 1.0, 2.0])
@@ -35,7 +35,7 @@ def test_keys_sort_as_values_do(values):
 @examples(100)
 def test_ranks_within_strata(rows, portions, middle_best):
     values, strata = np.array([value for value, _ in rows]), np.array([stratum for _, stratum in rows], np.int32)
-    found = ranked(histogram_of(values, strata, 3, portions), middle_best=middle_best)(values, strata)
+    found = ranks_by(histogram_of(values, strata, 3, portions), middle_best=middle_best)(values, strata)
     for stratum in range(3):
         own = (strata == stratum) & ~np.isnan(values)
         n = own.sum()
@@ -53,22 +53,22 @@ def test_ranks_within_strata(rows, portions, middle_best):
 def test_many_strata_leave_room_for_the_digits_of_a_score(kind):
     strata = np.repeat(np.arange(100_000, dtype=np.int32), 2)
     values = np.tile(np.array([1, 1 + 2.0**-23], kind), 100_000)
-    found = ranked(histogram_of(values, strata, 100_000))(values, strata)
+    found = ranks_by(histogram_of(values, strata, 100_000))(values, strata)
     assert found.reshape(-1, 2).tolist() == [[0.0, 1.0]] * 100_000
 
 
 def test_without_strata_all_digits_of_a_number_count():
     values, strata = np.array([1.0, np.nextafter(1.0, 2), 2.0**53 - 1, 2.0**53 - 2]), np.zeros(4, np.int32)
-    assert (3 * ranked(histogram_of(values, strata, 1))(values, strata)).tolist() == [0.0, 1.0, 3.0, 2.0]
+    assert (3 * ranks_by(histogram_of(values, strata, 1))(values, strata)).tolist() == [0.0, 1.0, 3.0, 2.0]
 
 
 def test_of_too_many_values_some_share_a_rank_whatever_the_portions():
     draw = np.random.default_rng(2)
     values, strata = draw.lognormal(size=50_000), draw.integers(0, 3, 50_000).astype(np.int32)
-    exact = ranked(histogram_of(values, strata, 3))(values, strata)
+    exact = ranks_by(histogram_of(values, strata, 3))(values, strata)
     few = [histogram_of(values, strata, 3, portions, most=2_000) for portions in (1, 7, 500)]
     assert all(len(found.keys) <= 2_000 and found.counts.sum() == 50_000 for found in few)
-    first, *others = (ranked(found)(values, strata) for found in few)
+    first, *others = (ranks_by(found)(values, strata) for found in few)
     assert all((found == first).all() for found in others)
     assert np.abs(first - exact).max() < 0.005
     assert len(np.unique(first)) > 500

@@ -51,14 +51,14 @@ def test_layers_give_all_candidates_the_best_first(tmp_path_factory, documents, 
     keys, strata = zip(*documents, strict=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layers, "LAYER", size * ROW_BYTES)
-        patch.setattr(layers, "MOST_FILES", files)
-        patch.setattr(layers, "MOST_CLASSES", classes)
+        patch.setattr(layers, "MAX_FILES", files)
+        patch.setattr(layers, "MAX_CLASSES", classes)
         found = layers_of(tmp_path_factory.mktemp("layers"), documents_of(keys, strata), budget)
         for wanted in (np.array([True, False, False, False]), np.ones(4, bool)):
             rows = []
             for some in found.best_first(wanted):
-                assert some.shingles.tolist() == some.places.tolist()
-                own = [k for k in zip(-some.keys, some.places, some.strata, strict=True) if wanted[k[2]]]
+                assert some.shingles.tolist() == some.positions.tolist()
+                own = [k for k in zip(-some.keys, some.positions, some.strata, strict=True) if wanted[k[2]]]
                 rows += sorted(own)
             expected = [(-key, k, s) for k, (key, s) in enumerate(documents) if wanted[s] and key != -np.inf]
             assert rows == sorted(expected)
@@ -76,7 +76,7 @@ def test_a_budget_is_filled_from_layers_as_sets_would(tmp_path_factory, corpus, 
     quotas = [quotas_by(available, available, budget, 0.5, 0.0, {}) for budget in budgets]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layers, "LAYER", size)
-        patch.setattr(layers, "MOST_FILES", files)
+        patch.setattr(layers, "MAX_FILES", files)
         found = layers_of(tmp_path_factory.mktemp("layers"), candidates, budgets[-1])
         kept = select(found.best_first, len(candidates.keys), 3, budgets, quotas, novelty, cap)
     rung, redundant = by_sets(candidates, budgets, quotas, novelty, cap, sets)
@@ -88,7 +88,7 @@ def test_a_budget_is_filled_from_layers_as_sets_would(tmp_path_factory, corpus, 
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_a_layer_is_not_much_more_than_asked_for(tmp_path, monkeypatch, shuffled, classes):
     monkeypatch.setattr(layers, "LAYER", 50 * ROW_BYTES)
-    monkeypatch.setattr(layers, "MOST_CLASSES", classes)  # a frequent key shares its class with others, and they part
+    monkeypatch.setattr(layers, "MAX_CLASSES", classes)  # a frequent key shares its class with others, and they part
     draw = np.random.default_rng(1)
     keys = np.array([*[0.5] * 700, *draw.random(1000)])
     sizes = sizes_of(tmp_path, draw.permutation(keys) if shuffled else keys)

@@ -24,14 +24,14 @@ from curate.kernels import fill
 def some_of(candidates, rows):
     """Candidates of some rows, in that order."""
     sets = [candidates.shingles[candidates.offsets[i] : candidates.offsets[i + 1]] for i in rows]
-    own = {name: getattr(candidates, name)[rows] for name in ("places", "keys", "tokens", "strata", "clusters")}
+    own = {name: getattr(candidates, name)[rows] for name in ("positions", "keys", "tokens", "strata", "clusters")}
     offsets = np.cumsum([0, *map(len, sets)])
     return Candidates(**own, offsets=offsets, shingles=np.concatenate([np.zeros(0, np.uint32), *sets]))
 
 
 def selected(candidates, budgets, quotas, novelty, cap=1.0, clusters=1, layers=1):
     """What is kept of candidates that come in layers, each of which is in some order."""
-    order = np.lexsort((candidates.places, -candidates.keys))
+    order = np.lexsort((candidates.positions, -candidates.keys))
     parts = [some_of(candidates, np.sort(rows)[::-1]) for rows in np.array_split(order, layers)]
     return select(lambda wanted: iter(parts), len(order), clusters, budgets, quotas, novelty, cap)
 
