@@ -16,7 +16,7 @@ PERPLEXITY = {"language_model": "perplexity", "token_prior": "token_prior_mean"}
 MEASURED = {**PERPLEXITY, "coarse_score": "coarse_score"}
 READ = {"discriminator": "likeness", "importance": "importance"}  # scores computed from texts, and their columns
 LANGUAGE_WEIGHT = 0.25  # of language_model relative to importance (docs/distil.md)
-KNOWN = (*READ, "purify", *MEASURED, "grades")
+SCORE_NAMES = (*READ, "purify", *MEASURED, "grades")
 
 
 def scores_of(recipe: Recipe) -> dict[str, float]:
@@ -40,8 +40,8 @@ def check_distill(recipe: Recipe) -> None:
         return
     scores = scores_of(recipe)
     for name in scores:
-        if name not in KNOWN and not name.startswith("input."):
-            raise RecipeError(f"distill.scores: no score {name!r}{did_you_mean(name, KNOWN)}")
+        if name not in SCORE_NAMES and not name.startswith("input."):
+            raise RecipeError(f"distill.scores: no score {name!r}{did_you_mean(name, SCORE_NAMES)}")
     needs = {
         "discriminator": (bool(recipe.reference) or bool(recipe.models.pin), "reference texts"),
         "purify": (recipe.tier2 is not None, "tier2"),

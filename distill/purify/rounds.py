@@ -194,10 +194,7 @@ def purify(
         if len(rates) > 1 and abs(rates[-1] - rates[-2]) < FLAT:
             stopped = f"after round {number} the fool rate no longer changed"
             break
-    facts = _facts(state, setup.texts, stopped, written)
-    return Purification(
-        model=state.model, attacks=state.attacks, rounds=pa.Table.from_pylist(rows, ROUNDS), facts=facts
-    )
+    return _result(state, setup, rows, stopped, written)
 
 
 def _setup(texts: Material, section: Tier2, teacher: Teacher | None, seed: int) -> _Setup:
@@ -207,16 +204,20 @@ def _setup(texts: Material, section: Tier2, teacher: Teacher | None, seed: int) 
     return _Setup(texts=texts, attack_names=names, tests=tests, section=section, teacher=teacher, seed=seed)
 
 
-def _facts(state: _State, texts: Material, stopped: str, written: Counter[str]) -> RoundsFacts:
-    return RoundsFacts(
+def _result(
+    state: _State, setup: _Setup, rows: Sequence[dict[str, object]], stopped: str, written: Counter[str]
+) -> Purification:
+    facts = RoundsFacts(
         stopped=stopped,
-        good=len(texts.good),
-        mined=len(texts.mined),
+        good=len(setup.texts.good),
+        mined=len(setup.texts.mined),
         attacks=sum(family not in state.unseen for family in state.attacks["family"].to_pylist()),
         unseen_families=sorted(state.unseen),
         auc_of_mined=round(state.test.auc_of_mined, 6),
         written=dict(written),
     )
+    table = pa.Table.from_pylist(rows, ROUNDS)
+    return Purification(model=state.model, attacks=state.attacks, rounds=table, facts=facts)
 
 
 def _attack(setup: _Setup, model: Model, number: int) -> tuple[pa.Table, Counter[str]]:
@@ -358,17 +359,17 @@ def _rows(number: int, attacked: pa.Table, state: _State, setup: _Setup) -> list
     rows: list[dict[str, object]] = []
     for name in sorted(bad):
         of_family = attacked.filter(pc.equal(attacked["family"], name))
-        made, fooled = len(of_family), int(np.sum(of_family["fooled"].to_numpy()))
+        attack_count, fooled = len(of_family), int(np.sum(of_family["fooled"].to_numpy()))
         rows.append(
             {
                 "round": number,
                 "family": name,
                 "bad": bad[name],
-                "trained": made > 0 and name not in state.unseen,
+                "trained": attack_count > 0 and name not in state.unseen,
                 "held_out": name == setup.section.held_out,
-                "made": made,
+                "made": attack_count,
                 "fooled": fooled,
-                "fool_rate": fooled / made if made else None,
+                "fool_rate": fooled / attack_count if attack_count else None,
                 "tested": pc.sum(pc.equal(tests["family"], name)).as_py() or 0,
                 "auc": state.test.auc.get(name),
                 "caught": state.test.caught.get(name),

@@ -15,7 +15,7 @@ from support.docs import blocks, fields_of, sections_in, text_of, whole_recipes
 from support.paths import ROOT
 
 from curate import cli, kernels
-from curate.distill.budget.scores import KNOWN
+from curate.distill.budget.scores import SCORE_NAMES
 from curate.errors import CurateError
 from curate.filters import registry
 from curate.filters.rules.resolve import BUILT_IN, edits_of_set, named_set, resolve
@@ -65,7 +65,7 @@ def test_every_format_of_an_export_stands_in_the_docs():
 
 def test_every_score_of_a_budget_stands_in_the_docs():
     rows = table_rows(text_of("distil.md").split("\n## Scores\n")[1].split("\n## ")[0])
-    assert set(rows) - {"score"} == {*KNOWN, "input.NAME"}
+    assert set(rows) - {"score"} == {*SCORE_NAMES, "input.NAME"}
 
 
 def test_every_field_of_a_mixture_stands_in_the_docs_with_its_default():
