@@ -27,7 +27,7 @@ from purify_bounds import bound_rows, seed_rows, unseen_rows
 from purify_corpus import Material, part_corpora
 from timing import BATCH, least_of_five
 
-from curate.distill.purify.stage import scored
+from curate.distill.purify.stage import score_texts
 from curate.distill.scoring.calibration import roc_auc, spearman
 from curate.distill.scoring.discriminator import groups_of, load
 from curate.engine.base import InProcess
@@ -211,7 +211,7 @@ def cost_rows(material: Material, trained: dict[str, Path], cost: dict[str, floa
 
     def speed(least_told: float) -> str:
         def work() -> object:
-            return [scored(some, groups_of(some), model, None, least_told) for some in batches]
+            return [score_texts(some, groups_of(some), model, None, least_told) for some in batches]
 
         return f"{texts.nbytes / 1e6 / least_of_five(work):.0f}"
 

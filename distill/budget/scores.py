@@ -1,6 +1,6 @@
 """The scores of a recipe's budget, and the checks that they can be computed."""
 
-from typing import Any
+from collections.abc import Collection
 
 import pyarrow as pa
 
@@ -86,7 +86,7 @@ def check_columns(recipe: Recipe, inputs: pa.Schema) -> None:
             raise RecipeError(f"distill.scores: {name} holds {kind}, not numbers; name a column of numbers")
 
 
-def strata_of_distil(recipe: Recipe, inputs: Any) -> dict[str, str]:  # noqa: ANN401 - names of columns
+def strata_of_distil(recipe: Recipe, inputs: Collection[str]) -> dict[str, str]:
     """The columns of quotas except the predicted domain, with SQL for each over the signals."""
     section = recipe.distill
     if section is None or section.quotas is None:

@@ -1,6 +1,6 @@
-"""Stage `distil` of a run: of what the other stages leave, the documents that are worth their share of a token budget.
+"""Stage `distil` of a run: of the documents that the other stages leave, those that a token budget keeps.
 
-Texts are scored once (`models.py`); budgets, quotas and weights are other questions about the same scores.
+Texts are scored once (`models.py`); with other budgets, quotas and weights, documents keep their scores.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,20 +24,20 @@ from curate.ledger.views import DocumentRange, SortedFiles, restrict_views
 from curate.recipe.distill import Distill
 from curate.recipe.recipe import Recipe
 
-DRAWN = 4  # times as many documents are looked at as are sampled: some are equal, too short or too long
+DRAWN = 4  # candidates per sampled document: some are duplicates, too short or too long
 
 
 def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """The documents (file_no, row, hash), drawn by seed and of equal texts one, that models learn the corpus from.
+    """Draw the documents (file_no, row, hash) that models learn the corpus from, by seed, equal texts once.
 
-    They are those with the least keys, so only documents with small ones are sorted.
+    They are those with the lowest keys, so only documents with low keys are sorted.
     """
     [[documents]] = connection.execute("SELECT count(*) FROM texts").fetchall()
     key = f"xor(raw_hash_low, {sampling_mask(seed, PURPOSE)}::UBIGINT)"
     share = DRAWN * section.sample / max(1, documents)
     while True:
         most = min(int(share * 2**64), 2**64 - 1)
-        found = connection.sql(
+        sample = connection.sql(
             f"""SELECT file_no, row, key AS hash FROM (
                 SELECT file_no, position, row, {key} AS key FROM texts JOIN files USING (file_no)
                 WHERE raw_n_bytes BETWEEN {MIN_BYTES} AND {MOST_BYTES} AND {key} <= {most}::UBIGINT
@@ -45,20 +45,24 @@ def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyCo
                 ORDER BY key LIMIT {section.sample}
             ) ORDER BY file_no, row"""
         ).to_arrow_table()
-        if len(found) == section.sample or share >= 1:
-            return found
+        if len(sample) == section.sample or share >= 1:
+            return sample
         share *= DRAWN
 
 
 def distil_documents(
-    recipe: Recipe, strata: Sequence[str], reader: ScoreReader, sampled: DrawDocuments, size: tuple[int, int],
+    recipe: Recipe,
+    strata: Sequence[str],
+    reader: ScoreReader,
+    sampled: DrawDocuments,
+    size: tuple[int, int],
     context: StageContext,
-) -> list[Part]:  # fmt: skip
+) -> list[Part]:
     """Fill `distilled` with scores and verdicts of `candidates`; return the parts of the stage.
 
     `size` is the tokens of the input, and those of the largest budget that written documents have.
 
-    Errors: InputError where models cannot be learnt, or a target's stratum has no document.
+    Errors: InputError where models cannot be trained, or a target's stratum has no document.
     """
     section, run, connection = recipe.distill, context.run, context.connection
     assert section is not None
@@ -74,14 +78,14 @@ def distil_documents(
             connection.register("chosen", documents)
             connection.execute("INSERT INTO distilled BY NAME FROM chosen")
             connection.unregister("chosen")
-    _tell_of_room(filled, reader.say)
+    _say_if_unfilled(filled, reader.say)
     tables = {RUNGS: filled.rungs, QUOTAS: filled.quotas}
     written = [write_part(run, group, context.digest, "00000", table) for group, table in tables.items()]
     return [*models.parts, *parts, *written]
 
 
-def _tell_of_room(filled: FilledBudgets, say: Callable[[str], None]) -> None:
-    """Say where a budget has room for all that is left."""
+def _say_if_unfilled(filled: FilledBudgets, say: Callable[[str], None]) -> None:
+    """Tell the user if the budget has room for all documents."""
     *_, last = filled.rungs.to_pylist()
     if last["tokens"] < (1 - TOLERANCE) * last["budget"] and last["documents"] == len(filled.selection.rung):
         say(
@@ -91,22 +95,19 @@ def _tell_of_room(filled: FilledBudgets, say: Callable[[str], None]) -> None:
 
 
 def _candidates(
-    scored: Sequence[Path],
-    places: Sequence[DocumentRange],
-    connection: duckdb.DuckDBPyConnection,
-    columns: Sequence[str],
+    scored: Sequence[Path], ranges: Sequence[DocumentRange], connection: duckdb.DuckDBPyConnection, columns: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """Columns of the candidates with their scores, in input order, range by range."""
+    """Columns of the candidates with their scores, in input order, by ranges."""
     connection.register("no_scores", SCORED.empty_table())
     files = SortedFiles.of(scored)
-    for found in places:
-        restrict_views(["candidates"], found.within, connection)
+    for documents in ranges:
+        restrict_views(["candidates"], documents.within, connection)
         yield connection.sql(
             f"""SELECT {", ".join(columns)} FROM (
                 SELECT c.* EXCLUDE (grade), s.* EXCLUDE (file_no, row, lines_sum, grade), s.grade AS own_grade,
                     coalesce(s.grade, c.grade) AS grade
-                FROM here_candidates c LEFT JOIN {files.sql(found) or "no_scores"} s USING (file_no, row)
-                WHERE {found.place}
+                FROM here_candidates c LEFT JOIN {files.sql(documents) or "no_scores"} s USING (file_no, row)
+                WHERE {documents.place}
             ) ORDER BY position, row"""
         ).to_arrow_table()
     connection.unregister("no_scores")

@@ -1,15 +1,16 @@
-"""Stage `purify` of a run: documents whose p_bad lies beyond the bound of their stratum are dropped.
+"""Stage `purify` of a run: documents whose p_bad exceeds the bound of their stratum are dropped.
 
-What is trained (`training.py`) depends neither on which documents the stages before leave nor on the bound: another
-threshold of a rule or another `max_false_drop` is another question about the same p_bad.
+Training (`training.py`) depends neither on which documents the earlier stages leave nor on the bound: with other
+thresholds of rules or another `max_false_drop`, documents keep their p_bad.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -35,13 +36,13 @@ from curate.sql import quoted, read_parquet
 
 REASON = "p_bad_too_high"
 EVIDENCE = 5  # n-grams
-TOLD_SHARE = 0.2  # of good texts: a document that is stranger than all but these is told of with attack and evidence
+EVIDENCE_SHARE = 0.2  # of good texts: documents above the p_bad of the others get an attack and evidence
 
 SCORED = pa.schema(
     [
         ("file_no", pa.int32()),
         ("row", pa.int64()),
-        ("lines_sum", pa.uint64()),  # which repeated lines were cut before: of none, 0
+        ("lines_sum", pa.uint64()),  # identifies the repeated lines that are cut; 0 for none
         ("p_bad", pa.float32()),
         ("grade", pa.float32()),
         ("attack", pa.dictionary(pa.int8(), pa.string())),
@@ -50,13 +51,35 @@ SCORED = pa.schema(
 )
 
 
-def strata_of_purify(recipe: Recipe, inputs: Any) -> dict[str, str]:  # noqa: ANN401 - names of columns
-    """The columns that the bound on false drops is set within, the widest first, and SQL for each over the signals."""
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """The bound on p_bad of a stratum, and the 95 % interval of the share of its good documents that are dropped."""
+
+    values: tuple[str, ...]  # of the first strata; the others do not count
+    documents: int
+    bound: float
+    drop_low: float | None = None
+    drop_high: float | None = None
+
+    def row(self, strata: Sequence[str]) -> dict[str, object]:
+        """The row of table `thresholds`."""
+        return {
+            **dict(zip(strata, self.values, strict=False)),
+            "depth": len(self.values),
+            "documents": self.documents,
+            "bound": self.bound,
+            "drop_low": self.drop_low,
+            "drop_high": self.drop_high,
+        }
+
+
+def strata_of_purify(recipe: Recipe, inputs: Collection[str]) -> dict[str, str]:
+    """The columns that the bound on false drops is set within, widest first, with SQL for each over the signals."""
     if recipe.tier2 is None:
         return {}
-    known = strata_of_documents(recipe, inputs, recipe.tier2.by)
-    wanted = {*recipe.tier2.by, *(name for name in known if name.startswith("input."))}
-    return {name: sql for name, sql in known.items() if name in wanted}
+    available = strata_of_documents(recipe, inputs, recipe.tier2.by)
+    names = {*recipe.tier2.by, *(name for name in available if name.startswith("input."))}
+    return {name: sql for name, sql in available.items() if name in names}
 
 
 def purify_documents(
@@ -78,70 +101,65 @@ def purify_documents(
 
 
 def bounds_of(calibration: pa.Table, section: Tier2, strata: Sequence[str]) -> pa.Table:
-    """The bound of each stratum with enough good documents that were set aside, and of what the others make together.
+    """The bound of each stratum with enough calibration documents, and of those that remain in a wider stratum.
 
-    A wider stratum is set by the documents of those narrower ones within it that have too few for a bound of their own:
-    by others it would not hold for them. If at last too few are left, they take the largest bound of all.
+    A wider stratum is bounded by the documents of those narrower ones within it that have too few for a bound of their
+    own, because the others would not represent them. If too few remain in the end, they get the largest bound of all.
 
     In:     doc_id, p_bad, and the columns of `strata`.
     Out:    the columns of `strata`, depth (how many of them count), documents, bound, and the 95 % interval of the
-            share of good documents that it drops (null where nothing can be promised).
+            share of good documents that it drops (null where there is no guarantee).
     Errors: InputError where all of them together are too few; RecipeError for a stratum that calibration lacks.
     """
     check_calibration(calibration, section)
     check_strata(calibration, strata)
     needed = least_documents(section.max_false_drop)
-    left = calibration
-    rows: list[dict[str, Any]] = []
+    unbounded = calibration
+    bounds: list[_Bound] = []
     for depth in range(len(strata), -1, -1):
-        names = list(strata[:depth])
-        for values, places in _by_strata(left, names):
-            if len(places) >= needed:
-                p_bad = left["p_bad"].to_numpy()[places]
-                low, high = interval(len(p_bad), section.max_false_drop)
-                bound = threshold(p_bad, section.max_false_drop)
-                own = dict(zip(names, values, strict=True)) | {"depth": depth, "documents": len(p_bad), "bound": bound}
-                rows.append(own | {"drop_low": low, "drop_high": high})
-        left = left.filter(pa.array(~_covered(left, names, rows, depth)))
-    if not any(row["depth"] == 0 for row in rows):
+        covered = np.zeros(len(unbounded), bool)
+        p_bad = unbounded["p_bad"].to_numpy()
+        for values, indices in _by_strata(unbounded, strata[:depth]):
+            if len(indices) >= needed:
+                bounds.append(_bound_of(values, p_bad[indices], section.max_false_drop))
+                covered[indices] = True
+        unbounded = unbounded.filter(pa.array(~covered))
+    if all(bound.values for bound in bounds):
         overall = threshold(calibration["p_bad"].to_numpy(), section.max_false_drop)
-        largest = max([overall or 0.0, *(row["bound"] for row in rows)])
-        rows.append({"depth": 0, "documents": len(left), "bound": largest, "drop_low": None, "drop_high": None})
-    kinds = [(name, pa.string()) for name in strata] + [("depth", pa.int32()), ("documents", pa.int64())]
-    kinds += [("bound", pa.float32()), ("drop_low", pa.float64()), ("drop_high", pa.float64())]
+        largest = max([overall or 0.0, *(bound.bound for bound in bounds)])
+        bounds.append(_Bound((), len(unbounded), largest))
+    types = [(name, pa.string()) for name in strata] + [("depth", pa.int32()), ("documents", pa.int64())]
+    types += [("bound", pa.float32()), ("drop_low", pa.float64()), ("drop_high", pa.float64())]
     order = [(name, "ascending") for name in ("depth", *strata)]
-    return pa.Table.from_pylist(rows, pa.schema(kinds)).sort_by(order)
+    return pa.Table.from_pylist([bound.row(strata) for bound in bounds], pa.schema(types)).sort_by(order)
+
+
+def _bound_of(values: tuple[str, ...], p_bad: npt.NDArray[np.floating], alpha: float) -> _Bound:
+    bound = threshold(p_bad, alpha)
+    assert bound is not None
+    return _Bound(values, len(p_bad), bound, *interval(len(p_bad), alpha))
 
 
 def check_strata(calibration: pa.Table, strata: Sequence[str]) -> None:
-    """Refuse a stratum that was not measured of the good documents when the models were trained.
+    """Refuse a stratum that calibration lacks, because it was not in the recipe when the models were trained.
 
     Errors: RecipeError.
     """
     for name in strata:
         if name not in calibration.schema.names:
             field = f"input.strata: {name.removeprefix('input.')}" if name.startswith("input.") else f"tier2.by: {name}"
-            known = [column for column in calibration.schema.names if column not in ("doc_id", "p_bad")]
-            raise RecipeError(f"{field}: the models were trained without it (known: {', '.join(known) or 'none'})")
+            names = [column for column in calibration.schema.names if column not in ("doc_id", "p_bad")]
+            raise RecipeError(f"{field}: the models were trained without it (known: {', '.join(names) or 'none'})")
 
 
-def _covered(left: pa.Table, names: Sequence[str], rows: Sequence[Mapping[str, Any]], depth: int) -> np.ndarray:
-    """Which documents have a bound of this depth."""
-    bounded = {tuple(row[name] for name in names) for row in rows if row["depth"] == depth}
-    covered = np.zeros(len(left), bool)
-    for values, places in _by_strata(left, names):
-        covered[places] = values in bounded
-    return covered
-
-
-def _by_strata(table: pa.Table, names: Sequence[str]) -> list[tuple[tuple[Any, ...], list[int]]]:
-    """The rows of each stratum, in the order of its values; none where a value is null."""
-    found: dict[tuple[Any, ...], list[int]] = {}
-    columns = [table[name].to_pylist() for name in names]
+def _by_strata(table: pa.Table, strata: Sequence[str]) -> list[tuple[tuple[str, ...], list[int]]]:
+    """Row indices of each stratum, sorted by its values; rows with a null value have none."""
+    indices: dict[tuple[str, ...], list[int]] = {}
+    columns = [table[name].to_pylist() for name in strata]
     for k, values in enumerate(zip(*columns, strict=True) if columns else [()] * len(table)):
         if None not in values:
-            found.setdefault(values, []).append(k)
-    return sorted(found.items())
+            indices.setdefault(values, []).append(k)
+    return sorted(indices.items())
 
 
 def purified_sql(scored: Sequence[Path], strata: Sequence[str]) -> str:
@@ -161,46 +179,46 @@ def purified_sql(scored: Sequence[Path], strata: Sequence[str]) -> str:
         ORDER BY s.file_no, s.row"""
 
 
-def told_from(calibration: pa.Table) -> float:
-    """The p_bad beyond which documents are told of with attack and evidence."""
-    return float(np.quantile(calibration["p_bad"].to_numpy(), 1 - TOLD_SHARE, method="lower"))
+def evidence_bound(calibration: pa.Table) -> float:
+    """The p_bad from which on documents get an attack and evidence."""
+    return float(np.quantile(calibration["p_bad"].to_numpy(), 1 - EVIDENCE_SHARE, method="lower"))
 
 
 def scores_key(models: ModelSet) -> str:
     """The digest of what scores depend on besides the documents."""
-    used = [part.sha256 if (part := models.part(group)) else None for group in (PURIFY_MODEL, GRADE_MODEL)]
-    return digest_of([code_of(__name__), code_of_models(), used, told_from(calibration_of(models))])
+    hashes = [part.sha256 if (part := models.part(group)) else None for group in (PURIFY_MODEL, GRADE_MODEL)]
+    return digest_of([code_of(__name__), code_of_models(), hashes, evidence_bound(calibration_of(models))])
 
 
 def open_scorer(files: Mapping[str, str]) -> Scorer:
-    """What scores texts by the models in files; without the calibration's, nothing is told of with evidence."""
+    """A scorer by the models in files; without the calibration's file, no document gets evidence."""
     model = load(Path(files[PURIFY_MODEL]))
     grades = load(Path(files[GRADE_MODEL])) if GRADE_MODEL in files else None
-    least = told_from(pq.read_table(files[CALIBRATION])) if CALIBRATION in files else 1.0
-    return partial(scored, model=model, grades=grades, least_told=least)
+    least = evidence_bound(pq.read_table(files[CALIBRATION])) if CALIBRATION in files else 1.0
+    return partial(score_texts, model=model, grades=grades, evidence_from=least)
 
 
 def warm(files: Mapping[str, str]) -> None:
-    """Compile what scores texts by these models, and what tells of them."""
+    """Compile the kernels that score texts by these models and find evidence."""
     model, grades = load(Path(files[PURIFY_MODEL])), load(Path(files[GRADE_MODEL])) if GRADE_MODEL in files else None
-    scored(warm_texts(), groups_of(warm_texts()), model, grades, least_told=0)
+    score_texts(warm_texts(), groups_of(warm_texts()), model, grades, evidence_from=0)
 
 
-def scored(
-    texts: pa.Array, groups: Hashes, model: Model, grades: Model | None, least_told: float
+def score_texts(
+    texts: pa.Array, groups: Hashes, model: Model, grades: Model | None, evidence_from: float
 ) -> dict[str, pa.Array]:
-    """p_bad and grade of texts; of those with much p_bad, what they resemble and by which n-grams.
+    """p_bad and grade of texts; from p_bad `evidence_from` on also the attack they resemble and n-grams as evidence.
 
-    These are shown without personal data. `groups` are those of the texts before lines were cut out of them.
+    Evidence has personal data masked. `groups` are those of the texts before repeated lines are cut.
     """
     judged = judge(model, texts, groups)
-    much = np.asarray(pc.fill_null(judged["p_bad"], 0)) >= least_told
-    told = np.flatnonzero(much)
+    has_evidence = np.asarray(pc.fill_null(judged["p_bad"], 0)) >= evidence_from
+    indices = np.flatnonzero(has_evidence)
     evidence: list[list[str] | None] = [None] * len(texts)
-    strongest = evidence_of(model, masked(texts.take(pa.array(told))), groups[told], EVIDENCE)
-    for row, reasons in zip(told.tolist(), strongest, strict=True):
-        evidence[row] = reasons
-    attack = pc.if_else(pa.array(much), judged["nearest_family"], pa.scalar(None, pa.string()))
+    strongest = evidence_of(model, masked(texts.take(pa.array(indices))), groups[indices], EVIDENCE)
+    for index, reasons in zip(indices.tolist(), strongest, strict=True):
+        evidence[index] = reasons
+    attack = pc.if_else(pa.array(has_evidence), judged["nearest_family"], pa.scalar(None, pa.string()))
     return {
         "p_bad": judged["p_bad"],
         "grade": score_grades(grades, texts, groups) if grades else pa.nulls(len(texts), pa.float32()),

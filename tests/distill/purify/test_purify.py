@@ -23,7 +23,7 @@ from support.runs import digests, documents
 from support.soak import repeats
 
 from curate.distill.purify.rounds import Material, attack_weights
-from curate.distill.purify.stage import bounds_of, told_from
+from curate.distill.purify.stage import bounds_of, evidence_bound
 from curate.distill.reference import open_reference, read_good
 from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.ledger.run import connect
@@ -374,7 +374,7 @@ def test_where_too_few_are_left_for_a_bound_they_take_the_largest_of_all():
 
 
 def test_a_fifth_of_good_documents_is_told_of_with_attack_and_evidence():
-    assert told_from(pa.table({"p_bad": np.arange(11, dtype=np.float32)})) == 8
+    assert evidence_bound(pa.table({"p_bad": np.arange(11, dtype=np.float32)})) == 8
 
 
 def test_attacks_that_fooled_weigh_more_and_each_family_as_much_as_any_other():
