@@ -76,9 +76,8 @@ def main() -> None:
     print(table(domain_rows(domain, folder / "run", seconds)))
     print(table(gate_rows(folder / "run")))
     result = evaluate(folder / "run", {}, InProcess(), 1, quiet=True)
-    arms = [asdict(arm) for arm in result.arms]
-    print(table(arm_rows(arms)))
-    print("\n".join(augmentation_claims(arms)))
+    print(table(arm_rows([asdict(arm) for arm in result.arms])))
+    print("\n".join(augmentation_claims(result.arms)))
 
 
 def part(corpora: Path, folder: Path, speeches: int) -> None:

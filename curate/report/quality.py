@@ -231,7 +231,7 @@ def quality_section(run: OpenRun) -> Quality | None:
     augmentation: list[str] = []
     if "retention" in run.views:
         arms = _all_arms(run)
-        augmentation, tiers = augmentation_claims([asdict(arm) for arm in arms]), tier_claims(arms)
+        augmentation, tiers = augmentation_claims(arms), tier_claims(arms)
     stages = [TrackedStage(**row) for row in run.query("FROM tracking")] if "tracking" in run.views else []
     return Quality(
         tiers=tiers or tracked_claims(stages),

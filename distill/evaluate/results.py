@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.distill.evaluate.retention import OURS, ArmRetention
 from curate.ledger.names import EVALUATION_FOLDER, RETENTION, TRACKING
 from curate.sql import literal, open_database, quoted, read_parquet
 from curate.storage.files import ASIDE, committed, sha256_of, sync, unsealed, write_sealed
@@ -142,20 +143,23 @@ def manifest_entry(run: Path, decisions: str) -> dict[str, Any] | None:
     }
 
 
-def augmentation_claims(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+def augmentation_claims(rows: Sequence[ArmRetention]) -> list[str]:
     """Claims on written documents, compared with real ones instead and with those of the base model.
 
     They are better where 95 % of the replicates are.
     """
     lines = []
-    for budget in dict.fromkeys(row["budget"] for row in arms):
-        ours = {r["domain"]: r["bits_per_byte"] for r in arms if (r["arm"], r["budget"]) == ("ours", budget)}
-        for row in (r for arm in INSTEAD for r in arms if (r["arm"], r["budget"]) == (arm, budget)):
-            texts = "all held-out texts" if row["domain"] is None else f"held-out texts of {row['domain']}"
-            verdict = "beats" if row["behind_low"] > 0 else "does not beat"
+    for budget in dict.fromkeys(row.budget for row in rows):
+        of_budget = [row for row in rows if row.budget == budget]
+        ours = {row.domain: row.bits_per_byte for row in of_budget if row.arm == OURS}
+        for row in (row for arm in INSTEAD for row in of_budget if row.arm == arm):
+            if row.behind_low is None:
+                continue
+            texts = "all held-out texts" if row.domain is None else f"held-out texts of {row.domain}"
+            verdict = "beats" if row.behind_low > 0 else "does not beat"
             lines.append(
-                f"Augmentation {verdict} {INSTEAD[row['arm']]} on {texts}: {ours[row['domain']]:.4f} against "
-                f"{row['bits_per_byte']:.4f} bits per byte, a difference from {row['behind_low']:+.4f} to "
-                f"{row['behind_high']:+.4f}"
+                f"Augmentation {verdict} {INSTEAD[row.arm]} on {texts}: {ours[row.domain]:.4f} against "
+                f"{row.bits_per_byte:.4f} bits per byte, a difference from {row.behind_low:+.4f} to "
+                f"{row.behind_high:+.4f}"
             )
     return lines

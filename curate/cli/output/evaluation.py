@@ -1,7 +1,6 @@
 """What `curate evaluate` prints, and the table of tracked quality that a run prints."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -27,7 +26,7 @@ def print_evaluation(result: "EvaluationResult") -> None:
             console().print(f"matched {budget}:", highlight=False)
         console().print(_arms([arm for arm in arms if arm.domain is None]))
         console().print(_domains([arm for arm in arms if arm.arm == OURS and arm.domain is not None]))
-    on_augmentation = augmentation_claims([asdict(arm) for arm in result.arms])
+    on_augmentation = augmentation_claims(result.arms)
     for line in (*claims(result.arms), *tier_claims(result.arms), *on_augmentation, scope(result.facts)):
         console().print(line, highlight=False, soft_wrap=True)
 
