@@ -1,7 +1,7 @@
 """Selection within a token budget: quotas of strata, filled by quality and diversity, without near-repetition."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,7 @@ class _Progress:
     documents: Integers  # of each rung
     tokens: Integers  # of each stratum
     cluster_tokens: Integers  # of each cluster
-    seen: Seen = field(default_factory=Seen)
+    seen: Seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +176,7 @@ def select(
         documents=np.zeros(len(budgets), np.int64),
         tokens=np.zeros(strata, np.int64),
         cluster_tokens=np.zeros(clusters, np.int64),
+        seen=Seen(),
     )
     taken = np.zeros((len(budgets), strata), np.int64)
     for rung, budget in enumerate(budgets):
