@@ -105,7 +105,9 @@ def open_models(paths: Mapping[str, str]) -> Models:
 def _load_space(files: Mapping[str, Path]) -> Space | None:
     if CLUSTERS not in files:
         return None
-    embedding = static_vectors.load_once(files[STATIC_VECTORS]) if STATIC_VECTORS in files else vectors.load(files[PROJECTION])
+    embedding = (
+        static_vectors.load_once(files[STATIC_VECTORS]) if STATIC_VECTORS in files else vectors.load(files[PROJECTION])
+    )
     return Space(embedding, clusters.load(files[CLUSTERS]))
 
 

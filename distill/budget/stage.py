@@ -95,7 +95,10 @@ def _say_if_unfilled(filled: FilledBudgets, say: Callable[[str], None]) -> None:
 
 
 def _candidates(
-    scored: Sequence[Path], ranges: Sequence[DocumentRange], connection: duckdb.DuckDBPyConnection, columns: Sequence[str]
+    scored: Sequence[Path],
+    ranges: Sequence[DocumentRange],
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[str],
 ) -> Iterator[pa.Table]:
     """Columns of the candidates with their scores, in input order, by ranges."""
     connection.register("no_scores", SCORED.empty_table())
