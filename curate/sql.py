@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ def open_database(path: Path | str = ":memory:", read_only: bool = False, **sett
     connection = duckdb.connect(str(path), read_only, {**CLOSED, **settings, **locked})
     INTERRUPTIBLE[connection] = _interrupt
     return connection
+
+
+@cache
+def small_queries() -> duckdb.DuckDBPyConnection:
+    """The process's database for small queries that leave nothing behind; each takes a cursor.
+
+    To open a database takes longer than such a query.
+    """
+    return open_database(threads="1")
 
 
 def _interrupt(connection: duckdb.DuckDBPyConnection) -> None:

@@ -15,7 +15,7 @@ from curate.ledger.names import DECISIONS
 from curate.ledger.parts import Part, rebuffered, write_part
 from curate.ledger.views import load_signals, signal_types
 from curate.recipe.recipe import Recipe
-from curate.sql import open_database
+from curate.sql import small_queries
 
 DECISION_ROWS = 1 << 17  # rows of one part
 
@@ -71,7 +71,7 @@ def count_passing(
     ledger: Ledger, groups: Mapping[str, str], rules: Sequence[ResolvedRule], parts: Sequence[Part]
 ) -> int:
     """How many documents of freshly measured parts no rule drops (duplicates aside): what progress shows."""
-    with open_database(threads="1") as connection:
+    with small_queries().cursor() as connection:
         load_signals(connection, ledger, groups, only=parts)
         types = signal_types(connection)
         drops = " OR ".join(["coalesce(n_words, 0) = 0", *(condition(rule.rule, types) for rule in rules)])

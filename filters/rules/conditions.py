@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from curate.errors import RecipeError, did_you_mean
 from curate.filters.rules.resolve import ResolvedRule
 from curate.recipe.tier1 import Rule
-from curate.sql import first_line, literal, open_database, quoted
+from curate.sql import first_line, literal, quoted, small_queries
 
 # DuckDB functions whose result may be arbitrarily long, beyond its memory limit.
 OF_ANY_LENGTH = (
@@ -158,7 +158,7 @@ def _constant(node: Mapping[str, Any]) -> str | None:
         return None
     tree = json.loads(json.dumps(_parse("SELECT 1")))
     tree["statements"][0]["node"]["select_list"] = [node]
-    with _database().cursor() as connection, suppress(duckdb.Error):
+    with small_queries().cursor() as connection, suppress(duckdb.Error):
         query = connection.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
         row = connection.execute(query[0]).fetchone() if query else None
         return str(row[0]) if row and row[0] is not None else ""
@@ -174,7 +174,7 @@ def _may_match_empty(pattern: str) -> bool:
     ends = [("", r"\A"), *((letter, r"\A(?s:.)") for letter in "a \n")]
     starts = [("", r"\z"), *((letter, r"(?s:.)\z") for letter in "a \n")]
     probes = [(a + b, f"{prefix}(?:{pattern}){suffix}") for a, prefix in ends for b, suffix in starts]
-    with _database().cursor() as connection:
+    with small_queries().cursor() as connection:
         try:
             return any(connection.execute("SELECT regexp_matches(?, ?)", probe).fetchall()[0][0] for probe in probes)
         except duckdb.Error:  # such as an open \Q
@@ -182,14 +182,8 @@ def _may_match_empty(pattern: str) -> bool:
 
 
 @cache
-def _database() -> duckdb.DuckDBPyConnection:
-    """The database of this process for conditions. Opening one takes longer than checking most conditions."""
-    return open_database(threads="1")
-
-
-@cache
 def _parse(query: str) -> dict[str, Any]:
-    with _database().cursor() as connection:
+    with small_queries().cursor() as connection:
         row = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
         assert row is not None
         tree: dict[str, Any] = json.loads(row[0])
@@ -208,7 +202,7 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - DuckDB's sy
 @cache
 def _not_row_wise_functions() -> frozenset[str]:
     """Functions whose result depends on other rows, on the clock or on random numbers."""
-    with _database().cursor() as connection:
+    with small_queries().cursor() as connection:
         rows = connection.execute(
             "SELECT function_name FROM duckdb_functions() GROUP BY function_name "
             "HAVING bool_and(function_type = 'aggregate' OR stability <> 'CONSISTENT')"
@@ -233,7 +227,7 @@ def check_conditions(rules: Sequence[ResolvedRule], signals: pa.Schema, inputs: 
             )
     columns = signals.append(pa.field("input", pa.struct(list(inputs)))) if len(inputs) else signals
     nulls = pa.Table.from_arrays([pa.nulls(1, field.type) for field in columns], schema=columns)
-    with tempfile.TemporaryDirectory() as folder, _database().cursor() as connection:
+    with tempfile.TemporaryDirectory() as folder, small_queries().cursor() as connection:
         # Through a file, because DuckDB imports pandas for an Arrow table, which takes a second.
         pq.write_table(nulls, f"{folder}/nulls.parquet")
         connection.execute(f"CREATE TEMP TABLE signals AS FROM {literal(folder + '/nulls.parquet')}")
