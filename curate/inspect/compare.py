@@ -102,7 +102,7 @@ class StratumChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A document that is kept by one of both verdicts."""
+    """A document that only one of the two verdicts keeps."""
 
     doc_id: str
     file: str
@@ -318,7 +318,7 @@ def _decisions(ledger: Ledger) -> str:
 
 
 def _load_side(side: str, run: FinishedRun, strata: Mapping[str, str], connection: duckdb.DuckDBPyConnection) -> None:
-    """Table `a` or `b`: the verdicts of a run, with the name of each document's file and its strata."""
+    """Make table `a` or `b`: the verdicts of a run, with the name of each document's file and its strata."""
     groups = {group: run.groups[group] for group in (DOCUMENTS, "words", "language", INPUT) if group in run.groups}
     load_files(connection, run.ledger)
     load_signals(connection, run.ledger, groups)

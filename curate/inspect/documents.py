@@ -178,7 +178,7 @@ def _table(keys: Sequence[Key]) -> pa.Table:
 
 @contextmanager
 def open_run(folder: Path) -> Iterator[OpenRun]:
-    """Open a finished run; one that kept nothing too.
+    """Open a finished run, even one that kept nothing.
 
     Errors: RunError where it has no index, or its files are missing or damaged; RecipeError for its recipe.yaml.
     """

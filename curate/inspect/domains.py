@@ -82,7 +82,7 @@ def domains_of(run: Path) -> DomainReport:
 
 
 def read_domains(connection: duckdb.DuckDBPyConnection) -> DomainReport:
-    """The same by a connection to the run's index.
+    """The domains of a run, by a connection to its index.
 
     Errors: duckdb.CatalogException where the run has no third tier.
     """

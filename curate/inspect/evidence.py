@@ -155,7 +155,7 @@ def evidence_of(run: OpenRun, row: Row) -> list[Evidence]:
 
 
 def band_of(run: OpenRun, row: Row) -> Band | None:
-    """The band that judged a document: that of its stratum, or of the narrowest wider one that has a band.
+    """The band that judged a document: that of its stratum, or else of the next wider one that has a band.
 
     None where no band did: without a perplexity, or when an earlier stage dropped the document.
     """

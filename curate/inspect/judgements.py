@@ -34,7 +34,7 @@ class Contribution:
 
 
 def p_bad_bound_of(run: OpenRun, row: Row) -> PBadBound | None:
-    """The bound that judged a document: that of its stratum, or of the narrowest wider one that has a bound.
+    """The bound that judged a document: that of its stratum, or else of the next wider one that has a bound.
 
     None where no bound did: without a second tier, or when an earlier stage dropped the document.
     """

@@ -27,7 +27,10 @@ SYNTHETIC = "synthetic"  # the table of written documents
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which documents to draw, and how much of them to show; without reason, stage, kept and where: dropped ones."""
+    """Which documents to draw, and how much of them to show.
+
+    Without reason, stage, kept and where, dropped documents are drawn.
+    """
 
     reason: str | None = None
     stage: str | None = None

@@ -106,7 +106,7 @@ def _costs(plan: "Forecast") -> Table:
 
 
 def print_garbage(garbage: "Garbage") -> None:
-    """What was removed from a run directory, or would be, and what is left by kind."""
+    """Print what was removed from a run directory, or would be, and what remains by kind."""
     usage = _table("kind", (), "holds")
     for name in ("files", "bytes"):
         usage.add_column(name, justify="right")
