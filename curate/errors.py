@@ -73,7 +73,7 @@ class Interrupted(CurateError):
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether Ctrl-C caused an error; during a query, DuckDB raises an exception of its own for it."""
+    """Whether Ctrl-C caused an error; during a query, DuckDB raises its own exception."""
     return (
         isinstance(error, KeyboardInterrupt)
         or str(error) == "Query interrupted"

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -72,11 +72,11 @@ class ModelSet:
         return {part.group: str(self.run / part.path) for part in self.parts if part.group != self.kind.facts}
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """The models' facts for the manifest."""
         part = self.part(self.kind.facts)
         assert part is not None
-        facts: dict[str, Any] = json.loads((self.run / part.path).read_text("utf-8"))
+        facts: Mapping[str, Any] = json.loads((self.run / part.path).read_text("utf-8"))
         return facts
 
 

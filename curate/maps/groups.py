@@ -28,7 +28,7 @@ from curate.kernels.arrow import text_views
 from curate.kernels.corpus_lines import line_hashes
 from curate.kernels.minhash import minhash
 from curate.ledger.names import BLOCK, DOCUMENTS, EDITS, INPUT, LINE_HASHES, OVERLAPS, SIGNATURES
-from curate.maps.reading import Reading
+from curate.maps.reading import Reading, editor_identities
 
 LANGUAGE = "language"
 RAW_HASH = ("raw_hash_high", "raw_hash_low")
@@ -94,7 +94,7 @@ def group(name: str) -> Group:
     """The group with this name in the ledger."""
     if name in _special():
         return _special()[name]
-    return Group(name, _text, partial(_signal_table, name), partial(_signals_depend, name))
+    return Group(name, _text_column, partial(_signal_table, name), partial(_signals_depend, name))
 
 
 def group_digests(names: Iterable[str], reading: Reading) -> dict[str, str]:
@@ -112,32 +112,35 @@ def _reading_code() -> list[str]:
 def _special() -> dict[str, Group]:
     """Groups that need more than texts, or that share work with another group."""
     groups = (
-        Group(INPUT, _input_names, _input_columns, _input_depends),
-        Group(DOCUMENTS, _text_and_id, _identities, _identities_depend),
-        Group(EDITS, _text, _edits, _edited),
-        Group(LINE_HASHES, _text, _line_hashes, lambda reading: [_edited(reading), LINE_HASHES]),
+        Group(INPUT, _input_column_names, _input_columns, _input_depends),
+        Group(DOCUMENTS, _text_and_id_columns, _identities, _identities_depend),
+        Group(EDITS, _text_column, _edits, _edited_depends),
+        Group(LINE_HASHES, _text_column, _line_hashes, lambda reading: [_edited_depends(reading), LINE_HASHES]),
         Group(
-            SIGNATURES, _text, _signatures, lambda reading: [_edited(reading), reading.permutations, reading.shingle]
+            SIGNATURES,
+            _text_column,
+            _signatures,
+            lambda reading: [_edited_depends(reading), reading.permutations, reading.shingle],
         ),
-        Group(BLOCK, _text_and_url, _block_counts, _block_depends),
-        Group(LANGUAGE, _text, lambda batch: pa.table(batch.language), partial(_signals_depend, LANGUAGE)),
-        Group(PERPLEXITY, _text, _perplexity, _perplexity_depends),
-        Group(CONTAMINATION, _text, lambda batch: pa.table(batch.overlaps[0]), _overlaps_depend),
-        Group(OVERLAPS, _text, lambda batch: batch.overlaps[1], _overlaps_depend),
+        Group(BLOCK, _text_and_url_columns, _block_counts, _block_depends),
+        Group(LANGUAGE, _text_column, lambda batch: pa.table(batch.language), partial(_signals_depend, LANGUAGE)),
+        Group(PERPLEXITY, _text_column, _perplexity, _perplexity_depends),
+        Group(CONTAMINATION, _text_column, lambda batch: pa.table(batch.overlaps[0]), _overlaps_depend),
+        Group(OVERLAPS, _text_column, lambda batch: batch.overlaps[1], _overlaps_depend),
     )
     return {group.name: group for group in groups}
 
 
-def _text(reading: Reading) -> list[str]:
+def _text_column(reading: Reading) -> list[str]:
     return [reading.text]
 
 
-def _raw(reading: Reading) -> object:
+def _raw_depends(reading: Reading) -> object:
     return [reading.text, []]
 
 
-def _edited(reading: Reading) -> object:
-    return [reading.text, [(editor.name, editor.bounds, editor.code) for editor in reading.editors]]
+def _edited_depends(reading: Reading) -> object:
+    return [reading.text, editor_identities(reading)]
 
 
 def _signal_columns(batch: Batch, name: str) -> Columns:
@@ -152,10 +155,13 @@ def _signal_table(name: str, batch: Batch) -> pa.Table:
 
 
 def _signals_depend(name: str, reading: Reading) -> object:
-    return [code_of(*registry.modules_of([name])), _raw(reading) if registry.is_raw(name) else _edited(reading)]
+    return [
+        code_of(*registry.modules_of([name])),
+        _raw_depends(reading) if registry.is_raw(name) else _edited_depends(reading),
+    ]
 
 
-def _input_names(reading: Reading) -> list[str]:
+def _input_column_names(reading: Reading) -> list[str]:
     return [name for name, _ in reading.input_columns]
 
 
@@ -192,7 +198,7 @@ def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
     return cast
 
 
-def _text_and_id(reading: Reading) -> list[str]:
+def _text_and_id_columns(reading: Reading) -> list[str]:
     return [reading.text, *([reading.id] if reading.id else [])]
 
 
@@ -223,7 +229,7 @@ def _signatures(batch: Batch) -> pa.Table:
     return pa.table({"minhash": minhash(batch.edited, batch.reading.permutations, batch.reading.shingle)})
 
 
-def _text_and_url(reading: Reading) -> list[str]:
+def _text_and_url_columns(reading: Reading) -> list[str]:
     return [reading.text, *([block.URL] if any(listed.kind == "urls" for listed in reading.blocks) else [])]
 
 
@@ -234,7 +240,7 @@ def _block_counts(batch: Batch) -> pa.Table:
 
 def _block_depends(reading: Reading) -> object:
     lists = [str(listed) for listed in reading.blocks]
-    return [_edited(reading), code_of(block.__name__), lists, dict(reading.casts).get(block.URL)]
+    return [_edited_depends(reading), code_of(block.__name__), lists, dict(reading.casts).get(block.URL)]
 
 
 def _perplexity(batch: Batch) -> pa.Table:
@@ -243,9 +249,9 @@ def _perplexity(batch: Batch) -> pa.Table:
 
 
 def _perplexity_depends(reading: Reading) -> object:
-    return [_edited(reading), code_of(*LANGUAGE_MODELS), [str(model) for model in reading.models]]
+    return [_edited_depends(reading), code_of(*LANGUAGE_MODELS), [str(model) for model in reading.models]]
 
 
 def _overlaps_depend(reading: Reading) -> object:
     assert reading.sought is not None
-    return [_raw(reading) if reading.sought.cuts else _edited(reading), reading.sought.code]
+    return [_raw_depends(reading) if reading.sought.cuts else _edited_depends(reading), reading.sought.code]

@@ -29,3 +29,8 @@ class Reading:
     def by_language(self) -> bool:
         """Whether any model is for one language only."""
         return any(model.language for model in self.models)
+
+
+def editor_identities(reading: Reading) -> list[object]:
+    """The name, bounds and code of each editor: what the edits of documents depend on."""
+    return [(editor.name, editor.bounds, editor.code) for editor in reading.editors]

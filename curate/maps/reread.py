@@ -17,7 +17,7 @@ from curate.corpus.texts import texts_of
 from curate.corpus.units import Unit, by_units
 from curate.digest import READING, code_of, digest_of
 from curate.ledger.parts import Part, write_part
-from curate.maps.reading import Reading
+from curate.maps.reading import Reading, editor_identities
 from curate.process.task_progress import report_progress
 
 
@@ -101,11 +101,6 @@ class CorpusReader:
             )
             for unit, in_unit in by_units(documents, self.units)
         ]
-
-
-def editor_identities(reading: Reading) -> list[object]:
-    """The name, bounds and code of each editor: what the edits of documents depend on."""
-    return [(editor.name, editor.bounds, editor.code) for editor in reading.editors]
 
 
 def _content(documents: pa.Table) -> str:

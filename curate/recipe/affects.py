@@ -29,7 +29,7 @@ class Affects:
 
 @dataclass(frozen=True)
 class Setting:
-    """A recipe field with its value; a section with metadata of its own counts as one field."""
+    """A recipe field with its value; a section that has metadata itself counts as one field."""
 
     name: str  # dotted
     value: object

@@ -29,7 +29,8 @@ from curate.errors import InputError
 from curate.filters.signals.hashes import hash_texts
 from curate.ledger.names import DOMAIN_MEMBERS, DOMAIN_ROWS
 from curate.ledger.parts import Part
-from curate.maps.reread import CorpusReader, RereadTask, editor_identities, with_cuts
+from curate.maps.reading import editor_identities
+from curate.maps.reread import CorpusReader, RereadTask, with_cuts
 from curate.maps.shards import cast_to_schema
 from curate.recipe.tier3 import Tier3
 

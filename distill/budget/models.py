@@ -40,7 +40,7 @@ from curate.ledger.names import (
     STATIC_VECTORS,
 )
 from curate.ledger.parts import Part, finished_part
-from curate.maps.reread import editor_identities
+from curate.maps.reading import editor_identities
 from curate.maps.warm import warm_texts
 from curate.progress import Log
 from curate.storage.files import committed

@@ -38,7 +38,8 @@ from curate.ledger.names import (
     ROUNDS,
 )
 from curate.ledger.parts import Part, finished_part, write_part
-from curate.maps.reread import CorpusReader, RereadTask, editor_identities
+from curate.maps.reading import editor_identities
+from curate.maps.reread import CorpusReader, RereadTask
 from curate.progress import Log
 from curate.recipe.affects import fields_affecting
 from curate.recipe.recipe import Recipe
