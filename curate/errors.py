@@ -45,23 +45,23 @@ class WorkerError(CurateError):
 
 @dataclass(eq=False)
 class TaskError(CurateError):
-    """A task failed with an unexpected exception: a bug of curate; its traceback goes to the log at `place`."""
+    """A task failed with an unexpected exception: a bug of curate; its traceback goes to the log at `log_path`."""
 
     task: str
     kind: str  # the exception's class; its message may contain a document
     trace: str
-    place: str = ""
-    way_on: str = ""
+    log_path: str = ""
+    remedy: str = ""
 
     def __str__(self) -> str:
         """One line: the task, the log, and what to do."""
-        log = f"; its traceback is in {self.place}" if self.place else ""
-        text = f"{self.task}: failed with {self.kind}, which is a bug of curate{log}{self.way_on}"
+        log = f"; its traceback is in {self.log_path}" if self.log_path else ""
+        text = f"{self.task}: failed with {self.kind}, which is a bug of curate{log}{self.remedy}"
         return visible(text).replace("\n", "␊")
 
     def recorded(self) -> str:
         """The line as a run records it, independent of the run's location."""
-        return str(replace(self, place=Path(self.place).name))
+        return str(replace(self, log_path=Path(self.log_path).name))
 
 
 class TeacherError(CurateError):

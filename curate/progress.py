@@ -42,11 +42,11 @@ class Log:
             raise disk_error(error, "run.log") from error
 
     def bug(self, error: TaskError) -> TaskError:
-        """Write the traceback of a failed task to run.log, if there is one; return the error with that place."""
-        if error.place or not (place := str(getattr(self.file, "name", ""))):
+        """Write the traceback of a failed task to run.log, if there is one; return the error with that path."""
+        if error.log_path or not (log_path := str(getattr(self.file, "name", ""))):
             return error
         self.event("bug", task=error.task, traceback=error.trace)
-        return replace(error, place=place)
+        return replace(error, log_path=log_path)
 
     def say(self, text: str) -> None:
         """Print one line for the user."""

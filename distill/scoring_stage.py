@@ -182,5 +182,5 @@ def scores_of_table(
 
 def _rows_of(table: str, part: DocumentRange, connection: duckdb.DuckDBPyConnection) -> str:
     """SQL of the rows of a table within a range."""
-    restrict_views([table], part.within, connection)
-    return f"(FROM here_{table} WHERE {part.place})"
+    restrict_views([table], part.coarse_sql, connection)
+    return f"(FROM here_{table} WHERE {part.exact_sql})"

@@ -53,7 +53,7 @@ class Commands(click.Group):
         except CurateError as error:
             stopped = isinstance(error, Interrupted) or self.interrupt.pressed is not None
             self.interrupt.reported = stopped
-            if isinstance(error, TaskError) and not error.place:
+            if isinstance(error, TaskError) and not error.log_path:
                 error = _with_log(error)
             from curate.storage.mirror import by_uri
 
@@ -184,7 +184,7 @@ def _with_log(error: TaskError) -> TaskError:
 
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="curate-", suffix=".log", delete=False) as file:
         file.write(redacted(error.trace))
-    return replace(error, place=file.name)
+    return replace(error, log_path=file.name)
 
 
 def read_query(path: Path) -> str:

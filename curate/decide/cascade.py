@@ -172,8 +172,8 @@ def load_ranges(cascade: Cascade, tables: Sequence[str]) -> Iterator[str]:
     """Load the signals of some documents at a time and narrow `tables` to them; yield SQL that is true for them."""
     for documents in document_ranges(cascade.ledger, cascade.plan.groups):
         load_signals(cascade.connection, cascade.ledger, cascade.plan.groups, documents.parts)
-        restrict_views(tables, documents.within, cascade.connection)
-        yield documents.place
+        restrict_views(tables, documents.coarse_sql, cascade.connection)
+        yield documents.exact_sql
 
 
 @contextmanager
@@ -239,9 +239,9 @@ def _name_survivors(cascade: Cascade) -> None:
     [[copies]] = connection.execute("SELECT count(*) FROM copies").fetchall()
     groups = {DOCUMENTS: cascade.plan.groups[DOCUMENTS]}
     for documents in document_ranges(ledger, groups) if copies else ():
-        restrict_views(["copies", "repeated"], documents.within, connection)
+        restrict_views(["copies", "repeated"], documents.coarse_sql, connection)
         texts = f"{read_parquet(ledger.run / part.path for part in documents.parts)} JOIN files USING (file_no)"
-        within = f"{documents.within} AND {documents.place}"
+        within = f"{documents.coarse_sql} AND {documents.exact_sql}"
         connection.execute(named_copies_sql(recipe, f"(FROM {texts} WHERE {within})"))
     connection.execute(duplicates_sql())
     connection.execute("DROP VIEW here_copies")
@@ -312,6 +312,6 @@ def _load_candidates(stage: str, columns: Columns, context: StageContext) -> Non
     """Fill `candidates` with the documents that the stages up to this one leave, in input order."""
     create("candidates", context.connection, {name: kind for name, (kind, _) in columns.items()})
     for documents in context.ranges:
-        restrict_views(survivor_tables(stage), documents.within, context.connection)
-        context.connection.execute(f"INSERT INTO candidates BY NAME {candidates_sql(columns, documents.place)}")
+        restrict_views(survivor_tables(stage), documents.coarse_sql, context.connection)
+        context.connection.execute(f"INSERT INTO candidates BY NAME {candidates_sql(columns, documents.exact_sql)}")
     restrict_views(["candidates"], "true", context.connection)

@@ -50,7 +50,7 @@ def scorecard(ledger: Ledger, groups: Mapping[str, str], connection: duckdb.Duck
         names = [f.name for f in schema if f.name not in NO_SIGNALS and _is_number(f.type)]
         columns = "".join(f", s.{quoted(name)}::DOUBLE AS {quoted(name)}" for name in names)
         query = f"""SELECT kept{columns} FROM signals s JOIN {decisions} USING (file_no, row) JOIN files USING (file_no)
-            WHERE {drawn} AND {documents.place} ORDER BY position, row"""
+            WHERE {drawn} AND {documents.exact_sql} ORDER BY position, row"""
         tables.append(connection.sql(query).to_arrow_table())
     table = pa.concat_tables(tables)
     kept = table["kept"].to_numpy()

@@ -99,12 +99,12 @@ class DocumentRange:
     """Consecutive documents in input order, and the parts with their signals."""
 
     parts: tuple[Part, ...]
-    place: str  # SQL over (position, row) that is true for exactly these documents
+    exact_sql: str  # SQL over (position, row) that is true for exactly these documents
     first: tuple[int, int]  # the lowest file_no and, within a single file, row
     last: tuple[int, int]  # the highest
 
     @property
-    def within(self) -> str:
+    def coarse_sql(self) -> str:
         """SQL over (file_no, row) that lets DuckDB skip most of a sorted table; may be true for further documents."""
         (low, start), (high, stop) = self.first, self.last
         files = f"file_no BETWEEN {low} AND {high}"
@@ -131,11 +131,11 @@ def document_ranges(ledger: Ledger, groups: Mapping[str, str]) -> Iterator[Docum
         if rows >= RANGE_ROWS or k == len(units) - 1:
             parts = dict.fromkeys(part_of[unit] for part_of in parts_by_unit for unit in in_range)
             first, last = _bounds(in_range)
-            yield DocumentRange(tuple(parts), _place_sql(in_range, positions), first, last)
+            yield DocumentRange(tuple(parts), _exact_sql(in_range, positions), first, last)
             rows, in_range = 0, []
 
 
-def _place_sql(units: Sequence[Unit], positions: Mapping[int, int]) -> str:
+def _exact_sql(units: Sequence[Unit], positions: Mapping[int, int]) -> str:
     """SQL over (position, row) that is true for the documents of consecutive units."""
     low, high = positions[units[0].file_no], positions[units[-1].file_no]
     return (
@@ -163,7 +163,7 @@ class SortedFiles:
     def sql(self, documents: DocumentRange) -> str | None:
         """SQL of the rows of a range, perhaps with further rows; None where no file has any."""
         paths = [path for path, first, last in self.files if first <= documents.last and last >= documents.first]
-        return f"(FROM {read_parquet(paths)} WHERE {documents.within})" if paths else None
+        return f"(FROM {read_parquet(paths)} WHERE {documents.coarse_sql})" if paths else None
 
 
 def _span(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:

@@ -235,7 +235,7 @@ def _tables(connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mappi
     for part in document_ranges(ledger, measured):
         load_signals(connection, ledger, measured, part.parts)
         connection.execute(
-            f"INSERT INTO run.signals SELECT s.* FROM temp.signals s JOIN inputs USING (file_no) WHERE {part.place}"
+            f"INSERT INTO run.signals SELECT s.* FROM temp.signals s JOIN inputs USING (file_no) WHERE {part.exact_sql}"
         )
     connection.execute("DROP VIEW temp.signals")
 

@@ -121,7 +121,7 @@ def _quarantine(state: RunState, task: MeasureTask, error: CurateError) -> list[
     if isinstance(error, TaskError):
         error = log.bug(error)
         if not plan.quarantine:
-            raise replace(error, way_on=WITHOUT_THE_FILE)
+            raise replace(error, remedy=WITHOUT_THE_FILE)
         files = dict.fromkeys(unit.file_no for unit in task.units)
         if len(files) > 1:  # one task each, to find the file at fault
             return [replace(task, units=tuple(u for u in task.units if u.file_no == number)) for number in files]

@@ -104,13 +104,13 @@ def _candidates(
     connection.register("no_scores", SCORED.empty_table())
     files = SortedFiles.of(scored)
     for documents in ranges:
-        restrict_views(["candidates"], documents.within, connection)
+        restrict_views(["candidates"], documents.coarse_sql, connection)
         yield connection.sql(
             f"""SELECT {", ".join(columns)} FROM (
                 SELECT c.* EXCLUDE (grade), s.* EXCLUDE (file_no, row, lines_sum, grade), s.grade AS own_grade,
                     coalesce(s.grade, c.grade) AS grade
                 FROM here_candidates c LEFT JOIN {files.sql(documents) or "no_scores"} s USING (file_no, row)
-                WHERE {documents.place}
+                WHERE {documents.exact_sql}
             ) ORDER BY position, row"""
         ).to_arrow_table()
     connection.unregister("no_scores")
