@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.corpus.columns import LINES, UTF8, is_bytes, is_list, is_text, joined, plain
+from curate.corpus.columns import LINES, UTF8, is_bytes, is_list, is_text, join_strings, plain
 
 # Its version counts as code, since it decides the results of casts.
 LIBRARIES = ("pyarrow",)
@@ -125,7 +125,7 @@ def cast_column(column: pa.Array, how: str) -> pa.Array:
         return _as_utf8(column)
     if how == LINES:
         lists = column.cast(pa.large_list(pa.large_string()))
-        return joined(lists, lists.values, "\n")
+        return join_strings(lists, lists.values, "\n")
     name = how.split(OF)[0]
     try:
         if not _is_arrow_alike(column, name):

@@ -36,10 +36,10 @@ def is_messages(kind: pa.DataType) -> bool:
 
 def render_messages(column: pa.Array) -> pa.Array:
     """Chats as text to measure: the contents of the messages, separated by blank lines; null for null."""
-    return joined(column, column.values.field("content"), "\n\n")
+    return join_strings(column, column.values.field("content"), "\n\n")
 
 
-def joined(lists: pa.Array, values: pa.Array, separator: str) -> pa.Array:
+def join_strings(lists: pa.Array, values: pa.Array, separator: str) -> pa.Array:
     """The strings of each list joined to one text, with null strings as empty; null for a null list."""
     contents = values.fill_null("").cast(pa.large_string())
     listed = pa.LargeListArray.from_arrays(lists.offsets.cast(pa.int64()), contents)

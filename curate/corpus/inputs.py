@@ -22,7 +22,7 @@ from curate.progress import Log, Meter
 from curate.recipe.input import Input, Source
 from curate.redaction import redacted, without_credentials
 from curate.storage.endings import is_input, is_json_lines
-from curate.storage.places import expand, is_remote, one_line, opened, status
+from curate.storage.places import expand, is_remote, one_line, open_location, status
 
 INPUTS_FOLDER = "inputs"  # of the run directory: spooled inputs
 NOT_READ = (".csv", ".txt", ".tsv", ".gz", ".zst", ".arrow", ".zip")
@@ -380,7 +380,7 @@ def identity_of(named: NamedInput) -> tuple[int, str]:
         return 0, digest_of([_arguments(named.entry), _listing(Path(named.entry.dataset or ""))])
     try:
         size, modified = status(named.location)
-        with opened(named.location) as file:
+        with open_location(named.location) as file:
             edges = (
                 file.read_at(min(size, EDGE_BYTES), 0),
                 file.read_at(min(size, EDGE_BYTES), max(0, size - EDGE_BYTES)),

@@ -1,4 +1,4 @@
-"""JSON lines as Arrow tables, block by block: bad lines are counted, types widened where later blocks need it."""
+"""JSON lines as Arrow tables, block by block: bad lines are counted, types widen_schema where later blocks need it."""
 
 import json
 import re
@@ -15,7 +15,7 @@ import pyarrow.json as pajson
 
 from curate.errors import InputError
 from curate.storage.endings import CODECS
-from curate.storage.places import one_line, opened, status
+from curate.storage.places import one_line, open_location, status
 
 BLOCK_BYTES = 16 << 20  # of lines that become one row group
 DEEP, TOO_DEEP = 500, "is nested too deeply"  # opening brackets above which a line is parsed to see
@@ -48,7 +48,7 @@ class BadLines:
         return {BAD_LINES: json.dumps(asdict(self), ensure_ascii=False)} if self.count else {}
 
 
-def widened(a: pa.Schema, b: pa.Schema) -> pa.Schema:
+def widen_schema(a: pa.Schema, b: pa.Schema) -> pa.Schema:
     """A schema for the values of both: integers and floats become floats, other mixtures JSON text."""
     fields = {field.name: field.type for field in a}
     for field in b:
@@ -76,7 +76,7 @@ def _has_empty_struct(kind: pa.DataType) -> bool:
     return pa.types.is_struct(kind) and (kind.num_fields == 0 or any(_has_empty_struct(f.type) for f in kind))
 
 
-def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def fit_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table in a wider schema."""
     columns = []
     for field in schema:
@@ -107,12 +107,12 @@ def json_tables(location: str, share: float = 1.0, bad: BadLines | None = None) 
     try:
         status_at_start = status(location)
         size = max(1, status_at_start[0])
-        with opened(location) as file, _decompressed(file, location) as stream:
+        with open_location(location) as file, _decompressed(file, location) as stream:
             for block in _blocks(stream.read, max(MIN_BLOCK_BYTES, min(BLOCK_BYTES, int(size * share))), location):
                 table = _parse(block, schema, location, line, bad)
                 line += block.count(b"\n")
                 if table is not None:
-                    schema = widened(schema or pa.schema([]), table.schema)
+                    schema = widen_schema(schema or pa.schema([]), table.schema)
                     yield table, file.tell() / size
         if status(location) != status_at_start:
             raise InputError(f"{location}: changed while it was read; run again when it is at rest")

@@ -12,7 +12,7 @@ from curate.corpus.text_columns import PROBE_ROWS, may_be_text, text_columns
 from curate.errors import InputError
 from curate.recipe.input import Input
 from curate.recipe.input import Source as SourceSection
-from curate.storage.places import opened
+from curate.storage.places import open_location
 
 ID_NAMES = ("id", "doc_id", "document_id", "_id", "uuid", "guid", "key")
 MOST_NAMED = 30  # columns of a message
@@ -120,7 +120,7 @@ def _probe(location: str, schema: pa.Schema) -> pa.Table | None:
     """The first rows of a file in the columns that may be text; None where its data cannot be read."""
     columns = [field.name for field in schema if pa.types.is_struct(field.type) or may_be_text(field.type)]
     try:
-        with opened(location) as raw, pq.ParquetFile(raw, pre_buffer=False) as file:
+        with open_location(location) as raw, pq.ParquetFile(raw, pre_buffer=False) as file:
             batch = next(file.iter_batches(PROBE_ROWS, columns=columns, use_threads=False), None)
         return None if batch is None else pa.Table.from_batches([batch])
     except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError):

@@ -16,7 +16,7 @@ from curate.digest import digest_of
 from curate.errors import InputError
 from curate.recipe.input import Input
 from curate.recipe.input import Source as SourceSection
-from curate.storage.places import REMOTE_BUFFER, is_remote, one_line, opened, status
+from curate.storage.places import REMOTE_BUFFER, is_remote, one_line, open_location, status
 
 BATCH_BYTES = 4 << 20
 PROBE_ROWS = 4
@@ -162,7 +162,7 @@ def _read_footer(label: str, location: str) -> tuple[Source, str, pq.FileMetaDat
     """A Parquet file, the hash of its footer, and the footer's metadata and schema."""
     try:
         size, mtime_ns = status(location)
-        with opened(location) as file:
+        with open_location(location) as file:
             tail = file.read_at(min(8, size), max(0, size - 8))
             length = int.from_bytes(tail[:4], "little")
             if tail[4:] != b"PAR1" or length + 12 > size:
@@ -247,7 +247,7 @@ def read_documents(
     """
     check_unchanged(source)
     try:
-        with opened(source.location) as file:
+        with open_location(source.location) as file:
             schema = pq.read_schema(file)
     except BROKEN as error:
         raise InputError(f"{source.location}: cannot be read as Parquet: {one_line(error)}") from None
@@ -299,7 +299,7 @@ def read_rows(location: str, start: int, stop: int, columns: Sequence[str]) -> I
     """
     try:
         buffer = REMOTE_BUFFER if is_remote(location) else READ_BUFFER
-        with opened(location) as raw, _parquet(raw, buffer) as file:
+        with open_location(location) as raw, _parquet(raw, buffer) as file:
             if file.metadata.num_rows < stop:
                 raise InputError(
                     f"{location}: has fewer rows than the {stop} it had when the run started; was it replaced?"

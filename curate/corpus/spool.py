@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_64_hexdigest
 
 from curate.corpus.datasets import dataset_tables
-from curate.corpus.jsonl import BAD_LINES, BadLines, fitted, json_tables, widened
+from curate.corpus.jsonl import BAD_LINES, BadLines, fit_table, json_tables, widen_schema
 from curate.errors import InputError
 from curate.process.task_progress import report_progress
 from curate.storage.files import committed, sync
@@ -131,14 +131,14 @@ def _write(tables: Iterator[pa.Table], target: Path, bad: BadLines) -> int:
         writer: pq.ParquetWriter | None = None
         try:
             for table in tables:
-                wider = widened(schema or pa.schema([]), table.schema)
+                wider = widen_schema(schema or pa.schema([]), table.schema)
                 if writer is None or wider != schema:
                     schema = wider
                     if writer is not None:
                         writer.close()
                     pieces.append(aside.with_name(f"{aside.name}-{len(pieces)}"))
                     writer = _writer(pieces[-1], schema)
-                writer.write_table(fitted(table, schema), row_group_size=max(1, len(table)))
+                writer.write_table(fit_table(table, schema), row_group_size=max(1, len(table)))
             if writer is None:
                 schema = pa.schema([])
                 pq.write_table(schema.empty_table(), aside)
@@ -164,7 +164,7 @@ def _join(pieces: Iterable[Path], schema: pa.Schema, target: Path, bad: BadLines
         for piece in pieces:
             with pq.ParquetFile(piece) as file:
                 for k in range(file.num_row_groups):
-                    table = fitted(file.read_row_group(k), schema)
+                    table = fit_table(file.read_row_group(k), schema)
                     writer.write_table(table, row_group_size=max(1, len(table)))
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from curate.corpus.columns import is_messages, is_text, leaf_type, take_leaf
 from curate.corpus.folders import PERHAPS_LINES, Listing, ending_reason, list_folder
 from curate.corpus.inputs import local_files
-from curate.corpus.jsonl import BadLines, json_tables, widened
+from curate.corpus.jsonl import BadLines, json_tables, widen_schema
 from curate.corpus.parquet import BROKEN, read_rows
 from curate.corpus.text_columns import NO_TEXTS, as_texts, may_be_text, text_columns
 from curate.corpus.text_keys import Keys, keys_of, texts_in
@@ -244,7 +244,7 @@ def _survey_rows(file: SurveyedFile, whole: bool) -> SurveyedFile:
         rows = so_far
         if len(set(table.schema.names)) < len(table.schema.names):
             raise InputError("two of its columns have the same name")
-        schema = widened(schema, table.schema) if is_lines else schema if len(schema) else table.schema
+        schema = widen_schema(schema, table.schema) if is_lines else schema if len(schema) else table.schema
         columns |= dict.fromkeys(table.schema.names)
         plain |= {arrow_field.name for arrow_field in table.schema if is_text(arrow_field.type)}
         chats = chats or next((arrow_field.name for arrow_field in table.schema if is_messages(arrow_field.type)), None)

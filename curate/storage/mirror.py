@@ -290,13 +290,13 @@ class _Session:
 def _pull(mirror: Mirror) -> None:
     """Bring the mirror up to date, except for files that were finished here and are not put yet."""
     for _ in range(ROUNDS):
-        listed = _safe(mirror.store.listed())
+        listed = _safe(mirror.store.tags())
         with suppress(Gone):
             try:
                 _apply_listing(mirror, listed)
             finally:
                 mirror.save()
-            if mirror.store.listed().get(SNAPSHOT) == listed.get(SNAPSHOT):
+            if mirror.store.tags().get(SNAPSHOT) == listed.get(SNAPSHOT):
                 return
     raise RunError(f"{mirror.uri}: another machine changes it faster than it can be read; try again")
 

@@ -49,7 +49,7 @@ class Store(Protocol):
 
     uri: str
 
-    def listed(self) -> dict[str, str]:
+    def tags(self) -> dict[str, str]:
         """The tag of each object."""
         ...
 
@@ -116,7 +116,7 @@ class S3:
         except (BotoCoreError, ValueError) as error:
             raise WorkerError(f"{uri}: {shortened(one_line(error))}") from None
 
-    def listed(self) -> dict[str, str]:
+    def tags(self) -> dict[str, str]:
         """See `Store`."""
         with self._errors():
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix)
@@ -243,7 +243,7 @@ class Objects:
         except InputError as error:
             raise RunError(str(error).replace("input.paths", "output", 1)) from None
 
-    def listed(self) -> dict[str, str]:
+    def tags(self) -> dict[str, str]:
         """See `Store`."""
         with self._errors():
             entries = self._files.get_file_info(

@@ -80,7 +80,7 @@ def status(location: str) -> tuple[int, int]:
 
 
 @contextmanager
-def opened(location: str) -> Iterator[pa.NativeFile]:
+def open_location(location: str) -> Iterator[pa.NativeFile]:
     """The file, opened for random access.
 
     Errors: OSError; ArrowException from an object store.

@@ -107,7 +107,7 @@ class StoreLock:
             try:
                 data, tag = self.store.read(LOCK)
             except Gone:
-                if self.store.listed():
+                if self.store.tags():
                     raise RunError(f"{self.store.uri}: is not empty and not a run; choose another output") from None
                 data, tag = b"", None
             holder = _holder(data)

@@ -1,4 +1,4 @@
-"""What a run hands on about itself: data card, Croissant, OpenLineage.
+"""Descriptions of a run for others: data card, Croissant, OpenLineage.
 
 Start in `card.py`. May import what the manifests may.
 """

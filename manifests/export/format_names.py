@@ -1,4 +1,4 @@
-"""The names of all formats of `curate export`, for those who need no more of them."""
+"""The names of all formats of `curate export`, without their modules."""
 
 MODULES = {  # by format: the module that has its FORMAT
     "hf": "hf",

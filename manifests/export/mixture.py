@@ -103,7 +103,7 @@ def open_sources(path: Path, validation: float = 0.0, engine: Engine | None = No
     """
     if path.is_dir() or path.suffix not in (".yaml", ".yml"):
         return (open_source(path),)
-    return mixed(read_mixture(path), path.parent, validation, engine or InProcess())
+    return mix_sources(read_mixture(path), path.parent, validation, engine or InProcess())
 
 
 def read_mixture(path: Path) -> Mixture:
@@ -115,7 +115,7 @@ def read_mixture(path: Path) -> Mixture:
     return parse_fields(fields, Mixture, str(path), "the mixture")
 
 
-def mixed(mixture: Mixture, folder: Path, validation: float, engine: Engine) -> tuple[Source, ...]:
+def mix_sources(mixture: Mixture, folder: Path, validation: float, engine: Engine) -> tuple[Source, ...]:
     """The sources of a mixture with weights that sum to 1, and the epochs of a training over each.
 
     Both count the training split only.

@@ -268,7 +268,7 @@ def test_a_file_that_cannot_be_read_to_its_end_leaves_no_object(tmp_path, monkey
 
     with pytest.raises(WorkerError, match="Input/output error"):
         store.put("key", Damaged(tmp_path))
-    assert store.listed() == {}
+    assert store.tags() == {}
 
 
 def test_a_run_whose_objects_somebody_removes_ends_in_one_line(tmp_path, store):
@@ -355,7 +355,7 @@ def test_a_run_that_ends_at_a_deletion_leaves_nothing_that_nobody_names(
     with on(tmp_path / "three", {}):
         carry_out(recipe, strict)
         assert digests(mirror_in(tmp_path / "three")) == digests(run)
-        assert {key for key in open_store(uri).listed() if key.startswith("data/")} == {
+        assert {key for key in open_store(uri).tags() if key.startswith("data/")} == {
             f"data/{path.name}" for path in (run / "data").iterdir()
         }
 
