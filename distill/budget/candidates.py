@@ -192,7 +192,7 @@ class FilledBudgets:
 def fill_budgets(
     recipe: Recipe, table: CandidateTable, rows: Rows, size: tuple[int, int], domain_shares: Mapping[str, float]
 ) -> FilledBudgets:
-    """Fill the budgets of a recipe with candidates; files are written beside that of the table.
+    """Fill the budgets of a recipe with candidates; files are written to the folder of the table's file.
 
     `size` is the tokens of the input, and those to leave free in the largest budget.
 

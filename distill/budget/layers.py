@@ -98,7 +98,7 @@ def _classes(batches: Batches) -> tuple[Keys, Integers, Flags]:
 
 
 def _count_classes(batches: Batches, is_counted: Callable[[Keys], Flags]) -> tuple[Keys, Integers, Flags]:
-    """`_classes` of some keys, as a histogram has them."""
+    """The classes of the keys that are counted, as `_classes` returns them."""
     histogram = Histogram(most=MAX_CLASSES)
     for columns in batches():
         finite = ~np.isneginf(columns["key"])

@@ -113,7 +113,7 @@ def _document_keys(table: pa.Table) -> Integers:
 
 
 def output_texts(run: Path, sample: Sample, text: str, inputs: pa.Schema) -> pa.Table:
-    """The texts that the output of a run has of a sample: index in the sample, text."""
+    """The texts of the sample's documents in the output of a run: index in the sample, text."""
     doc_ids = sample.documents["doc_id"].combine_chunks()
     doc_id = output_name("doc_id", inputs)
     tables = [pa.table({"index": pa.array([], pa.int32()), "text": pa.array([], pa.large_string())})]
@@ -221,7 +221,7 @@ def _rung_arms(sample: Sample) -> dict[str, Draws]:
 
 
 def curve_of(sample: Sample, pool: Encoded, seed: int) -> dict[str, Draws]:
-    """Random documents of growing shares of the tokens: what chance makes of a budget."""
+    """Random documents of increasing shares of the tokens: what a budget retains by chance."""
     indices = np.arange(len(sample.keys))
     tokens = int(pool.n_tokens[indices].sum())
     return {

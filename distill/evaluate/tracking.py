@@ -37,7 +37,7 @@ StageRow = Mapping[str, Any]  # of table `stages`
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackingFacts:
-    """What quality was tracked by, and on what."""
+    """The model, sample and decisions that quality was tracked with."""
 
     decisions: str
     digest: str

@@ -180,7 +180,7 @@ def purified_sql(scored: Sequence[Path], strata: Sequence[str]) -> str:
 
 
 def evidence_bound(calibration: pa.Table) -> float:
-    """The p_bad from which on documents get an attack and evidence."""
+    """The least p_bad of documents that get an attack and evidence."""
     return float(np.quantile(calibration["p_bad"].to_numpy(), 1 - EVIDENCE_SHARE, method="lower"))
 
 
@@ -207,7 +207,7 @@ def warm(files: Mapping[str, str]) -> None:
 def score_texts(
     texts: pa.Array, groups: Hashes, model: Model, grades: Model | None, evidence_from: float
 ) -> dict[str, pa.Array]:
-    """p_bad and grade of texts; from p_bad `evidence_from` on also the attack they resemble and n-grams as evidence.
+    """p_bad and grade of texts and, where p_bad is at least `evidence_from`, the nearest attack and n-grams as evidence.
 
     Evidence has personal data masked. `groups` are those of the texts before repeated lines are cut.
     """
