@@ -207,7 +207,7 @@ def warm(files: Mapping[str, str]) -> None:
 def score_texts(
     texts: pa.Array, groups: Hashes, model: Model, grades: Model | None, evidence_from: float
 ) -> dict[str, pa.Array]:
-    """p_bad and grade of texts and, where p_bad is at least `evidence_from`, the nearest attack and n-grams as evidence.
+    """p_bad and grade of texts; where p_bad is at least `evidence_from`, the nearest attack and n-grams as evidence.
 
     Evidence has personal data masked. `groups` are those of the texts before repeated lines are cut.
     """
