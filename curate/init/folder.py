@@ -13,7 +13,7 @@ from curate.corpus.parquet import common_cast
 from curate.corpus.text_keys import FileKeys
 from curate.display import counted
 from curate.errors import InputError
-from curate.filters.language.identify import likeliest
+from curate.filters.language.identify import identify
 from curate.init.roles import FIELDS, ROLES, Role, role_of
 from curate.init.survey import SurveyedFile, survey
 from curate.kernels.words import GOPHER_STOP_WORDS
@@ -259,7 +259,7 @@ def _languages(files: Sequence[SurveyedFile]) -> Languages:
     for file in files:
         for text in file.shown:
             texts += 1
-            share, language = likeliest(" ".join(text.split()))
+            share, language = identify(" ".join(text.split()))
             if share is None or language is None or share < SURE:
                 continue
             weights[language] += file.represents * 1_000_000 // len(file.shown)

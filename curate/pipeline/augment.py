@@ -10,7 +10,6 @@ It comes after the other stages and before the budget. Its results are in RUN/sy
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -22,17 +21,17 @@ import pyarrow.parquet as pq
 
 from curate.decide.plan import Plan
 from curate.digest import WRITING, code_of, digest_of
-from curate.distill.augment.candidates import judge_candidates, write_candidates, writer_of
+from curate.distill.augment.candidates import CandidateJudge, write_candidates, writer_of
 from curate.distill.augment.domains import (
     KEY,
     Domains,
+    classify_documents,
     collect_rows,
     learn_domains,
+    plan_classification,
     plan_rows,
-    plan_telling,
     read_seeds,
     seeds_key,
-    tell_domains,
 )
 from curate.distill.draws import mixed
 from curate.distill.purify.mining import MOST_BYTES
@@ -98,20 +97,19 @@ def augment(state: RunState, key: str, judge: Judge) -> Augmented:
     documents, originals = _with_texts(documents if writer_of(recipe) is not None else documents.slice(0, 0), rereader)
     caps = caps_of(folder)
     written, plain = write_candidates(recipe, documents, caps, ledger.run, state.engine.open_model, state.log)
-    judge_in = partial(
-        judge_candidates,
+    candidate_judge = CandidateJudge(
         recipe=recipe,
         plan=plan,
         ledger=ledger,
-        before=state.decisions,
+        decisions=state.decisions,
         documents=documents,
         originals=originals,
-        judge=judge,
+        run_recipe=judge,
     )
     if plain is not None:
-        compared, _ = judge_in(written=plain.rows, folder=folder / COMPARISON)
+        compared, _ = candidate_judge.judge(plain.rows, folder / COMPARISON)
         commit_table(folder / COMPARISON_FILE, accept_within_caps(compared, caps))
-    judged, shards = judge_in(written=written.rows, folder=folder)
+    judged, shards = candidate_judge.judge(written.rows, folder)
     facts = {
         "key": key,
         "caps": caps,
@@ -231,8 +229,8 @@ def _members(rereader: Rereader, domains: Domains) -> list[Part]:
             WHERE n_bytes >= {MIN_BYTES} AND (kept OR {_for_form(form_reasons(rereader.plan))})
             ORDER BY file_no, row"""
         ).to_arrow_table()
-    tasks = plan_telling(rereader.corpus, documents, domains, ledger.of(LINE_EDITS))
-    parts = rereader.run(tell_domains, tasks, "telling domains")
+    tasks = plan_classification(rereader.corpus, documents, domains, ledger.of(LINE_EDITS))
+    parts = rereader.run(classify_documents, tasks, "telling domains")
     ledger.put(DOMAIN_MEMBERS, parts)
     return parts
 

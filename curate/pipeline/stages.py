@@ -14,7 +14,7 @@ from curate.decide.checks import check_measured
 from curate.decide.decide import count_passing, decide
 from curate.decide.ids import SeenIds
 from curate.decide.plan import Plan
-from curate.distill.augment.shards import shards_with, write_written
+from curate.distill.augment.shards import shards_with_accepted, write_accepted
 from curate.errors import (
     CurateError,
     InputError,
@@ -218,7 +218,7 @@ def shard_stage(state: RunState) -> None:
     """The last map: write missing shards, and remove those of earlier decisions."""
     recipe, plan, ledger, augmented = state.recipe, state.plan, state.ledger, state.augmented
     edits, schema = edit_parts(plan, ledger), plan.inputs
-    written = shards_with(augmented, schema) if augmented else []
+    written = shards_with_accepted(augmented, schema) if augmented else []
     digest = shards_digest(plan, ledger, state.decisions)
     whole = [part for part in ledger.of(DATA, digest) if is_intact(ledger.run, part)]
     if whole != ledger.of(DATA):
@@ -240,7 +240,9 @@ def shard_stage(state: RunState) -> None:
         unfinish(ledger.run)
         _write_shards(state, tasks)
     if augmented and written and not {f"{DATA}/{name}" for name in names} <= done:
-        ledger.add(write_written(recipe, ledger.run, augmented, schema, dict(zip(written, names, strict=True)), digest))
+        ledger.add(
+            write_accepted(recipe, ledger.run, augmented, schema, dict(zip(written, names, strict=True)), digest)
+        )
     ledger.sweep()
 
 

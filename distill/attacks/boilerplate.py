@@ -63,8 +63,8 @@ def foreign_passages(text: str, random: Random, others: Sequence[str]) -> Change
     replacements: list[Replacement] = []
     for at in insertion_points(text, random, random.randint(1, 4)):
         size = random.randint(80, 200 + len(text) // 3)
-        whole = random.random() < 0.7
-        piece = passage(others, text, random, size) if whole else excerpt(others, text, random, size)
+        whole_sentences = random.random() < 0.7
+        piece = passage(others, text, random, size) if whole_sentences else excerpt(others, text, random, size)
         if piece.strip():
             replacements.append((at, at, (separator(text) if random.random() < 0.8 else " ") + piece.strip()))
     return changed(text, replacements)

@@ -29,7 +29,7 @@ def changed(text: str, replacements: Iterable[Replacement]) -> Changed | None:
     spans: list[AlignedSpan] = []
     position = 0  # in characters of the original
     offset = original_offset = 0  # in bytes of the new and of the original text
-    for start, end, new in _merged(text, replacements):
+    for start, end, new in _merge(text, replacements):
         unchanged = text[position:start]
         offset += _n_bytes(unchanged)
         original_offset += _n_bytes(unchanged)
@@ -41,7 +41,7 @@ def changed(text: str, replacements: Iterable[Replacement]) -> Changed | None:
     return Changed(result, tuple(spans)) if result != text else None
 
 
-def _merged(text: str, replacements: Iterable[Replacement]) -> list[Replacement]:
+def _merge(text: str, replacements: Iterable[Replacement]) -> list[Replacement]:
     """The replacements that change something, sorted, with adjacent ones merged."""
     merged: list[Replacement] = []
     position = 0

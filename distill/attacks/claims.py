@@ -30,7 +30,7 @@ WORD = re.compile(r"(?<![\w-])(?P<article>[Aa]n? )?(?P<word>at least|at most|far
 
 
 @cache
-def opposites() -> dict[str, tuple[str, ...]]:
+def antonyms_by_word() -> dict[str, tuple[str, ...]]:
     """The antonyms of each word, in both directions."""
     antonyms: dict[str, list[str]] = {}
     for pair in _pairs():
@@ -122,7 +122,7 @@ def _verb_negations(text: str, start: int, end: int, random: Random) -> Iterator
 def _antonyms(text: str, start: int, end: int, random: Random) -> Iterator[Replacement]:
     """Replace a word with an antonym: "less" for "more"."""
     for match in WORD.finditer(text, start, end):
-        if contrary := opposites().get(match["word"].lower()):
+        if contrary := antonyms_by_word().get(match["word"].lower()):
             new = (match["article"] or "") + _match_case(random.choice(contrary), match["word"])
             yield *match.span(), with_articles(new)
 

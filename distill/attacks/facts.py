@@ -76,9 +76,9 @@ def _is_month(text: str, end: int) -> bool:
     return text[end : end + 2].strip()[:1].isdigit()
 
 
-def _other_number(old: str, alike: Sequence[str], random: Random) -> str:
+def _other_number(old: str, same_shape: Sequence[str], random: Random) -> str:
     """Another number of the text with the same shape, or a new one of that shape."""
-    new = random.choice(alike)
+    new = random.choice(same_shape)
     if new != old and random.random() < 0.6:
         return new
     if _shape(old) == "year":
@@ -121,14 +121,14 @@ def name_swap(text: str, random: Random, others: Sequence[str]) -> Changed | Non
     if not local_names or len(local_names) + len(foreign) < 2:
         return None
     if random.random() < 0.5:
-        return changed(text, _exchanged(text, spans, local_names, foreign, random))
+        return changed(text, _exchange_names(text, spans, local_names, foreign, random))
     share = random.uniform(0.4, 1)
     pool = local_names + [name for name in foreign if random.random() < 0.5]
     sampled = random.sample(spans, max(1, round(len(spans) * share)))
     return changed(text, [(a, b, _different_name(text[a:b], pool, random)) for a, b in sampled])
 
 
-def _exchanged(
+def _exchange_names(
     text: str, spans: Sequence[tuple[int, int]], local_names: Sequence[str], foreign: Sequence[str], random: Random
 ) -> list[Replacement]:
     """Replace each frequent name with another one consistently throughout the text."""

@@ -25,7 +25,7 @@ def lists_tables(text: str, random: Random, others: Sequence[str]) -> Changed | 
         if random.random() < share:
             spans = [(a + block[0], b + block[0]) for a, b in sentences(text[slice(*block)])]
             heading = _heading(text[slice(*block)], random) if random.random() < 0.3 else ""
-            replacements += [*_headed(block, heading), *way(text, spans, random)] if len(spans) > 1 else []
+            replacements += [*_insert_heading(block, heading), *way(text, spans, random)] if len(spans) > 1 else []
     if not replacements:
         spans = sentences(text)
         replacements = list(way(text, spans, random))
@@ -41,7 +41,7 @@ def _heading(block: str, random: Random) -> str:
     return random.choice(("## {}\n\n", "{}:\n", "**{}**\n\n", "{}\n", "=== {} ===\n")).format(title.capitalize())
 
 
-def _headed(block: Span, heading: str) -> Iterator[Replacement]:
+def _insert_heading(block: Span, heading: str) -> Iterator[Replacement]:
     if heading:
         yield block[0], block[0], heading
 

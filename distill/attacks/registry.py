@@ -119,11 +119,11 @@ def apply_attacks(
             raise RecipeError(f"no attack {name!r}{did_you_mean(name, attacks())}")
         selected.append(attacks()[name])
     ids, texts = good["doc_id"].to_pylist(), good["text"]
-    parts = [_attacked(definition, ids, texts, per_attack, seed, others) for definition in selected]
+    parts = [_attack_documents(definition, ids, texts, per_attack, seed, others) for definition in selected]
     return pa.concat_tables([ATTACKED.empty_table(), *parts])
 
 
-def _attacked(
+def _attack_documents(
     definition: Attack, ids: Sequence[str], texts: pa.ChunkedArray, limit: int | None, seed: int, others: Sequence[str]
 ) -> pa.Table:
     """The rows of one attack, at most `limit`."""

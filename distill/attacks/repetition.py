@@ -32,10 +32,10 @@ def _sentences_later(text: str, random: Random) -> Iterator[Replacement]:
     spans = sentences(text)
     if len(spans) < 4:
         return
-    long = [place for place in spans if place[1] - place[0] > 20] or spans
-    few = random.sample(long, random.randint(1, min(4, len(long))))
+    candidates = [place for place in spans if place[1] - place[0] > 20] or spans
+    repeated = random.sample(candidates, random.randint(1, min(4, len(candidates))))
     for _, end in random.sample(spans, max(3, round(len(spans) * random.uniform(0.2, 0.8)))):
-        start, stop = random.choice(few)
+        start, stop = random.choice(repeated)
         yield end, end, " " + text[start:stop]
 
 

@@ -48,9 +48,9 @@ def from_reply(original: str, reply: str) -> Changed | None:
         REMARK.findall(original)
     ):
         return None
-    if _shared_share(original, rewrite) < MIN_SHARED or _distinct_share(rewrite) < MIN_DISTINCT <= _distinct_share(
-        original
-    ):
+    if _word_overlap(original, rewrite) < MIN_SHARED or _distinct_ngram_share(
+        rewrite
+    ) < MIN_DISTINCT <= _distinct_ngram_share(original):
         return None
     lead = original[: len(original) - len(original.lstrip())]
     return changed(original, _differences(original, lead + rewrite))
@@ -62,13 +62,13 @@ def _units(text: str) -> list[str]:
     return words if sum(map(len, words)) < 12 * len(words) else [letter for word in words for letter in word]
 
 
-def _shared_share(original: str, rewrite: str) -> float:
+def _word_overlap(original: str, rewrite: str) -> float:
     """The number of distinct words that both texts have, divided by that of the text with fewer."""
     original_words, rewrite_words = set(_units(original)), set(_units(rewrite))
     return len(original_words & rewrite_words) / max(1, min(len(original_words), len(rewrite_words)))
 
 
-def _distinct_share(text: str) -> float:
+def _distinct_ngram_share(text: str) -> float:
     """The ratio of distinct to all 4-grams of words; 1 for short texts."""
     units = _units(text)
     phrases = [tuple(units[k : k + 4]) for k in range(len(units) - 3)]

@@ -38,16 +38,16 @@ def forum_tone(text: str, random: Random, others: Sequence[str]) -> Changed | No
         return None
     replacements: list[Replacement] = list(_asides(text, random))
     if random.random() < 0.35:
-        replacements += _quoted(text, random)
+        replacements += _quote(text, random)
     if random.random() < 0.85:
-        replacements += _lower(text, random)
+        replacements += _lower_case(text, random)
     if random.random() < 0.8:
         share = random.uniform(0.2, 0.9)
         replacements += [(*m.span(), SHORT[m.group()]) for m in SHORTENED.finditer(text) if random.random() < share]
     if random.random() < 0.7:
         replacements += [(*m.span(), "") for m in APOSTROPHE.finditer(text)]
     if random.random() < 0.7:
-        replacements += _stops(text, random)
+        replacements += _punctuate(text, random)
     return changed(text, without_overlaps(replacements))
 
 
@@ -66,7 +66,7 @@ def _asides(text: str, random: Random) -> Iterator[Replacement]:
         yield len(text), len(text), gap + generate(words, "bye", random, {})
 
 
-def _quoted(text: str, random: Random) -> Iterator[Replacement]:
+def _quote(text: str, random: Random) -> Iterator[Replacement]:
     """Put quote marks before a paragraph or two, as in a reply."""
     blocks = paragraphs(text)
     for start, end in random.sample(blocks, min(len(blocks), random.choice((1, 1, 2)))):
@@ -75,7 +75,7 @@ def _quoted(text: str, random: Random) -> Iterator[Replacement]:
             yield start + match.end(), start + match.end(), "> "
 
 
-def _lower(text: str, random: Random) -> Iterator[Replacement]:
+def _lower_case(text: str, random: Random) -> Iterator[Replacement]:
     """Lower-case all capitals, or those that begin sentences."""
     if random.random() < 0.6:
         spans: Sequence[Span] = [match.span() for match in CAPITAL.finditer(text)]
@@ -86,7 +86,7 @@ def _lower(text: str, random: Random) -> Iterator[Replacement]:
             yield start, end, text[start:end].lower()
 
 
-def _stops(text: str, random: Random) -> Iterator[Replacement]:
+def _punctuate(text: str, random: Random) -> Iterator[Replacement]:
     """Replace full stops with dots, line breaks or nothing, and drop commas."""
     habit = random.choice((("...", "..", "."), ("\n", ".\n", "."), ("", ".", "!"), (".", "!!", " lol.")))
     for match in STOP.finditer(text):

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from curate.decide.bands import REASONS
 from curate.decide.plan import Given, Plan
 from curate.dedup.earlier_runs import Earlier
-from curate.distill.augment.write import CANDIDATES, faithful, write
+from curate.distill.augment.write import CANDIDATES, grade_faithfulness, write
 from curate.distill.lora.files import AdapterFacts
 from curate.distill.lora.texts import base_of, domain_texts, find_domain, folder_of
 from curate.distill.lora.train import train_adapter
@@ -226,38 +226,45 @@ def _with_faithfulness(teacher: Asked, candidates: pa.Table, chunks: pa.Table, s
     texts = dict(zip(keys, chunks["text"].to_pylist(), strict=True))
     sources = zip(candidates["source_doc_id"].to_pylist(), candidates["chunk"].to_pylist(), strict=True)
     original = pa.array([texts[source] for source in sources], pa.large_string())
-    grades = faithful(teacher, original, candidates["text"].combine_chunks(), seed)
+    grades = grade_faithfulness(teacher, original, candidates["text"].combine_chunks(), seed)
     return candidates.set_column(candidates.schema.get_field_index("faithful"), "faithful", grades)
 
 
-def judge_candidates(
-    recipe: Recipe, plan: Plan, ledger: Ledger, before: str, documents: pa.Table, originals: pa.Table,
-    judge: Callable[[Recipe, Given], object], written: pa.Table, folder: Path,
-) -> tuple[pa.Table, list[Path]]:  # fmt: skip
-    """A row for each candidate with the verdict of the run over all of them, and the output shards of that run.
+@dataclass(frozen=True, kw_only=True)
+class CandidateJudge:
+    """Judges candidates in a separate run, as documents of this run would be judged."""
 
-    `documents` have a doc_id, `originals` the columns of the input, row by row; `before` is the digest of the decisions
-    of this run. `judge` carries out a recipe.
-    """
-    if not len(written):
-        return _verdicts(written, None), []
-    with committed(folder / CORPUS) as temporary:
-        pq.write_table(_as_corpus(recipe.input.text, written, documents, originals), temporary)
-    run = folder / JUDGED
-    decisions_hash = hashlib.sha256(before.encode()).hexdigest()  # the run has no manifest yet
-    this_run = Earlier(0, recipe.name, ledger, dict(plan.groups), decisions_hash)
-    absent_groups = {
-        group for group in (SIGNATURES, "hashes") if group not in plan.groups
-    }  # nothing is compared by them
-    earlier = [
-        replace(
-            run, number=k, groups={group: digest for group, digest in run.groups.items() if group not in absent_groups}
-        )
-        for k, run in enumerate(plan.earlier, 1)
-    ]
-    pinned = models_in_force(PURIFY, ledger.run, ledger.parts) if recipe.tier2 else None
-    judge(_recipe_of(recipe, ledger, folder / CORPUS, run), Given((this_run, *earlier), pinned))
-    return _verdicts(written, run), sorted((run / "data").glob("*.parquet"))
+    recipe: Recipe
+    plan: Plan
+    ledger: Ledger
+    decisions: str  # digest of this run's decisions
+    documents: pa.Table  # the originals: doc_id, text
+    originals: pa.Table  # the same documents with the columns of the input
+    run_recipe: Callable[[Recipe, Given], object]
+
+    def judge(self, written: pa.Table, folder: Path) -> tuple[pa.Table, list[Path]]:
+        """Judge candidates in a run below `folder`: a row with the verdict for each, and the run's output shards."""
+        if not len(written):
+            return _verdicts(written, None), []
+        with committed(folder / CORPUS) as temporary:
+            corpus = _as_corpus(self.recipe.input.text, written, self.documents, self.originals)
+            pq.write_table(corpus, temporary)
+        run = folder / JUDGED
+        recipe = _recipe_of(self.recipe, self.ledger, folder / CORPUS, run)
+        models = models_in_force(PURIFY, self.ledger.run, self.ledger.parts) if self.recipe.tier2 else None
+        self.run_recipe(recipe, Given(self._earlier_runs(), models))
+        return _verdicts(written, run), sorted((run / "data").glob("*.parquet"))
+
+    def _earlier_runs(self) -> tuple[Earlier, ...]:
+        """The runs whose documents candidates must not duplicate: this run, and the earlier runs of its recipe."""
+        decisions_hash = hashlib.sha256(self.decisions.encode()).hexdigest()  # this run has no manifest yet
+        this_run = Earlier(0, self.recipe.name, self.ledger, dict(self.plan.groups), decisions_hash)
+        absent = {SIGNATURES, "hashes"} - self.plan.groups.keys()  # this recipe does not compare by them
+        earlier = []
+        for number, run in enumerate(self.plan.earlier, 1):
+            groups = {group: digest for group, digest in run.groups.items() if group not in absent}
+            earlier.append(replace(run, number=number, groups=groups))
+        return (this_run, *earlier)
 
 
 def _as_corpus(text: str, written: pa.Table, documents: pa.Table, originals: pa.Table) -> pa.Table:

@@ -141,14 +141,16 @@ class Classification:
     cuts: tuple[str, ...]  # parts with the removed lines
 
 
-def plan_telling(reader: CorpusReader, documents: pa.Table, domains: Domains, cuts: Sequence[Part]) -> list[RereadTask]:
+def plan_classification(
+    reader: CorpusReader, documents: pa.Table, domains: Domains, cuts: Sequence[Part]
+) -> list[RereadTask]:
     """Plan a task for each unit with any of the sorted documents (file_no, row)."""
     settings = Classification(str(domains.folder), tuple(str(reader.run / part.path) for part in cuts))
     depends = [domains.key, code_of_models(), editor_identities(reader.reading), [part.sha256 for part in cuts]]
     return reader.plan(documents, [__name__], depends, settings)
 
 
-def tell_domains(task: RereadTask) -> list[Part]:
+def classify_documents(task: RereadTask) -> list[Part]:
     """The likeliest domain of each document of a task, and its importance for that domain."""
     settings: Classification = task.more
     contrast = _contrast(Path(settings.folder))

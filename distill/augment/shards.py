@@ -18,7 +18,7 @@ from curate.storage.files import committed
 READ_ROWS = 1024
 
 
-def write_written(
+def write_accepted(
     recipe: Recipe, run: Path, augmented: Augmented, inputs: pa.Schema, names: Mapping[Path, str], digest: str
 ) -> list[Part]:
     """Write the accepted documents of each shard in the output schema, under the name from `names`.
@@ -32,7 +32,7 @@ def write_written(
     ]
 
 
-def shards_with(augmented: Augmented, inputs: pa.Schema) -> list[Path]:
+def shards_with_accepted(augmented: Augmented, inputs: pa.Schema) -> list[Path]:
     """The shards of the judged run that have accepted documents."""
     accepted, doc_id = _accepted_ids(augmented), output_name("doc_id", inputs)
     shards = [augmented.folder / path for path in augmented.facts["judged"]]

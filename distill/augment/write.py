@@ -147,7 +147,7 @@ def _jobs(chunks: pa.Table, forms: Sequence[Form], adapter: str | None, seed: in
     prompts = {form: prompt_of(form) for form in forms}
     ids, numbers, texts = (chunks[name].to_pylist() for name in ("doc_id", "chunk", "text"))
     jobs = []
-    for row, form in islice(in_turn(ids, numbers, forms, seed), limit):
+    for row, form in islice(schedule(ids, numbers, forms, seed), limit):
         prompt, doc_id, number, text = prompts[form], ids[row], numbers[row], texts[row]
         request_seed = random_for(seed, f"augment {form}", f"{doc_id} {number}").getrandbits(31)
         request = Request(render(prompt, text=text), _sampling(prompt, text, request_seed), adapter)
@@ -184,7 +184,9 @@ def prompt_of(form: Form) -> Prompt:
     raise RecipeError(f"tier3.forms: no prompt writes {form!r}")
 
 
-def in_turn(ids: Sequence[str], numbers: Sequence[int], forms: Sequence[Form], seed: int) -> Iterator[tuple[int, Form]]:
+def schedule(
+    ids: Sequence[str], numbers: Sequence[int], forms: Sequence[Form], seed: int
+) -> Iterator[tuple[int, Form]]:
     """Schedule every row of chunks in every form, in a random order by seed that balances documents and forms.
 
     Documents take turns, each with its next chunk, in the least used of the chunk's remaining forms.
@@ -228,13 +230,13 @@ def _parse_reply(reply: Reply | None, original: str) -> tuple[str, str]:
         return "", "refused"
     if reply.finish_reason == "length":
         return "", "cut_off"
-    text = cleaned(reply.text, original)
+    text = clean_reply(reply.text, original)
     if not text:
         return "", "empty"
     return text, "no_text" if REFUSAL.match(text) and not REFUSAL.match(original) else "written"
 
 
-def cleaned(reply: str, original: str) -> str:
+def clean_reply(reply: str, original: str) -> str:
     """Strip everything around the text of a reply: thoughts, an introduction, closing remarks, fences, quotation marks.
 
     Keeps what the original begins or ends with, too.
@@ -274,7 +276,7 @@ def _with_measurements(written: Sequence[WrittenText], chunks: pa.Table) -> pa.T
     return pa.table({name: columns[name] for name in CANDIDATES.names}).cast(CANDIDATES)
 
 
-def faithful(teacher: Teacher, original: pa.Array, written: pa.Array, seed: int) -> pa.Array:
+def grade_faithfulness(teacher: Teacher, original: pa.Array, written: pa.Array, seed: int) -> pa.Array:
     """Grade the faithfulness of texts to their originals by a teacher: from 0 to 5, the expected value over its labels.
 
     Null where the teacher refuses or a text is null (float32).

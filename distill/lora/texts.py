@@ -142,13 +142,13 @@ def domain_texts(recipe: Recipe, domain: Domain, max_training: int, more_texts: 
             texts = texts.filter(pc.fill_null(is_utf8(texts), False))
             if editors:
                 texts = apply_edits(texts, find_edits(texts, editors))
-            seeds = least_keys(pa.concat_tables([seeds, _keyed(texts, mask)]), max_training + MAX_HELDOUT)
+            seeds = least_keys(pa.concat_tables([seeds, _with_keys(texts, mask)]), max_training + MAX_HELDOUT)
     if len(seeds) < 2:
         raise InputError(f"{field}: {len(seeds)} different texts are too few to train on some and hold out others")
     n_heldout = min(MAX_HELDOUT, max(1, len(seeds) // HELDOUT_FRACTION))
     heldout, training = seeds[:n_heldout], seeds[n_heldout : n_heldout + max_training]
     if more_texts is not None and len(training) < max_training:
-        additional = least_keys(_keyed(more_texts, mask), max_training + len(seeds))
+        additional = least_keys(_with_keys(more_texts, mask), max_training + len(seeds))
         additional = additional.filter(pc.invert(pc.is_in(additional["key"], seeds["key"].combine_chunks())))
         training = pa.concat_tables([training, additional[: max_training - len(training)]])
     leaked_rows = leaks(heldout["text"].combine_chunks(), [training["text"].combine_chunks()])["heldout"].to_pylist()
@@ -161,7 +161,7 @@ def domain_texts(recipe: Recipe, domain: Domain, max_training: int, more_texts: 
     return DomainTexts(tuple(training["text"].to_pylist()), tuple(remaining))
 
 
-def _keyed(texts: pa.Array, mask: np.uint64) -> pa.Table:
+def _with_keys(texts: pa.Array, mask: np.uint64) -> pa.Table:
     """The texts that are not blank, with random keys to sample by."""
     texts = texts.cast(pa.large_string())
     texts = texts.filter(pc.greater(pc.binary_length(pc.utf8_trim_whitespace(pc.fill_null(texts, ""))), 0))

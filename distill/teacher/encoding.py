@@ -40,9 +40,9 @@ class Encoder:
         """
         if isinstance(prompt, str):
             return list(self.tokenizer(prompt)["input_ids"])
-        return self._plain(self.rendered(prompt))
+        return self._plain(self.render(prompt))
 
-    def rendered(self, prompt: Sequence[tuple[str, str]]) -> str:
+    def render(self, prompt: Sequence[tuple[str, str]]) -> str:
         """Render messages as one text that ends where the reply begins."""
         if self.tokenizer.chat_template is None:
             raise TeacherError(f"teacher: {self.model} has no chat template; name a model that was made for chats")
@@ -52,7 +52,7 @@ class Encoder:
     def labels(self, question: Question) -> Labels:
         """The tokens of a question's labels after the end of its prompt."""
         prompt = question.prompt
-        tail = (prompt if isinstance(prompt, str) else self.rendered(prompt))[-TAIL:]
+        tail = (prompt if isinstance(prompt, str) else self.render(prompt))[-TAIL:]
         key = (tail, question.labels)
         if key not in self._labels:
             self._labels[key] = tokenize_labels(self._plain, tail, question.labels)

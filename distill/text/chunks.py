@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from curate.distill.text.passages import Span, paragraphs, sentences, stripped
+from curate.distill.text.passages import Span, paragraphs, sentences, strip_span
 
 CHUNKS = pa.schema(
     [
@@ -60,7 +60,7 @@ def chunk_spans(text: str, max_characters: int) -> list[Span]:
 
 def _longest_chunks(text: str, max_characters: int) -> Iterator[Span]:
     """Cut chunks greedily, each as long as possible, but leave enough for the last one."""
-    start, stop = stripped(text, 0, len(text))
+    start, stop = strip_span(text, 0, len(text))
     if stop - start > max_characters:
         ends = [[end for _, end in find_spans(text)] for find_spans in (paragraphs, sentences)]
     while stop - start > max_characters:
@@ -70,7 +70,7 @@ def _longest_chunks(text: str, max_characters: int) -> Iterator[Span]:
         spaces = [match.start() for match in SPACE.finditer(text, earliest, latest + 1)]
         cuts = (_last_between(positions, earliest, latest) for positions in (*ends, spaces))
         end = next(filter(None, cuts), 0) or _between_graphemes(text, start, latest)
-        yield stripped(text, start, end)
+        yield strip_span(text, start, end)
         start = visible.start() if (visible := VISIBLE.search(text, end)) else stop
     if stop > start:
         yield start, stop

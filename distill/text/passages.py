@@ -35,7 +35,7 @@ CLAIM = re.compile(r"(?:[-•*–]\s+|[\d.]+\s+)?[\"'“‘(]?[A-Z].*[.!][\"'”
 def sentences(text: str) -> list[Span]:
     """The spans of sentences and headings, without surrounding white space."""
     bounds = [0, *(match.end() for match in BOUNDARY.finditer(text)), len(text)]
-    spans = (stripped(text, start, end) for start, end in pairwise(bounds) if start < end)
+    spans = (strip_span(text, start, end) for start, end in pairwise(bounds) if start < end)
     return [(start, end) for start, end in spans if start < end]
 
 
@@ -65,7 +65,7 @@ def paragraphs(text: str) -> list[Span]:
     return lines if len(blocks) < 3 and lines and len(text) > 100 * len(lines) else blocks
 
 
-def stripped(text: str, start: int, end: int) -> Span:
+def strip_span(text: str, start: int, end: int) -> Span:
     """The span without white space at its ends."""
     piece = text[start:end]
     indent = len(piece) - len(piece.lstrip())

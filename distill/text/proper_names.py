@@ -107,10 +107,12 @@ def _headings(text: str) -> Iterator[tuple[int, int]]:
     for line in text.split("\n"):
         for candidate in (line, line.partition(":")[0]):
             words = candidate.split()
-            stripped = re.sub(r"^\W*", "", candidate)
+            without_marks = re.sub(r"^\W*", "", candidate)
             long_words = [word for word in re.findall(r"[^\W\d_]+", candidate) if len(word) > 3]
             titled = (
-                stripped[:1].isupper() and all(word[0].isupper() for word in long_words) and len(words) <= MAX_HEADING
+                without_marks[:1].isupper()
+                and all(word[0].isupper() for word in long_words)
+                and len(words) <= MAX_HEADING
             )
             sentence = candidate.rstrip("\"'”’)*_ \t").endswith((".", "!", "?", ",", ";"))
             if long_words and ((titled and not sentence) or (candidate.isupper() and len(words) >= MIN_SHOUTED)):

@@ -176,21 +176,21 @@ def _values(digits: str) -> tuple[str, ...]:
     """The possible values of a run of digits and separators as one number; none where it is several."""
     groups = [_ascii(group) for group in re.split(r"\D", digits)]
     signs = re.sub(r"\d", "", digits).translate(str.maketrans("٫٬", ".,"))
-    whole = _plain("".join(groups))
-    threes = len(groups[0]) <= 3 and groups[0] != "0" and all(len(group) == 3 for group in groups[1:])
+    integer = _plain("".join(groups))
+    grouped_by_3 = len(groups[0]) <= 3 and groups[0] != "0" and all(len(group) == 3 for group in groups[1:])
     same_separator = len(set(signs)) == 1
-    if not signs or (threes and same_separator and signs[0] not in ".:/" and signs != ","):
-        return (whole,)
+    if not signs or (grouped_by_3 and same_separator and signs[0] not in ".:/" and signs != ","):
+        return (integer,)
     if set(signs) == {":"} or signs == "/":
         return (signs[0].join(map(_plain, groups)),)
     if signs in (".", ","):
         decimal = _plain(".".join(groups))
-        return ((whole, decimal) if signs == "," else (decimal, whole)) if threes else (decimal,)
+        return ((integer, decimal) if signs == "," else (decimal, integer)) if grouped_by_3 else (decimal,)
     if set(signs) == {"."}:
-        return (whole,) if threes else (".".join(groups),)  # else a version or a section
+        return (integer,) if grouped_by_3 else (".".join(groups),)  # else a version or a section
     if same_separator:  # 12,34,567, as in India
-        twos = [len(group) for group in groups[1:]] == [2] * (len(groups) - 2) + [3] and len(groups[0]) <= 2
-        return (whole,) if signs[0] == "," and twos else ()
+        grouped_by_2 = [len(group) for group in groups[1:]] == [2] * (len(groups) - 2) + [3] and len(groups[0]) <= 2
+        return (integer,) if signs[0] == "," and grouped_by_2 else ()
     if signs[-1] in ".," and len(set(signs[:-1])) == 1 and all(len(group) == 3 for group in groups[1:-1]):
         return (_plain(f"{''.join(groups[:-1])}.{groups[-1]}"),)
     return ()
@@ -202,9 +202,9 @@ def _ascii(digits: str) -> str:
 
 def _plain(written: str) -> str:
     """A number without redundant zeros: 7 for 07, 2.5 for 2.50."""
-    whole, _, fraction = written.partition(".")
+    integer, _, fraction = written.partition(".")
     fraction = fraction.rstrip("0")
-    return (whole.lstrip("0") or "0") + (f".{fraction}" if fraction else "")
+    return (integer.lstrip("0") or "0") + (f".{fraction}" if fraction else "")
 
 
 def _is_number(value: str) -> bool:

@@ -123,7 +123,7 @@ def _build(section: Decontaminate, paths: Sequence[Path], folder: Path) -> Table
     for number, path in enumerate(paths):
         rows = size = 0
         for batch in tables_of(path, FIELD):
-            for owners, texts in starmap(in_both_forms, texts_of_table(batch, section.columns)):
+            for owners, texts in starmap(in_both_normal_forms, texts_of_table(batch, section.columns)):
                 found_keys, text, words = ngram_keys(texts, section.ngram, section.min_words)
                 places_of_keys = ((number << PLACE_BITS) + rows + owners[text]).astype(np.uint64)
                 new_keys, new_places = distinct_keys(found_keys, places_of_keys)
@@ -180,7 +180,7 @@ def texts_of_table(table: pa.Table, columns: Sequence[str] | None) -> Iterator[t
             yield from _text_columns(values, np.arange(len(values)))
 
 
-def in_both_forms(rows: Numbers, texts: pa.Array) -> tuple[Numbers, pa.Array]:
+def in_both_normal_forms(rows: Numbers, texts: pa.Array) -> tuple[Numbers, pa.Array]:
     """Texts in NFC and, where it differs, also in NFD: documents may use either, and the words differ."""
     try:
         texts = pc.utf8_normalize(plain_text(texts), form="NFC")

@@ -51,12 +51,12 @@ def _plain(texts: pa.Array, _: str) -> tuple[pa.Array, pa.Array]:
 
 def _ccnet(texts: pa.Array, model: str) -> tuple[pa.Array, pa.Array]:
     encode = _load_encoder(str(pieces_beside(model)))
-    lines = [" ".join(encode(ccnet_normalised(text))) if text else "" for text in texts.to_pylist()]
+    lines = [" ".join(encode(normalize_for_ccnet(text))) if text else "" for text in texts.to_pylist()]
     not_empty = np.flatnonzero([line != "" for line in lines])
     return pa.array([lines[k] for k in not_empty], pa.large_string()), pa.array(not_empty)
 
 
-def ccnet_normalised(text: str) -> str:
+def normalize_for_ccnet(text: str) -> str:
     """Normalize a text like cc_net does before sentencepiece."""
     bare = "".join(c for c in unicodedata.normalize("NFD", text.strip().lower()) if unicodedata.category(c) != "Mn")
     return CONTROL.sub("", DIGIT.sub("0", bare).translate(CCNET_MARKS))

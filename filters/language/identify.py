@@ -33,14 +33,14 @@ def language(texts: pa.Array) -> Columns:
     for k, line in enumerate(lines):
         if line is not None and line.isspace():  # there may be words between the windows
             lines[k] = " ".join(texts[k].as_py().split())[:WINDOW_BYTES]
-    languages = [likeliest(line) for line in lines]
+    languages = [identify(line) for line in lines]
     return {
         "language": pa.array([name for _, name in languages], pa.string()),
         "language_confidence": pa.array([share for share, _ in languages], pa.float32()),
     }
 
 
-def likeliest(text: str | None) -> tuple[float, str] | tuple[None, None]:
+def identify(text: str | None) -> tuple[float, str] | tuple[None, None]:
     """The confidence and code of the likeliest language of a single-line text; None without letters."""
     if text is None or not any(map(str.isalpha, text)):
         return None, None

@@ -81,13 +81,13 @@ def check_header(path: Path) -> None:
             raise ValueError(f"its header is damaged: order {order}, kind {kind}, {factor:.3g} places an entry")
         counts = file.read(8 * order)
     max_count = 8 * path.stat().st_size  # every entry takes at least a bit
-    if len(counts) < 8 * order or not _plausible(struct.unpack(f"<{order}Q", counts), kind, max_count):
+    if len(counts) < 8 * order or not _is_plausible(struct.unpack(f"<{order}Q", counts), kind, max_count):
         raise ValueError("its header is damaged: it counts no n-grams, or more than its file has room for")
     if kind == PROBING:
         _check_words(path, order, np.float32(factor), int.from_bytes(counts[:8], "little"))
 
 
-def _plausible(counts: Sequence[int], kind: int, max_count: int) -> bool:
+def _is_plausible(counts: Sequence[int], kind: int, max_count: int) -> bool:
     """Whether a model may have this many n-grams per order.
 
     A probing model may lack n-grams of higher orders, after pruning or training on short lines. A trie may not.

@@ -46,8 +46,8 @@ def condition(rule: Rule, types: Mapping[str, pa.DataType]) -> str:
     assert bound is not None
     kind = types[rule.signal]
     if pa.types.is_integer(kind):  # round towards the bound's side; a cast would round to the nearest
-        whole = math.ceil(bound) if rule.min is not None else math.floor(bound)
-        threshold = f"{whole}::{'UBIGINT' if pa.types.is_uint64(kind) else 'BIGINT'}"
+        rounded = math.ceil(bound) if rule.min is not None else math.floor(bound)
+        threshold = f"{rounded}::{'UBIGINT' if pa.types.is_uint64(kind) else 'BIGINT'}"
     else:  # FLOAT like the column: the DOUBLE 0.1 differs from the FLOAT 0.1
         threshold = f"{float(bound)!r}::{'FLOAT' if pa.types.is_float32(kind) else 'DOUBLE'}"
     verdict = f"{column} {'<' if rule.min is not None else '>'} {threshold}"

@@ -167,7 +167,7 @@ def resolve_editors(tier1: Tier1) -> list[registry.Editor]:
             bound = tier1.thresholds[reason]
             if bound is not None and bounds[reason] is True:
                 raise RecipeError(f"tier1.thresholds: {reason} has no threshold to move; null switches it off")
-            bounds[reason] = _checked_bound(reason, bound, whole=isinstance(bounds[reason], int))
+            bounds[reason] = _check_bound(reason, bound, is_integer=isinstance(bounds[reason], int))
         if edit.name == PERSONAL_DATA:
             bounds |= {kind: None for kind in bounds if kind not in tier1.pii.kinds}
         if any(bound is not None for bound in bounds.values()):
@@ -176,10 +176,10 @@ def resolve_editors(tier1: Tier1) -> list[registry.Editor]:
     return editors
 
 
-def _checked_bound(reason: str, bound: registry.Bound, whole: bool) -> registry.Bound:
+def _check_bound(reason: str, bound: registry.Bound, is_integer: bool) -> registry.Bound:
     """Check the bound of an edit: a count or a share that fits into 32 bits, as kernels require."""
-    if bound is not None and not (0 <= bound < 2**31 and (not whole or bound == int(bound))):
-        kind = "a whole number" if whole else "a number"
+    if bound is not None and not (0 <= bound < 2**31 and (not is_integer or bound == int(bound))):
+        kind = "a whole number" if is_integer else "a number"
         raise RecipeError(f"tier1.thresholds: {reason} takes {kind} from 0 to {2**31 - 1}, or null, got {bound}")
     return bound
 
@@ -193,11 +193,11 @@ def _edits(tier1: Tier1) -> list[registry.Edit]:
     for name in (entry for entry in tier1.rules if isinstance(entry, str)):
         for edit in edits_of_set(name):
             other_set, other_edit = edits_by_name.setdefault(edit.name, (name, edit))
-            for ours, theirs in zip(edit.rules, other_edit.rules, strict=True):
-                if ours != theirs and ours.reason not in tier1.thresholds:
+            for rule, other_rule in zip(edit.rules, other_edit.rules, strict=True):
+                if rule != other_rule and rule.reason not in tier1.thresholds:
                     raise RecipeError(
-                        f"tier1.rules: {other_set} has {theirs.reason}: {theirs.bound}, {name} has {ours.bound}; "
-                        f"name one of the two sets, or set tier1.thresholds.{ours.reason}"
+                        f"tier1.rules: {other_set} has {other_rule.reason}: {other_rule.bound}, {name} has "
+                        f"{rule.bound}; name one of the two sets, or set tier1.thresholds.{rule.reason}"
                     )
     personal = [registry.edits()[PERSONAL_DATA]] if tier1.pii.action == "redact" else []
     return [edit for _, edit in edits_by_name.values()] + personal

@@ -50,10 +50,10 @@ def hash_texts(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
     texts = plain_text(texts)
     offsets, data = text_views(texts)
     view, bounds = memoryview(data), offsets.tolist()  # type: ignore[arg-type]
-    present = texts.is_valid().to_pylist()
+    validity = texts.is_valid().to_pylist()
     return _halves(
-        xxh3_128_digest(view[start:end]) if there else None
-        for start, end, there in zip(bounds, bounds[1:], present, strict=False)
+        xxh3_128_digest(view[start:end]) if is_present else None
+        for start, end, is_present in zip(bounds, bounds[1:], validity, strict=False)
     )
 
 

@@ -8,7 +8,7 @@ import duckdb
 from curate.decide.plan import Plan
 from curate.display import counted
 from curate.filters import registry
-from curate.filters.language.identify import likeliest
+from curate.filters.language.identify import identify
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import DECISIONS
 from curate.pipeline.checks.sample_texts import SampledText, sampled_texts
@@ -158,7 +158,7 @@ def _load_languages(connection: duckdb.DuckDBPyConnection, sample: Sequence[Samp
     """Create table `sampled_languages` (file_no, row, language) of the texts whose language is clear."""
     rows: list[tuple[int, int, str]] = []
     for sampled in sample:
-        share, language = likeliest(" ".join(sampled.text[:CHARACTERS].split()))
+        share, language = identify(" ".join(sampled.text[:CHARACTERS].split()))
         if share is not None and language is not None and share >= MIN_CONFIDENCE:
             rows.append((sampled.file_no, sampled.row, language))
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]

@@ -10,7 +10,7 @@ from support.paths import ROOT
 from support.stand_in import StandIn
 from support.texts import documents
 
-from curate.distill.augment.write import CANDIDATES, cleaned, faithful, in_turn, prompt_of, write
+from curate.distill.augment.write import CANDIDATES, clean_reply, grade_faithfulness, prompt_of, schedule, write
 from curate.distill.teacher.open import NoModel
 from curate.distill.teacher.prompts import all_prompts, load
 from curate.distill.text.chunks import chunks_of
@@ -70,7 +70,7 @@ def test_what_was_made_up_is_told(teach):
 def test_fewer_requests_are_the_first_ones_and_documents_and_forms_come_evenly():
     ids = [f"d{k}" for k in range(12) for _ in range(1 + k % 4)]
     numbers = [chunk for k in range(12) for chunk in range(1 + k % 4)]
-    order = list(in_turn(ids, numbers, FORMS, 17))
+    order = list(schedule(ids, numbers, FORMS, 17))
     assert sorted(order) == sorted((row, form) for row in range(len(ids)) for form in FORMS)
     assert len({ids[row] for row, _ in order[:12]}) == 12
     for n in range(1, len(ids) * 2):
@@ -78,9 +78,9 @@ def test_fewer_requests_are_the_first_ones_and_documents_and_forms_come_evenly()
         assert max(used.values()) - min(used[form] for form in FORMS) <= 2
         of_documents = Counter(ids[row] for row, _ in order[:n])
         assert max(of_documents.values()) - min(of_documents[doc_id] for doc_id in set(ids)) <= 1 + n // 12
-    assert order != list(in_turn(ids, numbers, FORMS, 18))
+    assert order != list(schedule(ids, numbers, FORMS, 18))
     back = range(len(ids))[::-1]
-    again = in_turn([ids[k] for k in back], [numbers[k] for k in back], FORMS, 17)
+    again = schedule([ids[k] for k in back], [numbers[k] for k in back], FORMS, 17)
     assert [(len(ids) - 1 - row, form) for row, form in again] == order
 
 
@@ -180,14 +180,14 @@ def test_an_adapter_writes_other_texts_under_other_ids(teach):
     ],
 )
 def test_a_reply_is_left_without_what_is_no_part_of_the_text(said, left):
-    assert cleaned(said, "On that day it rained.") == left
+    assert clean_reply(said, "On that day it rained.") == left
 
 
 @pytest.mark.parametrize(
     "original", ["```\nx = 1\n```", "“Rain,” they said.", "Text: It rained.\n\nNote: this was May."]
 )
 def test_what_the_original_has_too_is_left(original):
-    assert cleaned(original, original) == original
+    assert clean_reply(original, original) == original
 
 
 def test_prompts_of_all_forms_are_grounded_and_ask_for_the_text_alone():
@@ -219,7 +219,7 @@ def test_faithfulness_is_an_expected_grade():
     original = pa.array(["The Elbe rose.", "The Elbe rose.", "The Elbe rose.", None], pa.large_string())
     written = pa.array(["Up went the Elbe.", "The Rhine rose.", "?", "x"], pa.large_string())
     teacher = Grading()
-    true, false, refused, missing = faithful(teacher, original, written, 17).to_pylist()
+    true, false, refused, missing = grade_faithfulness(teacher, original, written, 17).to_pylist()
     assert true == pytest.approx(0.8 * 4 + 0.04 * (0 + 1 + 2 + 3 + 5))
     assert false == pytest.approx(0.8 * 1 + 0.04 * (0 + 2 + 3 + 4 + 5))
     assert refused is missing is None

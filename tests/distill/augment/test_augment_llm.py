@@ -6,7 +6,7 @@ from support.language_models import smollm2
 from support.llm_server import ON_CPU
 from support.texts import documents
 
-from curate.distill.augment.write import CANDIDATES, faithful, write
+from curate.distill.augment.write import CANDIDATES, grade_faithfulness, write
 from curate.distill.teacher.open import open_teacher
 from curate.distill.text.chunks import chunks_of
 from curate.progress import unwritten_log
@@ -28,7 +28,7 @@ def test_a_small_model_writes_and_grades_and_is_asked_nothing_twice(tmp_path, mo
         with open_teacher(section, tmp_path, unwritten_log(quiet=True)) as teacher:
             forms = ("rewrite", "questions", "explanation")
             table, counts = write(teacher, chunks, "world", forms, None, 17, None)
-            grades = faithful(teacher, pa.array([TEXT, TEXT]), pa.array([TEXT, OTHER]), 17)
+            grades = grade_faithfulness(teacher, pa.array([TEXT, TEXT]), pa.array([TEXT, OTHER]), 17)
             tables.append((table, grades))
             answered = teacher.counts.get("answered", 0)
     assert tables[0][0].equals(tables[1][0])

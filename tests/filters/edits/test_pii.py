@@ -272,8 +272,8 @@ def test_phone_numbers_are_valid_where_phonenumbers_says_so(country_code):
             changed = national[:-k] + "".join(random.choices("0123456789", k=min(k, len(national)))) if k else national
             value = f"+{country_code}{changed[: 15 - len(str(country_code))]}"
             expected = phonenumbers.is_valid_number(phonenumbers.parse(value))
-            national = value[len(str(country_code)) + 1 :]
-            assert bool(pii.phone_pattern(country_code).fullmatch(national)) == expected, value
+            digits = value[len(str(country_code)) + 1 :]
+            assert bool(pii.phone_pattern(country_code).fullmatch(digits)) == expected, value
 
 
 PIECES = [

@@ -23,7 +23,7 @@ from support.soak import examples
 from curate.decide.bands import banded_sql
 from curate.decide.schema import create
 from curate.errors import RecipeError
-from curate.filters.language.forms import ccnet_normalised, lines_in_form
+from curate.filters.language.forms import lines_in_form, normalize_for_ccnet
 from curate.filters.language.model import LanguageModel, form_of, identity_of, vocabulary_words
 from curate.filters.language.of_recipe import open_models
 from curate.filters.language.perplexity import measure
@@ -132,7 +132,7 @@ def test_plain_lines():
 
 
 def test_text_is_normalised_as_cc_net_does():
-    assert ccnet_normalised(" Été 1984 – «Où?»\nNon… ") == 'ete 0000 - "ou?"non...'
+    assert normalize_for_ccnet(" Été 1984 – «Où?»\nNon… ") == 'ete 0000 - "ou?"non...'
 
 
 def test_a_model_of_cc_net_reads_pieces(tmp_path):
@@ -144,7 +144,7 @@ def test_a_model_of_cc_net_reads_pieces(tmp_path):
     )  # fmt: skip
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "en.sp.model"))
     text = "The quick brown fox\njumps over 12 dogs"
-    line = " ".join(pieces.encode(ccnet_normalised(text), out_type=str))
+    line = " ".join(pieces.encode(normalize_for_ccnet(text), out_type=str))
     path = write_model(tmp_path / "en.arpa.bin", [line], form=None)
     columns = measure(pa.array([text, None]), None, [model_at(path, "ccnet-1", None)])
     loaded = kenlm.Model(str(path))
