@@ -65,9 +65,10 @@ def number_swap(text: str, random: Random, others: Sequence[str]) -> Changed | N
     swapped: list[Replacement] = []
     for start, end in random.sample(spans, max(2, round(len(spans) * random.uniform(0.35, 1)))):
         old = text[start:end]
-        new = (
-            _other_number(old, numbers_by_shape[_shape(old)], random) if old[0].isdigit() else _other_word(old, random)
-        )
+        if old[0].isdigit():
+            new = _other_number(old, numbers_by_shape[_shape(old)], random)
+        else:
+            new = _other_word(old, random)
         swapped.append((start, end, new))
     return changed(text, swapped)
 

@@ -47,9 +47,8 @@ def _paragraph(first: str, style: str, random: Random, slots: Slots) -> str:
     """One to seven sentences of filler, led by one of kind `first`."""
     lead = [] if first == "sentence" else [generate(grammar("filler"), first, random, slots)]
     body = generate_several(grammar("filler"), style, random.randint(1, 4), random, slots)
-    return " ".join(
-        [*lead, *body, *generate_several(grammar("filler"), "any", random.choice((0, 1, 2)), random, slots)]
-    )
+    tail = generate_several(grammar("filler"), "any", random.choice((0, 1, 2)), random, slots)
+    return " ".join([*lead, *body, *tail])
 
 
 def _of_length(size: int, style: str, random: Random, slots: Slots) -> str:

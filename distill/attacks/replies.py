@@ -44,13 +44,13 @@ def from_reply(original: str, reply: str) -> Changed | None:
     begins_alike = rewrite[:12] == original.strip()[:12]
     if not rewrite or not MIN_LENGTH * len(original) <= len(rewrite) <= MAX_LENGTH * len(original):
         return None
-    if (NOT_THE_TEXT.match(rewrite) and not begins_alike) or len(REMARK.findall(rewrite)) > len(
-        REMARK.findall(original)
-    ):
+    if NOT_THE_TEXT.match(rewrite) and not begins_alike:
         return None
-    if _word_overlap(original, rewrite) < MIN_SHARED or _distinct_ngram_share(
-        rewrite
-    ) < MIN_DISTINCT <= _distinct_ngram_share(original):
+    if len(REMARK.findall(rewrite)) > len(REMARK.findall(original)):
+        return None
+    if _word_overlap(original, rewrite) < MIN_SHARED:
+        return None
+    if _distinct_ngram_share(rewrite) < MIN_DISTINCT <= _distinct_ngram_share(original):
         return None
     lead = original[: len(original) - len(original.lstrip())]
     return changed(original, _differences(original, lead + rewrite))
