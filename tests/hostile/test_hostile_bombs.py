@@ -85,7 +85,7 @@ def test_a_model_file_that_unpacks_to_gigabytes_is_refused_unread(tmp_path, monk
         for _ in range(1 << 6):
             file.write(bytes(1 << 20))
     assert path.stat().st_size < 1 << 20
-    monkeypatch.setattr(model_file, "MOST_BYTES", 1 << 26)
+    monkeypatch.setattr(model_file, "MAX_BYTES", 1 << 26)
     monkeypatch.setattr(zipfile.ZipExtFile, "read", pytest.fail)
     with pytest.raises(InputError, match="not a discriminator, or damaged"):
         load_linear(path)

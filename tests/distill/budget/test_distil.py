@@ -112,7 +112,7 @@ def test_small_layers_keep_what_one_layer_does(corpus, tmp_path, monkeypatch, di
     found = []
     for layer, files in ((1 << 28, 128), (4096, 3)):
         monkeypatch.setattr("curate.distill.budget.layers.LAYER", layer)
-        monkeypatch.setattr("curate.distill.budget.layers.MOST_FILES", files)
+        monkeypatch.setattr("curate.distill.budget.layers.MAX_FILES", files)
         (tmp_path / str(layer)).mkdir()
         path, run = distilling(graded, tmp_path / str(layer), distill)
         carry_out(path)

@@ -104,7 +104,7 @@ def test_an_optional_stratum_that_the_input_lacks_leaves_quotas_by_domain(corpus
 
 
 def test_a_column_of_too_many_values_makes_no_quotas(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.distill.budget.candidates.MOST_STRATA", 3)
+    monkeypatch.setattr("curate.distill.budget.candidates.MAX_STRATA", 3)
     path, _ = distilling(corpus, tmp_path, {"keep_tokens": "20%", "quotas": {"by": ["source"]}})
     with pytest.raises(RecipeError, match=r"quotas\.by: makes more than 3 strata; leave out a column of many values"):
         carry_out(path)
