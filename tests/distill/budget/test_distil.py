@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ from support.recipes import distilling, write_recipe
 from support.runs import digests, documents, table
 from support.soak import repeats
 
-from curate.distill.budget.candidates import budgets_of
+from curate.distill.budget.candidates import _values_of, budgets_of
 from curate.distill.budget.models import domains_of
 from curate.distill.budget.scores import scores_of
 from curate.distill.budget.stage import sampled_documents
@@ -314,6 +315,14 @@ def test_documents_without_words_have_no_quality(tmp_path):
 def test_without_scores_a_budget_goes_by_what_there_is_to_judge_by(fields, scores):
     recipe = {"name": "x", "input": {"paths": ["in.parquet"]}, "distill": {}, **fields}
     assert scores_of(parse_recipe(recipe, "x.yaml")) == scores
+
+
+def test_the_less_a_text_reads_like_bad_ones_the_better_it_scores():
+    distill = {"scores": {"purify": 1}, "weights": {"quality": 1, "diversity": 0}}
+    recipe = {"name": "x", "input": {"paths": ["a"]}, "reference": ["good.parquet"], "tier2": {}, "distill": distill}
+    [(name, score)] = _values_of(parse_recipe(recipe, "x"), None).items()
+    assert name == "purify"
+    assert np.argsort(score({"p_bad": np.array([0.5, 0.9, 0.1])})).tolist() == [1, 0, 2]
 
 
 def test_a_pin_without_a_discriminator_is_refused(corpus, tmp_path):
