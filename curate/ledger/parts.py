@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +31,15 @@ class Part:
     contents: tuple[str, ...] = ()
 
 
-def write_part(run: Path, group: str, digest: str, name: str, table: pa.Table, **more: Any) -> Part:  # noqa: ANN401
+def write_part(
+    run: Path,
+    group: str,
+    digest: str,
+    name: str,
+    table: pa.Table,
+    units: tuple[Unit, ...] = (),
+    contents: tuple[str, ...] = (),
+) -> Part:
     """Commit a table of the ledger as one Parquet file with fixed row groups.
 
     Columns of fixed-size binary and of lists contain hashes, which are incompressible: no dictionary, no compression.
@@ -51,7 +58,8 @@ def write_part(run: Path, group: str, digest: str, name: str, table: pa.Table, *
             use_dictionary=plain if hashes else True,
             write_statistics=plain if hashes else True,
         )
-    return finished_part(run, group, digest, path, len(table), **more)
+    part = finished_part(run, group, digest, path, len(table))
+    return replace(part, units=units, contents=contents)
 
 
 def rebuffered(tables: Iterable[pa.Table | pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
@@ -71,10 +79,18 @@ def rebuffered(tables: Iterable[pa.Table | pa.RecordBatch], rows: int) -> Iterat
         yield pa.concat_tables(pending)
 
 
-def finished_part(run: Path, group: str, digest: str, path: Path, rows: int, **more: Any) -> Part:  # noqa: ANN401
+def finished_part(run: Path, group: str, digest: str, path: Path, rows: int, tokens: int = 0) -> Part:
     """The part of a committed file, with its size and hash."""
     full = run / path
-    return Part(group, digest, path.as_posix(), rows, full.stat().st_size, sha256_of(full), **more)
+    return Part(
+        group=group,
+        digest=digest,
+        path=path.as_posix(),
+        rows=rows,
+        bytes=full.stat().st_size,
+        sha256=sha256_of(full),
+        tokens=tokens,
+    )
 
 
 def is_intact(run: Path, part: Part) -> bool:
