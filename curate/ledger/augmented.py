@@ -102,8 +102,8 @@ def read_augmented(run: Path) -> Augmented | None:
 def apply_caps(augmented: Augmented, caps: Mapping[str, int], recipe: str) -> Augmented:
     """The same documents under other caps, for the recipe with this digest; unchanged where nothing differs."""
     table = pq.read_table(augmented.folder / SYNTHETIC)
-    same = accept_within_caps(table, caps)["accepted"].equals(table["accepted"])
-    if same and augmented.facts["recipe"] == recipe:
+    unchanged = accept_within_caps(table, caps)["accepted"].equals(table["accepted"])
+    if unchanged and augmented.facts["recipe"] == recipe:
         return augmented
     return commit_accepted(augmented.folder, {**augmented.facts, "caps": dict(caps), "recipe": recipe}, table)
 

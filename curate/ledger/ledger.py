@@ -69,7 +69,7 @@ class Ledger:
         """The path of the journal, which lists the parts finished after the snapshot was written."""
         return self.run / "ledger" / "journal.jsonl"
 
-    def number(self, file: InputFile, taken: Container[int]) -> KnownFile:
+    def number(self, file: InputFile, used_numbers: Container[int]) -> KnownFile:
         """The file with the number it already has, here or under another path, else with the next free number."""
         location = file.source.location
         if Path(location).is_relative_to(self.run):
@@ -87,9 +87,11 @@ class Ledger:
             cast=file.source.cast,
             bad_lines=file.bad_lines,
         )
-        same = [earlier for earlier in self.files if earlier.identity == file.identity and earlier.file_no not in taken]
-        if same:
-            match = min(same, key=lambda earlier: earlier.path != file.path)
+        matches = [
+            known for known in self.files if known.identity == file.identity and known.file_no not in used_numbers
+        ]
+        if matches:
+            match = min(matches, key=lambda known: known.path != file.path)
             return replace(numbered, file_no=match.file_no, rows=match.rows, size=match.size)
         self.next_file_no += 1
         return numbered

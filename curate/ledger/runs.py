@@ -54,16 +54,16 @@ def not_a_run(run: Path, lacks: str) -> RunError:
 
 def _suggestion(run: Path) -> str:
     """The run that was probably meant, else the runs near by, else how to find runs."""
-    near = _runs_near(run)
-    by_name = {candidate.name: candidate for candidate in reversed(near)}
-    if around := [candidate for candidate in near if candidate in run.parents]:
-        return f"did you mean {around[0]}?"
-    if like := closest(run.stem if os.path.isfile(run) else run.name, by_name):
-        return f"did you mean {by_name[like]}?"
-    if not near:
+    runs = _runs_near(run)
+    by_name = {candidate.name: candidate for candidate in reversed(runs)}
+    if parents := [candidate for candidate in runs if candidate in run.parents]:
+        return f"did you mean {parents[0]}?"
+    if name := closest(run.stem if os.path.isfile(run) else run.name, by_name):
+        return f"did you mean {by_name[name]}?"
+    if not runs:
         return "`curate runs FOLDER` lists the runs in a folder"
-    more = f" and {len(near) - MAX_NAMED:,} more" if len(near) > MAX_NAMED else ""
-    return f"runs near by: {', '.join(map(str, near[:MAX_NAMED]))}{more}"
+    more = f" and {len(runs) - MAX_NAMED:,} more" if len(runs) > MAX_NAMED else ""
+    return f"runs near by: {', '.join(map(str, runs[:MAX_NAMED]))}{more}"
 
 
 def _runs_near(run: Path) -> list[Path]:

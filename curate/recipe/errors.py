@@ -66,17 +66,17 @@ def first_error(error: ValidationError, model: type[BaseModel], noun: str) -> st
         return f"{noun} is nested too deeply"
     if first["type"] == "missing":
         return f"{'.'.join(place)} is missing"
-    shown = json.dumps(first["input"], ensure_ascii=False, default=str)
-    got = f", got {shown}" if first["type"] != "value_error" and len(shown) < 60 else ""
-    return f"{'.'.join(place)}: {_message(first)}{got}{_as_list(first)}"
+    value = json.dumps(first["input"], ensure_ascii=False, default=str)
+    received = f", got {value}" if first["type"] != "value_error" and len(value) < 60 else ""
+    return f"{'.'.join(place)}: {_message(first)}{received}{_as_list(first)}"
 
 
 def _unknown_field(place: list[str], value: object, model: type[BaseModel], noun: str) -> str:
     """The message for an unknown field, with what was probably meant: a command-line option, or another field."""
     *parents, name = place
     if not parents and name in OPTIONS:
-        given = "" if value is True else f" {json.dumps(value, default=str)}"
-        return f"{noun} has no field {name!r}: it is an option of the command; give --{name}{given}"
+        argument = "" if value is True else f" {json.dumps(value, default=str)}"
+        return f"{noun} has no field {name!r}: it is an option of the command; give --{name}{argument}"
     return f"{'.'.join(parents) or noun} has no field {name!r}{did_you_mean(name, _fields_at(model, parents))}"
 
 

@@ -77,9 +77,9 @@ class Servers(Section):
                 raise ValueError(f"{url!r} is no URL; write it as http://127.0.0.1:8000")
         if self.api_key_env is not None and not self.api_key_env.isidentifier():
             raise ValueError("`api_key_env` names the environment variable that holds the key, and is not the key")
-        given = [name for name in SERVED_ONLY if getattr(self, name) != type(self).model_fields[name].default]
-        if self.urls and given:
-            raise ValueError(f"`{given[0]}` belongs to `serve`; with `urls` the server itself is started with it")
+        set_fields = [name for name in SERVED_ONLY if getattr(self, name) != type(self).model_fields[name].default]
+        if self.urls and set_fields:
+            raise ValueError(f"`{set_fields[0]}` belongs to `serve`; with `urls` the server itself is started with it")
         return self
 
 

@@ -128,9 +128,9 @@ class Pii(Section):
 
     @model_validator(mode="after")
     def _with_action(self) -> "Pii":
-        chosen = [name for name in ("kinds", "keep_reserved") if name in self.model_fields_set]
-        if chosen and "action" not in self.model_fields_set:
-            raise ValueError(f"`{chosen[0]}` needs an `action` beside it: redact, drop, count or off")
+        options = [name for name in ("kinds", "keep_reserved") if name in self.model_fields_set]
+        if options and "action" not in self.model_fields_set:
+            raise ValueError(f"`{options[0]}` needs an `action` beside it: redact, drop, count or off")
         return self
 
 

@@ -70,8 +70,8 @@ class Tier3(Section):
     @model_validator(mode="after")
     def _named_once(self) -> "Tier3":
         names = [domain.name for domain in self.domains]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"domains: {twice[0]} stands twice")
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"domains: {repeated[0]} stands twice")
         if self.copy_band[0] >= self.copy_band[1]:
             raise ValueError("copy_band: its first share is not below the second; write [5%, 80%]")
         if self.compare and self.adapter is None:
