@@ -29,7 +29,7 @@ from curate.filters.coarse_score import coarse_score_sql
 from curate.filters.language.identify import language
 from curate.filters.language.of_recipe import open_models
 from curate.filters.language.perplexity import GROUP, measure
-from curate.filters.rules.resolve import named_set
+from curate.filters.rules.resolve import rules_of_set
 from curate.recipe.tier1 import Perplexity
 from curate.sql import literal
 
@@ -159,7 +159,7 @@ def scored(texts: pa.Array) -> dict[str, Values]:
         "coarse_score with the packaged one": coarse_score_sql(types, None),
     }
     for rule_set in SETS:
-        conditions = " OR ".join(condition(found.rule, types) for found in named_set(rule_set))
+        conditions = " OR ".join(condition(found.rule, types) for found in rules_of_set(rule_set))
         queries[f"rule set {rule_set}"] = f"NOT ({conditions})"
     queries |= {name: name for name, kind in types.items() if pa.types.is_floating(kind) or pa.types.is_integer(kind)}
     with duckdb.connect() as connection:

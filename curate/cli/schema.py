@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from curate.filters import registry
-from curate.filters.rules.resolve import edits_of_set, named_set
+from curate.filters.rules.resolve import edits_of_set, rules_of_set
 from curate.manifests.export.mixture import Mixture
 from curate.recipe.recipe import Recipe
 
@@ -101,7 +101,7 @@ def _thresholds(value: dict[str, Any]) -> dict[str, Any]:
             thresholds.setdefault(
                 cut.reason, {"anyOf": [*movable, NULL], "description": f"{cut} ({name}); null: do not cut"}
             )
-        for rule in (resolved.rule for resolved in named_set(name)):
+        for rule in (resolved.rule for resolved in rules_of_set(name)):
             if rule.when is not None:
                 thresholds.setdefault(rule.reason, {"type": "null", "description": f"of {name}: null switches it off"})
                 continue

@@ -72,7 +72,7 @@ class Batch:
     def overlaps(self) -> tuple[Columns, pa.Table]:
         """Overlaps of the texts with evaluation sets: columns, and passages."""
         assert self.reading.sought is not None
-        return self.reading.sought.look(self.texts if self.reading.sought.cuts else self.edited)
+        return self.reading.sought.measure_overlaps(self.texts if self.reading.sought.cuts else self.edited)
 
     @cached_property
     def language(self) -> Columns:

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from curate.corpus.edits import Finder
 from curate.filters import block
-from curate.filters.contamination.signals import Sought
+from curate.filters.contamination.signals import EvaluationNgrams
 from curate.filters.language.model import LanguageModel
 
 
@@ -20,7 +20,7 @@ class Reading:
     editors: tuple[Finder, ...] = ()
     permutations: int = 0  # values of a signature
     shingle: int = 0  # words of a shingle
-    sought: Sought | None = None  # n-grams of evaluation sets
+    sought: EvaluationNgrams | None = None  # n-grams of evaluation sets
     blocks: tuple[block.BlockList, ...] = ()
     models: tuple[LanguageModel, ...] = ()
     casts: tuple[tuple[str, str], ...] = ()  # columns, and the types that the recipe casts them to

@@ -23,7 +23,7 @@ from curate.engine.base import Engine
 from curate.errors import InputError, RecipeError, did_you_mean
 from curate.filters import block, registry
 from curate.filters.contamination.benchmarks import Benchmark, prepare
-from curate.filters.contamination.signals import Sought
+from curate.filters.contamination.signals import EvaluationNgrams
 from curate.filters.language.model import LanguageModel
 from curate.filters.language.of_recipe import open_models
 from curate.filters.rules.conditions import check_conditions, columns_named
@@ -179,7 +179,7 @@ def _plan_measuring(
     columns = input_columns(recipe, resolved.columns, resolved.excluded, inputs)
     _log_dedup(recipe, inputs, columns, log)
     sets = prepare(recipe.tier1.decontaminate, run / MODELS_FOLDER, preview)
-    reading = _reading(recipe, resolved, columns, sets.sought, models.language)
+    reading = _reading(recipe, resolved, columns, sets.ngrams, models.language)
     _check_urls(resolved.blocks, inputs)
     groups = group_digests(groups_needed(recipe, resolved.signals, bool(reading.editors), bool(columns)), reading)
     counts = [pa.field(block_list.column, pa.int64()) for block_list in resolved.blocks]
@@ -199,7 +199,7 @@ def _reading(
     recipe: Recipe,
     resolved: ResolvedRules,
     columns: tuple[tuple[str, pa.DataType], ...],
-    sought: Sought | None,
+    sought: EvaluationNgrams | None,
     models: tuple[LanguageModel, ...],
 ) -> Reading:
     """How the run reads documents."""

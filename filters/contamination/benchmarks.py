@@ -18,7 +18,7 @@ from curate.corpus.inputs import common_root
 from curate.corpus.side_files import content_of, side_files, tables_of
 from curate.digest import code_of, digest_of
 from curate.errors import InputError, RecipeError, did_you_mean
-from curate.filters.contamination.signals import PLACE_BITS, Sought
+from curate.filters.contamination.signals import PLACE_BITS, EvaluationNgrams
 from curate.kernels.arrow import plain_text
 from curate.kernels.overlap import ngram_keys, ngram_table
 from curate.recipe.tier1 import Decontaminate
@@ -43,14 +43,14 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
-class Sets:
+class EvaluationSets:
     """The evaluation sets of a recipe, and their n-grams."""
 
-    sought: Sought | None = None
+    ngrams: EvaluationNgrams | None = None
     benchmarks: tuple[Benchmark, ...] = ()
 
 
-def prepare(section: Decontaminate | None, folder: Path, preview: Path | None = None) -> Sets:
+def prepare(section: Decontaminate | None, folder: Path, preview: Path | None = None) -> EvaluationSets:
     """Load the n-grams of a recipe's evaluation sets from a table in `folder`, or build the table.
 
     With a `preview` folder, a new table is written there instead of `folder`.
@@ -58,7 +58,7 @@ def prepare(section: Decontaminate | None, folder: Path, preview: Path | None = 
     Errors: InputError for a file that is missing, cannot be read, or has no long enough text; RecipeError for a column.
     """
     if section is None:
-        return Sets()
+        return EvaluationSets()
     paths, contents, name = _sources(section)
     root = common_root(paths)
     facts = _load_facts(folder / name)
@@ -70,8 +70,8 @@ def prepare(section: Decontaminate | None, folder: Path, preview: Path | None = 
             outdated.unlink()
     names = [path.relative_to(root).as_posix() for path in paths]
     counts = zip(names, contents, facts.items, facts.ngrams, strict=True)
-    sought = Sought(str(folder / facts.table), facts.content, tuple(facts.lengths), section.action == "cut")
-    return Sets(sought, tuple(Benchmark(*entry) for entry in counts))
+    ngrams = EvaluationNgrams(str(folder / facts.table), facts.content, tuple(facts.lengths), section.action == "cut")
+    return EvaluationSets(ngrams, tuple(Benchmark(*entry) for entry in counts))
 
 
 def is_prepared(section: Decontaminate, folder: Path) -> bool:

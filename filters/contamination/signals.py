@@ -25,7 +25,7 @@ OVERLAPS = {
 
 
 @dataclass(frozen=True)
-class Sought:
+class EvaluationNgrams:
     """The n-grams of a run's evaluation sets. If the run cuts them, this is an editor."""
 
     table: str = field(repr=False)  # path of the file
@@ -48,9 +48,9 @@ class Sought:
         """All that the result depends on besides the texts."""
         return [code_of(__name__), self.content, self.lengths]
 
-    def look(self, texts: pa.Array) -> tuple[Columns, pa.Table]:
+    def measure_overlaps(self, texts: pa.Array) -> tuple[Columns, pa.Table]:
         """The signals of the group, and the passages as a table (OVERLAPS)."""
-        return look(texts, _load_table(self.table, self.lengths))
+        return measure_overlaps(texts, _load_table(self.table, self.lengths))
 
     def find(self, texts: pa.Array) -> pa.Table:
         """Cut all passages with adjacent punctuation. Overlapping passages are merged."""
@@ -71,7 +71,7 @@ def _load_table(path: str, lengths: tuple[int, ...]) -> NgramTable:
     return NgramTable.unpacked(lengths, np.asarray(np.load(path, mmap_mode="r")))
 
 
-def look(texts: pa.Array, table: NgramTable) -> tuple[Columns, pa.Table]:
+def measure_overlaps(texts: pa.Array, table: NgramTable) -> tuple[Columns, pa.Table]:
     """The signals of the group, and the passages as a table (OVERLAPS)."""
     overlaps = find_overlaps(texts, table)
     return _columns(texts, overlaps), _passages(overlaps)
@@ -99,4 +99,4 @@ def contamination(texts: pa.Array) -> Columns:
     n_contaminated_ngrams    places where an n-gram of an evaluation set begins
     contaminated_word_ratio  words within such n-grams per word of a shingle; null without these
     """
-    return look(texts, ngram_table(np.zeros(0, np.uint64), np.zeros(0, np.uint64), ()))[0]
+    return measure_overlaps(texts, ngram_table(np.zeros(0, np.uint64), np.zeros(0, np.uint64), ()))[0]

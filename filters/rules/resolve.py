@@ -80,7 +80,7 @@ def _rules(tier1: Tier1) -> list[ResolvedRule]:
         if isinstance(entry, Rule):
             rules.append(ResolvedRule(entry, "recipe"))
         else:  # skip rules that an earlier set has, too
-            for resolved in named_set(entry):
+            for resolved in rules_of_set(entry):
                 if not any(_equal_but_source(resolved.rule, other.rule) for other in rules):
                     rules.append(resolved)
     if tier1.pii.action == "drop":
@@ -143,7 +143,7 @@ def _equal_but_source(a: Rule, b: Rule) -> bool:
     return a.model_copy(update={"source": ""}) == b.model_copy(update={"source": ""})
 
 
-def named_set(name: str) -> list[ResolvedRule]:
+def rules_of_set(name: str) -> list[ResolvedRule]:
     """The rules of a rule set.
 
     Errors: RecipeError for an unknown name.
@@ -259,7 +259,7 @@ def list_rules(name: str) -> list[dict[str, str]]:
         for edit in edits_of_set(name)
         for cut in edit.rules
     ]
-    for rule in (resolved.rule for resolved in named_set(name)):
+    for rule in (resolved.rule for resolved in rules_of_set(name)):
         bound = f"{rule.signal} < {rule.min}" if rule.min is not None else f"{rule.signal} > {rule.max}"
         condition = rule.when or (f"{bound}, if {rule.if_}" if rule.if_ else bound)
         rows.append({"reason": rule.reason, "acts_on": "document: drops", "what": condition, "source": rule.source})

@@ -18,7 +18,7 @@ from curate import cli, kernels
 from curate.distill.budget.scores import SCORE_NAMES
 from curate.errors import CurateError
 from curate.filters import registry
-from curate.filters.rules.resolve import BUILT_IN, edits_of_set, named_set, resolve
+from curate.filters.rules.resolve import BUILT_IN, edits_of_set, resolve, rules_of_set
 from curate.kernels.lm_words import lm_lines
 from curate.ledger.run import connect
 from curate.ledger.view_comments import ONE_ROW_FOR
@@ -157,7 +157,7 @@ def test_a_text_has_as_many_pieces_as_the_docs_say():
 @pytest.mark.parametrize("name", list(registry.rule_sets()))
 def test_every_rule_of_every_named_set_stands_in_the_docs_with_its_bound(name):
     rows = table_rows(text_of("rules.md").split(f"## The set `{name}`")[1].split("\n## ")[0])
-    for found in named_set(name):
+    for found in rules_of_set(name):
         rule = found.rule
         bound = f"min {rule.min}" if rule.min is not None else f"max {rule.max}"
         condition = f"`{rule.if_}`" if rule.if_ else ""

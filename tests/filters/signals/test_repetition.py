@@ -15,7 +15,7 @@ from support.soak import examples
 from support.texts import LINED, PASSAGES, REPEATING, SAMPLE_TEXTS, TEXTS
 
 from curate import kernels
-from curate.filters.rules.resolve import named_set
+from curate.filters.rules.resolve import rules_of_set
 from curate.filters.signals.repetition import repeated_lines, repeated_ngrams
 from curate.ledger.run import connect
 
@@ -207,7 +207,7 @@ def reasons_given(folder, texts):
 
 def test_each_rule_keeps_a_document_on_its_bound_and_drops_one_beyond_it(tmp_path):
     cases = list(at_the_bounds())
-    assert [reason for reason, _, _ in cases] == [rule.reason for rule in named_set("gopher_repetition")]
+    assert [reason for reason, _, _ in cases] == [rule.reason for rule in rules_of_set("gopher_repetition")]
     given = reasons_given(tmp_path, [text for _, on, beyond in cases for text in (on, beyond)])
     told = [(reason, reason in given[2 * k], reason in given[2 * k + 1]) for k, (reason, _, _) in enumerate(cases)]
     assert told == [(reason, False, True) for reason, _, _ in cases]
