@@ -1,12 +1,17 @@
 """The commands for the results of a run: export, card, verify."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from curate.cli.options import RunPath, chosen_engine, engine_options, print_json
 from curate.errors import CurateError
 from curate.process.machine import available_cores
+
+if TYPE_CHECKING:
+    from curate.manifests.export.records import ExportRecord
 
 FORMS = ("markdown", "croissant", "openlineage")
 
@@ -66,29 +71,36 @@ def export(
         curate export mixture.yaml --to llama-factory --out exports
         curate export --to list
     """
-    from curate.cli.output.export import print_exports
     from curate.manifests.export.export import export as export_sources
     from curate.manifests.export.format import options_of
     from curate.manifests.export.mixture import open_sources
-    from curate.manifests.export.records import export_json
     from curate.maps.compile_notice import prepare_process
     from curate.progress import unwritten_log
 
     prepare_process(quiet or as_json)
-    if out.parts and out.parts[0].endswith(":"):
-        raise CurateError(f"--out {out.parts[0]}//…: exports are written to a local folder; copy them from there")
+    _check_local(out)
     options = options_of(validation, tokenizer, eos)
     formats = [name.strip() for name in names.split(",")]
     with chosen_engine(engine, address, workers) as (opened, _):
-        exports = export_sources(
-            open_sources(run, options.validation, opened),
-            formats,
-            out,
-            options=options,
-            engine=opened,
-            log=unwritten_log(quiet or as_json),
-            overwrite=overwrite,
-        )
+        log = unwritten_log(quiet or as_json)
+        sources = open_sources(run, options.validation, opened)
+        exports = export_sources(sources, formats, out, options, opened, log, overwrite=overwrite)
+    _print_exports(exports, out, as_json)
+
+
+def _check_local(out: Path) -> None:
+    """Refuse a URI.
+
+    Errors: CurateError.
+    """
+    if out.parts and out.parts[0].endswith(":"):
+        raise CurateError(f"--out {out.parts[0]}//…: exports are written to a local folder; copy them from there")
+
+
+def _print_exports(exports: Sequence["ExportRecord"], out: Path, as_json: bool) -> None:
+    from curate.cli.output.export import print_exports
+    from curate.manifests.export.records import export_json
+
     if as_json:
         print_json([{**export_json(record), "load": record.load} for record in exports])
     else:
