@@ -101,15 +101,19 @@ def _candidates(table: pa.Table, column: str, file: ReferenceFile, reading: Read
     return candidates.filter(pc.and_(pc.fill_null(is_utf8(texts), False), pc.greater_equal(_n_bytes(texts), MIN_BYTES)))
 
 
-_NO_TEXTS = pa.schema(
-    [
-        ("high", pa.uint64()),
-        ("low", pa.uint64()),
-        ("key", pa.uint64()),
-        ("file", pa.string()),
-        ("raw", pa.large_string()),
-    ]
-).empty_table()
+# Of no batches: an empty array would make Arrow import pandas, which takes half a second.
+_NO_TEXTS = pa.Table.from_batches(
+    [],
+    pa.schema(
+        [
+            ("high", pa.uint64()),
+            ("low", pa.uint64()),
+            ("key", pa.uint64()),
+            ("file", pa.string()),
+            ("raw", pa.large_string()),
+        ]
+    ),
+)
 
 
 def texts_in(table: pa.Table, column: str, field: str, path: Path) -> pa.Array:

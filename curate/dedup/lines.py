@@ -29,10 +29,10 @@ DROP_REASON = "too_much_boilerplate"  # of a document that loses too much of its
 HOST = r"^(?:(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/@?#]*@)?(?:www\.)?([^/:?#]+\.[^/:?#]+)"
 DOMAIN = f"regexp_extract(lower(coalesce(url, '')), '{HOST}', 1)"  # '' for a URL without a domain
 
-NOTHING_TRIMMED = pa.schema(
+NOTHING_TRIMMED = pa.Table.from_batches([], pa.schema(
     [("file_no", pa.int32()), ("row", pa.int64()), ("trimmed_bytes", pa.int64()), ("trimmed_tokens", pa.int64()),
      ("cut_share", pa.float32()), ("lines_sum", pa.uint64())]
-).empty_table()  # fmt: skip
+))  # fmt: skip
 
 CutLines = Callable[[pa.Table], Sequence[Part]]  # parts of LINE_EDITS and TRIMMED of documents (file_no, row, lines)
 

@@ -32,7 +32,7 @@ FOLDER = Path("models") / "adapters"
 HELDOUT_FRACTION = 10  # 1 in 10 texts is held out
 MAX_HELDOUT = 200
 REQUIRED_MODULES = ("lora", "torch", "transformers", "peft")  # the extra to install, and its modules
-EMPTY = pa.table({"key": pa.array([], pa.uint64()), "text": pa.array([], pa.large_string())})
+EMPTY = pa.Table.from_batches([], pa.schema([("key", pa.uint64()), ("text", pa.large_string())]))
 
 
 @dataclass(frozen=True)
