@@ -54,6 +54,12 @@ def promised(run):
     return sorted({"manifest.json", "ledger/snapshot.json", *ledger, *models, *evaluations, *facts})
 
 
+def test_a_shard_that_the_manifest_does_not_list_is_told(searched, tmp_path):
+    run = shutil.copytree(searched, tmp_path / "run")
+    shutil.copy(next((run / "data").glob("*.parquet")), run / "data" / "stray.parquet")
+    assert problems(run) == ["data/stray.parquet: not in the manifest; remove it"]
+
+
 def check_flips(run, names, seed):
     """Flip bits drawn by seed, each alone, and put them back."""
     drawn = random.Random(seed)
