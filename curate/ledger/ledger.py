@@ -88,10 +88,12 @@ class Ledger:
             bad_lines=file.bad_lines,
         )
         matches = [
-            known for known in self.files if known.identity == file.identity and known.file_no not in used_numbers
+            existing
+            for existing in self.files
+            if existing.identity == file.identity and existing.file_no not in used_numbers
         ]
         if matches:
-            match = min(matches, key=lambda known: known.path != file.path)
+            match = min(matches, key=lambda existing: existing.path != file.path)
             return replace(numbered, file_no=match.file_no, rows=match.rows, size=match.size)
         self.next_file_no += 1
         return numbered
