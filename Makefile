@@ -11,9 +11,9 @@ ENVIRONMENTS := tests/support/environments
 demo: $(VENV)/core                 ## set up what `curate` itself needs, and run the main job on the packaged sample
 	$(BIN)/curate demo
 
-# Of the docs, `check` runs the tests.
+# Of the docs, `check` runs the tests. Bytecode is kept, whatever the environment says: tests start many processes.
 DOCS := $(patsubst %,tests/project/test_%.py,docs readme references transcripts)
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(DOCS:%=--ignore %)
+TEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(DOCS:%=--ignore %)
 
 test: $(VENV)/ready $(VENV)-s3/ready  ## set everything up and pass the tests: every promise once, in minutes
 	$(TEST) -m "not slow"
