@@ -86,7 +86,9 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], editing: bool, columns
     groups = registry.groups()
     measured = registry.measured(signals)
     named = {
-        group for group, found in groups.items() if any(not measured.isdisjoint(signal.writes) for signal in found)
+        group
+        for group, group_signals in groups.items()
+        if any(not measured.isdisjoint(signal.writes) for signal in group_signals)
     }
     named |= {"hashes"} if recipe.dedup.exact else set()
     named |= {"pii"} if recipe.tier1.pii.action == "count" else set()

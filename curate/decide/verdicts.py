@@ -158,10 +158,10 @@ def _selected(columns: Columns) -> str:
 
 def candidates_sql(columns: Columns, place: str) -> str:
     """Rows of `candidates`, in input order, with `columns` of `survivors`."""
-    own = {"file_no": ("INTEGER", "file_no"), "row": ("BIGINT", "row"), "position": ("INTEGER", "position")}
-    own["lines_sum"] = ("UBIGINT", "coalesce(lines_sum, 0)::UBIGINT")
+    keys = {"file_no": ("INTEGER", "file_no"), "row": ("BIGINT", "row"), "position": ("INTEGER", "position")}
+    keys["lines_sum"] = ("UBIGINT", "coalesce(lines_sum, 0)::UBIGINT")
     return f"""
-        SELECT {_selected(own | columns)}
+        SELECT {_selected(keys | columns)}
         FROM survivors WHERE {place} ORDER BY position, row"""
 
 
@@ -228,8 +228,8 @@ TOKENS_CUT = "if(stage IS NULL, coalesce(n_tokens - trimmed_tokens, 0), 0)"
 
 def verdicts_sql() -> str:
     """The rows of `judged` with all findings, the stage that drops them, and its reasons."""
-    stage = "\n                     ".join(f"WHEN {known.drops} THEN {literal(known.name)}" for known in STAGES)
-    reasons = "\n                     ".join(f"WHEN {known.drops} THEN {known.reasons}" for known in STAGES)
+    stage = "\n                     ".join(f"WHEN {entry.drops} THEN {literal(entry.name)}" for entry in STAGES)
+    reasons = "\n                     ".join(f"WHEN {entry.drops} THEN {entry.reasons}" for entry in STAGES)
     joins = "".join(f"\n                LEFT JOIN here_{table} USING (file_no, row)" for table in FINDINGS)
     return f"""
             SELECT *,

@@ -83,7 +83,7 @@ def best_copies_first(
     moved = members.ranks[order] != members.ranks
     from_ranks, to_ranks = members.ranks[order][moved], members.ranks[moved]
     changed = np.isin(roots, roots[np.searchsorted(linked, to_ranks)])
-    return Moved(*(some.astype(np.uint32) for some in (from_ranks, to_ranks, linked[changed])))
+    return Moved(*(ranks.astype(np.uint32) for ranks in (from_ranks, to_ranks, linked[changed])))
 
 
 def _facts(members: Members, connection: duckdb.DuckDBPyConnection) -> dict[str, npt.NDArray[Any]]:
@@ -120,7 +120,7 @@ def _surplus(members: Members, facts: dict[str, npt.NDArray[Any]]) -> Integers:
     size, words = facts["n_bytes"].astype(np.int64), facts["n_words"].astype(np.int64)
     bits, stop_words = (facts[name].astype(np.float64) for name in ("bits_per_byte", "stop_word_ratio"))
     unknown = np.logical_or.reduceat(np.isnan(bits), members.begins[:-1])[members.cluster]
-    by_bits, by_stop_words = (np.rint(np.nan_to_num(some) * MILLI).astype(np.int64) for some in (bits, stop_words))
+    by_bits, by_stop_words = (np.rint(np.nan_to_num(column) * MILLI).astype(np.int64) for column in (bits, stop_words))
     fluent = size * (_medians(members, by_bits) * MOST_BITS - by_bits * MILLI)
     plain = words * (by_stop_words * MILLI - _medians(members, by_stop_words) * LEAST_STOP_WORDS)
     return np.where(unknown, plain, fluent)

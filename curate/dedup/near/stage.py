@@ -352,9 +352,9 @@ def _following(spread: Spread, tasks: Sequence[Task], counts: Sequence[Sequence[
     table = np.array(counts).reshape(len(tasks), len(spread.slices))
     written = {number: np.flatnonzero(table[:, number]).tolist() for number in range(len(spread.slices))}
     return [
-        Task(spread, number, sources=tuple(tasks[k].number for k in found))
-        for number, found in written.items()
-        if found
+        Task(spread, number, sources=tuple(tasks[k].number for k in writers))
+        for number, writers in written.items()
+        if writers
     ]
 
 
