@@ -1,7 +1,7 @@
-"""Linear models over hashed n-grams and a few columns, several at once: fitting and summing.
+"""Fit and evaluate several linear models at once, over hashed n-grams and a few dense columns.
 
-LANES models are fitted in one pass over the rows, because fetching a row's weights costs more than all else: those of a
-bucket in all lanes lie side by side. A row counts in a lane as its cost there says, 0 for not at all.
+One pass over the rows fits LANES models. Loading a row's weights dominates the cost, so the weights of one bucket are
+adjacent for all lanes. A row's cost is its weight in the loss of a lane; 0 excludes the row.
 """
 
 from typing import NamedTuple
@@ -15,38 +15,38 @@ from curate.kernels.jit import inline, kernel, part
 
 Weights = npt.NDArray[np.float32]
 LANES = 4
-STEPS = 30  # of Newton's method, which takes about five
-STILL = 1e-6  # of its cost, by which a row must move for its weights to be touched
+STEPS = 30  # limit on Newton steps; about five are needed
+STILL = 1e-6  # smallest change of a dual variable, relative to the row's cost, that updates the weights
 
 
 class Rows(NamedTuple):
-    """Texts as a linear model reads them: row i has `buckets[offsets[i]:offsets[i + 1]]`, together of length 1."""
+    """Feature rows of a linear model: row i has `buckets[offsets[i]:offsets[i + 1]]`, a vector of norm 1."""
 
     offsets: Offsets
-    buckets: Buckets  # each counts 1 / √(their number)
+    buckets: Buckets  # each has the value 1 / √(number of buckets in the row)
     columns: Weights  # shape (rows, columns)
 
 
 class Bounds(NamedTuple):
-    """What the weights may be."""
+    """Constraints on the weights."""
 
-    size: int  # buckets
-    least: Reals  # of each column's weight: 0, or minus infinity
+    size: int  # number of buckets
+    least: Reals  # lower bound on each column's weight: 0 or minus infinity
 
 
 def fit(
     rows: Rows, targets: Reals, costs: Reals, bounds: Bounds, logistic: bool, orders: Offsets
 ) -> tuple[Weights, Weights]:
-    """Weights that minimise |w|² / 2 + Σ cost · loss(target, w · x) in each lane, no column's below its least one.
+    """Minimise |w|² / 2 + Σ cost · loss(target, w · x) in each lane, subject to the lower bounds on column weights.
 
-    The loss is log(1 + exp(-target · w · x)) with targets 1 and -1, or (target - w · x)² / 2. By coordinate ascent on
-    the dual (Yu, Huang and Lin 2011, "Dual coordinate descent methods for logistic regression and maximum entropy
-    models", Machine Learning 85: 41-75): each step is the best one for its row, so there is no step size to choose. A
-    least weight of 0 cuts off what is below it where it is read (Shalev-Shwartz and Zhang 2013, arXiv 1309.2375).
+    The loss is log(1 + exp(-target · w · x)) with targets 1 and -1, or (target - w · x)² / 2. The method is coordinate
+    ascent on the dual (Yu, Huang and Lin 2011, "Dual coordinate descent methods for logistic regression and maximum
+    entropy models", Machine Learning 85: 41-75). Each step is optimal for its row, so there is no step size to choose.
+    A lower bound of 0 clips the weight whenever it is read (Shalev-Shwartz and Zhang 2013, arXiv 1309.2375).
 
     In:     targets and costs of shape (rows, LANES); orders of shape (passes, rows), each a permutation of the rows.
     Out:    weights of shape (LANES, size) and (LANES, columns).
-    Cost:   a pass over the rows for each order.
+    Cost:   one pass over the rows for each order.
     Oracle: scipy.optimize.minimize over the same loss (tests/kernels/test_hashed_ngrams.py).
     """
     weights = np.zeros((bounds.size, LANES), dtype=np.float32)
@@ -59,10 +59,10 @@ def fit(
 
 
 def sums(rows: Rows, lanes: Offsets, weights: Weights, columns: Weights) -> Reals:
-    """The sum w · x of each row in the lane that `lanes` names.
+    """Compute w · x of each row, with the weights of the row's lane in `lanes`.
 
     In:     weights of shape (lanes, size) and (lanes, columns).
-    Out:    float64; one row's sum does not depend on the others.
+    Out:    float64; the sum of a row does not depend on other rows.
     Oracle: NumPy over each row (tests/kernels/test_hashed_ngrams.py).
     """
     return _sums(*rows, lanes, weights, columns)
@@ -70,9 +70,9 @@ def sums(rows: Rows, lanes: Offsets, weights: Weights, columns: Weights) -> Real
 
 @part
 def _logistic_dual(dual: float, margin: float, square: float, cost: float) -> float:
-    """The dual variable in (0, cost) that is best for one row, the others held.
+    """The optimal dual variable of one row, in (0, cost), with all other dual variables fixed.
 
-    It is cost · sigmoid(t) at the root of t + margin + (cost · sigmoid(t) - dual) · square, which rises with t.
+    It is cost · sigmoid(t) at the root of t + margin + (cost · sigmoid(t) - dual) · square, which increases with t.
     """
     low, high = -margin - (cost - dual) * square, -margin + dual * square
     t = -margin
@@ -96,7 +96,7 @@ def _logistic_dual(dual: float, margin: float, square: float, cost: float) -> fl
 
 @inline
 def _step(dual: float, margin: float, square: float, cost: float, target: float, logistic: bool) -> float:
-    """By how much the dual variable of one row moves; its sign is the target's."""
+    """The change of the dual variable of one row; the dual variable has the sign of the target."""
     if cost <= 0:
         return 0.0
     if logistic:
@@ -114,7 +114,7 @@ def _pass(
         begin, end = offsets[row], offsets[row + 1]
         scale = 1.0 / np.sqrt(np.float64(max(end - begin, 1)))
         square = np.float64(end > begin)
-        a = b = c = d = np.float64(0)  # a lane each: written out, they stay in registers
+        a = b = c = d = np.float64(0)  # one per lane, unrolled so that they stay in registers
         for i in range(begin, end):
             bucket = buckets[i]
             a += weights[bucket, 0]

@@ -1,4 +1,4 @@
-"""Lines, and how they begin and end."""
+"""Count lines, and classify how they begin and end."""
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +19,13 @@ NAMES = ("lines", "line_characters", "paragraphs", "bullet_lines", "ellipsis_lin
 
 
 def count_lines(texts: pa.Array) -> dict[str, pa.Array]:
-    r"""Lines per text (split at "\n", blank ones not counted) and how they begin and end, outer white space aside.
+    r"""Count the lines of each text (split at "\n", blank lines ignored) by how they begin and end, once stripped.
 
     In:     string or large_string, sliced or not, nulls allowed.
-    Out:    int64 columns, null where the text is null: lines; line_characters (white space at either end aside);
-            paragraphs (runs of lines between blank lines); bullet_lines (begin with a bullet); ellipsis_lines (end with
-            "..." or "…"); terminal_lines (end with sentence punctuation or a closing quote); short_lines (fewer than
-            30 characters); longest_line (characters).
+    Out:    int64 columns, null where the text is null: lines; line_characters (of stripped lines); paragraphs (runs of
+            lines between blank lines); bullet_lines (begin with a bullet); ellipsis_lines (end with "..." or "…");
+            terminal_lines (end with sentence punctuation or a closing quote); short_lines (fewer than 30 characters);
+            longest_line (characters).
     Cost:   one pass over the bytes; allocates only the result.
     Oracle: `str.split` and `str.strip` over each text (tests/kernels/test_kernels.py).
     """
@@ -74,13 +74,13 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
 
 @inline
 def line_end(data: Bytes, start: int, end: int) -> int:
-    """Where the line that begins at `start` ends: at the next newline, or at `end`."""
+    """The end of the line that begins at `start`: the next newline, or `end`."""
     return find_byte(data, start, end, NEWLINE)
 
 
 @inline
 def continuations(data: Bytes, begin: int, end: int) -> int:
-    """How many bytes go on with a character that an earlier byte began: those of the form 10xxxxxx."""
+    """The number of UTF-8 continuation bytes (10xxxxxx) in data[begin:end]."""
     count = np.int64(0)
     while begin + 8 <= end:
         eight = load_u64(data, begin)
@@ -95,9 +95,9 @@ def continuations(data: Bytes, begin: int, end: int) -> int:
 
 @inline
 def find_byte(data: Bytes, i: int, end: int, byte: int) -> int:
-    """The place of the first `byte` in data[i:end], or `end`.
+    """The index of the first `byte` in data[i:end], or `end`.
 
-    By eight bytes, with the usual trick that finds the first zero byte, after an exclusive or.
+    Compares eight bytes at a time: XOR with the byte, then the usual bit trick for the first zero byte.
     """
     eight = EIGHT_ONES * np.uint64(byte)
     while i < end and i + 8 <= len(data):
@@ -113,7 +113,7 @@ def find_byte(data: Bytes, i: int, end: int, byte: int) -> int:
 
 @inline
 def strip(data: Bytes, begin: int, finish: int) -> tuple[int, int, int, int]:
-    """Bounds of data[begin:finish] without white space at either end, and its first and last code point."""
+    """The bounds of data[begin:finish] without leading and trailing white space; its first and last code point."""
     first = last = np.int64(0)
     while begin < finish:
         first, size = decode(data, begin, finish)

@@ -1,7 +1,7 @@
-"""KenLM's hash tables of words and n-grams: open addressing, each entry at its hash modulo the number of places.
+"""Write KenLM's hash tables of words and n-grams: open addressing, slot = hash modulo the number of slots.
 
-Tables are views of 32-bit numbers, since entries of 12 bytes stand where no 64-bit number may be read. An entry is its
-key, the lower half first, and its values; a place with the key 0 is free.
+An entry is its key, lower half first, followed by its values. A slot with the key 0 is free. Tables are uint32 views,
+because entries of 12 bytes are not aligned for 64-bit loads.
 """
 
 import numpy as np
@@ -11,9 +11,10 @@ from curate.kernels.arrow import Bytes, Offsets
 from curate.kernels.jit import inline, kernel, load_u8_at, load_u64_at
 
 Table = npt.NDArray[np.uint32]
-Rows = npt.NDArray[np.int32]  # a column of words from the last to the first in each row
+Rows = npt.NDArray[np.int32]  # shape (order, n-grams): row 0 has the last word of each n-gram, the last row its first
 
-WORD, MIDDLE, LONGEST, UNIGRAM = 3, 4, 3, 2  # 32-bit numbers an entry: key and number; key, p and backoff; key and p
+# Size of an entry in 32-bit numbers. WORD: key, number; MIDDLE: key, p, backoff; LONGEST: key, p; UNIGRAM: p, backoff.
+WORD, MIDDLE, LONGEST, UNIGRAM = 3, 4, 3, 2
 MURMUR, MURMUR_SHIFT = np.uint64(0xC6A4A7935BD1E995), np.uint64(47)
 CHAIN, SPREAD = np.uint64(8978948897894561157), np.uint64(17894857484156487943)
 SIGN, LOW, HALF = np.uint32(0x80000000), np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -21,7 +22,7 @@ SIGN, LOW, HALF = np.uint32(0x80000000), np.uint64(0xFFFFFFFF), np.uint64(32)
 
 @inline
 def _murmur(address: int, size: int) -> int:
-    """MurmurHash64A with the seed 0."""
+    """MurmurHash64A with seed 0."""
     h = np.uint64(size) * MURMUR
     i = np.int64(0)
     while i + 8 <= size:
@@ -40,7 +41,7 @@ def _murmur(address: int, size: int) -> int:
 
 @inline
 def _combined(h: int, word: int) -> int:
-    """The hash of an n-gram from that of one without its first word."""
+    """Extend the hash of an n-gram by the word before it."""
     return np.uint64(np.uint64(h * CHAIN) ^ np.uint64(np.uint64(1 + word) * SPREAD))
 
 
@@ -51,7 +52,7 @@ def _key_at(table: Table, i: int) -> int:
 
 @inline
 def _find(table: Table, width: int, key: int) -> int:
-    """Where the entry of a key is, or the free place where it would be."""
+    """The index of the entry of a key, or of the free slot where it belongs."""
     places = len(table) // width
     i = np.int64(key % np.uint64(places)) * width
     while True:
@@ -70,7 +71,7 @@ def _set_key(table: Table, i: int, key: int) -> None:
 
 @kernel
 def insert_words(table: Table, bounds: Offsets, letters: Bytes) -> None:
-    """Insert all words but the first one, <unk>, which KenLM looks for by not finding it."""
+    """Insert all words except the first, <unk>: KenLM treats every word missing from the table as <unk>."""
     for word in range(1, len(bounds) - 1):
         key = _murmur(letters.ctypes.data + bounds[word], bounds[word + 1] - bounds[word])
         i = _find(table, WORD, key)
@@ -80,10 +81,10 @@ def insert_words(table: Table, bounds: Offsets, letters: Bytes) -> None:
 
 @kernel
 def insert_ngrams(table: Table, width: int, shorter: Table, rows: Rows, p: Table, backoff: Table) -> None:
-    """Insert n-grams of two words or more, and mark among those of one word less what they extend.
+    """Insert n-grams of two words or more, and flag the (n - 1)-grams that they extend.
 
-    The last words lose the sign of p: another word may stand before them. The first words, which more words may
-    follow, lose that of a backoff of -0.
+    The n-gram without its first word can be extended to the left: clear the sign bit of its p. The n-gram without its
+    last word can be extended to the right: turn its backoff of -0 into 0.
     """
     order = len(rows)
     for n in range(rows.shape[1]):

@@ -1,4 +1,4 @@
-"""Lines of tokens as numbers, their n-grams as columns, and n-grams with probabilities as lines of an ARPA file."""
+"""Number the words of lines, list their n-grams as columns, and format n-grams as lines of an ARPA file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,28 +11,28 @@ from curate.kernels.arrow import Bytes, Offsets, text_views
 from curate.kernels.jit import inline, kernel
 from curate.kernels.xxh3 import xxh3_64
 
-Numbers = npt.NDArray[np.int32]  # of words
+Numbers = npt.NDArray[np.int32]  # word ids
 Hashes = npt.NDArray[np.uint64]
 Reals = npt.NDArray[np.float64]
 
 SPECIAL = ("<unk>", "<s>", "</s>")  # the words with the numbers 0, 1, 2
 UNKNOWN, BEGIN, END = np.int32(0), np.int32(1), np.int32(2)
 BLANK, NEWLINE, TAB, MINUS, DOT, ZERO = (ord(c) for c in " \n\t-.0")
-DIGITS = 7  # behind the decimal point: as many as a 32-bit float of this size tells apart
+DIGITS = 7  # after the decimal point: the precision of a 32-bit float of this magnitude
 SCALE = 10**DIGITS
-NUMBER_BYTES = DIGITS + 8  # of a number written out: a sign, a point, up to six digits before it
+NUMBER_BYTES = DIGITS + 8  # longest formatted number: a sign, up to six digits, a point, DIGITS digits
 
 
 @dataclass
 class Vocabulary:
-    """Words by number, in the order in which they were first met. Words are told apart by 64-bit hashes."""
+    """Words numbered by first occurrence, and identified by a 64-bit hash."""
 
     hashes: Hashes = field(
         default_factory=lambda: np.zeros(1 << 16, dtype=np.uint64)
-    )  # at its place or behind; 0: free
-    numbers: Numbers = field(default_factory=lambda: np.zeros(1 << 16, dtype=np.int32))  # of the hash at that place
-    letters: Bytes = field(default_factory=lambda: np.zeros(1 << 20, dtype=np.uint8))  # of all words, end to end
-    bounds: Offsets = field(default_factory=lambda: np.zeros(1 << 15, dtype=np.int64))  # where each word begins
+    )  # open addressing with linear probing; 0 marks a free slot
+    numbers: Numbers = field(default_factory=lambda: np.zeros(1 << 16, dtype=np.int32))  # of the word in each slot
+    letters: Bytes = field(default_factory=lambda: np.zeros(1 << 20, dtype=np.uint8))  # all words, concatenated
+    bounds: Offsets = field(default_factory=lambda: np.zeros(1 << 15, dtype=np.int64))  # offset of each word in letters
     size: int = 0
 
     def __post_init__(self) -> None:
@@ -42,12 +42,12 @@ class Vocabulary:
         self.bounds[1 : self.size + 1] = np.cumsum([len(word) for word in SPECIAL])
 
     def words(self) -> tuple[Offsets, Bytes]:
-        """Offsets and letters of all words."""
+        """The offsets and the letters of all words."""
         bounds = self.bounds[: self.size + 1]
         return bounds, self.letters[: bounds[-1]]
 
     def number(self, lines: pa.Array) -> Numbers:
-        """The lines as numbers of words, each from <s> to </s>; words that are new get the next numbers.
+        """Encode lines as word numbers, each line between <s> and </s>; a new word gets the next number.
 
         In:     large_string without nulls, as `lm_lines` makes them.
         Oracle: a dictionary (tests/kernels/test_lm_ngrams.py).
@@ -63,7 +63,7 @@ class Vocabulary:
             self._grow()
 
     def _grow(self) -> None:
-        """Make room for twice as many words as there are, and twice as many letters."""
+        """Double the capacity for words and for letters."""
         hashes, numbers = np.zeros(2 * len(self.hashes), np.uint64), np.zeros(2 * len(self.hashes), np.int32)
         _move(self.hashes, self.numbers, hashes, numbers)
         self.hashes, self.numbers = hashes, numbers
@@ -72,10 +72,10 @@ class Vocabulary:
 
 
 def ngram_columns(numbers: Numbers, order: int) -> list[Numbers]:
-    """The n-grams that end with each word but <s>: its last word, the one before it, and so on, `order` columns.
+    """The n-gram that ends at each word except <s>, as `order` columns: the word, its predecessor, and so on.
 
     In:     lines of numbers, each from <s> to </s>.
-    Out:    an n-gram goes back to <s>; what would stand before that is 0.
+    Out:    an n-gram reaches back to <s> at most; positions before it are 0.
     Oracle: slices of lists (tests/kernels/test_lm_ngrams.py).
     """
     return list(_columns(numbers, order))
@@ -84,9 +84,9 @@ def ngram_columns(numbers: Numbers, order: int) -> list[Numbers]:
 def arpa_lines(
     vocabulary: tuple[Offsets, Bytes], columns: Sequence[Numbers], log_p: Reals, log_backoff: Reals | None
 ) -> Bytes:
-    """Lines of an ARPA file: the logarithm of a probability, a tab, the words, and a tab and that of the backoff.
+    """Format lines of an ARPA file: log probability, tab, words, and, with `log_backoff`, tab and log backoff.
 
-    In:     columns of words from the last to the first; logarithms of at most 0 and of any sign.
+    In:     columns of words from last to first; log_p is at most 0, log_backoff has any sign.
     Oracle: Python's own formatting (tests/kernels/test_lm_ngrams.py).
     """
     rows = np.stack(columns)
@@ -111,7 +111,10 @@ def _number(
     offsets: Offsets, data: Bytes, line: int, out: Numbers, size: int,
     hashes: Hashes, numbers: Numbers, letters: Bytes, bounds: Offsets, known: int,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """Number lines from `line` on until one for which there may be no room: that one, the size of `out`, the words."""
+    """Encode lines from `line` on, up to the first that overflows the table or the letters.
+
+    Returns the index of that line, the size of `out`, and the number of known words.
+    """
     most = len(hashes) // 2 - 1
     while line < len(offsets) - 1:
         i, end = offsets[line], offsets[line + 1]
@@ -174,7 +177,7 @@ def _columns(numbers: Numbers, order: int) -> npt.NDArray[np.int32]:
 
 @inline
 def _write_number(out: Bytes, size: int, number: float) -> int:
-    """Write a number with DIGITS digits behind the point; 0 as it is."""
+    """Write a number with DIGITS decimal places, and zero as "0"; return the new size of `out`."""
     whole = np.int64(np.rint(abs(number) * SCALE))
     if whole == 0:
         out[size] = ZERO

@@ -1,14 +1,14 @@
-r"""Text as language models of words read it: lines of tokens with one space between. Its form is named `words-1`.
+r"""Tokenise text for word-level language models: lines of tokens separated by one space. The format is `words-1`.
 
-A text is split at \n, and lines without tokens vanish. A token is
+First, curly quotes, dashes and the ellipsis become ' " - . and control characters, other invisible characters and
+variation selectors are removed. Then the text is split at \n, and lines without tokens are dropped. A token is
 
-* a run of word characters (`\w`, and marks behind them), in lower case letter by letter, each ASCII digit as 0; an
-  apostrophe between two of them belongs to the run;
-* in scripts without spaces a letter by itself, with the marks behind it;
-* any other character that is no white space; a run of one such character is one token.
+* a run of word characters (`\w`, and marks after them), lower-cased letter by letter, each ASCII digit as 0; an
+  apostrophe between two word characters belongs to the run;
+* in scripts without spaces, a single letter with the marks after it;
+* any other character that is not white space; a run of the same such character is one token.
 
-Before that curly quotes, dashes and the ellipsis become ' " - . and control characters, other invisible ones and
-variation selectors vanish, as if they were not there. `<` is a token, so `<s>`, `</s>` and `<unk>` are none.
+`<` is a token, so `<s>`, `</s>` and `<unk>` never are.
 """
 
 from typing import NamedTuple
@@ -33,10 +33,10 @@ from curate.kernels.unicode import (
     lower_of,
 )
 
-FORM = "words-1"  # to be raised when the same text gives other lines
-GROWTH = 3  # "\xff,": a broken byte becomes U+FFFD, which takes three bytes, and a space stands behind each token
+FORM = "words-1"  # to be incremented when the same text gives different lines
+GROWTH = 3  # worst case "\xff,": a broken byte becomes U+FFFD, three bytes, and each token is followed by a space
 
-# What an ASCII byte becomes in a line; BLANK between tokens, OTHER where more than the byte counts.
+# The output byte for an ASCII byte: BLANK between tokens, OTHER where the byte alone does not decide.
 BLANK, OTHER, NEWLINE, APOSTROPHE = 0x20, 0xFF, 0x0A, 0x27
 STREAM = np.full(256, OTHER, dtype=np.uint8)
 STREAM[:128] = np.where(ASCII_CLASS & WORD, np.frombuffer(bytes(range(128)).lower(), np.uint8), OTHER)
@@ -44,12 +44,12 @@ STREAM[:128][(ASCII_CLASS & SPACE) != 0] = BLANK
 STREAM[ord("0") : ord("9") + 1] = ord("0")
 STREAM[NEWLINE] = OTHER
 
-LETTER = -1  # in the place of the last token's character: one that any letter behind it leaves alone
-DROPPED = 0  # control characters are dropped too, so that NUL needs no other sign
+LETTER = -1  # value of `mark` in `_line`: the last token is a spaceless letter, which only marks extend
+DROPPED = 0  # NUL may serve as the flag, since control characters are dropped too
 PUNCTUATION_FROM, PUNCTUATION_TO = 0x2000, 0x2070
-FOLDED = np.arange(PUNCTUATION_FROM, PUNCTUATION_TO)  # what becomes of the characters of General Punctuation
+FOLDED = np.arange(PUNCTUATION_FROM, PUNCTUATION_TO)  # replacement of each character of General Punctuation
 for _codes, _becomes in (
-    ((0x200B, 0x2010), DROPPED),  # zero width, joiners, marks of direction
+    ((0x200B, 0x2010), DROPPED),  # zero-width spaces, joiners, direction marks
     ((0x2010, 0x2016), ord("-")),
     ((0x2018, 0x201A), APOSTROPHE),
     ((0x201B, 0x201C), APOSTROPHE),
@@ -62,25 +62,25 @@ for _codes, _becomes in (
 SOFT_HYPHEN, BYTE_ORDER_MARK, MINUS = 0xAD, 0xFEFF, 0x2212
 SELECTORS_FROM, SELECTORS_TO = 0xFE00, 0xFE10
 SURROGATES_FROM, SURROGATES_TO = 0xD800, 0xE000
-# Capitals that `lower_of` knows nothing of, and the first letter of their lower case.
+# Capitals that `lower_of` does not cover, and the first letter of their lower case.
 CAPITALS = np.array([ord(c) for c in "\u0130\u03a3\u1fbb\u1fc9\u1fcb\u1fdb\u1feb\u1ff9\u1ffb\u2126\u212a\u212b"])
 SMALL = np.array([ord(chr(c).lower()[0]) for c in CAPITALS])
 
 
 class Lines(NamedTuple):
-    """The lines of some texts."""
+    """Tokenised lines of several texts."""
 
-    lines: pa.Array  # large_string without nulls, each of one token or more
-    owners: pa.Array  # int64: the number of the text of each line, in order
-    tokens: pa.Array  # int64: the tokens of each text; null for a null text
+    lines: pa.Array  # large_string without nulls, each with at least one token
+    owners: pa.Array  # int64: index of the text of each line, ascending
+    tokens: pa.Array  # int64: number of tokens of each text; null for a null text
 
 
 def lm_lines(texts: pa.Array) -> Lines:
-    """The lines that a language model of words scores, in the form `FORM`.
+    """Tokenise texts into the lines that a word-level language model scores, in the format `FORM`.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    lines in the order of the texts; a text without tokens has none.
-    Cost:   one pass over the bytes; memory for three times their number, of which the lines are kept.
+    Cost:   one pass over the bytes; memory for three times the bytes, of which only the lines are kept.
     Oracle: `re` over text whose characters were folded one by one (tests/kernels/test_lm_words.py).
     """
     texts = plain_text(texts)
@@ -91,7 +91,7 @@ def lm_lines(texts: pa.Array) -> Lines:
 
 @inline
 def _folded(code: int) -> int:
-    """What a character counts as, DROPPED for nothing."""
+    """The character that replaces a character, or DROPPED."""
     if PUNCTUATION_FROM <= code < PUNCTUATION_TO:
         return FOLDED[code - PUNCTUATION_FROM]
     if SURROGATES_FROM <= code < SURROGATES_TO:
@@ -112,7 +112,7 @@ def _folded(code: int) -> int:
 
 @inline
 def _continues(data: Bytes, i: int, end: int) -> bool:
-    """Whether the next character that counts, from byte `i` on, is of a word and no letter by itself."""
+    """Whether the next character that is not dropped, from byte `i` on, is a word character of a spaced script."""
     while i < end:
         code, length = decode(data, i, end)
         code = _folded(code)
@@ -125,7 +125,7 @@ def _continues(data: Bytes, i: int, end: int) -> bool:
 
 @inline
 def _closed(out: Bytes, size: int, inside: int) -> int:
-    """The size of `out` with a space behind the token that it ends with, if one is open."""
+    """Write a space after the open token, if any, and return the size of `out`."""
     out[size] = BLANK
     return size + inside
 
@@ -149,7 +149,7 @@ def _lines(offsets: Offsets, data: Bytes) -> tuple[Offsets, Bytes, Offsets, Offs
             i, size, found = _line(data, i, end, out, size)
             n += found
             if size > start:
-                size -= 1  # the space behind the last token
+                size -= 1  # drop the space after the last token
                 lines += 1
                 bounds[lines] = size
                 owners[lines - 1] = row
@@ -159,15 +159,15 @@ def _lines(offsets: Offsets, data: Bytes) -> tuple[Offsets, Bytes, Offsets, Offs
 
 @inline
 def _line(data: Bytes, i: int, end: int, out: Bytes, size: int) -> tuple[int, int, int]:
-    """Write the tokens of one line from byte `i` on, each with a space behind it.
+    """Write the tokens of one line from byte `i` on, each followed by a space.
 
-    Returns the first byte behind the line, the size of `out`, and the number of tokens.
+    Returns the index after the line, the size of `out`, and the number of tokens.
     """
-    n = inside = np.int64(0)  # inside a token that another letter would belong to
-    mark = np.int64(0)  # the last token, where the same character behind it or a mark would not be a new one
+    n = inside = np.int64(0)  # inside: whether a word is open, which another letter would extend
+    mark = np.int64(0)  # the character of the last token where a repetition extends it; LETTER where a mark does
     while i < end:
         byte = STREAM[data[i]]
-        if byte != OTHER:  # without a branch: words are too short for the processor to foresee where they end
+        if byte != OTHER:  # branch-free, because word ends are too frequent to be predicted
             word = np.int64(byte != BLANK)
             out[size] = byte
             n += word & ~inside

@@ -1,8 +1,8 @@
-"""Write unicode.npz: what the kernels know of each code point.
+"""Write unicode.npz: the class bits and the lower case of each code point.
 
-Run by hand when the Unicode version is to change: `python curate/kernels/make_unicode.py`. The table is committed so
-that signals do not depend on the Python that measures them. Two stages of 128 code points a block: the class bits of
-code point c are blocks[index[c >> 7], c & 127].
+Run it by hand to change the Unicode version: `python curate/kernels/make_unicode.py`. The table is committed so that
+signals do not depend on the Python version that measures them. It is a two-stage table with blocks of 128 code points:
+the class bits of code point c are blocks[index[c >> 7], c & 127].
 """
 
 import sys
@@ -21,7 +21,7 @@ DIVIDERS = ("TIBETAN MARK INTERSYLLABIC TSHEG", "TIBETAN MARK DELIMITER TSHEG BS
 
 
 def class_bits(code: int) -> int:
-    """Class bits of one code point; see the names above and `curate.kernels.unicode`."""
+    """The class bits of a code point; `curate.kernels.unicode` documents them."""
     c = chr(code)
     category = unicodedata.category(c)
     bits = SPACE * c.isspace() | LETTER * c.isalpha() | DIGIT * (category == "Nd")
@@ -34,7 +34,7 @@ def class_bits(code: int) -> int:
 
 
 def unstable(c: str) -> bool:
-    """Whether lower-casing or NFC treats `c` other than on its own and one to one."""
+    """Whether lower-casing or NFC of `c` depends on its context or is not one to one."""
     if "\ud800" <= c <= "\udfff":
         return True
     lowered = c.lower()
@@ -43,12 +43,12 @@ def unstable(c: str) -> bool:
         or len(lowered) != 1
         or unicodedata.combining(c) != 0
         or unicodedata.normalize("NFC", c) != c
-        or 0x1160 <= ord(c) <= 0x11FF  # Hangul vowels and finals compose with what stands before them
+        or 0x1160 <= ord(c) <= 0x11FF  # Hangul vowels and finals compose with the character before them
     )
 
 
 def composes_backward() -> set[int]:
-    """Code points that are the second of a canonical composition."""
+    """Code points that are the second character of a canonical composition."""
     found = set()
     for code in range(sys.maxunicode + 1):
         parts = unicodedata.decomposition(chr(code)).split()
@@ -58,16 +58,16 @@ def composes_backward() -> set[int]:
 
 
 def two_stage(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split `values` (one a code point) into an index of blocks and the distinct blocks of 128."""
+    """Split `values` (one per code point) into an index of blocks and the distinct blocks of 128."""
     blocks, index = np.unique(values.reshape(-1, 128), axis=0, return_inverse=True)
     return index.reshape(-1).astype(np.uint16), blocks
 
 
 def main() -> None:
-    """Write unicode.npz beside this file."""
+    """Write unicode.npz to the folder of this file."""
     bits = np.array([class_bits(code) for code in range(sys.maxunicode + 1)], dtype=np.uint16)
     bits[sorted(composes_backward())] |= UNSTABLE
-    lower = np.zeros(sys.maxunicode + 1, dtype=np.int32)  # distance to the lower case, so that blocks repeat
+    lower = np.zeros(sys.maxunicode + 1, dtype=np.int32)  # difference to the lower case, so that blocks repeat
     for code in range(sys.maxunicode + 1):
         if not bits[code] & UNSTABLE:
             lower[code] = ord(chr(code).lower()) - code

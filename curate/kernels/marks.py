@@ -1,4 +1,4 @@
-"""What characters and short strings are to those who split words into pieces."""
+"""Tables for the tokenizer in `pieces.py`: the roles of characters, and short strings with special treatment."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,7 +6,7 @@ import numpy.typing as npt
 from curate.kernels.unicode import CLASS_BLOCKS, CLASS_INDEX, DIGIT, LETTER, PUNCTUATION, SPACE, SYMBOL, UPPER
 from curate.kernels.words import GOPHER_STOP_WORDS
 
-# What never splits: abbreviations with their full stop, and strings of marks and letters that belong together.
+# Strings that are never split: abbreviations with their full stop, and fixed strings of marks and letters.
 ABBREVIATIONS = """
 a.m. p.m. e.g. E.g. E.G. i.e. I.e. I.E. vs. v.s. co. Co. Corp. Inc. Ltd. Bros. Dr. Gen. Gov. Jr. Messrs. Mr. Mrs. Ms.
 Mt. Ph.D. Prof. Rep. Rev. Sen. St. Adm. Jan. Feb. Mar. Apr. Jun. Jul. Aug. Sep. Sept. Oct. Nov. Dec. Ak. Ala. Ariz.
@@ -15,12 +15,12 @@ N.C. N.D. N.H. N.J. N.M. N.Y. Neb. Nebr. Nev. Okla. Ore. Pa. S.C. Tenn. Va. Wash
 """
 TOGETHER = "and/or w/o o'clock ma'am C++ 's 'S 'd 're 'em :-) :-( ;-) :D :P :/ <3"
 WHOLE = (*ABBREVIATIONS.split(), *TOGETHER.split(), *(f"{letter}." for letter in "abcdefghijklmnopqrstuvwxyz"))
-# Marks that stay together at the ends of a word, as smileys do; and so does what only looks like one.
+# Pairs of marks that stay together at the ends of a word: smileys, and look-alikes.
 PAIRS = ("''", "):", ":)", "(:", ":(", ":]", "[:", ";)", "(;", "=)")
-# Behind a digit a unit is a piece.
+# A unit after a digit is a token.
 UNIT_NAMES = "km m dm cm mm ha nm yd in ft kg g mg t lb oz kmh mph hPa Pa mbar mb MB kb KB gb GB tb TB T G M K %"
 UNITS = UNIT_NAMES.split()
-# Behind an apostrophe, at the end of a word; "n't" takes the n along.
+# Endings of contractions, after an apostrophe; "n't" is handled in code because it includes the n.
 ENDINGS = ("ll", "ve", "re", "d", "m")
 
 MARKS = ",:;!?()[]{}<>_#*&'\"`…¿؟¡。？！，、；：～·।،۔؛٪”“‘´’‚„»«「」『』（）〔〕【】《》〈〉⟦⟧"
@@ -28,11 +28,11 @@ DASHES = "—–"
 CURRENCIES = "$£€¥฿₽﷼₴" + "".join(map(chr, range(0x20A0, 0x20C0)))
 QUOTES = "'\"`”“‘´’‚„»«「」『』（）〔〕【】《》〈〉⟦⟧"
 SENTENCE_ENDS = ".!?։؟۔।॥።！．？｡。"
-OPERATORS = "¬±×÷" + "".join(map(chr, (*range(0x2190, 0x2195), *range(0x2200, 0x2300))))  # no icons, though symbols
+OPERATORS = "¬±×÷" + "".join(map(chr, (*range(0x2190, 0x2195), *range(0x2200, 0x2300))))  # symbols, but not icons
 
-# What a character is in a word, in bits. A MARK is split off at both ends, a FRONT mark at the beginning only, MONEY at
-# the beginning and behind a digit, an ICON anywhere. A NUMBER is 0 to 9, WORDY what makes a piece more than marks;
-# what never splits holds something TELLING.
+# Role of a character in a word, as bits. A MARK is split off at both ends, a FRONT mark only at the beginning, MONEY at
+# the beginning and after a digit, an ICON anywhere. A NUMBER is 0 to 9. A WORDY character makes a token a word. Every
+# string that is never split contains a TELLING character.
 MARK, FRONT, MONEY, ICON, QUOTE, LOWER, CAPITAL, NUMBER, WORDY, PUNCT, ENDS, BLANK, TELLING = (
     1 << k for k in range(13)
 )
@@ -42,7 +42,7 @@ CODE = (1 << CODE_BITS) - 1
 
 
 def _roles() -> npt.NDArray[np.int16]:
-    """The role of each code point below 2 ** 16."""
+    """The roles of each code point below 2 ** 16."""
     kinds = CLASS_BLOCKS[CLASS_INDEX[: 1 << 9]].reshape(-1).astype(np.int64)
     roles = np.where(kinds & LETTER, np.where(kinds & UPPER, CAPITAL, LOWER) | WORDY, 0)
     roles |= np.where(kinds & DIGIT, WORDY, 0) | np.where(kinds & PUNCTUATION, PUNCT, 0)
@@ -60,12 +60,12 @@ def _roles() -> npt.NDArray[np.int16]:
 ROLES = _roles()
 
 SLOT_BITS = 11
-ANY_STOP_WORD = 255  # each of Gopher's eight has a bit
+ANY_STOP_WORD = 255  # one bit for each of Gopher's eight stop words
 IS_WHOLE, IS_UNIT, IS_ENDING, IS_PAIR, IS_CANNOT = (256 << k for k in range(5))
 
 
 def _short_strings() -> tuple[np.uint64, npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """A multiplier under which no two of the strings above share a slot; their bytes, and what they are."""
+    """A perfect hash of the strings above: the multiplier, the packed string in each slot, and its facts as bits."""
     facts: dict[str, int] = {}
     kinds = [
         (WHOLE, IS_WHOLE),
@@ -81,7 +81,7 @@ def _short_strings() -> tuple[np.uint64, npt.NDArray[np.uint64], npt.NDArray[np.
     packed = np.array([int.from_bytes(string.encode(), "little") for string in facts], dtype=np.uint64)
     shift = np.uint64(64 - SLOT_BITS)
     draw = np.random.default_rng(0)
-    multiplier = np.uint64(0xEDABA643BA127B67)  # which does today, so that no process need search
+    multiplier = np.uint64(0xEDABA643BA127B67)  # precomputed; the loop searches again only if the strings change
     while len(np.unique((packed * multiplier) >> shift)) < len(packed):
         multiplier = draw.integers(1 << 63, 1 << 64, dtype=np.uint64) | np.uint64(1)
     keys, found = np.zeros(1 << SLOT_BITS, dtype=np.uint64), np.zeros(1 << SLOT_BITS, dtype=np.int64)

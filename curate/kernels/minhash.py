@@ -1,8 +1,8 @@
-r"""MinHash signatures over shingles of words, bit-identical to datasketch's scheme `affine32`.
+r"""MinHash signatures over word shingles, bit-identical to datasketch's scheme `affine32`.
 
-A shingle word is a lower-cased `\w+`, letter by letter in scripts without spaces. A shingle is some words that follow
-each other, one space between; a text with fewer words is one shingle, and one without words has none. Shingles are
-hashed with xxh3_64, of which signatures use the low 32 bits.
+A word is a lower-cased `\w+`; in scripts without spaces each letter is a word. A shingle is a run of consecutive words,
+joined by one space. A text with fewer words than that is a single shingle; a text without words has none. Shingles are
+hashed with xxh3_64, and signatures use the low 32 bits.
 """
 
 from functools import cache
@@ -17,17 +17,17 @@ from curate.kernels.jit import inline, kernel
 from curate.kernels.unicode import ASCII_CLASS, SPACELESS, WORD, class_of, decode, encode, lower_of
 from curate.kernels.xxh3 import xxh3_64
 
-Values = npt.NDArray[np.uint32]  # one row a text, one column a permutation
+Values = npt.NDArray[np.uint32]  # one row per text, one column per permutation
 Hashes = npt.NDArray[np.uint64]
-Words = npt.NDArray[np.int64]  # words of each text, or IN_CONTEXT
+Words = npt.NDArray[np.int64]  # number of words of each text, or IN_CONTEXT
 
-SEED = 1  # datasketch's default, so that what datasketch makes by default can be compared with ours
-GROWTH = 2  # lower case takes at most twice the bytes, and so does a space behind each letter of Chinese
-# What a byte becomes in the stream of words: its lower case, BLANK between words, or OTHER where more bytes count.
+SEED = 1  # datasketch's default, so that signatures are comparable with those that it makes by default
+GROWTH = 2  # lower case takes at most twice the bytes, and so does Chinese with a space after each letter
+# The output byte for an input byte: its lower case, BLANK between words, OTHER where the byte alone does not decide.
 BLANK, OTHER = 0x20, 0xFF
 STREAM = np.full(256, OTHER, dtype=np.uint8)
 STREAM[:128] = np.where(ASCII_CLASS & WORD, np.frombuffer(bytes(range(128)).lower(), np.uint8), BLANK)
-# Capitals whose lower case depends on what stands around them, or is more than one letter, or none of `lower_of`.
+# Capitals whose lower case depends on context, has several letters, or is not covered by `lower_of`.
 CAPITALS = np.array([ord(c) for c in "\u0130\u03a3\u1fbb\u1fc9\u1fcb\u1fdb\u1feb\u1ff9\u1ffb\u2126\u212a\u212b"])
 IN_CONTEXT = -1
 SHIFT, SECOND_SHIFT = np.uint32(16), np.uint32(13)
@@ -36,12 +36,12 @@ UNROLL = 4
 
 
 def minhash(texts: pa.Array, permutations: int, shingle: int) -> pa.Array:
-    """Signature of each text's set of shingles of `shingle` words.
+    """Compute the MinHash signature of each text's set of shingles of `shingle` words.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    fixed_size_binary of 4 * permutations bytes, the values as little-endian uint32; null for null and for
             texts without words.
-    Cost:   two passes over the bytes, and a multiplication for each word and permutation; memory for the longest text.
+    Cost:   two passes over the bytes, and one multiplication per word and permutation; memory for the longest text.
     Oracle: `datasketch.MinHash(permutations, scheme="affine32", hashfunc=low 32 bits of xxh3_64)` over the words that
             `re` finds in the lower-cased text (tests/kernels/test_minhash.py).
     """
@@ -56,7 +56,7 @@ def minhash(texts: pa.Array, permutations: int, shingle: int) -> pa.Array:
 
 
 def shingle_sets(texts: pa.Array, shingle: int) -> pa.Array:
-    """The hashes (xxh3_64) of each text's shingles of `shingle` words, each once and in order.
+    """Hash (xxh3_64) each text's shingles of `shingle` words; hashes are sorted and distinct.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    large_list of uint64; empty for null and for texts without words.
@@ -66,14 +66,14 @@ def shingle_sets(texts: pa.Array, shingle: int) -> pa.Array:
     texts = plain_text(texts)
     offsets, hashes, words = _sets(*text_views(texts), shingle)
     context = np.flatnonzero(words == IN_CONTEXT)
-    if len(context):  # rare, so all texts are done again
+    if len(context):  # rare, so simply recompute all texts
         everything = np.arange(len(texts))
         offsets, hashes, words = _sets(*text_views(lowered(texts, everything)), shingle)
     return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(hashes))
 
 
 def band_keys(signatures: pa.Array, bands: int, rows: int) -> list[pa.Array]:
-    """A key for each band of `rows` values: documents with equal keys agree in all values of the band.
+    """Compute the LSH key of each band of `rows` values: documents with equal keys agree in all values of the band.
 
     In:     fixed_size_binary without nulls, sliced or not.
     Out:    for each band an array of uint64, as long as `signatures`.
@@ -84,21 +84,21 @@ def band_keys(signatures: pa.Array, bands: int, rows: int) -> list[pa.Array]:
 
 
 def agreeing(first: Values, second: Values) -> Offsets:
-    """In how many values the signatures of two tables, which are of one shape, agree, row by row."""
+    """Count, row by row, the values in which the signatures of two tables of the same shape agree."""
     return _agreeing(read_only(first), read_only(second))
 
 
 def jaccard(first: pa.Array, second: pa.Array) -> pa.Array:
-    """Jaccard similarity (float32) of pairs of sets: shared elements by elements of either; 0 for two empty sets.
+    """Jaccard similarity (float32) of pairs of sets: |intersection| / |union|; 0 for two empty sets.
 
-    In:     two arrays of large_list of uint64 of one length, each list sorted and without repeats.
+    In:     two arrays of large_list of uint64 of equal length, each list sorted and without repeats.
     """
     views = [(read_only(a.offsets.to_numpy().astype(np.int64)), a.values.to_numpy()) for a in (first, second)]
     return pa.array(_jaccard(*views[0], *views[1]))
 
 
 def values_of(signatures: pa.Array) -> Values:
-    """The values of signatures, one row each."""
+    """View signatures as a matrix of values, one row per signature."""
     width = signatures.type.byte_width
     data = np.frombuffer(signatures.buffers()[1] or b"", np.uint8)
     data = data[signatures.offset * width : (signatures.offset + len(signatures)) * width]
@@ -106,7 +106,7 @@ def values_of(signatures: pa.Array) -> Values:
 
 
 def binary_rows(values: Values, is_null: npt.NDArray[np.bool_]) -> pa.Array:
-    """Rows of values as fixed_size_binary."""
+    """Pack each row of values into fixed_size_binary."""
     rows = pa.py_buffer(np.ascontiguousarray(values, dtype="<u4"))
     validity = pa.py_buffer(np.packbits(~is_null, bitorder="little")) if is_null.any() else None
     return pa.Array.from_buffers(pa.binary(4 * values.shape[1]), len(values), [validity, rows])
@@ -114,28 +114,29 @@ def binary_rows(values: Values, is_null: npt.NDArray[np.bool_]) -> pa.Array:
 
 @cache
 def _permutations(count: int) -> tuple[Values, Values]:
-    """Odd factors and terms of the permutations h -> factor * h + term modulo 2^32, as datasketch draws them."""
+    """Odd factors, and terms, of the permutations h -> factor * h + term modulo 2^32, as datasketch draws them."""
     draw = np.random.RandomState(SEED)
     factors = draw.randint(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     return factors, draw.randint(0, 1 << 32, count, dtype=np.uint32)
 
 
 def lowered(texts: pa.Array, rows: npt.NDArray[Any]) -> pa.Array:
-    """Some of the texts as Python lowers them, which looks at the letters around a capital."""
+    """Lower-case the texts at `rows` with `str.lower`, which takes the context of a capital into account."""
     chosen = texts.take(pa.array(rows)).cast(pa.large_binary()).to_pylist()
     return pa.array(["" if raw is None else raw.decode(errors="replace").lower() for raw in chosen], pa.large_string())
 
 
 @kernel
 def split_words(data: Bytes, i: int, end: int, out: Bytes, starts: Offsets) -> int:
-    """Write the words of data[i:end] to `out`, each with a blank behind it, and their starts, and return their number.
+    """Write the words of data[i:end] to `out`, each followed by a blank, and their offsets to `starts`.
 
-    starts[n] is where the last of n words and its blank end. IN_CONTEXT where a capital must be lowered in context.
+    Returns the number n of words; starts[n] is the end of `out`. Returns IN_CONTEXT if the lower case of a capital
+    depends on its context.
     """
     size = n = inside = np.int64(0)
     while i < end:
         byte = STREAM[data[i]]
-        if byte != OTHER:  # without a branch: words are too short for the processor to foresee where they end
+        if byte != OTHER:  # branch-free, because word ends are too frequent to be predicted
             word = np.int64(byte != BLANK)
             out[size] = byte
             starts[n] = size
@@ -173,7 +174,7 @@ def split_words(data: Bytes, i: int, end: int, out: Bytes, starts: Offsets) -> i
 
 @kernel
 def room(offsets: Offsets) -> int:
-    """Bytes of the longest text."""
+    """The size of the longest text in bytes."""
     longest = np.int64(0)
     for row in range(len(offsets) - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])
@@ -182,14 +183,14 @@ def room(offsets: Offsets) -> int:
 
 @inline
 def _shingle_hash(place: int, starts: Offsets, first: int, n: int, shingle: int) -> int:
-    """The hash of the shingle that begins with a word, the stream of words beginning at a memory address."""
+    """The hash of the shingle that begins with word `first` of `n`; `place` is the memory address of the words."""
     begin = starts[first]
     return xxh3_64(place + begin, starts[min(first + shingle, n)] - 1 - begin)
 
 
 @inline
 def _mixed(h: int) -> int:
-    """MurmurHash3's finalizer of 32 bits."""
+    """The 32-bit finalizer of MurmurHash3."""
     h = np.uint32(h ^ (h >> SHIFT))
     h = np.uint32(h * MULTIPLIER)
     h = np.uint32(h ^ (h >> SECOND_SHIFT))
@@ -216,14 +217,14 @@ def _signatures(offsets: Offsets, data: Bytes, shingle: int, factors: Values, te
         for k in range(shingles, shingles + UNROLL):
             hashes[k] = hashes[0]
         signature = signatures[row]
-        for k in range(0, shingles, UNROLL):  # some hashes at a time, so that values are read and written less often
+        for k in range(0, shingles, UNROLL):  # several hashes per pass, to load and store the signature less often
             _lower_to(signature, factors, terms, hashes[k], hashes[k + 1], hashes[k + 2], hashes[k + 3])
     return signatures, words
 
 
 @kernel
 def _lower_to(signature: Hashes, factors: Values, terms: Values, a: int, b: int, c: int, d: int) -> None:
-    """Lower each value to the least of four hashes under its permutation."""
+    """Update each value to the minimum of itself and four hashes under its permutation."""
     for k in range(len(signature)):
         factor, term = factors[k], terms[k]
         first, second = np.uint32(a * factor + term), np.uint32(b * factor + term)
@@ -253,9 +254,9 @@ def _sets(offsets: Offsets, data: Bytes, shingle: int) -> tuple[Offsets, Hashes,
 
 @kernel
 def _sorted_once(hashes: Hashes, places: Offsets, out: Hashes) -> int:
-    """Write hashes to `out` in order, each once, and return their number.
+    """Write the sorted, distinct hashes to `out` and return their number.
 
-    Hashes are spread evenly: once they are dealt by their highest bits, hardly any stands far from its place.
+    Hashes are uniform, so a bucket sort by their highest bits leaves little work to the insertion sort after it.
     """
     bits = np.int64(1)
     while 1 << bits < len(hashes):

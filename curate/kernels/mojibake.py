@@ -1,4 +1,4 @@
-"""Characters that UTF-8 becomes when it is read as Windows-1252 or Latin-1."""
+"""Count mojibake: UTF-8 that was decoded as Windows-1252 or Latin-1."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,23 +7,23 @@ from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_te
 from curate.kernels.jit import kernel, part
 from curate.kernels.unicode import decode
 
-# The byte that a character stands for in Windows-1252, and where that has none in Latin-1; 0 for all others.
+# The byte that encodes a character in Windows-1252, or in Latin-1 if Windows-1252 has none; 0 if neither has one.
 BYTE_OF = np.zeros(0x2123, dtype=np.uint8)
 BYTE_OF[0x80:0x100] = range(0x80, 0x100)
 for _byte in range(0x80, 0xA0):
     if _letter := bytes([_byte]).decode("cp1252", "ignore"):
         BYTE_OF[ord(_letter)] = _byte
-# How many bytes follow the first one of a character. Of those with one, the first bytes of the scripts most often seen:
-# Latin, Greek, Cyrillic, Arabic. The others are capitals that may well stand before a closing quote.
+# Number of UTF-8 continuation bytes after a lead byte. Of two-byte sequences, only lead bytes of the most frequent
+# scripts count (Latin, Greek, Cyrillic, Arabic): the others read as capitals that often precede a closing quote.
 FOLLOWING = np.zeros(256, dtype=np.int64)
 FOLLOWING[[0xC2, 0xC3, 0xC4, 0xC5, 0xCE, 0xCF, 0xD0, 0xD1, 0xD8, 0xD9]] = 1
 FOLLOWING[0xE0:0xF0] = 2
 FOLLOWING[0xF0:0xF5] = 3
-A_CIRCUMFLEX = 0xC2  # before a space: what was a space that does not break
+A_CIRCUMFLEX = 0xC2  # before a space: a no-break space whose second byte was replaced by a space
 
 
 def count_mojibake(texts: pa.Array) -> pa.Array:
-    """Characters in sequences such as `Ã©`, `â€™` and `Â `, which are one character of UTF-8 read wrongly.
+    """Count the characters of sequences such as `Ã©`, `â€™` and `Â `, each of which is one misdecoded character.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64, null where the text is null.
@@ -63,7 +63,7 @@ def _next_other(data: Bytes, i: int, end: int) -> int:
 
 @part
 def _sequence(data: Bytes, i: int, end: int, n: int) -> tuple[int, int]:
-    """Where `n` characters that stand for following bytes end, and `n`; 0 where there are fewer."""
+    """The end of `n` characters that encode continuation bytes, and `n`; 0 instead if there are fewer."""
     for _ in range(n):
         if i >= end:
             return i, 0

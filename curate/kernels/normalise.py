@@ -1,4 +1,4 @@
-"""Normalised text: NFC, lower case, white space collapsed. What makes two copies the same."""
+"""Normalise text for exact deduplication: NFC, lower case, collapsed white space."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from curate.kernels.eight import SPACES, TOPS, between, spaces
 from curate.kernels.jit import kernel, load_u64, store_u64
 from curate.kernels.unicode import SPACE, UNSTABLE, class_of, decode, encode, lower_of
 
-_GROWTH = 3  # a broken byte becomes U+FFFD, which takes three; lower case takes less
+_GROWTH = 3  # a broken byte becomes U+FFFD, which takes three bytes; lower-casing grows a text less
 TOP, BYTE, LAST_BYTE = np.uint64(0x80), np.uint64(8), np.uint64(56)
 
 
 def normalised(texts: pa.Array) -> Iterator[memoryview | bytes | None]:
-    """Each text in NFC, lower case, with runs of white space as one space and none at the ends, as UTF-8.
+    """Yield each text in NFC and lower case, stripped, each run of white space as one space, as UTF-8.
 
     In:     string or large_string, sliced or not, nulls allowed.
-    Out:    one buffer a text, valid until the next is asked for; None for null.
+    Out:    one buffer per text, valid until the next is requested; None for null.
     Cost:   one pass; a text with characters that NFC or lower-casing treats in context goes through Python instead.
     Oracle: `" ".join(unicodedata.normalize("NFC", text).lower().split())` (tests/kernels/test_kernels.py).
     """
@@ -42,13 +42,13 @@ def normalised(texts: pa.Array) -> Iterator[memoryview | bytes | None]:
 
 @kernel
 def _fold(data: Bytes, start: int, end: int, out: Bytes) -> int:
-    """Write the normalised text to `out` and return its size, or -1 where a character needs its context."""
+    """Write the normalised text to `out` and return its size, or -1 if a character depends on its context."""
     size = 0
     i = start
-    after_space = TOP  # TOP or 0: whether a space, or nothing, was written last
+    after_space = TOP  # TOP at the start of the text and after a space, else 0
     slow_until = i
     while i < end:
-        if i >= slow_until and i + 8 <= end:  # eight bytes of ASCII without two spaces in a row, as nearly all are
+        if i >= slow_until and i + 8 <= end:  # the common case: eight bytes of ASCII without two spaces in a row
             eight = load_u64(data, i)
             space = spaces(eight)
             if (eight & TOPS) | (space & (space << BYTE | after_space)) == np.uint64(0):

@@ -1,4 +1,4 @@
-"""Marks and odd words that spam, scans and shouting have more of than prose."""
+"""Count marks and odd words that are more frequent in spam, OCR errors and shouting than in prose."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ ADDRESSES, DOUBLED, RUNS = (NAMES.index(name) for name in ("addresses", "doubled
 COLON, SLASH = ord(":"), ord("/")
 CAPITAL, SMALL, VOWEL, DIGIT, MARK = 1, 2, 4, 8, 16
 LETTER = CAPITAL | SMALL
-LONG = 3  # letters without which a run may lack a vowel
+LONG = 3  # shortest run that counts as vowelless
 
 
 def _kinds() -> npt.NDArray[np.int64]:
@@ -23,7 +23,7 @@ def _kinds() -> npt.NDArray[np.int64]:
         c = chr(byte)
         kinds[byte] = CAPITAL * c.isupper() | SMALL * c.islower() | VOWEL * (c in "aeiouyAEIOUY") | DIGIT * c.isdigit()
         kinds[byte] |= MARK * (c.isprintable() and not c.isalnum() and c != " ")
-    kinds[128:] = SMALL | VOWEL  # a byte of any other letter, which is never odd
+    kinds[128:] = SMALL | VOWEL  # bytes beyond ASCII, so that they never make a run odd
     return kinds
 
 
@@ -33,13 +33,13 @@ COUNTED[[ord(c) for c in COUNTED_MARKS]] = range(len(COUNTED_MARKS))
 
 
 def count_oddities(texts: pa.Array) -> dict[str, pa.Array]:
-    """Marks and odd runs of letters and digits per text, by bytes: one beyond ASCII is a small letter and a vowel.
+    """Count marks and odd runs of letters and digits, byte by byte; bytes beyond ASCII count as lower-case vowels.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64 columns, null where the text is null: exclamations (!), commas, money ($), addresses (@ and ://),
-            doubled_marks (a mark of ASCII behind the same one), runs (of letters and digits); and of these runs:
+            doubled_marks (an ASCII mark after the same mark), runs (of letters and digits); and of these runs:
             vowelless (three letters or more, none of aeiouy), mixed (letters and digits), inner_capitals (a capital
-            behind a small letter).
+            after a lower-case letter).
     Cost:   one pass over the bytes; allocates only the result.
     Oracle: regular expressions over each text (tests/kernels/test_hashed_ngrams.py).
     """
@@ -49,7 +49,7 @@ def count_oddities(texts: pa.Array) -> dict[str, pa.Array]:
 
 @inline
 def _run(data: Bytes, begin: int, end: int) -> tuple[int, int, int]:
-    """The end of the run of letters and digits that begins at a byte, what is in it, whether a capital is within."""
+    """The end of the run of letters and digits at `begin`, the kinds in it, and whether it has an inner capital."""
     i = begin
     found = inner = last = np.int64(0)
     while i < end:
@@ -57,7 +57,7 @@ def _run(data: Bytes, begin: int, end: int) -> tuple[int, int, int]:
         if kind & (LETTER | DIGIT) == 0:
             break
         found |= kind
-        inner |= kind & (last >> 1)  # a capital, behind what is small
+        inner |= kind & (last >> 1)  # sets CAPITAL for a capital after a lower-case letter
         last = kind
         i += 1
     return i, found, inner & CAPITAL

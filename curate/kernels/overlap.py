@@ -1,9 +1,9 @@
-r"""N-grams of words that texts share with others, found by their keys in a table.
+r"""Find the word n-grams that texts share with a reference set, by rolling hash.
 
-Words are those of shingles: a lower-cased `\w+`, letter by letter in scripts without spaces. The n-gram of words with
-the hashes (xxh3_64) w_1 … w_n has the key w_1 B^(n-1) + … + w_n modulo 2^64, which rolls from word to word. Different
-n-grams have equal keys with a chance of 2^-64 (2^-58 where they are made of the same words): a million n-grams looked
-for in 10^12 words give a false hit with a chance of 5 %.
+Words are those of shingles: a lower-cased `\w+`, or a single letter in scripts without spaces. The key of an n-gram is
+the polynomial w_1 B^(n-1) + … + w_n modulo 2^64 of its word hashes (xxh3_64); it is updated in constant time from word
+to word. Different n-grams collide with probability 2^-64 (2^-58 if they consist of the same words). The probability of
+a false hit is 5 % for a million n-grams and 10^12 words of text.
 """
 
 from collections.abc import Sequence
@@ -18,65 +18,66 @@ from curate.kernels.minhash import GROWTH, IN_CONTEXT, Hashes, lowered, room, sp
 from curate.kernels.unicode import SPACE, SPACELESS, WORD, class_of, decode
 from curate.kernels.xxh3 import xxh3_64
 
-BASE = np.uint64(0xD6E8FEB86659FD93)  # 3 modulo 8, for which B^k - 1 has the fewest factors of 2
+BASE = np.uint64(0xD6E8FEB86659FD93)  # 3 modulo 8, which minimises the factors of 2 in B^k - 1
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 ONE = np.uint64(1)
-FILTER_BITS = 3  # 2^3 bits of the filter for each slot of the table
+FILTER_BITS = 3  # the filter has 2^3 bits per slot of the table
 MIN_SLOT_BITS = 6
 State = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class NgramTable:
-    """Keys of n-grams in open addressing, each with a place: the number of what it stands for.
+    """Hash table (open addressing) from the key of an n-gram to a place: the number of the item it comes from.
 
-    The filter has a bit set for each key: most words begin no n-gram of the table and need no look at `keys`.
+    The filter has a bit set for each key. Most words begin no n-gram of the table, so most lookups end at the filter.
     """
 
-    lengths: tuple[int, ...]  # the n-grams' numbers of words
+    lengths: tuple[int, ...]  # numbers of words of the n-grams
     filter: Hashes
     keys: Hashes  # 0 in an empty slot
     places: Hashes
 
     @classmethod
     def unpacked(cls, lengths: tuple[int, ...], packed: Hashes) -> "NgramTable":
-        """A table from the array that `packed` makes of it."""
+        """Rebuild a table from the array that `packed` returned."""
         slots = len(packed) * 8 // 17
         bits = slots // 8
         return cls(lengths, packed[:bits], packed[bits : bits + slots], packed[bits + slots :])
 
     def packed(self) -> Hashes:
-        """Filter, keys and places as one array."""
+        """Concatenate filter, keys and places into one array."""
         return np.concatenate([self.filter, self.keys, self.places])
 
 
 @dataclass(frozen=True)
 class Overlaps:
-    """What texts share with a table."""
+    """The n-grams of a table that occur in texts."""
 
-    words: Offsets  # of each text
-    ngrams: Offsets  # places of each text where an n-gram of the table begins
-    covered: Offsets  # words of each text within such n-grams
-    spans: Counts  # n-grams of one place that overlap or follow each other: text, first byte, end, n-grams, place
+    words: Offsets  # number of words of each text
+    ngrams: Offsets  # number of positions in each text at which an n-gram of the table begins
+    covered: Offsets  # number of words of each text within such n-grams
+    # A row for each run of overlapping or adjacent n-grams with the same place: text, first byte, end, n-grams, place.
+    spans: Counts
 
 
 def ngram_keys(texts: pa.Array, ngram: int, least: int) -> tuple[Hashes, Offsets, Offsets]:
-    """The keys of all n-grams of `ngram` words; a text with fewer words, but at least `least`, is an n-gram itself.
+    """Compute the keys of all n-grams of `ngram` words; a shorter text of at least `least` words is one n-gram.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    for each n-gram, in order: its key, its text, its number of words.
     """
     texts = plain_text(texts)
     keys, rows, lengths, context = _keys_of(*text_views(texts), ngram, least)
-    if context:  # rare, so all texts are done again
+    if context:  # rare, so simply recompute all texts
         keys, rows, lengths, _ = _keys_of(*text_views(lowered(texts, np.arange(len(texts)))), ngram, least)
     return keys, rows, lengths
 
 
 def ngram_table(keys: Hashes, places: Hashes, lengths: Sequence[int]) -> NgramTable:
-    """A table in which a key that stands several times has the first of its places."""
+    """Build a table; a duplicate key keeps its first place."""
     distinct, first = np.unique(keys, return_index=True)
-    bits = max(MIN_SLOT_BITS, int(2 * len(distinct)).bit_length())  # a quarter to half of the slots are taken
+    bits = max(MIN_SLOT_BITS, int(2 * len(distinct)).bit_length())  # load factor between 1/4 and 1/2
     table = NgramTable(
         tuple(sorted(lengths)),
         np.zeros((1 << bits + FILTER_BITS) // 64, dtype=np.uint64),
@@ -84,17 +85,17 @@ def ngram_table(keys: Hashes, places: Hashes, lengths: Sequence[int]) -> NgramTa
         np.zeros(1 << bits, dtype=np.uint64),
     )
     _fill(distinct, places[first], table.filter, table.keys, table.places)
-    for array in (table.filter, table.keys, table.places):  # as one that lies in a file: kernels know one signature
+    for array in (table.filter, table.keys, table.places):  # read-only, as when mapped from a file: one numba signature
         array.flags.writeable = False
     return table
 
 
 def find_overlaps(texts: pa.Array, table: NgramTable) -> Overlaps:
-    """The n-grams of a table in each text.
+    """Find the n-grams of a table in each text.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    counts for each text, and the spans sorted by text, length of their n-grams, and start.
-    Cost:   one pass over the bytes, a hash a word, and a look at the filter for each word and length.
+    Cost:   one pass over the bytes, one hash per word, and one filter lookup per word and length.
     Oracle: tuples of words in a dict (tests/kernels/test_overlap.py).
     """
     texts = plain_text(texts)
@@ -110,14 +111,14 @@ def find_overlaps(texts: pa.Array, table: NgramTable) -> Overlaps:
 
 
 def with_marks(texts: pa.Array, spans: Counts) -> Counts:
-    """Spans that take along what stands at their ends and is neither white space nor part of a word."""
+    """Widen spans by the adjacent characters that are neither white space nor part of a word."""
     wider = spans.copy()
     _widen(*text_views(plain_text(texts)), wider)
     return wider
 
 
 def _as_written(texts: pa.Array, rows: Offsets, spans: Counts) -> Counts:
-    """Spans within texts that Python lowered as spans within these texts of the array."""
+    """Map spans in texts lower-cased by Python back to the original texts."""
     moved = spans.copy()
     moved[:, 0] = rows[spans[:, 0]]
     for row in np.unique(moved[:, 0]):
@@ -132,13 +133,13 @@ def _as_written(texts: pa.Array, rows: Offsets, spans: Counts) -> Counts:
 
 @inline
 def _word_hash(place: int, starts: Offsets, k: int) -> int:
-    """The hash of a word, the stream of words beginning at a memory address."""
+    """The hash of word `k`; `place` is the memory address of the words."""
     return xxh3_64(place + starts[k], starts[k + 1] - 1 - starts[k])
 
 
 @inline
 def _slot(key: int, size: int) -> int:
-    """Where a key belongs among `size` slots or bits, a power of two."""
+    """The home position of a key among `size` slots or bits, a power of two."""
     return np.int64(((key * SPREAD) >> np.uint64(32)) & np.uint64(size - 1))
 
 
@@ -169,7 +170,7 @@ def _keys_of(offsets: Offsets, data: Bytes, ngram: int, least: int) -> tuple[Has
 
 @kernel
 def _fill(keys: Hashes, places: Hashes, bits: Hashes, slots: Hashes, held: Hashes) -> None:
-    """Put keys, each once, into an empty table."""
+    """Insert distinct keys into an empty table."""
     for k in range(len(keys)):
         bit = _slot(keys[k], 64 * len(bits))
         bits[bit >> 6] |= ONE << np.uint64(bit & 63)
@@ -181,7 +182,7 @@ def _fill(keys: Hashes, places: Hashes, bits: Hashes, slots: Hashes, held: Hashe
 
 @part
 def _next(hashes: Hashes, k: int, stop: int, key: int, length: int, out: int, bits: Hashes, slots: Hashes) -> State:
-    """The next word before `stop`, from `k` on, at which an n-gram of the table begins, its key and its slot."""
+    """The first word in k … stop - 1 at which an n-gram of the table begins, the rolling key there, and its slot."""
     size = 64 * len(bits)
     while k < stop:
         bit = _slot(key, size)
@@ -202,7 +203,7 @@ def _spans(
     row: int, hashes: Hashes, n: int, length: int, bits: Hashes, slots: Hashes, places: Hashes,
     spans: Counts, found: int,
 ) -> tuple[Counts, int]:  # fmt: skip
-    """Append the spans of one length in a text's words, from word to word, to `found` others."""
+    """Append to the `found` existing spans those of n-grams of one length; their bounds are word indices."""
     key, out = np.uint64(0), ONE
     for k in range(length):
         key, out = key * BASE + hashes[k], out * BASE
@@ -256,7 +257,7 @@ def _find(
 
 @kernel
 def _covered(spans: Counts, n: int) -> int:
-    """How many of n words lie within spans from word to word."""
+    """The number of words, of n, that are within the spans; the bounds of spans are word indices."""
     inside = np.zeros(n, dtype=np.bool_)
     for k in range(len(spans)):
         inside[spans[k, 1] : spans[k, 2]] = True
@@ -265,7 +266,7 @@ def _covered(spans: Counts, n: int) -> int:
 
 @kernel
 def split_places(data: Bytes, begin: int, end: int, starts: Offsets, ends: Offsets) -> None:
-    """Write where the words of data[begin:end] start and end, counted from `begin`; the words of `split_words`."""
+    """Write the start and end, relative to `begin`, of each word of data[begin:end]; words as in `split_words`."""
     n, i = np.int64(0), begin
     inside = False
     while i < end:
@@ -292,7 +293,7 @@ def _widen(offsets: Offsets, data: Bytes, spans: Counts) -> None:
             stop += length
         while start > begin:
             before = start - 1
-            while before > begin and data[before] & 0xC0 == 0x80:  # within a character
+            while before > begin and data[before] & 0xC0 == 0x80:  # a continuation byte
                 before -= 1
             if np.int64(class_of(decode(data, before, start)[0])) & (WORD | SPACE):
                 break

@@ -1,4 +1,4 @@
-"""Where personal data and secrets may stand in text: by form alone, for `curate.filters.edits.pii` to check."""
+"""Find candidates for personal data and secrets by their form alone; `curate.filters.edits.pii` validates them."""
 
 import numpy as np
 import pyarrow as pa
@@ -34,22 +34,22 @@ EMAIL, PHONE, IP, CARD, IBAN, SSN, API_KEY, PRIVATE_KEY = range(8)
 DASH, DOT, AT, COLON, PLUS, PERCENT, EQUALS = (ord(c) for c in "-.@:+%=")
 
 
-IS_ANCHOR = byte_table(DIGITS + "@:+-_GIJz")  # the bytes by which everything is found: rare in ordinary text
+IS_ANCHOR = byte_table(DIGITS + "@:+-_GIJz")  # rare in ordinary text; every candidate contains one
 IS_WORD = byte_table(ALNUM + "_")
-IS_LOCAL = byte_table(ALNUM + ".!#$%'*+^_`{|}~-")  # of an e-mail address, before the @; not what parts URLs
+IS_LOCAL = byte_table(ALNUM + ".!#$%'*+^_`{|}~-")  # the part of an e-mail address before the @; no URL delimiters
 IS_DOMAIN = byte_table(ALNUM + "-.")
 IS_HEX = byte_table(DIGITS + "abcdefABCDEF")
 
 MAX_ADDRESS, MAX_LOCAL, MAX_DOMAIN = 45, 64, 253
-LAST_SPACED_MARK = 0x0DFF  # the marks of Thai and what follows it join letters of scripts without spaces
+LAST_SPACED_MARK = 0x0DFF  # from Thai on, marks belong to letters of scripts without spaces
 
 
 def personal_candidates(texts: pa.Array) -> Cuts:
-    """What has the form of an e-mail address (code 0), phone, IP, card, IBAN, SSN, API key or private key (7).
+    """Find what has the form of an e-mail address (code 0), phone, IP, card, IBAN, SSN, API key or private key (7).
 
     In:     string or large_string, sliced or not, nulls allowed.
-    Out:    spans sorted by row, not otherwise, which may overlap; a phone or IBAN may have more digits behind it.
-    Cost:   one pass over the bytes, most of which are looked at once.
+    Out:    spans sorted by row only, which may overlap; a phone or IBAN may be followed by more digits.
+    Cost:   one pass over the bytes, most of which are read once.
     Oracle: regular expressions (tests/filters/edits/test_pii.py).
     """
     return as_cuts(_find(*text_views(plain_text(texts))))
@@ -98,7 +98,7 @@ def _next_anchor(data: Bytes, i: int, end: int) -> int:
 
 @inline
 def _may_begin(data: Bytes, begin: int, i: int, after: int, end: int, code: int) -> bool:
-    """Whether the digits data[i:after] may begin what is of a kind: a look at their number that spares most calls."""
+    """Whether the digits data[i:after] may begin a candidate of a kind: a cheap test that avoids most calls."""
     n = after - i
     if code == SSN:
         return n == 3
@@ -113,7 +113,7 @@ def _may_begin(data: Bytes, begin: int, i: int, after: int, end: int, code: int)
 
 @part
 def _number(data: Bytes, begin: int, i: int, after: int, end: int, code: int) -> tuple[int, int]:
-    """What of a kind begins with the digits data[i:after]."""
+    """The candidate of a kind that begins with the digits data[i:after]."""
     if code == SSN:
         return social(data, begin, i, after, end)
     if code == PHONE:
@@ -127,7 +127,7 @@ def _number(data: Bytes, begin: int, i: int, after: int, end: int, code: int) ->
 
 @part
 def _around_digits(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int, int]:
-    """What stands around the digits data[i:after] that is no number, and its code: `ya29.`, or `%40` for `@`."""
+    """The candidate other than a number that contains the digits data[i:after], and its code: `ya29.`, `%40` as `@`."""
     if i > begin and data[i - 1] == PERCENT and i + 1 < after and data[i] == ord("4") and data[i + 1] == ord("0"):
         start, stop = _email(data, begin, i - 1, i + 2, end)
         return start, stop, EMAIL
@@ -137,7 +137,7 @@ def _around_digits(data: Bytes, begin: int, i: int, after: int, end: int) -> tup
 
 @part
 def _marked(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int, int]:
-    """What stands around a byte that is no digit, and its code."""
+    """The candidate that contains the anchor at `i`, which is not a digit, and its code."""
     byte = data[i]
     if byte == AT:
         start, stop = _email(data, begin, i, i + 1, end)
@@ -163,7 +163,7 @@ def _marked(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int, int]:
 
 @part
 def _email(data: Bytes, begin: int, at: int, behind: int, end: int) -> tuple[int, int]:
-    """Letters and the marks allowed around data[at:behind], with a full stop behind it at least."""
+    """The e-mail address around data[at:behind], the `@`; its domain has at least one full stop."""
     stop, unspaced = _domain(data, at, behind, end)
     if stop == behind:
         return at, at
@@ -173,13 +173,13 @@ def _email(data: Bytes, begin: int, at: int, behind: int, end: int) -> tuple[int
 
 @part
 def _domain(data: Bytes, at: int, behind: int, end: int) -> tuple[int, bool]:
-    """Where a domain that begins at `behind` ends, and whether a label is of a script without spaces.
+    """The end of the domain that begins at `behind`, and whether a label is in a script without spaces.
 
-    Letters of such a script belong to a label that begins with one: behind other labels they are the next word.
+    Letters of such a script belong to a label only if it begins with one; after any other label they are the next word.
     """
     stop, i = behind, behind
     dots, last_dot = 0, behind - 1
-    unspaced, anywhere = False, False  # in this label, in any
+    unspaced, anywhere = False, False  # of the current label, of any label
     while i < end and i - at <= MAX_DOMAIN:
         size = 1
         if i == last_dot + 1:
@@ -205,9 +205,9 @@ def _domain(data: Bytes, at: int, behind: int, end: int) -> tuple[int, bool]:
 
 @part
 def _local(data: Bytes, begin: int, at: int, end: int, unspaced: bool) -> int:
-    """Where the local part before `at` begins: with letters of scripts without spaces if it ends in one.
+    """The start of the local part that ends at `at`; letters of scripts without spaces count only if it ends in one.
 
-    Before such a domain it may also end in a digit; other letters may be glued to the word before.
+    Before a domain in such a script it may also end in a digit. Otherwise these letters may belong to the word before.
     """
     last = at
     while last > begin and at - last < 4 and (last == at or data[last] & 0xC0 == 0x80):
@@ -226,14 +226,14 @@ def _local(data: Bytes, begin: int, at: int, end: int, unspaced: bool) -> int:
             if not _in_name(data, i, end, cjk):
                 break
         start = i
-    while start < at and data[start] < 0x80 and not IS_WORD[data[start]]:  # quotes and full stops before an address
+    while start < at and data[start] < 0x80 and not IS_WORD[data[start]]:  # skip quotes and full stops before it
         start += 1
     return start
 
 
 @part
 def _is_bounce(data: Bytes, begin: int, i: int) -> bool:
-    """Whether the `=` at `i` is that of an address in an address, as in bounces+jane=roe.org@list.org."""
+    """Whether the `=` at `i` is part of an embedded address, as in bounces+jane=roe.org@list.org."""
     k = i - 1
     while k >= begin and i - k <= MAX_LOCAL and IS_LOCAL[data[k]]:
         if data[k] == PLUS:
@@ -244,7 +244,7 @@ def _is_bounce(data: Bytes, begin: int, i: int) -> bool:
 
 @part
 def _letter_bits(data: Bytes, i: int, end: int) -> int:
-    """LETTER, MARK and SPACELESS of the character at `i`, the last also of the marks of scripts without spaces."""
+    """The bits LETTER, MARK and SPACELESS of the character at `i`; SPACELESS also for marks of scripts without spaces."""
     code, _ = decode(data, i, end)
     bits = np.int64(class_of(code)) & (LETTER | MARK | SPACELESS)
     return bits | SPACELESS if bits & MARK != 0 and code > LAST_SPACED_MARK else bits
@@ -252,7 +252,7 @@ def _letter_bits(data: Bytes, i: int, end: int) -> int:
 
 @part
 def _in_name(data: Bytes, i: int, end: int, unspaced: bool) -> bool:
-    """Whether a letter or mark stands at `i` that an address may have."""
+    """Whether the character at `i` is a letter or mark allowed in an address."""
     bits = _letter_bits(data, i, end)
     return bits & (LETTER | MARK) != 0 and (unspaced or bits & SPACELESS == 0)
 
@@ -264,7 +264,10 @@ def _is_unspaced(data: Bytes, i: int, end: int) -> bool:
 
 @part
 def _ipv6(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
-    """A run of hexadecimal digits and colons with two colons together, or seven; behind `word:` what follows it."""
+    """The IPv6 address around the colon at `i`: hexadecimal digits and colons, with `::` or seven colons.
+
+    A leading `word:` is not part of it.
+    """
     start, stop = i, i
     while start > begin and i - start < MAX_ADDRESS and (IS_HEX[data[start - 1]] or data[start - 1] == COLON):
         start -= 1
@@ -288,7 +291,7 @@ def _ipv6(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
 
 @part
 def _begins_address(data: Bytes, begin: int, i: int, stop: int) -> bool:
-    """Whether no word goes on at `i`, nor a single colon stands there."""
+    """Whether an address may begin at `i`: not inside a word, nor at a single colon."""
     if i > begin and IS_WORD[data[i - 1]]:
         return False
     return data[i] != COLON or (i + 1 < stop and data[i + 1] == COLON)
@@ -296,7 +299,7 @@ def _begins_address(data: Bytes, begin: int, i: int, stop: int) -> bool:
 
 @part
 def _international(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
-    """`+` and up to 15 digits with up to three other marks between two; behind a letter, only if grouped."""
+    """`+` and up to 15 digits, with up to three other marks between two digits; after a letter, only if grouped."""
     if i + 1 >= end or (i > begin and IS_WORD[data[i - 1]] and not _is_grouped(data, i, end)):
         return i, i
     digits, stop = digits_of_call(data, i + 1, end)
@@ -305,7 +308,7 @@ def _international(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]
 
 @part
 def _is_grouped(data: Bytes, i: int, end: int) -> bool:
-    """Whether the `+` at `i` stands behind a letter and before a country code with a space or dash behind it."""
+    """Whether the `+` at `i` follows a letter and precedes a country code that a space or dash follows."""
     if is_digit(data[i - 1]) or data[i - 1] == ord("_"):
         return False
     k = i + 1

@@ -1,4 +1,4 @@
-"""Phrases in text, upper and lower case alike."""
+"""Find phrases in text, ignoring ASCII case."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -10,26 +10,26 @@ import pyarrow as pa
 from curate.kernels.arrow import Bytes, Counts, Offsets, count_columns, plain_text, text_views
 from curate.kernels.jit import kernel, part
 
-# Letters of English text from frequent to rare: a phrase is looked for by its rarest byte.
+# English letters from frequent to rare: the rarest byte of a phrase is its anchor in the search.
 _FREQUENT = " etaoinshrdlcumwfgypbvkjxqz"
 LOWER = np.arange(256, dtype=np.uint8)
 LOWER[ord("A") : ord("Z") + 1] += 32
 
 
 class Phrases(NamedTuple):
-    """Phrases as kernels look them up: by the byte at which each is told from other text."""
+    """Phrases indexed by their rarest byte, the anchor."""
 
-    letters: Bytes  # of all phrases, in lower case
-    bounds: Offsets  # of each phrase in `letters`
-    anchors: Offsets  # place of its rarest byte
-    first: Offsets  # for each byte, the first phrase with that rarest byte, or -1
-    following: Offsets  # for each phrase, the next one with the same, or -1
-    codes: Offsets  # what each phrase is found as
+    letters: Bytes  # of all phrases, in lower case, concatenated
+    bounds: Offsets  # offset of each phrase in `letters`
+    anchors: Offsets  # index of each phrase's anchor within the phrase
+    first: Offsets  # for each byte, the first phrase with that anchor, or -1
+    following: Offsets  # for each phrase, the next phrase with the same anchor, or -1
+    codes: Offsets  # code of each phrase
 
 
 @cache
 def phrase_table(phrases: Sequence[tuple[str, int]]) -> Phrases:
-    """Lower-case phrases, each with the code it is found as."""
+    """Index lower-case phrases, each with its code."""
     raw = [phrase.encode() for phrase, _ in phrases]
     first, following = np.full(256, -1, dtype=np.int64), np.full(len(raw), -1, dtype=np.int64)
     anchors = np.array([max(range(len(p)), key=lambda k: _FREQUENT.find(chr(p[k])) % 99) for p in raw], dtype=np.int64)
@@ -48,12 +48,12 @@ def phrase_table(phrases: Sequence[tuple[str, int]]) -> Phrases:
 
 
 def count_phrases(texts: pa.Array, phrases: Sequence[str]) -> dict[str, pa.Array]:
-    """How often each phrase (lower case) stands in a text, A to Z as a to z; one within a word counts too.
+    """Count each phrase (lower case) in each text, with A to Z as a to z; occurrences within a word count too.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64 columns by phrase, null where the text is null.
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: every place of the text compared with `str.startswith` (tests/kernels/test_kernels_of_rules.py).
+    Oracle: `str.startswith` at every position of the text (tests/kernels/test_kernels_of_rules.py).
     """
     texts = plain_text(texts)
     table = phrase_table(tuple((phrase, k) for k, phrase in enumerate(phrases)))
@@ -75,7 +75,7 @@ def _count(offsets: Offsets, data: Bytes, phrases: Phrases) -> Counts:
 
 @part
 def is_phrase(data: Bytes, begin: int, start: int, end: int, phrases: Phrases, k: int) -> bool:
-    """Whether phrase `k` stands at `start`, within data[begin:end]."""
+    """Whether phrase `k` is at `start` and lies within data[begin:end]."""
     first, size = phrases.bounds[k], phrases.bounds[k + 1] - phrases.bounds[k]
     if start < begin or start + size > end:
         return False
@@ -87,7 +87,7 @@ def is_phrase(data: Bytes, begin: int, start: int, end: int, phrases: Phrases, k
 
 @part
 def phrase_in(data: Bytes, begin: int, end: int, phrases: Phrases) -> int:
-    """The code of the first phrase in data[begin:end], by the place of its rarest byte; -1 where there is none."""
+    """The code of the first phrase in data[begin:end], ordered by anchor position; -1 if there is none."""
     for i in range(begin, end):
         k = phrases.first[data[i]]
         while k >= 0:
@@ -98,15 +98,15 @@ def phrase_in(data: Bytes, begin: int, end: int, phrases: Phrases) -> int:
 
 
 class Needle(NamedTuple):
-    """One phrase, as `find_needle` looks for it."""
+    """A single phrase, prepared for `find_needle`."""
 
     letters: Bytes  # in lower case
-    steps: Offsets  # for each byte, how far the needle's end is from the last such byte in it: 0 for its last byte
+    steps: Offsets  # for each byte, distance from its last occurrence in the needle to the needle's end; 0 for its last
 
 
 @cache
 def needle(phrase: str) -> Needle:
-    """A lower-case phrase to look for on its own."""
+    """Prepare a lower-case phrase for `find_needle`."""
     raw = phrase.encode()
     steps = np.full(256, len(raw), dtype=np.int64)
     for k, byte in enumerate(raw):
@@ -116,7 +116,7 @@ def needle(phrase: str) -> Needle:
 
 @part
 def find_needle(data: Bytes, i: int, end: int, needle: Needle) -> int:
-    """The place of the first needle in data[i:end], or `end`: Horspool's search, which reads few bytes of a text."""
+    """The index of the first needle in data[i:end], or `end`: Horspool's algorithm, which skips most bytes."""
     last = len(needle.letters) - 1
     i += last
     while i < end:

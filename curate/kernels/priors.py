@@ -1,4 +1,4 @@
-"""Tokens of lines against a vocabulary: how many are not in it, and how likely the others are by themselves."""
+"""Look up the tokens of lines in a vocabulary: count unknown tokens, and sum the priors of known tokens."""
 
 from typing import NamedTuple
 
@@ -16,23 +16,23 @@ SPACE = 0x20
 
 
 class Vocabulary(NamedTuple):
-    """Words by the hash of their bytes, in a hash table of which at most half is taken."""
+    """Priors of words by the hash of their bytes: a hash table that is at most half full."""
 
-    keys: Hashes  # 0 for a free place
-    priors: Logs  # of the word at each place
+    keys: Hashes  # 0 in a free slot
+    priors: Logs  # of the word in each slot
 
 
 class Priors(NamedTuple):
     """Sums over the tokens of each text."""
 
-    tokens: Offsets
-    unknown: Offsets  # tokens that are not in the vocabulary
-    sums: Logs  # of the priors of the others
-    squares: Logs
+    tokens: Offsets  # number of tokens
+    unknown: Offsets  # number of tokens that are not in the vocabulary
+    sums: Logs  # of the priors of known tokens
+    squares: Logs  # of the squared priors of known tokens
 
 
 def vocabulary_of(words: pa.Array, priors: Logs) -> Vocabulary:
-    """Words (string or large_string, each once) and the prior of each."""
+    """Build a vocabulary of distinct words (string or large_string) and their priors."""
     size = 1 << max(4, (2 * len(words)).bit_length())
     keys, values = np.zeros(size, dtype=np.uint64), np.zeros(size, dtype=np.float64)
     _fill(*text_views(words), priors, keys, values)
@@ -40,11 +40,11 @@ def vocabulary_of(words: pa.Array, priors: Logs) -> Vocabulary:
 
 
 def count_priors(lines: pa.Array, owners: pa.Array, texts: int, vocabulary: Vocabulary) -> Priors:
-    """Priors of the tokens of lines, by text.
+    """Sum the priors of the tokens of lines, by text.
 
-    In:     lines of tokens with one space between (string or large_string); the number of the text of each, in order.
+    In:     lines of tokens separated by one space (string or large_string); the index of the text of each, ascending.
     Out:    arrays of length `texts`.
-    Cost:   a hash and a look-up a token.
+    Cost:   one hash and one lookup per token.
     Oracle: a dictionary (tests/filters/language/test_perplexity.py).
     """
     return Priors(*_count(*text_views(lines), owners.to_numpy(), texts, vocabulary))
@@ -52,7 +52,7 @@ def count_priors(lines: pa.Array, owners: pa.Array, texts: int, vocabulary: Voca
 
 @kernel
 def _hash(data: Bytes, start: int, end: int) -> int:
-    """Hash of a token; never 0, which marks a free place."""
+    """The hash of a token; never 0, which marks a free slot."""
     h = xxh3_64(data.ctypes.data + start, end - start)
     return h if h != np.uint64(0) else np.uint64(1)
 

@@ -1,7 +1,7 @@
-"""Hashed n-grams to short vectors and back, and which of several vectors one is nearest to.
+"""Project hashed n-grams to dense vectors and back, and find the nearest centre of each vector.
 
-All sums run in one order, so that the same numbers come out on any number of threads; a matrix product by BLAS does not
-promise that.
+All sums run in a fixed order, so results do not depend on the number of threads. A matrix product by BLAS does not
+guarantee that.
 """
 
 import numpy as np
@@ -16,36 +16,36 @@ Reals = npt.NDArray[np.float64]
 
 
 def project(offsets: Offsets, buckets: Buckets, places: Buckets, table: Vectors) -> Vectors:
-    """The sum of the vectors of each row's buckets, made of length 1; 0 where no bucket has one.
+    """Sum the vectors of each row's buckets and scale the sum to norm 1; 0 if no bucket has a vector.
 
-    In:     places (the row of `table` that a bucket has, or -1), table of shape (vectors, dimensions).
-    Out:    shape (rows, dimensions); one row's vector does not depend on the others.
-    Cost:   an addition of vectors for each n-gram that has one.
+    In:     places (the row of `table` of each bucket, or -1), table of shape (vectors, dimensions).
+    Out:    shape (rows, dimensions); the vector of a row does not depend on other rows.
+    Cost:   one addition of vectors for each n-gram that has a vector.
     Oracle: NumPy over each row (tests/distill/scoring/test_vectors.py).
     """
     return _project(offsets, buckets, places, table)
 
 
 def gather(offsets: Offsets, buckets: Buckets, places: Buckets, weights: Vectors, vectors: Vectors) -> Vectors:
-    """The other way: for each place the sum of the vectors of the rows that have it.
+    """The transpose of `project`: for each place, the weighted sum of the vectors of the rows that contain it.
 
-    Rows weigh as they do where `weights` (a number a place) are the coordinates of a row made of length 1.
+    A row has the coordinates `weights` (one per place) at its places, scaled so that the row has norm 1.
     """
     return _gather(offsets, buckets, places, weights, vectors)
 
 
 def orthonormal(vectors: Vectors) -> Vectors:
-    """Columns of length 1 at right angles to each other, that span what the given ones do (modified Gram-Schmidt)."""
+    """Orthonormalise columns by modified Gram-Schmidt; the result spans the same space."""
     return _orthonormal(vectors.astype(np.float64)).astype(np.float32)
 
 
 def nearest(vectors: Vectors, centres: Vectors) -> tuple[Buckets, Vectors]:
-    """The number of the centre with the largest product with each vector, of equal ones the first, and the product."""
+    """The index of the centre with the largest dot product with each vector (ties: the first), and that product."""
     return _nearest(vectors, np.ascontiguousarray(centres.T))
 
 
 def add_by_centre(vectors: Vectors, centres: Buckets, count: int) -> Reals:
-    """The sum of the vectors of each of `count` centres, float64."""
+    """Sum the vectors assigned to each of `count` centres, in float64."""
     return _add_by_centre(vectors, centres, count)
 
 
