@@ -1,4 +1,4 @@
-"""Tables for the tokenizer in `pieces.py`: the roles of characters, and short strings with special treatment."""
+"""Tables for the tokenizer in `pieces.py`: the roles of characters, and short strings with rules of their own."""
 
 import numpy as np
 import numpy.typing as npt

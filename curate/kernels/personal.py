@@ -163,7 +163,7 @@ def _marked(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int, int]:
 
 @part
 def _email(data: Bytes, begin: int, at: int, behind: int, end: int) -> tuple[int, int]:
-    """The e-mail address around data[at:behind], the `@`; its domain has at least one full stop."""
+    """The e-mail address around data[at:behind], the `@` or `%40`; its domain has at least one full stop."""
     stop, unspaced = _domain(data, at, behind, end)
     if stop == behind:
         return at, at
@@ -244,7 +244,10 @@ def _is_bounce(data: Bytes, begin: int, i: int) -> bool:
 
 @part
 def _letter_bits(data: Bytes, i: int, end: int) -> int:
-    """The bits LETTER, MARK and SPACELESS of the character at `i`; SPACELESS also for marks of scripts without spaces."""
+    """The bits LETTER, MARK and SPACELESS of the character at `i`.
+
+    SPACELESS is set for marks of scripts without spaces, too.
+    """
     code, _ = decode(data, i, end)
     bits = np.int64(class_of(code)) & (LETTER | MARK | SPACELESS)
     return bits | SPACELESS if bits & MARK != 0 and code > LAST_SPACED_MARK else bits

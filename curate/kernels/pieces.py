@@ -1,4 +1,4 @@
-"""Pieces: words with the punctuation at their borders split off, each mark a piece of its own."""
+"""Count pieces, which are tokens: words without the punctuation at their ends, and each such mark as its own token."""
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ from curate.kernels.marks import (
 from curate.kernels.unicode import ASCII_CLASS, DIGIT, LETTER, PUNCTUATION, SPACE, SYMBOL, UPPER, class_of, decode
 
 State = npt.NDArray[np.int64]
-Characters = npt.NDArray[np.int64]  # of a run: the code point, and its role above CODE_BITS
+Characters = npt.NDArray[np.int64]  # the characters of a run: role << CODE_BITS | code point
 
 NEWLINE, EXCLAMATION, HASH, PERCENT, APOSTROPHE, STAR, PLUS, COMMA, MINUS, DOT, SLASH = map(ord, "\n!#%'*+,-./")
 COLON, LESS, EQUALS, MORE, QUESTION, AT, CARET, UNDERSCORE, TILDE = map(ord, ":<=>?@^_~")
@@ -47,9 +47,10 @@ RIGHT_QUOTE, EN_DASH, EM_DASH, ELLIPSIS = 0x2019, 0x2013, 0x2014, 0x2026
 NAMES = ("pieces", "word_pieces", "word_characters", "alpha_pieces", "distinct_stop_words", "hashes", "ellipses",
          "newlines", "sentences")  # fmt: skip
 PIECES, WORDS, CHARACTERS, ALPHAS, STOPS, HASHES, ELLIPSES, NEWLINES, SENTENCES = range(9)
-# Behind the counts of a text stands what was read so far: a sentence has ended; nothing of the line was read.
+# State of the sentence splitter, in the columns after the counts. SEEN: the last token ended a sentence.
+# FRESH: no token of the line has been read.
 SEEN, FRESH, WIDTH = range(9, 12)
-OTHER, END, MARKS_ONLY, UNKNOWN = range(4)  # what a piece is to sentences
+OTHER, END, MARKS_ONLY, UNKNOWN = range(4)  # kinds of tokens in sentence splitting
 
 CANNOT = len("cannot")
 BLOCK, FIELD = 2048, 12
@@ -57,20 +58,21 @@ IS_OTHER, IS_NEWLINE = 1 << FIELD, 1 << 2 * FIELD
 KIND = np.full(256, IS_OTHER | 1, dtype=np.int64)
 KIND[:128] = np.where(ASCII_CLASS & SPACE, 0, np.where(ASCII_CLASS & LETTER, 1, IS_OTHER | 1))
 KIND[NEWLINE] = IS_NEWLINE
-ALONE = np.isin(np.arange(256), [ord(c) for c in ",;:!?)"])  # behind a plain word: two pieces, whatever the word
+ALONE = np.isin(np.arange(256), [ord(c) for c in ",;:!?)"])  # after a plain word: always a separate token
 
 
 def count_pieces(texts: pa.Array) -> dict[str, pa.Array]:
-    """Pieces per text, and sentences by them: about what spaCy's tokenizer and sentencizer by rules make of English.
+    """Count tokens and sentences per text, approximately as spaCy's English tokenizer and its rule-based sentencizer.
 
-    A run of non-space characters loses marks one by one at its ends, and is split within at hyphens, slashes and the
-    like between letters, at a full stop between a small letter and a capital, and at symbols; docs/signals.md has the
-    rules. A sentence ends with a piece that is one of . ! ? and the like, and with its line.
+    Marks are split off a run of non-space characters one by one at both ends. The rest is split at hyphens, slashes and
+    similar marks between letters, at a full stop between a lower-case letter and a capital, and at symbols. The rules
+    are in docs/signals.md. A sentence ends at a token that is one of . ! ? and similar marks, and at the end of a line.
 
     In:     string or large_string, sliced or not, nulls allowed.
-    Out:    int64 columns, null where the text is null: pieces; word_pieces (with a letter or digit); word_characters
-            (characters in these); alpha_pieces (with a letter); distinct_stop_words (how many of Gopher's eight are
-            pieces, as they stand); hashes ("#"); ellipses ("..." or "…"); newlines; sentences.
+    Out:    int64 columns, null where the text is null: pieces (tokens); word_pieces (tokens with a letter or digit);
+            word_characters (characters in word_pieces); alpha_pieces (tokens with a letter); distinct_stop_words (how
+            many of Gopher's eight occur as tokens, case-sensitive); hashes ("#"); ellipses ("..." or "…"); newlines;
+            sentences.
     Cost:   one pass over the bytes; allocates only the result.
     Oracle: lists of strings, run by run (tests/filters/signals/test_pieces.py).
     """
@@ -80,8 +82,8 @@ def count_pieces(texts: pa.Array) -> dict[str, pa.Array]:
 
 @kernel
 def _count(offsets: Offsets, data: Bytes) -> Counts:
-    # As `count_words`: the first step notes where runs begin and end and what they hold besides ASCII letters, the
-    # second takes run by run, and nearly all of them are a plain word, or one with a mark behind it.
+    # Two steps per block, as in `count_words`. The first records the bounds of runs and whether they contain more than
+    # ASCII letters. The second handles each run; nearly all are a plain word, or a plain word and a mark.
     n = len(offsets) - 1
     counts = np.zeros((n, WIDTH), dtype=np.int64)
     bounds = np.empty(BLOCK + 2, dtype=np.int64)
@@ -103,11 +105,11 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
                 inside = kind & 1
                 content += kind
             following = stop
-            if inside and stop < end and found > 1:  # the last run goes on: it is taken with the next block
+            if inside and stop < end and found > 1:  # the last run crosses the block's end: leave it to the next block
                 found -= 1
                 following = bounds[found]
                 content = contents[found]
-            elif inside and stop < end:  # one run fills the block: take it the long way
+            elif inside and stop < end:  # a single run fills the block: find its end byte by byte
                 while following < end and KIND[data[following]] & 1:
                     following += 1
             if found & 1:
@@ -166,7 +168,7 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
 
 @inline
 def _fact(data: Bytes, begin: int, end: int) -> int:
-    """What the string data[begin:end] is, where it is one of the short ones; else 0."""
+    """The facts (bits) about data[begin:end] if it is one of the short strings of `marks.py`, else 0."""
     size = end - begin
     key = np.uint64(0)
     if size <= 8 and begin + 8 <= len(data):
@@ -180,7 +182,7 @@ def _fact(data: Bytes, begin: int, end: int) -> int:
 
 @inline
 def _string(characters: Characters, begin: int, end: int) -> int:
-    """As `_fact`, of characters."""
+    """`_fact` for decoded characters."""
     key = np.uint64(0)
     if end - begin <= 8:
         for k in range(begin, end):
@@ -194,7 +196,7 @@ def _string(characters: Characters, begin: int, end: int) -> int:
 
 @part
 def _run(data: Bytes, i: int, end: int, characters: Characters, out: State) -> int:
-    """Take a run of bytes that are no ASCII space, split at other white space; the stop words in it."""
+    """Count the tokens of a run of bytes without ASCII space, split at other white space; return its stop words."""
     n = dots = stops = together = hashes = ellipses = np.int64(0)
     while i < end:
         if data[i] < 0x80:
@@ -230,12 +232,12 @@ def _role_of_high(code: int) -> int:
 
 @part
 def _split(characters: Characters, end: int, telling: int, out: State) -> int:
-    """Split off what stands at the ends of a run of `end` characters, and split the rest; the stop words in it.
+    """Split tokens off both ends of a run of `end` characters, then split the rest; return its stop words.
 
-    Only where something is `telling` may it be a string that never splits.
+    A run without `telling` characters is never one of the strings that stay whole.
     """
-    # The pieces at the end are found from the last to the first. What they do to sentences is kept in three facts: what
-    # the first and the last of them are that are not MARKS_ONLY, and how many sentences begin within them.
+    # Tokens at the end are found last to first. Three variables summarise them for the sentence splitter: `first` and
+    # `last`, the kinds of the first and last token that is not MARKS_ONLY, and `begun`, the sentences that begin there.
     begin = stops = begun = np.int64(0)
     first = last = np.int64(UNKNOWN)
     front = back = np.int64(1)
@@ -268,7 +270,7 @@ def _split(characters: Characters, end: int, telling: int, out: State) -> int:
 
 @inline
 def _measure(characters: Characters, begin: int, end: int, out: State) -> tuple[int, int]:
-    """Count a piece; what it is to sentences, and its bit if it is a stop word."""
+    """Count a token; return its kind in sentence splitting, and its bit if it is a stop word."""
     together, common = np.int64(0), np.int64(-1)
     for k in range(begin, end):
         together |= characters[k]
@@ -291,7 +293,7 @@ def _measure(characters: Characters, begin: int, end: int, out: State) -> tuple[
 
 @part
 def _piece(characters: Characters, begin: int, end: int, out: State) -> int:
-    """Take a piece; its bit if it is a stop word."""
+    """Count a token and update the sentence splitter; return the token's bit if it is a stop word."""
     kind, stop = _measure(characters, begin, end, out)
     out[SENTENCES] += out[FRESH] | (out[SEEN] & (kind == OTHER))
     out[FRESH] = 0
@@ -302,13 +304,13 @@ def _piece(characters: Characters, begin: int, end: int, out: State) -> int:
 
 @inline
 def _role(characters: Characters, k: int, begin: int, end: int) -> int:
-    """The role of character `k`, or 0 beyond the ends."""
+    """The role of character `k`, or 0 outside of begin … end - 1."""
     return characters[k] >> CODE_BITS if begin <= k < end else np.int64(0)
 
 
 @inline
 def _same(characters: Characters, k: int, end: int, code: int) -> int:
-    """How many characters `code` stand at `k`."""
+    """The length of the run of `code` that begins at `k`."""
     stop = k
     while stop < end and characters[stop] & CODE == code:
         stop += 1
@@ -317,7 +319,7 @@ def _same(characters: Characters, k: int, end: int, code: int) -> int:
 
 @inline
 def _prefix(characters: Characters, begin: int, end: int) -> int:
-    """Characters to be split off at the beginning as a piece."""
+    """The number of characters to split off at the beginning as a token."""
     code, role = characters[begin] & CODE, characters[begin] >> CODE_BITS
     size = np.int64(role & (MARK | FRONT | MONEY) != 0)
     if role & PUNCT and begin + 1 < end and _string(characters, begin, begin + 2) & IS_PAIR:
@@ -332,7 +334,7 @@ def _prefix(characters: Characters, begin: int, end: int) -> int:
 
 @part
 def _suffix(characters: Characters, begin: int, end: int) -> int:
-    """Characters to be split off at the end as a piece."""
+    """The number of characters to split off at the end as a token."""
     code, role = characters[end - 1] & CODE, characters[end - 1] >> CODE_BITS
     if role & MARK:
         pair = role & PUNCT and end - begin > 1 and _string(characters, end - 2, end) & IS_PAIR
@@ -364,7 +366,7 @@ def _suffix(characters: Characters, begin: int, end: int) -> int:
 
 @part
 def _middle(characters: Characters, begin: int, end: int, telling: int, out: State) -> int:
-    """Take what is left when both ends are split off; the stop words in it."""
+    """Split what remains between the tokens at both ends; return its stop words."""
     dots = quotes = others = np.int64(0)
     for k in range(begin, end):
         code = characters[k] & CODE
@@ -396,7 +398,7 @@ def _middle(characters: Characters, begin: int, end: int, telling: int, out: Sta
 
 @part
 def _infix(characters: Characters, k: int, begin: int, end: int) -> int:
-    """Characters of the piece that begins at `k` within a word; 0 where none does."""
+    """The number of characters of the separate token at `k` within a word; 0 if there is none."""
     code = characters[k] & CODE
     before, after = _role(characters, k - 1, begin, end), _role(characters, k + 1, begin, end)
     if characters[k] >> CODE_BITS & ICON or code == ELLIPSIS:
@@ -420,7 +422,7 @@ def _infix(characters: Characters, k: int, begin: int, end: int) -> int:
 
 @part
 def _ending(characters: Characters, begin: int, end: int) -> int:
-    """Characters of the ending of a contraction: of n't, 'll, 've, 're, 'd or 'm behind ASCII letters; 0 for none."""
+    """The length of a contraction's ending: n't, 'll, 've, 're, 'd or 'm after ASCII letters; 0 if there is none."""
     tail = end
     while tail > begin and characters[tail - 1] >> CODE_BITS & ALPHA:
         tail -= 1
@@ -439,10 +441,10 @@ def _ending(characters: Characters, begin: int, end: int) -> int:
 
 @part
 def _is_address(characters: Characters, begin: int, end: int) -> bool:
-    """Whether a word is an address: a host with dots, perhaps behind a scheme or what an "@" ends, perhaps a path."""
+    """Whether a word is an address: a dotted host, optionally after a scheme or user and "@", and before a path."""
     if _is_host(characters, begin, end):
         return True
-    scheme = True  # whether what was read may be one
+    scheme = True  # whether the characters so far may be a scheme
     for k in range(begin, end):
         code = characters[k] & CODE
         if code == AT and k > begin and _is_host(characters, k + 1, end):
@@ -456,7 +458,7 @@ def _is_address(characters: Characters, begin: int, end: int) -> bool:
 
 @part
 def _is_host(characters: Characters, k: int, end: int) -> bool:
-    """Whether a host name begins here and nothing stands behind it but a port and a path."""
+    """Whether a host name begins at `k`, followed by nothing but a port and a path."""
     label, labels = k, 0
     while k < end:
         code = characters[k] & CODE
@@ -485,5 +487,5 @@ def _is_host(characters: Characters, k: int, end: int) -> bool:
 
 @inline
 def _in_host(character: int) -> bool:
-    """An ASCII letter or digit, or anything beyond ASCII."""
+    """Whether a character is an ASCII letter or digit, or beyond ASCII."""
     return character & CODE >= 0x80 or character >> CODE_BITS & (ALPHA | NUMBER) != 0

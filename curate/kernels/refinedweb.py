@@ -1,4 +1,4 @@
-"""RefinedWeb's corrections of lines, and web addresses within text."""
+"""Cut lines by RefinedWeb's line-wise corrections, and cut web addresses from text."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -40,16 +40,16 @@ FIELD = (1 << 20) - 1
 BEGINS, ENDS = 1, 2
 ADDRESS_ROLE = np.zeros(256, dtype=np.uint8)
 ADDRESS_ROLE[[NEWLINE, ord(":"), ord("w"), ord("W")]] = 1
-WWW = 0  # among the beginnings of addresses; the others are schemes
+WWW = 0  # index of "www." in BEGINNINGS; the others are schemes
 BEGINNINGS = (("www.", 0), ("http", 1), ("https", 2), ("ftp", 3))
 
 
 def refinedweb_cuts(texts: pa.Array, bounds: Sequence[float]) -> Cuts:
-    """The lines that RefinedWeb cuts, each for the first reason that applies, and navigation within short lines.
+    """Find the lines that RefinedWeb removes, each with the first reason that applies, and navigation in short lines.
 
-    In:     texts as string or large_string, sliced or not, nulls allowed; for each code above a bound, or -1 for off:
-            upper-case letters per character allowed, 1, 1, words of the shortest line allowed, words of a short line.
-    Out:    cuts sorted by row and place (see `cut_lines`), none in nulls.
+    In:     texts as string or large_string, sliced or not, nulls allowed; a bound for each code above, -1 for off:
+            highest share of upper-case letters, 1, 1, words of the shortest line to keep, words of a short line.
+    Out:    cuts sorted by row and position (see `cut_lines`), none in nulls.
     Cost:   two passes over the bytes.
     Oracle: `str.split`, `str.isupper` and `re` over each text (tests/filters/edits/test_line_rules.py).
     """
@@ -66,11 +66,11 @@ def refinedweb_cuts(texts: pa.Array, bounds: Sequence[float]) -> Cuts:
 
 
 def address_cuts(texts: pa.Array, bounds: Sequence[int]) -> Cuts:
-    """Web addresses with the spaces before them, and newlines beyond a number in a row.
+    """Find web addresses with the spaces before them, and excess newlines in a row.
 
-    In:     texts as string or large_string, sliced or not, nulls allowed; 1 or -1 (off) for addresses, and how many
-            newlines may follow each other, or -1.
-    Out:    cuts sorted by row and place, none in nulls.
+    In:     texts as string or large_string, sliced or not, nulls allowed; 1 or -1 (off) for addresses, and the highest
+            number of newlines in a row, or -1 (off).
+    Out:    cuts sorted by row and position, none in nulls.
     Cost:   one pass over the bytes.
     Oracle: `re` over each text (tests/filters/edits/test_line_rules.py).
     """
@@ -88,7 +88,7 @@ def _judge(
     spans = np.empty((16, 4), dtype=np.int64)
     n = np.int64(0)
     for row in range(len(offsets) - 1):
-        cart = np.int64(-1)  # where " in cart" stands next
+        cart = np.int64(-1)  # position of the next " in cart"
         for j in range(lines[row], lines[row + 1]):
             after = offsets[row + 1] if j == lines[row + 1] - 1 else begins[j + 1] - 1
             begin, finish, _, _ = strip(data, begins[j], after)
@@ -127,9 +127,9 @@ def _has_fewer_words(data: Bytes, begin: int, end: int, bound: float) -> bool:
 
 @part
 def _shape(data: Bytes, begin: int, end: int) -> tuple[int, int, int, int]:
-    """Characters, upper-case letters, digits and spaces; the latter three of at most a million."""
+    """Count characters, upper-case letters, digits and spaces, of at most the first million characters."""
     packed = characters = np.int64(0)
-    while begin < end and characters < FIELD:  # a line of a million characters is judged by its beginning
+    while begin < end and characters < FIELD:  # the limit of the packed counters
         first, stop = begin, min(end, begin + FIELD - characters)
         while begin < stop and data[begin] < 0x80:
             packed += ASCII_KIND[data[begin]]
@@ -146,7 +146,7 @@ def _shape(data: Bytes, begin: int, end: int) -> tuple[int, int, int, int]:
 
 @part
 def _is_counter(data: Bytes, begin: int, end: int, nouns: Phrases) -> bool:
-    """Whether data[begin:end] is a number and a noun of `nouns`, as in "1.2K likes", with only marks around them."""
+    """Whether data[begin:end] is a number and a noun of `nouns`, as in "1.2K likes", with at most marks around."""
     i = begin
     while i < end and data[i] < 0x80 and ASCII_CLASS[data[i]] & (LETTER | DIGIT) == 0:
         i += 1
@@ -175,7 +175,7 @@ def _is_counter(data: Bytes, begin: int, end: int, nouns: Phrases) -> bool:
 
 @cache
 def _pairs() -> Bytes:
-    """For two bytes (as one number, the second one lower), whether a phrase begins or ends with them."""
+    """Table by two bytes (first << 8 | second): whether a phrase begins or ends with them, as bits."""
     pairs = np.zeros(1 << 16, dtype=np.uint8)
     for phrases, bit in ((AT_BEGINNING, BEGINS), (AT_END, ENDS)):
         for phrase in phrases:
@@ -189,7 +189,7 @@ def _pairs() -> Bytes:
 
 @part
 def _may_begin_or_end(data: Bytes, begin: int, end: int, pairs: Bytes) -> bool:
-    """False for nearly all lines that neither begin nor end with navigation: by the first two bytes and the last."""
+    """Prefilter by the first two and last two bytes: False if the line neither begins nor ends with navigation."""
     if end - begin < 2:
         return False
     first = np.int64(data[begin]) << 8 | np.int64(data[begin + 1])
@@ -202,7 +202,7 @@ def _navigation(
     data: Bytes, begin: int, end: int, line: int, spans: Table, n: int,
     at_beginning: Phrases, at_end: Phrases, anywhere: Phrases,
 ) -> tuple[Table, int]:  # fmt: skip
-    """Add the spans of navigation in a short line: at its beginning, at its end, and between; each with its spaces."""
+    """Append the spans of navigation in a short line, with adjacent spaces: at its beginning, within, at its end."""
     first, last = begin, end
     for k in range(len(at_beginning.codes)):
         stop = begin + at_beginning.bounds[k + 1] - at_beginning.bounds[k]
@@ -246,19 +246,19 @@ def _navigation(
 
 @part
 def _is_border(data: Bytes, begin: int, place: int, end: int) -> bool:
-    """Whether data[begin:end] has the border of a word at `place`, where a letter stands on one side."""
+    """Whether `place`, next to a letter, is a word boundary of data[begin:end]."""
     return place in (begin, end) or not (_is_word(data[place - 1]) and _is_word(data[place]))
 
 
 @part
 def _is_word(byte: int) -> bool:
-    """Whether a byte is of a word: an ASCII letter or digit, or of a character beyond ASCII."""
+    """Whether a byte belongs to a word: an ASCII letter or digit, or part of a character beyond ASCII."""
     return byte >= 0x80 or ASCII_CLASS[byte] & (LETTER | DIGIT) != 0
 
 
 @part
 def _has_letter(data: Bytes, begin: int, end: int, spans: Table, first: int, last: int) -> bool:
-    """Whether a letter stands in data[begin:end] outside of spans[first:last]."""
+    """Whether data[begin:end] contains a letter outside of spans[first:last]."""
     i, span = begin, first
     while i < end:
         if span < last and i == spans[span, 1]:
@@ -318,7 +318,7 @@ def _addresses(offsets: Offsets, data: Bytes, addresses: int, newlines: int, beg
 
 @part
 def _scheme(data: Bytes, begin: int, colon: int, end: int, beginnings: Phrases) -> int:
-    """Where the scheme of an address begins whose colon stands at `colon`, or -1."""
+    """The start of the scheme of the address whose colon is at `colon`, or -1."""
     if colon + 3 > end or data[colon + 1] != 0x2F or data[colon + 2] != 0x2F:
         return -1
     for k in range(WWW + 1, len(beginnings.codes)):
@@ -330,7 +330,7 @@ def _scheme(data: Bytes, begin: int, colon: int, end: int, beginnings: Phrases) 
 
 @part
 def _address_end(data: Bytes, i: int, end: int) -> int:
-    """Where an address ends: before a space, quote, angle bracket or character beyond ASCII; marks at its end aside."""
+    """The end of an address: a space, quote, angle bracket or non-ASCII character, without punctuation before it."""
     stop = i
     while stop < end and 0x20 < data[stop] < 0x80 and data[stop] not in (0x22, 0x3C, 0x3E):
         stop += 1

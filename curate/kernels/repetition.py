@@ -1,9 +1,9 @@
-"""Repetition within a text: lines, paragraphs and n-grams of words that stood before.
+"""Measure repetition within a text: lines, paragraphs and word n-grams that occurred earlier.
 
-Equal things get equal numbers, and then only numbers are compared. A word, line or paragraph is numbered by its bytes:
-up to eight bytes stand for themselves, more are hashed to 64 bits. An n-gram is numbered by the numbers of the two
-(n - 1)-grams in it, which takes no further hash. And it can only be repeated where both of these are, so that each
-order has only to look at what the order before left, which in real text soon is nothing.
+Units are compared by 64-bit keys. The key of a word or line is its bytes if there are at most eight, otherwise their
+hash. The key of a paragraph is a hash of the keys of its lines. The key of an n-gram is the pair of table slots of its
+two (n - 1)-grams, which needs no further hash. An n-gram can only be repeated if both its (n - 1)-grams are, so each
+order examines only what the previous order left. In real text that is soon nothing.
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ from curate.kernels.unicode import ASCII_CLASS, DIGIT, DIVIDER, LETTER, SPACE, c
 from curate.kernels.unicode import SPACELESS as LETTER_OF_SPACELESS
 
 Keys = npt.NDArray[np.uint64]
-Ends = npt.NDArray[np.int64]  # of unit k in characters, all before it included, at k + 1
+Ends = npt.NDArray[np.int64]  # cumulative characters: the end of unit k is at index k + 1
 Numbers = npt.NDArray[np.int32]
-Table = npt.NDArray[np.uint64]  # rows (key, stamp << 32 | count)
+Table = npt.NDArray[np.uint64]  # hash table with rows (key, stamp << 32 | count)
 
 TOP_ORDERS = (2, 3, 4)
 DUPLICATE_ORDERS = (5, 6, 7, 8, 9, 10)
@@ -34,21 +34,21 @@ IS_SPACE = np.array([bits & SPACE != 0 for bits in ASCII_CLASS] + [False] * 128)
 EIGHT_TOP_BITS, EIGHT_LOW_SEVEN, ABOVE_SPACE = (np.uint64(0x0101010101010101 * byte) for byte in (0x80, 0x7F, 0x5F))
 MULTIPLIER, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 HALF = np.uint64(32)
-SEEN = np.uint64(1 << 31)  # a bit above every count
-SMALL = 10  # bits of the smallest table: 16 kB, which the nearest cache holds
+SEEN = np.uint64(1 << 31)  # flag above the bits of any count
+SMALL = 10  # bits of the smallest table: 16 kB, which fits into the L1 cache
 
 
 def count_ngrams(texts: pa.Array) -> dict[str, pa.Array]:
-    """Characters within repeated n-grams of words, as `count_words` finds words; equal means equal byte for byte.
+    """Count the characters in repeated word n-grams, with the words of `count_words`, compared byte for byte.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64 columns, null where the text is null: word_characters (characters that are not spaces);
-            top_2gram_characters to top_4gram_characters (within any place of the n-gram that stands there most often;
-            of several, the one that covers most; 0 where none stands twice); duplicate_5gram_characters to
-            duplicate_10gram_characters (within any n-gram that stood before, overlapping it or not). Spaces between
-            words are no characters of an n-gram, and each character counts once.
-    Cost:   a pass over the bytes, then about two look-ups a word in real text, and ten at most; the memory grows with
-            the number of different words and repeated n-grams, up to some 90 bytes a word.
+            top_2gram_characters to top_4gram_characters (in all occurrences of the most frequent n-gram; in case of a
+            tie, of the one that covers most; 0 if no n-gram is repeated); duplicate_5gram_characters to
+            duplicate_10gram_characters (in all n-grams that occurred earlier, overlapping or not). Spaces between
+            words do not belong to an n-gram, and each character counts once.
+    Cost:   one pass over the bytes, then about two lookups per word in real text, ten at most; the memory grows with
+            the number of distinct words and repeated n-grams, up to about 90 bytes per word.
     Oracle: sets and counters of tuples of words (tests/filters/signals/test_repetition.py).
     """
     texts = plain_text(texts)
@@ -56,15 +56,15 @@ def count_ngrams(texts: pa.Array) -> dict[str, pa.Array]:
 
 
 def count_repeated_lines(texts: pa.Array) -> dict[str, pa.Array]:
-    """Lines and paragraphs that stood before in their text; both are those of `count_lines`.
+    """Count lines and paragraphs that occurred earlier in their text, both as in `count_lines`.
 
-    Outer white space of a line is set aside. Paragraphs are equal when they have equal lines in the same order.
+    Lines are compared stripped. Paragraphs are equal if they have equal lines in the same order.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64 columns, null where the text is null: lines; duplicate_lines; paragraphs; duplicate_paragraphs;
-            line_characters, duplicate_line_characters and duplicate_paragraph_characters (of all lines, of those that
-            stood before and of those in paragraphs that stood before).
-    Cost:   a pass over the bytes, and a look-up a line and a paragraph.
+            line_characters, duplicate_line_characters and duplicate_paragraph_characters (of all lines, of lines that
+            occurred earlier, and of lines in paragraphs that occurred earlier).
+    Cost:   one pass over the bytes, and one lookup per line and paragraph.
     Oracle: sets of stripped lines and of tuples of them (tests/filters/signals/test_repetition.py).
     """
     texts = plain_text(texts)
@@ -75,7 +75,7 @@ def count_repeated_lines(texts: pa.Array) -> dict[str, pa.Array]:
 def _count_ngrams(offsets: Offsets, data: Bytes) -> Counts:
     n = len(offsets) - 1
     counts = np.zeros((n, 10), dtype=np.int64)
-    # No two words lie closer than two bytes: there is a space between them, or one is a letter of three.
+    # Words start at least two bytes apart: a space separates them, or one is a letter of three bytes.
     room = _longest(offsets) // 2 + 2
     keys = np.empty(room, dtype=np.uint64)
     ends = np.zeros(room + 1, dtype=np.int64)
@@ -125,7 +125,7 @@ def _count_lines(offsets: Offsets, data: Bytes) -> Counts:
                 after_blank = True
                 continue
             characters += finish - begin - continuations(data, begin, finish)
-            # With the length, because a line, unlike a word, may hold the space that ends a short key.
+            # Mix in the length because a line, unlike a word, may contain the space that terminates a short key.
             key = _key(data, begin, finish) ^ np.uint64(finish - begin) * SECOND
             keys[lines] = key
             places[lines] = lines
@@ -150,7 +150,7 @@ def _count_lines(offsets: Offsets, data: Bytes) -> Counts:
 
 @inline
 def _longest(offsets: Offsets) -> int:
-    """Bytes of the longest text."""
+    """The size of the longest text in bytes."""
     longest = np.int64(0)
     for row in range(len(offsets) - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])
@@ -162,14 +162,14 @@ def _longest(offsets: Offsets) -> int:
 
 @inline
 def _mix(number: int) -> int:
-    """A number that differs in all its bits wherever `number` differs in one; no two have the same."""
+    """Mix the bits of a number: a bijection in which each input bit affects many output bits."""
     product = number * MULTIPLIER
     return product ^ product >> HALF
 
 
 @inline
 def _key(data: Bytes, begin: int, end: int) -> int:
-    """Up to eight bytes themselves, a space after the last; a 64-bit hash of more."""
+    """The bytes themselves if there are at most eight, terminated by a space; otherwise a 64-bit hash."""
     length = end - begin
     if length <= 8:
         key = np.uint64(0)
@@ -185,13 +185,13 @@ def _key(data: Bytes, begin: int, end: int) -> int:
 
 @inline
 def _stops(eight: int) -> int:
-    """The top bit of each of eight bytes that is no printable ASCII character: white space, control or beyond ASCII."""
+    """Set the top bit of each of eight bytes that is not printable ASCII: white space, control or non-ASCII."""
     return ~(((eight & EIGHT_LOW_SEVEN) + ABOVE_SPACE) & ~eight) & EIGHT_TOP_BITS
 
 
 @part
 def _split(data: Bytes, i: int, end: int, keys: Keys, ends: Ends, places: Numbers) -> int:
-    """Write the key, the end in characters and the number of each word; return how many there are."""
+    """Write the key, the end in characters and the index of each word; return the number of words."""
     words = characters = np.int64(0)
     size = len(data)
     while i < end:
@@ -203,7 +203,7 @@ def _split(data: Bytes, i: int, end: int, keys: Keys, ends: Ends, places: Number
         while stops == np.uint64(0) and stop < end and stop + 8 <= size:
             stops = _stops(load_u64(data, stop))
             stop = min(stop + trailing_zeros(stops) // 8, end)
-        if stop < end and not IS_SPACE[data[stop]]:  # something else than ASCII, or no eight bytes are left to read
+        if stop < end and not IS_SPACE[data[stop]]:  # not ASCII, or fewer than eight bytes left in the buffer
             i, words, characters = _any_run(data, i, end, keys, ends, places, words, characters)
             continue
         length = stop - i
@@ -224,9 +224,8 @@ def _split(data: Bytes, i: int, end: int, keys: Keys, ends: Ends, places: Number
 def _any_run(
     data: Bytes, i: int, end: int, keys: Keys, ends: Ends, places: Numbers, words: int, characters: int
 ) -> tuple[int, int, int]:
-    """Split a run of non-space characters as `count_words` does; where it ends, and the words and characters so far."""
-    # A word is NONE until something of it was read, MARKS while it has only marks and punctuation, then ORDINARY or a
-    # SPACELESS letter.
+    """Split a run of non-space characters as `count_words` does; return its end and the new totals."""
+    # `word` is NONE before a word begins, MARKS while it has only marks and punctuation, then ORDINARY or SPACELESS.
     word = NONE
     begin = i
     while True:
@@ -261,10 +260,10 @@ def _any_run(
 
 @kernel
 def _tally(keys: Keys, n: int, slots: Numbers, table: Table, mark: int) -> tuple[Table, int, int]:
-    """Count equal keys; write to `slots` the row of the table that each has.
+    """Count equal keys, and write the table row of each key to `slots`.
 
-    Return the table (a larger one where this was too small), the mark above which its entries are of this count, and
-    the greatest count. The table is never cleared: what an earlier count left lies below the mark.
+    Returns the table (a larger one if it was too small), the mark, and the highest count. Entries of this call are
+    above the mark, and entries of earlier calls below it, so the table is never cleared.
     """
     bits = SMALL
     while 1 << bits < n:
@@ -276,12 +275,12 @@ def _tally(keys: Keys, n: int, slots: Numbers, table: Table, mark: int) -> tuple
         top = _fill(keys, n, slots, table, bits, mark)
         if top:
             return table, mark, top
-        bits += 1  # too full: most texts repeat their words and do with less than two rows for each
+        bits += 1  # too full; starting small pays off because most texts repeat their words
 
 
 @part
 def _fill(keys: Keys, n: int, slots: Numbers, table: Table, bits: int, mark: int) -> int:
-    """`_tally` in the first 2 ** bits rows: the greatest count, or 0 when more than half of the rows are taken."""
+    """`_tally` in the first 2 ** bits rows; return the highest count, or 0 if the rows are more than half full."""
     shift = np.uint64(64 - bits)
     last = np.int64((1 << bits) - 1)
     free = np.int64(1 << bits >> 1)
@@ -308,9 +307,9 @@ def _fill(keys: Keys, n: int, slots: Numbers, table: Table, bits: int, mark: int
 
 @part
 def _join(keys: Keys, slots: Numbers, places: Numbers, n: int, table: Table, mark: int) -> int:
-    """From all n-grams make the (n + 1)-grams whose two n-grams are both repeated: keys and places; how many there are.
+    """Replace n-grams by the (n + 1)-grams whose two n-grams are both repeated; return their number.
 
-    Without branches, because which ones are is hard to foretell.
+    Branch-free, because the outcome is hard to predict. Writes `keys` and `places` in place.
     """
     joined = np.int64(0)
     slot, place, repeated = np.int64(0), np.int64(-2), False
@@ -328,7 +327,7 @@ def _join(keys: Keys, slots: Numbers, places: Numbers, n: int, table: Table, mar
 def _most_frequent(
     slots: Numbers, places: Numbers, n: int, table: Table, mark: int, top: int, order: int, ends: Ends
 ) -> int:
-    """Characters within the n-gram that stands there `top` times; of several, within the one that covers most."""
+    """Characters in the n-gram that occurs `top` times; in case of a tie, in the one that covers most."""
     most = np.int64(0)
     wanted = mark + np.uint64(top)
     for k in range(n):
@@ -338,7 +337,7 @@ def _most_frequent(
             continue
         begin = np.int64(places[k])
         covered, reached = np.int64(0), np.int64(0)
-        if table[slot, 1] & SEEN:  # its key is not needed any more: how far it was covered stands there
+        if table[slot, 1] & SEEN:  # the key is no longer needed: it was overwritten with end << 32 | covered
             covered, reached = np.int64(table[slot, 0] & (SEEN * 2 - 1)), np.int64(table[slot, 0] >> HALF)
         covered += ends[begin + order] - ends[max(begin, reached)]
         table[slot, 0] = np.uint64(begin + order) << HALF | np.uint64(covered)
@@ -349,7 +348,7 @@ def _most_frequent(
 
 @part
 def _later(slots: Numbers, places: Numbers, n: int, table: Table, mark: int, order: int, ends: Ends) -> tuple[int, int]:
-    """How many n-grams stood before, and the characters within them, each counted once."""
+    """The number of n-grams that occurred earlier, and the characters in them, each counted once."""
     later = covered = reached = np.int64(0)
     for k in range(n):
         slot = slots[k]

@@ -1,4 +1,4 @@
-"""Keys and tokens in text: those of services by their prefix, private keys by their PEM header."""
+"""Find secrets in text: API keys and tokens by their prefix, private keys by their PEM header."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ ALNUM = DIGITS + UPPER + UPPER.lower()
 
 
 def byte_table(letters: str) -> Bytes:
-    """1 for each of some ASCII bytes."""
+    """Build a table that is 1 for the given ASCII characters."""
     table = np.zeros(256, dtype=np.uint8)
     table[[ord(c) for c in letters]] = 1
     return table
@@ -22,10 +22,10 @@ IS_HEX = byte_table(DIGITS + "abcdefABCDEF")
 IS_TOKEN = byte_table(ALNUM + "_-")
 IS_BASE64 = byte_table(ALNUM + "+/=")
 IS_LABEL = byte_table(ALNUM + " ")
-IS_BETWEEN = byte_table(" \t\r\n\"'+,>#*;|/%!")  # what may part lines of a key: of YAML, JSON, code, comments, quotes
+IS_BETWEEN = byte_table(" \t\r\n\"'+,>#*;|/%!")  # separators of a key's lines in YAML, JSON, code, comments, quotes
 IS_ESCAPE = byte_table("nrt")
 
-# What a key begins with, up to the byte that it is found by.
+# Prefixes of keys, up to the anchor byte that the search looks for.
 PREFIXES = (
     "AKI", "ASI", "AIz", "eyJ", "eyAiYWxnI", "eyAidHlwI", "eyAia2lkI", "eyAiZW5jI", "eyAgI", "ewogI", "ewoJI", "ew0KI",
     "SG", "ya29", "GOCSPX-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_", "glpat-", "glrt-",
@@ -33,7 +33,7 @@ PREFIXES = (
     "sk-", "sk_", "rk_", "gsk_", "hf_", "npm_", "pypi-", "dop_v1_", "whsec_",
     "shpat_", "shpca_", "shpss_", "dckr_pat_", "xai-", "pplx-", "r8_",
 )  # fmt: skip
-IS_JSON = np.array([prefix.startswith(("eyJ", "eyA", "ew")) for prefix in PREFIXES])  # `{`, then a quote or space
+IS_JSON = np.array([prefix.startswith(("eyJ", "eyA", "ew")) for prefix in PREFIXES])  # base64 of `{"`, `{ `, `{\n` …
 WITH_DOTS = IS_JSON | np.array([prefix in ("SG", "ya29", "glpat-", "glrt-") for prefix in PREFIXES])
 PREFIX_BYTES = np.frombuffer("".join(PREFIXES).encode(), np.uint8).copy()
 PREFIX_ENDS = np.cumsum([0, *map(len, PREFIXES)], dtype=np.int64)
@@ -42,8 +42,8 @@ IS_PREFIX_END[[ord(prefix[-2]) << 8 | ord(prefix[-1]) for prefix in PREFIXES]] =
 HOOK = np.frombuffer(b"://hooks.slack.com/services/", np.uint8).copy()
 BEGIN, END, KEY = (np.frombuffer(s, np.uint8).copy() for s in (b"-----BEGIN ", b"-----END ", b"PRIVATE KEY"))
 MIN_KEY, MIN_TAIL, MAX_ELISION = 16, 40, 24  # bytes of a line, of a key without its beginning, of `...` in a key
-MAX_KEY, MAX_LABEL, MAX_TAG, MAX_HEADER, MAX_HEADERS = 1 << 16, 60, 8, 256, 16  # bytes; header lines
-LONG_RUN = 48  # letters of base64 that are no value of a header: the longest, AES's, has 32
+MAX_KEY, MAX_LABEL, MAX_TAG, MAX_HEADER, MAX_HEADERS = 1 << 16, 60, 8, 256, 16  # in bytes; the last in lines
+LONG_RUN = 48  # base64 letters in a row that cannot be a header's value: the longest, of AES, has 32
 
 
 @part
@@ -58,13 +58,13 @@ def _equal(data: Bytes, i: int, end: int, letters: Bytes) -> bool:
 
 @inline
 def ends_prefix(data: Bytes, begin: int, i: int) -> bool:
-    """Whether the byte at `i` and the one before may end the prefix of a key."""
+    """Whether the bytes at `i - 1` and `i` may end the prefix of a key."""
     return i > begin and IS_PREFIX_END[np.int64(data[i - 1]) << 8 | np.int64(data[i])] != 0
 
 
 @part
 def api_key(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
-    """A prefix that ends at `i` and a token of at least 16 bytes, in which some have full stops."""
+    """The API key whose prefix ends at `i`: at least 16 bytes in all; for some prefixes it may contain full stops."""
     if not ends_prefix(data, begin, i):
         return i, i
     for k in range(len(PREFIX_ENDS) - 1):
@@ -94,7 +94,7 @@ def _in_token(byte: int, dots: bool, padding: bool) -> bool:
 
 @part
 def _begins_token(data: Bytes, begin: int, i: int) -> bool:
-    r"""Whether no letter or digit stands before `i`, but that of an escape: `\n`, `%3D`, `\u003d`."""
+    r"""Whether `i` does not follow a letter or digit, except the end of an escape: `\n`, `%3D`, `\u003d`."""
     if i == begin or not IS_ALNUM[data[i - 1]]:
         return True
     if i - 2 >= begin and data[i - 2] == BACKSLASH and IS_ESCAPE[data[i - 1]]:
@@ -106,7 +106,7 @@ def _begins_token(data: Bytes, begin: int, i: int) -> bool:
 
 @part
 def webhook(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
-    """The address of a Slack webhook, whose `:` stands at `i`."""
+    """The address of a Slack webhook with its `:` at `i`."""
     if not _equal(data, i, end, HOOK):
         return i, i
     start, stop = i, i + len(HOOK)
@@ -119,7 +119,10 @@ def webhook(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
 
 @part
 def private_key(data: Bytes, i: int, end: int) -> tuple[int, int]:
-    """A block from BEGIN … PRIVATE KEY to the END of the same label, or without one as far as the key's lines reach."""
+    """The block from BEGIN … PRIVATE KEY at `i` to the END with the same label.
+
+    Without such an END it reaches to the last line of the key.
+    """
     label = i + len(BEGIN)
     label_end = _label_end(data, label, end) if _equal(data, i, end, BEGIN) else label
     if label_end == label:
@@ -147,7 +150,7 @@ def private_key(data: Bytes, i: int, end: int) -> tuple[int, int]:
 
 @part
 def key_without_beginning(data: Bytes, begin: int, i: int, end: int) -> tuple[int, int]:
-    """The lines of base64 before an END … PRIVATE KEY at `i`, and that itself."""
+    """The base64 lines before an END … PRIVATE KEY at `i`, including this END."""
     label = i + len(END)
     label_end = _label_end(data, label, end) if _equal(data, i, end, END) else label
     if label_end == label:
@@ -170,7 +173,7 @@ def key_without_beginning(data: Bytes, begin: int, i: int, end: int) -> tuple[in
 
 @part
 def _label_end(data: Bytes, label: int, end: int) -> int:
-    """Where a label that names a private key ends, before a dash; `label` where there is none."""
+    """The end of a label that names a private key and precedes a dash; `label` if there is none."""
     k, keyed = label, False
     while k < end and k - label < MAX_LABEL and IS_LABEL[data[k]]:
         keyed = keyed or _equal(data, k, end, KEY)
@@ -180,7 +183,7 @@ def _label_end(data: Bytes, label: int, end: int) -> int:
 
 @part
 def _ends_gap(data: Bytes, begin: int, k: int) -> bool:
-    """Whether the byte at `k` ends what parts the lines of a key."""
+    """Whether the byte at `k` ends a separator between the lines of a key."""
     if data[k] == DASH or IS_BETWEEN[data[k]] or data[k] == BACKSLASH:
         return True
     return k > begin and IS_ESCAPE[data[k]] and data[k - 1] == BACKSLASH
@@ -188,7 +191,7 @@ def _ends_gap(data: Bytes, begin: int, k: int) -> bool:
 
 @part
 def _before_end(data: Bytes, stop: int, end: int) -> int:
-    """Where an END may stand behind lines that stop at `stop`: behind a gap, or behind `...` and further lines."""
+    """Where to expect END after lines that end at `stop`: after a gap, or after `...` and more lines."""
     k = _after_gap(data, stop, end)
     if _equal(data, k, end, END):
         return k
@@ -208,7 +211,7 @@ def _after_dashes(data: Bytes, k: int, end: int) -> int:
 
 @part
 def _escape_size(data: Bytes, k: int, end: int) -> int:
-    r"""The size of `\n`, `\r`, `\t`, `\\n` and so on, or of a backslash before the end of a line; 0 for none."""
+    r"""The size of `\n`, `\r`, `\t`, `\\n` and so on, or of a backslash at the end of a line; 0 if there is none."""
     first = k
     while k < end and data[k] == BACKSLASH:
         k += 1
@@ -219,7 +222,7 @@ def _escape_size(data: Bytes, k: int, end: int) -> int:
 
 @part
 def _tag_size(data: Bytes, first: int, end: int) -> int:
-    """The size of `<br>`, `</p>`, `&#10;` and the like, or of `%0A`; 0 for none."""
+    """The size of `<br>`, `</p>`, `&#10;` and the like, or of `%0A`; 0 if there is none."""
     if data[first] == PERCENT and first + 2 < end and data[first + 1] == ord("0"):
         return 3 if data[first + 2] | 0x20 in (ord("a"), ord("d")) else 0
     if data[first] != ord("<") and data[first] != ord("&"):
@@ -235,7 +238,7 @@ def _tag_size(data: Bytes, first: int, end: int) -> int:
 
 @part
 def _comment_size(data: Bytes, k: int, end: int) -> int:
-    """The size of `--` that is no longer row of dashes, or of `REM` with its space; 0 for none."""
+    """The size of exactly `--`, not more dashes, or of `REM` with its space; 0 if there is none."""
     if k + 3 >= end:
         return 0
     if data[k] == DASH:
@@ -246,7 +249,7 @@ def _comment_size(data: Bytes, k: int, end: int) -> int:
 
 @part
 def _after_gap(data: Bytes, k: int, end: int) -> int:
-    """Where what parts the lines of a key ends."""
+    """The end of the separator between lines of a key that begins at `k`."""
     while k < end:
         size = _escape_size(data, k, end) + _tag_size(data, k, end) + _comment_size(data, k, end)
         size = 1 if size == 0 and IS_BETWEEN[data[k]] else size
@@ -258,7 +261,7 @@ def _after_gap(data: Bytes, k: int, end: int) -> int:
 
 @part
 def _after_header(data: Bytes, first: int, end: int) -> int:
-    """Behind a line such as `Proc-Type: 4,ENCRYPTED` at `first`; `first` where there is none."""
+    """The end of a header line such as `Proc-Type: 4,ENCRYPTED` at `first`; `first` if there is none."""
     k = first
     while k < end and k - first < MAX_LABEL and IS_TOKEN[data[k]]:
         k += 1
@@ -270,14 +273,14 @@ def _after_header(data: Bytes, first: int, end: int) -> int:
             return k
         run = run + 1 if IS_BASE64[data[k]] else 0
         k += 1
-        if run == LONG_RUN:  # the key itself, where newlines became spaces
+        if run == LONG_RUN:  # the key itself; newlines were replaced by spaces
             return k - run
     return first
 
 
 @part
 def _after_lines(data: Bytes, first: int, end: int) -> int:
-    """Behind runs of base64 of at least 16 letters, and a shorter last one; `first` where there is none."""
+    """The end of runs of base64 of at least 16 letters, and of a shorter last run; `first` if there is none."""
     stop, k = first, first
     while True:
         k = _after_gap(data, k, end)
@@ -292,7 +295,10 @@ def _after_lines(data: Bytes, first: int, end: int) -> int:
 
 @part
 def _is_last(data: Bytes, line: int, k: int, end: int) -> bool:
-    """Whether a short run of base64 is the last line of a key and no word: padded, cut off, or alone in fours."""
+    """Whether a short run of base64 is the last line of a key, not a word.
+
+    It is padded, cut off by the end of the text, or a line of its own whose length is a multiple of four.
+    """
     if k == end or data[k - 1] == EQUALS or data[line] == EQUALS:
         return True
     return (k - line) % 4 == 0 and (data[k] in (NEWLINE, RETURN, ord('"')) or _escape_size(data, k, end) > 0)

@@ -1,4 +1,4 @@
-"""Sentences."""
+"""Count sentences by rules."""
 
 import numpy as np
 import pyarrow as pa
@@ -8,11 +8,11 @@ from curate.kernels.jit import kernel, part
 from curate.kernels.unicode import DIGIT, LETTER, SPACE, class_of, decode
 
 SPACED_ENDS = np.array([ord(c) for c in ".!?…؟۔।॥։።"], dtype=np.int64)  # only before white space or the end
-WIDE_ENDS = np.array([ord(c) for c in "。！？．｡"], dtype=np.int64)  # wherever they stand
+WIDE_ENDS = np.array([ord(c) for c in "。！？．｡"], dtype=np.int64)  # anywhere
 CLOSERS = np.array([ord(c) for c in ")]}\"'”’»）」』】》"], dtype=np.int64)
 NEWLINE, DOT = 0x0A, 0x2E
 NOTHING, SPACED, WIDE, LINE = range(4)
-MAY_END = np.zeros(256, dtype=np.bool_)  # bytes that begin what may end a sentence
+MAY_END = np.zeros(256, dtype=np.bool_)  # first bytes of characters that may end a sentence
 MAY_END[[NEWLINE, *(chr(code).encode()[0] for code in (*SPACED_ENDS, *WIDE_ENDS))]] = True
 ASCII_ROLE = np.full(128, NOTHING, dtype=np.int64)
 ASCII_ROLE[[0x21, 0x2E, 0x3F]] = SPACED
@@ -20,10 +20,11 @@ ASCII_ROLE[NEWLINE] = LINE
 
 
 def count_sentences(texts: pa.Array) -> pa.Array:
-    """Sentences per text: stretches with a letter or digit up to an end, a newline or the end of the text.
+    """Count sentences: segments with a letter or digit that end at a sentence end, a newline or the end of the text.
 
-    An end is one of . ! ? … ؟ ۔ । ॥ ։ ። with what closes quotes and brackets behind it, before white space or the end
-    of the text, or one of 。！？．｡ anywhere. A full stop before a space and a small letter (a to z) is none.
+    A sentence end is one of . ! ? … ؟ ۔ । ॥ ։ ። with the closing quotes and brackets after it, before white space or
+    the end of the text; or one of 。！？．｡ anywhere. A full stop before spaces and a lower-case letter (a to z) does
+    not end a sentence.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64, null where the text is null.
@@ -65,7 +66,7 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
 
 @part
 def _role(code: int) -> int:
-    """What a character does to sentences."""
+    """The role of a character in sentence splitting."""
     if code < 0x80:
         return ASCII_ROLE[code]
     for mark in SPACED_ENDS:
@@ -91,7 +92,7 @@ def _holds_letter_or_digit(data: Bytes, begin: int, end: int) -> bool:
 
 @part
 def _behind_mark(data: Bytes, i: int, end: int, mark: int) -> tuple[int, int]:
-    """Where marks and closers end of which the first ended at `i`; LINE if a sentence ends with them, or NOTHING."""
+    """The end of the marks and closers that follow a mark at `i`, and LINE if they end a sentence, else NOTHING."""
     while i < end and data[i] != 0x20 and data[i] != NEWLINE:
         code, size = decode(data, i, end)
         closes = False

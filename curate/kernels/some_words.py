@@ -1,4 +1,4 @@
-"""Words up to a number: whether there are enough, or how many and nothing else of them."""
+"""Count words, and nothing else, up to a limit."""
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ TOP, BYTE, LAST_BYTE = np.uint64(0x80), np.uint64(8), np.uint64(56)
 
 
 def number_of_words(texts: pa.Array) -> pa.Array:
-    """Words per text, as `count_words` counts them.
+    """Count words per text, as `count_words` does.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64, null where the text is null.
@@ -37,20 +37,20 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
 
 @part
 def words_up_to(data: Bytes, begin: int, end: int, limit: int) -> int:
-    """Words in data[begin:end], or `limit` if there are more."""
+    """The number of words in data[begin:end], at most `limit`."""
     words = np.int64(0)
     i, after_space = begin, TOP  # TOP or 0
     while i < end and words < limit:
         eight = load_until(data, i, end)
         following = i + 8
-        if eight & TOPS != np.uint64(0):  # a run with other than ASCII is taken on its own, from its beginning
+        if eight & TOPS != np.uint64(0):  # count a run with non-ASCII characters separately, from its beginning
             start = stop = i + trailing_zeros(eight & TOPS) // 8
             while start > begin and not IS_SPACE[data[start - 1]]:
                 start -= 1
             while stop < end and not IS_SPACE[data[stop]]:
                 stop += 1
             words += words_outside(data, start, stop, limit, NO_SPANS, 0, 0)
-            words -= start < i  # what of it was read is counted already
+            words -= start < i  # its beginning was counted already
             eight = blank_from(eight, max(start - i, 0))
             following = stop
         space = spaces(eight)
@@ -62,9 +62,10 @@ def words_up_to(data: Bytes, begin: int, end: int, limit: int) -> int:
 
 @part
 def words_outside(data: Bytes, i: int, end: int, limit: int, spans: Table, span: int, last: int) -> int:
-    """Words in data[i:end] without spans[span:last], or `limit` if there are more.
+    """The number of words in data[i:end] without spans[span:last], at most `limit`.
 
-    A character is of no word (0), or a mark (1), a letter or digit (2), or a letter of a script without spaces (3).
+    `step` is the class of a character: 0 divides words, 1 is a mark, 2 a letter or digit, 3 a letter of a script
+    without spaces.
     """
     words, word = np.int64(0), np.int64(0)
     while i < end and words < limit:

@@ -1,4 +1,4 @@
-"""Documents that agree in a key, clusters of duplicates, and which documents survive, given pairs of duplicates."""
+"""Pair documents with equal keys, and, from pairs of duplicates, find clusters and the documents to keep."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,21 +14,21 @@ MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
-    """Pairs (first, second) of each document with the best (least) one that has the same key, unless it is that one.
+    """Pair each document with the best one (lowest rank) of the same key, as (best, document); the best has no pair.
 
     In:     the rank and the key of each document, in any order.
-    Out:    pairs in any order; their number is that of the documents less that of the different keys.
-    Cost:   two look-ups a document; memory for a copy of both and twice the documents of the largest piece.
+    Out:    pairs of ranks in any order; as many as there are documents, minus the number of distinct keys.
+    Cost:   two lookups per document; memory for a copy of both and twice the documents of the largest partition.
     Oracle: a dictionary (tests/dedup/test_near.py).
     """
     return _stars(read_only(ranks), read_only(keys))
 
 
 def dealt(keys: Keys, bits: int) -> tuple[Numbers, Numbers]:
-    """The places of all keys, sorted by their highest bits, and where each of the 2^bits ranges begins.
+    """Partition keys by their highest bits: the indices of keys, sorted by partition, and the start of each partition.
 
-    In:     keys that are spread evenly.
-    Out:    as many places as keys, those of one range in order, and one more begin than ranges: the end.
+    In:     keys that are uniformly distributed.
+    Out:    one index per key, ascending within a partition; 2^bits + 1 starts, the last of which is the end.
     Oracle: a stable sort (tests/dedup/test_near.py).
     """
     return _dealt(read_only(keys), bits, np.uint64(1))
@@ -46,7 +46,7 @@ def _stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
     size = np.int64(2)
     while size < 2 * most:
         size *= 2
-    best = np.empty(size, dtype=np.int64)  # for each slot the document with the least rank of its key, or -1
+    best = np.empty(size, dtype=np.int64)  # for each slot the document with the lowest rank of its key, or -1
     first, second = np.empty(len(keys), dtype=np.int64), np.empty(len(keys), dtype=np.int64)
     slots = np.empty(most, dtype=np.int64)
     n = np.int64(0)
@@ -70,7 +70,7 @@ def _stars(ranks: Numbers, keys: Keys) -> tuple[Numbers, Numbers]:
 
 @kernel
 def _dealt(keys: Keys, bits: int, factor: int) -> tuple[Numbers, Numbers]:
-    """The places of all keys, sorted by the highest bits of their products, and where each piece of them begins."""
+    """`dealt` by the highest bits of key * factor."""
     shift = np.uint64(64 - bits)
     places = np.zeros((1 << bits) + 1, dtype=np.int64)
     for k in range(len(keys)):
@@ -87,13 +87,13 @@ def _dealt(keys: Keys, bits: int, factor: int) -> tuple[Numbers, Numbers]:
 
 
 def survivors(first: Numbers, second: Numbers, count: int) -> Numbers:
-    """Of pairs of duplicates those for which a document is dropped; of `count` documents, numbered from the best down.
+    """Select the pairs that drop a document; `count` documents are numbered from the best down.
 
-    A document is dropped if it is a duplicate of a better one that survives itself, and for the best one of these.
+    A document is dropped if it is a duplicate of a better document that survives; its pair names the best of these.
 
     In:     pairs, `first` better than (less than) `second`, sorted by second and then first.
-    Out:    the places of pairs, rising, one for each document that is dropped.
-    Cost:   one pass over the pairs; memory for a byte a document, and as many numbers as pairs.
+    Out:    ascending indices of pairs, one for each document that is dropped.
+    Cost:   one pass over the pairs; memory for one byte per document, and as many numbers as pairs.
     Oracle: a dictionary of sets (tests/dedup/test_near.py).
     """
     return _survivors(read_only(first), read_only(second), count)
@@ -113,9 +113,9 @@ def _survivors(first: Numbers, second: Numbers, count: int) -> Numbers:
 
 
 def clusters(first: Numbers, second: Numbers, count: int) -> Numbers:
-    """The least document that pairs lead to, directly or through others, for each of `count` documents.
+    """Label each of `count` documents with the lowest document of its connected component, by union-find.
 
-    Cost:   one pass over the pairs with path halving; eight bytes a document.
+    Cost:   one pass over the pairs with path halving; eight bytes per document.
     Oracle: repeated minima (tests/dedup/test_near.py).
     """
     return _clusters(read_only(first), read_only(second), count)
@@ -136,16 +136,16 @@ def _clusters(first: Numbers, second: Numbers, count: int) -> Numbers:
             parent[b] = a
         else:
             parent[a] = b
-    for document in range(count):  # parents are less, so theirs are found already
+    for document in range(count):  # a parent is less than its child, so its root is already known
         parent[document] = parent[parent[document]]
     return parent
 
 
 def resemblance(values: Values, copies: Numbers, begins: Numbers) -> Numbers:
-    """In how many values of signatures each document agrees with the copies in its cluster, itself left out.
+    """Count the signature values in which each document agrees with the other copies in its cluster.
 
-    In:     signatures, a row each, cluster by cluster; how many copies each document stands for, itself included;
-            where each cluster begins, and the end.
+    In:     signatures, one row per document, cluster by cluster; the number of copies that each document represents,
+            itself included; the start of each cluster, and the end.
     Cost:   for each cluster the square of its documents, times the values of a signature.
     Oracle: NumPy comparisons of all pairs (tests/dedup/test_near.py).
     """

@@ -1,4 +1,4 @@
-"""What kernels know of a code point, and how they read one from UTF-8."""
+"""Classes and lower case of code points, and UTF-8 decoding and encoding."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 from curate.kernels.arrow import Bytes
 from curate.kernels.jit import inline
 
-# Bits of a code point's class, as make_unicode.py wrote them.
+# Class bits of code points, as make_unicode.py writes them.
 SPACE = 1  # str.isspace()
 LETTER = 2  # str.isalpha()
 DIGIT = 4  # category Nd
@@ -19,8 +19,8 @@ CONTROL = 128  # category Cc, white space excepted
 SPACELESS = 256  # a letter of a script written without spaces: Han, Kana, Thai, Lao, Khmer, Myanmar, Yi, Javanese …
 WORD = 512  # `\w` in re
 ASSIGNED = 1024  # assigned in the table's Unicode version
-UNSTABLE = 2048  # NFC or lower-casing treats it other than on its own and one to one
-DIVIDER = 4096  # stands between words or syllables as a space does elsewhere: the Tibetan tsheg, the Ethiopic wordspace
+UNSTABLE = 2048  # its NFC or lower case depends on context or is not one to one
+DIVIDER = 4096  # separates words or syllables as a space does elsewhere: the Tibetan tsheg, the Ethiopic wordspace
 
 _tables = np.load(Path(__file__).parent / "unicode.npz")
 UNICODE_VERSION = str(_tables["version"])
@@ -35,22 +35,22 @@ REPLACEMENT = 0xFFFD
 
 @inline
 def class_of(code: int) -> int:
-    """Class bits of code point `code`."""
+    """The class bits of code point `code`."""
     return CLASS_BLOCKS[CLASS_INDEX[code >> 7], code & 127]
 
 
 @inline
 def lower_of(code: int) -> int:
-    """Lower case of code point `code`, which must not be UNSTABLE."""
+    """The lower case of code point `code`, which must not be UNSTABLE."""
     return code + LOWER_BLOCKS[LOWER_INDEX[code >> 7], code & 127]
 
 
 @inline
 def decode(data: Bytes, i: int, end: int) -> tuple[int, int]:
-    """Code point at byte `i` and its length in bytes, which never passes `end`.
+    """Decode the code point at byte `i`; return it and its length in bytes, which never passes `end`.
 
-    A byte that cannot begin a character, or whose character would pass `end`, reads as U+FFFD. Broken text gives some
-    code points, always the same: `curate.maps.measure` tells it from good text before.
+    A byte that cannot begin a character, or whose character would pass `end`, decodes as U+FFFD. Other invalid UTF-8
+    decodes deterministically to arbitrary code points; `curate.maps.groups` replaces such texts by null beforehand.
     """
     lead = np.int64(data[i])
     code = REPLACEMENT
@@ -74,7 +74,7 @@ def decode(data: Bytes, i: int, end: int) -> tuple[int, int]:
 
 @inline
 def encode(out: Bytes, size: int, code: int) -> int:
-    """Write code point `code` as UTF-8 to out[size:] and return the size behind it."""
+    """Write code point `code` as UTF-8 to out[size:] and return the new size."""
     if code < 0x80:
         out[size] = code
         return size + 1

@@ -1,4 +1,4 @@
-"""Lines as they stand: with the white space at their ends."""
+"""Count unstripped lines, which keep the white space at their ends."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ from curate.kernels.lines import NEWLINE, continuations, line_end, strip
 
 Keys = npt.NDArray[np.uint64]
 
-# Marks that end sentences in all scripts, closing quotes and the ellipsis not among them.
+# Marks that end sentences, of all scripts; neither closing quotes nor the ellipsis.
 ENDS = np.array([ord(c) for c in ".!?‼‽⁇⁈⁉。！？．｡﹒﹖﹗։؟۔؞।॥።፧፨၊။។៕᙮᠃᠉⸮⸼܀܁܂"], dtype=np.int64)
 ASCII_END = np.isin(np.arange(128), ENDS)
 SHORT_LINE = 30
@@ -20,13 +20,13 @@ HALF = np.uint64(32)
 
 
 def count_whole_lines(texts: pa.Array) -> dict[str, pa.Array]:
-    r"""Lines per text (split at "\n", blank ones not counted), judged with the white space at their ends.
+    r"""Count lines per text (split at "\n", blank lines ignored) without stripping white space at their ends.
 
     In:     string or large_string, sliced or not, nulls allowed.
-    Out:    int64 columns, null where the text is null: lines; terminal_lines (the last character ends sentences, and is
-            no quote); short_lines (of 30 characters at most); characters (of the text, newlines aside);
-            duplicate_characters (of lines that stood before, byte for byte).
-    Cost:   two passes over the bytes and a look-up a line; the memory grows with the lines of the longest text.
+    Out:    int64 columns, null where the text is null: lines; terminal_lines (the last character is sentence
+            punctuation, not a quote); short_lines (at most 30 characters); characters (of the text, without newlines);
+            duplicate_characters (of lines that occurred earlier, byte for byte).
+    Cost:   two passes over the bytes and one lookup per line; the memory grows with the lines of the longest text.
     Oracle: `str.split`, `str.endswith` and sets of lines (tests/filters/signals/test_pieces.py).
     """
     texts = plain_text(texts)
@@ -62,7 +62,7 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
 
 @part
 def _line(data: Bytes, start: int, stop: int, length: int, table: Keys, out: Offsets) -> None:
-    """Count the line data[start:stop], of so many characters."""
+    """Count the line data[start:stop], which has `length` characters."""
     begin, finish, _, last = strip(data, start, stop)
     if begin >= finish:
         return
@@ -89,7 +89,7 @@ def _mix(number: int) -> int:
 
 @inline
 def _key(data: Bytes, begin: int, end: int) -> int:
-    """A 64-bit hash of data[begin:end] that is never 0."""
+    """A 64-bit hash of data[begin:end]; never 0, which marks a free slot."""
     key = np.uint64(end - begin) * SECOND
     while begin + 8 <= end:
         key = _mix(key ^ load_u64(data, begin))

@@ -1,4 +1,4 @@
-"""A few windows of each text, evenly spread, for what a sample of a document tells well enough."""
+"""Sample a few evenly spaced windows of each text, for measurements that need only part of a document."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,16 +6,16 @@ import pyarrow as pa
 from curate.kernels.arrow import Bytes, Offsets, plain_text, text_views
 from curate.kernels.jit import kernel
 
-CONTINUATION = 0x80  # the upper two bits of a byte inside a character, of the mask 0xC0
+CONTINUATION = 0x80  # the upper two bits (mask 0xC0) of a UTF-8 continuation byte
 
 
 def windows(texts: pa.Array, count: int, size: int) -> pa.Array:
-    r"""Of each text `count` windows of about `size` bytes, the first at its start and the last at its end, on one line.
+    r"""Join `count` windows of about `size` bytes of each text, from its start to its end, into one line.
 
     In:     string or large_string, sliced or not, nulls allowed; count >= 2.
-    Out:    large_string, null for null: the windows with a space between, line ends (\n, \r) as spaces; texts of no
-            more than count * size bytes whole. Windows begin and end between characters.
-    Cost:   the bytes of the windows.
+    Out:    large_string, null for null: the windows separated by a space, with line ends (\n, \r) as spaces; a text of
+            at most count * size bytes is taken whole. Windows begin and end at character boundaries.
+    Cost:   proportional to the bytes of the windows.
     Oracle: slices of `bytes` (tests/kernels/test_windows.py).
     """
     texts = plain_text(texts)
@@ -55,7 +55,7 @@ def _windows(offsets: Offsets, data: Bytes, count: int, size: int) -> tuple[Offs
 
 @kernel
 def _boundary(data: Bytes, i: int, end: int) -> int:
-    """The first place from i on where a character begins; at most three bytes on."""
+    """The first character boundary at or after `i`, at most three bytes later."""
     stop = min(end, i + 4)
     while i < stop and data[i] & 0xC0 == CONTINUATION:
         i += 1

@@ -1,4 +1,4 @@
-"""Words as rules count them, and the stop words among them."""
+"""Count words as the filters' rules define them, and the stop words among them."""
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +24,9 @@ NAMES = ("words", "word_characters", "alpha_words", "longest_word",
 
 NONE, MARKS, ORDINARY, SPACELESS = range(4)
 BLOCK = 2048
-# What a byte adds to the content of a run: 1 where it is no ASCII space, OTHER where it is no ASCII letter either, DOT
-# for a full stop, MIXED where the run must be read character by character: for "#" and all beyond ASCII. Each counts
-# in twelve bits of its own, which a block cannot overflow.
+# What a byte adds to the packed counters of a run: 1 unless it is ASCII space, OTHER if it is not an ASCII letter
+# either, DOT for a full stop, MIXED if the run must be read character by character ("#" and non-ASCII). Each counter
+# has twelve bits, which a block cannot overflow.
 FIELD = 12
 OTHER, DOT, MIXED = (1 << FIELD * k for k in (1, 2, 3))
 KIND = np.full(256, MIXED | OTHER | 1, dtype=np.int64)
@@ -45,9 +45,9 @@ def _pack(word: str) -> int:
 
 
 def _perfect_hash() -> tuple[np.uint64, np.ndarray]:
-    """A multiplier under which no two function words share a slot, and the packed word in each slot.
+    """A perfect hash of the function words: the multiplier, and the packed word in each slot.
 
-    A word takes at most seven bytes; of Gopher's eight each has its own bit in the eighth.
+    A word takes at most seven bytes; the eighth byte has one bit for each of Gopher's eight stop words.
     """
     packed = np.array([_pack(word) for word in FUNCTION_WORDS], dtype=np.uint64)
     candidates = np.random.default_rng(0).integers(1 << 63, 1 << 64, 1000, dtype=np.uint64) | np.uint64(1)
@@ -55,7 +55,7 @@ def _perfect_hash() -> tuple[np.uint64, np.ndarray]:
     best = max(range(1000), key=lambda k: len(np.unique(slots_of[k])))
     multiplier, slots = candidates[best], slots_of[best]
     assert len(np.unique(slots)) == len(packed), "two function words share a slot: raise _SLOT_BITS"
-    table = np.full(1 << _SLOT_BITS, np.uint64(2**64 - 1))  # which no word packs to
+    table = np.full(1 << _SLOT_BITS, np.uint64(2**64 - 1))  # the mark of an empty slot: no word packs to it
     table[slots] = packed
     table[slots[: len(GOPHER_STOP_WORDS)]] |= np.uint64(1) << np.arange(
         56, 56 + len(GOPHER_STOP_WORDS), dtype=np.uint64
@@ -67,16 +67,16 @@ STOP_MULTIPLIER, STOP_TABLE = _perfect_hash()
 
 
 def count_words(texts: pa.Array) -> dict[str, pa.Array]:
-    """Words per text, a word being a run of non-space characters; in scripts without spaces each letter is a word.
+    """Count words per text: runs of non-space characters, or single letters in scripts without spaces.
 
-    A spaceless letter takes the marks and punctuation around it along, so that "「你好」。" is two words. The Tibetan
-    tsheg and the Ethiopic wordspace divide words as spaces do.
+    Marks and punctuation around a letter of such a script belong to its word, so that "「你好」。" is two words. The
+    Tibetan tsheg and the Ethiopic wordspace separate words as spaces do.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64 columns, null where the text is null: words; word_characters (characters within words);
-            alpha_words (with at least one letter); longest_word (characters); stop_words (English function words, case
-            and outer punctuation aside); distinct_stop_words (how many of Gopher's eight occur); hashes ("#"); ellipses
-            ("..." or "…").
+            alpha_words (with at least one letter); longest_word (characters); stop_words (English function words,
+            ignoring case and outer punctuation); distinct_stop_words (how many of Gopher's eight occur); hashes ("#");
+            ellipses ("..." or "…").
     Cost:   one pass over the bytes; allocates only the result.
     Oracle: regular expressions over each text (tests/kernels/test_kernels.py).
     """
@@ -86,7 +86,7 @@ def count_words(texts: pa.Array) -> dict[str, pa.Array]:
 
 @inline
 def _stop_word(key: int) -> tuple[int, int]:
-    """Whether a packed word is a stop word, and its bit."""
+    """Whether a packed word is a stop word, and its bit among Gopher's eight."""
     entry = STOP_TABLE[np.int64((key * STOP_MULTIPLIER) >> np.uint64(64 - _SLOT_BITS))]
     hit = np.int64(entry & SEVEN_BYTES == key)
     return hit, np.int64(entry >> np.uint64(56)) * hit
@@ -94,9 +94,9 @@ def _stop_word(key: int) -> tuple[int, int]:
 
 @kernel
 def _count(offsets: Offsets, data: Bytes) -> Counts:
-    # Two steps for each block of bytes, because a branch at the end of every word would cost more than all the rest:
-    # the first notes, without branching, where runs of non-space bytes begin and end and what they hold besides ASCII
-    # letters; the second takes run by run, and nearly all of them are a plain word.
+    # Two steps per block of bytes, because a mispredicted branch at each word end would dominate the cost. The first is
+    # branch-free and records the bounds of runs of non-space bytes and their packed counters. The second handles each
+    # run; nearly all are a plain word.
     n = len(offsets) - 1
     counts = np.zeros((n, 8), dtype=np.int64)
     bounds = np.empty(BLOCK + 2, dtype=np.int64)
@@ -117,10 +117,10 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
                 inside = kind & 1
                 content += kind
             following = stop
-            if inside and stop < end and found > 1:  # the last run goes on: it is taken with the next block
+            if inside and stop < end and found > 1:  # the last run crosses the block's end: leave it to the next block
                 found -= 1
                 following = bounds[found]
-            elif inside and stop < end:  # one run fills the block: take it the long way
+            elif inside and stop < end:  # a single run fills the block: read it character by character
                 while following < end and KIND[data[following]] & 1:
                     following += 1
                 content = MIXED
@@ -133,8 +133,8 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
                 content = contents[k + 1] - contents[k]
                 length = finish - begin
                 others = content >> FIELD & (1 << FIELD) - 1
-                mark = np.int64((others == 1) & (KIND[data[finish - 1]] != 1))  # the only one, and at the end: "end,"
-                if content < 3 * DOT and others == mark and begin >= 8:  # so that eight bytes may be read up to its end
+                mark = np.int64((others == 1) & (KIND[data[finish - 1]] != 1))  # a single mark, at the end: "end,"
+                if content < 3 * DOT and others == mark and begin >= 8:  # the eight bytes before its end are readable
                     letters = length - mark
                     alpha += letters > 0
                     shift = np.uint64(64 - 8 * min(max(letters, 1), 8))
@@ -165,7 +165,7 @@ def _count(offsets: Offsets, data: Bytes) -> Counts:
 
 @inline
 def _letters(data: Bytes, begin: int, end: int) -> int:
-    """The letters of an ASCII word as a key, as in "(the),"; 0 where they do not stand together, or with a digit."""
+    """Pack the letters of an ASCII word, as in "(the),"; 0 if they are not contiguous or there is a digit."""
     key = np.uint64(0)
     letters = np.uint64(0)
     ended = False
@@ -184,10 +184,10 @@ def _letters(data: Bytes, begin: int, end: int) -> int:
 
 @part
 def _any_run(data: Bytes, i: int, end: int, out: Counts) -> int:
-    """Count the words in a run of bytes without ASCII space; return their bits among Gopher's stop words."""
-    # A word is NONE until something of it was read, MARKS while it has only marks and punctuation, then ORDINARY or a
-    # SPACELESS letter. `key` packs its ASCII letters in lower case; `broken` says that it is no stop word whatever its
-    # key: letters after punctuation ("don't"), a digit, or a letter beyond ASCII.
+    """Count the words in a run of bytes without ASCII space; return the bits of Gopher's stop words in it."""
+    # `word` is NONE before a word begins, MARKS while it has only marks and punctuation, then ORDINARY or SPACELESS.
+    # `key` packs its ASCII letters in lower case. `broken` rules out a stop word whatever the key: the word has letters
+    # after punctuation ("don't"), a digit, or a non-ASCII letter.
     seen = np.int64(0)
     word = NONE
     length = key_length = dots = 0

@@ -1,4 +1,4 @@
-"""Words of a list in text, as whole words."""
+"""Count the words of a list in text, as whole words."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -30,23 +30,23 @@ ASCII_WORD = np.zeros(256, dtype=np.bool_)
 ASCII_WORD[:128] = (ASCII_CLASS & WORD) != 0
 CODE_BITS = 21
 FREE = -1
-# Letters and marks that differ by place or by typesetting alone, compared as one: Σ and ς as σ, ’ as '.
+# Characters that differ only by position or typography, and are compared as equal: Σ and ς as σ, ’ as '.
 ALIKE = {"Σ": "σ", "ς": "σ", "’": "'"}
 CAPITAL_SIGMA, FINAL_SIGMA, SIGMA, CURLY, APOSTROPHE = (ord(c) for c in "Σςσ’'")
 SPREAD = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing
 
 
 class WordTable(NamedTuple):
-    """A list of words as a tree of their letters, kept in a hash table so that its size is that of the list."""
+    """A trie of a list of words, with its edges in a hash table, so that its size is proportional to the list."""
 
-    pairs: Bytes  # 1 for the first two bytes of a word, in lower case: what most words of a text are told by
-    keys: Offsets  # node and letter of each edge, at the place that their hash gives or behind it
-    nodes: npt.NDArray[np.int32]  # where each edge leads
+    pairs: Bytes  # prefilter: 1 for the first two bytes of a word, in lower case
+    keys: Offsets  # (node, letter) of each edge, packed; open addressing with linear probing
+    nodes: npt.NDArray[np.int32]  # the node that each edge leads to
     ends: Bytes  # 1 for each node at which a word ends
 
 
 def word_table(words: Iterable[str]) -> WordTable:
-    """Words to look for, in upper or lower case, their accents composed or not."""
+    """Build the trie of the words to find; case, and whether accents are composed, do not matter."""
     edges: dict[tuple[int, int], int] = {}
     ends = {0: False}
     pairs = np.zeros((256, 256), dtype=np.uint8)
@@ -67,14 +67,14 @@ def word_table(words: Iterable[str]) -> WordTable:
 
 
 def _first_bytes(letter: str) -> list[int]:
-    """The bytes, in lower case, that a letter and what is like it may begin with in upper or lower case."""
+    """The possible first bytes, ASCII in lower case, of a letter and of its variants in case and in ALIKE."""
     alike = [letter, *(c for c in ALIKE if folded(c) == folded(letter))]
     ascii_ones = {int(LOWER[ord(c)]) for c in [*alike, chr(folded(letter))] if c.isascii()}
     return [*ascii_ones, *(range(0x80, 0x100) if not all(c.isascii() for c in alike) else ())]
 
 
 def folded(letter: str) -> int:
-    """The code point that a letter is compared by: of its lower case, where that is one letter whatever follows."""
+    """The code point by which a letter is compared: its lower case if that is a single letter in any context."""
     if letter in ALIKE:
         return ord(ALIKE[letter])
     code = ord(letter)
@@ -84,15 +84,15 @@ def folded(letter: str) -> int:
 
 
 def count_listed_words(texts: pa.Array, table: WordTable) -> pa.Array:
-    r"""Places in a text where a word of the list begins, as a whole word, in upper or lower case.
+    r"""Count the positions in a text at which a word of the list begins as a whole word, ignoring case.
 
-    A word is whole where no letter or digit at either end of it stands beside another one, but in a script without
-    spaces, where each stands for itself. An accent or vowel sign behind a letter belongs to its word.
+    A match is a whole word if no letter or digit at either end of it is adjacent to another letter or digit. Letters of
+    scripts without spaces may be adjacent. An accent or vowel sign after a letter belongs to the letter's word.
 
-    In:     string or large_string, sliced or not, nulls allowed; the words by `word_table`.
+    In:     string or large_string, sliced or not, nulls allowed; the words from `word_table`.
     Out:    int64, null where the text is null.
     Cost:   one pass over the bytes; allocates only the result.
-    Oracle: every place of a text looked at in Python (tests/filters/test_block.py).
+    Oracle: a test of every position of a text in Python (tests/filters/test_block.py).
     """
     texts = plain_text(texts)
     return count_columns(texts, ["words"], _count(*text_views(texts), table))["words"]
@@ -120,7 +120,7 @@ def _count(offsets: Offsets, data: Bytes, table: WordTable) -> Counts:
         within = False
         while i < end:
             byte = data[i]
-            size, joins = 1, ASCII_WORD[byte]  # whether a letter like it before or behind makes one word with it
+            size, joins = 1, ASCII_WORD[byte]  # joins: whether it forms one word with an adjacent character that joins
             mark = False
             if byte >= 0x80:
                 code, size = decode(data, i, end)
@@ -139,7 +139,7 @@ def _count(offsets: Offsets, data: Bytes, table: WordTable) -> Counts:
 
 @inline
 def _joins(code: int) -> bool:
-    """Whether a character makes a word with those beside it: one of words, but in a script without spaces."""
+    """Whether a character forms one word with adjacent ones: a word character, except of a script without spaces."""
     bits = np.int64(class_of(code))
     return bits & WORD != 0 and bits & SPACELESS == 0
 
@@ -152,7 +152,7 @@ def _is_mark(code: int) -> bool:
 
 @inline
 def _folded(code: int) -> int:
-    """As `folded`."""
+    """`folded` for kernels."""
     if code in (CAPITAL_SIGMA, FINAL_SIGMA):
         return SIGMA
     if code == CURLY:
@@ -169,7 +169,7 @@ def _word_end(data: Bytes, i: int, end: int) -> int:
 
 @part
 def _begins_here(data: Bytes, i: int, end: int, table: WordTable) -> bool:
-    """Whether a word of the list begins at `i` and ends before a character that is of no word."""
+    """Whether a word of the list begins at `i` and ends at a word boundary."""
     node = np.int64(0)
     while i < end:
         code, size = decode(data, i, end)

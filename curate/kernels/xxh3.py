@@ -1,4 +1,4 @@
-"""xxh3_64 (Yann Collet's XXH3, 64 bits, seed 0) as a loop for kernels: a call of the C library per shingle costs more.
+"""Compute xxh3_64 (Yann Collet's XXH3, 64 bits, seed 0) inside kernels, where a call of the C library costs more.
 
 Reference: the specification in xxHash's repository, doc/xxhash_spec.md.
 """
@@ -25,7 +25,7 @@ LANES = np.array(
     [PRIME32_3, PRIME64_1, PRIME64_2, PRIME64_3, PRIME64_4, PRIME32_2, PRIME64_5, PRIME32_1], dtype=np.uint64
 )
 LOW = np.uint64(0xFFFFFFFF)
-STRIPE, STRIPES = 64, 16  # bytes of a stripe, stripes of a block
+STRIPE, STRIPES = 64, 16  # bytes per stripe, stripes per block
 LAST_SECRET = len(SECRET) - STRIPE
 
 
@@ -33,7 +33,7 @@ def _secret(i: int) -> np.uint64:
     return np.frombuffer(SECRET[i : i + 8].tobytes(), np.uint64)[0]
 
 
-SECRETS = np.array([_secret(i) for i in range(len(SECRET) - 7)], dtype=np.uint64)  # eight bytes from each place
+SECRETS = np.array([_secret(i) for i in range(len(SECRET) - 7)], dtype=np.uint64)  # eight bytes at each offset
 FLIP_1TO3 = (_secret(0) & LOW) ^ (_secret(0) >> np.uint64(32))
 FLIP_4TO8 = _secret(8) ^ _secret(16)
 FLIP_LOW, FLIP_HIGH = _secret(24) ^ _secret(32), _secret(40) ^ _secret(48)
@@ -42,7 +42,7 @@ FLIP_EMPTY = _secret(56) ^ _secret(64)
 
 @kernel
 def xxh3_64(begin: int, size: int) -> int:
-    """Hash (uint64) of `size` bytes from the memory address `begin`, as `array.ctypes.data` gives it.
+    """Hash `size` bytes at the memory address `begin` (such as `array.ctypes.data`) to a uint64.
 
     Oracle: `xxhash.xxh3_64_intdigest` (tests/kernels/test_minhash.py).
     """
@@ -99,7 +99,7 @@ def _avalanche_64(h: int) -> int:
 
 @part
 def _swapped(h: int) -> int:
-    """The bytes of a number in the other order."""
+    """Reverse the order of the bytes of a number."""
     swapped = np.uint64(0)
     for k in range(8):
         swapped = swapped << np.uint64(8) | ((h >> np.uint64(8 * k)) & np.uint64(0xFF))
@@ -128,7 +128,7 @@ def _long(begin: int, size: int) -> int:
 
 @part
 def _lane(begin: int, size: int, k: int) -> int:
-    """One of the eight sums over stripes of 64 bytes, which know nothing of each other."""
+    """One of the eight accumulators over stripes of 64 bytes, which are independent of each other."""
     lane = LANES[k]
     blocks = (size - 1) // (STRIPE * STRIPES)
     for block in range(blocks):
