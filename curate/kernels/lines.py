@@ -19,7 +19,7 @@ NAMES = ("lines", "line_characters", "paragraphs", "bullet_lines", "ellipsis_lin
 
 
 def count_lines(texts: pa.Array) -> dict[str, pa.Array]:
-    r"""Count the lines of each text (split at "\n", blank lines ignored) by how they begin and end, once stripped.
+    r"""Count the lines of each text (split at "\n", blank lines ignored) by the beginning and end of the stripped line.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64 columns, null where the text is null: lines; line_characters (of stripped lines); paragraphs (runs of

@@ -1,4 +1,4 @@
-"""Count pieces, which are tokens: words without the punctuation at their ends, and each such mark as its own token."""
+"""Tokenise text into pieces: words, and the punctuation marks at their ends as separate tokens."""
 
 import numpy as np
 import numpy.typing as npt
@@ -441,7 +441,10 @@ def _ending(characters: Characters, begin: int, end: int) -> int:
 
 @part
 def _is_address(characters: Characters, begin: int, end: int) -> bool:
-    """Whether a word is an address: a dotted host, optionally after a scheme or user and "@", and before a path."""
+    """Whether a word is a web or e-mail address: a dotted host.
+
+    A scheme, or a user and "@", may precede the host; a port and a path may follow it.
+    """
     if _is_host(characters, begin, end):
         return True
     scheme = True  # whether the characters so far may be a scheme

@@ -146,7 +146,7 @@ def _shape(data: Bytes, begin: int, end: int) -> tuple[int, int, int, int]:
 
 @part
 def _is_counter(data: Bytes, begin: int, end: int, nouns: Phrases) -> bool:
-    """Whether data[begin:end] is a number and a noun of `nouns`, as in "1.2K likes", with at most marks around."""
+    """Whether data[begin:end] is a number and a noun of `nouns`, as in "1.2K likes", surrounded by marks at most."""
     i = begin
     while i < end and data[i] < 0x80 and ASCII_CLASS[data[i]] & (LETTER | DIGIT) == 0:
         i += 1

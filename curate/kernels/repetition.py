@@ -169,7 +169,7 @@ def _mix(number: int) -> int:
 
 @inline
 def _key(data: Bytes, begin: int, end: int) -> int:
-    """The bytes themselves if there are at most eight, terminated by a space; otherwise a 64-bit hash."""
+    """Up to eight bytes themselves, with a space after them if there are fewer; otherwise a 64-bit hash."""
     length = end - begin
     if length <= 8:
         key = np.uint64(0)

@@ -92,7 +92,7 @@ def _holds_letter_or_digit(data: Bytes, begin: int, end: int) -> bool:
 
 @part
 def _behind_mark(data: Bytes, i: int, end: int, mark: int) -> tuple[int, int]:
-    """The end of the marks and closers that follow a mark at `i`, and LINE if they end a sentence, else NOTHING."""
+    """The end of the marks and closers after a mark that ends at `i`; LINE if they end a sentence, else NOTHING."""
     while i < end and data[i] != 0x20 and data[i] != NEWLINE:
         code, size = decode(data, i, end)
         closes = False
