@@ -10,7 +10,7 @@ CONTINUATION = 0x80  # the upper two bits (mask 0xC0) of a UTF-8 continuation by
 
 
 def windows(texts: pa.Array, count: int, size: int) -> pa.Array:
-    r"""Join `count` windows of about `size` bytes of each text, from its start to its end, into one line.
+    r"""Join `count` windows of about `size` bytes of each text, first at its start, last at its end, into one line.
 
     In:     string or large_string, sliced or not, nulls allowed; count >= 2.
     Out:    large_string, null for null: the windows separated by a space, with line ends (\n, \r) as spaces; a text of
