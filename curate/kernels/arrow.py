@@ -1,4 +1,4 @@
-"""Between Arrow arrays and the NumPy views that kernels loop over."""
+"""Conversions between Arrow arrays and the NumPy views that kernels loop over."""
 
 import sys
 import types
@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 
 Offsets = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
-Counts = npt.NDArray[np.int64]  # one row a text, one column a count
+Counts = npt.NDArray[np.int64]  # one row per text, one column per count
 A = TypeVar("A", bound=npt.NDArray[Any])
 
 
 def plain_text(texts: pa.Array) -> pa.Array:
-    """Texts as string or large_string: dictionaries decoded, views and nulls cast."""
+    """Convert texts to string or large_string: decode dictionaries, cast string views and the null type."""
     if pa.types.is_dictionary(texts.type):
         texts = texts.dictionary_decode()
     if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type):
@@ -29,7 +29,7 @@ def plain_text(texts: pa.Array) -> pa.Array:
 def text_views(texts: pa.Array) -> tuple[Offsets, Bytes]:
     """Offsets (int64, one more than texts) and bytes of a string or large_string array, both read-only.
 
-    Slices are honoured: text i is `data[offsets[i]:offsets[i + 1]]`. A null text is empty, whatever bytes it hides.
+    Slices are respected: text i is `data[offsets[i]:offsets[i + 1]]`. A null text is empty, whatever bytes underlie it.
     """
     if texts.null_count:
         texts = texts.fill_null("")
@@ -45,13 +45,13 @@ def text_views(texts: pa.Array) -> tuple[Offsets, Bytes]:
 
 
 def count_columns(texts: pa.Array, names: Sequence[str], counts: Counts) -> dict[str, pa.Array]:
-    """Counts of shape (texts, names) as int64 columns, null where the text is null."""
+    """Convert counts of shape (texts, names) to int64 columns, null where the text is null."""
     mask = null_mask(texts)
     return {name: pa.array(counts[:, k], mask=mask) for k, name in enumerate(names)}
 
 
 def null_mask(texts: pa.Array) -> npt.NDArray[np.bool_] | None:
-    """True where a text is null, or None where none is."""
+    """Mask that is True where a text is null; None if no text is null."""
     if texts.null_count == 0:
         return None
     mask: npt.NDArray[np.bool_] = texts.is_null().to_numpy(zero_copy_only=False)
@@ -59,15 +59,15 @@ def null_mask(texts: pa.Array) -> npt.NDArray[np.bool_] | None:
 
 
 def spare_pandas() -> None:
-    """Keep pyarrow from importing pandas (a second of CPU per process) where no pandas object will ever meet it.
+    """Keep pyarrow from importing pandas (a second of CPU per process) in a process that never uses pandas with it.
 
-    pyarrow asks once, at its first conversion, whether pandas is there. For processes that are ours alone: pyarrow's
-    `to_pandas` does not work in them afterwards.
+    pyarrow checks once, at its first conversion, whether pandas is installed. Call this only in processes that we
+    start ourselves: pyarrow's `to_pandas` no longer works in them.
     """
     if "pandas" in sys.modules:
         return
     stand_in = types.ModuleType("pandas")
-    stand_in.__version__ = "0.0.0"  # type: ignore[attr-defined] # too old for pyarrow, so it goes without
+    stand_in.__version__ = "0.0.0"  # type: ignore[attr-defined] # too old for pyarrow, which then does without pandas
     sys.modules["pandas"] = stand_in
     try:
         with warnings.catch_warnings():
@@ -85,7 +85,7 @@ def divide(numerator: pa.Array, denominator: pa.Array) -> pa.Array:
 
 
 def read_only(numbers: A) -> A:
-    """A view that cannot be written: numba compiles once more for an array that can."""
+    """Return a read-only view of `numbers`: numba would compile again for a writable array."""
     view = numbers.view()
     view.flags.writeable = False
     return view

@@ -1,4 +1,4 @@
-"""Counting hashed n-grams by kind of text, and the mean log-probability of a text's n-grams under several kinds."""
+"""Counts of hashed n-grams per kind of text, and the mean log-probability of a text's n-grams under several kinds."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,20 +11,20 @@ Logs = npt.NDArray[np.float32]
 
 
 def count_buckets(offsets: Offsets, buckets: Buckets, cells: Offsets, counts: Counts) -> None:
-    """Add the n-grams of each row to the counts of its cell.
+    """Add each row's n-grams to the counts of its cell.
 
-    In:     cells (a number for each row, from 0), counts of shape (cells, size), which are added to.
+    In:     cells (the cell number of each row, from 0); counts of shape (cells, size), updated in place.
     Oracle: np.add.at (tests/distill/scoring/test_importance.py).
     """
     _count(offsets, buckets, cells, counts)
 
 
 def mean_logs(offsets: Offsets, buckets: Buckets, lanes: Offsets, logs: Logs) -> Reals:
-    """The mean over each row's n-grams of several logarithms of their buckets, in the lane that `lanes` names.
+    """Mean of the logarithms of each row's n-grams, column by column; `lanes` selects the table of each row.
 
-    In:     logs of shape (lanes, size, columns): those of a bucket lie side by side, as fetching them costs the most.
-    Out:    float64 of shape (rows, columns); nan where a row has no n-grams; one row's does not depend on the others.
-    Cost:   a look at a table of size * columns numbers for each n-gram.
+    In:     logs of shape (lanes, size, columns): a bucket's columns are adjacent, as fetching them costs the most.
+    Out:    float64 of shape (rows, columns); nan where a row has no n-grams; a row's result depends on no other row.
+    Cost:   one look-up per n-gram in a table of size * columns numbers.
     Oracle: NumPy over each row (tests/distill/scoring/test_importance.py).
     """
     return _means(offsets, buckets, lanes, logs)

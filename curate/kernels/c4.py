@@ -1,4 +1,4 @@
-"""C4's cleaning of lines."""
+"""C4's line filters."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,8 @@ from curate.kernels.unicode import ASCII_CLASS, SPACE, SPACELESS, class_of, deco
 LONG_WORD, NO_TERMINAL, FEW_WORDS, JAVASCRIPT, POLICY, CITATION = range(6)
 JAVASCRIPT_PHRASES = ("javascript",)
 POLICY_PHRASES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
-SENTENCE_ENDS = np.array([code for code in TERMINALS if code != 0x2026], dtype=np.int64)  # an ellipsis is no end
+# An ellipsis does not end a sentence.
+SENTENCE_ENDS = np.array([code for code in TERMINALS if code != 0x2026], dtype=np.int64)
 OPEN, CLOSE = ord("["), ord("]")
 EDIT_MARK = np.frombuffer(b"edit]", np.uint8)
 NEEDED_MARK = np.frombuffer(b"citation needed]", np.uint8)
@@ -36,11 +37,11 @@ OFF = -1
 
 
 def c4_cuts(texts: pa.Array, bounds: Sequence[int]) -> Cuts:
-    """The lines that C4 cuts, each for the first reason that applies, and citation marks within the others.
+    """Find the lines that C4 cuts, each for the first reason that applies, and the citation marks in kept lines.
 
-    In:     texts as string or large_string, sliced or not, nulls allowed; for each code above a bound, or -1 for off:
-            characters of the longest word allowed, 1, words of the shortest line allowed, 1, 1, 1.
-    Out:    cuts sorted by row and place (see `cut_lines`), none in nulls.
+    In:     texts as string or large_string, sliced or not, nulls allowed; a bound for each code from LONG_WORD to
+            CITATION, or -1 for off: most characters of a word, 1, fewest words of a line, 1, 1, 1.
+    Out:    cuts sorted by row and start (see `cut_lines`), none in nulls.
     Cost:   two passes over the bytes.
     Oracle: `str.split`, `re` and `str.endswith` over each text (tests/filters/edits/test_line_rules.py).
     """
@@ -81,7 +82,7 @@ def _judge(
                         n += 1
                     i = find_byte(data, max(stop, i + 1), finish, OPEN)
                 kept = n
-                while kept > first and spans[kept - 1, END] == finish:  # marks at the end stand behind the full stop
+                while kept > first and spans[kept - 1, END] == finish:  # trailing marks follow the full stop
                     kept -= 1
                     _, finish, _, last = strip(data, begin, spans[kept, START])
             if bounds[NO_TERMINAL] != OFF and not _ends_a_sentence(data, begin, finish, last):
@@ -90,7 +91,7 @@ def _judge(
                 codes[j] = FEW_WORDS
             elif len(phrases.codes):
                 codes[j] = phrase_in(data, begin, finish, phrases)
-                if codes[j] == POLICY and len(sooner.codes):  # a line may have both
+                if codes[j] == POLICY and len(sooner.codes):  # the line may contain both
                     javascript = phrase_in(data, begin, finish, sooner)
                     if javascript != KEPT:
                         codes[j] = javascript
@@ -108,8 +109,8 @@ def _has_fewer_words(data: Bytes, begin: int, finish: int, limit: int, spans: Ta
 
 @part
 def _has_long_word(data: Bytes, begin: int, end: int, longest: int) -> bool:
-    """Whether more than `longest` characters stand together without a space or a letter of a script without spaces."""
-    while begin + longest < end:  # the last ASCII space among the next ones, if any, ends what could be too long
+    """Whether more than `longest` consecutive characters are neither spaces nor letters of a script without spaces."""
+    while begin + longest < end:  # every run up to the last ASCII space in this window is short enough: skip to it
         i = begin + longest
         while i >= begin and (data[i] >= 0x80 or ASCII_CLASS[data[i]] & SPACE == 0):
             i -= 1
@@ -121,7 +122,7 @@ def _has_long_word(data: Bytes, begin: int, end: int, longest: int) -> bool:
 
 @part
 def _has_long_run(data: Bytes, begin: int, end: int, longest: int) -> bool:
-    """`_has_long_word`, character by character."""
+    """Do the same as `_has_long_word`, character by character."""
     length = np.int64(0)
     while begin < end:
         code, size = decode(data, begin, end)
@@ -135,7 +136,7 @@ def _has_long_run(data: Bytes, begin: int, end: int, longest: int) -> bool:
 
 @part
 def _citation(data: Bytes, i: int, end: int) -> int:
-    """Where the citation mark that begins at `i` ends: [1], [], [edit], [citation needed]; `i` where it is none."""
+    """End of the citation mark at `i`: [1], [], [edit] or [citation needed]; `i` if there is none."""
     k = i + 1
     while k < end and 0x30 <= data[k] <= 0x39:
         k += 1
@@ -154,7 +155,7 @@ def _citation(data: Bytes, i: int, end: int) -> int:
 
 @part
 def _ends_a_sentence(data: Bytes, begin: int, finish: int, last: int) -> bool:
-    """Whether data[begin:finish], whose last character is `last`, ends as a sentence does and not in "..."."""
+    """Whether data[begin:finish], whose last character is `last`, ends like a sentence and not in "..."."""
     if finish <= begin:
         return False
     if last == DOT:

@@ -1,4 +1,4 @@
-"""Counts of characters by class."""
+"""Character counts by class."""
 
 import numpy as np
 import pyarrow as pa
@@ -24,15 +24,15 @@ COUNTED = np.array([LETTER, DIGIT, UPPER, SPACE, PUNCTUATION, SYMBOL, CONTROL, S
 NAMES = ("letters", "digits", "uppercase", "spaces", "punctuation", "symbols", "controls", "spaceless",
          "characters", "non_ascii", "replacements", "bytes", "ascii_letters")  # fmt: skip
 
-# An ASCII byte's classes, each counted in ten bits of one number, which a block cannot overflow. Symbols are not among
-# them: they are the ASCII bytes that are nothing else.
+# The classes of an ASCII byte, packed into one number with FIELD bits per class. Sums over BLOCK bytes cannot overflow.
+# Symbols need no field: they are the ASCII bytes of no other class.
 FIELD, BLOCK = 10, 1000
 PACKED = (LETTER, DIGIT, UPPER, SPACE, PUNCTUATION, CONTROL)
 ASCII_PACKED = sum(((ASCII_CLASS & bit) != 0).astype(np.int64) << FIELD * k for k, bit in enumerate(PACKED))
 
 
 def count_characters(texts: pa.Array) -> dict[str, pa.Array]:
-    """Characters (code points) per text by class.
+    """Count the characters (code points) of each text by class.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    int64 columns, null where the text is null: letters (str.isalpha), digits (Nd), uppercase (Lu, Lt), spaces

@@ -1,4 +1,4 @@
-"""Lines that a corpus repeats: what they are told by, and the cuts that take them out."""
+"""Lines that a corpus repeats: the hashes that identify them, and the cuts that remove them."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,15 @@ from curate.kernels.xxh3 import xxh3_64
 Hashes = npt.NDArray[np.uint64]
 
 NO_SPANS = np.empty((0, 4), dtype=np.int64)
-NO_WORDS = np.uint64(0)  # of a line that is never taken for a repeated one: "}" or "---"
+NO_WORDS = np.uint64(0)  # hash of a line without words, such as "}" or "---", which never counts as repeated
 
 
 def line_hashes(texts: pa.Array) -> pa.Array:
-    r"""The hashes of each text's lines, each once and in order.
+    r"""Sorted, distinct hashes of each text's lines.
 
-    Lines are equal that have the same shingle words (see minhash.py), whatever punctuation and white space lie between.
-    A line without words has no hash. A line with a capital that is lowered in context is told by its bytes.
+    Two lines are equal if they have the same shingle words (see minhash.py), whatever the punctuation and white space
+    between them. A line without words has no hash. If the lower case of a capital depends on its context, the hash is
+    that of the line's bytes.
 
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    large_list of uint64, null where the text is null.
@@ -38,10 +39,10 @@ def line_hashes(texts: pa.Array) -> pa.Array:
 
 
 def repeated_line_cuts(texts: pa.Array, repeated: pa.Array) -> Cuts:
-    """The cuts that take out of each text the lines whose hash its list holds (see `cuts.cut_lines`).
+    """Find the cuts that remove the lines whose hashes are listed for their text (see `cuts.cut_lines`).
 
-    In:     texts as for `line_hashes`; for each text a list of hashes, sorted, as large_list of uint64.
-    Oracle: lines of Python's `str.split` (tests/dedup/test_lines.py).
+    In:     texts as for `line_hashes`; for each text a sorted list of hashes, as large_list of uint64.
+    Oracle: lines from Python's `str.split` (tests/dedup/test_lines.py).
     """
     views = text_views(plain_text(texts))
     lines, begins = split_lines(*views)
@@ -53,13 +54,13 @@ def repeated_line_cuts(texts: pa.Array, repeated: pa.Array) -> Cuts:
 def raw_places(
     cuts: Cuts, rows: pa.Array, starts: pa.Array, ends: pa.Array, sizes: pa.Array
 ) -> tuple[Offsets, Offsets]:
-    """Where cuts in edited texts begin and end in the raw ones.
+    """Map cuts in edited texts to their starts and ends in the raw texts.
 
-    A cut leaves out the edits that lie right before and behind it, and takes in those within.
+    A raw cut includes the edits inside it and excludes those directly before and after it.
 
-    In:     cuts sorted by row and place; edits, sorted likewise, by row, start and end in the raw text and the size of
-            what they put there.
-    Oracle: edits made one by one (tests/dedup/test_lines.py).
+    In:     cuts sorted by row and start; edits, sorted likewise: row, start and end in the raw text, and the size of
+            the replacement.
+    Oracle: edits applied one by one (tests/dedup/test_lines.py).
     """
     edits = tuple(np.array(column, dtype=np.int64) for column in (rows, starts, ends, sizes))
     places = (np.array(column, dtype=np.int64) for column in cuts[:3])
@@ -131,10 +132,8 @@ def _raw_places(
     edit_rows: Offsets, edit_starts: Offsets, edit_ends: Offsets, sizes: Offsets,
 ) -> tuple[Offsets, Offsets]:  # fmt: skip
     raw_starts, raw_ends = starts.copy(), ends.copy()
-    for raw, at_place in (
-        (raw_starts, 1),
-        (raw_ends, 0),
-    ):  # whether an edit that begins and ends at a place is before it
+    # at_place: whether an edit that leaves nothing at a position counts as before it
+    for raw, at_place in ((raw_starts, 1), (raw_ends, 0)):
         edit = grown = np.int64(0)
         row = np.int64(-1)
         for k in range(len(rows)):

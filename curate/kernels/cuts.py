@@ -1,4 +1,4 @@
-"""Cutting lines: where lines begin, and the cuts that take some of them out and leave no gaps."""
+"""Cutting lines: where lines begin, and the cuts that remove lines without leaving gaps."""
 
 from typing import NamedTuple
 
@@ -14,13 +14,13 @@ Codes = npt.NDArray[np.int8]
 Table = npt.NDArray[np.int64]
 
 NEWLINE = 0x0A
-KEPT, BLANK = -1, -2  # what a line is, where it is not the code of the reason for which it is cut
-LINE, START, END, CODE = range(4)  # columns of cuts within lines
-ROW = 0  # and in the place of LINE, of all cuts
+KEPT, BLANK = -1, -2  # codes of lines that are not cut; other codes are the reasons for cuts
+LINE, START, END, CODE = range(4)  # columns of a table of cuts within lines
+ROW = 0  # takes the place of LINE in a table of cuts within texts
 
 
 class Cuts(NamedTuple):
-    """Cuts sorted by row and place, with the number of the reason."""
+    """Cuts sorted by row and start, with the codes of their reasons."""
 
     rows: pa.Array  # int64
     starts: pa.Array  # int32, bytes from the beginning of the text
@@ -29,16 +29,16 @@ class Cuts(NamedTuple):
 
 
 def as_cuts(table: Table) -> Cuts:
-    """Rows of (row, start, end, code) as Arrow columns."""
+    """Convert rows of (row, start, end, code) to Arrow columns."""
     rows, starts, ends, codes = (pa.array(np.ascontiguousarray(table[:, k])) for k in range(4))
     return Cuts(rows, starts.cast(pa.int32()), ends.cast(pa.int32()), codes.cast(pa.int8()))
 
 
 @kernel
 def split_lines(offsets: Offsets, data: Bytes) -> tuple[Offsets, Offsets]:
-    """For each text the number of its first line, and for each line the byte where it begins; a text has one at least.
+    """Index of each text's first line, and first byte of each line; every text has at least one line.
 
-    Line j ends before begins[j + 1] - 1, where a newline stands, and the last line of a text where the text ends.
+    Line j ends at its newline, begins[j + 1] - 1. The last line of a text ends where the text ends.
     """
     n = len(offsets) - 1
     total = np.int64(n)
@@ -63,13 +63,13 @@ def split_lines(offsets: Offsets, data: Bytes) -> tuple[Offsets, Offsets]:
 def cut_lines(
     offsets: Offsets, data: Bytes, lines: Offsets, begins: Offsets, codes: Codes, spans: Table, n_spans: int
 ) -> Table:
-    """The cuts (row, start, end, code) that take out the lines with a code, and the spans within lines that stay.
+    """Find the cuts (row, start, end, code) that remove the lines with a code, and the spans within lines that stay.
 
-    1. A line goes with the newline that ends it.
-    2. A blank line stays, but for blank lines right behind a cut line where a blank line, or nothing, stays before it.
-    3. Where nothing but blank lines stays behind a cut line, the text ends with the last line that stays before it, and
-       with a newline if it ended with one: all behind that line goes, so the cuts reach back over blank lines, and
-       without a newline at the end they begin at the newline before a line instead of after it.
+    1. A line is cut with the newline that ends it.
+    2. A blank line stays, unless it directly follows a cut line and what stays before that is a blank line or nothing.
+    3. If only blank lines would stay after a cut line, the text ends with the last non-blank line that stays before it,
+       and with a newline if it ended with one. Everything after that line is cut: the cuts extend back over blank
+       lines. Without a newline at the end of the text, they begin at the newline before a line instead of after it.
     """
     size = n_spans
     for j in range(len(codes)):
@@ -78,7 +78,7 @@ def cut_lines(
     n = span = np.int64(0)
     for row in range(len(offsets) - 1):
         base, end = offsets[row], offsets[row + 1]
-        pending, kept_stop = n, np.int64(-1)  # the first cut behind the last line that stays, and where that one ends
+        pending, kept_stop = n, np.int64(-1)  # first cut after the last non-blank line that stays, and its end
         after_blank = True
         for j in range(lines[row], lines[row + 1]):
             last = j == lines[row + 1] - 1
@@ -120,7 +120,7 @@ def cut_lines(
 
 @kernel
 def add_span(spans: Table, n: int, line: int, start: int, end: int, code: int) -> Table:
-    """`spans` with a further cut within a line, in more memory where it is full."""
+    """Append a cut within a line to `spans`; return the table, reallocated if it was full."""
     if n == len(spans):
         more = np.empty((2 * n + 16, 4), dtype=np.int64)
         more[:n] = spans

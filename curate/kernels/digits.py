@@ -1,4 +1,8 @@
-"""Numbers that name a person, a machine or an account, by their form."""
+"""Numbers that identify a person, a machine or an account, recognised by their form.
+
+`social`, `national`, `abroad`, `address`, `card` and `iban` take a run of digits, data[i:after], within the text
+data[begin:end]. They return the start and end of the number around it, or (i, i) if there is none.
+"""
 
 import numpy as np
 
@@ -28,7 +32,7 @@ def _is_word(byte: int) -> bool:
 
 @part
 def alone_before(data: Bytes, begin: int, i: int, dashes: bool) -> bool:
-    """Whether what begins at `i` continues no word and no number, be it one with `.` or, with `dashes`, `-`."""
+    """Whether no word or number continues at `i`, not even a number with `.` in it or, with `dashes`, with `-`."""
     if i == begin:
         return True
     byte = data[i - 1]
@@ -40,7 +44,7 @@ def alone_before(data: Bytes, begin: int, i: int, dashes: bool) -> bool:
 
 @part
 def alone_after(data: Bytes, stop: int, end: int, dashes: bool) -> bool:
-    """Whether what ends at `stop` is continued by no word and no number."""
+    """Whether no word or number continues at `stop`; see `alone_before`."""
     if stop >= end:
         return True
     byte = data[stop]
@@ -52,7 +56,7 @@ def alone_after(data: Bytes, stop: int, end: int, dashes: bool) -> bool:
 
 @inline
 def _digits(data: Bytes, i: int, end: int, n: int) -> bool:
-    """Whether `n` digits stand at `i` and no further one."""
+    """Whether exactly `n` digits begin at `i`."""
     if i + n > end:
         return False
     for k in range(i, i + n):
@@ -63,7 +67,7 @@ def _digits(data: Bytes, i: int, end: int, n: int) -> bool:
 
 @part
 def space_size(data: Bytes, i: int, end: int) -> int:
-    """The size of a space at `i`, U+00A0, U+2000 to U+200A and U+202F too; 0 where there is none."""
+    """Size of the space at `i` (also U+00A0, U+2000 to U+200A and U+202F); 0 if there is none."""
     if i >= end:
         return 0
     if data[i] == SPACE:
@@ -76,7 +80,7 @@ def space_size(data: Bytes, i: int, end: int) -> int:
 
 @part
 def dash_size(data: Bytes, i: int, end: int) -> int:
-    """The size of a dash at `i`, U+2010 to U+2013 too; 0 where there is none."""
+    """Size of the dash at `i` (also U+2010 to U+2013); 0 if there is none."""
     if i >= end:
         return 0
     if data[i] == DASH:
@@ -86,7 +90,7 @@ def dash_size(data: Bytes, i: int, end: int) -> int:
 
 @part
 def gap_size(data: Bytes, i: int, end: int) -> int:
-    """The size of a space, dash or full stop at `i`; 0 where there is none."""
+    """Size of the space, dash or full stop at `i`; 0 if there is none."""
     if i < end and data[i] == DOT:
         return 1
     return space_size(data, i, end) + dash_size(data, i, end)
@@ -94,7 +98,7 @@ def gap_size(data: Bytes, i: int, end: int) -> int:
 
 @part
 def social(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
-    """Three digits, two and four, with dashes: a US social security number."""
+    """US social security number: three, two and four digits with dashes between them."""
     first = dash_size(data, after, end)
     k = after + first
     if after - i != 3 or first == 0 or not _digits(data, k, end, 2):
@@ -108,7 +112,7 @@ def social(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, 
 
 @part
 def _wide_gap(data: Bytes, i: int, end: int) -> int:
-    """The size of a gap at `i`, in which a dash may have a space at either side."""
+    """Size of the gap at `i`, in which a dash may have a space on either side."""
     space = space_size(data, i, end)
     dash = dash_size(data, i + space, end)
     return space + dash + space_size(data, i + space + dash, end) if dash > 0 else gap_size(data, i, end)
@@ -116,7 +120,7 @@ def _wide_gap(data: Bytes, i: int, end: int) -> int:
 
 @part
 def _ends_phone(data: Bytes, stop: int, end: int) -> bool:
-    """Whether a phone number may end at `stop`: before no word and no number, or before an extension as in x123."""
+    """Whether a phone number may end at `stop`: no word or number continues, except for an extension such as x123."""
     if stop + 1 < end and data[stop] | 0x20 == ord("x") and is_digit(data[stop + 1]):
         stop += 2
         while stop < end and is_digit(data[stop]):
@@ -126,7 +130,7 @@ def _ends_phone(data: Bytes, stop: int, end: int) -> bool:
 
 @part
 def national(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
-    """A North American phone number: 202-555-0123, (202) 555-0123, 1 202 555 0123."""
+    """North American phone number: 202-555-0123, (202) 555-0123, 1 202 555 0123."""
     start = area = i
     if after - i == 1 and data[i] == ONE:
         area += 1 + gap_size(data, i + 1, end)
@@ -157,7 +161,7 @@ def national(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int
 
 @part
 def digits_of_call(data: Bytes, i: int, end: int) -> tuple[int, int]:
-    """How many digits stand at `i`, up to 15 with up to three other marks between two, and where they stop."""
+    """Count and end of the digits that begin at `i`: up to 15, with up to three separators between two of them."""
     digits, gap, stop, group, k = 0, 0, i, i, i
     while k < end and gap <= 3:
         if is_digit(data[k]):
@@ -176,12 +180,12 @@ def digits_of_call(data: Bytes, i: int, end: int) -> tuple[int, int]:
             gap += 1
             k += size - 1
         k += 1
-    return (digits, stop) if stop > i else (0, i)  # one group that is too long is no number
+    return (digits, stop) if stop > i else (0, i)  # a single group of more than 15 digits is no number
 
 
 @part
 def abroad(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
-    """A phone number behind what is dialled for a call abroad: 00 and a country code, or 011 and a gap."""
+    """Phone number after an international call prefix: 00 and a country code, or 011 and a gap."""
     k = i + 2
     if after - i == 3 and data[i + 1] == ONE and data[i + 2] == ONE:
         k = after + gap_size(data, after, end)
@@ -195,7 +199,7 @@ def abroad(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, 
 
 @part
 def address(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
-    """Four numbers of up to three digits with full stops between them: an IPv4 address."""
+    """IPv4 address: four numbers of up to three digits with full stops between them."""
     if after - i > 3 or after >= end or data[after] != DOT or not alone_before(data, begin, i, False):
         return i, i
     k = after
@@ -213,7 +217,7 @@ def address(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int,
 
 @part
 def _has_check_digit(data: Bytes, i: int, stop: int) -> bool:
-    """Whether the digits among data[i:stop] end in the check digit of ISO/IEC 7812 (Luhn)."""
+    """Whether the digits in data[i:stop] end with their check digit of ISO/IEC 7812 (Luhn)."""
     total, n = 0, 0
     for k in range(stop - 1, i - 1, -1):
         if is_digit(data[k]):
@@ -226,7 +230,7 @@ def _has_check_digit(data: Bytes, i: int, stop: int) -> bool:
 
 @part
 def card(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
-    """13 to 19 digits from 2 to 6 on with a check digit, in one piece or grouped as on cards: a payment card."""
+    """Payment card: 13 to 19 digits, the first from 2 to 6, with a check digit, unbroken or grouped as on cards."""
     if after - i < 4 or not TWO <= data[i] <= SIX or not alone_before(data, begin, i, True):
         return i, i
     if after - i > 4:
@@ -254,7 +258,7 @@ def card(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, in
 
 @part
 def _same(data: Bytes, first: int, k: int, size: int, end: int) -> bool:
-    """Whether the `size` bytes at `first` stand at `k` too."""
+    """Whether the `size` bytes at `first` and at `k` are equal."""
     if k + size > end:
         return False
     j = 0
@@ -265,7 +269,7 @@ def _same(data: Bytes, first: int, k: int, size: int, end: int) -> bool:
 
 @part
 def _is_fraction(data: Bytes, begin: int, i: int) -> bool:
-    """Whether `0,` stands before `i`, and no further number before that."""
+    """Whether `0,` directly precedes `i`, with no digit or comma before it."""
     if i - 1 <= begin or data[i - 1] != COMMA or data[i - 2] != ZERO:
         return False
     return i - 2 == begin or not (is_digit(data[i - 3]) or data[i - 3] == COMMA)
@@ -273,7 +277,7 @@ def _is_fraction(data: Bytes, begin: int, i: int) -> bool:
 
 @part
 def _shifted(remainder: int, byte: int) -> int:
-    """The remainder by 97 with one more digit or letter (A is 10) behind."""
+    """Remainder modulo 97 after one more digit or letter (A is 10) is appended to the number."""
     if is_digit(byte):
         return (remainder * 10 + np.int64(byte) - ZERO) % 97
     return (remainder * 100 + (np.int64(byte) | 0x20) - 0x61 + 10) % 97
@@ -281,7 +285,7 @@ def _shifted(remainder: int, byte: int) -> int:
 
 @part
 def _before_iban(data: Bytes, begin: int, start: int) -> bool:
-    """Whether an IBAN may begin behind data[start - 1]: behind no letter or digit, unless the word is `IBAN`."""
+    """Whether an IBAN may begin at `start`: data[start - 1] is no letter or digit, or ends the word `IBAN`."""
     if not _is_word(data[start - 1]) or data[start - 1] == UNDERSCORE:
         return True
     if start - 4 < begin or (start - 4 > begin and _is_word(data[start - 5])):
@@ -294,7 +298,7 @@ def _before_iban(data: Bytes, begin: int, start: int) -> bool:
 
 @part
 def iban(data: Bytes, begin: int, i: int, after: int, end: int) -> tuple[int, int]:
-    """Two letters, two digits, eleven or more of both, in one piece or in fours, with check digits (ISO 7064)."""
+    """IBAN: two letters, two digits, eleven or more of either, unbroken or in fours, with check digits (ISO 7064)."""
     start = i - 2
     if after - i < 2 or start < begin or not (_is_letter(data[i - 1]) and _is_letter(data[start])):
         return i, i

@@ -1,4 +1,4 @@
-"""Making edits, and which of overlapping ones hold."""
+"""Apply edits, and resolve overlaps between them."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +11,14 @@ Flags = npt.NDArray[np.bool_]
 
 
 def edited(texts: pa.Array, rows: pa.Array, starts: pa.Array, ends: pa.Array, replacements: pa.Array) -> pa.Array:
-    """`texts` with bytes start to end of a row replaced (by nothing where null); edits sorted, not overlapping.
+    """Apply edits: replace bytes start to end of a row, or delete them where the replacement is null.
 
-    In:     string or large_string, sliced or not, nulls allowed; integers; string.
+    In:     texts as string or large_string, sliced or not, nulls allowed; sorted edits without overlaps: rows, starts
+            and ends as integers, replacements as string.
     Out:    large_string, null where the text is null.
     Cost:   one copy of the bytes.
     Oracle: slices of Python's bytes, the last edit first (tests/corpus/test_edits.py).
-    Errors: ValueError for an edit that reaches beyond its text, overlaps the one before or cuts a character in two.
+    Errors: ValueError for an edit that reaches beyond its text, overlaps the previous edit or splits a character.
     """
     texts = plain_text(texts)
     if len(rows) == 0:
@@ -40,23 +41,26 @@ def edited(texts: pa.Array, rows: pa.Array, starts: pa.Array, ends: pa.Array, re
 
 
 def first_hold(rows: pa.Array, starts: pa.Array, ends: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Of edits sorted by row, start and falling end: new starts (int32) and whether each one holds.
+    """Resolve overlaps: return the new start (int32) of each edit and whether it is kept.
 
-    An edit within an earlier one does not hold; if it reaches beyond, it begins where the earlier one ends.
+    An edit within an earlier one is dropped. An edit that extends beyond an earlier one begins where that one ends.
+
+    In:     integers; edits sorted by row, start and descending end.
     """
     trimmed, keep = _first_hold(_int64(rows), _int64(starts), _int64(ends))
     return pa.array(trimmed, pa.int64()).cast(pa.int32()), pa.array(keep)
 
 
 def _int64(column: pa.Array) -> Offsets:
-    return np.array(column.to_numpy(), dtype=np.int64)  # a copy: kernels know one signature, and Arrow is read-only
+    # A writable copy: these kernels are compiled for one signature, and Arrow arrays are read-only.
+    return np.array(column.to_numpy(), dtype=np.int64)
 
 
 @kernel
 def _sizes(
     offsets: Offsets, data: Bytes, rows: Offsets, starts: Offsets, ends: Offsets, inserted: Offsets, sizes: Offsets
 ) -> int:
-    """Make `sizes` those of the edited texts; return the first edit that does not fit, or -1."""
+    """Change `sizes` to those of the edited texts; return the index of the first edit that does not fit, or -1."""
     row, reached = np.int64(-1), np.int64(0)
     for k in range(len(rows)):
         if rows[k] < row or rows[k] >= len(offsets) - 1:

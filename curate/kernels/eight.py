@@ -1,6 +1,6 @@
-"""Eight bytes at a time, in one number, the first byte lowest.
+"""Operations on eight bytes at once, packed into one little-endian number.
 
-What is true of a byte is told by its top bit in a mask. What asks for ASCII gives nothing of use for other bytes.
+A mask marks a byte by setting its top bit. Functions on ASCII bytes return meaningless masks for other bytes.
 """
 
 import numpy as np
@@ -10,12 +10,13 @@ from curate.kernels.jit import inline, load_u64
 
 ONES, TOPS, LOW_SEVEN = (np.uint64(0x0101010101010101 * byte) for byte in (0x01, 0x80, 0x7F))
 SPACES = np.uint64(0x2020202020202020)
-TAB, CARRIAGE_RETURN, FILE_SEPARATOR, BLANK = 0x09, 0x0D, 0x1C, 0x20  # ASCII white space is the first two, the last two
+# ASCII white space is TAB to CARRIAGE_RETURN and FILE_SEPARATOR to BLANK.
+TAB, CARRIAGE_RETURN, FILE_SEPARATOR, BLANK = 0x09, 0x0D, 0x1C, 0x20
 
 
 @inline
 def load_until(data: Bytes, i: int, end: int) -> int:
-    """The eight bytes from `i`, with spaces in the place of those from `end` on."""
+    """Load eight bytes from `i` on, with spaces in place of those from `end` on."""
     eight = np.uint64(0)
     if i + 8 <= len(data):
         eight = load_u64(data, i)
@@ -27,24 +28,24 @@ def load_until(data: Bytes, i: int, end: int) -> int:
 
 @inline
 def blank_from(eight: int, n: int) -> int:
-    """The first `n` (0 to 7) of eight bytes, then spaces."""
+    """Keep the first `n` (0 to 7) of eight bytes; replace the others with spaces."""
     beyond = ~np.uint64(0) << np.uint64(8 * n)
     return eight & ~beyond | SPACES & beyond
 
 
 @inline
 def between(eight: int, low: int, high: int) -> int:
-    """Which of eight ASCII bytes are from `low` to `high`."""
+    """Mask of the ASCII bytes from `low` to `high`."""
     return (eight + ONES * np.uint64(0x80 - low)) & ~(eight + ONES * np.uint64(0x7F - high)) & TOPS
 
 
 @inline
 def spaces(eight: int) -> int:
-    """Which of eight ASCII bytes are white space."""
+    """Mask of the ASCII bytes that are white space."""
     return between(eight, TAB, CARRIAGE_RETURN) | between(eight, FILE_SEPARATOR, BLANK)
 
 
 @inline
 def number_of(mask: int) -> int:
-    """How many bytes a mask tells."""
+    """Number of bytes that a mask marks."""
     return np.int64((mask >> np.uint64(7)) * ONES >> np.uint64(56))

@@ -1,4 +1,4 @@
-"""Fill a budget of tokens with documents, one after the other, that bring new shingles."""
+"""Greedily fill a token budget with documents that contribute new shingles."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,16 @@ States = npt.NDArray[np.int8]
 
 OPEN, TAKEN, REDUNDANT = 0, 1, 2
 EMPTY = np.uint32(0)
-FULLEST = 0.5  # share of a table's places that are taken before a larger one is needed
+FULLEST = 0.5  # load factor at which the table must grow
 MIX = np.uint32(2654435769)
 LEAST_TABLE = 1 << 12
-BITS = 1 << 27  # words that have a bit for each shingle: half a gigabyte
+BITS = 1 << 27  # words of a bitmap over all 2^32 shingles: half a gigabyte
 
 
 class Seen:
-    """The shingles of the documents that were taken: a hash table with open addressing, which grows.
+    """Shingles of the documents taken: a growing hash table with open addressing.
 
-    A table of BITS words would have room for a bit of each shingle that there can be, and that is what it holds then.
+    At a size of BITS words the table has room for one bit per possible shingle, so it becomes a bitmap.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Seen:
         self.count: Integers = np.zeros(1, np.int64)
 
     def grow(self) -> None:
-        """Make the table twice as large."""
+        """Double the table."""
         larger = np.zeros(2 * len(self.table), np.uint32)
         _move(self.table, larger)
         self.table = larger
@@ -41,13 +41,14 @@ def fill(
 ) -> None:  # fmt: skip
     """Take documents in order while they fit.
 
-    In:     order (of the documents), tokens, strata and clusters of each; the shingles of document i are those from
-            offsets[i] to offsets[i + 1], distinct; states (OPEN, TAKEN, REDUNDANT), quotas and caps (tokens left for
-            each stratum, for each cluster), left (tokens of the budget) and `seen` are changed. What `enough` says may
-            stay unused of the quotas and, last, of the budget, so that not whatever is small enough is taken in the
-            end. A document is REDUNDANT where a smaller share of its shingles than `novelty` is new.
-    Cost:   a look-up for each shingle of the documents that are tried; 8 to 16 bytes for each one seen, 512 MB at most,
-            and half as much again while the table grows.
+    In:     order (of the documents); tokens, strata and clusters of each; the shingles of document i are
+            shingles[offsets[i]:offsets[i + 1]], distinct. Updated in place: states (OPEN, TAKEN, REDUNDANT), quotas and
+            caps (tokens left for each stratum, for each cluster), left (tokens left of the budget) and `seen`. `enough`
+            is how many tokens may stay unused of each quota and, last, of the budget; without it, the last tokens would
+            go to whatever documents are small enough. A document is REDUNDANT if the share of its shingles that are new
+            is below `novelty`.
+    Cost:   one look-up for each shingle of each document tried; 8 to 16 bytes per shingle seen, 512 MB at most, and
+            half as much again while the table grows.
     Oracle: tests/distill/budget/test_select.py does the same with sets.
     """
     place = 0
@@ -62,7 +63,7 @@ def fill(
 
 @inline
 def _place(table: Shingles, shingle: int) -> int:
-    """Where a shingle stands in the table, or the empty place where it would."""
+    """Slot of a shingle in the table, or the empty slot where it belongs."""
     last = np.int64(len(table) - 1)
     i = np.int64(np.uint32(np.uint32(shingle) * MIX)) & last
     while table[i] != EMPTY and table[i] != shingle:
@@ -98,7 +99,7 @@ def _fill(
     states: States, quotas: Integers, caps: Integers, left: Integers, enough: Integers, novelty: float, table: Shingles,
     count: Integers, begin: int,
 ) -> int:  # fmt: skip
-    """Go on from a place in the order; return where the table is too full to go on, or the end."""
+    """Fill from `begin` in the order; return the position at which the table must grow, or the end."""
     for place in range(begin, len(order)):
         i = order[place]
         if left[0] <= enough[-1]:
@@ -112,8 +113,8 @@ def _fill(
             return place
         known = 0
         for k in range(first, last):
-            known += _known(table, max(shingles[k], np.uint32(1)))  # 0 is an empty place
-        chance = count[0] / 4294967296.0  # that a shingle is known although no document has had it
+            known += _known(table, max(shingles[k], np.uint32(1)))  # 0 marks an empty slot
+        chance = count[0] / 4294967296.0  # probability that a new shingle collides with a known one
         if last - first - known < novelty * (1 - chance) * (last - first):
             states[i] = REDUNDANT
             continue

@@ -1,8 +1,8 @@
-r"""Words and pairs of words as numbers below 2^bits, for linear models over text.
+r"""Words and word pairs hashed to buckets below 2^bits, as features of linear models over text.
 
 Words are those of shingles: a lower-cased `\w+`, letter by letter in scripts without spaces. The bucket of a word with
-the hash (xxh3_64) h is the highest bits of h SPREAD modulo 2^64, that of two words that follow each other those of
-(h BASE + h') SPREAD. What stands in a text twice counts once; different n-grams of equal bucket are one to the model
+the hash (xxh3_64) h is the top bits of h SPREAD modulo 2^64. That of adjacent words with the hashes h and h' is the top
+bits of (h BASE + h') SPREAD. Repeats within a text count once. N-grams that share a bucket are one feature to the model
 (Weinberger et al. 2009, arXiv 0902.2206).
 """
 
@@ -20,42 +20,42 @@ from curate.kernels.xxh3 import xxh3_64
 
 Buckets = npt.NDArray[np.int32]
 Reals = npt.NDArray[np.float64]
-TAGS = 255  # texts that bytes tell apart: a small table stays in the cache
+TAGS = 255  # texts that one byte can distinguish: so small a table stays in the cache
 
 
 class Ngrams(NamedTuple):
-    """The distinct buckets of each text: those of text i are `buckets[offsets[i]:offsets[i + 1]]`, as first met."""
+    """Distinct buckets by text, in order of first occurrence: `buckets[offsets[i]:offsets[i + 1]]` for text i."""
 
     offsets: Offsets
     buckets: Buckets
-    counts: Offsets  # one row a text: words, distinct words, pairs, distinct pairs (distinct by bucket)
+    counts: Offsets  # one row per text: words, distinct words, pairs, distinct pairs (distinct by bucket)
 
 
 class Places(NamedTuple):
-    """Where the n-grams of one text stand."""
+    """Positions of the n-grams of one text."""
 
     buckets: Buckets
-    starts: Offsets  # the first byte of each
-    ends: Offsets  # behind the last one
+    starts: Offsets  # first byte of each n-gram
+    ends: Offsets  # the byte after its last
 
 
 def hashed_ngrams(texts: pa.Array, bits: int) -> Ngrams:
-    """Buckets of the words and pairs of words of each text.
+    """Find the buckets of each text's words and word pairs.
 
     In:     string or large_string, sliced or not, nulls allowed; 8 <= bits <= 30.
-    Out:    see Ngrams; no buckets for null and for texts without words.
-    Cost:   two passes over the bytes, a hash a word, a look at a table of 2^bits numbers for each n-gram.
+    Out:    see Ngrams; no buckets for nulls and texts without words.
+    Cost:   two passes over the bytes, one hash per word, one look-up per n-gram in a table of 2^bits numbers.
     Oracle: sets of `xxhash.xxh3_64_intdigest` (tests/kernels/test_hashed_ngrams.py).
     """
     texts = plain_text(texts)
     offsets, buckets, counts = _ngrams(*text_views(texts), bits)
-    if len(counts) and counts[:, 0].min() == IN_CONTEXT:  # rare, so all texts are done again
+    if len(counts) and counts[:, 0].min() == IN_CONTEXT:  # rare, so redo all texts
         offsets, buckets, counts = _ngrams(*text_views(lowered(texts, np.arange(len(texts)))), bits)
     return Ngrams(offsets, buckets, counts)
 
 
 def text_hashes(texts: pa.Array) -> Hashes:
-    """The hash (xxh3_64) of each text's bytes; that of no bytes for null."""
+    """Hash (xxh3_64) of each text's bytes; a null has the hash of the empty text."""
     return _text_hashes(*text_views(plain_text(texts)))
 
 
@@ -103,9 +103,9 @@ def _row(
     out: Bytes, starts: Offsets, n: int, tag: int, bits: int, seen: Bytes, buckets: Buckets, size: int,
     counts: Offsets,
 ) -> int:  # fmt: skip
-    """Append the buckets of a text's n words to `size` others and return their number.
+    """Append the distinct buckets of a text's n words and their pairs to buckets[:size]; return the new size.
 
-    `seen` has the tag of the text that each bucket was last met in.
+    `seen` has, for each bucket, the tag of the last text that contained it.
     """
     words = pairs = np.int64(0)
     before = np.uint64(0)
@@ -114,7 +114,7 @@ def _row(
         bucket = _bucket(h, bits)
         new = np.int64(seen[bucket] != tag)
         seen[bucket] = tag
-        buckets[size] = bucket  # without a branch: the next one overwrites what is not new
+        buckets[size] = bucket  # branchless: the next bucket overwrites one that is not new
         size += new
         words += new
         if k > 0:
@@ -131,9 +131,10 @@ def _row(
 
 
 def ngram_places(text: str, bits: int) -> tuple[str, Places]:
-    """The words and pairs of a text, as often as they stand there, in order of their last word.
+    """Find every occurrence of a text's words and pairs, in order of their last word.
 
-    Returned is also the text that the places lie in: the same, or in lower case where a capital is lowered in context.
+    Also return the text that the positions refer to: `text`, in lower case if a capital's lower case depends on its
+    context.
     """
     texts = pa.array([text], pa.large_string())
     n, *places = _places(*text_views(texts), bits)

@@ -1,7 +1,7 @@
-"""How kernels are compiled, and the digest that names their code.
+"""Compilation of kernels, and the digest that identifies their code.
 
-numba's own cache goes stale when a function in another file changes, so the cache folder is named by a digest of all
-kernel sources, the numba version and the CPU. The digest without the CPU is the code version of every signal.
+numba's own cache goes stale when a function in another file changes. Therefore the cache folder is named by a digest of
+all kernel sources, the numba version and the CPU. The digest without the CPU is the code version of every signal.
 """
 
 import hashlib
@@ -19,10 +19,8 @@ from numba.extending import intrinsic
 from curate.cache import cache_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
-UNCOUNTED: Any = {
-    "_nrt": False,
-    "error_model": "numpy",
-}  # without references counted, which numba has no public name for
+# No reference counting; numba has no public option for it.
+UNCOUNTED: Any = {"_nrt": False, "error_model": "numpy"}
 
 
 @cache
@@ -37,13 +35,13 @@ def code_digest() -> str:
 
 @cache
 def kernel_folder() -> str:
-    """Where compiled kernels are kept."""
+    """Cache folder of compiled kernels."""
     cpu = hashlib.sha256((binding.get_host_cpu_name() + binding.get_host_cpu_features().flatten()).encode()).hexdigest()
     return str(cache_folder(f"kernels/{code_digest()}-{cpu[:8]}"))
 
 
 def kernel(function: F) -> F:
-    """Compile `function` on its first call, without the GIL, kept on disk for later processes."""
+    """Compile `function` on its first call, to run without the GIL; cache it on disk for later processes."""
     settings: Any = config
     before = settings.CACHE_DIR
     settings.CACHE_DIR = kernel_folder()
@@ -55,22 +53,22 @@ def kernel(function: F) -> F:
 
 
 def part(function: F) -> F:
-    """Compile `function` as a part of kernels, to be called by them alone. It must neither make nor return arrays.
+    """Compile `function` as a part of kernels, which alone may call it. It must neither create nor return arrays.
 
-    It counts no references to its arrays, which for two atomic additions an array and call cost more than most parts.
+    It counts no references to its arrays: two atomic additions per array and call would cost more than most parts.
     """
     compiled: F = numba.njit(**UNCOUNTED)(function)
     return compiled
 
 
 def inline(function: F) -> F:
-    """`part`, compiled into each place that calls it."""
+    """Compile `function` like `part`, inlined at each call."""
     compiled: F = numba.njit(**UNCOUNTED, forceinline=True)(function)
     return compiled
 
 
 def _load_u64(context: Any, data: Any, i: Any) -> Any:  # noqa: ANN401 - numba's protocol
-    """Eight bytes of `data` from byte `i` as an integer, the first one lowest: numba has no unaligned load."""
+    """Load eight bytes of `data` from byte `i` as a little-endian integer: numba has no unaligned load."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -84,10 +82,10 @@ load_u64: Any = intrinsic(_load_u64)
 
 
 def _load_at(bits: int) -> Any:  # noqa: ANN401 - numba's protocol
-    """A function that reads a number of so many bits at a memory address, the first byte lowest.
+    """Make an intrinsic that loads a little-endian number of `bits` bits from a memory address.
 
-    For functions too large to compile into each caller: given an array, they would count references to it at every
-    call, which costs more than the hash of a few words.
+    It is for functions too large to inline: with an array as argument, each call would count references to it, which
+    costs more than hashing a few words.
     """
 
     def load(context: Any, address: Any) -> Any:  # noqa: ANN401
@@ -105,7 +103,7 @@ load_u8_at, load_u32_at, load_u64_at = (_load_at(bits) for bits in (8, 32, 64))
 
 
 def _store_u64(context: Any, data: Any, i: Any, number: Any) -> Any:  # noqa: ANN401 - numba's protocol
-    """Write an integer to eight bytes of `data` from byte `i`, its lowest byte first."""
+    """Store an integer in eight bytes of `data` from byte `i`, in little-endian order."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -120,7 +118,7 @@ store_u64: Any = intrinsic(_store_u64)
 
 
 def _trailing_zeros(context: Any, number: Any) -> Any:  # noqa: ANN401 - numba's protocol
-    """How many of the lowest bits of a 64-bit number are 0; 64 for 0: numba has no public name for it."""
+    """Count the trailing zero bits of a 64-bit number, 64 for 0: numba has no public function for it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
@@ -132,7 +130,7 @@ trailing_zeros: Any = intrinsic(_trailing_zeros)
 
 
 def _fold_product(context: Any, a: Any, b: Any) -> Any:  # noqa: ANN401 - numba's protocol
-    """The two halves of the 128-bit product of two 64-bit numbers, xored: numba has no type of 128 bits."""
+    """XOR the two halves of the 128-bit product of two 64-bit numbers: numba has no 128-bit type."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401
         wide, narrow = ir.IntType(128), ir.IntType(64)
@@ -147,10 +145,10 @@ fold_product: Any = intrinsic(_fold_product)
 
 
 def is_compiled(name: str) -> bool:
-    """Whether an earlier process compiled the kernels behind a signal group or an edit and left them on the disk."""
+    """Whether an earlier process compiled the kernels of a signal group or an edit and cached them on disk."""
     return (Path(kernel_folder()) / f"compiled-{name}").exists()
 
 
 def mark_compiled(name: str) -> None:
-    """Note that the kernels behind a signal group or an edit are on the disk."""
+    """Record that the kernels of a signal group or an edit are cached on disk."""
     (Path(kernel_folder()) / f"compiled-{name}").touch()
