@@ -51,7 +51,7 @@ class Log:
     def say(self, text: str) -> None:
         """Print one line for the user."""
         if not self.quiet:
-            print(visible(redacted(text)), file=sys.stderr, flush=True)  # noqa: T201 - the only print
+            print(visible(redacted(text)), file=sys.stderr, flush=True)  # noqa: T201 - a line of progress
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import duckdb
 from curate.decide.bands import find_bands
 from curate.decide.checks import check_ids
 from curate.decide.plan import Plan
-from curate.decide.schema import FINDINGS, create, drop_after, narrow_survivors, survivor_tables
+from curate.decide.schema import FINDINGS, create, drop, drop_after, narrow_survivors, survivor_tables
 from curate.decide.text_reader import TextReader
 from curate.decide.verdicts import (
     BEST_COPY,
@@ -85,6 +85,7 @@ def run_cascade(cascade: Cascade, shown: Shown | None = None) -> list[Part]:
     context = StageContext(cascade.ledger.run, ranges, cuts, cascade.connection, cascade.digest)
     parts += _purify(cascade, context)
     parts += _distil(cascade, context)
+    cascade.connection.execute("DROP VIEW IF EXISTS survivors")
     drop_after(DISTIL, cascade.connection)
     restrict_views(FINDINGS, "true", cascade.connection)
     return parts
@@ -244,7 +245,6 @@ def _name_survivors(cascade: Cascade) -> None:
         within = f"{documents.coarse_sql} AND {documents.exact_sql}"
         connection.execute(named_copies_sql(recipe, f"(FROM {texts} WHERE {within})"))
     connection.execute(duplicates_sql())
-    connection.execute("DROP VIEW here_copies")
 
 
 def _drop_by_bands(cascade: Cascade) -> list[Part]:
@@ -283,9 +283,9 @@ def _purify(cascade: Cascade, context: StageContext) -> list[Part]:
         cascade.reader.begin("purify")
         inputs = cascade.plan.inputs.names
         _load_candidates("lines", candidate_columns(recipe, inputs, PURIFY), context)
-        documents = partial(mined_documents, section, recipe.seed, _signals_of_ranges(cascade), connection)
+        documents = partial(mined_documents, section, recipe.seed, partial(_signals_of_ranges, cascade), connection)
         parts = purify_documents(section, list(strata_of_purify(recipe, inputs)), cascade.reader, documents, context)
-        connection.execute("DROP VIEW here_candidates; DROP TABLE candidates")
+        drop("candidates", connection)
     narrow_survivors(PURIFY, connection)
     return parts
 
@@ -299,12 +299,13 @@ def _distil(cascade: Cascade, context: StageContext) -> list[Part]:
     cascade.reader.begin("distil")
     inputs = cascade.plan.inputs.names
     _load_candidates(PURIFY, candidate_columns(recipe, inputs, DISTIL), context)
-    connection.execute("DROP VIEW survivors; DROP VIEW here_passing; DROP TABLE passing")  # its memory is needed now
+    connection.execute("DROP VIEW survivors")
+    drop("passing", connection)  # its memory is needed now
     [[tokens]] = connection.execute("SELECT coalesce(sum(tokens), 0)::BIGINT FROM input_size").fetchall()
     documents = partial(sampled_documents, recipe.distill, recipe.seed, connection)
     strata, size = list(strata_of_distil(recipe, inputs)), (tokens, cascade.plan.reserved)
     parts = distil_documents(recipe, strata, cascade.reader, documents, size, context)
-    connection.execute("DROP VIEW here_candidates; DROP TABLE candidates")
+    drop("candidates", connection)
     return parts
 
 

@@ -15,7 +15,7 @@ from curate.ledger.views import restrict_views
 CASCADE = "curate.decide.cascade"
 NEAR, LINES = "curate.dedup.near.stage", "curate.dedup.lines"
 BANDS = "curate.decide.bands"
-MINING, PURIFY = "curate.distill.purify.mining", "curate.distill.purify.stage"
+MINING, BOUNDS = "curate.distill.purify.mining", "curate.distill.purify.stage"
 END = "end"  # the database goes with the cascade
 
 DOCUMENT = "file_no INTEGER, row BIGINT"
@@ -53,7 +53,7 @@ class CascadeTable:
     name: str
     columns: str  # with their SQL types; those that the table has whatever the recipe
     owner: str  # a module
-    until: str = END  # the stage after which the cascade drops it; other owners do so at the end of a function
+    until: str = END  # the last stage that reads it; scratch tables go with the function that made them
 
 
 TABLES = (
@@ -106,15 +106,15 @@ TABLES = (
     ),
     # The survivors with what a stage needs that scores texts; filled for each such stage, which drops it at its end.
     CascadeTable("candidates", f"{DOCUMENT}, position INTEGER, lines_sum UBIGINT", CASCADE, "distil"),
-    # Scratch tables of one module.
+    # Scratch tables of one module, which has their full DDL: strata, for one, have a column for each of the recipe.
     CascadeTable("judgeable", f"{DOCUMENT}, perplexity FLOAT, class INTEGER", BANDS),
     CascadeTable("strata", "depth INTEGER, documents BIGINT, low DOUBLE, high DOUBLE", BANDS),
     CascadeTable("ranked", f"{DOCUMENT}, rank BIGINT", NEAR),
     CascadeTable("shingled", "rank BIGINT, shingles UBIGINT[]", NEAR),
     CascadeTable("unshingled", f"{DOCUMENT}, rank BIGINT", NEAR),
     CascadeTable("lines", f"{DOCUMENT}, domain VARCHAR, line UBIGINT", LINES),
-    CascadeTable("mined", f"{DOCUMENT}, position INTEGER, key UBIGINT, score FLOAT", MINING),
-    CascadeTable("bounds", "depth INTEGER, documents BIGINT, bound FLOAT", PURIFY),
+    CascadeTable("mined", "file_no INTEGER, position INTEGER, row BIGINT, key UBIGINT, score FLOAT", MINING),
+    CascadeTable("bounds", "depth INTEGER, documents BIGINT, bound FLOAT, drop_low DOUBLE, drop_high DOUBLE", BOUNDS),
 )
 _COLUMNS = {table.name: table.columns for table in TABLES}
 
@@ -125,11 +125,16 @@ def create(name: str, connection: duckdb.DuckDBPyConnection, further: Mapping[st
     connection.execute(f"CREATE TEMP TABLE {name} ({columns})")
 
 
+def drop(name: str, connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop a table of the cascade, and its view."""
+    connection.execute(f"DROP VIEW IF EXISTS here_{name}; DROP TABLE IF EXISTS {name}")
+
+
 def drop_after(stage: str, connection: duckdb.DuckDBPyConnection) -> None:
-    """Drop the tables of the cascade that no stage behind this one reads."""
+    """Drop the tables of the cascade that no later stage reads."""
     for table in TABLES:
         if (table.owner, table.until) == (CASCADE, stage):
-            connection.execute(f"DROP TABLE IF EXISTS {table.name}")
+            drop(table.name, connection)
 
 
 def narrow_survivors(stage: str, connection: duckdb.DuckDBPyConnection) -> None:

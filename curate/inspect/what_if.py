@@ -36,6 +36,7 @@ from curate.ledger.models import BUDGET, PURIFY, load_models
 from curate.ledger.names import DECISIONS, DOCUMENTS, INDEX, INPUT, LINE_HASHES, MODELS_FOLDER, OVERLAPS, SIGNATURES
 from curate.ledger.run import RECIPE, FinishedRun, open_finished, readable
 from curate.ledger.views import decision_database
+from curate.maps.changed_fields import changed_measurements, cuts_passages
 from curate.maps.groups import group_digests
 from curate.maps.reading import Reading
 from curate.progress import Steps, unwritten_log
@@ -85,7 +86,7 @@ def propose(folder: Path, changes: Sequence[str], quiet: bool = False) -> Propos
     columns = _needed_columns(run, recipe, excluded)
     for name in _fields_that_need_a_run(run.recipe, recipe, [name for name, _ in columns]):
         raise RecipeError(f"{name}: changes what is measured; {ONLY_RUN}")
-    needed = groups_needed(recipe, signals, bool(editors) or _cuts(recipe), bool(columns))
+    needed = groups_needed(recipe, signals, bool(editors) or cuts_passages(recipe), bool(columns))
     _check_groups(needed, run)
     groups = {group: run.groups[group] for group in needed}
     counts = [pa.field(f"block_{entry.reason}", pa.int64()) for entry in recipe.tier1.block]
@@ -191,7 +192,7 @@ def _stale_groups(run: FinishedRun) -> list[str]:
     )
     unchecked = {CONTAMINATION, OVERLAPS} | (set() if reading.models else {PERPLEXITY})
     names = [group for group in run.groups if group not in unchecked]
-    digests = {} if _cuts(recipe) else group_digests(names, reading)
+    digests = {} if cuts_passages(recipe) else group_digests(names, reading)
     return [f"group {group}" for group, digest in digests.items() if digest != run.groups[group]]
 
 
@@ -246,30 +247,8 @@ def _fields_that_need_a_run(before: Recipe, after: Recipe, columns: Collection[s
 
     `columns` are the input columns that the other recipe reads, without text and id.
     """
-    fields = [*_fields_of_measurements(before, after, columns), *_fields_of_models(before, after)]
-    if after.tier3 != before.tier3 and after.tier3:
-        fields.append("tier3")
-    return fields
-
-
-def _fields_of_measurements(before: Recipe, after: Recipe, columns: Collection[str]) -> list[str]:
-    """The changed fields that measurements depend on."""
-    changed = {name: True for name in changed_settings("measures", before, after)}
-    if not any(recipe.tier1.pii.action == "redact" for recipe in (before, after)):
-        changed.pop("tier1.pii", None)
-    if not (_cuts(before) or after.tier1.decontaminate):
-        changed.pop("tier1.decontaminate", None)
-    urls = {"url"} if any(entry.urls for entry in after.tier1.block) else set()
-    read = {after.input.column, after.input.id, *columns, *urls}
-    casts = [{name: kind for name, kind in recipe.input.cast.items() if name in read} for recipe in (before, after)]
-    if casts[0] == casts[1]:
-        changed.pop("input.cast", None)
-    if resolve_editors(before.tier1) != resolve_editors(after.tier1):
-        changed["tier1.rules"] = True
-    changed.pop("tier1.block", None)
-    lists = [entry.model_copy(update={"max": 0}) for entry in before.tier1.block]
-    unknown = [entry.reason for entry in after.tier1.block if entry.model_copy(update={"max": 0}) not in lists]
-    return [*changed, *(f"tier1.block: {reason}" for reason in unknown)]
+    written = changed_settings("tier3", before, after) if after.tier3 else []
+    return [*changed_measurements(before, after, columns), *_fields_of_models(before, after), *written]
 
 
 def _fields_of_models(before: Recipe, after: Recipe) -> list[str]:
@@ -281,13 +260,9 @@ def _fields_of_models(before: Recipe, after: Recipe) -> list[str]:
             fields.append("tier1.perplexity")
     if after.distill:
         fields += changed_settings("distill", before, after) if before.distill else ["distill"]
+    if before.resolved()["teacher"] == after.resolved()["teacher"]:  # how a teacher is reached changes no reply
+        fields = [name for name in fields if name != "teacher"]
     return fields
-
-
-def _cuts(recipe: Recipe) -> bool:
-    """Whether passages of evaluation sets are cut out before anything is measured."""
-    section = recipe.tier1.decontaminate
-    return section is not None and section.action == "cut"
 
 
 @contextmanager

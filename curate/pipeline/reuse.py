@@ -26,7 +26,7 @@ from curate.ledger.names import (
 )
 from curate.ledger.parts import Part, intact_paths, is_intact
 from curate.maps import shards
-from curate.recipe.affects import changed_settings
+from curate.maps.changed_fields import changed_measurements
 from curate.recipe.load import load_recipe
 from curate.recipe.recipe import Recipe, changed_fields
 
@@ -135,7 +135,7 @@ def planned_steps(recipe: Recipe, plan: Plan, ledger: Ledger, previous: Previous
     `ledger` is that of the `previous` run after `drop_stale_parts`.
     """
     missing = missing_groups(plan, ledger)
-    new_digest = _reason_for_new_digests(recipe, ledger) if any(missing.values()) and previous.files else ""
+    new_digest = _reason_for_new_digests(recipe, plan, ledger) if any(missing.values()) and previous.files else ""
     steps = []
     for group in plan.groups:
         lacking = [unit for unit, groups in missing.items() if group in groups]
@@ -144,10 +144,11 @@ def planned_steps(recipe: Recipe, plan: Plan, ledger: Ledger, previous: Previous
     return [*steps, *_global_steps(recipe, plan, ledger, previous, any(missing.values()))]
 
 
-def _reason_for_new_digests(recipe: Recipe, ledger: Ledger) -> str:
+def _reason_for_new_digests(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
     """Why the digests of measurements differ from those in the ledger."""
     try:
-        fields = changed_settings("measures", load_recipe(ledger.run / "recipe.yaml"), recipe)
+        columns = [name for name, _ in plan.reading.input_columns]
+        fields = changed_measurements(load_recipe(ledger.run / "recipe.yaml"), recipe, columns)
     except RecipeError:  # from another version
         fields = []
     return f"recipe changed: {', '.join(fields)}" if fields else "code or parameters changed"

@@ -2,13 +2,14 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import duckdb
 
 from curate.corpus.folders import counts_by_reason
 from curate.decide.counts import Counts, count, with_written
-from curate.decide.plan import Plan
+from curate.decide.plan import Given, Plan
 from curate.distill.evaluate.results import index_evaluation, manifest_entry
 from curate.distill.evaluate.tracking import check_heldout, track
 from curate.engine.base import Engine
@@ -63,13 +64,18 @@ def run(
             raise
 
 
+def _run_inner(engine: Engine, threads: int, recipe: Recipe, given: Given) -> RunSummary:
+    """Run a recipe within another run, which tells the user about it."""
+    return run(recipe, engine, threads, quiet=True, options=RunOptions(given=given))
+
+
 def _run(recipe: Recipe, engine: Engine, threads: int, log: Log, options: RunOptions) -> RunSummary:
     started, began = time.monotonic(), now()
     state = _start(recipe, engine, threads, log, options)
     measure_stage(state)
     if all(file.error for file in state.ledger.files):
         raise InputError(f"every input file is quarantined, the first because: {state.ledger.files[0].error}")
-    augment_stage(state, lambda recipe, given: run(recipe, engine, threads, True, RunOptions(given=given)))
+    augment_stage(state, partial(_run_inner, engine, threads))
     decide_with_written(state)
     with scratch_database(state.ledger, threads) as database:
         write_run_facts(state, began)

@@ -2,7 +2,8 @@
 
     text: Annotated[str, affects("measures")] = Field(default="text", ...)
 
-A field without this metadata affects verdicts alone: they are computed again from the ledger, and all else is reused.
+A field without it affects verdicts, which are computed again from the ledger. What such a field switches on (a group of
+measurements, an edit of a rule set) has a digest of its own.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ Effect = Literal[
     "tier2",  # the models of tier 2
     "distill",  # the models of the budget
     "tier3",  # documents that the third tier writes
-    "nothing",  # not even verdicts
+    "nothing",  # what is kept; perhaps what is written about it
 ]
 
 
@@ -42,7 +43,7 @@ def affects(*effects: Effect) -> Affects:
 
 
 def settings(section: BaseModel, prefix: str = "") -> Iterator[Setting]:
-    """All fields of a section and of its nested sections; sections that are null have none."""
+    """All fields of a section and of its nested sections; an absent section counts as one field."""
     for key, field in type(section).model_fields.items():
         name, value = f"{prefix}{field.alias or key}", getattr(section, key)
         effects = _effects(field.metadata)

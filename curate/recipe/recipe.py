@@ -75,8 +75,11 @@ class Recipe(Section):
         """Hex digest of all settings that can change a kept document; the inputs have hashes of their own."""
         fields = self.resolved()
         for name in _fields_without_effect(self):
-            section, _, field = name.rpartition(".")
-            del (fields[section] if section else fields)[field]
+            *sections, field = name.split(".")
+            section = fields
+            for key in sections:
+                section = section[key]
+            del section[field]
         return digest_of(fields)
 
 

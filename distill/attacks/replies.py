@@ -8,7 +8,7 @@ from itertools import accumulate
 from curate.distill.attacks.changes import Changed, Replacement, changed
 
 MIN_LENGTH, MAX_LENGTH = 0.3, 3  # times the length of the original
-MIN_SHARED = 0.2  # share of the distinct words, see _shared_share
+MIN_SHARED = 0.2  # share of the distinct words, see _word_overlap
 MIN_DISTINCT = 0.5  # share of distinct 4-grams; below, and with an original above, the model was stuck in a loop
 MAX_PAIRS = 1_000_000  # pairs of words to align; above, everything between equal ends is one change
 MIN_GAP = 2  # more unchanged words than this separate two changes

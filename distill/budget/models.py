@@ -43,9 +43,12 @@ from curate.ledger.parts import Part, finished_part
 from curate.maps.reading import editor_identities
 from curate.maps.warm import warm_texts
 from curate.progress import Log
+from curate.recipe.affects import fields_affecting
+from curate.recipe.distill import Distill
 from curate.storage.files import committed
 
 DOMAIN = "domain"
+BY_CONTENT = {"sample", "grades", "vectors"}  # fields that count by the texts, grades and vectors that they select
 GRADES_FIELD = "distill.grades"
 SHINGLE = 5  # words
 SHINGLE_SAMPLE = 8  # keep 1 in 8 shingles
@@ -269,7 +272,7 @@ def _digest(training: Training, sample: pa.Table, graded_files: Sequence[Path]) 
         [
             code_of_models(),
             training.recipe.seed,
-            section.good,
+            section.model_dump(mode="json", include=fields_affecting("distill", Distill) - BY_CONTENT),
             [file.content_xxh3_128 for file in training.reference],
             reading.text,
             editor_identities(reading),

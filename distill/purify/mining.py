@@ -1,6 +1,6 @@
 """Mining: the documents of the corpus that serve as bad ones in the training of tier 2."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import duckdb
 import pyarrow as pa
@@ -15,13 +15,13 @@ DRAWN = 12  # candidates per mined document: most are not among the worst, some 
 
 
 def mined_documents(
-    section: Tier2, seed: int, ranges: Iterable[str], connection: duckdb.DuckDBPyConnection
+    section: Tier2, seed: int, load_ranges: Callable[[], Iterable[str]], connection: duckdb.DuckDBPyConnection
 ) -> pa.Table:
     """Draw the documents (file_no, row, hash) that serve as bad ones, by seed, equal texts once; sorted.
 
     They are from the quarter with the lowest coarse_score: among all documents, too many good ones would be trained on
-    as bad. Rules and duplicates do not matter, so other thresholds mine the same documents. Iterating over `ranges`
-    loads the view `judged` with a range of documents at a time, and yields its SQL condition.
+    as bad. Rules and duplicates do not matter, so other thresholds mine the same documents. Iterating over
+    `load_ranges()` loads the view `judged` with a range of documents at a time, and yields its SQL condition.
     """
     [[documents]] = connection.execute("SELECT count(*) FROM texts").fetchall()
     share = min(1.0, DRAWN * section.mined / max(1, documents))
@@ -29,7 +29,7 @@ def mined_documents(
     connection.execute(
         "CREATE TEMP TABLE mined (file_no INTEGER, position INTEGER, row BIGINT, key UBIGINT, score FLOAT)"
     )
-    for condition in ranges:
+    for condition in load_ranges():
         connection.execute(
             f"""INSERT INTO mined SELECT file_no, position, row, {key}, coarse_score FROM judged
             WHERE {condition} AND len(input_reasons) = 0 AND raw_n_bytes BETWEEN {MIN_BYTES} AND {MOST_BYTES}

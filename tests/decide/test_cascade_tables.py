@@ -26,7 +26,7 @@ def sources():
 def named_in(text, statement):
     """The tables that a module creates, or drops."""
     return set(re.findall(rf"{statement} (\w+)\b(?! AS FROM \{{texts)", text)) | (
-        set(re.findall(r"\bcreate\(\s*\"(\w+)\"", text)) if statement.startswith("CREATE") else set()
+        set(re.findall(r"\bcreate\(\s*\"(\w+)\"" if statement.startswith("CREATE") else r"\bdrop\(\s*\"(\w+)\"", text))
     )
 
 
