@@ -2,7 +2,8 @@
 
 from collections.abc import Collection
 
-from curate.filters.rules.resolve import resolve_editors
+from curate.filters.registry import Editor
+from curate.filters.rules.resolve import PERSONAL_DATA, resolve_editors
 from curate.recipe.affects import changed_settings
 from curate.recipe.recipe import Recipe
 
@@ -19,7 +20,8 @@ def changed_measurements(before: Recipe, after: Recipe, columns: Collection[str]
         changed.pop("tier1.decontaminate", None)
     if _casts(before, after, columns) == _casts(after, after, columns):
         changed.pop("input.cast", None)
-    if resolve_editors(before.tier1) != resolve_editors(after.tier1):
+    named = {PERSONAL_DATA} if "tier1.pii" in changed else set()
+    if _edits(before, named) != _edits(after, named):
         changed["tier1.rules"] = None
     changed.pop("tier1.block", None)
     return [*changed, *(f"tier1.block: {reason}" for reason in _new_lists(before, after))]
@@ -29,6 +31,11 @@ def cuts_passages(recipe: Recipe) -> bool:
     """Whether passages of evaluation sets are cut out before anything is measured."""
     section = recipe.tier1.decontaminate
     return section is not None and section.action == "cut"
+
+
+def _edits(recipe: Recipe, without: Collection[str]) -> list[Editor]:
+    """The edits that are made before texts are measured."""
+    return [editor for editor in resolve_editors(recipe.tier1) if editor.name not in without]
 
 
 def _casts(recipe: Recipe, reader: Recipe, columns: Collection[str]) -> dict[str, str]:
