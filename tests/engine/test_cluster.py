@@ -233,14 +233,14 @@ def until(happened, driver=None):
 
 
 def busy_worker(node):
-    """The process of a node that carries out a task, as soon as there is one."""
+    """The process of a node that runs a task, as soon as there is one; Ray titles it by the function."""
     raylet = node.all_processes["raylet"][0].process.pid
     children = Path(f"/proc/{raylet}/task/{raylet}/children")
 
     def found():
         for child in children.read_text().split():
             try:
-                if "_carry_out" in Path(f"/proc/{child}/cmdline").read_text():
+                if "_run_task" in Path(f"/proc/{child}/cmdline").read_text():
                     return int(child)
             except OSError:
                 continue
