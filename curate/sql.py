@@ -18,10 +18,13 @@ CLOSED = {"autoinstall_known_extensions": "false", "autoload_known_extensions": 
 def open_database(path: Path | str = ":memory:", read_only: bool = False, **settings: str) -> duckdb.DuckDBPyConnection:
     """A DuckDB that neither downloads nor loads extensions: no query, view or file name reaches a network.
 
-    With `read_only` its settings are locked too: `FROM enable_logging(…)`, for example, would write files.
+    With `read_only` its settings are locked too: `FROM enable_logging(…)`, for example, would write files. It prints no
+    progress bar: in a notebook, queries of over two seconds would do so on stdout, which is for results.
     """
-    locked = {"lock_configuration": "true"} if read_only else {}
-    connection = duckdb.connect(str(path), read_only, {**CLOSED, **settings, **locked})
+    connection = duckdb.connect(str(path), read_only, {**CLOSED, **settings})
+    connection.execute("SET enable_progress_bar = false")  # no setting of a database, but of a connection
+    if read_only:
+        connection.execute("SET lock_configuration = true")
     INTERRUPTIBLE[connection] = _interrupt
     return connection
 
