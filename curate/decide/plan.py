@@ -12,7 +12,7 @@ from curate.corpus.columns import is_text
 from curate.corpus.folders import PassedOver
 from curate.corpus.parquet import InputFile, Source
 from curate.corpus.side_files import tables_of
-from curate.corpus.units import Unit
+from curate.corpus.units import Unit, unit_bytes
 from curate.dedup.earlier_runs import Earlier
 from curate.distill.budget.scores import scores_of
 from curate.distill.reference import ReferenceFile
@@ -64,6 +64,11 @@ class Plan:
     def corpus(self, run: Path) -> CorpusReader:
         """A reader of single documents of the corpus."""
         return CorpusReader(run, self.units, self.sources, self.reading)
+
+    @property
+    def unit_sizes(self) -> dict[Unit, int]:
+        """Bytes of each unit's text, as its file's footer has them."""
+        return {unit: unit_bytes(unit, self.files[unit.file_no]) for unit in self.units}
 
     @property
     def sources(self) -> dict[int, Source]:

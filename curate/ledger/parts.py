@@ -28,7 +28,7 @@ class Part:
     units: tuple[Unit, ...] = ()
     tokens: int = 0  # of an output shard
     # Group `documents`: for each unit, xxh3-128 over its documents' hashes. Group `pairs`: the signatures' digest.
-    # Groups of scores: the digest of the models.
+    # Groups of scores: the digest of all that they depend on besides the documents.
     contents: tuple[str, ...] = ()
 
 

@@ -1,7 +1,8 @@
 """What a run reuses from its ledger, what it does again, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -27,6 +28,7 @@ from curate.ledger.names import (
 from curate.ledger.parts import Part, intact_paths, is_intact
 from curate.maps import shards
 from curate.maps.changed_fields import changed_measurements
+from curate.maps.measure import MeasureTask, plan_tasks
 from curate.recipe.load import load_recipe
 from curate.recipe.recipe import Recipe, changed_fields
 
@@ -105,6 +107,19 @@ def missing_groups(plan: Plan, ledger: Ledger) -> dict[Unit, tuple[str, ...]]:
         group: {u for part in ledger.of(group, digest) for u in part.units} for group, digest in plan.groups.items()
     }
     return {unit: tuple(group for group in plan.groups if unit not in measured[group]) for unit in plan.units}
+
+
+def measuring_tasks(plan: Plan, run: Path, missing: Mapping[Unit, tuple[str, ...]]) -> list[MeasureTask]:
+    """The tasks that measure what the units of a plan lack."""
+    return plan_tasks(
+        run,
+        plan.units,
+        list(plan.unit_sizes.values()),
+        sources=plan.sources,
+        reading=plan.reading,
+        missing=missing,
+        digests=plan.groups,
+    )
 
 
 def drop_stale_parts(plan: Plan, ledger: Ledger) -> None:

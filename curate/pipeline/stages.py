@@ -1,13 +1,12 @@
 """The stages of a run, each a function on its state: measure, augment, decide, write shards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 
-from curate.corpus.units import Unit, unit_bytes
 from curate.decide.bands import without_model
 from curate.decide.cascade import Cascade
 from curate.decide.checks import check_measured
@@ -42,7 +41,7 @@ from curate.ledger.parts import is_intact
 from curate.ledger.superseded import supersede
 from curate.ledger.views import scratch_database
 from curate.maps import shards
-from curate.maps.measure import MeasureTask, measure, plan_tasks
+from curate.maps.measure import MeasureTask, measure
 from curate.maps.run_maps import run_tasks
 from curate.pipeline.augment import augment, augment_key, caps_by_kept, caps_of, without_augment
 from curate.pipeline.plan import without_root
@@ -51,6 +50,7 @@ from curate.pipeline.reuse import (
     drop_stale_parts,
     edit_parts,
     is_decided,
+    measuring_tasks,
     missing_groups,
     shards_digest,
 )
@@ -69,18 +69,8 @@ def measure_stage(state: RunState) -> None:
     plan, ledger, log = state.plan, state.ledger, state.log
     drop_stale_parts(plan, ledger)
     missing = missing_groups(plan, ledger)
-    sizes = [unit_bytes(unit, plan.files[unit.file_no]) for unit in plan.units]
-    tasks = plan_tasks(
-        ledger.run,
-        plan.units,
-        sizes,
-        sources=plan.sources,
-        reading=plan.reading,
-        missing=missing,
-        digests=plan.groups,
-    )
+    tasks = measuring_tasks(plan, ledger.run, missing)
     ledger.commit()
-    size_of = dict(zip(plan.units, sizes, strict=True))
     reused = len(plan.units) - sum(map(bool, missing.values()))
     if reused:
         log.say(f"{reused} of {len(plan.units)} units are measured already")
@@ -88,13 +78,14 @@ def measure_stage(state: RunState) -> None:
         return
     compile_kernels(plan.groups, plan.reading.editors)
     log.event("measuring", tasks=len(tasks))
-    _measure(state, tasks, size_of)
+    _measure(state, tasks)
 
 
-def _measure(state: RunState, tasks: Sequence[MeasureTask], size_of: Mapping[Unit, int]) -> None:
+def _measure(state: RunState, tasks: Sequence[MeasureTask]) -> None:
     """Run the tasks of the first map; quarantine files that fail, if the recipe allows it."""
     plan, ledger, log = state.plan, state.ledger, state.log
     ids = SeenIds(plan.reading.id, DOCUMENTS, plan.groups[DOCUMENTS], ledger) if plan.reading.id else None
+    size_of = plan.unit_sizes
     bytes_of = {task.name: sum(size_of[unit] for unit in task.units) for task in tasks}
     meter = Meter(log, "measuring", sum(bytes_of.values()), ledger.run, bytes_of)
     queue = list(tasks)

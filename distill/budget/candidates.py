@@ -205,11 +205,7 @@ def fill_budgets(
     quotas = [quotas_of(shares, table.available, budget) for budget, _ in budgets]
     path = table.path.with_name("keys")
     write_columns(path, _keyed(recipe, table))
-
-    def shingles() -> Iterator[pa.Array]:
-        return (batch["shingles"].combine_chunks() for batch in rows(["shingles"]))
-
-    layers = Layers(path.parent, partial(columns_in, path), shingles, budgets[-1][0], len(table.strata))
+    layers = Layers(path.parent, partial(columns_in, path), partial(_shingles, rows), budgets[-1][0], len(table.strata))
     selection = select(
         layers.best_first,
         count=table.documents,
@@ -226,6 +222,11 @@ def fill_budgets(
         rungs=_rung_rows(budgets, selection),
         quotas=_quota_rows(table.strata, table.available, selection),
     )
+
+
+def _shingles(rows: Rows) -> Iterator[pa.Array]:
+    """The candidates' shingles, range by range."""
+    return (batch["shingles"].combine_chunks() for batch in rows(["shingles"]))
 
 
 def distilled_tables(filled: FilledBudgets, rows: Rows) -> Iterator[pa.Table]:

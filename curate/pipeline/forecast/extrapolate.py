@@ -6,17 +6,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from curate.corpus.units import unit_bytes
 from curate.decide.decide import DECISION_ROWS
 from curate.decide.plan import Plan
 from curate.ledger.names import DATA, DECISIONS, INPUT, SEPARATE_GROUPS
 from curate.ledger.views import RANGE_ROWS, THREAD_MB
-from curate.maps.measure import MeasureTask, plan_tasks
+from curate.maps.measure import MeasureTask
 from curate.pipeline.forecast.costs import Seconds, Texts, compile_seconds, model_seconds
 from curate.pipeline.forecast.rehearsal import Rehearsal
 from curate.pipeline.forecast.result import CpuSeconds, DiskBytes, MemoryBytes
 from curate.pipeline.index import SIGNALS_AS_TABLE
-from curate.pipeline.reuse import Step
+from curate.pipeline.reuse import Step, measuring_tasks
 from curate.recipe.recipe import Recipe
 
 # CPU seconds per document beyond what SQL takes for the sample, which is nearly all start-up; measured with ten rules.
@@ -161,15 +160,4 @@ class Extrapolation:
 
 def count_tasks(plan: Plan) -> int:
     """The number of tasks of a fresh run, and so of parts of each group."""
-    all_groups = dict.fromkeys(plan.units, tuple(plan.groups))
-    sizes = [unit_bytes(unit, plan.files[unit.file_no]) for unit in plan.units]
-    tasks = plan_tasks(
-        Path(),
-        plan.units,
-        sizes,
-        sources=plan.sources,
-        reading=plan.reading,
-        missing=all_groups,
-        digests=plan.groups,
-    )
-    return len(tasks)
+    return len(measuring_tasks(plan, Path(), dict.fromkeys(plan.units, tuple(plan.groups))))

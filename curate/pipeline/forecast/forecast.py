@@ -5,19 +5,17 @@ from collections import Counter
 from pathlib import Path
 
 from curate.corpus.inputs import InputListing
-from curate.corpus.units import unit_bytes
 from curate.decide.plan import Plan
 from curate.engine.base import Engine
 from curate.filters.signals.hashes import choose_bands
 from curate.ledger.ledger import Ledger, check_run_directory, read_ledger
-from curate.maps.measure import plan_tasks
 from curate.pipeline.checks.other_languages import OtherLanguage
 from curate.pipeline.checks.overlap import overlaps
 from curate.pipeline.forecast.extrapolate import Extrapolation, Work
 from curate.pipeline.forecast.rehearsal import peak_bytes, rehearse
 from curate.pipeline.forecast.result import Dropped, Forecast, InputSize, SampleSize, Share
 from curate.pipeline.plan import make_plan
-from curate.pipeline.reuse import PreviousRun, drop_stale_parts, missing_groups, planned_steps
+from curate.pipeline.reuse import PreviousRun, drop_stale_parts, measuring_tasks, missing_groups, planned_steps
 from curate.pipeline.state import RunOptions
 from curate.pipeline.warm import compile_kernels
 from curate.progress import Steps, unwritten_log
@@ -59,18 +57,10 @@ def remaining_work(recipe: Recipe, plan: Plan, ledger: Ledger, previous: Previou
     """The work that a run has left, given what it can reuse from the ledger."""
     drop_stale_parts(plan, ledger)
     missing = missing_groups(plan, ledger)
-    sizes = [unit_bytes(unit, plan.files[unit.file_no]) for unit in plan.units]
-    tasks = plan_tasks(
-        ledger.run,
-        plan.units,
-        sizes,
-        sources=plan.sources,
-        reading=plan.reading,
-        missing=missing,
-        digests=plan.groups,
-    )
+    sizes = plan.unit_sizes
+    tasks = measuring_tasks(plan, ledger.run, missing)
     measured_bytes: Counter[tuple[str, ...]] = Counter()
-    for unit, size in zip(plan.units, sizes, strict=True):
+    for unit, size in sizes.items():
         if missing[unit]:
             measured_bytes[missing[unit]] += size
     return Work(
@@ -78,7 +68,7 @@ def remaining_work(recipe: Recipe, plan: Plan, ledger: Ledger, previous: Previou
         measured_bytes=dict(measured_bytes),
         steps=tuple(planned_steps(recipe, plan, ledger, previous)),
         documents=sum(file.rows for file in plan.files.values()),
-        text_bytes=sum(sizes),
+        text_bytes=sum(sizes.values()),
     )
 
 
