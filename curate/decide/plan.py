@@ -107,8 +107,7 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], editing: bool, columns
     if section := recipe.tier1.perplexity:
         named |= {PERPLEXITY} | ({"language"} if "language" in section.by or section.by_language else set())
     named |= {"language"} if recipe.tier2 and "language" in recipe.tier2.by else set()
-    quotas = recipe.distill.quotas if recipe.distill else None
-    named |= {"language"} if quotas and "language" in quotas.by else set()
+    named |= {"language"} if recipe.distill and "language" in recipe.distill.strata else set()
     needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
     needed += [INPUT] * columns + [EDITS] * editing
     needed += [BLOCK] * bool(recipe.tier1.block) + [OVERLAPS] * bool(sets)

@@ -301,7 +301,7 @@ def redecide(proposal: Proposal, threads: int, with_texts: bool = True) -> Itera
         database.execute(
             f"CREATE TEMP VIEW after AS SELECT file_no, row, doc_id, {TOKENS} AS n_tokens, "
             f"{TOKENS_CUT} AS n_tokens_cut, "
-            f"stage IS NULL AS kept, stage, reasons[1] AS reason, duplicate_of{strata} "
+            f"stage IS NULL AS kept, stage, reasons[1] AS reason, duplicate_of, weight{strata} "
             f"FROM ({verdicts_sql()})"
         )
         yield database

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from curate.recipe.affects import affects
 from curate.recipe.section import Section
-from curate.recipe.values import Budget, Share, check_not_small, format_budget, not_empty
+from curate.recipe.values import Budget, Share, check_not_small, format_budget, not_empty, switch
 
 
 class Quotas(Section):
@@ -33,6 +33,15 @@ class Quotas(Section):
         if sum(self.targets.values()) > 1 + 1e-9:
             raise ValueError(f"the targets come to {sum(self.targets.values()):.0%} of the budget; at most 100%")
         return self
+
+
+class Curve(Section):
+    """Weights that rise with quality, in place of a flat cut."""
+
+    by: list[str] | None = Field(
+        default=None, description="what strata are made of that have a curve each; null: those of quotas"
+    )
+    max_repeats: float = Field(default=7.0, ge=1, le=1000, description="how often the best document is read")
 
 
 class Weights(Section):
@@ -95,6 +104,9 @@ class Distill(Section):
         default="hashed", description="what texts are clustered by: their words and pairs, or {static: MODEL}"
     )
     quotas: Quotas | None = Field(default=Quotas(), description="how the budget is parted; with null it is not")
+    curve: Annotated[Curve | None, switch(Curve)] = Field(
+        default=None, description="documents have weights by their quality instead of a flat cut; {} has defaults"
+    )
     grades: Annotated[str | None, affects("distill")] = Field(
         default=None, description="file with columns text and score, for the score grades"
     )
@@ -116,3 +128,29 @@ class Distill(Section):
                     f"ladder: {format_budget(rung)} is more than keep_tokens, {format_budget(self.keep_tokens)}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _curve_alone(self) -> "Distill":
+        if self.curve is None:
+            return self
+        unlike = {
+            "ladder": (bool(self.ladder), "a smaller budget is no part of a larger one where documents have weights"),
+            "temperature": (self.temperature > 0, "a curve weighs documents and draws none"),
+            "cluster_cap": (self.cluster_cap < 1, "a curve has targets for strata and not for clusters"),
+        }
+        for name, (is_given, reason) in unlike.items():
+            if is_given:
+                raise ValueError(f"{name}: does not go with curve: {reason}; leave one of the two out")
+        if self.quotas and self.curve.by not in (None, self.quotas.by):
+            raise ValueError(
+                f"curve.by: is [{', '.join(self.curve.by or ())}], and the targets of curves are those of quotas, by "
+                f"[{', '.join(self.quotas.by)}]; give both the same, or set quotas: null"
+            )
+        return self
+
+    @property
+    def strata(self) -> list[str]:
+        """What the strata of quotas and curves are made of."""
+        if self.quotas:
+            return self.quotas.by
+        return (self.curve.by or []) if self.curve else []

@@ -171,7 +171,7 @@ def columns_of_scores(recipe: Recipe) -> dict[str, str]:
 def _stratum_columns(section: Distill, strata: Sequence[str]) -> list[str]:
     """The columns of the strata that have quotas."""
     columns = []
-    for name in section.quotas.by if section.quotas else ():
+    for name in section.strata:
         k = next((k for k, stratum in enumerate(strata) if stratum in (name, f"input.{name}")), None)
         if name == DOMAIN or k is not None:
             columns.append(DOMAIN if name == DOMAIN else f"distil_{k}")
@@ -183,10 +183,10 @@ class FilledBudgets:
     """The documents that budgets keep of the candidates, and their strata."""
 
     path: Path  # of a file with the candidates' quality and stratum
-    weights: npt.NDArray[np.float32]  # of each stratum
+    weights_of: Callable[[Arrays], npt.NDArray[np.float32]]  # how often a training reads each document that is kept
     selection: Selection
-    rungs: pa.Table  # rung, share, budget, documents, tokens
-    quotas: pa.Table  # stratum, rung, available, quota, tokens
+    rungs: pa.Table  # rung, share, budget, documents, tokens, read_tokens
+    quotas: pa.Table  # stratum, rung, available, quota, tokens, read_tokens
 
 
 def fill_budgets(
@@ -201,11 +201,13 @@ def fill_budgets(
     section = recipe.distill
     assert section is not None
     budgets = budgets_of(section, *size)
-    shares = _shares(section, table, domain_shares)
+    shares = quota_shares(section, table, domain_shares)
     quotas = [quotas_of(shares, table.available, budget) for budget, _ in budgets]
     path = table.path.with_name("keys")
-    write_columns(path, _keyed(recipe, table))
-    layers = Layers(path.parent, partial(columns_in, path), partial(_shingles, rows), budgets[-1][0], len(table.strata))
+    write_columns(path, keyed(recipe, table))
+    layers = Layers(
+        path.parent, partial(columns_in, path), partial(shingles_of, rows), budgets[-1][0], len(table.strata)
+    )
     selection = select(
         layers.best_first,
         count=table.documents,
@@ -215,16 +217,18 @@ def fill_budgets(
         novelty=section.novelty,
         cap=section.cluster_cap,
     )
+    weights = repeats_of(selection.taken[-1], shares).astype(np.float32)
+    read = np.rint(selection.taken * weights).astype(np.int64)
     return FilledBudgets(
         path=path,
-        weights=repeats_of(selection.taken[-1], shares).astype(np.float32),
+        weights_of=lambda columns: weights[columns["stratum"]],
         selection=selection,
-        rungs=_rung_rows(budgets, selection),
-        quotas=_quota_rows(table.strata, table.available, selection),
+        rungs=rung_rows(budgets, selection, read),
+        quotas=quota_rows(table.strata, table.available, selection, read),
     )
 
 
-def _shingles(rows: Rows) -> Iterator[pa.Array]:
+def shingles_of(rows: Rows) -> Iterator[pa.Array]:
     """The candidates' shingles, range by range."""
     return (batch["shingles"].combine_chunks() for batch in rows(["shingles"]))
 
@@ -243,14 +247,14 @@ def distilled_tables(filled: FilledBudgets, rows: Rows) -> Iterator[pa.Table]:
         for name, column in {
             "quality": pa.array(columns["quality"]),
             "rung": pa.array(rung + 1, pa.int16(), mask=~kept),
-            "weight": pa.array(filled.weights[columns["stratum"]], mask=~kept),
+            "weight": pa.array(filled.weights_of(columns), mask=~kept),
             "distil_reason": reasons.cast(pa.string()),
         }.items():
             table = table.append_column(name, column)
         yield table
 
 
-def _keyed(recipe: Recipe, table: CandidateTable) -> Iterator[Arrays]:
+def keyed(recipe: Recipe, table: CandidateTable) -> Iterator[Arrays]:
     """The quality of each candidate, and the key that orders them: -inf for documents that must not be kept.
 
     Quality is the weighted mean of a recipe's scores, each ranked from 0 to 1 within strata. With diversity, keys also
@@ -335,7 +339,7 @@ def _masses(table: CandidateTable, shares: Mapping[str, float]) -> Reals:
     return masses
 
 
-def _shares(section: Distill, table: CandidateTable, domains: Mapping[str, float]) -> Reals:
+def quota_shares(section: Distill, table: CandidateTable, domains: Mapping[str, float]) -> Reals:
     """The target share of a budget for each stratum."""
     if section.quotas is None:
         return np.ones(1)
@@ -354,7 +358,8 @@ def stratum_name(values: Sequence[str | None]) -> str:
     return "/".join("none" if value is None else value for value in values) or "all"
 
 
-def _rung_rows(budgets: Sequence[tuple[int, float]], selection: Selection) -> pa.Table:
+def rung_rows(budgets: Sequence[tuple[int, float]], selection: Selection, read: Integers) -> pa.Table:
+    """Table `rungs`; `read` are the tokens that a training reads of each rung and stratum, by weights."""
     return pa.table(
         {
             "rung": np.arange(1, len(budgets) + 1, dtype=np.int16),
@@ -362,11 +367,13 @@ def _rung_rows(budgets: Sequence[tuple[int, float]], selection: Selection) -> pa
             "budget": np.array([budget for budget, _ in budgets], np.int64),
             "documents": selection.documents,
             "tokens": selection.taken.sum(axis=1),
+            "read_tokens": read.sum(axis=1),
         }
     )
 
 
-def _quota_rows(names: Sequence[Values], available: Integers, selection: Selection) -> pa.Table:
+def quota_rows(names: Sequence[Values], available: Integers, selection: Selection, read: Integers) -> pa.Table:
+    """Table `quotas`; `read` are the tokens that a training reads of each rung and stratum, by weights."""
     rungs, strata = selection.taken.shape
     return pa.table(
         {
@@ -375,5 +382,6 @@ def _quota_rows(names: Sequence[Values], available: Integers, selection: Selecti
             "available": np.tile(available, rungs),
             "quota": selection.quotas.ravel(),
             "tokens": selection.taken.ravel(),
+            "read_tokens": read.ravel(),
         }
     )

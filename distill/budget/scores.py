@@ -54,10 +54,11 @@ def check_distill(recipe: Recipe) -> None:
             raise RecipeError(f"distill.scores: {name} needs {need}; add it, or leave the score out")
     if section.grades and "grades" not in scores:
         raise RecipeError("distill.grades: no score uses it; add grades to distill.scores")
-    for name in section.quotas.by if section.quotas else ():
+    for name in section.strata:
         strata = [stratum.removesuffix("?") for stratum in recipe.input.strata]
         if name not in (DOMAIN, "language", "length_bucket", *strata):
-            raise RecipeError(f"distill.quotas.by: {name} is not in input.strata; add it there, or use {DOMAIN}")
+            field = "quotas" if section.quotas else "curve"
+            raise RecipeError(f"distill.{field}.by: {name} is not in input.strata; add it there, or use {DOMAIN}")
 
 
 def check_pinned_scores(recipe: Recipe, pinned: ModelSet | None) -> None:
@@ -89,10 +90,10 @@ def check_columns(recipe: Recipe, inputs: pa.Schema) -> None:
 def strata_of_distil(recipe: Recipe, inputs: Collection[str]) -> dict[str, str]:
     """The columns of quotas except the predicted domain, with SQL for each over the signals."""
     section = recipe.distill
-    if section is None or section.quotas is None:
+    if section is None or not section.strata:
         return {}
     available = strata_of_documents(recipe, inputs, ("language", "length_bucket"))
-    names = [name if name in available else f"input.{name}" for name in section.quotas.by if name != DOMAIN]
+    names = [name if name in available else f"input.{name}" for name in section.strata if name != DOMAIN]
     return {name: available[name] for name in names if name in available}
 
 

@@ -192,6 +192,33 @@ def select(
     return Selection(progress.rung, progress.documents, taken, np.stack(quotas))
 
 
+def find_redundant(best_first: BestFirst, count: int, clusters: int, available: Integers, novelty: float) -> Flags:
+    """Which of `count` documents have too little that is new to better ones, where all others are kept."""
+    total = int(available.sum())
+    progress = _Progress(
+        rung=np.full(count, OVER_BUDGET, np.int16),
+        documents=np.zeros(1, np.int64),
+        tokens=np.zeros(len(available), np.int64),
+        cluster_tokens=np.zeros(clusters, np.int64),
+        seen=Seen(),
+    )
+    one_pass = _Pass(
+        rung=0,
+        quotas=available.copy(),
+        caps=np.full(clusters, total),
+        left=np.array([total], np.int64),
+        unused=np.zeros(len(available) + 1, np.int64),
+        novelty=novelty,
+        takes_redundant=False,
+    )
+    open_strata = one_pass.open_strata()
+    for candidates in best_first(open_strata):
+        _take(candidates, open_strata, one_pass, progress)
+        open_strata[:] = one_pass.open_strata()
+    redundant: Flags = progress.rung == REDUNDANT
+    return redundant
+
+
 def _passes(
     rung: int, budget: int, quota: Integers, novelty: float, cap: float, progress: _Progress
 ) -> Iterator[_Pass]:

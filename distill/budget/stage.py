@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from curate.distill.budget.candidates import PURPOSE, FilledBudgets, distilled_tables, fill_budgets, read_candidates
+from curate.distill.budget.curve import fill_curve
 from curate.distill.budget.models import SCORED, open_scorer, scores_key, train, warm
 from curate.distill.budget.select import TOLERANCE
 from curate.distill.purify.mining import MOST_BYTES
@@ -24,6 +25,7 @@ from curate.ledger.views import DocumentRange, SortedFiles, restrict_views
 from curate.recipe.distill import Distill
 from curate.recipe.recipe import Recipe
 
+UNREAD = 0.01  # share of a curve's budget that may be missing without a word
 DRAWN = 4  # candidates per sampled document: some are duplicates, too short or too long
 
 
@@ -73,21 +75,29 @@ def distil_documents(
     spool.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=spool, prefix="candidates-") as folder:
         table = read_candidates(recipe, strata, Path(folder), rows)
-        filled = fill_budgets(recipe, table, rows, size, models.facts["domains"])
+        fill = fill_curve if section.curve else fill_budgets
+        filled = fill(recipe, table, rows, size, models.facts["domains"])
         for documents in distilled_tables(filled, rows):
             connection.register("chosen", documents)
             connection.execute("INSERT INTO distilled BY NAME FROM chosen")
             connection.unregister("chosen")
-    _say_if_unfilled(filled, reader.say)
+    _say_if_unfilled(section, filled, reader.say)
     tables = {RUNGS: filled.rungs, QUOTAS: filled.quotas}
     written = [write_part(run, group, context.digest, "00000", table) for group, table in tables.items()]
     return [*models.parts, *parts, *written]
 
 
-def _say_if_unfilled(filled: FilledBudgets, say: Callable[[str], None]) -> None:
+def _say_if_unfilled(section: Distill, filled: FilledBudgets, say: Callable[[str], None]) -> None:
     """Tell the user if the budget has room for all documents."""
     *_, last = filled.rungs.to_pylist()
-    if last["tokens"] < (1 - TOLERANCE) * last["budget"] and last["documents"] == len(filled.selection.rung):
+    if section.curve:
+        if last["read_tokens"] < (1 - UNREAD) * last["budget"]:
+            say(
+                f"distill: the budget is {last['budget']:,} tokens, and a curve of at most "
+                f"{section.curve.max_repeats:g} repeats reads {last['read_tokens']:,}; give more input, drop less "
+                "before, or raise max_repeats"
+            )
+    elif last["tokens"] < (1 - TOLERANCE) * last["budget"] and last["documents"] == len(filled.selection.rung):
         say(
             f"distill: the budget is {last['budget']:,} tokens, and {last['tokens']:,} are left: all of them are kept; "
             "give more input, or drop less before"
