@@ -1,23 +1,26 @@
-"""Mix the two pools that benchmarks/retention.py selects from: good texts planted among noise, by seed.
+"""Mix the pools that retention is measured on: good texts planted among noise, by seed.
 
-Usage: python benchmarks/quality_pools.py CORPORA FOLDER [SEED]
+Usage: python benchmarks/quality_pools.py CORPORA FOLDER [SEED [POOL ...]]
 
-CORPORA is a folder with the Parquet files that are named here. For each pool this is written:
+CORPORA is a folder with the Parquet files that POOLS names. Without POOL all pools are mixed. Those with versions of a
+manual fetch its source archives from the package index by pip into FOLDER/manuals, unless they are there. For each pool
+this is written:
 
-    FOLDER/<pool>/pool/part-*.parquet      id, text, source, license, and `planted`, which no recipe may read
-    FOLDER/<pool>/reference/<domain>.parquet   what the user gives as good text: a quarter of the documents of a domain
-    FOLDER/<pool>/heldout/<domain>.parquet     a quarter, for the proxy alone
+    FOLDER/seed-<seed>/<pool>/pool/part-*.parquet   id, text, source, license, and `planted`, which no recipe may read
+                             reference/*.parquet    what the user gives as good text: a quarter of each kind
+                             heldout/*.parquet      a quarter, for the proxy alone
 
-Half of the documents of each domain are planted, by the hash of their text; the pools plant opposite halves. Of
-literature, which is half of all good text, only so much is planted as POOLS says. No text stands in two parts: copies
-are left out, and so is what shares more than a few n-grams of 13 words with another part (see `_apart`).
+Half of the documents of each kind may be planted, by the hash of their text; a pool plants one half or the other, and
+of it as many bytes as POOLS says. No text stands in two parts: copies are left out, and so is what shares more than a
+few n-grams of 13 words with another part (see `_apart`).
+
+Settings are chosen on pools of odd number and seed 1; pools of even number, and other seeds, are for reporting only.
 """
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 
 import duckdb
 import numpy as np
@@ -26,8 +29,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from purify_corpus import place
+from quality_noise import attacked, contracts, manual_versions, shuffled
 
-from curate.distill.attacks.registry import apply_attacks, attacks, families
 from curate.kernels.overlap import ngram_keys
 from curate.sql import literal
 
@@ -41,46 +44,141 @@ COLUMNS = "text, source, license"
 
 
 @dataclass(frozen=True)
-class Noise:
-    """A file of noise: which of its documents, and how much of it (by places from 0 to 1)."""
+class Source:
+    """A file: which of its documents, which part of them by places from 0 to 1, and how many bytes at most."""
 
     file: str
     where: str = "true"
     low: float = 0.0
     high: float = 1.0
+    size: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pool:
-    """What stands in a pool. Places are shares of a reference file's documents in the order of their hashes."""
+    """What stands in a pool. Sizes are bytes; places are shares of a file's documents in the order of their hashes."""
 
-    planted: float  # where the planted half begins; reference and held-out texts are the quarters behind it
-    literature: int  # bytes of literature that are planted
-    noise: tuple[Noise, ...]
-    families: tuple[str, ...]  # attacks on good documents: those of these families that make them bad
-    attacked: int  # bytes of what they make
-    copies: float  # the share of documents of noise that stand there twice
-    shuffled: int  # bytes of pages made of single lines of the noise
+    about: str
+    planted: float = 0.0  # where the planted half begins; reference and held-out texts are the quarters behind it
+    good: Mapping[str, int] = field(default_factory=dict)  # planted of a kind
+    others: int | None = None  # planted of each other kind; None: its whole half
+    strangers: tuple[Source, ...] = ()  # planted of kinds that are neither in the reference nor held out
+    reference: int | None = None  # documents of a kind, at most
+    unknown: tuple[str, ...] = ()  # kinds that the reference lacks
+    heldout: int = HELDOUT_BYTES  # of a kind
+    noise: tuple[Source, ...] = ()
+    families: tuple[str, ...] = ()  # attacks on good documents: those of these families that make them bad
+    attacked: int = 0  # of what they make
+    copies: float = 0.0  # the share of documents of noise that stand there twice
+    shuffled: int = 0  # of pages made of single lines of the noise
+    contracts: int = 0  # with formulae and tables, most of them in several versions
+    manuals: Mapping[str, int] = field(default_factory=dict)  # of all versions of a project's manual together
 
 
 NOT_ENGLISH = "label NOT LIKE 'en%'"
+WEB, PAGES = "web/web_pages", "label = 'noisy'"
+MAIL, LINGSPAM, FORUM = "noise/email_spamassassin", "noise/email_lingspam", "noise/forum_chat_reviews_nltk"
+SPEECHES = "web/fed_speeches_pairs"
+COPYRIGHT = "near_dups/debian_copyright"
+SMALL = 400_000  # of a kind, held out in pools of which an arm is to be measured in seconds
 POOLS = {
     "a": Pool(
-        0.0, 9_000_000,
-        (Noise("web/web_pages"), Noise("multilingual", NOT_ENGLISH, 0.0, 0.7), Noise("noise/email_spamassassin"),
-         Noise("noise/email_lingspam"), Noise("noise/forum_chat_reviews_nltk"), Noise("noise/toxic_tweets"),
-         Noise("noise/clickbait_headlines"), Noise("noise/fortunes_en"),
-         Noise("noise/ocr_noise_pairs", "label <> 'clean'"), Noise("instruction/instruction_sft"),
-         Noise("near_dups/debian_copyright")),
-        ("seo_fluff", "boilerplate_splice", "ocr_heavy", "sentence_shuffle"), 46_000_000, 0.15, 12_000_000,
+        about="two large pools with 19 % good texts, the first of them among web pages, mail and other languages",
+        good={"literature": 9_000_000},
+        noise=(
+            Source(WEB), Source("multilingual", NOT_ENGLISH, 0.0, 0.7), Source(MAIL), Source(LINGSPAM), Source(FORUM),
+            Source("noise/toxic_tweets"), Source("noise/clickbait_headlines"), Source("noise/fortunes_en"),
+            Source("noise/ocr_noise_pairs", "label <> 'clean'"), Source("instruction/instruction_sft"),
+            Source(COPYRIGHT),
+        ),
+        families=("seo_fluff", "boilerplate_splice", "ocr_heavy", "sentence_shuffle"),
+        attacked=46_000_000, copies=0.15, shuffled=12_000_000,
     ),
     "b": Pool(
-        0.5, 6_000_000,
-        (Noise("web/fed_speeches_pairs"), Noise("domains/finance_fed_speeches"),
-         Noise("multilingual", NOT_ENGLISH, 0.6, 1.0), Noise("benchmarks/benchmarks"),
-         Noise("near_dups/synthetic_known_jaccard")),
-        ("confident_filler", "repetition", "number_entity_swap", "contradiction", "truncation_splice"),
-        34_000_000, 0.1, 8_000_000,
+        about="the second among speeches, benchmarks and near duplicates",
+        planted=0.5,
+        good={"literature": 6_000_000},
+        noise=(
+            Source(SPEECHES), Source("domains/finance_fed_speeches"), Source("multilingual", NOT_ENGLISH, 0.6, 1.0),
+            Source("benchmarks/benchmarks"), Source("near_dups/synthetic_known_jaccard"),
+        ),
+        families=("confident_filler", "repetition", "number_entity_swap", "contradiction", "truncation_splice"),
+        attacked=34_000_000, copies=0.1, shuffled=8_000_000,
+    ),
+    "1": Pool(
+        about="19 % good among web, mail, forum, contracts, and seven versions of one manual (Django)",
+        good={"literature": 1_600_000, "medical": 1_300_000}, others=1_000_000, heldout=SMALL,
+        noise=(Source(WEB, PAGES, size=9_000_000), Source(MAIL), Source(FORUM),
+               Source("multilingual", NOT_ENGLISH, size=2_000_000)),
+        families=("boilerplate_splice", "ocr_heavy"), attacked=1_500_000, copies=0.05,
+        contracts=4_000_000, manuals={"django": 7_000_000},
+    ),
+    "2": Pool(
+        about="16 % good among seven versions of another manual (SQLAlchemy), mailing lists, speeches as whole pages, "
+              "licences and contracts; good texts of law and of source code are thin",
+        planted=0.5,
+        good={"legal": 250_000, "source_code_docs": 250_000, "literature": 2_000_000}, others=900_000, heldout=SMALL,
+        noise=(Source(LINGSPAM), Source(SPEECHES, PAGES, size=7_000_000), Source(COPYRIGHT, size=3_000_000),
+               Source(FORUM, "label IN ('pos', 'neg')"), Source(WEB, PAGES, size=3_000_000)),
+        families=("seo_fluff", "truncation_splice"), attacked=1_500_000, copies=0.05,
+        contracts=2_500_000, manuals={"sqlalchemy": 7_000_000},
+    ),
+    "3": Pool(
+        about="24 % good among contracts full of formulae, tables and numbers, licences and other languages: "
+              "bytes per token differ widely by source",
+        planted=0.25, others=800_000, heldout=SMALL,
+        noise=(Source(COPYRIGHT, size=5_000_000), Source("multilingual", NOT_ENGLISH, size=5_000_000),
+               Source(WEB, PAGES, size=2_000_000)),
+        families=("number_entity_swap",), attacked=2_000_000, contracts=11_000_000,
+    ),
+    "4": Pool(
+        about="60 % good among web, mail and attacked texts",
+        planted=0.75,
+        good={"literature": 5_000_000, "technical_docs": 4_500_000, "medical": 4_000_000}, heldout=SMALL,
+        noise=(Source(WEB, PAGES, size=5_000_000), Source(LINGSPAM), Source("noise/toxic_tweets")),
+        families=("contradiction", "sentence_shuffle", "repetition"), attacked=5_000_000,
+    ),
+    "5": Pool(
+        about="18 % good, of sources of very different size: of the good texts 70 % are literature and four kinds "
+              "have 1 % each; of the noise two thirds are web pages and instructions",
+        planted=0.5,
+        good={"literature": 4_500_000, "technical_docs": 1_300_000, "medical": 400_000}, others=70_000, heldout=SMALL,
+        noise=(Source(WEB, size=13_000_000), Source("instruction/instruction_sft", size=6_000_000),
+               Source(MAIL, size=3_000_000), Source("noise/clickbait_headlines", size=300_000),
+               Source("noise/fortunes_en", size=150_000), Source("noise/toxic_tweets", size=600_000)),
+        families=("seo_fluff", "confident_filler"), attacked=4_000_000, copies=0.1,
+    ),
+    "6": Pool(
+        about="18 % good among web, mail, reviews and instructions, with a reference of 40 documents of a kind",
+        planted=0.25, others=800_000, reference=40, heldout=SMALL,
+        noise=(Source(WEB, size=9_000_000), Source(LINGSPAM), Source(MAIL, size=3_000_000), Source(FORUM),
+               Source("instruction/instruction_sft", size=4_000_000)),
+        families=("boilerplate_splice", "truncation_splice"), attacked=2_000_000, shuffled=2_000_000, copies=0.1,
+    ),
+    "7": Pool(
+        about="6 % good among noise of many languages",
+        good={"literature": 500_000}, others=380_000, heldout=SMALL,
+        noise=(Source("multilingual", NOT_ENGLISH, size=20_000_000), Source(WEB, PAGES, size=8_000_000), Source(FORUM),
+               Source("noise/toxic_tweets"), Source("noise/clickbait_headlines"), Source("noise/fortunes_en")),
+        families=("ocr_heavy", "seo_fluff"), attacked=2_000_000, shuffled=2_000_000, copies=0.1,
+    ),
+    "8": Pool(
+        about="30 % good, of which a third is speeches that are neither in the reference nor held out; the reference "
+              "lacks literature and law, and nothing encyclopedic is planted",
+        planted=0.75, good={"encyclopedic": 0, "literature": 1_500_000}, others=1_000_000,
+        strangers=(Source("domains/finance_fed_speeches", size=3_000_000),),
+        unknown=("literature", "legal"), reference=120, heldout=SMALL,
+        noise=(Source(WEB, PAGES, size=9_000_000), Source(MAIL), Source("benchmarks/benchmarks", size=4_000_000)),
+        families=("confident_filler", "sentence_shuffle"), attacked=3_000_000, copies=0.1,
+    ),
+    "9": Pool(
+        about="48 % good among attacked texts and little else, with a reference of 80 documents of a kind",
+        planted=0.5, good={"literature": 3_500_000, "medical": 2_500_000}, others=1_500_000, reference=80,
+        heldout=SMALL,
+        noise=(Source(WEB, PAGES, size=4_000_000), Source(SPEECHES, PAGES, size=2_000_000),
+               Source(MAIL, size=1_500_000)),
+        families=("seo_fluff", "boilerplate_splice", "truncation_splice", "ocr_heavy", "repetition"),
+        attacked=8_000_000,
     ),
 }  # fmt: skip
 
@@ -90,23 +188,26 @@ def mix(corpora: Path, folder: Path, name: str, pool: Pool, seed: int = SEED) ->
     output = folder / name
     if (output / "pool").exists():
         return output
-    domains = {path.stem: _read(path, "true", seed) for path in sorted((corpora / "reference").glob("*.parquet"))}
-    half, reference, heldout = ({d: _part(t, pool.planted + begin, size) for d, t in domains.items()}
+    kinds = {path.stem: _read(path, "true", seed) for path in sorted((corpora / "reference").glob("*.parquet"))}
+    half, reference, heldout = ({kind: _part(table, pool.planted + begin, size) for kind, table in kinds.items()}
                                 for begin, size in ((0, 0.5), (0.5, 0.25), (0.75, 0.25)))  # fmt: skip
-    planted = pa.concat_tables(_first(table, pool.literature) if d == "literature" else table
-                               for d, table in half.items())  # fmt: skip
+    planted = pa.concat_tables([
+        *(_first(table, pool.good.get(kind, pool.others)) for kind, table in half.items()),
+        *_files(corpora, pool.strangers, seed),
+    ])  # fmt: skip
     good = _keys(pa.concat_tables([*reference.values(), *heldout.values()]))
-    files = pa.concat_tables(_files(corpora, pool, seed))
-    heldout = {domain: _apart(table, _keys(files), TRACE_SHARE) for domain, table in heldout.items()}
-    noise = _apart(pa.concat_tables([files, *_made_noise(files, pool, half, seed)]), good, NOISE_SHARE)
+    files = pa.concat_tables(_files(corpora, pool.noise, seed))
+    heldout = {kind: _apart(table, _keys(files), TRACE_SHARE) for kind, table in heldout.items()}
+    noise = _apart(pa.concat_tables([files, *_made_noise(files, pool, half, folder, seed)]), good, NOISE_SHARE)
     known = _keys(pa.concat_tables([planted, noise]))
-    reference = {domain: _apart(table, known, REFERENCE_SHARE) for domain, table in reference.items()}
+    reference = {kind: _apart(table, known, REFERENCE_SHARE).slice(0, pool.reference)
+                 for kind, table in reference.items() if kind not in pool.unknown}  # fmt: skip
     known = np.sort(np.concatenate([known, _keys(pa.concat_tables(reference.values()))]))
-    heldout = {d: _first(_apart(table, known, HELDOUT_SHARE), HELDOUT_BYTES) for d, table in heldout.items()}
+    heldout = {kind: _first(_apart(table, known, HELDOUT_SHARE), pool.heldout) for kind, table in heldout.items()}
     for part, tables in (("reference", reference), ("heldout", heldout)):
         (output / part).mkdir(parents=True, exist_ok=True)
-        for domain, table in tables.items():
-            pq.write_table(table.drop_columns(["place"]), output / part / f"{domain}.parquet")
+        for kind, table in tables.items():
+            pq.write_table(table.drop_columns(["place"]), output / part / f"{kind}.parquet")
     _write_shards(output / "pool", name, planted, noise, seed)
     return output
 
@@ -127,8 +228,10 @@ def _part(table: pa.Table, begin: float, size: float) -> pa.Table:
     return table.filter(pa.array(places < size))
 
 
-def _first(table: pa.Table, size: int) -> pa.Table:
-    """The first documents with so many bytes together; those beyond a tenth of it are passed over."""
+def _first(table: pa.Table, size: int | None) -> pa.Table:
+    """The first documents with so many bytes together, those beyond a tenth of it passed over; None: all of them."""
+    if size is None:
+        return table
     lengths = pc.binary_length(table["text"]).to_numpy()
     table, lengths = table.filter(pa.array(lengths <= size / 10)), lengths[lengths <= size / 10]
     return table.slice(0, int(np.searchsorted(np.cumsum(lengths), size)))
@@ -160,52 +263,24 @@ def _texts(table: pa.Table) -> pa.Array:
     return table["text"].cast(pa.large_string()).combine_chunks()
 
 
-def _files(corpora: Path, pool: Pool, seed: int) -> Iterator[pa.Table]:
-    """The noise that comes from files."""
-    for noise in pool.noise:
-        yield _part(_read(corpora / f"{noise.file}.parquet", noise.where, seed), noise.low, noise.high - noise.low)
+def _files(corpora: Path, files: tuple[Source, ...], seed: int) -> Iterator[pa.Table]:
+    """The documents of files."""
+    for file in files:
+        table = _read(corpora / f"{file.file}.parquet", file.where, seed)
+        yield _first(_part(table, file.low, file.high - file.low), file.size)
 
 
-def _made_noise(files: pa.Table, pool: Pool, half: dict[str, pa.Table], seed: int) -> Iterator[pa.Table]:
-    """The noise that is made: copies, attacked good texts, and single lines together."""
+def _made_noise(files: pa.Table, pool: Pool, half: dict[str, pa.Table], folder: Path, seed: int) -> Iterator[pa.Table]:
+    """The noise that is made: copies, attacked good texts, single lines together, contracts, versions of a manual."""
     yield files.filter(pa.array([place(text, seed + 1) < pool.copies for text in files["text"].to_pylist()]))
-    yield _attacked(pa.concat_tables(half.values()), pool, seed)
-    yield _shuffled(files, pool.shuffled, seed)
-
-
-def _attacked(good: pa.Table, pool: Pool, seed: int) -> pa.Table:
-    """Good documents made bad, those of shortest hash first, as many of each attack as there is room for."""
-    ids = pa.array([f"{place:.12f}" for place in good["place"].to_pylist()])
-    asked = pa.table({"doc_id": ids, "text": good["text"].cast(pa.large_string())})
-    names = [name for family in pool.families for name in families()[family] if attacks()[name].bad]
-    license_of = dict(zip(ids.to_pylist(), good["license"].to_pylist(), strict=True))
-    some = good["text"].to_pylist()[:200]
-    size = pool.attacked // len(names)
-    wanted = int(1.5 * size * len(asked) / asked["text"].nbytes)
-    parts = []
-    for name in names:
-        made = apply_attacks(asked, [name], wanted, seed, some)
-        table = pa.table({
-            "text": made["text"].cast(pa.string()), "source": pa.array(["attacked"] * len(made)),
-            "license": pa.array([license_of[doc_id] for doc_id in made["doc_id"].to_pylist()], pa.string()),
-            "place": pa.array(np.zeros(len(made))),
-        })  # fmt: skip
-        parts.append(_first(table, size))
-    return pa.concat_tables(parts)
-
-
-def _shuffled(noise: pa.Table, size: int, seed: int) -> pa.Table:
-    """Pages of 40 lines, each from anywhere in the noise."""
-    lines = [line for text in noise["text"].to_pylist() for line in text.splitlines() if len(line.strip()) > 1]
-    draw, texts, made = Random(f"{seed} shuffled"), [], 0
-    while made < size:
-        texts.append("\n".join(draw.choices(lines, k=40)))
-        made += len(texts[-1].encode())
-    n = len(texts)
-    return pa.table({
-        "text": pa.array(texts), "source": pa.array(["shuffled"] * n), "license": pa.array(["various"] * n),
-        "place": pa.array(np.zeros(n)),
-    })  # fmt: skip
+    for table, size in attacked(pa.concat_tables(half.values()), pool.families, pool.attacked, seed):
+        yield _first(table, size)
+    if pool.shuffled:
+        yield shuffled(files, pool.shuffled, seed)
+    if pool.contracts:
+        yield contracts(half["legal"], pool.contracts, seed)
+    for project, size in pool.manuals.items():
+        yield manual_versions(folder.parent / "manuals", project, size, seed)
 
 
 def _write_shards(folder: Path, name: str, planted: pa.Table, noise: pa.Table, seed: int) -> None:
@@ -236,6 +311,7 @@ def tell(output: Path) -> None:
 
 
 if __name__ == "__main__":
-    for pool_name, one in POOLS.items():
-        given = int(sys.argv[3]) if len(sys.argv) > 3 else SEED
-        tell(mix(Path(sys.argv[1]), Path(sys.argv[2]), pool_name, one, given))
+    corpora, folder = map(Path, sys.argv[1:3])
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else SEED
+    for name in sys.argv[4:] or POOLS:
+        tell(mix(corpora, folder / f"seed-{seed}", name, POOLS[name], seed))

@@ -2,9 +2,10 @@
 
 Usage: python benchmarks/retention.py [CORPORA [FOLDER [PROXY [SEED]]]]
 
-CORPORA is a folder with the Parquet files that quality_pools.py names, and quality/edu_score_fineweb_en.parquet: by
-default the one beside this project. FOLDER keeps pools and runs, so that a second call goes on from there. PROXY is
-`ngram` or `transformer`, which needs torch and looks at a sample of each pool. SEED mixes other pools: 1 by default.
+CORPORA is a folder with the Parquet files that pools a and b of quality_pools.py name, and
+quality/edu_score_fineweb_en.parquet: by default the one beside this project. FOLDER keeps pools and runs, so that a
+second call goes on from there. PROXY is `ngram` or `transformer`, which needs torch and looks at a sample of each pool.
+SEED mixes other pools: 1 by default.
 
 Each recipe is carried out by `curate run`; what they keep is measured as by `curate evaluate`, all recipes together, so
 that they share the models of all tokens and of random ones. Settings were chosen while looking at the pools of seed 1
@@ -46,6 +47,7 @@ from curate.sql import literal
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 SHARE = "15%"
+LARGE = ("a", "b")  # of the pools
 Recipes = Mapping[str, Mapping[str, Any]]
 DEFAULT = "a reference"  # the first of any recipes
 RECIPES: Recipes = {  # beside the input, exact duplicates and the budget
@@ -74,8 +76,8 @@ ASKED = {"transformer": (DEFAULT,)}  # the recipes that a dear proxy is asked ab
 
 def main(corpora: Path, folder: Path, proxy: str, seed: int) -> None:
     """Print the tables."""
-    for name, pool in POOLS.items():
-        place = mix(corpora, folder / f"seed-{seed}", name, pool, seed)
+    for name in LARGE:
+        place = mix(corpora, folder / f"seed-{seed}", name, POOLS[name], seed)
         found = measured(place, folder / f"seed-{seed}" / f"{proxy}-{name}", proxy, seed)
         tell(f"Pool {name}, seed {seed}: {about(place)}", arm_rows(found))
         tell(f"Pool {name}, seed {seed}, by domain: gap closed G", domain_rows(found))
