@@ -42,6 +42,7 @@ def _listed(context: click.Context, parameter: click.Parameter, names: str) -> s
 @click.option("--validation", default="0", metavar="SHARE", help="Of the documents, by a hash of doc_id, such as 0.5%.")
 @click.option("--tokenizer", metavar="FILE|NAME", help="A tokenizer.json or a Hub name, for formats that hold tokens.")
 @click.option("--eos", metavar="TOKEN", help="Ends each document; default: the tokenizer's own.")
+@click.option("--once", is_flag=True, help="Write each document once, whatever its weight.")
 @click.option("--overwrite", is_flag=True, help="Replace an export of something else that is there.")
 @engine_options
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
@@ -53,6 +54,7 @@ def export(
     validation: str,
     tokenizer: str | None,
     eos: str | None,
+    once: bool,
     overwrite: bool,
     workers: int | None,
     engine: str,
@@ -83,7 +85,7 @@ def export(
     formats = [name.strip() for name in names.split(",")]
     with chosen_engine(engine, address, workers) as (opened, _):
         log = unwritten_log(quiet or as_json)
-        sources = open_sources(run, options.validation, opened)
+        sources = open_sources(run, options.validation, opened, once)
         exports = export_sources(sources, formats, out, options, opened, log, overwrite=overwrite)
     _print_exports(exports, out, as_json)
 

@@ -99,11 +99,21 @@ def export(
     if options.tokenizer is not None and (texts := [form.name for form in formats if form.name not in of_tokens]):
         unused = "--tokenizer is" if options.eos is None else "--tokenizer and --eos are"
         log.say(f"{', '.join(texts)}: holds text, so {unused} not used for it")
-    jobs = [Job(form, sources, options if form.name in of_tokens else of_text, out / form.name) for form in formats]
+    jobs = [
+        Job(form, written_once(form, sources), options if form.name in of_tokens else of_text, out / form.name)
+        for form in formats
+    ]
     try:
         return [_export_format(job, engine, log, overwrite) for job in jobs]
     except OSError as error:
         raise disk_error(error, str(out)) from error
+
+
+def written_once(form: Format, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+    """The sources as a format writes them: each document once where its weight is written beside it."""
+    if len(sources) == 1 and form.keeps_columns:
+        return (replace(sources[0], weights=None),)
+    return sources
 
 
 def check_named(recipe: Recipe) -> None:
@@ -203,6 +213,7 @@ def _source_record(source: Source, exported: Export) -> SourceRecord:
         epochs=source.epochs,
         documents=size.documents,
         tokens=size.tokens,
+        repeated=source.weights is not None,
     )
 
 

@@ -161,6 +161,7 @@ class Format:
     of_shards: bool = True
     tokens: bool = False  # of token ids, so it needs a tokenizer
     tokens_if_asked: bool = False  # of token ids with a tokenizer, of text without
+    keeps_columns: bool = False  # of one run writes all columns, the weight among them, so each document once
     chats: bool = False  # can store chats
     pairs: bool = False  # has the preference pairs of runs that made them
     needs: Mapping[str, str] = field(default_factory=dict)  # modules, and the extra that installs each

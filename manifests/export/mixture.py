@@ -12,7 +12,7 @@ Repeating data up to four times costs little against fresh data (Muennighoff et 
 of an earlier corpus keeps a continued training from forgetting it (Ibrahim et al. 2024, arXiv 2403.08763).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -33,11 +33,12 @@ from curate.manifests.export.sources import (
     Shard,
     Source,
     hash_fractions,
-    in_split,
     map_tasks,
     open_source,
-    read_ids,
+    read_named,
     sizes_by_split,
+    split_ids,
+    times_written,
 )
 from curate.recipe.load import parse_fields, read_fields
 from curate.recipe.section import Section
@@ -94,16 +95,19 @@ class Mixture(Section):
         return self
 
 
-def open_sources(path: Path, validation: float = 0.0, engine: Engine | None = None) -> tuple[Source, ...]:
+def open_sources(
+    path: Path, validation: float = 0.0, engine: Engine | None = None, once: bool = False
+) -> tuple[Source, ...]:
     """The sources of an export: one run (a folder), or the runs of a mixture (a YAML file).
 
-    `validation` is the share of the documents held out from training, which a mixture does not count.
+    `validation` is the share of the documents held out from training, which a mixture does not count. With `once`
+    documents are not repeated by their weights.
 
     Errors: RunError where a run cannot be exported; RecipeError for a mixture that cannot be.
     """
     if path.is_dir() or path.suffix not in (".yaml", ".yml"):
-        return (open_source(path),)
-    return mix_sources(read_mixture(path), path.parent, validation, engine or InProcess())
+        return (open_source(path, once=once),)
+    return mix_sources(read_mixture(path), path.parent, validation, engine or InProcess(), once)
 
 
 def read_mixture(path: Path) -> Mixture:
@@ -115,21 +119,26 @@ def read_mixture(path: Path) -> Mixture:
     return parse_fields(fields, Mixture, str(path), "the mixture")
 
 
-def mix_sources(mixture: Mixture, folder: Path, validation: float, engine: Engine) -> tuple[Source, ...]:
+def mix_sources(
+    mixture: Mixture, folder: Path, validation: float, engine: Engine, once: bool = False
+) -> tuple[Source, ...]:
     """The sources of a mixture with weights that sum to 1, and the epochs of a training over each.
 
     Both count the training split only.
 
     Errors: RecipeError for more epochs than max_epochs, a source with nothing to train on, chats of unlike types.
     """
-    opened = {name: open_source(folder / section.run, name) for name, section in mixture.sources.items()}
+    opened = {name: open_source(folder / section.run, name, once) for name, section in mixture.sources.items()}
     available = _training_tokens(opened.values(), validation, engine)
     for name in (name for name, tokens in available.items() if not tokens):
         reason = (
             f"--validation {validation:.6g} leaves nothing of {name} to train on" if validation else f"{name}: empty"
         )
         raise RecipeError(f"{mixture.name}: {reason}; leave it out of the mixture")
-    pool = _open_replay(mixture.replay, folder, validation, engine) if mixture.replay else None
+    pool = None
+    if mixture.replay:
+        replayed = open_source(folder / mixture.replay.run, REPLAY, once)
+        pool = _open_replay(replayed, folder / mixture.replay.run, validation, engine)
     replay_share = mixture.replay.share if mixture.replay else 0.0
     targets = _target_tokens(mixture, available, pool, replay_share)
     total = sum(targets.values()) / (1 - replay_share)
@@ -173,12 +182,14 @@ def _check_epochs(mixture: Mixture, sources: Sequence[Source]) -> None:
             )
 
 
-def _training_tokens(sources: Iterable[Source], validation: float, engine: Engine) -> dict[str, int]:
-    """Tokens of each source in the training split."""
-    if not validation:
-        return {source.name: sum(shard.tokens for shard in source.shards) for source in sources}
-    totals = {source.name: 0 for source in sources}
-    tasks = [(replace(source, shards=()), shard, validation) for source in sources for shard in source.shards]
+def _training_tokens(sources: Collection[Source], validation: float, engine: Engine) -> dict[str, int]:
+    """Tokens of each source in the training split, with repetitions by weight."""
+    totals, tasks = {source.name: 0 for source in sources}, []
+    for source in sources:
+        if validation or source.weights:
+            tasks += [(replace(source, shards=()), shard, validation) for shard in source.shards]
+        else:
+            totals[source.name] = sum(shard.tokens for shard in source.shards)
     for (source, _, _), tokens in map_tasks(engine, _training_tokens_of_shard, tasks):
         totals[source.name] += tokens
     return totals
@@ -197,16 +208,15 @@ class ReplayPool:
     tokens: npt.NDArray[np.int64]
 
 
-def _open_replay(replay: Replay, folder: Path, validation: float, engine: Engine) -> ReplayPool:
+def _open_replay(source: Source, run: Path, validation: float, engine: Engine) -> ReplayPool:
     """The documents of an earlier run. Takes 16 bytes of memory per document."""
-    source = open_source(folder / replay.run, REPLAY)
     without_shards = replace(source, shards=())
     tasks = [(k, without_shards, shard, validation) for k, shard in enumerate(source.shards)]
     by_shard = {task[0]: result for task, result in map_tasks(engine, _replay_of_shard, tasks)}
     hashes = np.concatenate([by_shard[k][0] for k in sorted(by_shard)])
     tokens = np.concatenate([by_shard[k][1] for k in sorted(by_shard)])
     if not tokens.sum():
-        raise RecipeError(f"{folder / replay.run}: has nothing to replay; leave replay out of the mixture")
+        raise RecipeError(f"{run}: has nothing to replay; leave replay out of the mixture")
     order = np.argsort(hashes, kind="stable")
     return ReplayPool(source, hashes[order], tokens[order])
 
@@ -216,9 +226,10 @@ def _replay_of_shard(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Hashes and tokens of a shard's documents in the training split."""
     _, source, shard, validation = task
-    ids, table = read_ids(source, shard.path, source.n_tokens)
-    mask = in_split(source, ids, TRAIN, validation)
-    return hash_fractions(ids, SHARE_SEED)[mask], table[source.n_tokens].to_numpy()[mask]
+    table = read_named(source, shard.path, source.n_tokens)
+    times = times_written(source, table, TRAIN, validation)
+    tokens, written = times * table[source.n_tokens].to_numpy(), times > 0
+    return hash_fractions(split_ids(table, source), SHARE_SEED)[written], tokens[written]
 
 
 def _replay_source(pool: ReplayPool, tokens: float, weight: float) -> Source:

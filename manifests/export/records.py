@@ -53,6 +53,7 @@ class SourceRecord:
     epochs: float
     documents: int
     tokens: int
+    repeated: bool = False  # documents of the training split are written as often as their weights say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

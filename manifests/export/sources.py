@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_64_intdigest
 
 from curate.corpus.parquet import read_rows
+from curate.distill.draws import times_read
 from curate.engine.base import Engine
 from curate.errors import CurateError, InputError, RunError
 from curate.manifests.schema.reading import read_manifest
@@ -57,6 +58,7 @@ class Source:
     epochs: float = 1.0  # passes over its documents in a training on the mixture
     role: str = "source"  # or "replay"
     origin: str | None = None  # the column with the doc_id of a written document's original
+    weights: str | None = None  # the column that says how often to write a document; None: once
     chats: pa.DataType | None = None  # the type of messages, where the runs of a mixture have different ones
 
     @property
@@ -65,8 +67,8 @@ class Source:
         return self.messages or self.text or ""
 
 
-def open_source(run: Path, name: str | None = None) -> Source:
-    """The output of a finished run.
+def open_source(run: Path, name: str | None = None, once: bool = False) -> Source:
+    """The output of a finished run; documents are written as often as their weights say, or `once`.
 
     Errors: RunError where it did not finish, kept nothing, or lacks a shard.
     """
@@ -91,16 +93,17 @@ def open_source(run: Path, name: str | None = None) -> Source:
         n_tokens=names["n_tokens"],
         shards=shards,
         origin=names.get("source_doc_id"),
+        weights=None if once else names.get("weight"),
     )
 
 
-def read_ids(source: Source, shard: str, *more: str) -> tuple[pa.ChunkedArray, pa.Table]:
-    """The ids that assign the documents of a shard to splits, and a table with more columns.
+def read_named(source: Source, shard: str, *more: str) -> pa.Table:
+    """What assigns the documents of a shard to splits and says how often they are written, and more columns.
 
     Errors: InputError where it cannot be read.
     """
-    table = read_columns(shard, [source.doc_id, *([source.origin] if source.origin else []), *more])
-    return split_ids(table, source), table
+    names = [source.doc_id, source.origin, source.weights, *more]
+    return read_columns(shard, [name for name in names if name])
 
 
 def split_ids(table: pa.Table, source: Source) -> pa.ChunkedArray:
@@ -125,15 +128,23 @@ def in_split(source: Source, ids: pa.Array | pa.ChunkedArray, split: str, valida
     return mask if source.share >= 1 else mask & (hash_fractions(ids, SHARE_SEED) < source.share)
 
 
+def times_written(source: Source, table: pa.Table, split: str, validation: float) -> npt.NDArray[np.int64]:
+    """How often each document of a table is written to a split: by its weight for training, once for validation."""
+    written = in_split(source, split_ids(table, source), split, validation).astype(np.int64)
+    if source.weights is None or split == VALIDATION:
+        return written
+    return written * times_read(table[source.doc_id], table[source.weights])
+
+
 def sizes_by_split(source: Source, shard: Shard, validation: float) -> dict[str, tuple[int, int]]:
     """Documents and tokens (as n_tokens counts them) of a shard by split.
 
     Errors: InputError where the shard cannot be read.
     """
-    ids, table = read_ids(source, shard.path, source.n_tokens)
+    table = read_named(source, shard.path, source.n_tokens)
     tokens = table[source.n_tokens].to_numpy()
-    masks = {split: in_split(source, ids, split, validation) for split in (TRAIN, VALIDATION)}
-    return {split: (int(mask.sum()), int(tokens[mask].sum())) for split, mask in masks.items()}
+    times = {split: times_written(source, table, split, validation) for split in (TRAIN, VALIDATION)}
+    return {split: (int(n.sum()), int((n * tokens).sum())) for split, n in times.items()}
 
 
 def check_bytes(shard: Shard) -> None:
@@ -157,18 +168,32 @@ def map_tasks(
 
 
 def documents_of(source: Source, shard: str, split: str, validation: float) -> Iterator[pa.Table]:
-    """The documents of a shard that are in a split, in order, with all columns, in tables of about 4 MB.
+    """The documents of a shard that are in a split, with all columns, in tables of about 4 MB.
+
+    They are in order, and once more from the start for those that are written twice, and so on: the copies of a
+    document are as far apart as the shard allows.
 
     Errors: InputError where the shard cannot be read.
     """
-    file = _opened(shard)
-    names, start = file.schema_arrow.names, 0
-    for k in range(file.metadata.num_row_groups):  # one at a time: the sizes of documents differ between them
-        stop = start + file.metadata.row_group(k).num_rows
-        for batch in read_rows(shard, start, stop, names):
-            table = pa.Table.from_batches([batch])
-            yield table.filter(pa.array(in_split(source, split_ids(table, source), split, validation)))
-        start = stop
+    file, times = _opened(shard), np.zeros(0, np.int64)
+    if source.weights and split == TRAIN:
+        times = times_written(source, read_named(source, shard), split, validation)
+    for turn in range(max(1, int(times.max(initial=0)))):
+        start = 0
+        for k in range(file.metadata.num_row_groups):  # one at a time: the sizes of documents differ between them
+            stop = start + file.metadata.row_group(k).num_rows
+            if not len(times) or (times[start:stop] > turn).any():
+                yield from _documents_in(source, shard, (start, stop), split, validation, turn)
+            start = stop
+
+
+def _documents_in(
+    source: Source, shard: str, rows: tuple[int, int], split: str, validation: float, turn: int
+) -> Iterator[pa.Table]:
+    """The documents among some rows of a shard that are written more than `turn` times."""
+    for batch in read_rows(shard, *rows, _opened(shard).schema_arrow.names):
+        table = pa.Table.from_batches([batch])
+        yield table.filter(pa.array(times_written(source, table, split, validation) > turn))
 
 
 def read_columns(shard: str, names: list[str]) -> pa.Table:

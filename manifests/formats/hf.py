@@ -120,4 +120,4 @@ def load(folder: Path) -> str:
     return f'datasets.load_dataset({literal(folder)}, split="train")'
 
 
-FORMAT = Format("hf", "Hugging Face datasets", write, finish, load, chats=True)
+FORMAT = Format("hf", "Hugging Face datasets", write, finish, load, keeps_columns=True, chats=True)

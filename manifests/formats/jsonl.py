@@ -73,4 +73,4 @@ def load(folder: Path) -> str:
     return f'datasets.load_dataset({literal(folder)}, split="train")'
 
 
-FORMAT = Format("jsonl", "anything that reads lines of JSON", write, finish, load, chats=True)
+FORMAT = Format("jsonl", "anything that reads lines of JSON", write, finish, load, keeps_columns=True, chats=True)
