@@ -11,7 +11,7 @@ import numpy as np
 from purify_corpus import part_corpora
 
 from curate.ledger.run import connect
-from curate.report.groups import wilson
+from curate.who.statistics import wilson
 
 BOUNDS = (0.01, 0.02, 0.05)
 SEEDS = range(2, 12)

@@ -1,4 +1,4 @@
-"""What the output consists of: documents and tokens by the values of its columns, and by licence."""
+"""What the output consists of: documents and tokens by the values of its columns, and by licence; who is dropped."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 
 from curate.errors import RecipeError, did_you_mean
 from curate.ledger.parts import Part
-from curate.manifests.schema.model import LicenseEntry, Share
+from curate.manifests.schema.model import LicenseEntry, Share, WhoEntry, WhoRate
 from curate.recipe.input import Input
+from curate.who.rates import ALL, LEAST_DIFFERENCE, LEVEL, Who
 
 SOURCE, LICENSE = "source", "license"
 UNKNOWN, VARIOUS = "unknown", "various"
@@ -85,6 +86,21 @@ def licenses(run: Path, shards: Sequence[Part], section: Input, inputs: pa.Schem
         LicenseEntry(source=source, license=license or UNKNOWN, documents=documents, tokens=size)
         for (source, license), (documents, size) in _by_tokens(totals)
     ]
+
+
+def who_entry(groups: Who) -> WhoEntry:
+    """Who is dropped: each group at all stages together, and single stages that are marked."""
+    rates = [rate for of_dimension in groups.dimensions for rate in of_dimension.rates]
+    shown = [rate for rate in rates if rate.stage == ALL or rate.mark or rate.within_mark]
+    return WhoEntry(
+        level=LEVEL,
+        least_difference=LEAST_DIFFERENCE,
+        least_documents=groups.least,
+        correction="holm",
+        comparisons=groups.comparisons,
+        within={rates.name: list(rates.within) for rates in groups.dimensions},
+        rates=[WhoRate.model_validate(rate.to_json()) for rate in shown],
+    )
 
 
 def _amounts(run: Path, shards: Sequence[Part], columns: Sequence[str], tokens: str) -> Amounts | None:

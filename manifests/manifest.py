@@ -16,7 +16,7 @@ from curate.ledger.ledger import KnownFile, Ledger
 from curate.ledger.names import DATA
 from curate.ledger.parts import Part
 from curate.manifests import stage_facts
-from curate.manifests.composition import columns_of_mixture, licenses, mixture
+from curate.manifests.composition import columns_of_mixture, licenses, mixture, who_entry
 from curate.manifests.schema.model import (
     MANIFEST_VERSION,
     BenchmarkEntry,
@@ -40,6 +40,7 @@ from curate.maps.shards import added_columns, content_hashes, output_name, outpu
 from curate.recipe.recipe import Recipe
 from curate.redaction import without_credentials
 from curate.storage.files import sealed, write_json
+from curate.who.rates import Who
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,7 @@ class RunResult:
     counts: Counts
     retention: Mapping[str, Any] | None  # the evaluation of these decisions
     augmented: Augmented | None  # what the third tier wrote
+    who: Who | None = None
 
 
 def build_manifest(result: RunResult) -> Contents:
@@ -80,6 +82,7 @@ def build_manifest(result: RunResult) -> Contents:
         decontamination=stage_facts.decontamination(recipe, counts),
         stages=[StageEntry.model_validate(stage) for stage in counts.stages],
         scorecard=[dict(row) for row in counts.scorecard],
+        who=None if result.who is None else who_entry(result.who),
         tokenizer=recipe.tokenizer,
         totals=totals,
         mixture={

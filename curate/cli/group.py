@@ -16,7 +16,7 @@ def main() -> None:
 COMMANDS = (
     *(run.init, run.schema, run.plan, run.run, run.demo, run.gc),
     *(inspect.what_if, inspect.compare, inspect.runs, inspect.sql, inspect.why, inspect.sample, inspect.report),
-    *(inspect.signals, inspect.rules, inspect.domains),
+    *(inspect.who, inspect.signals, inspect.rules, inspect.domains),
     *(evaluate.evaluate, export.export, export.card, export.verify),
     *(models.lm, models.adapter, models.serve),
 )

@@ -300,3 +300,25 @@ def domains(run: Path, as_json: bool) -> None:
         print_json(result)
     else:
         print_domains(result)
+
+
+@click.command()
+@click.argument("run", type=RunPath("data/", "export/"))
+@click.option("--by", multiple=True, metavar="NAME[,NAME]", help="Only this dimension, or combinations of two.")
+@click.option("--stage", default="all", show_default=True, help="What this stage drops of the documents that reach it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rates at all stages as JSON.")
+def who(run: Path, by: tuple[str, ...], stage: str, as_json: bool) -> None:
+    """Tell who RUN drops: the share of each group of documents, against the rest, with intervals.
+
+    \b
+    Example:
+        curate who runs/demo --by input.source --by language,length_bucket
+    """
+    from curate.cli.output.who import print_who
+    from curate.inspect.who import who_of_run
+
+    result = who_of_run(run, by, stage)
+    if as_json:
+        print_json(result)
+    else:
+        print_who(result, stage)

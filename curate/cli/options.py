@@ -25,7 +25,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # The commands by purpose, in the order in which a newcomer needs them.
 GROUPS = {
     "Start": ("demo", "init", "schema", "plan", "run"),
-    "Look": ("runs", "report", "sample", "why", "sql", "signals", "rules"),
+    "Look": ("runs", "report", "who", "sample", "why", "sql", "signals", "rules"),
     "Decide": ("what-if", "compare", "domains"),
     "Prove": ("evaluate", "verify", "card"),
     "Ship": ("export", "gc"),

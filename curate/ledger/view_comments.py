@@ -8,6 +8,7 @@ ONE_ROW_FOR = {
     "decisions": "every input document: the verdict alone",
     "signals": "every input document: the signals alone",
     "stages": "every stage, in order: documents and tokens in and out",
+    "who": "every group of documents and stage: what it drops of the group, against the rest",
     "scorecard": "every numeric signal: its quantiles in the input and in what is kept",
     "inputs": "every input file, and what lies beside them and is not read",
     "clusters": "every document of a family of copies, the survivor included",

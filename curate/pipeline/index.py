@@ -43,6 +43,7 @@ from curate.recipe.recipe import Recipe
 from curate.sql import literal, quoted, read_parquet, read_run_parquet
 from curate.storage.files import ASIDE, sync
 from curate.storage.places import is_remote
+from curate.who.rates import Who
 
 SIGNALS_AS_TABLE = 5_000_000  # documents; beyond, `signals` is a view over the ledger
 
@@ -58,6 +59,17 @@ INPUTS = pa.schema(
         "bad_lines": pa.int64(),
         "passed_over": pa.string(),
     }
+)
+
+WHO = pa.schema(
+    [(name, pa.string()) for name in ("dimension", "value", "stage")]
+    + [(name, pa.int64()) for name in ("documents", "dropped", "tokens", "tokens_dropped")]
+    + [(name, pa.float64()) for name in ("share", "low", "high", "rest_share")]
+    + [(f"difference{end}", pa.float64()) for end in ("", "_low", "_high")]
+    + [("p", pa.float64())]
+    + [(f"within{end}", pa.float64()) for end in ("", "_low", "_high")]
+    + [("within_p", pa.float64()), ("mark", pa.string()), ("within_mark", pa.string())]
+    + [("reason", pa.string()), ("reason_documents", pa.int64())]
 )
 
 DOCUMENTS_SQL = """
@@ -89,10 +101,10 @@ VIEWS = {
 
 
 def build_index(
-    recipe: Recipe, plan: Plan, ledger: Ledger, counts: Counts, database: duckdb.DuckDBPyConnection
+    recipe: Recipe, plan: Plan, ledger: Ledger, counts: Counts, groups: Who, database: duckdb.DuckDBPyConnection
 ) -> None:
     """Build run.duckdb under another name and replace the old one. Its views use paths relative to it."""
-    run, groups = ledger.run, plan.groups
+    run = ledger.run
     aside = run / f"{ASIDE}{os.getpid()}-{INDEX}"
     with database.cursor() as connection:  # without the temporary tables of the other connection
         connection.execute(f"SET file_search_path = {literal(str(run))}")
@@ -101,14 +113,15 @@ def build_index(
         [digest] = {part.digest for part in ledger.of(DECISIONS)}
         connection.execute(f"CREATE TABLE about AS SELECT {literal(digest)} AS decisions_digest")
         _inputs(connection, ledger, plan.passed_over)
-        _tables(connection, ledger, groups, counts)
+        _tables(connection, ledger, plan.groups, counts)
+        _load_who(connection, groups)
         connection.execute(DOCUMENTS_SQL)
         for name, sql in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {sql}")
         connection.execute(_pairs_sql(ledger))
         if (corpus := _corpus_sql(ledger, plan.inputs, plan.files, recipe.input.column)) is not None:
             connection.execute(corpus)
-        _stages(connection, ledger, groups, counts)
+        _stages(connection, ledger, plan.groups, counts)
         if recipe.tier3:
             _load_written(connection, ledger, run)
         load_evaluation(connection, run, digest)
@@ -238,6 +251,14 @@ def _tables(connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mappi
             f"INSERT INTO run.signals SELECT s.* FROM temp.signals s JOIN inputs USING (file_no) WHERE {part.exact_sql}"
         )
     connection.execute("DROP VIEW temp.signals")
+
+
+def _load_who(connection: duckdb.DuckDBPyConnection, groups: Who) -> None:
+    """Create table `who`: the drop rates of each group at each stage."""
+    rows = [rate.to_json() for rates in groups.dimensions for rate in rates.rates]
+    connection.register("rows_of_who", pa.Table.from_pylist(rows, WHO))
+    connection.execute("CREATE TABLE who AS FROM rows_of_who")
+    connection.unregister("rows_of_who")
 
 
 def _corpus_sql(ledger: Ledger, inputs: pa.Schema, files: Mapping[int, InputFile], text: str) -> str | None:

@@ -35,6 +35,7 @@ from curate.progress import Log, Steps, open_log
 from curate.recipe.recipe import Recipe
 from curate.storage.files import remove_asides
 from curate.storage.mirror import by_uri, send
+from curate.who.documents import who_of_ledger
 
 
 def run(
@@ -128,6 +129,8 @@ def _count(state: RunState, database: duckdb.DuckDBPyConnection) -> tuple[Counts
     with Steps(state.log, "deciding") as steps:
         steps("counts")
         counts = count(plan, ledger, database)
+        steps("who is dropped")
+        state.who = who_of_ledger(recipe, plan.groups, ledger, database)
         other = count_other_language(ledger, database)
         if state.options.given is None:
             state.warnings += _warn_of_languages(recipe, plan, ledger, database, state.log)
@@ -151,6 +154,7 @@ def _finish(state: RunState, counts: Counts) -> None:
         counts=counts,
         retention=retention,
         augmented=state.augmented,
+        who=state.who,
     )
     write_manifest(run, build_manifest(result))
     if recipe.export:
@@ -161,9 +165,10 @@ def _finish(state: RunState, counts: Counts) -> None:
 
 
 def _index(state: RunState, counts: Counts, database: duckdb.DuckDBPyConnection) -> None:
+    assert state.who is not None
     with Steps(state.log, "indexing") as steps:
         steps("run.duckdb")
-        build_index(state.recipe, state.plan, state.ledger, counts, database)
+        build_index(state.recipe, state.plan, state.ledger, counts, state.who, database)
 
 
 def _warn_of_overlaps(recipe: Recipe, plan: Plan, log: Log) -> OverlapWarnings:

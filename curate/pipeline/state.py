@@ -11,6 +11,7 @@ from curate.ledger.augmented import Augmented
 from curate.ledger.ledger import Ledger
 from curate.progress import Log
 from curate.recipe.recipe import Recipe
+from curate.who.rates import Who
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,5 +55,6 @@ class RunState:
     options: RunOptions
     decisions: str = ""  # digest of the decisions in force
     augmented: Augmented | None = None  # the documents that tier 3 wrote
+    who: Who | None = None  # who is dropped
     overlaps: OverlapWarnings | None = None
     warnings: list[str] = field(default_factory=list)

@@ -1,248 +1,82 @@
-"""Groups of documents: drop rates by language, source, site and length, and strata."""
+"""Groups of documents: section "Who is dropped" as forest plots, and section "Strata"."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 
-from curate.dedup.lines import HOST
-from curate.errors import InputError
-from curate.ledger.input_columns import source_sql
-from curate.ledger.ledger import KnownFile, Ledger, is_spooled
+from curate.inspect.documents import OpenRun
 from curate.maps.documents import masked_values
-from curate.recipe.recipe import Recipe
-from curate.report.charts import Placed, percent
-from curate.sql import literal, quoted, read_parquet
-from curate.storage.places import is_remote, status
+from curate.report.charts import Placed, axis, percent
+from curate.sql import quoted
+from curate.who.cells import TABLE
+from curate.who.dimensions import LANGUAGE, LENGTH, Dimension
+from curate.who.rates import ALL, OtherGroups, Rate, Who, who
 
-MOST_GROUPS = 20  # of one kind, the largest
 MOST_STRATA = 30
-FILE = "file"  # the dimension that table `files` has; table `cells` has all others
-LEAST = 20  # documents of a group
-Z = 1.959963984540054  # 95 % of the normal distribution are within
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """The input's own columns, in its files: for each kind of files the files and their columns."""
-
-    kinds: tuple[tuple[tuple[KnownFile, ...], frozenset[str]], ...] = ()
-
-    def named(self, name: str) -> str | None:
-        """The column with that name, in upper or lower case."""
-        matches = sorted({column for _, columns in self.kinds for column in columns if column.lower() == name.lower()})
-        return matches[0] if matches else None
-
-    def joined(self, names: Sequence[str]) -> str:
-        """SQL that joins columns as `i."input.x"` to documents (file_no, row); '' for no columns."""
-        sources = [source_sql(names, files, columns) for files, columns in self.kinds if not columns.isdisjoint(names)]
-        if not sources:
-            return ""
-        rows = " UNION ALL BY NAME ".join(sources)
-        return (
-            f" LEFT JOIN (SELECT file_no, r.* EXCLUDE (file) FROM ({rows}) r JOIN inputs USING (file)) i"
-            " USING (file_no, row)"
-        )
-
-
-def find_inputs(ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> Inputs:
-    """The input's own columns.
-
-    Errors: InputError where a file is missing or has changed in size, or is in an object store, which DuckDB cannot
-    read.
-    """
-    kinds: dict[tuple[Any, ...], list[KnownFile]] = {}
-    for file in ledger.files:
-        if file.error is not None or not file.rows:
-            continue
-        if is_remote(file.location):
-            raise InputError(f"{file.location}: lies in an object store, which DuckDB does not read")
-        if not is_spooled(file):
-            _check_size(file)
-        kinds.setdefault(file.column_mapping, []).append(file)
-    columns_of_kinds = []
-    for files in kinds.values():
-        source = read_parquet((file.location for file in files), ", union_by_name = true")
-        columns = connection.sql(f"SELECT * FROM {source} LIMIT 0").columns
-        renamed = dict(files[0].renamed)
-        names = {renamed.get(name, name) for name in columns} | {name for _, name in files[0].lifted}
-        names |= {name for name, _ in files[0].added}
-        columns_of_kinds.append((tuple(files), frozenset(name for name in names if name)))
-    return Inputs(tuple(columns_of_kinds))
-
-
-def _check_size(file: KnownFile) -> None:
-    try:
-        size, _ = status(file.location)
-    except OSError as error:
-        raise InputError(f"{file.location}: {error.strerror}; it was there when the run measured it") from None
-    if size != file.size:
-        raise InputError(f"{file.location}: is not the file that was measured; run again")
-
-
-def wilson(hits: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share, of which `hits` among `total` (above zero) were observed.
-
-    (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n), as in Wilson 1927, "Probable inference, the law of succession,
-    and statistical inference", Journal of the American Statistical Association 22: 209-212. Valid for few documents and
-    for shares near 0 and 1 too.
-    """
-    share, square = hits / total, Z * Z / total
-    middle = (share + square / 2) / (1 + square)
-    half = Z * math.sqrt(share * (1 - share) / total + square / (4 * total)) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-@dataclass(frozen=True, slots=True)
-class Cells:
-    """The columns of table `cells`: the dimensions of drop rates, and those that make strata."""
-
-    dimensions: Sequence[str]
-    strata: Sequence[str]
-
-
-def gather(connection: duckdb.DuckDBPyConnection, recipe: Recipe, signals: Sequence[str], inputs: Inputs) -> Cells:
-    """Make tables `cells` and `files`: documents and tokens by every dimension and by reason, in one pass each."""
-    measured = {name: f"s.{name}" for name in ("language", "length_bucket") if name in signals}
-    of_input = {f"input.{name}": name for title in ("language", "source") if (name := inputs.named(title)) is not None}
-    strata = {f"input.{name}": name for name in columns_of_strata(recipe, inputs)}
-    columns = {title: f"i.{quoted(f'input.{name}')}::VARCHAR" for title, name in (of_input | strata).items()} | measured
-    read = {*of_input.values(), *strata.values()}
-    domain = []
-    if (url := inputs.named("url")) is not None:
-        read.add(url)
-        domain = [f"domain of input.{url}"]
-        address = f"lower(i.{quoted(f'input.{url}')}::VARCHAR)"
-        columns[domain[0]] = f"nullif(regexp_extract({address}, '{HOST}', 1), '')"
-    selected = "".join(f"{sql} AS {quoted(title)}, " for title, sql in columns.items())
-    connection.execute(
-        f"""CREATE TEMP TABLE cells AS
-        SELECT {selected}kept, reason, count(*) AS documents, sum(d.n_tokens + n_tokens_cut)::BIGINT AS tokens_in,
-            coalesce(sum(d.n_tokens) FILTER (kept), 0)::BIGINT AS tokens_out
-        FROM decisions d JOIN signals s USING (file_no, row){inputs.joined(sorted(read))} GROUP BY ALL"""
-    )
-    connection.execute(
-        """CREATE TEMP TABLE files AS SELECT file, kept, reason, count(*) AS documents
-        FROM decisions JOIN inputs USING (file_no) GROUP BY ALL"""
-    )
-    last = [name for name in ("length_bucket",) if name in measured]
-    return Cells([FILE, *(measured.keys() - {*last}), *of_input, *domain, *last], [*strata, *measured])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """A group of documents with its drop rate, and the 95 % interval of that."""
-
-    name: str | None
-    documents: int
-    dropped: int
-    rate: float
-    low: float
-    high: float
-    reason: str | None  # the most frequent one
-    most: int | None  # documents that it dropped
-    above: bool  # whether the whole interval is above the overall rate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherGroups:
-    """All groups that are not listed, summed."""
-
-    groups: int
-    documents: int
-    dropped: int
-    rate: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropRates:
-    """The largest groups by one dimension."""
+    """The groups of one dimension: all stages together, then stage by stage, with places in percent."""
 
     title: str
-    groups: Sequence[Group]
+    within: str  # what strata are made of; empty: none
+    groups: Sequence[Placed[Rate]]
     other: OtherGroups | None
+    stages: Sequence[Placed[Rate]]
+    ends: tuple[float, float]  # of the axis of differences
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Section "Who is dropped"."""
+
     overall: float
+    comparisons: int
+    dimensions: Sequence[DropRates]
 
 
-def drop_rates(
-    connection: duckdb.DuckDBPyConnection, title: str, total: int, dropped: int, only: Sequence[str] | None = None
-) -> DropRates | None:
-    """The drop rates of the largest groups by a dimension, and of all others together.
+def dropped_section(connection: duckdb.DuckDBPyConnection, dimensions: Mapping[str, Dimension]) -> Dropped:
+    """The drop rates by each dimension that has a group of some size."""
+    result: Who = who(connection, list(dimensions.values()), list(dimensions))
+    shown = []
+    for rates in result.dimensions:
+        if not rates.rates:
+            continue
+        low, high = _axis_of(rates.rates)
+        placed = [Placed(rate, _places(rate, low, high)) for rate in rates.rates]
+        shown.append(
+            DropRates(
+                title=rates.name,
+                within=" × ".join(rates.within),
+                groups=[entry for entry in placed if entry.row.stage == ALL],
+                other=rates.other,
+                stages=[entry for entry in placed if entry.row.stage != ALL],
+                ends=(low, high),
+            )
+        )
+    return Dropped(result.share, result.comparisons, shown)
 
-    With `only`, all other values are one group: a document is dropped for having one of them. None where no group has
-    enough documents.
-    """
-    rows = connection.execute(_drop_rates_sql(connection, title, only)).fetchall()
-    if not rows:
-        return None
-    overall = dropped / total
-    groups = [
-        _group(masked_values({"": name})[""], documents, gone, (reason, most), overall)
-        for name, documents, gone, reason, most, _ in rows
+
+def _axis_of(rates: Sequence[Rate]) -> tuple[float, float]:
+    """The axis of a dimension's differences, with zero on it."""
+    ends = [
+        {"low": interval.low, "high": interval.high}
+        for rate in rates
+        for interval in (rate.difference, rate.within)
+        if interval
     ]
-    other = None
-    if documents := total - sum(group.documents for group in groups):
-        gone = dropped - sum(group.dropped for group in groups)
-        low, high = wilson(gone, documents)
-        other = OtherGroups(
-            groups=rows[0][5] - len(rows),
-            documents=documents,
-            dropped=gone,
-            rate=gone / documents,
-            low=low,
-            high=high,
-        )
-    return DropRates(title=title, groups=groups, other=other, overall=overall)
+    return axis([*ends, {"low": 0.0, "high": 0.0}], "low", "high")
 
 
-def _drop_rates_sql(connection: duckdb.DuckDBPyConnection, title: str, only: Sequence[str] | None) -> str:
-    """SQL for the largest groups: name, documents, dropped ones, the most frequent reason and its count, all groups."""
-    source, value = "files" if title == FILE else "cells", quoted(title)
-    if only:
-        [(folded,)] = connection.execute(
-            f"SELECT count(DISTINCT {value}) FROM {source} WHERE NOT list_contains(?, {value})", [list(only)]
-        ).fetchall()
-        label = f"{folded:,} language{'' if folded == 1 else 's'} that tier1.language.keep leaves out"
-        value = f"if(list_contains({list(only)}, {value}), {value}, {literal(label)})"
-        value = f"if({quoted(title)} IS NULL, NULL, {value})"
-    return f"""WITH named AS (
-            SELECT name, sum(documents)::BIGINT AS documents,
-                coalesce(sum(documents) FILTER (NOT kept), 0)::BIGINT AS dropped,
-                arg_max({{r: reason, n: documents}}, (documents, reason)) FILTER (NOT kept) AS most
-            FROM (
-                SELECT {value} AS name, kept, reason, sum(documents)::BIGINT AS documents FROM {source}
-                GROUP BY ALL
-            ) GROUP BY name
-        )
-        SELECT name, documents, dropped, most.r, most.n, count(*) OVER () FROM named
-        QUALIFY documents >= {LEAST} ORDER BY documents DESC, name LIMIT {MOST_GROUPS}"""
-
-
-def _group(
-    name: str | None, documents: int, dropped: int, most: tuple[str | None, int | None], overall: float
-) -> Group:
-    low, high = wilson(dropped, documents)
-    return Group(
-        name=name,
-        documents=documents,
-        dropped=dropped,
-        rate=dropped / documents,
-        low=low,
-        high=high,
-        reason=most[0],
-        most=most[1],
-        above=low > overall,
-    )
-
-
-def columns_of_strata(recipe: Recipe, inputs: Inputs) -> list[str]:
-    """The columns of the recipe's `input.strata` that can be read."""
-    columns = [inputs.named(name.removesuffix("?")) for name in recipe.input.strata]
-    return [name for name in columns if name is not None]
+def _places(rate: Rate, low: float, high: float) -> dict[str, float | None]:
+    """Where the differences of a rate are on the axis from `low` to `high`, and zero."""
+    at: dict[str, float | None] = {"zero": percent(0, low, high)}
+    for name, interval in (("difference", rate.difference), ("within", rate.within)):
+        ends = (None, None, None) if interval is None else (percent(value, low, high) for value in interval)
+        at |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    return at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,18 +99,18 @@ class Strata:
     more: int
 
 
-def strata_of_cells(connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> Strata | None:
+def strata_section(run: OpenRun, dimensions: Mapping[str, Dimension]) -> Strata | None:
     """Documents and tokens before and after in the largest strata; None where no column makes strata."""
+    names = [f"input.{name.removesuffix('?').lower()}" for name in run.recipe.input.strata]
+    columns = [name for name in (*dict.fromkeys(names), LANGUAGE, LENGTH) if name in dimensions]
     if not columns:
         return None
-    names = ", ".join(map(quoted, columns))
-    rows = connection.execute(
+    selected = ", ".join(map(quoted, columns))
+    rows = run.connection.execute(
         f"""SELECT *, count(*) OVER () FROM (
-            SELECT {names}, sum(documents)::BIGINT AS documents,
-                coalesce(sum(documents) FILTER (kept), 0)::BIGINT AS kept,
-                sum(tokens_in)::BIGINT AS tokens_in, sum(tokens_out)::BIGINT AS tokens_out
-            FROM cells GROUP BY {names}
-        ) ORDER BY documents DESC, {names} LIMIT {MOST_STRATA}"""
+            SELECT {selected}, count(*) AS documents, count_if(stage IS NULL) AS kept, sum(tokens)::BIGINT AS tokens_in,
+                sum(tokens_out)::BIGINT AS tokens_out FROM {TABLE} GROUP BY {selected}
+        ) ORDER BY documents DESC, {selected} LIMIT {MOST_STRATA}"""
     ).fetchall()
     width = len(columns)
     most_documents, most_tokens = (max(row[k] for row in rows) for k in (width, width + 2))

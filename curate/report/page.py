@@ -17,7 +17,7 @@ import curate
 from curate.decide.counts import count_stages
 from curate.decide.scorecard import QUANTILES
 from curate.display import brief, fields_of, place, share, shown
-from curate.errors import InputError, RunError
+from curate.errors import RunError
 from curate.filters.rules.resolve import DECONTAMINATE
 from curate.inspect.documents import OpenRun
 from curate.ledger.ledger import read_facts
@@ -30,16 +30,10 @@ from curate.redaction import redacted
 from curate.report.charts import UNITS, Placed, StageBar, flow
 from curate.report.examples import Documents, documents_section
 from curate.report.groups import (
-    LEAST,
-    MOST_GROUPS,
-    Cells,
-    DropRates,
-    Inputs,
+    Dropped,
     Strata,
-    drop_rates,
-    find_inputs,
-    gather,
-    strata_of_cells,
+    dropped_section,
+    strata_section,
 )
 from curate.report.quality import Quality, Verdict, quality_section, verdict_of
 from curate.report.reasons import ReasonRow, reasons_section
@@ -58,9 +52,13 @@ from curate.report.stages import (
 )
 from curate.report.summary import sentences, when
 from curate.report.written_examples import Domains, domains_section
-from curate.sql import first_line, literal
+from curate.sql import literal
 from curate.storage.files import committed
 from curate.storage.mirror import by_uri
+from curate.who.cells import LEAST
+from curate.who.dimensions import MOST_GROUPS
+from curate.who.documents import from_index
+from curate.who.rates import LEAST_DIFFERENCE
 
 MEMORY = "2GB"  # that DuckDB may use; the rest spills
 THREADS = 8  # at most, for that memory
@@ -117,14 +115,6 @@ class Headline:
     documents_kept: int  # of the input
     shards: int
     finished: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """Section "Who is dropped": the share of all documents, and the drop rates by each dimension."""
-
-    overall: float
-    dimensions: Sequence[DropRates]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +221,7 @@ def page_of(folder: Path, connection: duckdb.DuckDBPyConnection) -> Page:
     stages = [*by_stage, *_augment_stage(run)]
     facts = read_facts(folder)
     scorecard = run.query("FROM scorecard") if "scorecard" in run.views else []
-    unread, cells = _cells(run)
+    dimensions, inputs = from_index(run.recipe, run.ledger, connection)
     total, kept = by_stage[0]["documents_in"], by_stage[-1]["documents_out"]
     reasons = reasons_section(run, stages)
     return Page(
@@ -244,7 +234,7 @@ def page_of(folder: Path, connection: duckdb.DuckDBPyConnection) -> Page:
         flow=flow(_shown_stages(run, stages)) if total else [],
         reasons=reasons,
         signals=signals_section(run, scorecard),
-        strata=strata_of_cells(connection, cells.strata) if total else None,
+        strata=strata_section(run, dimensions) if total else None,
         bands=bands(run),
         benchmarks=evaluation_sets(run),
         contaminated=next((row.reason for row in reasons if row.reason == DECONTAMINATE.reason), None),
@@ -255,25 +245,13 @@ def page_of(folder: Path, connection: duckdb.DuckDBPyConnection) -> Page:
         clusters=clusters(run),
         scorecard=scorecard,
         excerpts=documents_section(run) if total else None,
-        dropped=_dropped(run, cells.dimensions, total, total - kept) if total > kept else None,
-        unread=unread,
+        dropped=dropped_section(connection, dimensions) if total > kept else None,
+        unread=inputs.unread,
         warnings=facts.get("warnings", []),
         facts=_facts(run),
         recipe=(folder / "recipe.yaml").read_text("utf-8"),
         build=Build(when(time.strftime("%Y-%m-%dT%H:%M:%S%z")), curate.__version__),
     )
-
-
-def _cells(run: OpenRun) -> tuple[str | None, Cells]:
-    """Gather table `cells`; and why the input's own columns cannot be read, if so."""
-    try:
-        inputs = find_inputs(run.ledger, run.connection)
-        return None, gather(run.connection, run.recipe, run.signals, inputs)
-    except InputError as error:
-        unread = str(error)
-    except duckdb.Error as error:
-        unread = first_line(error)
-    return unread, gather(run.connection, run.recipe, run.signals, Inputs())
 
 
 def _headline(run: OpenRun, stages: Sequence[Mapping[str, Any]], kept: int) -> Headline:
@@ -326,15 +304,6 @@ def _shown_stages(run: OpenRun, stages: Sequence[Mapping[str, Any]]) -> list[Map
     ]
 
 
-def _dropped(run: OpenRun, dimensions: Sequence[str], total: int, dropped: int) -> Dropped:
-    language = run.recipe.tier1.language
-    keep = language.keep if language else None
-    rates = [
-        drop_rates(run.connection, title, total, dropped, keep if title == "language" else None) for title in dimensions
-    ]
-    return Dropped(dropped / total, [of_dimension for of_dimension in rates if of_dimension is not None])
-
-
 def _facts(run: OpenRun) -> Facts:
     facts = read_facts(run.folder)
     files = run.query(
@@ -374,7 +343,7 @@ def render(page: Page) -> str:
     groups = itertools.count()
     environment.filters |= {"n": lambda value: "" if value is None else shown(value), "brief": brief}
     environment.globals |= {"share": share, "place": place, "measures": MEASURES}
-    environment.globals |= {"least": LEAST, "most_groups": MOST_GROUPS}
+    environment.globals |= {"least": LEAST, "most_groups": MOST_GROUPS, "points": 100 * LEAST_DIFFERENCE}
     environment.globals |= {"units_group": lambda: f"unit-{next(groups)}"}
     script = (TEMPLATES / "report.js").read_text("utf-8")
     return environment.get_template("report.html").render(

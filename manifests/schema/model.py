@@ -177,6 +177,46 @@ class LicenseEntry(Amount):
     license: str = Field(description="as the input or the recipe says; unknown: neither does")
 
 
+class WhoRate(Entry):
+    """What a stage drops of the documents of a group that reach it, against the rest of those that do."""
+
+    dimension: str
+    value: str | None = Field(description="the group; null: documents without a value")
+    stage: str = Field(description="all: all stages together")
+    documents: Count
+    dropped: Count
+    tokens: Count
+    tokens_dropped: Count
+    share: float = Field(description="of the documents, dropped; low and high: its 95% interval (Wilson)")
+    low: float
+    high: float
+    rest_share: float | None
+    difference: float | None = Field(description="share less rest_share, with its 95% interval (Newcombe)")
+    difference_low: float | None
+    difference_high: float | None
+    p: float | None = Field(description="that the group is dropped like the rest, corrected")
+    within: float | None = Field(description="the difference within strata (Mantel-Haenszel), with its 95% interval")
+    within_low: float | None
+    within_high: float | None
+    within_p: float | None
+    mark: Literal["more", "less"] | None = Field(description="beyond chance, and by least_difference or more")
+    within_mark: Literal["more", "less"] | None
+    reason: str | None = Field(description="that drops most of the group")
+    reason_documents: Count | None
+
+
+class WhoEntry(Entry):
+    """Who is dropped: descriptive figures, of all stages together and of the single ones that are marked."""
+
+    level: float = Field(description="of p, below which a difference is beyond chance")
+    least_difference: float
+    least_documents: Count = Field(description="of a group that is listed")
+    correction: Literal["holm"]
+    comparisons: Count = Field(description="that p is corrected for")
+    within: dict[str, list[str]] = Field(description="what the strata of each dimension are made of")
+    rates: list[WhoRate]
+
+
 class DomainEntry(Entry):
     """A domain that documents were written for, as table `domains` tells of it."""
 
@@ -340,6 +380,7 @@ class Contents(Entry):
     decontamination: Decontamination | None
     stages: list[StageEntry]
     scorecard: list[dict[str, object]] = Field(description="every signal before and after")
+    who: WhoEntry | None = Field(default=None, description="who is dropped, by groups of documents")
     tokenizer: str = Field(description="what all tokens are counted by; estimate: by bytes and script")
     totals: Totals
     mixture: dict[str, list[Share]] = Field(

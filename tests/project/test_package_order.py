@@ -31,6 +31,7 @@ LEVELS = (
     ("curate.dedup",),
     ("curate.decide",),
     ("curate.distill.augment",),
+    ("curate.who",),
     ("curate.manifests",),
     ("curate.inspect",),
     ("curate.report",),

@@ -19,9 +19,9 @@ from support.recipes import write_recipe
 from curate.errors import EmptyOutputError, RunError
 from curate.ledger.run import connect
 from curate.report.examples import drawn
-from curate.report.groups import wilson
 from curate.report.histograms import BINS, Spread, axis_of
 from curate.report.page import write_report
+from curate.who.statistics import wilson
 
 FEW = [{"reason": "few", "signal": "n_words", "min": 50, "source": "x"}]
 
@@ -128,7 +128,7 @@ def test_whatever_the_values_an_axis_has_rising_bins_and_a_place_for_each(whole,
 def test_groups_have_their_drop_rate_and_the_rule_that_drops_most_of_them(demo, page_of_demo, counts_of_demo):
     tables, data = read(page_of_demo), counts_of_demo
     assert [one["title"] for one in data["dropped"]] == [
-        "file", "language", "input.source", "domain of input.url", "length_bucket",
+        "file", "language", "input.source", "site", "region", "site_kind", "length_bucket",
     ]  # fmt: skip
     shown = {row[0]: row for row in tables.found["Dropped by input.source"][1:]}
     for source, count, dropped, reason in rows_of(
@@ -137,7 +137,7 @@ def test_groups_have_their_drop_rate_and_the_rule_that_drops_most_of_them(demo, 
     ):
         assert numbers(shown[source]) == [count, dropped]
         assert reason in shown[source] or dropped == 0
-    above = [name for name, row in shown.items() if "▲ above" in row]
+    above = [name for name, row in shown.items() if "▲ more" in row]
     assert sorted(above) == [
         "self-instruct seed task",
         "sms_spam_collection",
@@ -157,7 +157,7 @@ def test_domains_are_told_from_addresses_and_strata_from_the_recipe(tmp_path):
     recipe, run = write_recipe(tmp_path, "", input=source, tier1={"rules": [rule]})
     carry_out(recipe)
     tables, data = read(write_report(run)), counted(run)
-    domains = {(row[0], *row[2:4]) for row in tables.found["Dropped by domain of input.URL"][1:]}
+    domains = {(row[0], *row[2:4]) for row in tables.found["Dropped by site"][1:]}
     assert domains == {("a.example", "50", "25"), ("b.example", "25", "0"), ("none", "25", "0")}
     assert data["strata"]["columns"] == ["input.lang", "length_bucket"]
     assert [row["names"][0] for row in data["strata"]["rows"]] == ["x", "y"]
@@ -347,7 +347,7 @@ def test_chats_json_lines_and_files_in_quarantine_are_reported(tmp_path):
     assert tables.found[caption][1][0] == "b.parquet"
     assert "not a whole Parquet file" in tables.found[caption][1][3]
     assert [one["title"] for one in data["dropped"]] == ["file", "input.source", "length_bucket"]
-    assert data["dropped"][1]["groups"][0]["name"] == "s"
+    assert data["dropped"][1]["groups"][0][0]["value"] == "s"
 
 
 def test_the_command_writes_where_it_is_told_and_refuses_what_is_no_run(demo, tmp_path):

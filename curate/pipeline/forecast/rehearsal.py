@@ -33,6 +33,7 @@ from curate.pipeline.state import RunOptions
 from curate.pipeline.text_reader import EngineReader
 from curate.progress import Log, Steps
 from curate.recipe.recipe import Recipe
+from curate.who.documents import who_of_ledger
 
 TRIES = 4
 TRY_SECONDS = 1.0
@@ -199,5 +200,6 @@ def _decide_and_write(rehearsal: Rehearsal, reader: EngineReader, database: duck
     tasks = shards.plan_shards(ledger, output)
     written, rehearsal.seconds["write"] = least_seconds(lambda: [p for task in tasks for p in shards.write_shard(task)])
     with rehearsal.timed("index"):
-        build_index(recipe, plan, ledger, counts, database)
+        groups = who_of_ledger(recipe, plan.groups, ledger, database)
+        build_index(recipe, plan, ledger, counts, groups, database)
     rehearsal.files |= {DECISIONS: Files.of(ledger.run, parts), DATA: Files.of(ledger.run, written)}
