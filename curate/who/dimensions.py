@@ -109,9 +109,7 @@ def chosen(available: Mapping[str, Dimension], names: Sequence[str]) -> list[Dim
         parts = [part.strip() for part in name.split(",")]
         for part in parts:
             if part not in available:
-                raise CurateError(
-                    f"--by: the run has no {part!r}{did_you_mean(part, available)}{_why_not(part, available)}"
-                )
+                raise CurateError(f"--by: the run has no {part!r}{_why_not(part, available)}")
         if len(set(parts)) < len(parts):
             raise CurateError(f"--by {name}: names the same twice")
         picked.append(_combined([_of_table(available[part]) for part in parts]))
@@ -126,7 +124,7 @@ def _of_table(dimension: Dimension) -> Dimension:
 def _why_not(name: str, available: Collection[str]) -> str:
     if name in (REGISTER, MENTIONS):
         return ": add `who: true` to its recipe and run it again"
-    return f" (has: {', '.join(available)})"
+    return did_you_mean(name, available)
 
 
 def _combined(parts: Sequence[Dimension]) -> Dimension:

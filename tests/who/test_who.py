@@ -177,5 +177,5 @@ def test_table_and_manifest_have_what_the_ledger_tells(demo):
 
 
 def test_no_such_dimension_is_an_error_that_lists_them(demo):
-    with pytest.raises(CurateError, match=r"has: file, language, input.source"):
+    with pytest.raises(CurateError, match=r"known: file, input.source, language"):
         who_of_run(demo, ["zzz"])
