@@ -144,8 +144,10 @@ def _totals(counts: Counts) -> Totals:
     return Totals(
         documents_in=first["documents_in"],
         tokens_in=first["tokens_in"],
+        bytes_in=first["bytes_in"],
         documents_out=last["documents_out"],
         tokens_out=last["tokens_out"],
+        bytes_out=last["bytes_out"],
     )
 
 

@@ -135,12 +135,14 @@ def _load_documents(cascade: Cascade, checked: bool) -> None:
 
 
 def _load_passing(columns: Columns, conditions: Iterable[str], connection: duckdb.DuckDBPyConnection) -> None:
-    """Fill `passing`, and `input_size` with the tokens of all documents."""
+    """Fill `passing`, and `input_size` with the tokens and bytes of all documents."""
     connection.execute(f"INSERT INTO passing BY NAME SELECT {EARLIER_PASSING} FROM earlier")
     with conditions_on_data():
         for condition in conditions:
             connection.execute(f"INSERT INTO passing BY NAME {passing_sql(columns, condition)}")
-            connection.execute(f"INSERT INTO input_size SELECT sum(n_tokens) FROM judged WHERE {condition}")
+            connection.execute(
+                f"INSERT INTO input_size SELECT sum(n_tokens), sum(n_bytes) FROM judged WHERE {condition}"
+            )
 
 
 def _materialise(columns: Mapping[str, str], cascade: Cascade, index: Path | None) -> None:
@@ -301,10 +303,11 @@ def _distil(cascade: Cascade, context: StageContext) -> list[Part]:
     _load_candidates(PURIFY, candidate_columns(recipe, inputs, DISTIL), context)
     connection.execute("DROP VIEW survivors")
     drop("passing", connection)  # its memory is needed now
-    [[tokens]] = connection.execute("SELECT coalesce(sum(tokens), 0)::BIGINT FROM input_size").fetchall()
+    unit = recipe.distill.unit
+    [[size]] = connection.execute(f"SELECT coalesce(sum({unit}), 0)::BIGINT FROM input_size").fetchall()
     documents = partial(sampled_documents, recipe.distill, recipe.seed, connection)
-    strata, size = list(strata_of_distil(recipe, inputs)), (tokens, cascade.plan.reserved)
-    parts = distil_documents(recipe, strata, cascade.reader, documents, size, context)
+    strata, sizes = list(strata_of_distil(recipe, inputs)), (size, cascade.plan.reserved)
+    parts = distil_documents(recipe, strata, cascade.reader, documents, sizes, context)
     drop("candidates", connection)
     return parts
 

@@ -18,12 +18,14 @@ DRIFTED = 5  # signals at most
 LANGUAGE = "language"  # the signal group and its signal
 STABLE = 0.1  # a stability index up to which nothing is said to have moved
 
+UNITS = ("documents", "tokens", "bytes")  # that a stage is counted in
+
 Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Documents and tokens by stage and reason, hits of evaluation sets, and the scorecard of signals."""
+    """Documents, tokens and bytes by stage and reason, hits of evaluation sets, and the scorecard of signals."""
 
     stages: Rows = ()
     benchmarks: Rows = ()
@@ -36,8 +38,8 @@ def count(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> 
     """Count the decisions in force."""
     decisions = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_tokens, n_tokens_cut, "
-        f"file_no, row, domain FROM {decisions}"
+        f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_bytes, n_bytes_cut, n_tokens, "
+        f"n_tokens_cut, file_no, row, domain FROM {decisions}"
     )
     return Counts(
         count_stages(connection),
@@ -74,30 +76,37 @@ def _mixture(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) 
 
 
 def count_stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Documents and tokens in and out of each stage and dropped by reason, from table `decisions`.
+    """Documents, tokens and bytes in and out of each stage and dropped by reason, from table `decisions`.
 
-    Stage `lines` also cuts tokens from documents that it keeps.
+    Stage `lines` also cuts text from documents that it keeps.
     """
     dropped: dict[str, dict[str, dict[str, int]]] = {stage: {} for stage in STAGES}
-    [[documents, tokens, trimmed, cut]] = connection.execute(
-        """SELECT count(*), coalesce(sum(n_tokens + n_tokens_cut), 0)::BIGINT, count_if(n_tokens_cut > 0),
-            coalesce(sum(n_tokens_cut), 0)::BIGINT FROM decisions"""
-    ).fetchall()
-    for stage, reason, count, size in connection.execute(
-        "SELECT stage, reason, count(*), sum(n_tokens)::BIGINT FROM decisions WHERE NOT kept "
-        "GROUP BY ALL ORDER BY 3 DESC, 2"
-    ).fetchall():
-        dropped[stage][reason] = {"documents": count, "tokens": size}
-    counts = []
+    [total] = rows_of(
+        """SELECT count(*) AS documents, coalesce(sum(n_tokens + n_tokens_cut), 0)::BIGINT AS tokens,
+            coalesce(sum(n_bytes + n_bytes_cut), 0)::BIGINT AS bytes FROM decisions""",
+        connection,
+    )
+    [cut] = rows_of(
+        """SELECT count_if(n_tokens_cut > 0) AS documents, coalesce(sum(n_tokens_cut), 0)::BIGINT AS tokens,
+            coalesce(sum(n_bytes_cut), 0)::BIGINT AS bytes FROM decisions""",
+        connection,
+    )
+    for row in rows_of(
+        """SELECT stage, reason, count(*) AS documents, sum(n_tokens)::BIGINT AS tokens,
+            coalesce(sum(n_bytes), 0)::BIGINT AS bytes
+        FROM decisions WHERE NOT kept GROUP BY ALL ORDER BY documents DESC, reason""",
+        connection,
+    ):
+        dropped[row["stage"]][row["reason"]] = {unit: row[unit] for unit in UNITS}
+    counts, left = [], total
     for stage in STAGES:
-        gone = dropped[stage].values()
-        entry = {"stage": stage, "documents_in": documents, "tokens_in": tokens}
-        documents -= sum(reason["documents"] for reason in gone)
-        tokens -= sum(reason["tokens"] for reason in gone)
-        if stage == "lines" and trimmed:
-            tokens -= cut
-            entry["cut"] = {"documents": trimmed, "tokens": cut}
-        counts.append(entry | {"documents_out": documents, "tokens_out": tokens, "dropped": dropped[stage]})
+        gone = [*dropped[stage].values()]
+        entry: dict[str, Any] = {"stage": stage} | {f"{unit}_in": left[unit] for unit in UNITS}
+        if stage == "lines" and cut["documents"]:
+            entry["cut"] = cut
+            gone.append(cut | {"documents": 0})
+        left = {unit: left[unit] - sum(amount[unit] for amount in gone) for unit in UNITS}
+        counts.append(entry | {f"{unit}_out": left[unit] for unit in UNITS} | {"dropped": dropped[stage]})
     return counts
 
 
@@ -105,13 +114,14 @@ def with_written(counts: Counts, written: Augmented | None) -> Counts:
     """The counts with a last stage that adds the accepted written documents."""
     if written is None:
         return counts
-    last, accepted = counts.stages[-1], written.facts["accepted"]
-    documents, tokens = last["documents_out"], last["tokens_out"]
+    last, accepted = counts.stages[-1], {unit: written.facts["accepted"][unit] for unit in UNITS}
     stage = {
-        "stage": AUGMENT, "documents_in": documents, "tokens_in": tokens,
-        "documents_out": documents + accepted["documents"], "tokens_out": tokens + accepted["tokens"], "dropped": {},
-        "written": {"documents": accepted["documents"], "tokens": accepted["tokens"]},
-    }  # fmt: skip
+        "stage": AUGMENT,
+        **{f"{unit}_in": last[f"{unit}_out"] for unit in UNITS},
+        **{f"{unit}_out": last[f"{unit}_out"] + accepted[unit] for unit in UNITS},
+        "dropped": {},
+        "written": accepted,
+    }
     mixture = {name: _with(rows, written.accepted_by(name)) for name, rows in counts.mixture.items()}
     return replace(counts, stages=[*counts.stages, stage], mixture=mixture)
 

@@ -58,7 +58,7 @@ class Plan:
     pinned: Mapping[str, ModelSet] = field(default_factory=dict)  # models of another run, by section
     static: StaticVectors | None = None  # texts are clustered by these vectors instead of their words
     written: str | None = None  # digest of the documents that the third tier wrote
-    reserved: int = 0  # tokens of the budget taken by written documents
+    reserved: int = 0  # of the budget, in its unit, taken by written documents
     passed_over: tuple[PassedOver, ...] = ()  # files in the input's folders that are not read
 
     def corpus(self, run: Path) -> CorpusReader:

@@ -60,7 +60,7 @@ TABLES = (
     # What documents are named and judged by, beside `files` and the views `texts`, `signals` and `judged`.
     CascadeTable("excluded", "value VARCHAR", CASCADE),
     CascadeTable("repeated", f"{DOCUMENT}, k BIGINT", CASCADE),  # ordinal among documents with the same raw text
-    CascadeTable("input_size", "tokens HUGEINT", CASCADE),
+    CascadeTable("input_size", "tokens HUGEINT, bytes HUGEINT", CASCADE),
     # What earlier runs kept; with text hashes for exact duplicates; file numbers are negative.
     CascadeTable("earlier", f"{DOCUMENT}, doc_id VARCHAR", CASCADE, "near"),
     # The documents that no rule drops, with what the stages behind the rules need (`verdicts.passing_columns`).

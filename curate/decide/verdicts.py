@@ -126,7 +126,7 @@ def purify_columns(recipe: Recipe, inputs: Collection[str]) -> Columns:
 
 
 def distil_columns(recipe: Recipe, inputs: Collection[str]) -> Columns:
-    """Columns of `passing` that the budget needs: tokens, what draws, the strata of its quotas, scores."""
+    """Columns of `passing` that the budget needs besides bytes: tokens, what draws, strata of its quotas, scores."""
     if recipe.distill is None:
         return {}
     columns = {"n_tokens": ("BIGINT", "n_tokens"), "raw_hash_low": ("UBIGINT", "raw_hash_low")}
@@ -142,6 +142,7 @@ def candidate_columns(recipe: Recipe, inputs: Collection[str], stage: str) -> Co
         return {name: (kind, name) for name, (kind, _) in purify_columns(recipe, inputs).items()}
     columns = {name: (kind, name) for name, (kind, _) in distil_columns(recipe, inputs).items()}
     columns["n_tokens"] = ("BIGINT", "coalesce(trimmed_tokens, n_tokens)")
+    columns["n_bytes"] = ("BIGINT", "coalesce(trimmed_bytes, n_bytes)")
     return columns | {"p_bad": ("FLOAT", "p_bad"), "grade": ("FLOAT", "grade")}
 
 
@@ -207,7 +208,8 @@ def decisions_sql(place: str) -> str:
     """The rows of the decisions, in input order; size and tokens of a kept document are those of its output."""
     return f"""
         SELECT file_no, row, doc_id,
-            if(stage IS NULL, coalesce(trimmed_bytes, n_bytes), n_bytes) AS n_bytes,
+            {BYTES} AS n_bytes,
+            {BYTES_CUT} AS n_bytes_cut,
             {TOKENS} AS n_tokens,
             {TOKENS_CUT} AS n_tokens_cut,
             coarse_score,
@@ -224,6 +226,8 @@ def decisions_sql(place: str) -> str:
 
 TOKENS = "if(stage IS NULL, coalesce(trimmed_tokens, n_tokens), n_tokens)"
 TOKENS_CUT = "if(stage IS NULL, coalesce(n_tokens - trimmed_tokens, 0), 0)"
+BYTES = "if(stage IS NULL, coalesce(trimmed_bytes, n_bytes), n_bytes)"
+BYTES_CUT = "if(stage IS NULL, coalesce(n_bytes - trimmed_bytes, 0), 0)"
 
 
 def verdicts_sql() -> str:

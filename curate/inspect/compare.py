@@ -32,7 +32,7 @@ FORMATS = {
     ".jsonl": "FORMAT json",
     ".json": "FORMAT json, ARRAY true",
 }
-VERDICT = ("kept", "stage", "reason", "n_tokens", "n_tokens_cut", "duplicate_of")
+VERDICT = ("kept", "stage", "reason", "n_bytes", "n_tokens", "n_tokens_cut", "duplicate_of")
 
 Kind = Literal["gained", "lost"]
 # SQL over table `joined`: the documents of each kind. The other verdict on them has the reason.
@@ -53,16 +53,20 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Documents and tokens kept before and after, gained and lost."""
+    """Documents, tokens and bytes kept before and after, gained and lost."""
 
     kept_before_documents: int
     kept_before_tokens: int
+    kept_before_bytes: int
     kept_after_documents: int
     kept_after_tokens: int
+    kept_after_bytes: int
     gained_documents: int
     gained_tokens: int
+    gained_bytes: int
     lost_documents: int
     lost_tokens: int
+    lost_bytes: int
     cut_tokens_before: int
     cut_tokens_after: int
     documents: int
@@ -362,7 +366,8 @@ def _totals(connection: duckdb.DuckDBPyConnection) -> Totals:
     sums |= {"gained": (CONDITIONS["gained"], "after"), "lost": (CONDITIONS["lost"], "before")}
     columns = ", ".join(
         f"count(*) FILTER ({condition}) AS {name}_documents, "
-        f"coalesce(sum(n_tokens_{when}) FILTER ({condition}), 0)::BIGINT AS {name}_tokens"
+        f"coalesce(sum(n_tokens_{when}) FILTER ({condition}), 0)::BIGINT AS {name}_tokens, "
+        f"coalesce(sum(n_bytes_{when}) FILTER ({condition}), 0)::BIGINT AS {name}_bytes"
         for name, (condition, when) in sums.items()
     )
     cut = ", ".join(

@@ -12,6 +12,7 @@ from xxhash import xxh3_128_hexdigest
 
 from curate.digest import digest_of
 from curate.ledger.names import AUGMENT, AUGMENTED, BEYOND_CAP, DOMAINS, SYNTHETIC, WRITTEN_FOLDER
+from curate.recipe.values import Unit
 from curate.storage.files import committed, sha256_of, unsealed, write_sealed
 
 
@@ -41,7 +42,11 @@ class Augmented:
     @property
     def tokens(self) -> int:
         """Accepted tokens."""
-        return int(self.facts["accepted"]["tokens"])
+        return self.size("tokens")
+
+    def size(self, unit: Unit) -> int:
+        """Accepted tokens or bytes."""
+        return int(self.facts["accepted"][unit])
 
     def tokens_of(self, domain: str) -> int:
         """Accepted tokens of a domain."""
@@ -117,6 +122,7 @@ def commit_accepted(folder: Path, facts: Mapping[str, Any], judged: pa.Table) ->
     accepted = {
         "documents": len(kept),
         "tokens": int(kept["n_tokens"].to_numpy().sum()),
+        "bytes": int(kept["n_bytes"].to_numpy().sum()),
         "domains": dict(zip(tokens["domain"].to_pylist(), tokens["n_tokens_sum"].to_pylist(), strict=True)),
         "doc_ids_xxh3_128": xxh3_128_hexdigest("\n".join(kept["doc_id"].to_pylist()).encode()),
     }

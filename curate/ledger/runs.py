@@ -26,6 +26,8 @@ class RunFigures:
     kept: int | None
     tokens: int | None
     tokens_kept: int | None
+    bytes: int | None  # of text
+    bytes_kept: int | None
     shards: int | None
     finished: str | None  # for a stopped run, the time of its last log entry
 
@@ -101,6 +103,8 @@ def _figures(run: Path) -> RunFigures:
         kept=totals.get("documents_out"),
         tokens=totals.get("tokens_in"),
         tokens_kept=totals.get("tokens_out"),
+        bytes=totals.get("bytes_in"),
+        bytes_kept=totals.get("bytes_out"),
         shards=len(shards) if isinstance(shards, list) else None,
         finished=facts.get("finished") if totals and facts.get("finished") else _last_written(run),
     )

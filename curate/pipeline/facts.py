@@ -37,6 +37,8 @@ class RunSummary:
     documents_out: int
     tokens_in: int
     tokens_out: int
+    bytes_in: int  # of text
+    bytes_out: int
     shards: int
     quarantined: Sequence[str]
     bad_lines: Mapping[str, int]  # by file
@@ -112,6 +114,8 @@ def summary_of(state: RunState, counts: Counts, other_language: OtherLanguage | 
         documents_out=last["documents_out"],
         tokens_in=first["tokens_in"],
         tokens_out=last["tokens_out"],
+        bytes_in=first["bytes_in"],
+        bytes_out=last["bytes_out"],
         shards=len(ledger.of(DATA)),
         quarantined=[file.path for file in ledger.files if file.error],
         bad_lines={file.path: file.bad_lines for file in ledger.files if file.bad_lines},

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from curate.corpus.folders import PassedOver
 from curate.corpus.parquet import InputFile
-from curate.decide.counts import Counts
+from curate.decide.counts import UNITS, Counts
 from curate.decide.plan import Plan
 from curate.decide.scorecard import SCORECARD
 from curate.distill.evaluate.results import load_evaluation
@@ -227,11 +227,11 @@ def _tables(connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mappi
     connection.execute(f"CREATE TABLE decisions AS FROM {decisions}")
     connection.execute(
         "CREATE TABLE stages (number INTEGER, stage VARCHAR, documents_in BIGINT, documents_out BIGINT, "
-        "tokens_in BIGINT, tokens_out BIGINT)"
+        "tokens_in BIGINT, tokens_out BIGINT, bytes_in BIGINT, bytes_out BIGINT)"
     )
     for k, stage in enumerate(counts.stages):
-        names = ("stage", "documents_in", "documents_out", "tokens_in", "tokens_out")
-        connection.execute("INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?)", [k, *(stage[name] for name in names)])
+        names = ("stage", *(f"{unit}_{side}" for unit in UNITS for side in ("in", "out")))
+        connection.execute("INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [k, *(stage[name] for name in names)])
     connection.register("scorecard_rows", pa.Table.from_pylist([dict(row) for row in counts.scorecard], SCORECARD))
     connection.execute("CREATE TABLE scorecard AS FROM scorecard_rows")
     measured = {group: digest for group, digest in groups.items() if group not in (INPUT, *SEPARATE_GROUPS)}

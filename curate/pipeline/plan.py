@@ -80,7 +80,7 @@ def make_plan(recipe: Recipe, ledger: Ledger, engine: Engine, log: Log, options:
         pinned=models.pinned,
         static=models.static,
         written=augmented.digest if augmented else None,
-        reserved=augmented.tokens if augmented else 0,
+        reserved=augmented.size(recipe.budget_unit) if augmented else 0,
         passed_over=listed.passed_over,
     )
 

@@ -195,7 +195,7 @@ def decide_with_written(state: RunState) -> None:
         augmented = apply_caps(augmented, caps_of(augmented.folder), key)
     while True:
         if augmented is not None:
-            state.plan = replace(state.plan, written=augmented.digest, reserved=augmented.tokens)
+            state.plan = replace(state.plan, written=augmented.digest, reserved=augmented.size(recipe.budget_unit))
         with scratch_database(ledger, state.threads) as database:
             decide_stage(state, database)
             fitting = augmented and apply_caps(augmented, caps_by_kept(recipe, ledger, augmented, database), key)

@@ -6,7 +6,17 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from curate.recipe.affects import affects
 from curate.recipe.section import Section
-from curate.recipe.values import Budget, Share, check_not_small, format_budget, not_empty, switch
+from curate.recipe.values import (
+    Budget,
+    ByteBudget,
+    Rung,
+    Share,
+    Unit,
+    check_not_small,
+    format_budget,
+    not_empty,
+    switch,
+)
 
 
 class Quotas(Section):
@@ -82,9 +92,16 @@ Vectors = Annotated[
 class Distill(Section):
     """The token budget: which documents are worth it."""
 
-    keep_tokens: Budget = Field(default=0.15, description="share of the input's tokens, or a number of them")
-    allow_small: bool = Field(default=False, description="allow budgets under 1,000 tokens")
-    ladder: list[Budget] = Field(default=[], description="smaller budgets, each part of the next; column rung")
+    keep_tokens: Budget | None = Field(
+        default=0.15, description="share of the input's tokens, or a number of them; null with keep_bytes"
+    )
+    keep_bytes: ByteBudget | None = Field(
+        default=None, description="in place of keep_tokens: share of the input's bytes of text, or a size such as 2GB"
+    )
+    allow_small: bool = Field(default=False, description="allow budgets under 1,000 tokens or bytes")
+    ladder: list[Rung] = Field(
+        default=[], description="smaller budgets in the same unit, each part of the next; column rung"
+    )
     scores: Annotated[dict[str, Annotated[float, Field(gt=0)]], AfterValidator(not_empty)] | None = Field(
         default=None,
         description="scores and their weights: discriminator, importance, purify, language_model, token_prior, "
@@ -117,15 +134,28 @@ class Distill(Section):
         default=20000, ge=100, description="documents of the corpus that models learn it from, at most"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_unit(cls, fields: object) -> object:
+        """Let `keep_bytes` take the place of the default of `keep_tokens`."""
+        if not isinstance(fields, dict) or fields.get("keep_bytes") is None:
+            return fields
+        if fields.get("keep_tokens") is not None:
+            raise ValueError("keep_tokens and keep_bytes are both given; a budget has one unit, so leave one out")
+        return {**fields, "keep_tokens": None}
+
     @model_validator(mode="after")
     def _budgets_meant(self) -> "Distill":
-        for name, budget in (("keep_tokens", self.keep_tokens), *(("ladder", rung) for rung in self.ladder)):
+        if self.keep_tokens is None and self.keep_bytes is None:
+            raise ValueError("keep_tokens is null; give it, or keep_bytes")
+        name, budget, unit = f"keep_{self.unit}", self.budget, self.unit
+        for field, value in ((name, budget), *(("ladder", rung) for rung in self.ladder)):
             if not self.allow_small:
-                check_not_small(name, budget)
+                check_not_small(field, value, unit)
         for rung in self.ladder:
-            if (rung <= 1) == (self.keep_tokens <= 1) and rung > self.keep_tokens:
+            if (rung <= 1) == (budget <= 1) and rung > budget:
                 raise ValueError(
-                    f"ladder: {format_budget(rung)} is more than keep_tokens, {format_budget(self.keep_tokens)}"
+                    f"ladder: {format_budget(rung, unit)} is more than {name}, {format_budget(budget, unit)}"
                 )
         return self
 
@@ -154,3 +184,15 @@ class Distill(Section):
         if self.quotas:
             return self.quotas.by
         return (self.curve.by or []) if self.curve else []
+
+    @property
+    def unit(self) -> Unit:
+        """What the budget, its ladder and its quotas count."""
+        return "tokens" if self.keep_bytes is None else "bytes"
+
+    @property
+    def budget(self) -> float:
+        """The largest budget: a share of the input up to 1, else a number of `unit`."""
+        budget = self.keep_tokens if self.keep_bytes is None else self.keep_bytes
+        assert budget is not None
+        return budget

@@ -16,6 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 MAX_VALUES = 1_000_000  # in a recipe
 MAX_BYTES = 10_000_000  # of a recipe
 MERGE = "tag:yaml.org,2002:merge"
+OTHER_BUDGET = {"keep_tokens": "keep_bytes", "keep_bytes": "keep_tokens"}  # fields of `distill` that replace each other
 
 
 def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
@@ -145,6 +146,25 @@ def _set(fields: dict[str, Any], change: str) -> None:
             fields[parent] = {}
         fields = fields[parent]
     try:
-        fields[last] = _parsed_yaml(text)
+        value = _parsed_yaml(text)
     except yaml.YAMLError:
         raise RecipeError(f"--set {shortened(change)}: {shortened(text)!r} is not YAML") from None
+    if parents == ["distill"] and last in OTHER_BUDGET and value is not None:
+        _drop_other_budget(fields, last, change)
+    fields[last] = value
+
+
+def _drop_other_budget(section: dict[str, Any], name: str, change: str) -> None:
+    """Remove the budget that `name` is about to replace.
+
+    Errors: RecipeError for a ladder of numbers, which are of the other unit.
+    """
+    other, rungs = OTHER_BUDGET[name], section.get("ladder")
+    unit = "tokens" if section.get("keep_bytes") is None else "bytes"
+    is_numeric = isinstance(rungs, list) and any(isinstance(rung, int | float) and rung > 1 for rung in rungs)
+    if is_numeric and other == f"keep_{unit}":
+        raise RecipeError(
+            f"--set {shortened(change)}: the rungs of distill.ladder are numbers of {unit}; change them first, "
+            "as in --set 'distill.ladder=[5%, 10%]'"
+        )
+    section.pop(other, None)

@@ -18,7 +18,7 @@ from curate.recipe.teacher import TRANSPORT_FIELDS, AnyTeacher, Teacher
 from curate.recipe.tier1 import Tier1
 from curate.recipe.tier2 import Tier2
 from curate.recipe.tier3 import Tier3
-from curate.recipe.values import Size, switch
+from curate.recipe.values import Size, Unit, switch
 from curate.storage.mirror import run_of
 
 
@@ -63,6 +63,11 @@ class Recipe(Section):
     def run_directory(self) -> Path:
         """The run directory; for a run on an object store, its mirror on this machine."""
         return run_of(self.output or f"runs/{self.name}")
+
+    @property
+    def budget_unit(self) -> Unit:
+        """What a budget counts; tokens without one."""
+        return self.distill.unit if self.distill else "tokens"
 
     def resolved(self) -> dict[str, Any]:
         """The recipe with all defaults, without its paths and without how its teacher is reached."""

@@ -5,11 +5,13 @@ import re
 from collections.abc import Sized
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 Items = TypeVar("Items", bound=Sized)
+Unit = Literal["tokens", "bytes"]  # that a budget is counted in
 SIZE = r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*"
 TOKENS = r"\s*(\d+(?:\.\d+)?)\s*([kMB]?)\s*"
+BYTES = r"\s*(\d+(?:\.\d+)?)\s*(?:([kKMGT])(i?)B)?\s*"  # in a budget; `20M` and `20B` are tokens
 SHARE = r"\s*\d+(\.\d+)?\s*%\s*"
 PROPER_SHARE = r"\s*(?=[\d.]*[1-9])\d{1,2}(\.\d+)?\s*%\s*"  # more than 0, less than 100 %
 
@@ -87,32 +89,49 @@ def parse_tokens(value: object) -> object:
 def parse_budget(value: object) -> object:
     """A budget: a share like 15% as a fraction, or a number of tokens like 2M or 20B; numbers stay unchanged."""
     if isinstance(value, str) and not re.fullmatch(f"{SHARE}|{TOKENS}", value):
+        if re.fullmatch(BYTES, value):
+            raise ValueError(f"{value!r} is a size in bytes, and keep_tokens counts tokens; write 15% or 20M")
         raise ValueError(f"{value!r} is neither a share nor a number of tokens; write 15%, 700k, 20M or 10B")
     return parse_share(value) if isinstance(value, str) and "%" in value else parse_tokens(value)
 
 
+def parse_byte_budget(value: object) -> object:
+    """A budget in bytes: a share like 15% as a fraction, or a size like 500MB or 2GiB; numbers stay unchanged."""
+    if isinstance(value, str) and not re.fullmatch(f"{SHARE}|{BYTES}", value):
+        if re.fullmatch(TOKENS, value):
+            raise ValueError(f"{value!r} is a number of tokens, and keep_bytes counts bytes; write 15% or 500MB")
+        raise ValueError(f"{value!r} is neither a share nor a size in bytes; write 15%, 500MB or 2GB")
+    return parse_share(value) if isinstance(value, str) and "%" in value else parse_size(value)
+
+
+def parse_rung(value: object, info: ValidationInfo) -> object:
+    """A rung of `ladder`, in the unit of the budget: bytes with keep_bytes, else tokens."""
+    return parse_budget(value) if info.data.get("keep_bytes") is None else parse_byte_budget(value)
+
+
 def check_budget(value: float) -> float:
-    """Refuse a number that is neither a share nor a number of tokens."""
+    """Refuse a number that is neither a share nor a whole number."""
     if value > 1 and value != int(value):
-        raise ValueError("is neither a share nor a whole number of tokens; write 15% or 2000000")
+        raise ValueError("is neither a share nor a whole number; write 15% or 2000000")
     return value
 
 
-MIN_TOKENS = 1000  # a smaller budget is more likely a share without its %
+MIN_BUDGET = 1000  # tokens or bytes; a smaller budget is more likely a share without its %
 
 
-def check_not_small(name: str, value: float) -> None:
-    """Refuse a budget of so few tokens that a share was probably meant."""
-    if 1 < value < MIN_TOKENS:
+def check_not_small(name: str, value: float, unit: Unit) -> None:
+    """Refuse a budget so small that a share was probably meant."""
+    if 1 < value < MIN_BUDGET:
         share = f"; did you mean {value:.6g}%?" if value <= 100 else ""
         raise ValueError(
-            f"{name}: {format_budget(value)}{share} (a budget under {MIN_TOKENS:,} tokens needs allow_small: true)"
+            f"{name}: {format_budget(value, unit)}{share} "
+            f"(a budget under {MIN_BUDGET:,} {unit} needs allow_small: true)"
         )
 
 
-def format_budget(value: float) -> str:
+def format_budget(value: float, unit: Unit) -> str:
     """A budget as text for messages."""
-    return f"{value:,.0f} tokens" if value > 1 else f"{value * 100:.6g}%"
+    return f"{value:,.0f} {unit}" if value > 1 else f"{value * 100:.6g}%"
 
 
 Budget = Annotated[
@@ -121,6 +140,22 @@ Budget = Annotated[
     Field(gt=0),
     AfterValidator(check_budget),
     _or_text({"type": "number", "exclusiveMinimum": 0}, f"({SHARE}|{TOKENS})", "15% or 20M"),
+]
+ByteBudget = Annotated[
+    float | int,
+    BeforeValidator(parse_byte_budget),
+    Field(gt=0, lt=2**63),
+    AfterValidator(check_budget),
+    _or_text({"type": "number", "exclusiveMinimum": 0}, f"({SHARE}|{BYTES})", "15% or 2GB"),
+]
+Rung = Annotated[
+    float | int,
+    BeforeValidator(parse_rung),
+    Field(gt=0),
+    AfterValidator(check_budget),
+    _or_text(
+        {"type": "number", "exclusiveMinimum": 0}, f"({SHARE}|{TOKENS}|{BYTES})", "5%, 20M, or 2GB with keep_bytes"
+    ),
 ]
 
 

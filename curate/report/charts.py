@@ -68,6 +68,7 @@ class StageBar:
     tokens_in: int
     documents_out: int
     tokens_out: int
+    bytes_out: int  # of text
     dropped: Mapping[str, Mapping[str, int]]  # documents and tokens by reason
     cut: Mapping[str, int] | None  # documents and tokens
     written: Mapping[str, int] | None
@@ -242,6 +243,7 @@ def _stage_bar(stage: Mapping[str, Any], full: Mapping[str, int]) -> StageBar:
         tokens_in=stage["tokens_in"],
         documents_out=stage["documents_out"],
         tokens_out=stage["tokens_out"],
+        bytes_out=stage["bytes_out"],
         dropped=stage["dropped"],
         cut=cut,
         written=written,

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 import curate
+from curate.decide.counts import UNITS as STAGE_UNITS
 from curate.decide.counts import count_stages
 from curate.decide.scorecard import QUANTILES
 from curate.display import brief, fields_of, place, share, shown
@@ -112,6 +113,7 @@ class Headline:
 
     documents: UnitTotals
     tokens: UnitTotals
+    bytes_in: int  # of text
     documents_kept: int  # of the input
     shards: int
     finished: bool
@@ -268,6 +270,7 @@ def _headline(run: OpenRun, stages: Sequence[Mapping[str, Any]], kept: int) -> H
     return Headline(
         documents=documents,
         tokens=tokens,
+        bytes_in=first["bytes_in"],
         documents_kept=kept,
         shards=len(run.ledger.of(DATA)) if finished else shards["n"],
         finished=finished,
@@ -279,7 +282,7 @@ def _augment_stage(run: OpenRun) -> list[Mapping[str, Any]]:
     if "stages" not in run.views:
         return []
     return [
-        row | {"dropped": {}, "written": {name: row[f"{name}_out"] - row[f"{name}_in"] for name in UNITS}}
+        row | {"dropped": {}, "written": {name: row[f"{name}_out"] - row[f"{name}_in"] for name in STAGE_UNITS}}
         for row in run.query(f"SELECT * EXCLUDE (number) FROM stages WHERE stage = {literal(AUGMENT)}")
     ]
 

@@ -96,25 +96,30 @@ class Rung:
 
     rung: int
     share: float
+    unit: str
     budget: int
     tokens: int
+    bytes: int
     documents: int
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What the budget keeps of a stratum, in tokens."""
+    """What the budget keeps of a stratum, in its unit, and what that is in tokens and in bytes."""
 
     stratum: str | None
     available: int
     quota: int
+    kept: int
     tokens: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """Section "Budget"."""
 
+    unit: str  # what the budget counts
     rungs: Sequence[Placed[Rung]]
     strata: Sequence[Placed[Quota]]
 
@@ -239,24 +244,27 @@ def budget(run: OpenRun) -> Budget | None:
     if RUNGS not in run.views:
         return None
     rungs = [
-        Rung(**row) for row in run.query(f"SELECT rung, share, budget, tokens, documents FROM {RUNGS} ORDER BY rung")
+        Rung(**row)
+        for row in run.query(f"SELECT rung, share, unit, budget, tokens, bytes, documents FROM {RUNGS} ORDER BY rung")
     ]
     quotas = [
         Quota(**row)
         for row in run.query(
-            f"""SELECT stratum, available, quota, tokens FROM {QUOTAS} WHERE rung = (SELECT max(rung) FROM {RUNGS})
+            f"""SELECT stratum, available, quota, if(unit = 'bytes', bytes, tokens) AS kept, tokens, bytes
+            FROM {QUOTAS} WHERE rung = (SELECT max(rung) FROM {RUNGS})
             ORDER BY available DESC, stratum LIMIT {MOST_ROWS}"""
         )
     ]
-    most = max((max(quota.available, quota.quota, quota.tokens) for quota in quotas), default=0)
+    most = max((max(quota.available, quota.quota, quota.kept) for quota in quotas), default=0)
     return Budget(
+        rungs[-1].unit,
         [Placed(rung, {"share": percent(rung.share, 0, 1)}) for rung in rungs],
         [_placed_quota(quota, most) for quota in quotas],
     )
 
 
 def _placed_quota(quota: Quota, most: int) -> Placed[Quota]:
-    sizes = {"available": quota.available, "quota": quota.quota, "tokens": quota.tokens}
+    sizes = {"available": quota.available, "quota": quota.quota, "kept": quota.kept}
     return Placed(quota, {name: percent(size, 0, most) for name, size in sizes.items()})
 
 

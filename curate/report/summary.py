@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from curate.decide.counts import UNITS
 from curate.display import counted, share
 from curate.report.reasons import ReasonRow
 
@@ -14,13 +15,14 @@ def sentences(stages: Sequence[Mapping[str, Any]], reasons: Sequence[ReasonRow])
     """How much of the input is kept, and which stages and reasons drop most of it."""
     first, last = stages[0], stages[-1]
     total, tokens = first["documents_in"], first["tokens_in"]
-    written = last.get("written", {"documents": 0, "tokens": 0})
-    kept, kept_tokens = (last[f"{unit}_out"] - written[unit] for unit in ("documents", "tokens"))
+    written = last.get("written", dict.fromkeys(UNITS, 0))
+    kept, kept_tokens, kept_bytes = (last[f"{unit}_out"] - written[unit] for unit in UNITS)
     if not total:
         return ["The input has no documents."]
     lines = [
         f"{kept:,} of {counted(total, 'document')} {'is' if kept == 1 else 'are'} kept ({share(kept, total)}), "
-        f"and with them {share(kept_tokens, tokens) or 'none'} of the tokens."
+        f"and with them {share(kept_tokens, tokens) or 'none'} of the tokens and "
+        f"{share(kept_bytes, first['bytes_in']) or 'none'} of the bytes of text."
     ]
     if written["documents"]:
         verb = "was" if written["documents"] == 1 else "were"

@@ -53,6 +53,7 @@ MIN_CLAIMS = 3  # sentences in a chunk worth rewriting
 MIN_CONFIDENCE = 0.5  # in the language of a candidate
 PROMPT = ["prompt", "prompt_sha256"]
 VERDICT = {
+    "n_bytes": pa.int64(),
     "n_tokens": pa.int64(),
     "language": pa.string(),
     "perplexity": pa.float32(),
@@ -366,6 +367,7 @@ def _verdicts(written: pa.Table, run: Path | None) -> pa.Table:
         perplexity = "perplexity" if "perplexity" in names else "NULL"
         connection.register("facts", facts)
         return connection.sql(
-            f"""SELECT facts.*, n_tokens, d.language, {perplexity}::FLOAT AS perplexity, p_bad, stage, reason, reasons
+            f"""SELECT facts.*, n_bytes, n_tokens, d.language, {perplexity}::FLOAT AS perplexity, p_bad,
+                stage, reason, reasons
             FROM facts JOIN documents d USING (doc_id) ORDER BY d.row"""
         ).to_arrow_table()

@@ -30,10 +30,12 @@ from curate.distill.budget.select import (
     select,
     shares_of,
 )
+from curate.distill.budget.tables import WeightsOf, kept_sizes, quota_rows, rung_rows
 from curate.distill.reference import sampling_mask
 from curate.errors import RecipeError, did_you_mean
 from curate.recipe.distill import Distill
 from curate.recipe.recipe import Recipe
+from curate.recipe.values import Unit
 
 PURPOSE = "distil"
 MAX_STRATA = 100_000
@@ -48,19 +50,20 @@ Values = tuple[str | None, ...]  # of the columns of a stratum
 class CandidateTable:
     """Candidates in input order, in batches, with their totals."""
 
-    path: Path  # of a file with their columns: tokens, hash, stratum, kind, cluster, wordless, scores
+    path: Path  # of a file with their columns: tokens, bytes, hash, stratum, kind, cluster, wordless, scores
+    unit: Unit  # what the budget counts, and so the unit of all sizes
     documents: int
     kinds: int  # number of strata for ranks, which use the nearest domain however far it is
     strata: Sequence[Values]  # in ascending order
     numbers: Numbers  # of the strata, by their numbers in the file
-    available: Integers  # tokens of each stratum
-    of_cluster: Integers  # tokens of each cluster, from 1; at 0 those of documents of no cluster
+    available: Integers  # size of each stratum
+    of_cluster: Integers  # size of each cluster, from 1; at 0 that of documents of no cluster
     domain: int | None  # index of the domain among the values of a stratum
 
     def batches(self) -> Iterator[Arrays]:
-        """The candidates' columns."""
+        """The candidates' columns, and their sizes."""
         for columns in columns_in(self.path):
-            yield {**columns, "stratum": self.numbers[columns["stratum"]]}
+            yield {**columns, "stratum": self.numbers[columns["stratum"]], "size": columns[self.unit]}
 
 
 def read_candidates(recipe: Recipe, strata: Sequence[str], folder: Path, rows: Rows) -> CandidateTable:
@@ -77,15 +80,16 @@ def read_candidates(recipe: Recipe, strata: Sequence[str], folder: Path, rows: R
     write_columns(path, _numeric_columns(recipe, by, rows, stratum_numbers, kind_numbers))
     documents, available, of_cluster = 0, np.zeros(len(stratum_numbers), np.int64), np.zeros(1, np.int64)
     for columns in columns_in(path):
-        documents += len(columns["tokens"])
-        available = _add(available, columns["stratum"], columns["tokens"])
-        of_cluster = _add(of_cluster, columns["cluster"], columns["tokens"])
+        documents += len(columns[section.unit])
+        available = _add(available, columns["stratum"], columns[section.unit])
+        of_cluster = _add(of_cluster, columns["cluster"], columns[section.unit])
     names = sorted(stratum_numbers, key=lambda values: tuple((value is None, value or "") for value in values))
     order = np.array([stratum_numbers[values] for values in names], np.int64)
     numbers = np.zeros(len(names), np.int32)
     numbers[order] = np.arange(len(names))
     return CandidateTable(
         path=path,
+        unit=section.unit,
         documents=documents,
         kinds=len(kind_numbers),
         strata=names,
@@ -110,12 +114,13 @@ def _numeric_columns(
     types = {scores[name]: pa.float64() if name.startswith("input.") else pa.float32() for name in scores}
     hashes = ["raw_hash_low"] if section.temperature > 0 else []  # only if keys are random
     reads_texts = bool(READ.keys() & scores.keys())
-    names = ["n_tokens", "cluster", "importance", "likeness", *types, *by, *hashes]
+    names = ["n_tokens", "n_bytes", "cluster", "importance", "likeness", *types, *by, *hashes]
     for batch in rows(list(dict.fromkeys(names))):
         kinds = [batch[column] for column in by]
         quota_strata = [_own_domain(batch) if column == DOMAIN else batch[column] for column in by]
         yield {
             "tokens": batch["n_tokens"].to_numpy().astype(np.uint32),
+            "bytes": batch["n_bytes"].to_numpy().astype(np.uint32),
             "stratum": _number_strata(quota_strata, len(batch), stratum_numbers),
             "kind": _number_strata(kinds, len(batch), kind_numbers),
             "cluster": pc.fill_null(batch["cluster"], -1).to_numpy().astype(np.int32) + 1,
@@ -154,9 +159,9 @@ def _number_strata(columns: Sequence[pa.ChunkedArray], count: int, numbers: dict
     return by_code[codes]
 
 
-def _add(sums: Integers, numbers: Numbers, tokens: npt.NDArray[np.generic]) -> Integers:
-    """Sums of tokens by number, with the tokens of a batch added."""
-    total = np.bincount(numbers, tokens, len(sums)).astype(np.int64)
+def _add(sums: Integers, numbers: Numbers, sizes: npt.NDArray[np.generic]) -> Integers:
+    """Sums of sizes by number, with the sizes of a batch added."""
+    total = np.bincount(numbers, sizes, len(sums)).astype(np.int64)
     total[: len(sums)] += sums
     return total
 
@@ -183,10 +188,10 @@ class FilledBudgets:
     """The documents that budgets keep of the candidates, and their strata."""
 
     path: Path  # of a file with the candidates' quality and stratum
-    weights_of: Callable[[Arrays], npt.NDArray[np.float32]]  # how often a training reads each document that is kept
+    weights_of: WeightsOf  # how often a training reads each document that is kept
     selection: Selection
-    rungs: pa.Table  # rung, share, budget, documents, tokens, read_tokens
-    quotas: pa.Table  # stratum, rung, available, quota, tokens, read_tokens
+    rungs: pa.Table  # rung, share, unit, budget, documents, tokens, bytes, read_tokens, read_bytes
+    quotas: pa.Table  # stratum, rung, unit, available, quota, tokens, bytes, read_tokens, read_bytes
 
 
 def fill_budgets(
@@ -194,7 +199,7 @@ def fill_budgets(
 ) -> FilledBudgets:
     """Fill the budgets of a recipe with candidates; files are written to the folder of the table's file.
 
-    `size` is the tokens of the input, and those to leave free in the largest budget.
+    `size`, in the unit of the budget, is that of the input, and what to leave free in the largest budget.
 
     Errors: RecipeError for a target of a stratum without candidates.
     """
@@ -218,13 +223,29 @@ def fill_budgets(
         cap=section.cluster_cap,
     )
     weights = repeats_of(selection.taken[-1], shares).astype(np.float32)
-    read = np.rint(selection.taken * weights).astype(np.int64)
+
+    def weights_of(columns: Arrays) -> npt.NDArray[np.float32]:
+        return weights[columns["stratum"]]
+
+    return filled_budgets(table, path, budgets, selection, weights_of)
+
+
+def filled_budgets(
+    table: CandidateTable,
+    path: Path,
+    budgets: Sequence[tuple[int, float]],
+    selection: Selection,
+    weights_of: WeightsOf,
+) -> FilledBudgets:
+    """What a selection keeps, with its tables; `path` has the candidates' columns with their keys."""
+    sizes = kept_sizes(path, selection, weights_of)
+    names = [stratum_name(name) for name in table.strata]
     return FilledBudgets(
         path=path,
-        weights_of=lambda columns: weights[columns["stratum"]],
+        weights_of=weights_of,
         selection=selection,
-        rungs=rung_rows(budgets, selection, read),
-        quotas=quota_rows(table.strata, table.available, selection, read),
+        rungs=rung_rows(budgets, table.unit, selection, sizes),
+        quotas=quota_rows(names, table.unit, table.available, selection, sizes),
     )
 
 
@@ -258,7 +279,7 @@ def keyed(recipe: Recipe, table: CandidateTable) -> Iterator[Arrays]:
     """The quality of each candidate, and the key that orders them: -inf for documents that must not be kept.
 
     Quality is the weighted mean of a recipe's scores, each ranked from 0 to 1 within strata. With diversity, keys also
-    depend on how few tokens the document's cluster has.
+    depend on how small the document's cluster is.
     """
     section = recipe.distill
     assert section is not None
@@ -281,11 +302,11 @@ def keyed(recipe: Recipe, table: CandidateTable) -> Iterator[Arrays]:
         keys = gumbel_keys(utility, hashes, section.temperature) - last[stratum] * key_span(section.temperature)
         key: Reals = np.where(closed[stratum], -np.inf, keys)
         keyed: Arrays = {"quality": quality.astype(np.float32), "key": key, "stratum": stratum}
-        yield keyed | {name: columns[name] for name in ("tokens", "cluster")}
+        yield keyed | {name: columns[name] for name in ("tokens", "bytes", "size", "cluster")}
 
 
 def _values_of(recipe: Recipe, table: CandidateTable) -> dict[str, Callable[[Arrays], Reals]]:
-    """The values to rank, higher is better: the scores, and with diversity the negative tokens of a cluster."""
+    """The values to rank, higher is better: the scores, and with diversity the negative size of a cluster."""
     section = recipe.distill
     assert section is not None
     values: dict[str, Callable[[Arrays], Reals]] = {
@@ -314,21 +335,21 @@ def _ranks(table: CandidateTable, values: Mapping[str, Callable[[Arrays], Reals]
     return {name: ranks_by(histogram, middle_best=name in PERPLEXITY) for name, histogram in histograms.items()}
 
 
-def budgets_of(section: Distill, input_tokens: int, reserved: int) -> list[tuple[int, float]]:
-    """Tokens of each rung, ascending, and their share of the input; the largest is reduced by `reserved`."""
-    sizes = [*section.ladder, section.keep_tokens]
-    counts = [int(value * input_tokens) if value <= 1 else int(value) for value in sizes]
+def budgets_of(section: Distill, input_size: int, reserved: int) -> list[tuple[int, float]]:
+    """The size of each rung, ascending, and its share of the input; the largest is reduced by `reserved`."""
+    sizes, unit = [*section.ladder, section.budget], section.unit
+    counts = [int(value * input_size) if value <= 1 else int(value) for value in sizes]
     if max(counts) > counts[-1]:
         raise RecipeError(
-            f"distill.ladder: a rung of {max(counts):,} tokens is more than keep_tokens, {counts[-1]:,}; leave it out"
+            f"distill.ladder: a rung of {max(counts):,} {unit} is more than keep_{unit}, {counts[-1]:,}; leave it out"
         )
-    budgets = [(count, count / max(1, input_tokens)) for count in sorted(set(counts))]
+    budgets = [(count, count / max(1, input_size)) for count in sorted(set(counts))]
     largest, share = budgets.pop()
     return [*budgets, (max(largest - reserved, *(count for count, _ in budgets), 0), share)]
 
 
 def _masses(table: CandidateTable, shares: Mapping[str, float]) -> Reals:
-    """The masses of strata: tokens of candidates, scaled within a domain to its share of the reference."""
+    """The masses of strata: sizes of candidates, scaled within a domain to its share of the reference."""
     masses = table.available.astype(np.float64)
     if table.domain is None:
         return masses
@@ -356,32 +377,3 @@ def quota_shares(section: Distill, table: CandidateTable, domains: Mapping[str, 
 def stratum_name(values: Sequence[str | None]) -> str:
     """The values of a stratum as one name."""
     return "/".join("none" if value is None else value for value in values) or "all"
-
-
-def rung_rows(budgets: Sequence[tuple[int, float]], selection: Selection, read: Integers) -> pa.Table:
-    """Table `rungs`; `read` are the tokens that a training reads of each rung and stratum, by weights."""
-    return pa.table(
-        {
-            "rung": np.arange(1, len(budgets) + 1, dtype=np.int16),
-            "share": np.array([share for _, share in budgets]),
-            "budget": np.array([budget for budget, _ in budgets], np.int64),
-            "documents": selection.documents,
-            "tokens": selection.taken.sum(axis=1),
-            "read_tokens": read.sum(axis=1),
-        }
-    )
-
-
-def quota_rows(names: Sequence[Values], available: Integers, selection: Selection, read: Integers) -> pa.Table:
-    """Table `quotas`; `read` are the tokens that a training reads of each rung and stratum, by weights."""
-    rungs, strata = selection.taken.shape
-    return pa.table(
-        {
-            "stratum": pa.array([stratum_name(name) for name in names] * rungs, pa.string()),
-            "rung": np.repeat(np.arange(1, rungs + 1, dtype=np.int16), strata),
-            "available": np.tile(available, rungs),
-            "quota": selection.quotas.ravel(),
-            "tokens": selection.taken.ravel(),
-            "read_tokens": read.ravel(),
-        }
-    )

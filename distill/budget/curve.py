@@ -24,10 +24,9 @@ from curate.distill.budget.candidates import (
     FilledBudgets,
     Rows,
     budgets_of,
+    filled_budgets,
     keyed,
-    quota_rows,
     quota_shares,
-    rung_rows,
     shingles_of,
 )
 from curate.distill.budget.layers import Arrays, Layers, columns_in, write_columns
@@ -54,7 +53,7 @@ HALVINGS = 64
 class Curves:
     """The curves of all strata: a weight for each class of quality."""
 
-    histogram: Histogram  # tokens by key, which is the order of quality
+    histogram: Histogram  # tokens, or bytes, by key, which is the order of quality
     strata: Integers  # of each class
     weights: npt.NDArray[np.float32]  # of each class
 
@@ -65,10 +64,6 @@ class Curves:
         keys = self.histogram.keys_of(columns["key"][is_open], columns["stratum"][is_open])
         weights[is_open] = self.weights[self.histogram.classes_of(keys)]
         return weights
-
-    def read_tokens(self, strata: int) -> Integers:
-        """Tokens that a training reads of each stratum."""
-        return np.rint(np.bincount(self.strata, self.weights * self.histogram.counts, strata)).astype(np.int64)
 
 
 def curve(quantiles: Reals, steepness: Reals) -> Reals:
@@ -106,7 +101,7 @@ def fit_weights(strata: Integers, tokens: Integers, targets: Integers, max_repea
 def fill_curve(
     recipe: Recipe, table: CandidateTable, rows: Rows, size: tuple[int, int], domain_shares: Mapping[str, float]
 ) -> FilledBudgets:
-    """Weigh candidates so that a training reads the tokens of the budget; the parameters are those of `fill_budgets`.
+    """Weigh candidates so that a training reads the budget; the parameters are those of `fill_budgets`.
 
     Redundant documents are left out before; of what is left, the strata's quotas are the targets of their curves.
 
@@ -125,14 +120,8 @@ def fill_curve(
     targets = _targets(recipe, table, available, domain_shares, budget)
     weights = fit_weights(strata, histogram.counts, targets, section.curve.max_repeats).astype(np.float32)
     curves = Curves(histogram=histogram, strata=strata, weights=weights)
-    selection, read = _selected(table, curves, redundant, targets), curves.read_tokens(len(table.strata))
-    return FilledBudgets(
-        path=path,
-        weights_of=curves.weights_of,
-        selection=selection,
-        rungs=rung_rows([(budget, share)], selection, read[None]),
-        quotas=quota_rows(table.strata, table.available, selection, read[None]),
-    )
+    selection = _selected(table, curves, redundant, targets)
+    return filled_budgets(table, path, [(budget, share)], selection, curves.weights_of)
 
 
 def _redundant(recipe: Recipe, table: CandidateTable, rows: Rows) -> Flags:
@@ -141,8 +130,8 @@ def _redundant(recipe: Recipe, table: CandidateTable, rows: Rows) -> Flags:
     assert section is not None
     if not section.novelty:
         return np.zeros(table.documents, bool)
-    path, tokens = table.path.with_name("keys"), int(table.available.sum())
-    layers = Layers(path.parent, partial(columns_in, path), partial(shingles_of, rows), tokens, len(table.strata))
+    path, size = table.path.with_name("keys"), int(table.available.sum())
+    layers = Layers(path.parent, partial(columns_in, path), partial(shingles_of, rows), size, len(table.strata))
     return find_redundant(
         layers.best_first, table.documents, len(table.of_cluster), table.available, float(section.novelty)
     )
@@ -155,7 +144,7 @@ def _histogram(table: CandidateTable, redundant: Flags) -> Histogram:
         is_open = ~np.isneginf(columns["key"]) & ~redundant[begin : begin + len(columns["key"])]
         begin += len(is_open)
         keys = histogram.keys_of(columns["key"][is_open], columns["stratum"][is_open])
-        histogram.add(keys, columns["tokens"][is_open].astype(np.int64))
+        histogram.add(keys, columns["size"][is_open].astype(np.int64))
     histogram.merge()
     return histogram
 
@@ -185,5 +174,5 @@ def _selected(table: CandidateTable, curves: Curves, redundant: Flags, targets: 
         begin = here.stop
         kept = np.flatnonzero((curves.weights_of(columns) > 0) & ~redundant[here])
         rung[begin - len(columns["key"]) + kept] = 0
-        taken += np.bincount(columns["stratum"][kept], columns["tokens"][kept], len(taken)).astype(np.int64)
+        taken += np.bincount(columns["stratum"][kept], columns["size"][kept], len(taken)).astype(np.int64)
     return Selection(rung, np.array([(rung == 0).sum()]), taken[None], targets[None])

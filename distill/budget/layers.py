@@ -23,7 +23,7 @@ ROW_BYTES = 40  # of a document without its shingles
 MAX_FILES = 128  # written at a time
 MARGIN = 1.25  # times the budget is written at first, as some documents will be redundant
 
-COLUMNS = ("position", "key", "tokens", "stratum", "cluster")  # of candidates, besides their shingles
+COLUMNS = ("position", "key", "size", "stratum", "cluster")  # of candidates, besides their shingles
 
 Arrays = dict[str, npt.NDArray[Any]]  # columns of a batch of candidates
 Batches = Callable[[], Iterable[Arrays]]
@@ -71,7 +71,7 @@ class Cuts:
 
 
 def cuts_of(batches: Batches) -> Cuts:
-    """Layers of about LAYER bytes of candidates (key, tokens); candidates of key -inf are below all layers."""
+    """Layers of about LAYER bytes of candidates (key, bytes); candidates of key -inf are below all layers."""
     keys, sizes, exact = _classes(batches)
     keys, sizes, exact = keys[::-1], sizes[::-1], exact[::-1]  # best first
     alone = exact & (sizes > LAYER)
@@ -111,15 +111,15 @@ def _count_classes(batches: Batches, is_counted: Callable[[Keys], Flags]) -> tup
 
 
 def _sizes(columns: Arrays) -> Integers:
-    """Bytes of candidates in memory: one shingle of four bytes per eight words."""
-    return ROW_BYTES + columns["tokens"].astype(np.int64) // 2
+    """Bytes of candidates in memory: one shingle of four bytes per eight words, of about four bytes of text each."""
+    return ROW_BYTES + columns["bytes"].astype(np.int64) // 8
 
 
 class Layers:
     """Layers of candidates in a folder, to which files are added.
 
-    `batches` returns the candidates' columns (key, tokens, stratum, cluster) and `shingles` their shingles, in input
-    order and in the same batches.
+    `batches` returns the candidates' columns (key, bytes, size, stratum, cluster) and `shingles` their shingles, in
+    input order and in the same batches.
     """
 
     def __init__(
@@ -130,10 +130,10 @@ class Layers:
         count = int(self.cuts.first[-1])
         self.files: list[list[Path]] = [[] for _ in range(count)]  # of each layer
         self.written = np.zeros(strata, np.int64)  # number of upper layers in files, of each stratum
-        tokens = np.zeros(count + 1, np.int64)
+        sizes = np.zeros(count + 1, np.int64)
         for columns, layers, _ in self._with_layers():
-            tokens += np.bincount(layers, columns["tokens"], count + 1).astype(np.int64)
-        self.tokens_through = np.cumsum(tokens[:-1])  # tokens of each layer and those above it
+            sizes += np.bincount(layers, columns["size"], count + 1).astype(np.int64)
+        self.size_through = np.cumsum(sizes[:-1])  # size of each layer and those above it, in the unit of the budget
 
     def best_first(self, open_strata: Flags) -> Iterator[Candidates]:
         """The candidates layer by layer: all of the strata that are open at the time, and maybe others."""
@@ -163,8 +163,8 @@ class Layers:
 
     def _write(self, strata: Flags, layer: int) -> None:
         """Write this layer of the strata, and the next ones that are likely to be read."""
-        tokens_above = self.tokens_through[layer - 1] if layer else 0
-        sufficient = int(np.searchsorted(self.tokens_through, max(MARGIN * self.budget, 2 * tokens_above)))
+        size_above = self.size_through[layer - 1] if layer else 0
+        sufficient = int(np.searchsorted(self.size_through, max(MARGIN * self.budget, 2 * size_above)))
         end = min(max(layer, sufficient) + 1, layer + MAX_FILES, len(self.files))
         file_count = sum(map(len, self.files))
         with ExitStack() as stack:
@@ -188,7 +188,7 @@ class Layers:
 
 def _read_candidates(files: Sequence[Path]) -> Candidates:
     batches = [batch for path in files for batch in _batches(path)]
-    position, key, tokens, stratum, cluster = (
+    position, key, size, stratum, cluster = (
         np.concatenate([batch[name].to_numpy() for batch in batches]) for name in COLUMNS
     )
     lists = [batch["shingles"] for batch in batches]
@@ -196,7 +196,7 @@ def _read_candidates(files: Sequence[Path]) -> Candidates:
     return Candidates(
         positions=position,
         keys=key,
-        tokens=tokens,
+        tokens=size,
         strata=stratum,
         clusters=cluster,
         offsets=np.append(0, np.cumsum(sizes, dtype=np.int64)),

@@ -62,7 +62,7 @@ def distil_documents(
 ) -> list[Part]:
     """Fill `distilled` with scores and verdicts of `candidates`; return the parts of the stage.
 
-    `size` is the tokens of the input, and those of the largest budget that written documents have.
+    `size`, in the unit of the budget, is that of the input, and that of written documents in the largest budget.
 
     Errors: InputError where models cannot be trained, or a target's stratum has no document.
     """
@@ -90,16 +90,17 @@ def distil_documents(
 def _say_if_unfilled(section: Distill, filled: FilledBudgets, say: Callable[[str], None]) -> None:
     """Tell the user if the budget has room for all documents."""
     *_, last = filled.rungs.to_pylist()
+    unit = section.unit
     if section.curve:
-        if last["read_tokens"] < (1 - UNREAD) * last["budget"]:
+        if last[f"read_{unit}"] < (1 - UNREAD) * last["budget"]:
             say(
-                f"distill: the budget is {last['budget']:,} tokens, and a curve of at most "
-                f"{section.curve.max_repeats:g} repeats reads {last['read_tokens']:,}; give more input, drop less "
+                f"distill: the budget is {last['budget']:,} {unit}, and a curve of at most "
+                f"{section.curve.max_repeats:g} repeats reads {last[f'read_{unit}']:,}; give more input, drop less "
                 "before, or raise max_repeats"
             )
-    elif last["tokens"] < (1 - TOLERANCE) * last["budget"] and last["documents"] == len(filled.selection.rung):
+    elif last[unit] < (1 - TOLERANCE) * last["budget"] and last["documents"] == len(filled.selection.rung):
         say(
-            f"distill: the budget is {last['budget']:,} tokens, and {last['tokens']:,} are left: all of them are kept; "
+            f"distill: the budget is {last['budget']:,} {unit}, and {last[unit]:,} are left: all of them are kept; "
             "give more input, or drop less before"
         )
 

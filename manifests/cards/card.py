@@ -9,7 +9,7 @@ from curate.display import brief, counted, share, visible
 from curate.manifests.cards.features import features_of
 from curate.manifests.cards.files import DataFile, files_of, licenses_of, splits_of
 from curate.manifests.composition import UNKNOWN
-from curate.manifests.schema.model import Amount, Arm, Manifest, WrittenEntry
+from curate.manifests.schema.model import Amount, Arm, Manifest, Totals, WrittenEntry
 
 MOST_ROWS = 20  # of a table of values
 LEAST_LANGUAGE = 0.01  # share of the tokens from which the front matter names a language
@@ -112,7 +112,7 @@ def _summary(manifest: Manifest, files: Sequence[DataFile]) -> str:
         f"# {in_line(manifest.name)}",
         "",
         f"{documents} with {totals.tokens_out:,} tokens, kept of {all_documents} with {totals.tokens_in:,} tokens "
-        f"({share(totals.tokens_out, totals.tokens_in) or 'none'}) by {tool.name} {tool.version}. Tokens "
+        f"({_shares(totals)}) by {tool.name} {tool.version}. Tokens "
         f"are counted by: {in_line(manifest.tokenizer)}.{synthetic(manifest)}",
     ]
     if files:
@@ -191,6 +191,14 @@ def writer_of(manifest: Manifest) -> str:
     written = manifest.synthetic.written
     teacher = (written.teacher if written else None) or {}
     return " ".join(str(teacher[name]) for name in ("model", "revision") if teacher.get(name)) or UNKNOWN
+
+
+def _shares(totals: Totals) -> str:
+    """The shares of the input's tokens and of its bytes of text that are kept."""
+    tokens = share(totals.tokens_out, totals.tokens_in) or "none"
+    if totals.bytes_in is None or totals.bytes_out is None:
+        return tokens
+    return f"{tokens}; of the bytes of text {share(totals.bytes_out, totals.bytes_in) or 'none'}"
 
 
 def _drops(manifest: Manifest) -> str:

@@ -127,17 +127,25 @@ class Amount(Entry):
     tokens: Count
 
 
+class StageAmount(Amount):
+    """Documents, tokens and bytes of text."""
+
+    bytes: Count | None = Field(default=None, description="of text; null: not counted")
+
+
 class StageEntry(Entry):
     """A stage with what went in and out, and what it dropped by reason."""
 
     stage: str
     documents_in: Count
     tokens_in: Count
+    bytes_in: Count | None = Field(default=None, description="of text; null: not counted")
     documents_out: Count
     tokens_out: Count
-    dropped: dict[str, Amount]
-    cut: Amount | None = Field(default=None, description="documents that lost tokens and stayed, and these tokens")
-    written: Amount | None = Field(default=None, description="documents that a model wrote, and that were accepted")
+    bytes_out: Count | None = Field(default=None, description="of text; null: not counted")
+    dropped: dict[str, StageAmount]
+    cut: StageAmount | None = Field(default=None, description="documents that lost text and stayed, and that text")
+    written: StageAmount | None = Field(default=None, description="documents that a model wrote, and were accepted")
 
 
 class Near(Entry):
@@ -332,8 +340,10 @@ class Totals(Entry):
 
     documents_in: Count
     tokens_in: Count
+    bytes_in: Count | None = Field(default=None, description="of text; null: not counted")
     documents_out: Count
     tokens_out: Count
+    bytes_out: Count | None = Field(default=None, description="of text; null: not counted")
 
 
 class RecipeInput(Facts):

@@ -35,7 +35,8 @@ def test_runs_are_listed_with_their_closing_figures_and_state(demo, tmp_path):
     done = command("runs", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     [line] = [line for line in done.stdout.splitlines() if "demo" in line]
-    assert line.split()[:8] == ["runs/web/demo", "whole", "1,309", "682", "52.1%", "816,925", "500,693", "61.3%"]
+    figures = ["1,309", "682", "52.1%", "816,925", "500,693", "61.3%", "62.6%"]
+    assert line.split()[:9] == ["runs/web/demo", "whole", *figures]
     assert "stopped" not in done.stdout
     listed = json.loads(command("runs", tmp_path, "--json").stdout)
     assert [(run["run"], run["state"]) for run in listed] == [
@@ -44,7 +45,7 @@ def test_runs_are_listed_with_their_closing_figures_and_state(demo, tmp_path):
     facts = json.loads((demo / "run.json").read_text())
     assert listed[1] | {"run": ""} == {
         "run": "", "name": "demo", "state": "whole", "documents": 1309, "kept": 682, "tokens": 816925,
-        "tokens_kept": 500693, "shards": 1, "finished": facts["finished"],
+        "tokens_kept": 500693, "bytes": 3424975, "bytes_kept": 2145032, "shards": 1, "finished": facts["finished"],
     }  # fmt: skip
     assert listed[0]["kept"] is None
     assert listed[0]["finished"].startswith("20")

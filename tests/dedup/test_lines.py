@@ -111,6 +111,10 @@ def test_menus_and_footers_are_cut_out_of_every_page(tmp_path):
     assert gone == {b"Home | About us", b"Log in", "© 2024, all rights reserved".encode()}
     assert cut[0][0] == 30
     assert summary["tokens_in"] == cut[0][1] > summary["tokens_out"]
+    assert summary["bytes_in"] == sum(len(text.encode()) for text in [*pages, *others])
+    assert summary["bytes_out"] == sum(len(text.encode()) for text in texts)
+    [lines] = [stage for stage in summary["stages"] if stage["stage"] == "lines"]
+    assert lines["cut"]["bytes"] == summary["bytes_in"] - summary["bytes_out"]
     assert command("verify", run).returncode == 0
 
 

@@ -1,5 +1,6 @@
         SELECT file_no, row, doc_id,
             if(stage IS NULL, coalesce(trimmed_bytes, n_bytes), n_bytes) AS n_bytes,
+            if(stage IS NULL, coalesce(n_bytes - trimmed_bytes, 0), 0) AS n_bytes_cut,
             if(stage IS NULL, coalesce(trimmed_tokens, n_tokens), n_tokens) AS n_tokens,
             if(stage IS NULL, coalesce(n_tokens - trimmed_tokens, 0), 0) AS n_tokens_cut,
             coarse_score,

@@ -45,9 +45,9 @@ def test_stages_and_reasons_are_those_of_the_index(demo, page_of_demo):
     tables = read(page_of_demo)
     counts = ", ".join(f"{unit}_in, {unit}_in - {unit}_out, {unit}_out" for unit in ("documents", "tokens"))
     stages = rows_of(
-        demo, f"SELECT {counts} FROM stages WHERE stage NOT IN ('lines', 'purify', 'distil') ORDER BY number"
+        demo, f"SELECT {counts}, bytes_out FROM stages WHERE stage NOT IN ('lines', 'purify', 'distil') ORDER BY number"
     )
-    shown = [numbers(row) for row in tables.found["Documents and tokens by stage"][1:]]
+    shown = [numbers(row) for row in tables.found["Documents, tokens and bytes of text by stage"][1:]]
     assert shown == [list(row) for row in stages]
     query = """SELECT d.reason, count(*), sum(n_tokens),
             (SELECT count_if(list_contains(reasons, d.reason)) FROM dropped), count_if(len(reasons) = 1)
@@ -255,7 +255,7 @@ def test_what_a_run_lacks_is_left_out(tmp_path):
     tables = read(write_report(run))
     assert {"summary", "flow", "signals", "strata", "scorecard", "documents", "facts"} <= tables.ids
     assert not {"reasons", "clusters", "dropped"} & tables.ids
-    assert [row[0] for row in tables.found["Documents and tokens by stage"][1:]] == ["input", "rules"]
+    assert [row[0] for row in tables.found["Documents, tokens and bytes of text by stage"][1:]] == ["input", "rules"]
     assert "Bands of perplexity, by stratum" not in tables.found
 
 
@@ -323,10 +323,10 @@ def test_tokens_of_repeated_lines_are_taken_away_from_documents_that_stay(tmp_pa
     carry_out(recipe)
     tables, data = read(write_report(run)), counted(run)
     [(cut,)] = rows_of(run, "SELECT sum(n_tokens_cut) FROM decisions")
-    stage, *cells = tables.found["Documents and tokens by stage"][-1]
+    stage, *cells = tables.found["Documents, tokens and bytes of text by stage"][-1]
     assert stage == f"lines cut {cut} tokens out of 30 documents that stay"
     assert (cells[1], cells[5]) == ("0", f"{cut}")
-    assert data["flow"][-1]["cut"] == {"documents": 30, "tokens": cut}
+    assert data["flow"][-1]["cut"] == {"documents": 30, "tokens": cut, "bytes": 30 * len("\nhome menu about contact")}
 
 
 def test_chats_json_lines_and_files_in_quarantine_are_reported(tmp_path):

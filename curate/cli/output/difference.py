@@ -122,7 +122,8 @@ def _closing(result: WhatIf | Comparison) -> Iterator[str]:
         return
     documents = _moved(totals.kept_before_documents, totals.kept_after_documents, "documents")
     tokens = _moved(totals.kept_before_tokens, totals.kept_after_tokens, "tokens")
-    yield f"kept: {documents}, {tokens}"
+    size = _moved(totals.kept_before_bytes, totals.kept_after_bytes, "bytes of text")
+    yield f"kept: {documents}, {tokens}, {size}"
 
 
 def _moved(before: int, after: int, unit: str) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.display import console, counted, visible
-from curate.recipe.values import format_budget
+from curate.recipe.values import Unit, format_budget
 
 if TYPE_CHECKING:
     from curate.corpus.folders import PassedOver
@@ -59,9 +59,11 @@ def _limits(plan: "Forecast") -> Iterator[str]:
         yield "Nor is what the second tier drops; what it costs, with the models it trains, is in the forecast below."
     if plan.tier3:
         yield "Nor is the third tier: what a model writes for thin domains, and what that costs, is not part of it."
-    if plan.keep_tokens:
-        of_input = " of the input's tokens" if plan.keep_tokens <= 1 else ""
-        yield f"Of what is left, distill keeps {format_budget(plan.keep_tokens)}{of_input}."
+    budgets: dict[Unit, float | None] = {"tokens": plan.keep_tokens, "bytes": plan.keep_bytes}
+    for unit, budget in budgets.items():
+        if budget is not None:
+            of_input = f" of the input's {unit}" if budget <= 1 else ""
+            yield f"Of what is left, distill keeps {format_budget(budget, unit)}{of_input}."
     if plan.bands:
         yield f"near duplicates: {plan.bands}"
 

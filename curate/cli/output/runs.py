@@ -21,13 +21,14 @@ def print_runs(runs: Sequence[RunFigures], folder: Path, console: Console) -> No
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", overflow="fold")
     table.add_column("state")
-    for name in ("documents", "kept", "%", "tokens", "kept", "%"):
+    for name in ("documents", "kept", "%", "tokens", "kept", "%", "% of bytes"):
         table.add_column(name, justify="right")
     table.add_column("when", no_wrap=True)
     for run in runs:
         documents = (_number(run.documents), _number(run.kept), _share(run.kept, run.documents))
         tokens = (_number(run.tokens), _number(run.tokens_kept), _share(run.tokens_kept, run.tokens))
-        table.add_row(Text(visible(run.run)), run.state, *documents, *tokens, _when(run.finished))
+        size = _share(run.bytes_kept, run.bytes)
+        table.add_row(Text(visible(run.run)), run.state, *documents, *tokens, size, _when(run.finished))
     console.print(table)
     if any(run.state == "stopped" for run in runs):
         console.print("stopped: no manifest yet; the `curate run` that began it goes on where it was")

@@ -174,31 +174,31 @@ def print_summary(summary: "RunSummary", quiet: bool = False) -> None:
 
 
 def _stages(summary: "RunSummary") -> Table:
-    """Documents and tokens by stage and reason."""
-    all_documents, all_tokens = max(summary.documents_in, 1), max(summary.tokens_in, 1)
+    """Documents and tokens by stage and reason, each with its share of the input, and the share of bytes."""
+    units = ("documents", "tokens", "bytes")
+    first, last = summary.stages[0], summary.stages[-1]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage")
     table.add_column("reason")
-    for name in ("documents", "%", "tokens", "%"):
+    for name in ("documents", "%", "tokens", "%", "% of bytes"):
         table.add_column(name, justify="right")
 
-    def add(stage: str, reason: str, documents: int, tokens: int, style: str = "") -> None:
-        shares = f"{documents / all_documents:.1%}", f"{tokens / all_tokens:.1%}"
-        table.add_row(stage, reason, f"{documents:,}", shares[0], f"{tokens:,}", shares[1], style=style)
+    def add(stage: str, reason: str, amount: Mapping[str, int], sign: str = "", style: str = "") -> None:
+        shares = {unit: f"{sign}{amount[unit] / max(1, first[f'{unit}_in']):.1%}" for unit in units if unit in amount}
+        counts = {unit: f"{sign}{amount[unit]:,}" for unit in units if unit in amount}
+        documents = counts.get("documents", ""), shares.get("documents", "")
+        table.add_row(stage, reason, *documents, counts["tokens"], shares["tokens"], shares["bytes"], style=style)
 
-    add("input", "", summary.documents_in, summary.tokens_in, "bold")
+    add("input", "", {unit: first[f"{unit}_in"] for unit in units}, style="bold")
     for stage in summary.stages:
         for reason, dropped in stage["dropped"].items():
-            add(stage["stage"], reason, dropped["documents"], dropped["tokens"])
+            add(stage["stage"], reason, dropped)
         if cut := stage.get("cut"):
             reason = f"lines cut in {cut['documents']:,} documents"
-            table.add_row(stage["stage"], reason, "", "", f"{cut['tokens']:,}", f"{cut['tokens'] / all_tokens:.1%}")
+            add(stage["stage"], reason, {unit: cut[unit] for unit in ("tokens", "bytes")})
         if written := stage.get("written"):
-            documents, tokens = written["documents"], written["tokens"]
-            shares = f"+{documents / all_documents:.1%}", f"+{tokens / all_tokens:.1%}"
-            cells = f"+{documents:,}", shares[0], f"+{tokens:,}", shares[1]
-            table.add_row(stage["stage"], "written by a model", *cells)
-    add("kept", "", summary.documents_out, summary.tokens_out, "bold")
+            add(stage["stage"], "written by a model", written, sign="+")
+    add("kept", "", {unit: last[f"{unit}_out"] for unit in units}, style="bold")
     return table
 
 

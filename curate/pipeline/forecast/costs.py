@@ -140,8 +140,8 @@ def _track(recipe: Recipe, corpus: Texts, passing: Texts) -> float:
     stages = sum(bool(setting) for setting in dropping)
     shares = [kept] * stages
     if recipe.distill is not None:
-        budget = recipe.distill.keep_tokens
-        shares.append(min(kept, budget if budget <= 1 else budget * BYTES_A_TOKEN / max(1, corpus.bytes)))
+        budget, size = recipe.distill.budget, BYTES_A_TOKEN if recipe.distill.unit == "tokens" else 1
+        shares.append(min(kept, budget if budget <= 1 else budget * size / max(1, corpus.bytes)))
     models = 1 + (1 + section.draws) * len(shares)
     read = 1 + (1 + section.draws) * sum(shares)
     return 2 * ENCODE_MB * sample + NGRAMS_MB * sample * read + NGRAMS * models

@@ -97,6 +97,7 @@ class Forecast:
     tier2: bool
     tier3: bool
     keep_tokens: float | None
+    keep_bytes: float | None
     bands: str | None  # of the near-duplicate search
     cpu_seconds: CpuSeconds
     minutes: float  # of wall-clock time, if each process has a core to itself

@@ -17,7 +17,7 @@ def layers_of(folder, candidates, budget, batch=7):
     """Layers of candidates in input order."""
     count = len(candidates.keys)
     sets = np.split(candidates.shingles, candidates.offsets[1:-1])
-    names = {"key": "keys", "tokens": "tokens", "stratum": "strata", "cluster": "clusters"}
+    names = {"key": "keys", "size": "tokens", "bytes": "tokens", "stratum": "strata", "cluster": "clusters"}
 
     def batches():
         for start in range(0, count, batch):
