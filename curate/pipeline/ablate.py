@@ -43,6 +43,7 @@ def ablations(recipe: Recipe) -> dict[str, Recipe]:
         "bands": bool(tier1.perplexity),
         "lines": bool(dedup.lines),
         "purify": bool(recipe.tier2),
+        "curve": bool(recipe.distill and recipe.distill.curve),
         "augment": bool(recipe.tier3),
     }
     return {f"without {stage}": _without(recipe, stage) for stage, is_there in has_stage.items() if is_there}
@@ -55,6 +56,8 @@ def _without(recipe: Recipe, stage: str) -> Recipe:
         fields[section] |= changes
     if stage == "purify":
         fields["tier2"] = None
+    if stage == "curve":
+        fields["distill"]["curve"] = None
     return parse_recipe(fields, "evaluate.ablate")
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from curate.display import counted
+from curate.distill.evaluate.arms import WEIGHTED, WITHOUT_CURVE
 from curate.distill.evaluate.results import TrackedStage, augmentation_claims, facts_of
 from curate.distill.evaluate.retention import ArmRetention
 from curate.inspect.documents import OpenRun
@@ -51,6 +52,20 @@ def claims(arms: Sequence[ArmRetention]) -> list[str]:
             f"The output keeps {arm.tokens / total:.1%} of the tokens ({arm.tokens:,} of {total:,}, by the "
             f"evaluation's own tokenizer) and retains R {arm.retained:.3f} "
             f"({arm.retained_low:.3f} to {arm.retained_high:.3f}){budget}; random documents of as many tokens "
+            f"retain {arm.control_retained:.3f}: {_against_random(arm)}"
+        )
+    return lines
+
+
+def weight_claims(arms: Sequence[ArmRetention]) -> list[str]:
+    """What the output retains read by its weights, and what a flat cut of the same budget does."""
+    lines = []
+    for arm in (arm for arm in arms if arm.arm == WEIGHTED and arm.domain is None):
+        flat = next((a for a in arms if (a.arm, a.domain, a.budget) == (WITHOUT_CURVE, None, arm.budget)), None)
+        beside = f"; a flat cut of {flat.tokens:,} tokens retains {flat.retained:.3f}" if flat else ""
+        lines.append(
+            f"Read as often as its weights say, the output has {arm.tokens:,} tokens and retains R {arm.retained:.3f} "
+            f"({arm.retained_low:.3f} to {arm.retained_high:.3f}){beside}; random documents of as many tokens "
             f"retain {arm.control_retained:.3f}: {_against_random(arm)}"
         )
     return lines
@@ -216,7 +231,8 @@ def verdict_of(run: OpenRun) -> Verdict:
     facts = facts_of(run.folder, RETENTION, _decisions(run)) if "retention" in run.views else None
     if facts is None:
         return Verdict([], None, command)
-    return Verdict(claims(_all_arms(run)), scope(facts), command)
+    arms = _all_arms(run)
+    return Verdict([*claims(arms), *weight_claims(arms)], scope(facts), command)
 
 
 def _all_arms(run: OpenRun) -> list[ArmRetention]:

@@ -1,15 +1,17 @@
 """The arms of an evaluation: which documents of a run each model is trained on, and their texts.
 
     full                 every document of the input but those that stage `input` drops, as signals read them
-    ours                 the output
+    ours                 the output, each document once
+    weighted             the output, each document as often as its weight says, where weights differ from 1
+    without curve        the flat cut of the same budget, in place of weights; it has the tokens of `weighted`
     rung 1 …             the smaller budgets of distill.ladder
     rules only           random documents that pass the rules
     perplexity, lowest   those with the lowest perplexity; `perplexity, middle`: those nearest to its median
     without X            the run decided again without stage X, and without written documents
     up-sampled, base model   see `curate.distill.evaluate.arms_written`
 
-All but `full` and the rungs have as many tokens as `ours`, or all that there are. Besides the controls there is a curve
-of random documents, one draw for each share of the tokens.
+All others but `full` and the rungs have as many tokens as `ours`, or all that there are. Besides the controls there are
+random documents of several shares of the tokens, one draw each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +26,7 @@ import pyarrow.parquet as pq
 
 from curate.corpus.edits import apply_edits
 from curate.corpus.texts import texts_of
-from curate.distill.draws import Keys, mixed
+from curate.distill.draws import Keys, mixed, times_read
 from curate.distill.evaluate.arms_written import ACCEPTED, WrittenTexts, domains_of_sample, written_arms, written_texts
 from curate.distill.evaluate.measure import SAME_SIZE, first_tokens, random_draw
 from curate.distill.evaluate.tokens import Encoded, Integers
@@ -34,11 +36,14 @@ from curate.ledger.run import FinishedRun, connect
 from curate.maps.documents import edits_of, read_texts
 from curate.maps.shards import output_name
 
-OURS, RULES_ONLY = "ours", "rules only"
+OURS, WEIGHTED, RULES_ONLY = "ours", "weighted", "rules only"
+WITHOUT_CURVE = "without curve"
 PERPLEXITY = ("perplexity, lowest", "perplexity, middle")
 PURPOSE = "evaluate"
 READ_ROWS = 4096
 CURVE = {f"random, {share:.0%}": share for share in (0.05, 0.1, 0.2, 0.4, 0.7)}  # of the tokens of the full arm
+
+OUTPUT_TEXTS = pa.schema([("index", pa.int32()), ("text", pa.large_string()), ("times", pa.int64())])
 
 Mask = npt.NDArray[np.bool_]
 Draws = Sequence[Integers]  # of an arm: indices in the pool, sorted
@@ -113,15 +118,19 @@ def _document_keys(table: pa.Table) -> Integers:
 
 
 def output_texts(run: Path, sample: Sample, text: str, inputs: pa.Schema) -> pa.Table:
-    """The texts of the sample's documents in the output of a run: index in the sample, text."""
+    """The sample's documents in the output of a run: index in the sample, text, how often weights have it read."""
     doc_ids = sample.documents["doc_id"].combine_chunks()
-    doc_id = output_name("doc_id", inputs)
-    tables = [pa.table({"index": pa.array([], pa.int32()), "text": pa.array([], pa.large_string())})]
+    doc_id, weight = output_name("doc_id", inputs), output_name("weight", inputs)
+    tables = [OUTPUT_TEXTS.empty_table()]
     for shard in sorted((run / DATA).glob("*.parquet")):
-        for batch in pq.ParquetFile(shard).iter_batches(READ_ROWS, columns=[doc_id, text]):
+        file = pq.ParquetFile(shard)
+        weights = [weight] if weight in file.schema_arrow.names else []
+        for batch in file.iter_batches(READ_ROWS, columns=[doc_id, text, *weights]):
             indices = pc.index_in(batch.column(doc_id), doc_ids)
             texts = texts_of(batch.column(text)).cast(pa.large_string())
-            tables.append(pa.table({"index": indices, "text": texts}).filter(indices.is_valid()))
+            weighed = batch.column(weight) if weights else pa.nulls(len(batch), pa.float32())
+            times = times_read(batch.column(doc_id), weighed)
+            tables.append(pa.table([indices, texts, times], schema=OUTPUT_TEXTS).filter(indices.is_valid()))
     return pa.concat_tables(tables)
 
 
@@ -131,6 +140,12 @@ class Output:
 
     documents: Integers
     texts: Integers
+    times: Integers  # how often weights have each of them read
+
+    def by_weight(self) -> Integers:
+        """The texts, and again those that are read twice, and so on: copies are far apart."""
+        turns = range(int(self.times.max(initial=0)))
+        return np.concatenate([self.texts[:0], *(self.texts[self.times > turn] for turn in turns)])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -157,7 +172,7 @@ def pool_of(decided_run: FinishedRun, sample: Sample, outputs: Mapping[str, Path
         changed = own_texts.filter(pa.array(~unchanged))
         indices = documents.copy()
         indices[~unchanged] = size + np.arange(len(changed))
-        pooled[arm] = Output(documents, indices)
+        pooled[arm] = Output(documents, indices, output["times"].to_numpy())
         size += len(changed)
         texts.append(changed)
     written: dict[str, WrittenTexts] = {}
@@ -174,10 +189,15 @@ def arms_of(
     ours, written = _ours_and_written_arms(decided_run, sample, text_pool, pool)
     tokens = int(pool.n_tokens[ours].sum())
     arms: dict[str, Draws] = {OURS: [ours], **{arm: [indices] for arm, indices in written.items()}}
+    output = text_pool.outputs[OURS]
+    if (output.times != 1).any():
+        arms[WEIGHTED] = [np.concatenate([output.by_weight(), np.setdiff1d(ours, output.texts)])]
     keys = np.concatenate([sample.keys, np.arange(len(pool) - len(sample.keys), dtype=np.uint64)])
     for arm, output in text_pool.outputs.items():
         if arm != OURS:
             arms[arm] = [np.sort(output.texts)]
+            if arm == WITHOUT_CURVE:
+                continue
             if pool.n_tokens[output.texts].sum() > (1 + SAME_SIZE) * tokens:  # an output without a budget is larger
                 arms[arm] = [random_draw(pool, keys, output.texts, tokens, seed, draw) for draw in range(draws)]
     passing = sample.survivors("rules")

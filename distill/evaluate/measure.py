@@ -139,9 +139,17 @@ def with_controls(
         controls[arm] = control
         if not same_size:
             sizes[control] = tokens
-            all_draws[control] = [random_draw(pool, keys, full, tokens, seed, draw) for draw in range(draws)]
+            all_draws[control] = [_control(pool, keys, full, tokens, seed, draw) for draw in range(draws)]
             controls[control] = control
     return Arms(all_draws, controls)
+
+
+def _control(pool: Encoded, keys: Keys, full: Integers, tokens: int, seed: int, draw: int) -> Integers:
+    """Random documents with `tokens` tokens: where all have fewer, all of them as often as is needed."""
+    complete, rest = divmod(tokens, max(1, int(pool.n_tokens[full].sum())))
+    if not complete:
+        return random_draw(pool, keys, full, tokens, seed, draw)
+    return np.concatenate([*[full] * complete, random_draw(pool, keys, full, rest, seed, draw)])
 
 
 def random_draw(pool: Encoded, keys: Keys, indices: Integers, tokens: int, seed: int, draw: int) -> Integers:

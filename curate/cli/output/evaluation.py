@@ -9,7 +9,7 @@ from rich.table import Table
 from curate.display import console
 from curate.distill.evaluate.arms import CURVE, OURS
 from curate.distill.evaluate.results import augmentation_claims
-from curate.report.quality import claims, scope, tier_claims
+from curate.report.quality import claims, scope, tier_claims, weight_claims
 
 if TYPE_CHECKING:
     from curate.distill.evaluate.results import TrackedStage
@@ -27,7 +27,13 @@ def print_evaluation(result: "EvaluationResult") -> None:
         console().print(_arms([arm for arm in arms if arm.domain is None]))
         console().print(_domains([arm for arm in arms if arm.arm == OURS and arm.domain is not None]))
     on_augmentation = augmentation_claims(result.arms)
-    for line in (*claims(result.arms), *tier_claims(result.arms), *on_augmentation, scope(result.facts)):
+    for line in (
+        *claims(result.arms),
+        *weight_claims(result.arms),
+        *tier_claims(result.arms),
+        *on_augmentation,
+        scope(result.facts),
+    ):
         console().print(line, highlight=False, soft_wrap=True)
 
 
