@@ -17,6 +17,7 @@ from curate.distill.attacks.by_teacher import prompts_of
 from curate.distill.purify import judge
 from curate.distill.purify.conformal import least_documents
 from curate.distill.purify.rounds import Purification, check_families, purify, scores
+from curate.distill.purify.selection import mining_lines
 from curate.distill.reference import ReferenceFile, read_good
 from curate.distill.scoring import discriminator
 from curate.distill.scoring_stage import Training
@@ -47,6 +48,7 @@ from curate.recipe.tier2 import Tier2
 from curate.storage.files import committed
 
 TESTING_SHARE = 0.1  # of mined texts
+_CANDIDATES = pa.schema([("file_no", pa.int32()), ("row", pa.int64()), ("text", pa.large_string())]).empty_table()
 
 
 def check_tier2(recipe: Recipe) -> None:
@@ -67,7 +69,7 @@ def check_tier2(recipe: Recipe) -> None:
 
 
 def train(training: Training, mined: pa.Table) -> ModelSet:
-    """Train the models of the recipe's second tier, unless the ledger has them; `mined` are (file_no, row, hash).
+    """Train the models of the recipe's second tier, unless the ledger has them; `mined` are candidates (mining.py).
 
     Errors: InputError for texts that are too few; the errors of the teacher.
     """
@@ -81,7 +83,7 @@ def train(training: Training, mined: pa.Table) -> ModelSet:
     good = read_good(recipe, training.reference, training.reading, training.strata, section.good)
     check_calibration(_calibration_texts(good), section)
     mined_parts = training.corpus.collect_texts(mined.select(["file_no", "row"]))
-    bad = _mined_texts(ledger.run, mined_parts, good["text"].combine_chunks())
+    bad = _mined_texts(ledger.run, mined_parts, mined, good["text"].combine_chunks())
     with open_teacher(recipe.teacher, ledger.run / "teacher", training.log, training.open_model) as teacher:
         graded = None
         if section.judge:
@@ -169,22 +171,38 @@ def collect_texts(task: RereadTask) -> list[Part]:
     return [task.write(MINED, tables)]
 
 
-def _mined_texts(run: Path, parts: Sequence[Part], good: pa.Array) -> pa.Table:
-    """Mined texts that are not good ones too: doc_id (hash of the text), text and role, ordered by hash."""
-    tables = [pq.read_table(run / part.path, columns=["text"]) for part in parts]
-    texts = pa.concat_tables(tables)["text"].combine_chunks() if tables else pa.array([], pa.large_string())
+def _mined_texts(run: Path, parts: Sequence[Part], mined: pa.Table, good: pa.Array) -> pa.Table:
+    """Candidates for bad texts, in order of hash.
+
+    Out:    doc_id (hash of the text), text, role, `uniform` and `worst` of `mined`, and `known`: whether it is a good
+            text too.
+    """
+    tables = [pq.read_table(run / part.path, columns=["file_no", "row", "text"]) for part in parts]
+    table = pa.concat_tables([*tables, _CANDIDATES]).sort_by([("file_no", "ascending"), ("row", "ascending")])
+    texts = table["text"].combine_chunks()
     high, low = (half.to_numpy() for half in hash_texts(texts))
     good_hashes = set(zip(*(half.to_pylist() for half in hash_texts(good)), strict=True))
-    order = np.array([k for k in np.lexsort((low, high)).tolist() if (high[k], low[k]) not in good_hashes], np.int64)
+    order = np.lexsort((low, high))
+    hashes = list(zip(high[order].tolist(), low[order].tolist(), strict=True))
     roles = np.where(np.arange(len(order)) < round(TESTING_SHARE * len(order)), "testing", "training")
-    doc_ids = [f"{high[k]:016x}{low[k]:016x}" for k in order.tolist()]
-    return pa.table({"doc_id": doc_ids, "text": texts.take(pa.array(order)), "role": roles.astype(object)})
+    return pa.table(
+        {
+            "doc_id": [f"{first:016x}{second:016x}" for first, second in hashes],
+            "text": texts.take(pa.array(order)),
+            "role": roles.astype(object),
+            "uniform": mined["uniform"].to_numpy()[order],
+            "worst": mined["worst"].to_numpy()[order],
+            "known": np.array([key in good_hashes for key in hashes], bool),
+        }
+    )
 
 
 def _log_training(purification: Purification, graded: judge.GradedSample | None, log: Log) -> None:
     """Log the size of the training set, why rounds ended, and how well a judge's grades were learned."""
     facts = purification.facts
     log.say(f"trained on {facts.good:,} good and {facts.mined:,} mined texts and {facts.attacks:,} attacks")
+    for line in mining_lines(facts.mining, facts.mined):
+        log.say(line)
     log.say(f"rounds: {facts.stopped}")
     if facts.unseen_families:
         log.say(f"families that the model cannot see, and was not trained on: {', '.join(facts.unseen_families)}")
@@ -200,6 +218,7 @@ def _log_training(purification: Purification, graded: judge.GradedSample | None,
         attacks=facts.attacks,
         stopped=facts.stopped,
         unseen_families=facts.unseen_families,
+        mining=asdict(facts.mining),
     )
 
 

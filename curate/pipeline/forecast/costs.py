@@ -100,15 +100,17 @@ def _reference(recipe: Recipe) -> Texts:
 
 
 def _purify(recipe: Recipe, reference: Texts, corpus: Texts) -> float:
-    """CPU seconds for training: once before any attack, and in each round on all attacks so far, with tests.
+    """CPU seconds for training: on attacks alone, once before any attack, and in each round on all attacks so far.
 
-    The first round trains twice, since attack families that the model cannot detect are then dropped from training.
+    Attacks alone are trained on twice, since families that the model cannot detect are then dropped from training; the
+    model of them scores all candidates for mined texts. All models are tested.
     """
     section = recipe.tier2
     if section is None or recipe.models.pin:
         return 0.0
     good = reference.first(section.good)
     mined = corpus.first(min(section.mined, WORST * corpus.documents))
+    candidates = corpus.first(min(2 * section.mined, corpus.documents))
     used_attacks = [
         attack for attack in attacks().values() if section.families is None or attack.family in section.families
     ]
@@ -117,8 +119,9 @@ def _purify(recipe: Recipe, reference: Texts, corpus: Texts) -> float:
     tests = len(used_attacks) * good.first(min(section.attacks, TESTING * good.documents)).bytes
     rounds = section.rounds
     base = SHARES[0] * good.bytes + mined.bytes
-    trained_bytes = (rounds + 1) * base + rounds * (rounds + 1) / 2 * fresh + (base + fresh)
-    tested_bytes = (rounds + 2) * tests + rounds * fresh
+    on_attacks = 2 * (SHARES[0] * good.bytes + fresh) if trained else 0
+    trained_bytes = (rounds + 1) * base + rounds * (rounds + 1) / 2 * fresh + on_attacks
+    tested_bytes = (rounds + 3) * tests + rounds * fresh + (candidates.bytes if trained else 0)
     return (ATTACK_MB * (rounds * fresh + tests) + TRAIN_MB * trained_bytes + TEST_MB * tested_bytes) / MB
 
 
