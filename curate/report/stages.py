@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from curate.distill.purify.selection import MiningFacts, mining_lines
 from curate.inspect.documents import OpenRun, Row
 from curate.inspect.judgements import NUMBERS as BOUND_COLUMNS
+from curate.ledger.models import PURIFY, models_in_force
 from curate.ledger.names import BANDS, QUOTAS, RUNGS, THRESHOLDS
 from curate.report.charts import Placed, percent
 from curate.sql import quoted
@@ -81,6 +83,7 @@ class ResembledAttack:
 class Purification:
     """Section "Purification"."""
 
+    mining: Sequence[str]  # sentences about the share of bad documents
     columns: Sequence[str]
     bounds: Sequence[Placed[StratumBound]]
     families: Sequence[Placed[AttackFamily]]
@@ -196,6 +199,7 @@ def purification(run: OpenRun) -> Purification | None:
     widest = max([2 * promised, *(row["drop_high"] for row in rows if row["drop_high"] is not None)])
     bounds = [StratumBound(_values(row, names), *(row[name] for name in BOUND_COLUMNS)) for row in rows]
     return Purification(
+        mining=_mining(run),
         columns=names,
         bounds=[_placed_bound(bound, widest) for bound in bounds],
         families=_families(run),
@@ -204,6 +208,13 @@ def purification(run: OpenRun) -> Purification | None:
         widest=widest,
         promised=percent(promised, 0, widest),
     )
+
+
+def _mining(run: OpenRun) -> list[str]:
+    """What a run that trained says about the share of bad documents."""
+    models = models_in_force(PURIFY, run.folder, run.ledger.parts)
+    facts = models.facts if models else {}
+    return mining_lines(MiningFacts(**facts["mining"]), facts["mined"]) if "mining" in facts else []
 
 
 def _placed_bound(bound: StratumBound, widest: float) -> Placed[StratumBound]:

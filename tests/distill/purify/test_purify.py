@@ -263,6 +263,8 @@ def test_the_manifest_tells_what_was_learnt_and_verify_finds_a_changed_model(pur
     assert facts["teacher"] == {"kind": "rules"}
     assert {row["depth"] for row in facts["thresholds"]} >= {0}
     assert facts["rounds"][0]["round"] == 0
+    assert facts["mining"]["by"] == "attacks"
+    assert 0 <= facts["mining"]["bad_share_at_least"] <= facts["mining"]["bad_share"] < 1
     [model] = (run / "models").glob("purify_model-*")
     content = model.read_bytes()
     model.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -318,6 +320,7 @@ def test_the_report_shows_the_bounds_and_what_the_rounds_did(purified, tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "Bounds on p_bad" in page
     assert re.search(r"repetition <span class=\"muted\">\(held out\)", page)
+    assert re.search(r"Bad text: about \d+% of the corpus, at least \d+%", page)
 
 
 def test_a_plan_trains_nothing_and_says_that_what_the_second_tier_drops_is_not_estimated(corpus, tmp_path):
