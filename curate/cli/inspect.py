@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from curate.cli.options import RunPath, print_json, read_query
+from curate.cli.options import RunPath, TokenCount, print_json, read_query
 from curate.errors import CurateError
 from curate.process.machine import available_cores
 
@@ -221,8 +221,11 @@ def sample(
 @click.command()
 @click.argument("run", type=RunPath("data/", "export/"))
 @click.option("--output", type=click.Path(path_type=Path), help="The file to write; default: report.html in RUN.")
+@click.option(
+    "--train-tokens", type=TokenCount(), metavar="20B", help="Tokens of a training to come; default: the recipe's."
+)
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
-def report(run: Path, output: Path | None, quiet: bool) -> None:
+def report(run: Path, output: Path | None, train_tokens: float | None, quiet: bool) -> None:
     """Write a page on RUN: what was kept, what was dropped and why, in charts and tables that need no network.
 
     \b
@@ -237,7 +240,7 @@ def report(run: Path, output: Path | None, quiet: bool) -> None:
     prepare_process(quiet)
     with Steps(unwritten_log(quiet), "reporting") as steps:
         steps(by_uri(str(run)))
-        path = write_report(run, output)
+        path = write_report(run, output, train_tokens)
         send(path)
     click.echo(by_uri(str(path)))
 

@@ -105,6 +105,24 @@ def _first_sentence(command: click.Command) -> str:
     return paragraph.split(". ")[0].rstrip(".") + "."
 
 
+class TokenCount(click.ParamType[int]):
+    """A number of tokens as recipes have it, such as 700k or 20B."""
+
+    name = "tokens"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
+        """The number; a usage error for anything else."""
+        from curate.recipe.values import parse_tokens
+
+        try:
+            count = parse_tokens(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not isinstance(count, int) or count < 1:
+            self.fail(f"{value!r} is no number of tokens; write one such as 700k, 20M or 10B", param, ctx)
+        return count
+
+
 class RunPath(click.ParamType[Path]):
     """A run directory by its path, or a run on an object store by its URI; then missing files are fetched."""
 

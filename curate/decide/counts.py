@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from curate.decide.plan import Plan
+from curate.decide.readings import Reading, count_readings
 from curate.decide.scorecard import scorecard
 from curate.filters.contamination.benchmarks import Benchmark
 from curate.ledger.augmented import Augmented
@@ -31,6 +32,7 @@ class Counts:
     benchmarks: Rows = ()
     scorecard: Rows = field(default=(), repr=False)
     kept: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # documents and tokens by file_no
+    readings: Sequence[Reading] = ()  # of what is kept
     mixture: Mapping[str, Rows] = field(default_factory=dict)  # of what is kept, by language and domain
 
 
@@ -39,13 +41,14 @@ def count(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> 
     decisions = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_bytes, n_bytes_cut, n_tokens, "
-        f"n_tokens_cut, file_no, row, domain FROM {decisions}"
+        f"n_tokens_cut, rung, weight, file_no, row, domain FROM {decisions}"
     )
     return Counts(
         count_stages(connection),
         count_hits(plan.benchmarks, ledger, plan.groups, connection),
         scorecard(ledger, plan.groups, connection),
         _kept_by_file(connection),
+        count_readings(connection),
         _mixture(plan, ledger, connection),
     )
 

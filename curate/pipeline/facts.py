@@ -16,7 +16,9 @@ import yaml
 
 import curate
 from curate.decide.counts import Counts, most_drifted
+from curate.decide.readings import training_of
 from curate.distill.evaluate.results import TrackedStage, facts_of, tracked_stages
+from curate.epochs import TrainingEpochs
 from curate.ledger.names import DATA, TRACKING
 from curate.pipeline.checks.other_languages import OtherLanguage
 from curate.pipeline.stages import unfinish
@@ -45,6 +47,7 @@ class RunSummary:
     stages: Sequence[Row]
     drift: Sequence[Row]  # signals that differ most between the input and the output
     seconds: float
+    training: TrainingEpochs | None  # over the output, with train_tokens
     tracking: Sequence[TrackedStage]
     tracked_by: Row | None
     wanting: Sequence[Row]  # domains with fewer tokens than their target
@@ -122,6 +125,9 @@ def summary_of(state: RunState, counts: Counts, other_language: OtherLanguage | 
         stages=[dict(stage) for stage in counts.stages],
         drift=[dict(row) for row in most_drifted(counts.scorecard)],
         seconds=round(seconds, 3),
+        training=training_of(recipe.train_tokens, recipe, counts.stages, counts.readings)
+        if recipe.train_tokens
+        else None,
         tracking=tracked_stages(run, state.decisions),
         tracked_by=tracked_by,
         wanting=state.augmented.deficits() if state.augmented else [],

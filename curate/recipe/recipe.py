@@ -18,7 +18,7 @@ from curate.recipe.teacher import TRANSPORT_FIELDS, AnyTeacher, Teacher
 from curate.recipe.tier1 import Tier1
 from curate.recipe.tier2 import Tier2
 from curate.recipe.tier3 import Tier3
-from curate.recipe.values import Size, Unit, switch
+from curate.recipe.values import Size, Tokens, Unit, switch
 from curate.storage.mirror import run_of
 
 
@@ -55,6 +55,9 @@ class Recipe(Section):
     tier3: Annotated[Tier3 | None, affects("tier3")] = None
     distill: Annotated[Distill | None, switch(Distill)] = None
     evaluate: Annotated[Evaluate | None, affects("nothing")] = None
+    train_tokens: Annotated[Tokens | None, affects("nothing")] = Field(
+        default=None, description="tokens of the training to come: plan and report say how often it reads the output"
+    )
     models: Annotated[Models, affects("tier2", "distill")] = Models()
     export: Annotated[list[str], affects("nothing")] = Field(default=[], description="formats for other trainers")
     shard_size: Size = Field(default=256_000_000, description="bytes of text per output shard")

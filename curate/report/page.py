@@ -16,6 +16,7 @@ import duckdb
 import curate
 from curate.decide.counts import UNITS as STAGE_UNITS
 from curate.decide.counts import count_stages
+from curate.decide.readings import count_readings, training_of
 from curate.decide.scorecard import QUANTILES
 from curate.display import brief, fields_of, place, share, shown
 from curate.errors import RunError
@@ -52,6 +53,7 @@ from curate.report.stages import (
     purification,
 )
 from curate.report.summary import sentences, when
+from curate.report.training import TrainingSection, training_section
 from curate.report.written_examples import Domains, domains_section
 from curate.sql import literal
 from curate.storage.files import committed
@@ -82,6 +84,7 @@ CONTENTS = {
     "summary": "Summary",
     "flow": "From input to output",
     "quality": "Quality",
+    "training": "Training",
     "reasons": "Reasons",
     "dropped": "Who is dropped",
     "documents": "Documents",
@@ -179,6 +182,7 @@ class Page:
     budget: Budget | None
     domains: Domains | None
     quality: Quality | None
+    training: TrainingSection | None
     clusters: Clusters | None
     scorecard: Sequence[Mapping[str, Any]]
     excerpts: Documents | None
@@ -198,8 +202,10 @@ class Page:
         return [(id_, title) for id_, title in CONTENTS.items() if sections[id_]]
 
 
-def write_report(folder: Path, output: Path | None = None) -> Path:
+def write_report(folder: Path, output: Path | None = None, train_tokens: float | None = None) -> Path:
     """Write a page on a run, with everything inline, and return its path.
+
+    `train_tokens` takes the place of those of the recipe.
 
     Errors: RunError where `folder` is no run directory; RecipeError where its recipe is damaged or of another version.
     """
@@ -209,13 +215,13 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     with readable(folder), tempfile.TemporaryDirectory() as spool:
         threads = str(min(available_cores(), THREADS))
         with connect(folder, memory_limit=MEMORY, threads=threads, temp_directory=spool) as connection:
-            html = render(page_of(folder, connection))
+            html = render(page_of(folder, connection, train_tokens))
     with committed(path) as aside:
         aside.write_text(html, "utf-8")
     return path
 
 
-def page_of(folder: Path, connection: duckdb.DuckDBPyConnection) -> Page:
+def page_of(folder: Path, connection: duckdb.DuckDBPyConnection, train_tokens: float | None = None) -> Page:
     """The sections of a run's page; `connection` is to its index."""
     decided = open_finished(folder)
     run = OpenRun(folder, decided.recipe, decided.ledger, connection)
@@ -244,6 +250,7 @@ def page_of(folder: Path, connection: duckdb.DuckDBPyConnection) -> Page:
         budget=budget(run),
         domains=domains_section(run),
         quality=quality_section(run),
+        training=_training(run, train_tokens or run.recipe.train_tokens, stages),
         clusters=clusters(run),
         scorecard=scorecard,
         excerpts=documents_section(run) if total else None,
@@ -254,6 +261,14 @@ def page_of(folder: Path, connection: duckdb.DuckDBPyConnection) -> Page:
         recipe=(folder / "recipe.yaml").read_text("utf-8"),
         build=Build(when(time.strftime("%Y-%m-%dT%H:%M:%S%z")), curate.__version__),
     )
+
+
+def _training(run: OpenRun, train_tokens: float | None, stages: Sequence[Mapping[str, Any]]) -> TrainingSection | None:
+    if train_tokens is None:
+        return None
+    readings = count_readings(run.connection)
+    training = training_of(train_tokens, run.recipe, stages, readings)
+    return training_section(training, readings, run.recipe.tokenizer)
 
 
 def _headline(run: OpenRun, stages: Sequence[Mapping[str, Any]], kept: int) -> Headline:

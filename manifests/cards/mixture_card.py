@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from curate.display import counted, share
+from curate.epochs import effective
 from curate.manifests.cards.card import MOST_ROWS, amount_cells, as_yaml, front_matter, in_line, table, value_of
 from curate.manifests.cards.features import features_of
 from curate.manifests.export.format import Export
@@ -64,13 +65,23 @@ def _summary(exported: Export, manifests: Mapping[str, Manifest]) -> str:
 def _training(exported: Export, code: str) -> str:
     """What a training reads of each source."""
     sources = source_views(exported)
-    rows = [[s.name, s.role, share(s.weight, 1), f"{s.epochs:.4g}", round(s.epochs * s.tokens)] for s in sources]
+    rows = [
+        [
+            s.name,
+            s.role,
+            share(s.weight, 1),
+            f"{s.epochs:.4g}",
+            round(s.epochs * s.tokens),
+            round(effective(s.epochs) * s.tokens),
+        ]
+        for s in sources
+    ]
     lines = [
         "## What a training sees",
         "",
         f"{tokens_seen(sources):,} tokens (`mixture.json`):",
         "",
-        *table(["source", "role", "of the tokens", "epochs", "tokens"], rows),
+        *table(["source", "role", "of the tokens", "epochs", "tokens", "worth, in fresh tokens"], rows),
         "",
         "This makes one dataset of it, started in this folder:",
         "",

@@ -8,8 +8,8 @@
       code: {run: runs/code, weight: 0.3}
     replay: {run: runs/last-year, share: 5%}
 
-Repeating data up to four times costs little against fresh data (Muennighoff et al. 2023, arXiv 2305.16264), and replay
-of an earlier corpus keeps a continued training from forgetting it (Ibrahim et al. 2024, arXiv 2403.08763).
+Repeating data up to four times costs little against fresh data (`curate/epochs.py`), and replay of an earlier corpus
+keeps a continued training from forgetting it (Ibrahim et al. 2024, arXiv 2403.08763).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from curate.engine.base import Engine, InProcess
+from curate.epochs import effective
 from curate.errors import RecipeError
 from curate.manifests.export.sources import (
     MESSAGES,
@@ -178,7 +179,8 @@ def _check_epochs(mixture: Mixture, sources: Sequence[Source]) -> None:
         if source.epochs > mixture.max_epochs * (1 + 1e-9):
             raise RecipeError(
                 f"{mixture.name}: {source.name} would be seen {source.epochs:.3g} times, max_epochs is "
-                f"{mixture.max_epochs:g}; ask for fewer tokens, give it less weight, or raise max_epochs"
+                f"{mixture.max_epochs:g}; ask for fewer tokens, give it less weight, or raise max_epochs (so repeated, "
+                f"it is worth {effective(source.epochs):.3g} times as many fresh tokens as it has)"
             )
 
 

@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[2]
 ROOTS = {"curate": "curate", "filters": "curate.filters", "distill": "curate.distill", "manifests": "curate.manifests"}
 # A level may import itself and the levels before it. A module that is not named belongs to its package.
 LEVELS = (
-    ("curate", "curate.cache", "curate.digest", "curate.display", "curate.errors", "curate.kernels", "curate.models",
-     "curate.process", "curate.progress", "curate.redaction", "curate.sample", "curate.sql"),
+    ("curate", "curate.cache", "curate.digest", "curate.display", "curate.epochs", "curate.errors", "curate.kernels",
+     "curate.models", "curate.process", "curate.progress", "curate.redaction", "curate.sample", "curate.sql"),
     ("curate.storage",),
     ("curate.recipe",),
     ("curate.distill.teacher",),

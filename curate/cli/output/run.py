@@ -15,6 +15,7 @@ from curate.recipe.values import Unit, format_budget
 if TYPE_CHECKING:
     from curate.corpus.folders import PassedOver
     from curate.distill.lora.files import AdapterFacts
+    from curate.epochs import TrainingEpochs
     from curate.filters.language.train import Training, TrainingResult
     from curate.pipeline.forecast.result import Forecast, Share
     from curate.pipeline.gc import Garbage
@@ -48,8 +49,22 @@ def print_plan(plan: "Forecast") -> None:
         say(f"warning: {warning}")
     for line in _limits(plan):
         say(line)
+    if plan.training is not None:
+        _print_training(plan.training, plan.tokenizer)
     console().print(_costs(plan))
     say(f"{plan.run}: nothing was written; start with `curate run`")
+
+
+def _print_training(training: "TrainingEpochs", tokenizer: str) -> None:
+    """Print how often a training would read the output."""
+    from curate.cli.output.training import training_table
+    from curate.epochs import caveat, summary, warning
+
+    console().print(training_table(training))
+    say(f"{summary(training)} Duplicates are not counted: what they take makes more epochs.")
+    if message := warning(training):
+        say(f"warning: {message}")
+    say(caveat(tokenizer))
 
 
 def _limits(plan: "Forecast") -> Iterator[str]:

@@ -21,6 +21,7 @@ from curate.ledger.run import connect
 from curate.sql import first_line, literal, only_query
 
 if TYPE_CHECKING:
+    from curate.epochs import TrainingEpochs
     from curate.pipeline.facts import RunSummary
 
 COPIED = 1 << 20  # characters at a time
@@ -150,6 +151,8 @@ def print_summary(summary: "RunSummary", quiet: bool = False) -> None:
         console().print(tracked_table(stages))
         for line in (*tracked_claims(stages), tracked_scope(stages, summary.tracked_by)):
             console().print(line, highlight=False, soft_wrap=True)
+    if summary.training is not None:
+        _print_training(summary.training)
     for row in summary.wanting:
         line = f"{row['domain']}: {row['tokens']:,} of {row['target_tokens']:,} tokens are wanting still"
         console().print(line, highlight=False, soft_wrap=True)
@@ -171,6 +174,16 @@ def print_summary(summary: "RunSummary", quiet: bool = False) -> None:
         f'look: curate sql {shlex.quote(summary.run)} "SELECT reason, count(*) FROM dropped GROUP BY 1"',
         highlight=False,
     )
+
+
+def _print_training(training: "TrainingEpochs") -> None:
+    from curate.cli.output.training import training_table
+    from curate.epochs import summary, warning
+
+    console().print(training_table(training))
+    console().print(summary(training), highlight=False, soft_wrap=True)
+    if message := warning(training):
+        console().print(f"warning: {message}", highlight=False, soft_wrap=True)
 
 
 def _stages(summary: "RunSummary") -> Table:

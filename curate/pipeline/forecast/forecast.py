@@ -7,6 +7,7 @@ from pathlib import Path
 from curate.corpus.inputs import InputListing
 from curate.decide.plan import Plan
 from curate.engine.base import Engine
+from curate.epochs import TrainingEpochs, training_over
 from curate.filters.signals.hashes import choose_bands
 from curate.ledger.ledger import Ledger, check_run_directory, read_ledger
 from curate.pipeline.checks.other_languages import OtherLanguage
@@ -88,12 +89,35 @@ def _forecast(extrapolation: Extrapolation, ledger: Ledger, warnings: list[str],
         tier3=recipe.tier3 is not None,
         keep_tokens=recipe.distill.keep_tokens if recipe.distill else None,
         keep_bytes=recipe.distill.keep_bytes if recipe.distill else None,
+        tokenizer=recipe.tokenizer,
+        training=_training(extrapolation),
         bands=str(choose_bands(near.threshold, near.permutations)) if near else None,
         cpu_seconds=extrapolation.cpu_seconds(),
         minutes=extrapolation.minutes(),
         workers=extrapolation.workers,
         memory_bytes=extrapolation.memory_bytes(base_bytes),
         disk_bytes=extrapolation.disk_bytes(),
+    )
+
+
+def _training(extrapolation: Extrapolation) -> TrainingEpochs | None:
+    """A training over the output, if nothing but rules and the budget dropped anything."""
+    recipe = extrapolation.recipe
+    if recipe.train_tokens is None:
+        return None
+    tokens = extrapolation.rehearsal.sample.corpus_text_bytes * extrapolation.tokens_per_byte
+    passing = round(tokens * extrapolation.tokens_passing)
+    budgets = [passing]
+    if section := recipe.distill:
+        unit = extrapolation.tokens_per_byte if section.unit == "bytes" else 1.0
+        sizes = [size * tokens if size <= 1 else size * unit for size in sorted([*section.ladder, section.budget])]
+        budgets = [min(passing, round(size)) for size in sizes]
+    return training_over(
+        int(recipe.train_tokens),
+        [(1.0, budgets[-1])],
+        ladder={f"rung {k + 1}": [(1.0, budget)] for k, budget in enumerate(budgets[:-1])},
+        available_tokens=passing,
+        input_tokens=round(tokens),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from curate.corpus.folders import PassedOver
+from curate.epochs import TrainingEpochs
 from curate.pipeline.checks.other_languages import OtherLanguage
 from curate.pipeline.reuse import Step
 
@@ -98,6 +99,8 @@ class Forecast:
     tier3: bool
     keep_tokens: float | None
     keep_bytes: float | None
+    tokenizer: str  # that tokens are counted by
+    training: TrainingEpochs | None  # over the output, with train_tokens
     bands: str | None  # of the near-duplicate search
     cpu_seconds: CpuSeconds
     minutes: float  # of wall-clock time, if each process has a core to itself
