@@ -76,7 +76,7 @@ def build_manifest(result: RunResult) -> Contents:
         language_identification=stage_facts.language_identification(plan.groups),
         dedup=stage_facts.dedup(recipe),
         purify=stage_facts.purify(ledger),
-        distil=stage_facts.distil(ledger),
+        distil=stage_facts.distil(recipe, ledger),
         retention=None if result.retention is None else Retention.model_validate(result.retention),
         benchmarks=[BenchmarkEntry.model_validate(row) for row in counts.benchmarks],
         decontamination=stage_facts.decontamination(recipe, counts),

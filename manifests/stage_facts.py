@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128_hexdigest
 
 from curate.decide.counts import LANGUAGE, Counts
+from curate.distill.budget.scores import quality_scores_of, scores_of
 from curate.filters.contamination.signals import REASON
 from curate.filters.language.identify import model_path
 from curate.filters.signals.hashes import choose_bands
@@ -96,13 +97,14 @@ def purify(ledger: Ledger) -> Purify | None:
     return Purify.model_validate({"models": hashes, **models.facts, **_tables(ledger, ROUNDS, THRESHOLDS)})
 
 
-def distil(ledger: Ledger) -> Distil | None:
-    """The budget's models by hash, and what was kept by rung and stratum."""
+def distil(recipe: Recipe, ledger: Ledger) -> Distil | None:
+    """The budget's models by hash, its scores with their weights, and what was kept by rung and stratum."""
     models = models_in_force(BUDGET, ledger.run, ledger.parts)
     if models is None:
         return None
     hashes = {part.group: part.sha256 for part in models.parts if part.group != BUDGET_FACTS}
-    return Distil.model_validate({"models": hashes, **models.facts, **_tables(ledger, RUNGS, QUOTAS)})
+    scores = {"scores": scores_of(recipe), "quality": quality_scores_of(recipe)}
+    return Distil.model_validate({"models": hashes, **scores, **models.facts, **_tables(ledger, RUNGS, QUOTAS)})
 
 
 def _tables(ledger: Ledger, *names: str) -> dict[str, list[dict[str, object]]]:

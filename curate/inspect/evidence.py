@@ -9,6 +9,7 @@ from typing import Any
 
 from curate.decide.bands import REASONS as BAND_REASONS
 from curate.display import fields_of, shown
+from curate.distill.budget.scores import READ, scores_of
 from curate.distill.purify.stage import REASON as P_BAD_REASON
 from curate.filters.rules.conditions import columns_named
 from curate.filters.rules.resolve import BUILT_IN, ResolvedRule, resolve
@@ -140,9 +141,16 @@ def _bound_of(
     if reason == P_BAD_REASON:
         return ("p_bad",), ">", row.get("p_bad_bound")
     if row["stage"] == DISTIL:
-        return ("quality",), None, None
+        return (*_filling_columns(recipe), "quality"), None, None
     names = {"empty_text": ("raw_n_bytes", "n_bytes"), "invalid_utf8": ("raw_n_bytes",)}
     return names.get(reason, ()), None, None
+
+
+def _filling_columns(recipe: Recipe) -> list[str]:
+    """The columns that a budget is filled by where that is not quality."""
+    if recipe.distill is None or recipe.distill.scores is not None:
+        return []
+    return [READ[name] for name in scores_of(recipe) if name in READ]
 
 
 def evidence_of(run: OpenRun, row: Row) -> list[Evidence]:

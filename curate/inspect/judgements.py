@@ -1,9 +1,10 @@
-"""Verdicts of tier 2 with their evidence: p_bad and its bound, and the n-grams and features that speak for it."""
+"""Evidence of models: p_bad and its bound, n-grams and features that speak for it, and what quality is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate.distill.budget.scores import MEASURED, PERPLEXITY, READ, quality_scores_of
 from curate.inspect.documents import OpenRun, Row, Text, stratum_value
 from curate.ledger.models import PURIFY, load_models
 from curate.ledger.names import PURIFY_MODEL, THRESHOLDS
@@ -12,6 +13,8 @@ from curate.sql import quoted
 
 SHOWN = 8  # n-grams and surface features
 NUMBERS = ("documents", "bound", "drop_low", "drop_high")  # columns of the bounds without their strata
+
+SCORE_COLUMNS = {**MEASURED, **READ, "purify": "p_bad", "grades": "grade"}  # of view documents, by score
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +67,43 @@ def contributions_of(run: OpenRun, text: Text) -> list[Contribution]:
     groups = groups_of(pa.array([text.measured], pa.large_string()))
     strongest = explain(load(Path(models.files[PURIFY_MODEL])), output, SHOWN, groups)
     return [Contribution(name, round(log_odds, 4)) for name, log_odds in strongest]
+
+
+@dataclass(frozen=True, slots=True)
+class QualityPart:
+    """A score of a document."""
+
+    score: str
+    weight: float
+    value: float
+    better_than: float  # share of the documents that reached the budget, those with the same value by half
+
+
+def quality_parts_of(run: OpenRun, row: Row) -> Sequence[QualityPart]:
+    """The parts of a document's quality that it has, in one scan; none without a quality, nor for input columns."""
+    if row.get("quality") is None:
+        return []
+    weights = quality_scores_of(run.recipe)
+    names = [name for name in weights if name in SCORE_COLUMNS and row.get(SCORE_COLUMNS[name]) is not None]
+    values = [row[SCORE_COLUMNS[name]] for name in names]
+    if not names:
+        return []
+    shares = [_share_below(SCORE_COLUMNS[name]) for name in names]
+    query = f"SELECT {', '.join(f'{share} AS rank_{k}' for k, share in enumerate(shares))} FROM documents"
+    [ranks] = run.query(f"{query} WHERE quality IS NOT NULL", [value for value in values for _ in range(2)])
+    return [
+        QualityPart(name, weights[name], value, _better_than(name, ranks[f"rank_{k}"]))
+        for k, (name, value) in enumerate(zip(names, values, strict=True))
+    ]
+
+
+def _share_below(column: str) -> str:
+    """SQL for the share of values below a parameter, and half of those equal; the parameter is given twice."""
+    return f"(count_if({column} < ?::FLOAT) + count_if({column} <= ?::FLOAT)) / count({column}) / 2"
+
+
+def _better_than(score: str, rank: float) -> float:
+    """The share of documents that are worse, from the share of lower values."""
+    if score in PERPLEXITY:
+        return 1 - abs(2 * rank - 1)
+    return 1 - rank if score == "purify" else rank

@@ -11,7 +11,7 @@ from curate.display import fields_of
 from curate.inspect.documents import Edit, OpenRun, Row, Text, find_document, open_run
 from curate.inspect.evidence import EARLIER, LATER, Band, Evidence, band_of, evidence_of
 from curate.inspect.excerpts import MaskedText, characters_of, mask
-from curate.inspect.judgements import Contribution, contributions_of, p_bad_bound_of
+from curate.inspect.judgements import Contribution, QualityPart, contributions_of, p_bad_bound_of, quality_parts_of
 from curate.inspect.percentiles import Percentiles, percentiles_of
 from curate.inspect.text_diff import Change, changes, collapsed
 from curate.inspect.why_written import (
@@ -153,6 +153,7 @@ class Story:
     contamination: Sequence[ContaminatedPassage]
     signals: Percentiles
     later: Mapping[str, object]  # columns of later stages
+    quality_parts: Sequence[QualityPart]
     duplicate: Duplicate | None
     copies: Copies
     written_from: WrittenCount | None
@@ -187,6 +188,7 @@ def explain(folder: Path, address: str) -> Story | WrittenStory:
             contamination=_contamination(run, row, text),
             signals=percentiles_of(run, row),
             later={name: row[name] for name in LATER if row.get(name) is not None},
+            quality_parts=quality_parts_of(run, row),
             duplicate=_duplicate(run, row, text),
             copies=_copies(run, row),
             written_from=written_from(run, row),

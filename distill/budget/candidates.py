@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from curate.distill.budget.layers import Arrays, Layers, columns_in, write_columns
 from curate.distill.budget.models import DOMAIN
-from curate.distill.budget.ranks import Histogram, Ranks, ranks_by
-from curate.distill.budget.scores import PERPLEXITY, READ, ledger_scores, scores_of
+from curate.distill.budget.quality import Value, columns_of_scores, mean_rank, rank_by, values_of
+from curate.distill.budget.scores import READ, quality_scores_of, scores_of
 from curate.distill.budget.select import (
     REDUNDANT,
     Integers,
@@ -40,7 +40,6 @@ from curate.recipe.values import Unit
 PURPOSE = "distil"
 MAX_STRATA = 100_000
 REASONS = ("over_budget", "redundant")
-RARITY = "rarity"  # among the names of scores
 
 Rows = Callable[[Sequence[str]], Iterable[pa.Table]]  # reads columns of the candidates, in input order, by ranges
 Values = tuple[str | None, ...]  # of the columns of a stratum
@@ -166,13 +165,6 @@ def _add(sums: Integers, numbers: Numbers, sizes: npt.NDArray[np.generic]) -> In
     return total
 
 
-def columns_of_scores(recipe: Recipe) -> dict[str, str]:
-    """The column of each score of a recipe."""
-    of_ledger = {name: f"score_{k}" for k, name in enumerate(ledger_scores(recipe))}
-    of_models = {"purify": "p_bad", "grades": "grade", **READ}
-    return {name: of_ledger.get(name) or of_models[name] for name in scores_of(recipe)}
-
-
 def _stratum_columns(section: Distill, strata: Sequence[str]) -> list[str]:
     """The columns of the strata that have quotas."""
     columns = []
@@ -278,8 +270,8 @@ def distilled_tables(filled: FilledBudgets, rows: Rows) -> Iterator[pa.Table]:
 def keyed(recipe: Recipe, table: CandidateTable) -> Iterator[Arrays]:
     """The quality of each candidate, and the key that orders them: -inf for documents that must not be kept.
 
-    Quality is the weighted mean of a recipe's scores, each ranked from 0 to 1 within strata. With diversity, keys also
-    depend on how small the document's cluster is.
+    Keys go by the mean rank of the budget's scores within strata, and with diversity also by how small the
+    document's cluster is. Quality is that mean rank where the recipe names scores, else the evidence that the run has.
     """
     section = recipe.distill
     assert section is not None
@@ -287,52 +279,28 @@ def keyed(recipe: Recipe, table: CandidateTable) -> Iterator[Arrays]:
     closed = np.array([targets.get(stratum_name(name)) == 0 for name in table.strata], bool)
     last = np.array([table.domain is not None and name[table.domain] is None for name in table.strata], bool)
     mask = np.uint64(sampling_mask(recipe.seed, PURPOSE))
-    values, weights = _values_of(recipe, table), scores_of(recipe)
-    ranks = _ranks(table, values)
-    total, diversity = sum(weights.values()), section.weights.diversity
+    values, share = values_of(recipe), section.weights.quality + section.weights.diversity
+    order = mean_rank(values, scores_of(recipe), table.batches, table.kinds)
+    quality = order if section.scores else mean_rank(values, quality_scores_of(recipe), table.batches)
+    rarity = _rarity(section, table)
     for columns in table.batches():
-        stratum = columns["stratum"]
-        ranked = {name: ranks[name](value(columns), columns["kind"]) for name, value in values.items()}
-        mean = sum((weight / total * ranked[name] for name, weight in weights.items()), np.zeros(len(stratum)))
-        utility = quality = np.where(columns["wordless"], 0.0, mean)
-        if RARITY in ranked:
-            share = section.weights.quality + diversity
-            utility = (section.weights.quality * quality + diversity * ranked[RARITY]) / share
+        stratum, utility = columns["stratum"], order(columns)
+        if rarity:
+            utility = (section.weights.quality * utility + section.weights.diversity * rarity(columns)) / share
         hashes = columns["raw_hash_low"] ^ mask if section.temperature > 0 else np.zeros(0, np.uint64)
         keys = gumbel_keys(utility, hashes, section.temperature) - last[stratum] * key_span(section.temperature)
         key: Reals = np.where(closed[stratum], -np.inf, keys)
-        keyed: Arrays = {"quality": quality.astype(np.float32), "key": key, "stratum": stratum}
+        keyed: Arrays = {"quality": quality(columns).astype(np.float32), "key": key, "stratum": stratum}
         yield keyed | {name: columns[name] for name in ("tokens", "bytes", "size", "cluster")}
 
 
-def _values_of(recipe: Recipe, table: CandidateTable) -> dict[str, Callable[[Arrays], Reals]]:
-    """The values to rank, higher is better: the scores, and with diversity the negative size of a cluster."""
-    section = recipe.distill
-    assert section is not None
-    values: dict[str, Callable[[Arrays], Reals]] = {
-        name: partial(_score, column=column, sign=-1 if name == "purify" else 1)
-        for name, column in columns_of_scores(recipe).items()
-    }
-    if section.weights.diversity and table.of_cluster[1:].any():
-        of_cluster = -table.of_cluster.astype(np.float64)
-        of_cluster[0] = np.nan
-        values[RARITY] = lambda columns: of_cluster[columns["cluster"]]
-    return values
-
-
-def _score(columns: Arrays, *, column: str, sign: int) -> Reals:
-    return sign * columns[column]
-
-
-def _ranks(table: CandidateTable, values: Mapping[str, Callable[[Arrays], Reals]]) -> dict[str, Ranks]:
-    """For each of the values the function that ranks them within strata."""
-    histograms = {name: Histogram(table.kinds) for name in values}
-    for columns in table.batches():
-        for name, histogram in histograms.items():
-            batch = values[name](columns)
-            is_known = ~np.isnan(batch)
-            histogram.add(histogram.keys_of(batch[is_known], columns["kind"][is_known]))
-    return {name: ranks_by(histogram, middle_best=name in PERPLEXITY) for name, histogram in histograms.items()}
+def _rarity(section: Distill, table: CandidateTable) -> Value | None:
+    """The rank of a document by how small its cluster is; None without diversity, or without clusters."""
+    if not section.weights.diversity or not table.of_cluster[1:].any():
+        return None
+    of_cluster = -table.of_cluster.astype(np.float64)
+    of_cluster[0] = np.nan
+    return rank_by(lambda columns: of_cluster[columns["cluster"]], table.batches, table.kinds)
 
 
 def budgets_of(section: Distill, input_size: int, reserved: int) -> list[tuple[int, float]]:

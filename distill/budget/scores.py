@@ -1,6 +1,6 @@
 """The scores of a recipe's budget, and the checks that they can be computed."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import pyarrow as pa
 
@@ -16,11 +16,14 @@ PERPLEXITY = {"language_model": "perplexity", "token_prior": "token_prior_mean"}
 MEASURED = {**PERPLEXITY, "coarse_score": "coarse_score"}
 READ = {"discriminator": "likeness", "importance": "importance"}  # scores computed from texts, and their columns
 LANGUAGE_WEIGHT = 0.25  # of language_model relative to importance (docs/distil.md)
+# What `quality` combines unless the recipe names scores: with a reference, and without (docs/scores.md).
+EVIDENCE = {"discriminator": 2.0, "purify": 1.0, "coarse_score": 1.0}
+EVIDENCE_WITHOUT = {"coarse_score": 2.0, "importance": 1.0, "language_model": 0.5}
 SCORE_NAMES = (*READ, "purify", *MEASURED, "grades")
 
 
 def scores_of(recipe: Recipe) -> dict[str, float]:
-    """The scores of a recipe with their weights."""
+    """The scores that a budget is filled by, with their weights."""
     section = recipe.distill
     assert section is not None
     if section.scores is not None:
@@ -28,6 +31,45 @@ def scores_of(recipe: Recipe) -> dict[str, float]:
     if recipe.reference or recipe.models.pin:
         return {"discriminator": 1.0}
     return {"importance": 1.0} | ({"language_model": LANGUAGE_WEIGHT} if recipe.tier1.perplexity else {})
+
+
+def quality_scores_of(recipe: Recipe) -> dict[str, float]:
+    """The scores that `quality` combines, with their weights: those of the recipe, or the evidence that the run has.
+
+    What people call good and what models learn most from differ, so a budget without `distill.scores` is not filled by
+    quality but by `scores_of`.
+    """
+    section = recipe.distill
+    assert section is not None
+    if section.scores is not None:
+        return dict(section.scores)
+    evidence = EVIDENCE if recipe.reference or recipe.models.pin else EVIDENCE_WITHOUT
+    missing = set() if recipe.tier2 else {"purify"}
+    missing |= set() if recipe.tier1.perplexity else {"language_model"}
+    return {name: weight for name, weight in evidence.items() if name not in missing}
+
+
+def all_scores_of(recipe: Recipe) -> tuple[str, ...]:
+    """The scores that a run needs: those that fill its budget, and those that `quality` combines."""
+    return tuple(dict.fromkeys((*scores_of(recipe), *quality_scores_of(recipe))))
+
+
+def scores_message(recipe: Recipe) -> str:
+    """Which scores fill the budget and make up `quality`, with their weights, and why."""
+    section = recipe.distill
+    assert section is not None
+    budget, quality = (_listed(scores) for scores in (scores_of(recipe), quality_scores_of(recipe)))
+    if section.scores is not None:
+        return f"distill: the budget is filled by quality, which combines {quality} (distill.scores)"
+    has_reference = bool(recipe.reference or recipe.models.pin)
+    why = ["a reference" if has_reference else "no reference"]
+    why += ["tier2" if recipe.tier2 else "no tier2"] if has_reference else []
+    why += [] if has_reference else ["a language model" if recipe.tier1.perplexity else "no language model"]
+    return f"distill: the budget is filled by {budget}; quality combines {quality} ({', '.join(why)})"
+
+
+def _listed(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {weight:g}" for name, weight in scores.items())
 
 
 def check_distill(recipe: Recipe) -> None:
@@ -102,7 +144,7 @@ def ledger_scores(recipe: Recipe) -> dict[str, str]:
     if recipe.distill is None:
         return {}
     columns = {}
-    for name in scores_of(recipe):
+    for name in all_scores_of(recipe):
         if name in MEASURED:
             columns[name] = MEASURED[name]
         elif name.startswith("input."):

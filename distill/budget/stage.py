@@ -14,6 +14,7 @@ import pyarrow as pa
 from curate.distill.budget.candidates import PURPOSE, FilledBudgets, distilled_tables, fill_budgets, read_candidates
 from curate.distill.budget.curve import fill_curve
 from curate.distill.budget.models import SCORED, open_scorer, scores_key, train, warm
+from curate.distill.budget.scores import scores_message
 from curate.distill.budget.select import TOLERANCE
 from curate.distill.purify.mining import MOST_BYTES
 from curate.distill.reference import MIN_BYTES, sampling_mask
@@ -69,6 +70,7 @@ def distil_documents(
     section, run, connection = recipe.distill, context.run, context.connection
     assert section is not None
     models = reader.models(STAGE, sampled)
+    reader.say(scores_message(recipe))
     parts = scores_of_table("candidates", STAGE, models, reader, context)
     rows = partial(_candidates, [run / part.path for part in parts], context.ranges, connection)
     spool = run / "ledger" / "spool"

@@ -295,6 +295,8 @@ class Distil(Facts):
     """The budget: models by hash, what was kept by rung and stratum."""
 
     models: dict[str, Sha256]
+    scores: dict[str, float] = Field(description="scores that the budget is filled by, with their weights")
+    quality: dict[str, float] = Field(description="scores that `quality` combines, with their weights")
     reference: list[dict[str, str]] | str
     rungs: list[dict[str, object]]
     quotas: list[dict[str, object]]

@@ -107,6 +107,9 @@ def _print_document(out: Printer, story: Story, all_signals: bool) -> None:
     if story.later:
         out.heading("later tiers")
         out.line(", ".join(f"{name} {shown(value)}" for name, value in story.later.items()), indent=2)
+    if story.quality_parts:
+        parts = (f"{part.score} {part.better_than:.0%} (weight {part.weight:g})" for part in story.quality_parts)
+        out.line(f"quality: better than this share of the candidates by {', '.join(parts)}", style=DIM, indent=2)
     if output := story.output:
         out.heading("in the output")
         missing = "" if output.written else " (not written: the run did not finish)"

@@ -79,6 +79,8 @@ def _limits(plan: "Forecast") -> Iterator[str]:
         if budget is not None:
             of_input = f" of the input's {unit}" if budget <= 1 else ""
             yield f"Of what is left, distill keeps {format_budget(budget, unit)}{of_input}."
+    if plan.scores:
+        yield plan.scores
     if plan.bands:
         yield f"near duplicates: {plan.bands}"
 

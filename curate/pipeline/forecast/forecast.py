@@ -6,6 +6,7 @@ from pathlib import Path
 
 from curate.corpus.inputs import InputListing
 from curate.decide.plan import Plan
+from curate.distill.budget.scores import scores_message
 from curate.engine.base import Engine
 from curate.epochs import TrainingEpochs, training_over
 from curate.filters.signals.hashes import choose_bands
@@ -91,6 +92,7 @@ def _forecast(extrapolation: Extrapolation, ledger: Ledger, warnings: list[str],
         keep_bytes=recipe.distill.keep_bytes if recipe.distill else None,
         tokenizer=recipe.tokenizer,
         training=_training(extrapolation),
+        scores=scores_message(recipe) if recipe.distill else None,
         bands=str(choose_bands(near.threshold, near.permutations)) if near else None,
         cpu_seconds=extrapolation.cpu_seconds(),
         minutes=extrapolation.minutes(),

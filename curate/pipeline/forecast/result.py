@@ -101,6 +101,7 @@ class Forecast:
     keep_bytes: float | None
     tokenizer: str  # that tokens are counted by
     training: TrainingEpochs | None  # over the output, with train_tokens
+    scores: str | None  # which fill the budget and make up `quality`, and why
     bands: str | None  # of the near-duplicate search
     cpu_seconds: CpuSeconds
     minutes: float  # of wall-clock time, if each process has a core to itself

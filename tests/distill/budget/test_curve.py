@@ -157,11 +157,11 @@ def test_a_run_reads_its_budget_by_weights(weighted):
     assert least >= LEAST
 
 
-def test_weights_rise_with_quality_within_a_stratum(weighted):
+def test_weights_rise_with_what_the_budget_is_filled_by_within_a_stratum(weighted):
     _, run = weighted
-    rows = documents(run, "if(likeness < 0, NULL, domain), quality, weight", "kept")
+    rows = documents(run, "if(likeness < 0, NULL, domain), likeness, weight", "kept")
     for stratum in {row[0] for row in rows}:
-        own = sorted((quality, weight) for name, quality, weight in rows if name == stratum)
+        own = sorted((likeness, weight) for name, likeness, weight in rows if name == stratum)
         assert all(lower[1] <= upper[1] for lower, upper in pairwise(own) if lower[0] < upper[0])
 
 

@@ -16,9 +16,10 @@ from support.recipes import distilling, write_recipe
 from support.runs import digests, documents, table
 from support.soak import repeats
 
-from curate.distill.budget.candidates import _values_of, budgets_of
+from curate.distill.budget.candidates import budgets_of
 from curate.distill.budget.models import domains_of
-from curate.distill.budget.scores import scores_of
+from curate.distill.budget.quality import values_of
+from curate.distill.budget.scores import quality_scores_of, scores_of
 from curate.distill.budget.stage import sampled_documents
 from curate.distill.reference import sampling_mask
 from curate.errors import CurateError, InputError, RecipeError, RunError
@@ -317,10 +318,25 @@ def test_without_scores_a_budget_goes_by_what_there_is_to_judge_by(fields, score
     assert scores_of(parse_recipe(recipe, "x.yaml")) == scores
 
 
+@pytest.mark.parametrize(
+    ("fields", "scores"),
+    [
+        ({"reference": ["good.parquet"]}, {"discriminator": 2, "coarse_score": 1}),
+        ({"reference": ["good.parquet"], "tier2": {}}, {"discriminator": 2, "purify": 1, "coarse_score": 1}),
+        ({}, {"coarse_score": 2, "importance": 1}),
+        ({"tier1": {"perplexity": {}}}, {"coarse_score": 2, "importance": 1, "language_model": 0.5}),
+        ({"distill": {"scores": {"importance": 3}}, "reference": ["good.parquet"], "tier2": {}}, {"importance": 3}),
+    ],
+)
+def test_quality_combines_what_a_run_has_unless_the_recipe_names_scores(fields, scores):
+    recipe = {"name": "x", "input": {"paths": ["in.parquet"]}, "distill": {}, **fields}
+    assert quality_scores_of(parse_recipe(recipe, "x.yaml")) == scores
+
+
 def test_the_less_a_text_reads_like_bad_ones_the_better_it_scores():
     distill = {"scores": {"purify": 1}, "weights": {"quality": 1, "diversity": 0}}
     recipe = {"name": "x", "input": {"paths": ["a"]}, "reference": ["good.parquet"], "tier2": {}, "distill": distill}
-    [(name, score)] = _values_of(parse_recipe(recipe, "x"), None).items()
+    [(name, score)] = values_of(parse_recipe(recipe, "x")).items()
     assert name == "purify"
     assert np.argsort(score({"p_bad": np.array([0.5, 0.9, 0.1])})).tolist() == [1, 0, 2]
 
@@ -382,6 +398,11 @@ def test_why_and_the_manifest_tell_of_the_budget(distilled):
     [(doc_id, quality), *_] = documents(run, "doc_id, quality", "reason = 'over_budget'")
     story = json.loads(command("why", run, doc_id, "--json").stdout)
     assert (story["stage"], story["later"]["quality"]) == ("distil", quality)
+    parts = {part["score"]: part for part in story["quality_parts"]}
+    assert {name: part["weight"] for name, part in parts.items()} == {"discriminator": 2, "coarse_score": 1}
+    combined = (2 * parts["discriminator"]["better_than"] + parts["coarse_score"]["better_than"]) / 3
+    assert combined == pytest.approx(quality, abs=0.01)
+    assert "better than this share" in command("why", run, doc_id).stdout
     manifest = json.loads((run / "manifest.json").read_text())
     assert [rung["tokens"] for rung in manifest["distil"]["rungs"]] == [
         tokens for (tokens,) in table(run, "SELECT tokens FROM rungs ORDER BY rung")
