@@ -1,12 +1,13 @@
 """Labelled documents of many kinds, and corpora mixed of them: what benchmarks/labels.py measures scores on.
 
-A label set has good and bad documents that differ in one respect. The sets are in two halves: settings were chosen while
-looking at `tuning`, and `testing` was left alone until the end. A corpus is mixed of all sets of a half and of texts of
-the reference's kinds, with a given share of good documents.
+A label set has good and bad documents that differ in one respect. The sets are in two halves: settings were chosen
+while looking at `tuning`, and `testing` was left alone until the end. A corpus is mixed of all sets of a half and of
+texts of the reference's kinds, with a given share of good documents.
 
-    reference  a fifth of each file of good texts (`seven kinds`), and a third of the good texts of each set (`same kinds`)
-    planted    good texts of the same seven files, from another half
-    sets       the rest: no text of a reference is in a set or a corpus
+    seven kinds  a reference: a fifth of each file of good texts
+    same kinds   another: the same, and a third of the good texts of each set
+    planted      good texts of the same seven files, from another half
+    sets         the rest: no text of a reference is in a set or a corpus
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from packaged.make_english import PERMISSIVE, is_held_back
 from purify_corpus import place
 
@@ -131,7 +133,7 @@ class Labelled:
     labels: pa.Table  # set, document (its index), good
     references: Mapping[str, Path]  # folders of `seven kinds` and `same kinds`
 
-    def sides(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+    def sides(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The documents of a set, and which of them are good."""
         rows = self.labels.filter(pc.equal(self.labels["set"], name))
         return rows["document"].to_numpy(), rows["good"].to_numpy(zero_copy_only=False)
@@ -172,7 +174,7 @@ def _with_planted(labels: pa.Table) -> pa.Table:
     return pa.concat_tables([labels, *more])
 
 
-def corpus_of(labelled: Labelled, share: float, seed: int) -> np.ndarray:
+def corpus_of(labelled: Labelled, share: float, seed: int) -> NDArray[np.int64]:
     """The documents of a corpus of which a share is good: as many of each set as there are, at most a like number."""
     draw = np.random.default_rng([seed, round(share * 100)])
     chosen = []

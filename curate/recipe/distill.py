@@ -105,7 +105,7 @@ class Distill(Section):
     scores: Annotated[dict[str, Annotated[float, Field(gt=0)]], AfterValidator(not_empty)] | None = Field(
         default=None,
         description="scores and their weights: discriminator, importance, purify, language_model, token_prior, "
-        "coarse_score, grades, input.COLUMN; null: those that docs/distil.md tells",
+        "coarse_score, grades, input.COLUMN; null: the evidence that the run has (docs/distil.md)",
     )
     weights: Weights = Field(default=Weights(), description="of quality and diversity")
     temperature: float = Field(

@@ -333,6 +333,19 @@ def test_quality_combines_what_a_run_has_unless_the_recipe_names_scores(fields, 
     assert quality_scores_of(parse_recipe(recipe, "x.yaml")) == scores
 
 
+def test_by_default_a_budget_is_filled_by_likeness_and_not_by_quality(corpus, tmp_path):
+    path, run = distilling(corpus, tmp_path, {"keep_tokens": "15%"})
+    assert "filled by discriminator 1; quality combines discriminator 2, coarse_score 1 (a reference, no tier2)" in (
+        command("run", path).stderr
+    )
+    query = "doc_id, quality"
+    by_default = dict(documents(run, query, "kept"))
+    carry_out(path, "distill.scores={discriminator: 1}")
+    by_likeness = dict(documents(run, query, "kept"))
+    assert by_default.keys() == by_likeness.keys()
+    assert by_default != by_likeness
+
+
 def test_the_less_a_text_reads_like_bad_ones_the_better_it_scores():
     distill = {"scores": {"purify": 1}, "weights": {"quality": 1, "diversity": 0}}
     recipe = {"name": "x", "input": {"paths": ["a"]}, "reference": ["good.parquet"], "tier2": {}, "distill": distill}
