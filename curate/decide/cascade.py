@@ -14,7 +14,7 @@ import duckdb
 from curate.decide.bands import find_bands
 from curate.decide.checks import check_ids
 from curate.decide.plan import Plan
-from curate.decide.schema import FINDINGS, create, drop, drop_after, narrow_survivors, survivor_tables
+from curate.decide.schema import FINDINGS, SHARED, create, drop, drop_after, narrow_survivors, survivor_tables
 from curate.decide.text_reader import TextReader
 from curate.decide.verdicts import (
     BEST_COPY,
@@ -32,6 +32,8 @@ from curate.decide.verdicts import (
     passing_sql,
     picks_best_copies,
     repeated_sql,
+    shared_sql,
+    versions_sql,
 )
 from curate.dedup.earlier_runs import earlier_columns, load_earlier
 from curate.dedup.exact import HASHES, exact_sql, survivor_order
@@ -84,6 +86,7 @@ def run_cascade(cascade: Cascade, shown: Shown | None = None) -> list[Part]:
     cuts = [part for part in parts if part.group == LINE_EDITS]
     context = StageContext(cascade.ledger.run, ranges, cuts, cascade.connection, cascade.digest)
     parts += _purify(cascade, context)
+    _share_weights(cascade)
     parts += _distil(cascade, context)
     cascade.connection.execute("DROP VIEW IF EXISTS survivors")
     drop_after(DISTIL, cascade.connection)
@@ -201,6 +204,9 @@ def _drop_duplicates(cascade: Cascade) -> list[Part]:
     reader.begin("near duplicates")
     create("near", connection)
     parts = _find_near(cascade) if recipe.dedup.near else []
+    create("versions", connection)
+    if recipe.dedup.weighs:
+        connection.execute(versions_sql())
     if picks_best_copies(recipe):
         _drop_columns("passing", BEST_COPY, connection)
     _name_survivors(cascade)
@@ -292,6 +298,14 @@ def _purify(cascade: Cascade, context: StageContext) -> list[Part]:
     return parts
 
 
+def _share_weights(cascade: Cascade) -> None:
+    """Fill `shared` with the weights of near duplicates that are left."""
+    create("shared", cascade.connection)
+    if cascade.recipe.dedup.weighs:
+        cascade.connection.execute(shared_sql())
+    restrict_views([SHARED], "true", cascade.connection)
+
+
 def _distil(cascade: Cascade, context: StageContext) -> list[Part]:
     """Fill `distilled`; return the parts of the budget."""
     recipe, connection = cascade.recipe, cascade.connection
@@ -316,6 +330,7 @@ def _load_candidates(stage: str, columns: Columns, context: StageContext) -> Non
     """Fill `candidates` with the documents that the stages up to this one leave, in input order."""
     create("candidates", context.connection, {name: kind for name, (kind, _) in columns.items()})
     for documents in context.ranges:
-        restrict_views(survivor_tables(stage), documents.coarse_sql, context.connection)
+        joined = [SHARED] if "share" in columns else []
+        restrict_views([*survivor_tables(stage), *joined], documents.coarse_sql, context.connection)
         context.connection.execute(f"INSERT INTO candidates BY NAME {candidates_sql(columns, documents.exact_sql)}")
     restrict_views(["candidates"], "true", context.connection)

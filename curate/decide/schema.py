@@ -42,7 +42,8 @@ STAGES = (
     Stage("purify", "purified", "purify_reason IS NOT NULL", "[purify_reason]"),
     Stage("distil", "distilled", "distil_reason IS NOT NULL", "[distil_reason]"),
 )
-FINDINGS = tuple(dict.fromkeys(stage.findings for stage in STAGES if stage.findings != "judged"))
+SHARED = "shared"  # the weights of near duplicates that stay
+FINDINGS = (*dict.fromkeys(stage.findings for stage in STAGES if stage.findings != "judged"), SHARED)
 DROPS_ALL = ("duplicates", "banded")  # findings of dropped documents alone
 
 
@@ -68,6 +69,9 @@ TABLES = (
     # Copies by place; sorted by the place of the survivor (file_no, row); with the doc_id of the survivor.
     CascadeTable("exact", f"{DOCUMENT}, {SURVIVOR}, same_text BOOLEAN", CASCADE, "near"),
     CascadeTable("near", f"{DOCUMENT}, {SURVIVOR}, similarity FLOAT", CASCADE, "near"),
+    # Near duplicates that stay, by the place of the one that would survive; the weight of each member of a cluster.
+    CascadeTable("versions", f"{DOCUMENT}, {SURVIVOR}, similarity FLOAT", CASCADE, "distil"),
+    CascadeTable(SHARED, f"{DOCUMENT}, share FLOAT", CASCADE),
     CascadeTable(
         "copies",
         f"{DOCUMENT}, copy_file_no INTEGER, copy_row BIGINT, same_text BOOLEAN, similarity FLOAT",

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 
-from curate.decide.schema import FINDINGS, STAGES
+from curate.decide.schema import FINDINGS, SHARED, STAGES
 from curate.dedup.exact import HASHES
 from curate.distill.budget.models import DOMAIN
 from curate.distill.budget.scores import ledger_scores, strata_of_distil
@@ -142,6 +142,8 @@ def candidate_columns(recipe: Recipe, inputs: Collection[str], stage: str) -> Co
         return {name: (kind, name) for name, (kind, _) in purify_columns(recipe, inputs).items()}
     columns = {name: (kind, name) for name, (kind, _) in distil_columns(recipe, inputs).items()}
     columns["n_tokens"] = ("BIGINT", "coalesce(trimmed_tokens, n_tokens)")
+    if recipe.dedup.weighs:
+        columns["share"] = ("FLOAT", "coalesce(share, 1)")
     columns["n_bytes"] = ("BIGINT", "coalesce(trimmed_bytes, n_bytes)")
     return columns | {"p_bad": ("FLOAT", "p_bad"), "grade": ("FLOAT", "grade")}
 
@@ -163,7 +165,38 @@ def candidates_sql(columns: Columns, place: str) -> str:
     keys["lines_sum"] = ("UBIGINT", "coalesce(lines_sum, 0)::UBIGINT")
     return f"""
         SELECT {_selected(keys | columns)}
-        FROM survivors WHERE {place} ORDER BY position, row"""
+        FROM survivors{f" LEFT JOIN here_{SHARED} USING (file_no, row)" if "share" in columns else ""}
+        WHERE {place} ORDER BY position, row"""
+
+
+def versions_sql() -> str:
+    """Move near duplicates of this run from `near`, whose documents are dropped, to `versions`."""
+    return """
+        INSERT INTO versions
+        SELECT file_no, row, survivor_file_no, survivor_row, similarity FROM near WHERE survivor_file_no >= 0
+        ORDER BY file_no, row;
+        DELETE FROM near WHERE survivor_file_no >= 0"""
+
+
+def shared_sql() -> str:
+    """Rows of `shared`: of each cluster of near duplicates the members that are left, each with its weight.
+
+    It is 1 / (1 + the similarities of the others to the one that would survive), so that two documents weigh as much as
+    the union of their shingles: with the Jaccard similarity J of equal sizes that is 2 / (1 + J) of one.
+    """
+    return f"""
+        INSERT INTO shared
+        WITH members AS (
+            SELECT DISTINCT survivor_file_no, survivor_row, survivor_file_no AS file_no, survivor_row AS row,
+                {WHOLE} AS likeness
+            FROM versions
+            UNION ALL
+            SELECT survivor_file_no, survivor_row, file_no, row, round(similarity * {WHOLE})::BIGINT FROM versions
+        ),
+        present AS (SELECT members.* FROM members SEMI JOIN survivors USING (file_no, row)),
+        totals AS (SELECT survivor_file_no, survivor_row, sum(likeness) AS total FROM present GROUP BY ALL)
+        SELECT file_no, row, ({WHOLE}::DOUBLE / greatest({WHOLE}, total))::FLOAT
+        FROM present JOIN totals USING (survivor_file_no, survivor_row) ORDER BY file_no, row"""
 
 
 def copies_sql() -> str:
@@ -217,13 +250,15 @@ def decisions_sql(place: str) -> str:
             reasons[1] AS reason, reasons,
             duplicate_of, similarity,
             p_bad, coalesce(own_grade, grade) AS grade, attack, evidence,
-            likeness, importance, {DOMAIN}, cluster, quality, rung, weight
+            likeness, importance, {DOMAIN}, cluster, quality, rung, {WEIGHT} AS weight
         FROM ({verdicts_sql()}
             WHERE {place}
         )
         ORDER BY position, row"""
 
 
+WHOLE = "65536::BIGINT"  # similarities are summed as integers: sums of reals depend on their order
+WEIGHT = "if(stage IS NULL, coalesce(weight, share), NULL)"
 TOKENS = "if(stage IS NULL, coalesce(trimmed_tokens, n_tokens), n_tokens)"
 TOKENS_CUT = "if(stage IS NULL, coalesce(n_tokens - trimmed_tokens, 0), 0)"
 BYTES = "if(stage IS NULL, coalesce(trimmed_bytes, n_bytes), n_bytes)"

@@ -17,7 +17,7 @@ import yaml
 from curate.decide.cascade import Cascade, Shown, run_cascade
 from curate.decide.checks import check_measured
 from curate.decide.plan import Plan, groups_needed, input_columns, read_exclusions, signals_schema
-from curate.decide.verdicts import BYTES, TOKENS, TOKENS_CUT, verdicts_sql
+from curate.decide.verdicts import BYTES, TOKENS, TOKENS_CUT, WEIGHT, verdicts_sql
 from curate.dedup.earlier_runs import open_earlier
 from curate.distill.budget.scores import check_distill
 from curate.distill.reference import open_reference
@@ -301,7 +301,7 @@ def redecide(proposal: Proposal, threads: int, with_texts: bool = True) -> Itera
         database.execute(
             f"CREATE TEMP VIEW after AS SELECT file_no, row, doc_id, {BYTES} AS n_bytes, {TOKENS} AS n_tokens, "
             f"{TOKENS_CUT} AS n_tokens_cut, "
-            f"stage IS NULL AS kept, stage, reasons[1] AS reason, duplicate_of, weight{strata} "
+            f"stage IS NULL AS kept, stage, reasons[1] AS reason, duplicate_of, {WEIGHT} AS weight{strata} "
             f"FROM ({verdicts_sql()})"
         )
         yield database

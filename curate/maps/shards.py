@@ -24,7 +24,8 @@ ROW_GROUP_BYTES = 32 << 20
 ROW_GROUP_ROWS = 1 << 14
 ROW_GROUP_STEP = 16
 ADDED_COLUMNS = {"doc_id": pa.string(), "n_tokens": pa.int64()}
-BUDGET_COLUMNS = {"quality": pa.float32(), "rung": pa.int16(), "weight": pa.float32()}  # with a token budget
+WEIGHT = "weight"
+BUDGET_COLUMNS = {"quality": pa.float32(), "rung": pa.int16(), WEIGHT: pa.float32()}  # with a token budget
 PROVENANCE = {  # fields of struct `written`: how a model wrote the document; null for real documents
     "form": pa.string(),
     "prompt": pa.string(),
@@ -77,12 +78,13 @@ class ShardTask:
 
 def added_columns(recipe: Recipe) -> dict[str, pa.DataType]:
     """The columns that a recipe's output has in addition to the input's."""
-    return added_columns_of(recipe.distill is not None, recipe.tier3 is not None)
+    return added_columns_of(recipe.distill is not None, recipe.tier3 is not None, recipe.dedup.weighs)
 
 
-def added_columns_of(budgeted: bool, augmented: bool) -> dict[str, pa.DataType]:
-    """The added columns of a recipe with or without a budget and a third tier."""
-    return ADDED_COLUMNS | (BUDGET_COLUMNS if budgeted else {}) | (SYNTHETIC_COLUMNS if augmented else {})
+def added_columns_of(budgeted: bool, augmented: bool, weighed: bool) -> dict[str, pa.DataType]:
+    """The added columns of a recipe with or without a budget, a third tier, and weights of near duplicates."""
+    weights = BUDGET_COLUMNS if budgeted else {WEIGHT: pa.float32()} if weighed else {}
+    return ADDED_COLUMNS | weights | (SYNTHETIC_COLUMNS if augmented else {})
 
 
 def output_schema(inputs: pa.Schema, added: Mapping[str, pa.DataType]) -> pa.Schema:
@@ -281,6 +283,7 @@ def _with_added_columns(table: pa.Table, kept: pa.Table, output: Output) -> pa.T
     constants = {"synthetic": pa.repeat(pa.scalar(False), len(kept))}
     for name, kind in output.added.items():
         values = constants.get(name, pa.nulls(len(kept), kind)) if name in SYNTHETIC_COLUMNS else kept[name].cast(kind)
+        values = pc.fill_null(values, 1) if name == WEIGHT else values
         table = table.append_column(pa.field(output_name(name, output.inputs), kind), values)
     return table
 

@@ -15,6 +15,9 @@ class Near(Section):
     threshold: Annotated[float, BeforeValidator(parse_share)] = Field(
         default=0.8, gt=0, le=1, description="documents with this share of their shingles in common are duplicates"
     )
+    as_: Literal["drop", "weight"] = Field(
+        default="drop", alias="as", description="drop all but one of them, or keep them with weights that count as one"
+    )
     permutations: Annotated[int, affects("measures")] = Field(
         default=128, ge=1, le=4096, description="values of a signature"
     )
@@ -52,3 +55,8 @@ class Dedup(Section):
     keep_signatures: bool = Field(
         default=True, description="keep the signatures of near duplicates in the ledger once the run is finished"
     )
+
+    @property
+    def weighs(self) -> bool:
+        """Whether near duplicates stay, with weights."""
+        return self.near is not None and self.near.as_ == "weight"

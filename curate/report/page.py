@@ -46,11 +46,13 @@ from curate.report.stages import (
     Clusters,
     EvaluationSet,
     Purification,
+    WeightBand,
     bands,
     budget,
     clusters,
     evaluation_sets,
     purification,
+    weights,
 )
 from curate.report.summary import sentences, when
 from curate.report.training import TrainingSection, training_section
@@ -91,6 +93,7 @@ CONTENTS = {
     "benchmarks": "Evaluation sets",
     "purify": "Purification",
     "budget": "Budget",
+    "weights": "Weights",
     "clusters": "Copies",
     "domains": "Domains",
     "strata": "Strata",
@@ -180,6 +183,7 @@ class Page:
     contaminated: str | None  # the reason of documents that were dropped as contaminated
     purify: Purification | None
     budget: Budget | None
+    weights: Sequence[WeightBand]
     domains: Domains | None
     quality: Quality | None
     training: TrainingSection | None
@@ -248,6 +252,7 @@ def page_of(folder: Path, connection: duckdb.DuckDBPyConnection, train_tokens: f
         contaminated=next((row.reason for row in reasons if row.reason == DECONTAMINATE.reason), None),
         purify=purification(run),
         budget=budget(run),
+        weights=weights(run),
         domains=domains_section(run),
         quality=quality_section(run),
         training=_training(run, train_tokens or run.recipe.train_tokens, stages),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from curate.distill.purify.selection import MiningFacts, mining_lines
 from curate.inspect.documents import OpenRun, Row
@@ -13,6 +14,7 @@ from curate.sql import quoted
 
 LARGEST_CLUSTERS = 20
 MOST_ROWS = 100  # of a table by strata
+WEIGHT_BOUNDS = (0, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 8, 1_000_000)  # of the bands of weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,18 @@ class Budget:
     unit: str  # what the budget counts
     rungs: Sequence[Placed[Rung]]
     strata: Sequence[Placed[Quota]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightBand:
+    """Kept documents whose weight is from `low` to below `high`."""
+
+    low: float
+    high: float
+    documents: int
+    tokens: int
+    read: int  # tokens that a training reads
+    share: float  # of all that it reads, in percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +291,20 @@ def budget(run: OpenRun) -> Budget | None:
 def _placed_quota(quota: Quota, most: int) -> Placed[Quota]:
     sizes = {"available": quota.available, "quota": quota.quota, "kept": quota.kept}
     return Placed(quota, {name: percent(size, 0, most) for name, size in sizes.items()})
+
+
+def weights(run: OpenRun) -> list[WeightBand]:
+    """How many documents and tokens have which weight, and what a training reads of them; none if all weigh 1."""
+    bands = ", ".join(f"({low}, {high})" for low, high in pairwise(WEIGHT_BOUNDS))
+    rows = run.query(
+        f"""SELECT low::DOUBLE AS low, high::DOUBLE AS high, count(*) AS documents, sum(n_tokens)::BIGINT AS tokens,
+            sum(round(n_tokens * own)::BIGINT)::BIGINT AS read
+        FROM (SELECT n_tokens, coalesce(weight, 1)::DOUBLE AS own FROM decisions WHERE kept)
+        JOIN (VALUES {bands}) bands(low, high) ON own >= low AND own < high
+        GROUP BY low, high HAVING (SELECT bool_or(weight <> 1) FROM decisions WHERE kept) ORDER BY low"""
+    )
+    total = sum(row["read"] for row in rows)
+    return [WeightBand(**row, share=percent(row["read"], 0, total)) for row in rows]
 
 
 def clusters(run: OpenRun) -> Clusters | None:

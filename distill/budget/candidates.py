@@ -111,9 +111,10 @@ def _numeric_columns(
     assert section is not None
     scores = columns_of_scores(recipe)
     types = {scores[name]: pa.float64() if name.startswith("input.") else pa.float32() for name in scores}
-    hashes = ["raw_hash_low"] if section.temperature > 0 else []  # only if keys are random
+    plain = ["raw_hash_low"] if section.temperature > 0 else []  # only if keys are random
+    plain += ["share"] if recipe.dedup.weighs else []
     reads_texts = bool(READ.keys() & scores.keys())
-    names = ["n_tokens", "n_bytes", "cluster", "importance", "likeness", *types, *by, *hashes]
+    names = ["n_tokens", "n_bytes", "cluster", "importance", "likeness", *types, *by, *plain]
     for batch in rows(list(dict.fromkeys(names))):
         kinds = [batch[column] for column in by]
         quota_strata = [_own_domain(batch) if column == DOMAIN else batch[column] for column in by]
@@ -124,7 +125,7 @@ def _numeric_columns(
             "kind": _number_strata(kinds, len(batch), kind_numbers),
             "cluster": pc.fill_null(batch["cluster"], -1).to_numpy().astype(np.int32) + 1,
             "wordless": batch["importance"].is_null().to_numpy() & reads_texts,
-            **{name: batch[name].to_numpy() for name in hashes},
+            **{name: batch[name].to_numpy() for name in plain},
             **{name: batch[name].cast(kind).to_numpy() for name, kind in types.items()},
         }
 
@@ -229,12 +230,19 @@ def filled_budgets(
     selection: Selection,
     weights_of: WeightsOf,
 ) -> FilledBudgets:
-    """What a selection keeps, with its tables; `path` has the candidates' columns with their keys."""
-    sizes = kept_sizes(path, selection, weights_of)
+    """What a selection keeps, with its tables; `path` has the candidates' columns with their keys.
+
+    The weights of near duplicates are multiplied by the documents' shares of their clusters.
+    """
+
+    def shared_weights_of(columns: Arrays) -> npt.NDArray[np.float32]:
+        return weights_of(columns) * columns["share"] if "share" in columns else weights_of(columns)
+
+    sizes = kept_sizes(path, selection, shared_weights_of)
     names = [stratum_name(name) for name in table.strata]
     return FilledBudgets(
         path=path,
-        weights_of=weights_of,
+        weights_of=shared_weights_of,
         selection=selection,
         rungs=rung_rows(budgets, table.unit, selection, sizes),
         quotas=quota_rows(names, table.unit, table.available, selection, sizes),
@@ -291,7 +299,8 @@ def keyed(recipe: Recipe, table: CandidateTable) -> Iterator[Arrays]:
         keys = gumbel_keys(utility, hashes, section.temperature) - last[stratum] * key_span(section.temperature)
         key: Reals = np.where(closed[stratum], -np.inf, keys)
         keyed: Arrays = {"quality": quality(columns).astype(np.float32), "key": key, "stratum": stratum}
-        yield keyed | {name: columns[name] for name in ("tokens", "bytes", "size", "cluster")}
+        names = ("tokens", "bytes", "size", "cluster", "share")
+        yield keyed | {name: columns[name] for name in names if name in columns}
 
 
 def _rarity(section: Distill, table: CandidateTable) -> Value | None:

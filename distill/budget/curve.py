@@ -41,6 +41,7 @@ from curate.distill.budget.select import (
     find_redundant,
     quotas_of,
 )
+from curate.distill.budget.tables import FIXED
 from curate.recipe.recipe import Recipe
 
 POWER = 2.0  # the largest p, as in dolma3; steeper curves have a larger λ
@@ -53,7 +54,7 @@ HALVINGS = 64
 class Curves:
     """The curves of all strata: a weight for each class of quality."""
 
-    histogram: Histogram  # tokens, or bytes, by key, which is the order of quality
+    histogram: Histogram  # sizes by key, which is the order of quality, in units of a FIXED-th
     strata: Integers  # of each class
     weights: npt.NDArray[np.float32]  # of each class
 
@@ -117,10 +118,10 @@ def fill_curve(
     histogram = _histogram(table, redundant)
     strata = (histogram.keys >> np.uint64(histogram.value_bits - histogram.shift)).astype(np.int64)
     available = np.bincount(strata, histogram.counts, len(table.strata)).astype(np.int64)
-    targets = _targets(recipe, table, available, domain_shares, budget)
+    targets = _targets(recipe, table, available, domain_shares, FIXED * budget)
     weights = fit_weights(strata, histogram.counts, targets, section.curve.max_repeats).astype(np.float32)
     curves = Curves(histogram=histogram, strata=strata, weights=weights)
-    selection = _selected(table, curves, redundant, targets)
+    selection = _selected(table, curves, redundant, targets // FIXED)
     return filled_budgets(table, path, [(budget, share)], selection, curves.weights_of)
 
 
@@ -138,13 +139,14 @@ def _redundant(recipe: Recipe, table: CandidateTable, rows: Rows) -> Flags:
 
 
 def _histogram(table: CandidateTable, redundant: Flags) -> Histogram:
-    """Tokens by stratum and key of the candidates that may be kept."""
+    """Sizes by stratum and key of the candidates that may be kept; near duplicates count by their shares."""
     histogram, begin = Histogram(len(table.strata)), 0
     for columns in columns_in(table.path.with_name("keys")):
         is_open = ~np.isneginf(columns["key"]) & ~redundant[begin : begin + len(columns["key"])]
         begin += len(is_open)
         keys = histogram.keys_of(columns["key"][is_open], columns["stratum"][is_open])
-        histogram.add(keys, columns["size"][is_open].astype(np.int64))
+        shares = columns["share"][is_open].astype(np.float64) if "share" in columns else 1.0
+        histogram.add(keys, np.rint(FIXED * shares * columns["size"][is_open]).astype(np.int64))
     histogram.merge()
     return histogram
 

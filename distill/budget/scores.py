@@ -80,6 +80,11 @@ def check_distill(recipe: Recipe) -> None:
     section = recipe.distill
     if section is None:
         return
+    if recipe.dedup.weighs and section.novelty:
+        raise RecipeError(
+            "distill.novelty: passes over the near duplicates that dedup.near.as: weight keeps; set distill.novelty to "
+            "0, or dedup.near.as to drop"
+        )
     scores = scores_of(recipe)
     for name in scores:
         if name not in SCORE_NAMES and not name.startswith("input."):

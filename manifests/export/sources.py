@@ -74,7 +74,9 @@ def open_source(run: Path, name: str | None = None, once: bool = False) -> Sourc
     """
     manifest = read_manifest(run)
     sections = manifest.recipe.more
-    ours = list(added_columns_of(sections.get("distill") is not None, sections.get("tier3") is not None))
+    near = (sections.get("dedup") or {}).get("near") or {}
+    sections_given = (sections.get("distill") is not None, sections.get("tier3") is not None)
+    ours = list(added_columns_of(*sections_given, near.get("as") == "weight"))
     added = [column.name for column in manifest.schema_[-len(ours) :]]
     names = dict(zip(ours, added, strict=True))  # prefixed where the input has such a name
     shards = tuple(Shard(str(run / s.path), s.documents, s.tokens, s.sha256) for s in manifest.shards)
