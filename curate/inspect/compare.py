@@ -32,7 +32,7 @@ FORMATS = {
     ".jsonl": "FORMAT json",
     ".json": "FORMAT json, ARRAY true",
 }
-VERDICT = ("kept", "stage", "reason", "n_bytes", "n_tokens", "n_tokens_cut", "duplicate_of")
+VERDICT = ("kept", "stage", "reason", "n_bytes", "n_tokens", "n_tokens_cut", "duplicate_of", "weight")
 
 Kind = Literal["gained", "lost"]
 # SQL over table `joined`: the documents of each kind. The other verdict on them has the reason.
@@ -69,6 +69,8 @@ class Totals:
     lost_bytes: int
     cut_tokens_before: int
     cut_tokens_after: int
+    read_tokens_before: int  # of kept documents, each as often as its weight says
+    read_tokens_after: int
     documents: int
     changed_documents: int  # whose verdicts differ
 
@@ -373,7 +375,12 @@ def _totals(connection: duckdb.DuckDBPyConnection) -> Totals:
     cut = ", ".join(
         f"coalesce(sum(n_tokens_cut_{when}), 0)::BIGINT AS cut_tokens_{when}" for when in ("before", "after")
     )
-    [row] = rows_of(f"SELECT {columns}, {cut}, count(*) AS documents FROM joined", connection)
+    read = ", ".join(
+        f"coalesce(sum(round(n_tokens_{when} * coalesce(weight_{when}, 1)::DOUBLE)::BIGINT) FILTER (kept_{when}), 0)"
+        f"::BIGINT AS read_tokens_{when}"
+        for when in ("before", "after")
+    )
+    [row] = rows_of(f"SELECT {columns}, {cut}, {read}, count(*) AS documents FROM joined", connection)
     [[changed]] = connection.execute("SELECT count(*) FROM changes").fetchall()
     return Totals(**row, changed_documents=changed)
 

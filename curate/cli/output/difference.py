@@ -117,6 +117,9 @@ def _closing(result: WhatIf | Comparison) -> Iterator[str]:
     if totals.cut_tokens_before != totals.cut_tokens_after:
         cut = f"{totals.cut_tokens_before:,} → {totals.cut_tokens_after:,} tokens"
         yield f"repeated lines cut out of what is kept: {cut}"
+    read, kept = (totals.read_tokens_before, totals.read_tokens_after), totals.kept_after_tokens
+    if read != (totals.kept_before_tokens, kept):
+        yield f"read by weights: {_moved(*read, 'tokens')}"
     if not totals.changed_documents:
         yield f"every verdict is the same: {counted(totals.kept_after_documents, 'document')} kept"
         return

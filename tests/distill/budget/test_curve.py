@@ -1,5 +1,6 @@
 """Graded weights: curves that meet their targets, rise with quality and read no document too often; in runs."""
 
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.budgets import corpora
-from support.commands import carry_out
+from support.commands import carry_out, command
 from support.recipes import distilling
 from support.runs import documents, table
 from support.soak import examples
@@ -180,6 +181,17 @@ def test_what_if_answers_as_a_run_does(weighted, corpus, tmp_path):
     _, decided = distilling(corpus, tmp_path, {"keep_tokens": "30%", "curve": {"max_repeats": 2}, "novelty": 0})
     carry_out(tmp_path / "recipe.yaml")
     assert told == sorted(documents(decided, "doc_id, weight", "kept"))
+
+
+def test_what_if_tells_the_tokens_that_are_read(weighted):
+    _, run = weighted
+    [(read,)] = table(run, "SELECT read_tokens FROM rungs")
+    done = command("what-if", run, "--set", "distill.keep_tokens=20%", "--json", "--quiet")
+    totals = json.loads(done.stdout)["totals"]
+    assert totals["read_tokens_before"] == pytest.approx(read, rel=1e-3)
+    assert totals["read_tokens_after"] == pytest.approx(read / 2, rel=0.02)
+    printed = command("what-if", run, "--set", "distill.keep_tokens=20%", "--quiet").stdout
+    assert f"read by weights: {totals['read_tokens_before']:,} → {totals['read_tokens_after']:,} tokens" in printed
 
 
 def test_strata_of_their_own_without_quotas(corpus, tmp_path):
