@@ -34,6 +34,7 @@ MODULES = (
     "curate.filters.language.identify",
     "curate.filters.language.perplexity",
     "curate.filters.signals.hashes",
+    "curate.filters.people.signals",
     "curate.filters.edits.c4",
     "curate.filters.edits.refinedweb",
     "curate.filters.contamination.signals",
@@ -54,6 +55,8 @@ ON_DEMAND = (
     "language",
     "perplexity",
     "hashes",
+    "register",
+    "mentions",
     "contamination",
 )
 

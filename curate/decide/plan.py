@@ -1,7 +1,7 @@
 """`Plan`: what a run reads and measures, and by which rules it decides, after all checks."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from curate.maps.reading import Reading
 from curate.maps.reread import CorpusReader
 from curate.recipe.recipe import Recipe
 from curate.storage.places import is_remote
+
+AUDITED = ("source", "url", "language")  # input columns by which `who` groups documents
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,9 @@ def groups_needed(recipe: Recipe, signals: Sequence[str], editing: bool, columns
         named |= {PERPLEXITY} | ({"language"} if "language" in section.by or section.by_language else set())
     named |= {"language"} if recipe.tier2 and "language" in recipe.tier2.by else set()
     named |= {"language"} if recipe.distill and "language" in recipe.distill.strata else set()
+    if recipe.who:
+        named |= {"register"} if recipe.who.register_ else set()
+        named |= {"mentions"} if recipe.who.mentions else set()
     needed = [DOCUMENTS, *(group for group in groups if group not in registry.ON_DEMAND or group in named)]
     needed += [INPUT] * columns + [EDITS] * editing
     needed += [BLOCK] * bool(recipe.tier1.block) + [OVERLAPS] * bool(sets)
@@ -142,7 +147,10 @@ def read_exclusions(paths: Sequence[str]) -> tuple[str, ...]:
 def input_columns(
     recipe: Recipe, named: Sequence[str], excluded: Sequence[str], inputs: pa.Schema
 ) -> tuple[tuple[str, pa.DataType], ...]:
-    """Input columns that decisions read: in conditions, strata and scores; `url` for exclusions and repeated lines."""
+    """Input columns that decisions read, in conditions, strata and scores, or that `who` groups documents by.
+
+    `url` is one for exclusions and repeated lines.
+    """
     needed = dict.fromkeys(named)
     scores = scores_of(recipe) if recipe.distill else {}
     needed |= dict.fromkeys(name.removeprefix("input.") for name in scores if name.startswith("input."))
@@ -152,6 +160,8 @@ def input_columns(
             needed[name] = None
     if (excluded or recipe.dedup.lines) and "url" in inputs.names and is_text(inputs.field("url").type):
         needed["url"] = None
+    if recipe.who:
+        needed |= dict.fromkeys(_audited(inputs, needed))
     seen: set[str] = set()
     for name in needed:
         if name.lower() in seen:
@@ -164,6 +174,18 @@ def input_columns(
                 raise RecipeError(f"the recipe names a column {name!r} that input.columns does not; add it there")
             raise RecipeError(f"the input has no column {name!r}{did_you_mean(name, inputs.names)}")
     return tuple((name, inputs.field(name).type) for name in needed)
+
+
+def _audited(inputs: pa.Schema, needed: Collection[str]) -> list[str]:
+    """The columns of text by which `who` groups documents, one of each name that is not among those needed."""
+    columns: dict[str, str] = {}
+    taken = {name.lower() for name in needed}
+    for name in inputs.names:
+        kind = inputs.field(name).type
+        plain = is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
+        if name.lower() in AUDITED and name.lower() not in taken and plain:
+            columns.setdefault(name.lower(), name)
+    return list(columns.values())
 
 
 def signals_schema(groups: Mapping[str, str]) -> pa.Schema:

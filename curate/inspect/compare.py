@@ -24,6 +24,9 @@ from curate.recipe.strata import strata_of_documents
 from curate.sql import first_line, literal, open_database, quoted, read_parquet, rows_of
 from curate.storage.files import committed
 from curate.storage.mirror import by_uri
+from curate.who.changes import GroupChange, group_changes
+from curate.who.dimensions import Dimension, group_columns, of_columns
+from curate.who.documents import GROUPS, ledger_dimensions
 
 MOST_VALUES = 20  # of a column that makes strata
 FORMATS = {
@@ -40,6 +43,11 @@ CONDITIONS: dict[Kind, str] = {
     "gained": "kept_after AND NOT coalesce(kept_before, false)",
     "lost": "kept_before AND NOT coalesce(kept_after, false)",
 }
+# The documents that both verdicts are on.
+BOTH = (
+    "(SELECT *, coalesce(n_tokens_before + n_tokens_cut_before, 0) AS tokens FROM joined "
+    "WHERE kept_before IS NOT NULL AND kept_after IS NOT NULL)"
+)
 VERDICT_WITH_REASON: dict[Kind, str] = {"gained": "before", "lost": "after"}
 
 
@@ -142,6 +150,7 @@ class Difference:
     totals: Totals
     reasons: Sequence[ReasonChange]
     strata: Mapping[str, Sequence[StratumChange]]
+    who: Sequence[GroupChange]  # whose drop rates move otherwise than those of the rest, beyond chance
     examples: Examples
 
 
@@ -199,6 +208,14 @@ class Comparison:
         return runs | fields_of(self.difference) | {"written": self.written}
 
 
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """By what columns of table `joined` the difference is told."""
+
+    strata: Sequence[str]
+    dimensions: Sequence[Dimension]
+
+
 def what_if(
     proposal: Proposal, threads: int, with_texts: bool = True, examples: int = 5, output: Path | None = None
 ) -> WhatIf:
@@ -210,13 +227,15 @@ def what_if(
     ledger = proposal.run.ledger
     with redecide(proposal, threads, with_texts) as connection:
         before = _decisions(ledger)
-        strata = "".join(f", after.{quoted(name)}" for name in proposal.strata)
+        names = [*proposal.strata, *group_columns(proposal.dimensions)]
+        strata = "".join(f", after.{quoted(name)}" for name in names)
         connection.execute(
             f"CREATE TEMP TABLE joined AS SELECT file, row, after.doc_id{strata}, {_both('before', 'after')} "
             f"FROM {before} before JOIN after USING (file_no, row) JOIN files USING (file_no)"
         )
         _check_complete(proposal.run, connection)
-        difference = _difference(list(proposal.strata), examples, proposal.recipe.seed, output, connection)
+        by = Grouping(list(proposal.strata), of_columns(proposal.dimensions))
+        difference = _difference(by, examples, proposal.recipe.seed, output, connection)
         with_evidence = _with_evidence(difference.examples, proposal, connection)
     return WhatIf(
         run=str(ledger.run),
@@ -279,6 +298,8 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
     with readable(run_b), readable(run_a), open_database() as connection:
         strata, strata_b = (strata_of_documents(run.recipe, run.columns.names, run.groups) for run in (a, b))
         common = {name: sql for name, sql in strata.items() if name in strata_b}
+        dimensions = _common_dimensions(a, b)
+        common |= group_columns(dimensions)
         _load_side("a", a, common, connection)
         _load_side("b", b, common, connection)
         columns = "".join(f", coalesce(a.{quoted(name)}, b.{quoted(name)}) AS {quoted(name)}" for name in common)
@@ -291,7 +312,8 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
         ).fetchall()
         if not in_both:
             raise RunError(f"{run_a} and {run_b}: have no doc_id in common; are they of one corpus, with one input.id?")
-        difference = _difference(list(common), examples, b.recipe.seed, output, connection)
+        by = Grouping([name for name in common if name in strata], of_columns(dimensions))
+        difference = _difference(by, examples, b.recipe.seed, output, connection)
     return Comparison(
         runs=(by_uri(str(run_a)), by_uri(str(run_b))),
         changed=_changed(a.recipe, b.recipe),
@@ -299,6 +321,12 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
         difference=difference,
         written=_written(a, b),
     )
+
+
+def _common_dimensions(a: FinishedRun, b: FinishedRun) -> dict[str, Dimension]:
+    """The dimensions that both ledgers have, with the SQL of the first."""
+    of_a, of_b = (ledger_dimensions(run.recipe, run.groups, run.ledger) for run in (a, b))
+    return {name: dimension for name, dimension in of_a.items() if name in of_b and dimension.sql == of_b[name].sql}
 
 
 def _written(a: FinishedRun, b: FinishedRun) -> WrittenChange | None:
@@ -325,7 +353,7 @@ def _decisions(ledger: Ledger) -> str:
 
 def _load_side(side: str, run: FinishedRun, strata: Mapping[str, str], connection: duckdb.DuckDBPyConnection) -> None:
     """Make table `a` or `b`: the verdicts of a run, with the name of each document's file and its strata."""
-    groups = {group: run.groups[group] for group in (DOCUMENTS, "words", "language", INPUT) if group in run.groups}
+    groups = {group: run.groups[group] for group in (DOCUMENTS, INPUT, *GROUPS) if group in run.groups}
     load_files(connection, run.ledger)
     load_signals(connection, run.ledger, groups)
     verdict = ", ".join(f"d.{name}" for name in VERDICT)
@@ -343,7 +371,7 @@ def _both(table_before: str, table_after: str) -> str:
 
 
 def _difference(
-    strata: Sequence[str], examples: int, seed: int, output: Path | None, connection: duckdb.DuckDBPyConnection
+    by: Grouping, examples: int, seed: int, output: Path | None, connection: duckdb.DuckDBPyConnection
 ) -> Difference:
     """Count table `joined`, and write the documents that differ to a file if there is an output."""
     connection.execute(
@@ -356,7 +384,8 @@ def _difference(
     return Difference(
         totals=_totals(connection),
         reasons=_reasons(connection),
-        strata={name: _stratum(name, connection) for name in strata},
+        strata={name: _stratum(name, connection) for name in by.strata},
+        who=group_changes(connection, by.dimensions, BOTH),
         examples=Examples(
             _examples("gained", examples, seed, connection), _examples("lost", examples, seed, connection)
         ),

@@ -47,6 +47,8 @@ from curate.recipe.strata import strata_of_documents
 from curate.recipe.tier1 import DEFAULT_MODEL, Block
 from curate.sql import open_database, quoted
 from curate.storage.files import committed
+from curate.who.dimensions import Dimension, group_columns
+from curate.who.documents import ledger_dimensions
 
 THREAD_MB, MOST_MB = 1000, 4000  # memory of DuckDB before it spills; with less it is slower by a sixth
 ONLY_RUN = "only `curate run` can tell"
@@ -56,6 +58,8 @@ FIELD_OF = {  # the fields that need a group
     LINE_HASHES: "dedup.lines",
     PERPLEXITY: "tier1.perplexity",
     "language": "tier1.language, tier1.perplexity.by, tier2.by or distill.quotas.by",
+    "register": "who.register",
+    "mentions": "who.mentions",
     INPUT: "input.strata or tier1.rules",
 }
 
@@ -68,6 +72,7 @@ class Proposal:
     recipe: Recipe
     plan: Plan
     strata: Mapping[str, str]  # columns by which gains and losses are reported, with their SQL over the signals
+    dimensions: Mapping[str, Dimension]  # by which `who` groups documents
     quiet: bool
     texts: TextUse = field(default_factory=TextUse)
 
@@ -107,7 +112,8 @@ def propose(folder: Path, changes: Sequence[str], quiet: bool = False) -> Propos
     if recipe.tier3 and (augmented := read_augmented(folder)):
         plan = replace(plan, written=augmented.digest, reserved=augmented.size(recipe.budget_unit))
     strata = strata_of_documents(recipe, run.columns.names, groups)
-    return Proposal(run=run, recipe=recipe, plan=plan, strata=strata, quiet=quiet)
+    dimensions = ledger_dimensions(recipe, groups, run.ledger)
+    return Proposal(run=run, recipe=recipe, plan=plan, strata=strata, dimensions=dimensions, quiet=quiet)
 
 
 def _near_sizes(recipe: Recipe) -> tuple[int, int]:
@@ -295,9 +301,10 @@ def redecide(proposal: Proposal, threads: int, with_texts: bool = True) -> Itera
             connection=database,
             digest="what-if",
         )
-        run_cascade(cascade, Shown(proposal.strata, _current_index(proposal.run.ledger)))
+        shown = {**proposal.strata, **group_columns(proposal.dimensions)}
+        run_cascade(cascade, Shown(shown, _current_index(proposal.run.ledger)))
         steps("verdicts")
-        strata = "".join(f", {quoted(name)}" for name in proposal.strata)
+        strata = "".join(f", {quoted(name)}" for name in shown)
         database.execute(
             f"CREATE TEMP VIEW after AS SELECT file_no, row, doc_id, {BYTES} AS n_bytes, {TOKENS} AS n_tokens, "
             f"{TOKENS_CUT} AS n_tokens_cut, "

@@ -18,12 +18,13 @@ from curate.kernels.sentences import count_sentences
 from curate.kernels.some_words import number_of_words
 from curate.kernels.whole_lines import count_whole_lines
 from curate.kernels.words import count_words
-from curate.kernels.words_of_list import count_listed_words, word_table
+from curate.kernels.words_of_list import count_labelled_words, count_listed_words, labelled_table, word_table
 
 __all__ = [
     "address_cuts",
     "c4_cuts",
     "count_characters",
+    "count_labelled_words",
     "count_lines",
     "count_listed_words",
     "count_mojibake",
@@ -35,6 +36,7 @@ __all__ = [
     "count_whole_lines",
     "count_words",
     "divide",
+    "labelled_table",
     "normalised",
     "number_of_words",
     "personal_candidates",

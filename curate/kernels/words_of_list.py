@@ -1,7 +1,7 @@
-"""Count the words of a list in text, as whole words."""
+"""Count the words of a list in text, as whole words, together or by label."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -42,20 +42,26 @@ class WordTable(NamedTuple):
     pairs: Bytes  # prefilter: 1 for the first two bytes of a word, in lower case
     keys: Offsets  # (node, letter) of each edge, packed; open addressing with linear probing
     nodes: npt.NDArray[np.int32]  # the node that each edge leads to
-    ends: Bytes  # 1 for each node at which a word ends
+    ends: Bytes  # the word's label for each node at which one ends, else 0
 
 
 def word_table(words: Iterable[str]) -> WordTable:
     """Build the trie of the words to find; case, and whether accents are composed, do not matter."""
+    return labelled_table(dict.fromkeys(words, 1))
+
+
+def labelled_table(labels: Mapping[str, int]) -> WordTable:
+    """Build the trie of words with a label each, from 1 to 255."""
     edges: dict[tuple[int, int], int] = {}
-    ends = {0: False}
+    ends = {0: 0}
     pairs = np.zeros((256, 256), dtype=np.uint8)
-    for word in sorted({unicodedata.normalize(form, word) for word in words for form in ("NFC", "NFD")}):
+    forms = {unicodedata.normalize(form, word): label for word, label in labels.items() for form in ("NFC", "NFD")}
+    for word, label in sorted(forms.items()):
         node = 0
         for letter in word:
             node = edges.setdefault((node, folded(letter)), len(edges) + 1)
-            ends.setdefault(node, False)
-        ends[node] = True
+            ends.setdefault(node, 0)
+        ends[node] = label
         for first in _first_bytes(word[0]):
             ascii_first = first < 0x80 and len(word) > 1
             pairs[first, _first_bytes(word[1]) if ascii_first else slice(None)] = 1
@@ -64,6 +70,19 @@ def word_table(words: Iterable[str]) -> WordTable:
     packed = np.array([node << CODE_BITS | code for node, code in edges], dtype=np.int64)
     _fill(keys, nodes, packed, np.array(list(edges.values()), dtype=np.int32))
     return WordTable(pairs.reshape(-1), keys, nodes, np.array([ends[k] for k in range(len(ends))], dtype=np.uint8))
+
+
+def count_labelled_words(texts: pa.Array, table: WordTable, labels: int) -> npt.NDArray[np.int64]:
+    r"""Count the words of a list by their labels, each as a whole word, ignoring case; see `count_listed_words`.
+
+    Where several words of the list begin at one place, the longest counts.
+
+    In:     string or large_string, sliced or not, nulls allowed; the words from `labelled_table`.
+    Out:    int64, a row per text and a column per label from 1 on; zeros where the text is null.
+    Cost:   one pass over the bytes; allocates only the result.
+    Oracle: the longest word at every place of a text, in Python (tests/filters/test_block.py).
+    """
+    return _count_labels(*text_views(plain_text(texts)), table, labels)
 
 
 def _first_bytes(letter: str) -> list[int]:
@@ -135,6 +154,58 @@ def _count(offsets: Offsets, data: Bytes, table: WordTable) -> Counts:
                 i = _word_end(data, i, end)
             within = joins or mark
     return counts
+
+
+@kernel
+def _count_labels(offsets: Offsets, data: Bytes, table: WordTable, labels: int) -> Counts:
+    counts = np.zeros((len(offsets) - 1, labels), dtype=np.int64)
+    for row in range(len(offsets) - 1):
+        i, end = offsets[row], offsets[row + 1]
+        within = False
+        while i < end:
+            byte = data[i]
+            size, joins = 1, ASCII_WORD[byte]
+            mark = False
+            if byte >= 0x80:
+                code, size = decode(data, i, end)
+                joins = _joins(code)
+                mark = within and _is_mark(code)
+            if not (within and joins) and not mark:
+                second = LOWER[data[i + 1]] if i + 1 < end else 0
+                if table.pairs[np.int64(LOWER[byte]) << 8 | np.int64(second)]:
+                    label = _longest_here(data, i, end, table)
+                    if label:
+                        counts[row, label - 1] += 1
+            i += size
+            if joins:
+                i = _word_end(data, i, end)
+            within = joins or mark
+    return counts
+
+
+@part
+def _longest_here(data: Bytes, i: int, end: int, table: WordTable) -> int:
+    """The label of the longest word of the list that begins at `i` and ends at a word boundary; 0 for none."""
+    node = label = np.int64(0)
+    while i < end:
+        code, size = decode(data, i, end)
+        code = _folded(code)
+        key = node << CODE_BITS | np.int64(code)
+        place = _place(key, len(table.keys))
+        while table.keys[place] != key and table.keys[place] != FREE:
+            place = (place + 1) & (len(table.keys) - 1)
+        if table.keys[place] == FREE:
+            return label
+        node = np.int64(table.nodes[place])
+        i += size
+        if table.ends[node]:
+            whole = i == end or not (_joins(code) or _is_mark(code))
+            if not whole:
+                code, _ = decode(data, i, end)
+                whole = not (_joins(code) or _is_mark(code))
+            if whole:
+                label = np.int64(table.ends[node])
+    return label
 
 
 @inline

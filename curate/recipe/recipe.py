@@ -19,6 +19,7 @@ from curate.recipe.tier1 import Tier1
 from curate.recipe.tier2 import Tier2
 from curate.recipe.tier3 import Tier3
 from curate.recipe.values import Size, Tokens, Unit, switch
+from curate.recipe.who import Who
 from curate.storage.mirror import run_of
 
 
@@ -54,6 +55,7 @@ class Recipe(Section):
     tier2: Annotated[Tier2 | None, switch(Tier2)] = None
     tier3: Annotated[Tier3 | None, affects("tier3")] = None
     distill: Annotated[Distill | None, switch(Distill)] = None
+    who: Annotated[Who | None, switch(Who), affects("nothing")] = None
     evaluate: Annotated[Evaluate | None, affects("nothing")] = None
     train_tokens: Annotated[Tokens | None, affects("nothing")] = Field(
         default=None, description="tokens of the training to come: plan and report say how often it reads the output"

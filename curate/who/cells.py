@@ -86,12 +86,12 @@ def count_cells(connection: duckdb.DuckDBPyConnection, dimension: Dimension, col
     return Cells(dimension, groups, within, documents, tokens, more)
 
 
-def _named_sql(dimension: Dimension) -> str:
-    """Documents with the `name` of each of their groups."""
+def named_sql(dimension: Dimension, table: str = TABLE) -> str:
+    """Documents of a table with the `name` of each of their groups."""
     name = dimension.folded or quoted(dimension.name)
     named = f"unnest({name})" if dimension.several else name
     known = f" WHERE {name} IS NOT NULL" if dimension.known and not dimension.several else ""
-    return f"(SELECT *, {named} AS name FROM {TABLE}{known})"
+    return f"(SELECT *, {named} AS name FROM {table}{known})"
 
 
 def _largest(connection: duckdb.DuckDBPyConnection, dimension: Dimension) -> tuple[list[str | None], int]:
@@ -99,12 +99,12 @@ def _largest(connection: duckdb.DuckDBPyConnection, dimension: Dimension) -> tup
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE who_groups AS
         SELECT (row_number() OVER (ORDER BY documents DESC, name NULLS LAST) - 1)::INTEGER AS k, name, documents
-        FROM (SELECT name, count(*) AS documents FROM {_named_sql(dimension)} GROUP BY name)
+        FROM (SELECT name, count(*) AS documents FROM {named_sql(dimension)} GROUP BY name)
         QUALIFY documents >= {LEAST} AND k < {dimension.most}"""
     )
     groups = [name for (name,) in connection.execute("SELECT name FROM who_groups ORDER BY k").fetchall()]
     [[distinct]] = connection.execute(
-        f"SELECT count(*) FROM (SELECT DISTINCT name FROM {_named_sql(dimension)})"
+        f"SELECT count(*) FROM (SELECT DISTINCT name FROM {named_sql(dimension)})"
     ).fetchall()
     return groups, distinct - len(groups)
 
@@ -129,7 +129,7 @@ def _strata_sql(within: Sequence[str]) -> tuple[str, str]:
 def _cells_sql(dimension: Dimension, within: Sequence[str]) -> str:
     strata, join = _strata_sql(within)
     return (
-        f"SELECT k, {strata}, stage, count(*), sum(tokens)::BIGINT FROM {_named_sql(dimension)} n "
+        f"SELECT k, {strata}, stage, count(*), sum(tokens)::BIGINT FROM {named_sql(dimension)} n "
         f"LEFT JOIN who_groups ON who_groups.name IS NOT DISTINCT FROM n.name{join} GROUP BY ALL"
     )
 
@@ -143,7 +143,7 @@ def main_reasons(connection: duckdb.DuckDBPyConnection, dimension: Dimension) ->
     """For each group, the reason that drops most of it, and how many documents."""
     rows: list[tuple[Any, ...]] = connection.execute(
         f"""SELECT name, arg_max(reason, (documents, reason)), max(documents) FROM (
-            SELECT name, reason, count(*) AS documents FROM {_named_sql(dimension)} WHERE stage IS NOT NULL GROUP BY ALL
+            SELECT name, reason, count(*) AS documents FROM {named_sql(dimension)} WHERE stage IS NOT NULL GROUP BY ALL
         ) GROUP BY name"""
     ).fetchall()
     return {name: (reason, documents) for name, reason, documents in rows}

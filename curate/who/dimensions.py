@@ -11,6 +11,7 @@ FILE, LANGUAGE, LENGTH, REGISTER, MENTIONS = "file", "language", "length_bucket"
 SITE, REGION, SITE_KIND = "site", "region", "site_kind"
 SOURCE, URL = "input.source", "url"
 MOST_GROUPS = 20  # of one dimension, the largest
+PREFIX = "who."  # of a column in a table that has others too
 TIMES = " × "  # between the groups of two dimensions
 
 HOST = r"^\s*(?:(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/@?#]*@)?(?:www\.)?([^/:?#\s]+\.[^/:?#.\s]+)"
@@ -60,6 +61,23 @@ def dimensions(recipe: Recipe, signals: Collection[str], inputs: Mapping[str, st
     found += [Dimension(REGISTER, REGISTER, known=True)] if REGISTER in signals else []
     found += [Dimension(MENTIONS, MENTIONS, most=100, several=True)] if MENTIONS in signals else []
     return {dimension.name: dimension for dimension in found}
+
+
+def group_columns(dimensions: Mapping[str, Dimension]) -> dict[str, str]:
+    """The SQL of dimensions by names that no other column has."""
+    return {f"{PREFIX}{name}": dimension.sql for name, dimension in dimensions.items()}
+
+
+def of_columns(dimensions: Mapping[str, Dimension]) -> list[Dimension]:
+    """Dimensions of a table with the columns of `group_columns`."""
+    return [
+        replace(
+            dimension,
+            sql=quoted(f"{PREFIX}{name}"),
+            folded=(dimension.folded or quoted(name)).replace(quoted(name), quoted(f"{PREFIX}{name}")),
+        )
+        for name, dimension in dimensions.items()
+    ]
 
 
 def _kept_sql(keep: Sequence[str] | None) -> str | None:

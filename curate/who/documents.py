@@ -6,18 +6,18 @@ from dataclasses import replace
 import duckdb
 import pyarrow.parquet as pq
 
+from curate.decide.plan import AUDITED
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import DOCUMENTS, INPUT
 from curate.ledger.views import document_ranges, load_files, load_signals
 from curate.recipe.recipe import Recipe
 from curate.sql import first_line, quoted
 from curate.who.cells import TABLE, create_table, rows_sql
-from curate.who.dimensions import FILE, URL, Dimension, dimensions
+from curate.who.dimensions import FILE, Dimension, dimensions
 from curate.who.inputs import Inputs, find_inputs
 from curate.who.rates import Who, who
 
 GROUPS = ("words", "language", "register", "mentions")  # of signals
-COLUMNS = ("source", "language", URL)  # of the input, besides its strata
 SIGNALS = ("language", "length_bucket", "register", "mentions")
 
 
@@ -76,7 +76,8 @@ def _from_ledger(
 def ledger_dimensions(recipe: Recipe, groups: Mapping[str, str], ledger: Ledger) -> dict[str, Dimension]:
     """The dimensions that the ledger alone has, over its view `signals`, but the files."""
     measured = {name for name in SIGNALS if name in groups} | ({"length_bucket"} if "words" in groups else set())
-    columns = {name.lower(): f"{INPUT}.{quoted(name)}::VARCHAR" for name in columns_in(ledger)}
+    in_ledger = columns_in(ledger) if INPUT in groups else []
+    columns = {name.lower(): f"{INPUT}.{quoted(name)}::VARCHAR" for name in in_ledger}
     wanted = {name: columns[name] for name in _columns(recipe) if name in columns}
     found = dimensions(recipe, measured, wanted)
     return {name: dimension for name, dimension in found.items() if name != FILE}
@@ -91,4 +92,4 @@ def columns_in(ledger: Ledger) -> list[str]:
 
 def _columns(recipe: Recipe) -> list[str]:
     """The input's columns that make dimensions, in lower case."""
-    return list(dict.fromkeys([*COLUMNS, *(name.removesuffix("?").lower() for name in recipe.input.strata)]))
+    return list(dict.fromkeys([*AUDITED, *(name.removesuffix("?").lower() for name in recipe.input.strata)]))

@@ -129,6 +129,42 @@ def _fisher(table: Table) -> float:
     return min(1.0, math.fsum(extreme) / math.fsum(weights))
 
 
+class Moves(NamedTuple):
+    """Documents that two verdicts are on, and those that only one keeps."""
+
+    documents: int
+    gained: int
+    lost: int
+
+    @property
+    def change(self) -> float:
+        """Of the share dropped, from the first verdict to the second."""
+        return (self.lost - self.gained) / self.documents
+
+    @property
+    def variance(self) -> float:
+        """Of the change: the verdicts are on the same documents, as in McNemar 1947."""
+        return ((self.gained + self.lost) / self.documents - self.change**2) / self.documents
+
+
+def difference_of_changes(group: Moves, rest: Moves) -> Interval:
+    """The group's change of the share dropped minus that of the rest, with a normal interval."""
+    value, half = group.change - rest.change, Z * math.sqrt(group.variance + rest.variance)
+    return Interval(value, value - half, value + half)
+
+
+def p_of_changes(group: Moves, rest: Moves) -> float | None:
+    """The two-sided p that the group changes as the rest does; None where too few documents do for a normal law."""
+    if group.gained + group.lost + rest.gained + rest.lost < LEAST_EXPECTED:
+        return None
+    documents, gained, lost = (a + b for a, b in zip(group, rest, strict=True))
+    pooled = Moves(documents, gained, lost)
+    spread = pooled.variance * documents * (1 / group.documents + 1 / rest.documents)
+    if min(group.documents, rest.documents) * (gained + lost) / documents < LEAST_FREE:
+        return None
+    return math.erfc(abs(group.change - rest.change) / math.sqrt(2 * spread)) if spread else 1.0
+
+
 def holm(values: Sequence[float | None]) -> list[float | None]:
     """The p of each comparison, corrected for how many there are; None is no comparison.
 

@@ -44,6 +44,30 @@ def test_words_are_found_as_whole_words_in_upper_and_lower_case(texts):
     assert found.to_pylist() == expected
 
 
+@quick
+@given(st.lists(st.none() | TEXTS, max_size=4))
+@example(["Darn, darn it; darning a a a x_y X слово", "darn it it", "a a a", "x'x x", "", None])
+def test_words_are_counted_by_label_the_longest_first(texts):
+    labels = {word: k % 3 + 1 for k, word in enumerate(LISTED)}
+    found = kernels.count_labelled_words(pa.array(texts, pa.string()), kernels.labelled_table(labels), 3)
+    assert found.tolist() == [labels_of(text or "", labels) for text in texts]
+
+
+def labels_of(text, labels):
+    """How many words of each label a text has, of those that begin at one place the longest."""
+    text, counts = "".join(chr(folded(letter)) for letter in text), [0, 0, 0]
+    forms = {
+        "".join(chr(folded(c)) for c in normalize(form, word)): label
+        for word, label in labels.items()
+        for form in ("NFC", "NFD")
+    }
+    for k in range(len(text)):
+        here = [w for w in forms if text.startswith(w, k) and is_border(k, text) and is_border(k + len(w), text)]
+        if here:
+            counts[forms[max(here, key=len)] - 1] += 1
+    return counts
+
+
 def begins_at(k, text):
     """Whether a listed word begins at a place of a text, as a whole word."""
     text = "".join(chr(folded(letter)) for letter in text)

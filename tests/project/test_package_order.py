@@ -20,7 +20,7 @@ LEVELS = (
     ("curate.ledger",),
     ("curate.manifests.schema",),
     ("curate.filters.coarse_score", "curate.filters.contamination", "curate.filters.edits", "curate.filters.language",
-     "curate.filters.rules", "curate.filters.signals"),
+     "curate.filters.people", "curate.filters.rules", "curate.filters.signals"),
     ("curate.init",),
     ("curate.maps",),
     ("curate.distill.attacks", "curate.distill.draws", "curate.distill.reference", "curate.distill.scoring",

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from scipy import stats
 from support.soak import examples
 
-from curate.who.statistics import Table, common_difference, difference, holm, p_of, wilson
+from curate.who.statistics import (
+    Moves,
+    Table,
+    common_difference,
+    difference,
+    difference_of_changes,
+    holm,
+    p_of,
+    p_of_changes,
+    wilson,
+)
 
 # Newcombe 1998, Statistics in Medicine 17: 873-890, table II, method 10.
 NEWCOMBE = {
@@ -145,3 +155,19 @@ def test_holm_never_lowers_a_p_and_keeps_their_order(values):
     assert all(after >= before or math.isclose(after, before) for before, after in zip(values, corrected, strict=True))
     ranked = [after for _, after in sorted(zip(values, corrected, strict=True))]
     assert ranked == sorted(ranked)
+
+
+def test_groups_that_change_alike_seldom_seem_to_change_otherwise():
+    random, below, n_draws = np.random.default_rng(2), 0, 1500
+    for _ in range(n_draws):
+        moves = [Moves(n, *(int(k) for k in random.multinomial(n, [0.1, 0.03, 0.87])[:2])) for n in (150, 900)]
+        below += p_of_changes(*moves) < 0.05
+    assert 0.035 < below / n_draws < 0.065
+
+
+def test_changes_of_a_group_are_compared_with_those_of_the_rest():
+    group, rest = Moves(200, 40, 10), Moves(1000, 20, 50)
+    assert difference_of_changes(group, rest).value == pytest.approx(-30 / 200 - 30 / 1000)
+    assert p_of_changes(group, rest) < 1e-10
+    assert p_of_changes(Moves(200, 3, 0), Moves(1000, 2, 1)) is None
+    assert p_of_changes(Moves(200, 20, 0), Moves(1000, 100, 0)) == 1

@@ -179,3 +179,83 @@ def test_table_and_manifest_have_what_the_ledger_tells(demo):
 def test_no_such_dimension_is_an_error_that_lists_them(demo):
     with pytest.raises(CurateError, match=r"known: file, input.source, language"):
         who_of_run(demo, ["zzz"])
+
+
+NAMES = {"muslims": "Muslims", "women": "women", None: "trees"}
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """A run with `who: true`: texts that name groups, of which those of kind x are dropped; and its recipe."""
+    folder = tmp_path_factory.mktemp("audited")
+    texts = [f"{PROSE} The {name} of town {k}." for name in NAMES.values() for k in range(40)]
+    kinds = ["x" if k < 20 or 40 <= k < 45 else "y" for k in range(120)]
+    columns = {"kind": kinds, "source": ["s"] * 120, "URL": ["https://a.de/1", "https://b.gov"] * 60}
+    write_shard(folder / "in" / "a.parquet", texts, **columns)
+    source = {"paths": [str(folder / "in")], "strata": ["kind"]}
+    recipe, run = write_recipe(
+        folder, "", input=source, tier1={"rules": [DROPS_X]}, who=True, dedup={"exact": False, "keep_signatures": True}
+    )
+    carry_out(recipe)
+    return recipe, run
+
+
+def test_with_who_texts_are_read_for_register_and_mentions_and_the_ledger_has_the_addresses(audited):
+    _, run = audited
+    rows = table(run, "SELECT dimension, value, documents, dropped FROM who WHERE stage = 'all'")
+    shown = {(dimension, value): (documents, dropped) for dimension, value, documents, dropped in rows}
+    assert shown["mentions", "muslims"] == (40, 20)
+    assert shown["mentions", "women"] == (40, 5)
+    assert shown["region", ".de"][0] == shown["site_kind", "government"][0] == 60
+    assert {"register", "site", "input.source", "length_bucket"} <= {dimension for dimension, _ in shown}
+    assert table(run, "SELECT count(*) FROM documents WHERE list_contains(mentions, 'muslims')") == [(40,)]
+    [rate] = [r for r in manifest_json(run)["who"]["rates"] if (r["value"], r["stage"]) == ("muslims", "all")]
+    assert (rate["mark"], rate["rest_share"]) == ("more", 5 / 80)
+
+
+def test_mentions_are_compared_with_all_documents_that_do_not_name_the_group(audited):
+    rate = rates(who_of_run(audited[1], ["mentions"]).result, "mentions")["muslims"]
+    assert (rate.share, rate.rest_share) == (0.5, 5 / 80)
+    both = rates(who_of_run(audited[1], ["mentions,region"]).result, "mentions × region")
+    assert both["muslims × .de"].documents == 20
+
+
+def test_without_who_no_text_is_read_for_it(demo):
+    assert manifest_json(demo)["signal_groups"].keys().isdisjoint({"register", "mentions"})
+
+
+def test_what_if_lists_the_groups_that_a_rule_moves_otherwise_than_the_rest(audited):
+    _, run = audited
+    printed = json.loads(command("what-if", str(run), "--set", "tier1.rules=[]", "--json").stdout)
+    moved = {(row["dimension"], row["value"]): row for row in printed["who"]}
+    assert ("input.source", "s") not in moved
+    row = moved["mentions", "muslims"]
+    assert (row["share_before"], row["share_after"], row["gained"], row["lost"]) == (0.5, 0, 20, 0)
+    assert (row["rest_before"], row["rest_after"]) == (pytest.approx(5 / 80), 0)
+    assert "mentions muslims" in command("what-if", str(run), "--set", "tier1.rules=[]").stdout
+    nothing = json.loads(command("what-if", str(run), "--set", "allow_empty=true", "--json").stdout)
+    assert nothing["who"] == []
+
+
+def test_compare_lists_them_too(audited, tmp_path):
+    recipe, run = audited
+    carry_out(recipe, f"output={tmp_path / 'other'}", "tier1.rules=[]")
+    printed = json.loads(command("compare", str(run), str(tmp_path / "other"), "--json").stdout)
+    assert ("mentions", "muslims") in {(row["dimension"], row["value"]) for row in printed["who"]}
+
+
+def test_to_ask_what_if_with_mentions_needs_a_run_that_has_them(demo):
+    done = command("what-if", str(demo), "--set", "who.mentions=true", "--set", "who.register=false")
+    assert done.returncode == 1
+    assert "only `curate run` can tell" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("who.mention=true", "who has no field 'mention'; did you mean 'mentions'?"), ("who=some", "who")],
+)
+def test_wrong_values_of_who_are_one_line(audited, value, message):
+    done = command("run", str(audited[0]), "--set", value)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -9,7 +9,19 @@ from rich.table import Table
 from curate.cli.output.run import cell, say
 from curate.display import console, counted, place
 from curate.errors import shortened
-from curate.inspect.compare import Comparison, Example, ReasonChange, StratumChange, Totals, WhatIf, WrittenChange
+from curate.inspect.compare import (
+    Comparison,
+    Example,
+    Examples,
+    ReasonChange,
+    StratumChange,
+    Totals,
+    WhatIf,
+    WrittenChange,
+)
+from curate.who.changes import GroupChange
+
+MOST_MOVED = 20  # groups that are shown
 
 
 def print_difference(result: WhatIf | Comparison) -> None:
@@ -24,18 +36,24 @@ def print_difference(result: WhatIf | Comparison) -> None:
     for name, strata in difference.strata.items():
         if moved := [stratum for stratum in strata if stratum.gained or stratum.lost]:
             console().print(_stratum_table(name, moved))
-    if gained := difference.examples.gained:
+    if difference.who:
+        console().print(_who_table(difference.who))
+    _print_examples(difference.examples)
+    for line in (*_sources(result), *_closing(result)):
+        say(line)
+
+
+def _print_examples(examples: Examples) -> None:
+    if gained := examples.gained:
         table = _example_table("gained, for example", "reason before")
         for example in gained:
             _add_example(table, example, example.reason_before, example.tokens_after)
         console().print(table)
-    if lost := difference.examples.lost:
+    if lost := examples.lost:
         table = _example_table("lost, for example", "reason after")
         for example in lost:
             _add_example(table, example, example.reason_after, example.tokens_before, example.duplicate_of)
         console().print(table)
-    for line in (*_sources(result), *_closing(result)):
-        say(line)
 
 
 def _differs(change: ReasonChange) -> bool:
@@ -70,6 +88,20 @@ def _stratum_table(name: str, strata: Sequence[StratumChange]) -> Table:
         kept = [row.documents_before, row.documents_after, row.tokens_before, row.tokens_after]
         counts = [row.documents, *kept, row.gained, row.lost]
         table.add_row(cell(value), *(f"{count:,}" for count in counts))
+    return table
+
+
+def _who_table(changes: Sequence[GroupChange]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("who moves otherwise than the rest", overflow="fold")
+    for column in ("documents", "dropped before", "after", "of the rest before", "after", "difference of changes"):
+        table.add_column(column, justify="right")
+    for row in changes[:MOST_MOVED]:
+        value = "(none)" if row.value is None else shortened(row.value)
+        shares = (row.share_before, row.share_after, row.rest_before, row.rest_after)
+        span = f"{100 * row.difference:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+        name = cell(f"{row.dimension} {value}")
+        table.add_row(name, f"{row.documents:,}", *(f"{part:.1%}" for part in shares), span)
     return table
 
 
