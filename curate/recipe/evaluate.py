@@ -1,4 +1,4 @@
-"""The section evaluate: held-out texts, proxies, and what is compared."""
+"""The sections that decide nothing: evaluate, with held-out texts and proxies, and who."""
 
 from typing import Annotated, Literal
 
@@ -51,3 +51,12 @@ class Evaluate(Section):
         description="`curate run` measures a small sample after each stage; null: where the input is so large that "
         "this is the smaller part of the run",
     )
+
+
+class Who(Section):
+    """What is measured for `curate who`, besides what the run measures anyway; no verdict depends on it."""
+
+    register_: bool = Field(
+        default=True, alias="register", description="how formal texts in English are, and whether they are in dialect"
+    )
+    mentions: bool = Field(default=True, description="which groups of people texts name")

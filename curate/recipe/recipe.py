@@ -10,7 +10,7 @@ from curate.digest import digest_of
 from curate.recipe.affects import affects, settings
 from curate.recipe.dedup import Dedup
 from curate.recipe.distill import Distill
-from curate.recipe.evaluate import Evaluate
+from curate.recipe.evaluate import Evaluate, Who
 from curate.recipe.input import Input
 from curate.recipe.models import Models
 from curate.recipe.section import Section
@@ -19,7 +19,6 @@ from curate.recipe.tier1 import Tier1
 from curate.recipe.tier2 import Tier2
 from curate.recipe.tier3 import Tier3
 from curate.recipe.values import Size, Tokens, Unit, switch
-from curate.recipe.who import Who
 from curate.storage.mirror import run_of
 
 
