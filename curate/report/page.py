@@ -227,8 +227,7 @@ def write_report(folder: Path, output: Path | None = None, train_tokens: float |
 
 def page_of(folder: Path, connection: duckdb.DuckDBPyConnection, train_tokens: float | None = None) -> Page:
     """The sections of a run's page; `connection` is to its index."""
-    decided = open_finished(folder)
-    run = OpenRun(folder, decided.recipe, decided.ledger, connection)
+    run = _opened(folder, connection)
     by_stage = count_stages(connection)
     stages = [*by_stage, *_augment_stage(run)]
     facts = read_facts(folder)
@@ -266,6 +265,11 @@ def page_of(folder: Path, connection: duckdb.DuckDBPyConnection, train_tokens: f
         recipe=(folder / "recipe.yaml").read_text("utf-8"),
         build=Build(when(time.strftime("%Y-%m-%dT%H:%M:%S%z")), curate.__version__),
     )
+
+
+def _opened(folder: Path, connection: duckdb.DuckDBPyConnection) -> OpenRun:
+    decided = open_finished(folder)
+    return OpenRun(folder, decided.recipe, decided.ledger, connection)
 
 
 def _training(run: OpenRun, train_tokens: float | None, stages: Sequence[Mapping[str, Any]]) -> TrainingSection | None:
