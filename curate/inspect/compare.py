@@ -26,7 +26,7 @@ from curate.storage.files import committed
 from curate.storage.mirror import by_uri
 from curate.who.changes import GroupChange, group_changes
 from curate.who.dimensions import Dimension, group_columns, of_columns
-from curate.who.documents import GROUPS, ledger_dimensions
+from curate.who.documents import GROUPS, common_dimensions
 
 MOST_VALUES = 20  # of a column that makes strata
 FORMATS = {
@@ -298,7 +298,7 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
     with readable(run_b), readable(run_a), open_database() as connection:
         strata, strata_b = (strata_of_documents(run.recipe, run.columns.names, run.groups) for run in (a, b))
         common = {name: sql for name, sql in strata.items() if name in strata_b}
-        dimensions = _common_dimensions(a, b)
+        dimensions = common_dimensions(a, b)
         common |= group_columns(dimensions)
         _load_side("a", a, common, connection)
         _load_side("b", b, common, connection)
@@ -321,12 +321,6 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
         difference=difference,
         written=_written(a, b),
     )
-
-
-def _common_dimensions(a: FinishedRun, b: FinishedRun) -> dict[str, Dimension]:
-    """The dimensions that both ledgers have, with the SQL of the first."""
-    of_a, of_b = (ledger_dimensions(run.recipe, run.groups, run.ledger) for run in (a, b))
-    return {name: dimension for name, dimension in of_a.items() if name in of_b and dimension.sql == of_b[name].sql}
 
 
 def _written(a: FinishedRun, b: FinishedRun) -> WrittenChange | None:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from curate.decide.plan import AUDITED
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import DOCUMENTS, INPUT
+from curate.ledger.run import FinishedRun
 from curate.ledger.views import document_ranges, load_files, load_signals
 from curate.recipe.recipe import Recipe
 from curate.sql import first_line, quoted
@@ -81,6 +82,12 @@ def ledger_dimensions(recipe: Recipe, groups: Mapping[str, str], ledger: Ledger)
     wanted = {name: columns[name] for name in _columns(recipe) if name in columns}
     found = dimensions(recipe, measured, wanted)
     return {name: dimension for name, dimension in found.items() if name != FILE}
+
+
+def common_dimensions(a: FinishedRun, b: FinishedRun) -> dict[str, Dimension]:
+    """The dimensions that both ledgers have, with the SQL of the first."""
+    of_a, of_b = (ledger_dimensions(run.recipe, run.groups, run.ledger) for run in (a, b))
+    return {name: dimension for name, dimension in of_a.items() if name in of_b and dimension.sql == of_b[name].sql}
 
 
 def columns_in(ledger: Ledger) -> list[str]:
