@@ -6,12 +6,16 @@ import click
 
 from curate.cli.options import RunPath, chosen_engine, engine_options, print_json
 
+PROXIES = ("ngram", "decoder_1m", "decoder_10m", "transformer")
+
 
 @click.command()
 @click.argument("run", type=RunPath())
 @click.option("--heldout", multiple=True, metavar="FILE", help="Held-out text, in the place of the recipe's.")
 @click.option("--domain", metavar="COLUMN", help="Its column with the domain; default: the recipe's, or a file is one.")
-@click.option("--proxy", type=click.Choice(("ngram", "transformer")), help="The models; default: the recipe's.")
+@click.option(
+    "--proxy", multiple=True, type=click.Choice(PROXIES), help="The models, one or more; default: the recipe's."
+)
 @click.option("--draws", type=click.IntRange(1), help="Of random documents; default: the recipe's.")
 @click.option("--no-ablate", is_flag=True, help="Leave out the runs without each stage.")
 @engine_options
@@ -21,7 +25,7 @@ def evaluate(
     run: Path,
     heldout: tuple[str, ...],
     domain: str | None,
-    proxy: str | None,
+    proxy: tuple[str, ...],
     draws: int | None,
     no_ablate: bool,
     workers: int | None,
@@ -38,7 +42,9 @@ def evaluate(
     Example:
         curate evaluate runs/web --heldout heldout/news.parquet --heldout heldout/law.parquet
     """
-    given: dict[str, object] = {"heldout": list(heldout) or None, "domain": domain, "proxy": proxy, "draws": draws}
+    given: dict[str, object] = {
+        "heldout": list(heldout) or None, "domain": domain, "proxy": list(proxy) or None, "draws": draws,
+    }  # fmt: skip
     changes = {name: value for name, value in given.items() if value is not None}
     with chosen_engine(engine, address, workers) as (opened, threads):
         from curate.cli.output.evaluation import print_evaluation

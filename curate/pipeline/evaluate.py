@@ -9,12 +9,13 @@ from typing import NotRequired, TypedDict, cast
 import duckdb
 import pyarrow as pa
 
+from curate.distill.evaluate.agreement import Agreement, agreement
 from curate.distill.evaluate.arms import OURS
 from curate.distill.evaluate.heldout import leak_message
 from curate.distill.evaluate.measure import Proxy, measure_arms, model_count
 from curate.distill.evaluate.prepare import Prepared, digest_of_evaluation, prepare
 from curate.distill.evaluate.proxy_ngram import NgramProxy
-from curate.distill.evaluate.proxy_transformer import TransformerProxy, import_torch
+from curate.distill.evaluate.proxy_transformer import SIZES, TransformerProxy, import_torch
 from curate.distill.evaluate.results import commit, facts_of, index_evaluation, manifest_entry, remove_scratch, table_of
 from curate.distill.evaluate.retention import (
     FULL,
@@ -38,7 +39,7 @@ from curate.manifests.schema.model import Manifest
 from curate.pipeline.ablate import remove_arms, run_arms
 from curate.pipeline.run import renew
 from curate.progress import Countdown, Log, Steps, open_log
-from curate.recipe.evaluate import Evaluate
+from curate.recipe.evaluate import NGRAM, Evaluate
 from curate.recipe.load import parse_recipe
 from curate.recipe.recipe import Recipe
 
@@ -47,13 +48,6 @@ EVALUATION = pa.schema(
     + [("draw", pa.int32()), ("domain", pa.string())]
     + [("documents", pa.int64()), ("tokens", pa.int64()), ("bits_per_byte", pa.float64())]
 )
-
-
-class ModelFacts(TypedDict, total=False):
-    """The size of an evaluation's models."""
-
-    order: int  # of n-grams
-    parameters: int  # of a transformer
 
 
 class HeldoutFacts(TypedDict):
@@ -69,9 +63,9 @@ class HeldoutFacts(TypedDict):
 class MeasuredFacts(TypedDict):
     """What an evaluation measured, with which models."""
 
-    proxy: str
-    order: NotRequired[int]
-    parameters: NotRequired[int]
+    proxy: str  # names of models, with commas
+    models: list[str]  # the same in words
+    agreement: list[Agreement]  # of each two models
     vocabulary: int
     seed: int
     draws: int
@@ -129,7 +123,7 @@ def _evaluate(run: Path, changes: Mapping[str, object], engine: Engine, threads:
         decided = _open(run, changes)
         section = decided.recipe.evaluate
         assert section is not None
-        if section.proxy == "transformer":
+        if section.proxy != [NGRAM]:
             import_torch()
         with open_log(run, quiet) as log:
             [decisions] = {part.digest for part in decided.ledger.of(DECISIONS)}
@@ -195,15 +189,21 @@ def _measure(
             models += measured
             arms += retention(measured, prepared.arms.controls, prepared.domains, decided.recipe.seed)
     evaluation = pa.Table.from_pylist(list(_model_rows(models, prepared.domains)), EVALUATION)
-    return {"evaluation": evaluation, "retention": retention_table(arms)}, _facts(prepared, section, decided.recipe)
+    return {"evaluation": evaluation, "retention": retention_table(arms)}, _facts(
+        prepared, models, section, decided.recipe
+    )
 
 
 def proxies(section: Evaluate) -> list[Proxy]:
-    """The settings of the models: a transformer has two budgets, n-grams read each text once."""
-    if section.proxy == "ngram":
-        return [NgramProxy(section.order)]
-    fields = section.transformer.model_dump()
-    return [TransformerProxy(**fields, budget=budget) for budget in ("epochs", "compute")]
+    """The settings of the models: a decoder has two budgets, n-grams read each text once."""
+    settings: list[Proxy] = []
+    for name in section.proxy:
+        if name == NGRAM:
+            settings.append(NgramProxy(section.order))
+        else:
+            fields = section.transformer.model_dump() | SIZES.get(name, {})
+            settings += [TransformerProxy(name=name, **fields, budget=budget) for budget in ("epochs", "compute")]
+    return settings
 
 
 def _model_rows(models: Sequence[ModelBits], heldout: HeldoutDomains) -> Iterator[Mapping[str, object]]:
@@ -222,10 +222,10 @@ def _model_rows(models: Sequence[ModelBits], heldout: HeldoutDomains) -> Iterato
             }
 
 
-def _facts(prepared: Prepared, section: Evaluate, recipe: Recipe) -> MeasuredFacts:
-    """What was measured, with which models."""
+def _facts(prepared: Prepared, models: Sequence[ModelBits], section: Evaluate, recipe: Recipe) -> MeasuredFacts:
+    """What was measured, with which models, and how far these agree."""
     full = prepared.arms.draws[FULL][0]
-    domains, [proxy, *_] = prepared.domains, proxies(section)
+    domains = prepared.domains
     heldout: HeldoutFacts = {
         "documents": len(domains.domains),
         "bytes": int(domains.n_bytes.sum()),
@@ -234,12 +234,11 @@ def _facts(prepared: Prepared, section: Evaluate, recipe: Recipe) -> MeasuredFac
         "left_out_as_in_reference": prepared.heldout.in_reference,
     }
     vocabulary = prepared.corpus.vocabulary
-    size: ModelFacts = (
-        {"order": proxy.order} if isinstance(proxy, NgramProxy) else {"parameters": proxy.parameters(vocabulary)}
-    )
+    settings = proxies(section)
     return {
-        "proxy": section.proxy,
-        **size,
+        "proxy": ", ".join(section.proxy),
+        "models": list(dict.fromkeys(proxy.about(vocabulary) for proxy in settings)),
+        "agreement": agreement(models, prepared.arms.controls, prepared.domains, recipe.seed),
         "vocabulary": vocabulary,
         "seed": recipe.seed,
         "draws": section.draws,

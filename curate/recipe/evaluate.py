@@ -2,10 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from curate.recipe.section import Section
 from curate.recipe.values import Size, not_empty
+
+ProxyName = Literal["ngram", "decoder_1m", "decoder_10m", "transformer"]
+NGRAM: ProxyName = "ngram"
 
 
 class Transformer(Section):
@@ -28,6 +31,16 @@ class Transformer(Section):
         return self
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _distinct(proxies: list[ProxyName]) -> list[ProxyName]:
+    if repeated := [name for k, name in enumerate(proxies) if name in proxies[:k]]:
+        raise ValueError(f"{repeated[0]} stands there twice")
+    return proxies
+
+
 class Evaluate(Section):
     """How much quality a run keeps, told by models of what it keeps, of all its input, and of random documents."""
 
@@ -37,8 +50,15 @@ class Evaluate(Section):
     domain: str | None = Field(default=None, description="their column with the domain; null: a domain is a file")
     most: int = Field(default=500, ge=1, description="held-out texts of a domain, at most, drawn by seed")
     least: int = Field(default=20, ge=1, description="held-out texts that must be left when leaks are taken out")
-    proxy: Literal["ngram", "transformer"] = Field(
-        default="ngram", description="the models: n-grams of tokens, or a small decoder (needs torch)"
+    proxy: Annotated[
+        list[ProxyName],
+        BeforeValidator(_as_list, json_schema_input_type=ProxyName | list[ProxyName]),
+        AfterValidator(not_empty),
+        AfterValidator(_distinct),
+    ] = Field(
+        default=["ngram"],
+        description="the models: n-grams of tokens, or decoders (need torch) of 1.3 or 10 million weights, or as "
+        "transformer says; of several, it is told how far they agree",
     )
     draws: int = Field(default=3, ge=1, description="draws of random documents; fewer than 3 tell little of chance")
     order: int = Field(default=4, ge=2, le=6, description="tokens of an n-gram")

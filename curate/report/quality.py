@@ -38,6 +38,7 @@ TIERS = {
     "Tier 2": ("purify",),
     "The budget": ("distil",),
 }
+MODELS = "proxy <> 'ngram', proxy, budget DESC"  # the order of models: n-grams, then decoders by name
 PLACED = ("retained", "retained_low", "retained_high", "control_retained")  # columns that a row's chart shows
 
 
@@ -47,11 +48,11 @@ def claims(arms: Sequence[ArmRetention]) -> list[str]:
     total = next(arm.tokens for arm in arms if arm.arm == "full")
     ours = [arm for arm in arms if arm.arm == "ours" and arm.domain is None]
     for arm in ours:
-        budget = f", matched {arm.budget}" if len(ours) > 1 else ""
+        model = f" by {arm.model}" if len(ours) > 1 else ""
         lines.append(
             f"The output keeps {arm.tokens / total:.1%} of the tokens ({arm.tokens:,} of {total:,}, by the "
             f"evaluation's own tokenizer) and retains R {arm.retained:.3f} "
-            f"({arm.retained_low:.3f} to {arm.retained_high:.3f}){budget}; random documents of as many tokens "
+            f"({arm.retained_low:.3f} to {arm.retained_high:.3f}){model}; random documents of as many tokens "
             f"retain {arm.control_retained:.3f}: {_against_random(arm)}"
         )
     return lines
@@ -61,7 +62,7 @@ def weight_claims(arms: Sequence[ArmRetention]) -> list[str]:
     """What the output retains read by its weights, and what a flat cut of the same budget does."""
     lines = []
     for arm in (arm for arm in arms if arm.arm == WEIGHTED and arm.domain is None):
-        flat = next((a for a in arms if (a.arm, a.domain, a.budget) == (WITHOUT_CURVE, None, arm.budget)), None)
+        flat = next((a for a in arms if (a.arm, a.domain, a.model) == (WITHOUT_CURVE, None, arm.model)), None)
         beside = f"; a flat cut of {flat.tokens:,} tokens retains {flat.retained:.3f}" if flat else ""
         lines.append(
             f"Read as often as its weights say, the output has {arm.tokens:,} tokens and retains R {arm.retained:.3f} "
@@ -82,16 +83,16 @@ def _against_random(arm: ArmRetention) -> str:
 def tier_claims(arms: Sequence[ArmRetention]) -> list[str]:
     """The effect of each stage: the arm without it against ours, by the interval of their difference."""
     lines = []
-    budgets = list(dict.fromkeys(arm.budget for arm in arms))
-    for budget in budgets:
-        by_name = {arm.arm: arm for arm in arms if arm.domain is None and arm.budget == budget}
+    models = list(dict.fromkeys(arm.model for arm in arms))
+    for model in models:
+        by_name = {arm.arm: arm for arm in arms if arm.domain is None and arm.model == model}
         for name, stage in ABLATED.items():
             ablated = by_name.get(f"without {name}")
             if ablated is None or ablated.behind_low is None or ablated.behind_high is None:
                 continue
             figures = _with_and_without(by_name["ours"].retained, ablated.retained)
-            matched = f" (matched {budget})" if len(budgets) > 1 else ""
-            lines.append(f"{stage} {_effect(ablated.behind_low, ablated.behind_high)}: R {figures}{matched}")
+            by_model = f" ({model})" if len(models) > 1 else ""
+            lines.append(f"{stage} {_effect(ablated.behind_low, ablated.behind_high)}: R {figures}{by_model}")
     return lines
 
 
@@ -109,19 +110,31 @@ def _with_and_without(retained: float, without: float) -> str:
 
 def scope(facts: Facts) -> str:
     """The models, documents and held-out texts that the figures of an evaluation are about."""
-    model = (
-        f"n-grams of order {facts['order']}"
-        if facts["proxy"] == "ngram"
-        else f"decoders of {facts['parameters']:,} parameters"
-    )
     heldout = facts["heldout"]
+    models = " and ".join(facts["models"])
     return (
-        f"This holds for {model}, {facts['tokens']:,} tokens of {counted(facts['documents'], 'document')} "
+        f"This holds for {models}, {facts['tokens']:,} tokens of {counted(facts['documents'], 'document')} "
         f"({_part_of_input(facts)}; "
         f"the evaluation's own tokenizer has a vocabulary of {facts['vocabulary']:,}) and "
         f"{counted(heldout['documents'], 'held-out text')} of {counted(len(heldout['domains']), 'domain')}; "
         "larger models want less filtering"
     )
+
+
+def agreement_claims(facts: Facts) -> list[str]:
+    """How far each two kinds of models agree on arms of one size."""
+    return [
+        f"{' and '.join(row['models'])} {_in_order(row)} {row['arms']} arms of one size: rank correlation "
+        f"{row['rank_correlation']:.2f} ({row['low']:.2f} to {row['high']:.2f}), {row['same_order']} of {row['pairs']} "
+        "pairs in the same order"
+        for row in facts["agreement"]
+    ]
+
+
+def _in_order(row: Mapping[str, Any]) -> str:
+    if row["low"] > 0:
+        return "agree on"
+    return "contradict each other on" if row["high"] < 0 else "need not agree on"
 
 
 def _part_of_input(facts: Facts) -> str:
@@ -200,7 +213,7 @@ class Arms:
     axis: tuple[float, float]
     domains: Sequence[Placed[ArmRetention]]
     domain_axis: tuple[float, float]
-    several: bool  # whether arms are matched by more than one budget
+    several: bool  # whether there are models of more than one kind
     full: float  # the position of R = 1, in percent
 
 
@@ -220,6 +233,7 @@ class Quality:
 
     tiers: Sequence[str]
     augmentation: Sequence[str]
+    agreement: Sequence[str]
     arms: Arms | None
     stages: TrackedQuality | None
 
@@ -245,6 +259,7 @@ def quality_section(run: OpenRun) -> Quality | None:
         return None
     tiers: list[str] = []
     augmentation: list[str] = []
+    facts = facts_of(run.folder, RETENTION, _decisions(run)) if "retention" in run.views else None
     if "retention" in run.views:
         arms = _all_arms(run)
         augmentation, tiers = augmentation_claims(arms), tier_claims(arms)
@@ -252,14 +267,15 @@ def quality_section(run: OpenRun) -> Quality | None:
     return Quality(
         tiers=tiers or tracked_claims(stages),
         augmentation=augmentation,
+        agreement=agreement_claims(facts) if facts else [],
         arms=_arms(run) if "retention" in run.views else None,
         stages=_tracked(run, stages) if stages else None,
     )
 
 
 def _arms(run: OpenRun) -> Arms:
-    overall = run.query("FROM retention WHERE domain IS NULL ORDER BY budget DESC, arm <> 'ours', retained DESC, arm")
-    domains = run.query("FROM retention WHERE domain IS NOT NULL AND arm = 'ours' ORDER BY budget DESC, domain")
+    overall = run.query(f"FROM retention WHERE domain IS NULL ORDER BY {MODELS}, arm <> 'ours', retained DESC, arm")
+    domains = run.query(f"FROM retention WHERE domain IS NOT NULL AND arm = 'ours' ORDER BY {MODELS}, domain")
     arms_axis, domain_axis = axis(overall, *PLACED), axis(domains, *PLACED)
     arms = [ArmRetention(**row) for row in overall]
     full = next(arm for arm in arms if arm.arm == "full")
@@ -270,7 +286,7 @@ def _arms(run: OpenRun) -> Arms:
         axis=arms_axis,
         domains=[Placed(arm, _positions(arm, domain_axis)) for arm in (ArmRetention(**row) for row in domains)],
         domain_axis=domain_axis,
-        several=len({arm.budget for arm in arms}) > 1,
+        several=len({arm.model for arm in arms}) > 1,
         full=percent(1, *arms_axis),
     )
 

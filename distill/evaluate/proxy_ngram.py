@@ -35,6 +35,10 @@ class NgramProxy:
 
     order: int = 4  # 2 or more
 
+    def about(self, vocabulary: int) -> str:
+        """What the models are, in words."""
+        return f"n-grams of order {self.order}"
+
 
 def ngram_bits(
     corpus: EncodedCorpus, chosen: Integers, proxy: NgramProxy, folder: Path, threads: int = 2, memory_mb: int = 2000

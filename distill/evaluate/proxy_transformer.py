@@ -8,7 +8,7 @@ An end token, beyond the tokenizer's vocabulary, precedes and follows each text.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,17 @@ MAX_GRADIENT_NORM = 1.0
 BATCH_TOKENS = 1 << 14  # scored at a time
 LN_2 = float(np.log(2))
 IGNORED = -100  # target of a position that is not scored
+SIZES = {  # of the decoders that have a name, with a vocabulary of 8,192 tokens
+    "decoder_1m": {"d_model": 96, "layers": 4, "heads": 4},
+    "decoder_10m": {"d_model": 320, "layers": 6, "heads": 5},
+}
 
 
 @dataclass(frozen=True)
 class TransformerProxy:
     """Settings of a decoder, all that its result depends on."""
 
-    name: ClassVar[str] = "transformer"
-
+    name: str = "transformer"
     d_model: int = 128
     layers: int = 4
     heads: int = 4
@@ -47,6 +50,10 @@ class TransformerProxy:
     def parameters(self, vocabulary: int) -> int:
         """Number of weights, embeddings included."""
         return (vocabulary + 1 + self.context) * self.d_model + self.layers * 12 * self.d_model**2
+
+    def about(self, vocabulary: int) -> str:
+        """What the models are, in words."""
+        return f"decoders of {self.parameters(vocabulary):,} weights"
 
     def steps_for(self, tokens: int) -> int:
         """Steps that read `tokens` tokens `epochs` times."""
@@ -91,7 +98,7 @@ def import_torch() -> Any:  # noqa: ANN401 - torch is not typed for us
         import torch
     except ImportError:
         raise RecipeError(
-            "evaluate.proxy: transformer needs torch: pip install 'curate-lm[torch]', or take ngram"
+            "evaluate.proxy: decoders need torch: pip install 'curate-lm[torch]', or take ngram"
         ) from None
     return torch
 

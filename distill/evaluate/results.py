@@ -149,10 +149,10 @@ def augmentation_claims(rows: Sequence[ArmRetention]) -> list[str]:
     They are better where 95 % of the replicates are.
     """
     lines = []
-    for budget in dict.fromkeys(row.budget for row in rows):
-        of_budget = [row for row in rows if row.budget == budget]
-        ours = {row.domain: row.bits_per_byte for row in of_budget if row.arm == OURS}
-        for row in (row for arm in INSTEAD for row in of_budget if row.arm == arm):
+    for model in dict.fromkeys(row.model for row in rows):
+        of_model = [row for row in rows if row.model == model]
+        ours = {row.domain: row.bits_per_byte for row in of_model if row.arm == OURS}
+        for row in (row for arm in INSTEAD for row in of_model if row.arm == arm):
             if row.behind_low is None:
                 continue
             texts = "all held-out texts" if row.domain is None else f"held-out texts of {row.domain}"

@@ -71,6 +71,11 @@ class ArmRetention:
     behind_low: float | None
     behind_high: float | None
 
+    @property
+    def model(self) -> str:
+        """The kind of model, with its budget where that is a choice."""
+        return model_name(self.proxy, self.budget)
+
 
 RETENTION = pa.schema(
     [(name, pa.string()) for name in ("arm", "proxy", "budget", "control", "domain")]
@@ -96,7 +101,7 @@ class HeldoutDomains:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _ModelRates:
+class ModelRates:
     """Bits per byte of each model on a domain."""
 
     values: Floats
@@ -147,7 +152,7 @@ def retention(
         if arm != FULL and arm not in controls:
             raise ValueError(f"{arm}: no control")
     rng = np.random.default_rng([seed, 1])
-    by_domain = _by_domain(models, heldout, rng, replicates)
+    by_domain = rates_by_domain(models, heldout, rng, replicates)
     draws = {arm: rng.integers(0, len(indices), (replicates, len(indices))) for arm, indices in arms.items()}
     rows = []
     for domain, rates in by_domain.items():
@@ -157,34 +162,37 @@ def retention(
     return rows
 
 
+def model_name(proxy: str, budget: str) -> str:
+    """A kind of model, with its budget where that is a choice."""
+    return proxy if proxy == "ngram" else f"{proxy}, matched {budget}"
+
+
 def retention_table(rows: Sequence[ArmRetention]) -> pa.Table:
     """The rows as table `retention`."""
     return pa.Table.from_pylist([asdict(row) for row in rows], RETENTION)
 
 
-def _by_domain(
+def rates_by_domain(
     models: Sequence[ModelBits], heldout: HeldoutDomains, rng: np.random.Generator, replicates: int
-) -> dict[str | None, _ModelRates]:
+) -> dict[str | None, ModelRates]:
     """Bits per byte of each model, by domain, and under None the mean over domains.
 
     A replicate draws as many texts of a domain as there are, with replacement.
     """
     bits = np.stack([model.bits for model in models], axis=1)
-    rates: dict[str | None, _ModelRates] = {}
+    rates: dict[str | None, ModelRates] = {}
     for name, rows in heldout.groups().items():
         n_bytes, domain_bits = heldout.n_bytes[rows], bits[rows]
         counts = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), replicates)
-        rates[name] = _ModelRates(
-            domain_bits.sum(0) / n_bytes.sum(), counts @ domain_bits / (counts @ n_bytes)[:, None]
-        )
-    mean = _ModelRates(
+        rates[name] = ModelRates(domain_bits.sum(0) / n_bytes.sum(), counts @ domain_bits / (counts @ n_bytes)[:, None])
+    mean = ModelRates(
         np.mean([rate.values for rate in rates.values()], axis=0),
         np.mean([rate.replicates for rate in rates.values()], axis=0),
     )
     return {None: mean, **rates}
 
 
-def _mean_over_draws(rates: _ModelRates, models: Sequence[int], draws: npt.NDArray[np.int64]) -> _ArmRate:
+def _mean_over_draws(rates: ModelRates, models: Sequence[int], draws: npt.NDArray[np.int64]) -> _ArmRate:
     """Mean of the models of an arm, and in each replicate the mean of those that it drew."""
     replicates = np.take_along_axis(rates.replicates[:, models], draws, 1).mean(1)
     return _ArmRate(float(rates.values[models].mean()), replicates)
@@ -196,7 +204,7 @@ def _arm_retention(
     """The row of the arm that these models belong to."""
     name = models[0].arm
     arm, random, full = by_arm[name], by_arm[control or FULL], by_arm[FULL]
-    retained_low, retained_high = _interval(full.replicates / arm.replicates)
+    retained_low, retained_high = interval(full.replicates / arm.replicates)
     has_control = control not in (None, name)
     gain = _difference(random, arm) if has_control else _Estimate()
     gap = _gap_closed(arm, random, full) if has_control else _Estimate()
@@ -229,7 +237,7 @@ def _arm_retention(
 
 
 def _difference(a: _ArmRate, b: _ArmRate) -> _Estimate:
-    return _Estimate(a.value - b.value, *_interval(a.replicates - b.replicates))
+    return _Estimate(a.value - b.value, *interval(a.replicates - b.replicates))
 
 
 def _gap_closed(arm: _ArmRate, random: _ArmRate, full: _ArmRate) -> _Estimate:
@@ -241,9 +249,10 @@ def _gap_closed(arm: _ArmRate, random: _ArmRate, full: _ArmRate) -> _Estimate:
     if np.mean(gaps <= NO_GAP) * 100 > TAIL:
         return _Estimate(value)
     usable = gaps > NO_GAP
-    return _Estimate(value, *_interval((random.replicates - arm.replicates)[usable] / gaps[usable]))
+    return _Estimate(value, *interval((random.replicates - arm.replicates)[usable] / gaps[usable]))
 
 
-def _interval(values: Floats) -> tuple[float, float]:
+def interval(values: Floats) -> tuple[float, float]:
+    """The ends of the 95 % interval of replicates."""
     low, high = np.percentile(values, [TAIL, 100 - TAIL])
     return float(low), float(high)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import yaml
 
 from curate.display import brief, counted, share, visible
+from curate.distill.evaluate.retention import model_name
 from curate.manifests.cards.features import features_of
 from curate.manifests.cards.files import DataFile, files_of, licenses_of, splits_of
 from curate.manifests.composition import UNKNOWN
@@ -239,7 +240,7 @@ def _quality(manifest: Manifest) -> str:
         "is as good as all of it. *Gap closed* is 0 for data as good as random, 1 for as good as all. Intervals hold "
         "95% of the replicates of a bootstrap.",
         "",
-        *table(["budget", "tokens", "retained", "random control retains", "gap closed"], map(_arm_cells, arms)),
+        *table(["models", "tokens", "retained", "random control retains", "gap closed"], map(_arm_cells, arms)),
     ]
     return "\n".join(lines)
 
@@ -247,7 +248,8 @@ def _quality(manifest: Manifest) -> str:
 def _arm_cells(arm: Arm) -> list[object]:
     gap_closed = _interval(arm, arm.more.get("gap_closed"), "gap")
     retained = _interval(arm, arm.retained, "retained")
-    return [arm.more.get("budget", ""), arm.tokens, retained, _figure(arm.control_retained), gap_closed]
+    model = model_name(arm.more.get("proxy", ""), arm.more.get("budget", ""))
+    return [model, arm.tokens, retained, _figure(arm.control_retained), gap_closed]
 
 
 def _licenses(manifest: Manifest) -> str:

@@ -2,11 +2,11 @@
 
 from types import SimpleNamespace
 
-from curate.report.quality import claims, scope, tier_claims, tracked_claims, tracked_scope
+from curate.report.quality import agreement_claims, claims, scope, tier_claims, tracked_claims, tracked_scope
 
 
 def arm(name, retained, behind=(None, None), **columns):
-    rest = {"domain": None, "budget": "epochs", "tokens": 200, "retained_low": 0.92, "retained_high": 0.95,
+    rest = {"domain": None, "model": "ngram", "tokens": 200, "retained_low": 0.92, "retained_high": 0.95,
             "control_retained": 0.9, "gain_low": 0.1, "gain_high": 0.2}  # fmt: skip
     behind_low, behind_high = behind
     return SimpleNamespace(
@@ -27,12 +27,29 @@ def test_the_output_s_figure_stands_with_its_tokens_their_tokenizer_and_random_d
         "The output keeps 20.0% of the tokens (200 of 1,000, by the evaluation's own tokenizer) and retains R 0.935 "
         "(0.920 to 0.950); random documents of as many tokens retain 0.900: better than random documents"
     )
-    facts = {"proxy": "ngram", "order": 4, "tokens": 1000, "documents": 50, "whole_input": False, "vocabulary": 8192,
-             "heldout": {"documents": 9, "domains": ["news"]}}  # fmt: skip
+    facts = {"models": ["n-grams of order 4"], "tokens": 1000, "documents": 50, "whole_input": False,
+             "vocabulary": 8192, "heldout": {"documents": 9, "domains": ["news"]}}  # fmt: skip
     assert scope(facts) == (
         "This holds for n-grams of order 4, 1,000 tokens of 50 documents (a sample of the input; the evaluation's own "
         "tokenizer has a vocabulary of 8,192) and 9 held-out texts of 1 domain; larger models want less filtering"
     )
+
+
+def test_of_several_models_each_figure_has_its_own_and_it_is_told_how_far_they_agree():
+    arms = [arm("full", 1.0, tokens=1000), arm("ours", 0.935), arm("ours", 0.95, model="decoder_1m, matched epochs")]
+    assert [line.partition("(0.920 to 0.950)")[2].partition(";")[0] for line in claims(arms)] == [
+        " by ngram", " by decoder_1m, matched epochs",
+    ]  # fmt: skip
+    row = {"models": ["ngram", "decoder_1m, matched epochs"], "arms": 6, "rank_correlation": 0.943, "low": 0.6,
+           "high": 1.0, "pairs": 15, "same_order": 14}  # fmt: skip
+    assert agreement_claims({"agreement": [row, row | {"low": -0.1}, row | {"low": -1.0, "high": -0.2}]}) == [
+        f"ngram and decoder_1m, matched epochs {verdict} 6 arms of one size: rank correlation 0.94 ({low} to {high}), "
+        "14 of 15 pairs in the same order"
+        for verdict, low, high in (
+            ("agree on", "0.60", "1.00"), ("need not agree on", "-0.10", "1.00"),
+            ("contradict each other on", "-1.00", "-0.20"),
+        )
+    ]  # fmt: skip
 
 
 def test_what_a_tier_brought_is_told_by_the_interval_of_its_difference():

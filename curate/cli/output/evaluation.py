@@ -9,7 +9,7 @@ from rich.table import Table
 from curate.display import console
 from curate.distill.evaluate.arms import CURVE, OURS
 from curate.distill.evaluate.results import augmentation_claims
-from curate.report.quality import claims, scope, tier_claims, weight_claims
+from curate.report.quality import agreement_claims, claims, scope, tier_claims, weight_claims
 
 if TYPE_CHECKING:
     from curate.distill.evaluate.results import TrackedStage
@@ -19,21 +19,16 @@ if TYPE_CHECKING:
 
 def print_evaluation(result: "EvaluationResult") -> None:
     """Print each arm with its control, the domains of our arm, and the claims with their scope."""
-    budgets = list(dict.fromkeys(arm.budget for arm in result.arms))
-    for budget in budgets:
-        arms = [arm for arm in result.arms if arm.budget == budget]
-        if len(budgets) > 1:
-            console().print(f"matched {budget}:", highlight=False)
+    models = list(dict.fromkeys(arm.model for arm in result.arms))
+    for model in models:
+        arms = [arm for arm in result.arms if arm.model == model]
+        if len(models) > 1:
+            console().print(f"{model}:", highlight=False)
         console().print(_arms([arm for arm in arms if arm.domain is None]))
         console().print(_domains([arm for arm in arms if arm.arm == OURS and arm.domain is not None]))
     on_augmentation = augmentation_claims(result.arms)
-    for line in (
-        *claims(result.arms),
-        *weight_claims(result.arms),
-        *tier_claims(result.arms),
-        *on_augmentation,
-        scope(result.facts),
-    ):
+    lines = (*claims(result.arms), *weight_claims(result.arms), *tier_claims(result.arms), *on_augmentation)
+    for line in (*lines, *agreement_claims(result.facts), scope(result.facts)):
         console().print(line, highlight=False, soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,11 +17,14 @@ from support.evaluation import evaluated, planted_recipe
 from support.recipes import write_recipe
 from support.runs import digests, table
 
+from curate.cli.evaluate import PROXIES
 from curate.distill.leaks import leaks
 from curate.errors import InputError, RecipeError, RunError
 from curate.manifests.verify import verify
+from curate.pipeline.evaluate import proxies
 from curate.pipeline.gc import collect
 from curate.progress import unwritten_log
+from curate.recipe.evaluate import Evaluate, ProxyName
 from curate.recipe.load import load_recipe
 
 
@@ -319,6 +323,8 @@ def test_what_cannot_be_evaluated_is_told_in_one_line(planted, selected, tmp_pat
         ("heldout", [], "evaluate.heldout: .*empty"),
         ("order", 1, "evaluate.order"),
         ("proxy", "bert", "evaluate.proxy"),
+        ("proxy", [], "evaluate.proxy: .*empty"),
+        ("proxy", ["ngram", "ngram"], "evaluate.proxy: ngram stands there twice"),
         ("random", False, "evaluate has no field 'random'"),
         ("transformer", {"d_model": 30}, "no multiple of heads"),
     ],
@@ -332,5 +338,25 @@ def test_an_evaluation_without_a_control_or_with_odd_settings_cannot_be_asked_fo
 def test_without_torch_the_transformer_is_refused_with_the_way_to_it(selected, monkeypatch):
     _, run, _ = selected
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(RecipeError, match=r"needs torch: pip install 'curate-lm\[torch\]', or take ngram"):
+    with pytest.raises(RecipeError, match=r"need torch: pip install 'curate-lm\[torch\]', or take ngram"):
         evaluated(run, proxy="transformer")
+
+
+def test_of_several_models_those_without_torch_are_refused_before_anything_is_measured(selected, monkeypatch):
+    _, run, _ = selected
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(RecipeError, match="need torch"):
+        evaluated(run, proxy=["ngram", "decoder_1m"])
+
+
+def test_named_decoders_have_their_sizes_and_the_rest_of_the_section():
+    section = Evaluate(heldout=["h"], proxy=["ngram", "decoder_1m", "decoder_10m"], transformer={"context": 64})
+    ngram, *decoders = proxies(section)
+    assert ngram.about(8192) == "n-grams of order 4"
+    assert {proxy.name: round(proxy.parameters(8192) / 1e6, 1) for proxy in decoders} == {
+        "decoder_1m": 1.2, "decoder_10m": 10.0,
+    }  # fmt: skip
+    assert {proxy.context for proxy in decoders} == {64}
+    assert [proxy.budget for proxy in decoders] == ["epochs", "compute"] * 2
+    assert Evaluate(heldout=["h"], proxy="ngram").proxy == ["ngram"]
+    assert get_args(ProxyName) == PROXIES

@@ -131,7 +131,7 @@ def test_the_card_tells_quality_with_its_interval_beside_the_random_control(sele
     [arm] = [a for a in manifest["retention"]["evaluation"]["arms"] if a["arm"] == "ours" and a["domain"] is None]
     whole = f"{arm['retained']:.4f} ({arm['retained_low']:.4f} to {arm['retained_high']:.4f})"
     text = card(read_manifest(selected[1]))
-    assert f"| epochs | {arm['tokens']:,} | {whole} | {arm['control_retained']:.4f} |" in text
+    assert f"| ngram | {arm['tokens']:,} | {whole} | {arm['control_retained']:.4f} |" in text
 
 
 def test_the_card_of_every_kind_of_run_is_made(purified, distilled):
