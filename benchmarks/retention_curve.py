@@ -3,9 +3,9 @@
 Usage: python benchmarks/retention_curve.py FOLDER [SEED [POOL ...]]
        python benchmarks/retention_curve.py draw
 
-FOLDER has pools as quality_pools.py writes them: of seed 2, which no setting was chosen on, and pools 1, 2 and 4 by
-default. Figures go to docs/retention.csv, a row for each pool, way and budget; `draw` makes the figure from it. Texts
-are measured once, and models are kept by a digest of what they were trained on, so a second call repeats only what has
+FOLDER has pools as quality_pools.py writes them: of seed 2, which no setting was chosen on, and pool 1 by default.
+Figures go to docs/retention.csv, a row for each pool, way and budget; `draw` makes the figure from it. Texts are
+measured once, and models are kept by a digest of what they were trained on, so a second call repeats only what has
 changed. A pool takes about 10 CPU minutes.
 """
 
@@ -25,7 +25,7 @@ from curate.distill.evaluate.retention import ArmRetention
 DOCS = Path(__file__).parents[1] / "docs"
 SHARES = (0.02, 0.05, 0.15, 0.30, 0.50)
 DRAWS = 2  # of random documents at each budget
-POOLS = ("1", "2", "4")
+POOLS = ("1",)
 
 
 def points_of(folder: Path, seed: int, name: str) -> list[Point]:

@@ -1,4 +1,4 @@
-"""The figure of docs/retention.md as SVG: R and G by budget, a column for each pool, a line for each way to select."""
+"""The figure of docs/retention.md as SVG: R and G by budget side by side, a row for each pool, a line for each way."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +9,11 @@ LINES = {  # colours that can be told apart by the colour-blind (Okabe and Ito),
     "ours": ("#0072b2", ""), "classifier only": ("#009e73", ""), "lowest perplexity": ("#d55e00", ""),
     "rules only": ("#cc79a7", ""), "random": ("#666666", "4 3"),
 }  # fmt: skip
-PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, GAP, LEGEND = 250, 190, 46, 34, 46, 40
+PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, GAP, LEGEND = 320, 220, 40, 34, 46, 40
 TICKS = (0.02, 0.05, 0.15, 0.3, 0.5)
-ROWS = (("retained R", "retained"), ("gap closed G", "gap_closed"))
+COLUMNS = (("retained R", "retained"), ("gap closed G", "gap_closed"))
 FONT = 'font-family="sans-serif" font-size="12"'
-LEAST_G = -0.5  # points below leave the panel: a line to its edge says so
+LEAST_G = -1.0  # points below lie on the edge of the panel
 Place = Callable[[float], float]
 
 
@@ -35,15 +35,15 @@ class Point(NamedTuple):
 def figure(points: Sequence[Point]) -> str:
     """The whole figure."""
     pools = list(dict.fromkeys(point.pool for point in points))
-    width = LEFT + len(pools) * (PANEL_WIDTH + GAP)
-    height = TOP + len(ROWS) * (PANEL_HEIGHT + GAP) + LEGEND
+    width = LEFT + len(COLUMNS) * (PANEL_WIDTH + GAP)
+    height = TOP + len(pools) * (PANEL_HEIGHT + GAP) + LEGEND
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {FONT}>',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
     ]
-    for row, (title, name) in enumerate(ROWS):
+    for column, (title, name) in enumerate(COLUMNS):
         low, high = _ends(points, name)
-        for column, pool in enumerate(pools):
+        for row, pool in enumerate(pools):
             left, top = LEFT + column * (PANEL_WIDTH + GAP), TOP + row * (PANEL_HEIGHT + GAP)
             parts.append(f'<g transform="translate({left} {top})">')
             parts.append(f'<text x="0" y="-10" font-weight="bold">{escape(f"{title}, pool {pool}")}</text>')
@@ -54,10 +54,10 @@ def figure(points: Sequence[Point]) -> str:
 
 
 def _ends(points: Sequence[Point], name: str) -> tuple[float, float]:
-    """The ends of an axis, in tenths."""
+    """The ends of an axis, in twentieths."""
     values = [value for point in points if (value := getattr(point, name)) is not None]
     least = max(min(values), LEAST_G) if name == "gap_closed" else min(values)
-    return math.floor(least * 10) / 10, math.ceil(max([*values, 1.0]) * 10) / 10
+    return math.floor(least * 20) / 20, math.ceil(max([*values, 1.0]) * 20) / 20
 
 
 def _panel(points: Sequence[Point], name: str, low: float, high: float) -> Iterator[str]:
