@@ -65,17 +65,15 @@ def main(corpora: Path, folder: Path, words: str | None = None) -> None:
     """Run every filter, and print what it does to groups, then the findings."""
     filters = dict(FILTERS)
     if words is not None:
-        filters["bad words"] = {"tier1": {"block": [{"reason": "bad_words", "words": words}]}}
+        filters = {"bad words": {"tier1": {"block": [{"reason": "bad_words", "words": words}]}}} | filters
     write_pool(corpora, folder / "in")
-    measured = {name: rates_of(corpora, folder, name, sections) for name, sections in filters.items()}
-    for name, rates in measured.items():
-        print(
-            f"\n{name}\n{'group':44} {'documents':>9} {'dropped':>8} {'rest':>7}  difference, points           "
-            "within source and length"
-        )
-        for rate in sorted(rates, key=lambda rate: (rate.dimension, -rate.documents)):
+    measured = {}
+    for name, sections in filters.items():
+        measured[name] = rates_of(corpora, folder, name, sections)
+        print(f"{'group':44} {'documents':>9} {'dropped':>8} {'rest':>7}  difference in points          within strata")
+        for rate in sorted(measured[name], key=lambda rate: (rate.dimension, -rate.documents)):
             if rate.mark or rate.within_mark:
-                print(line(rate))
+                print(line(rate), flush=True)
     print("\nfindings")
     for claim, name, value in FINDINGS:
         shown = next((rate for rate in measured.get(name, []) if rate.value == value), None)
@@ -117,7 +115,7 @@ def rates_of(corpora: Path, folder: Path, name: str, sections: dict[str, object]
     path.write_text(yaml.safe_dump(recipe))
     run(load_recipe(path), InProcess(), 1, quiet=True)
     result = who_of_run(folder / where).result
-    print(f"{name}: {result.dropped:,} of {result.documents:,} documents dropped, {result.comparisons} comparisons")
+    print(f"\n{name}: {result.dropped:,} of {result.documents:,} documents dropped, {result.comparisons} comparisons")
     return [rate for rates in result.dimensions for rate in rates.rates if rate.stage == ALL]
 
 

@@ -15,6 +15,7 @@ from curate.kernels.words_of_list import WordTable
 PARTS = ("curate.filters.people",)  # the lists
 FOLDER = Path(__file__).parent
 LEAST_MARKERS = 5  # of a text whose formality is measured
+ENGLISH = 0.15  # of the words are function words of English: others share in, an, a, me and on with it
 DIALECT = 0.02  # of the words: such a text is of register dialect
 COLLOQUIAL, FORMAL = 0.03, 0.85  # of the words; of the markers
 REGISTERS = pa.array(["formal", "neutral", "colloquial", "dialect"])
@@ -65,7 +66,8 @@ def register(texts: pa.Array) -> Columns:
     """The register of a text in English, by closed classes of words (after Heylighen and Dewaele 2002, Biber 1988).
 
     formality         articles and prepositions, as a share of them, pronouns of the first and second person,
-                      contractions and colloquial words; null with fewer than five of all
+                      contractions and colloquial words; null with fewer than five of all, and where less than 15 %
+                      of the words are function words of English
     colloquial_ratio  contractions and colloquial words per word; null without words
     n_dialect_words   words, spellings and phrases of African American English
     register          dialect: a word of fifty is of dialect; colloquial: three of a hundred are; formal: formality
@@ -73,11 +75,12 @@ def register(texts: pa.Array) -> Columns:
     """
     formal, involved, contraction, colloquial, dialect = _count(texts, "register").T
     null = texts.is_null().to_numpy(zero_copy_only=False)
-    words = kernels.count_words(texts)["words"]
+    counted = kernels.count_words(texts)
+    words, function_words = counted["words"], counted["stop_words"].fill_null(0).to_numpy()
     n_words = words.fill_null(0).to_numpy()
     spoken = contraction + colloquial
     markers = formal + involved + spoken
-    few = markers < LEAST_MARKERS
+    few = (markers < LEAST_MARKERS) | (function_words < ENGLISH * n_words)
     share = formal / np.maximum(markers, 1)
     kind = np.select(
         [dialect > DIALECT * n_words, spoken >= COLLOQUIAL * n_words, share >= FORMAL], [3, 2, 0], default=1

@@ -12,6 +12,7 @@ LISTS = {
 }
 FORMAL = "The resolution of the committee was adopted at the meeting in Geneva by a majority of the members present."
 SPOKEN = "Hey dude, I'm gonna call you, don't worry, it's okay, you know I can't wait, lol."
+GERMAN = "An der See in Bremen war er in der Stadt an Bord, in Eile, in Not, per Post und in Form; a me in a. On a en."
 DIALECT = "im finna go wit my homies cuz he tryna get some food, yeah, you know me, it's all good"
 
 
@@ -55,7 +56,7 @@ def test_groups_are_in_the_order_of_the_list():
 
 
 def test_registers_are_told_apart():
-    measured = register(pa.array([FORMAL, SPOKEN, DIALECT, "Rauchen verboten", None]))
+    measured = register(pa.array([FORMAL, SPOKEN, DIALECT, GERMAN, None]))
     assert measured["register"].to_pylist() == ["formal", "colloquial", "dialect", None, None]
     assert measured["n_dialect_words"].to_pylist() == [0, 0, 4, 0, None]
     formal, spoken = measured["formality"].to_pylist()[:2]
