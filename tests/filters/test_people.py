@@ -12,7 +12,11 @@ LISTS = {
 }
 FORMAL = "The resolution of the committee was adopted at the meeting in Geneva by a majority of the members present."
 SPOKEN = "Hey dude, I'm gonna call you, don't worry, it's okay, you know I can't wait, lol."
-GERMAN = "An der See in Bremen war er in der Stadt an Bord, in Eile, in Not, per Post und in Form; a me in a. On a en."
+GERMAN = (
+    "Die Verwaltung hat in der letzten Sitzung beschlossen, dass die Schulen der Stadt im Sommer saniert werden, "
+    "und in den Ferien damit angefangen. An den Kosten beteiligt sich das Land, das in dieser Sache mit den Gemeinden "
+    "verhandelt hat, per Vertrag in gleichem Umfang."
+)
 DIALECT = "im finna go wit my homies cuz he tryna get some food, yeah, you know me, it's all good"
 
 
