@@ -1,10 +1,12 @@
 """How much bad text a corpus has, and which of its documents are trained on as bad."""
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curate.distill.purify.mining import mined_documents
 from curate.distill.purify.mixture import bad_share
 from curate.distill.purify.rounds import Material, purify
 from curate.distill.purify.selection import MiningFacts, mining_lines, select_bad
@@ -103,3 +105,26 @@ def test_too_few_mined_texts_are_replaced_by_none():
     assert (len(few.mined), len(few.testing_mined), few.mined_bad) == (0, 0, 1.0)
     many = material.with_mined(candidates_of(texts), facts)
     assert (len(many.mined), len(many.testing_mined), many.mined_bad) == (180, 20, 0.8)
+
+
+def test_candidates_are_drawn_from_all_documents_and_from_the_worst_quarter_equal_texts_once():
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE texts AS SELECT range AS n FROM range(2000)")
+        connection.execute(
+            """CREATE TABLE judged AS SELECT 0::INTEGER AS file_no, 0::INTEGER AS position, n AS row,
+                hash(n // 2) AS raw_hash_low, 1000 AS raw_n_bytes, ((n // 2) % 100 / 100)::FLOAT AS coarse_score,
+                []::VARCHAR[] AS input_reasons FROM texts"""
+        )
+        ranges = ["row < 700", "row >= 700"]
+        drawn = mined_documents(Tier2(mined=100), 1, lambda: ranges, connection)
+        again = mined_documents(Tier2(mined=100), 1, lambda: ["row >= 700", "row < 700"], connection)
+        other = mined_documents(Tier2(mined=100), 2, lambda: ranges, connection)
+    assert drawn.equals(again)
+    assert not drawn.equals(other)
+    rows = drawn.to_pylist()
+    assert [row["row"] for row in rows] == sorted(row["row"] for row in rows)
+    assert len({row["row"] // 2 for row in rows}) == len(rows)
+    assert sum(row["uniform"] for row in rows) == sum(row["worst"] for row in rows) == 100
+    assert all(row["row"] // 2 % 100 < 26 for row in rows if row["worst"])
+    assert max(row["row"] // 2 % 100 for row in rows if row["uniform"]) > 80
+    assert all(row["uniform"] or row["worst"] for row in rows)
