@@ -180,13 +180,11 @@ def purify(
 ) -> Purification:
     """Train a discriminator of good texts (doc_id, text, role) against mined and corrupted ones.
 
-    `candidates` for mined texts also have `uniform`, `worst` and `known` (training.py). Without a teacher all attacks
-    are by rules. `begin` is called with each step as it begins.
+    `candidates` also have `uniform`, `worst` and `known` (training.py). Without a teacher all attacks are by rules.
 
     Errors: InputError where there are too few texts.
     """
-    worst = candidates.filter(pc.and_(candidates["worst"], pc.invert(candidates["known"])))
-    setup = _setup(Material.of(good, worst), section, teacher, seed)
+    setup = _setup(Material.of(good, _worst(candidates)), section, teacher, seed)
     begin("attacking, to mine by the attacks")
     made, counts = _attack(setup, 1)
     setup, state, mining = _mine(setup, candidates, made, begin)
@@ -212,6 +210,11 @@ def purify(
             stopped = f"after round {number} the fool rate no longer changed"
             break
     return _result(state, setup, rows, stopped, written, mining)
+
+
+def _worst(candidates: pa.Table) -> pa.Table:
+    """The candidates with the lowest coarse_score that are not good texts too."""
+    return candidates.filter(pc.and_(candidates["worst"], pc.invert(candidates["known"])))
 
 
 def _mine(
