@@ -126,7 +126,8 @@ def with_written(counts: Counts, written: Augmented | None) -> Counts:
         "written": accepted,
     }
     mixture = {name: _with(rows, written.accepted_by(name)) for name, rows in counts.mixture.items()}
-    return replace(counts, stages=[*counts.stages, stage], mixture=mixture)
+    readings = [*counts.readings, Reading(None, 1.0, accepted["tokens"])]
+    return replace(counts, stages=[*counts.stages, stage], mixture=mixture, readings=readings)
 
 
 def _with(rows: Rows, more: Rows) -> Rows:

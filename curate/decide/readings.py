@@ -34,14 +34,13 @@ def count_readings(connection: duckdb.DuckDBPyConnection) -> list[Reading]:
 def training_of(
     train_tokens: float, recipe: Recipe, stages: Sequence[Mapping[str, Any]], readings: Sequence[Reading]
 ) -> TrainingEpochs | None:
-    """A training over the output of a run with these stages; None where nothing is kept."""
-    written = sum(stage["written"]["tokens"] for stage in stages if "written" in stage)
+    """A training over the output of a run with these stages, of which `readings` are; None where nothing is kept."""
     rungs = sorted({reading.rung for reading in readings if reading.rung is not None})
     ladder = {
         f"rung {rung}": [(r.weight, r.tokens) for r in readings if r.rung is not None and r.rung <= rung]
         for rung in rungs[:-1]
     }
-    output = [*((r.weight, r.tokens) for r in readings), (1.0, written)]
+    output = [(r.weight, r.tokens) for r in readings]
     before = [stage["tokens_in"] for stage in stages if stage["stage"] == "distil" and recipe.distill]
     return training_over(
         int(train_tokens),

@@ -7,7 +7,7 @@ from typing import Literal
 
 import duckdb
 
-from curate.display import fields_of
+from curate.display import fields_of, shown
 from curate.errors import CurateError, RunError
 from curate.filters.rules.resolve import resolve, resolve_editors
 from curate.inspect.evidence import evidence_from, rules_by_reason
@@ -242,8 +242,20 @@ def what_if(
         changed=_changed(proposal.run.recipe, proposal.recipe),
         texts=proposal.texts,
         difference=replace(difference, examples=with_evidence),
-        notes=notes(proposal, difference.totals.kept_after_documents),
+        notes=[
+            *_epochs(proposal.recipe.train_tokens, difference.totals),
+            *notes(proposal, difference.totals.kept_after_documents),
+        ],
     )
+
+
+def _epochs(train_tokens: float | None, totals: Totals) -> list[str]:
+    """How often a training reads a token of what is kept, before and after."""
+    kept = totals.kept_before_tokens, totals.kept_after_tokens
+    if train_tokens is None or not all(kept):
+        return []
+    before, after = (shown(train_tokens / tokens, 3) for tokens in kept)
+    return [f"a training on {int(train_tokens):,} tokens reads what is kept {before} → {after} times on average"]
 
 
 def _check_complete(run: FinishedRun, connection: duckdb.DuckDBPyConnection) -> None:

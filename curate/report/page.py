@@ -16,7 +16,7 @@ import duckdb
 import curate
 from curate.decide.counts import UNITS as STAGE_UNITS
 from curate.decide.counts import count_stages
-from curate.decide.readings import count_readings, training_of
+from curate.decide.readings import Reading, count_readings, training_of
 from curate.decide.scorecard import QUANTILES
 from curate.display import brief, fields_of, place, share, shown
 from curate.errors import RunError
@@ -211,7 +211,8 @@ def write_report(folder: Path, output: Path | None = None, train_tokens: float |
 
     `train_tokens` takes the place of those of the recipe.
 
-    Errors: RunError where `folder` is no run directory; RecipeError where its recipe is damaged or of another version.
+    Errors: RunError where `folder` is no run directory, or of an earlier version; RecipeError where its recipe is
+    damaged or of another version.
     """
     path = output or folder / REPORT
     if path.is_dir():
@@ -268,6 +269,12 @@ def page_of(folder: Path, connection: duckdb.DuckDBPyConnection, train_tokens: f
 
 
 def _opened(folder: Path, connection: duckdb.DuckDBPyConnection) -> OpenRun:
+    """Open a run.
+
+    Errors: RunError where its decisions lack a column that earlier versions did not write.
+    """
+    if "n_bytes_cut" not in connection.sql("FROM decisions LIMIT 0").columns:
+        raise RunError(f"{folder}: was decided by an earlier version of curate; run its recipe again")
     decided = open_finished(folder)
     return OpenRun(folder, decided.recipe, decided.ledger, connection)
 
@@ -275,7 +282,8 @@ def _opened(folder: Path, connection: duckdb.DuckDBPyConnection) -> OpenRun:
 def _training(run: OpenRun, train_tokens: float | None, stages: Sequence[Mapping[str, Any]]) -> TrainingSection | None:
     if train_tokens is None:
         return None
-    readings = count_readings(run.connection)
+    written = [Reading(None, 1.0, stage["written"]["tokens"]) for stage in stages if "written" in stage]
+    readings = [*count_readings(run.connection), *written]
     training = training_of(train_tokens, run.recipe, stages, readings)
     return training_section(training, readings, run.recipe.tokenizer)
 

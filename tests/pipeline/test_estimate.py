@@ -255,8 +255,8 @@ def test_json_and_tables_tell_the_same(corpus, tmp_path):
         assert row["reason"] in shown
     assert set(told) == {
         "run", "input", "sample", "steps", "dropped", "passing", "cpu_seconds", "minutes", "workers", "memory_bytes",
-        "disk_bytes", "bands", "tier2", "tier3", "keep_tokens", "keep_bytes", "tokenizer", "training", "warnings",
-        "other_language",
+        "disk_bytes", "bands", "tier2", "tier3", "keep_tokens", "keep_bytes", "tokenizer", "training", "weighted",
+        "scores", "warnings", "other_language",
     }  # fmt: skip
 
 

@@ -92,6 +92,14 @@ def test_weights_are_read_as_often_as_they_say(ladder, tmp_path):
     assert output["effective_tokens"] < law(told["tokens_out"], output["mean_reads"])
 
 
+def test_what_if_says_what_another_budget_makes_of_the_epochs(ladder):
+    _, run, told = ladder
+    changes = ("--set", "distill.keep_tokens=80%", "--set", "train_tokens=200k")
+    asked = json.loads(command("what-if", run, *changes, "--json").stdout)
+    after = 200_000 / asked["totals"]["kept_after_tokens"]
+    assert f"{200_000 / told['tokens_out']:.3g} → {after:.3g} times on average" in asked["notes"][0]
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -5,7 +5,9 @@ import hashlib
 import html
 import json
 import re
+import shutil
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -372,3 +374,11 @@ def test_only_the_page_s_own_script_may_run(page_of_demo):
     assert "unsafe" not in policy.replace("style-src 'unsafe-inline'", "")
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
     assert len(text) < 1_000_000
+
+
+def test_a_run_of_an_earlier_version_is_refused_in_one_line(demo, tmp_path):
+    run = shutil.copytree(demo, tmp_path / "run")
+    with duckdb.connect(str(run / "run.duckdb")) as database:
+        database.execute("ALTER TABLE decisions DROP COLUMN n_bytes_cut")
+    with pytest.raises(RunError, match=r"was decided by an earlier version of curate; run its recipe again"):
+        write_report(run)

@@ -50,21 +50,23 @@ def print_plan(plan: "Forecast") -> None:
     for line in _limits(plan):
         say(line)
     if plan.training is not None:
-        _print_training(plan.training, plan.tokenizer)
+        _print_training(plan, plan.training)
     console().print(_costs(plan))
     say(f"{plan.run}: nothing was written; start with `curate run`")
 
 
-def _print_training(training: "TrainingEpochs", tokenizer: str) -> None:
+def _print_training(plan: "Forecast", training: "TrainingEpochs") -> None:
     """Print how often a training would read the output."""
     from curate.cli.output.training import training_table
     from curate.epochs import caveat, summary, warning
 
     console().print(training_table(training))
     say(f"{summary(training)} Duplicates are not counted: what they take makes more epochs.")
+    if plan.weighted:
+        say("Quotas and curves give documents weights, which no forecast knows: some will be read more often.")
     if message := warning(training):
         say(f"warning: {message}")
-    say(caveat(tokenizer))
+    say(caveat(plan.tokenizer))
 
 
 def _limits(plan: "Forecast") -> Iterator[str]:

@@ -100,7 +100,8 @@ class Forecast:
     keep_tokens: float | None
     keep_bytes: float | None
     tokenizer: str  # that tokens are counted by
-    training: TrainingEpochs | None  # over the output, with train_tokens
+    training: TrainingEpochs | None  # over the output, with train_tokens, as if no document had a weight
+    weighted: bool  # whether documents will have weights
     scores: str | None  # which fill the budget and make up `quality`, and why
     bands: str | None  # of the near-duplicate search
     cpu_seconds: CpuSeconds
