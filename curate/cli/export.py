@@ -81,8 +81,7 @@ def export(
 
     prepare_process(quiet or as_json)
     _check_local(out)
-    options = options_of(validation, tokenizer, eos)
-    formats = [name.strip() for name in names.split(",")]
+    options, formats = options_of(validation, tokenizer, eos), [name.strip() for name in names.split(",")]
     with chosen_engine(engine, address, workers) as (opened, _):
         log = unwritten_log(quiet or as_json)
         sources = open_sources(run, options.validation, opened, once)
