@@ -14,7 +14,17 @@ from curate.kernels.minhash import SEED as MINHASH_SEED
 from curate.ledger.augmented import Augmented
 from curate.ledger.ledger import Ledger
 from curate.ledger.models import BUDGET, PURIFY, models_in_force
-from curate.ledger.names import BUDGET_FACTS, DOMAINS, GRADE_MODEL, PURIFY_MODEL, QUOTAS, ROUNDS, RUNGS, THRESHOLDS
+from curate.ledger.names import (
+    BUDGET_FACTS,
+    DOMAINS,
+    GRADE_MODEL,
+    PURIFY_MODEL,
+    QUOTAS,
+    ROUNDS,
+    RUNGS,
+    THRESHOLDS,
+    TUNING,
+)
 from curate.manifests.schema.model import (
     Decontamination,
     DedupEntry,
@@ -104,7 +114,8 @@ def distil(recipe: Recipe, ledger: Ledger) -> Distil | None:
         return None
     hashes = {part.group: part.sha256 for part in models.parts if part.group != BUDGET_FACTS}
     scores = {"scores": scores_of(recipe), "quality": quality_scores_of(recipe)}
-    return Distil.model_validate({"models": hashes, **scores, **models.facts, **_tables(ledger, RUNGS, QUOTAS)})
+    tables = _tables(ledger, RUNGS, QUOTAS, TUNING)
+    return Distil.model_validate({"models": hashes, **scores, **models.facts, **tables})
 
 
 def _tables(ledger: Ledger, *names: str) -> dict[str, list[dict[str, object]]]:

@@ -37,6 +37,7 @@ THRESHOLDS = "thresholds"
 LIKENESS, IMPORTANCE_TARGET, IMPORTANCE_CORPUS = "likeness_model", "importance_target", "importance_corpus"
 PROJECTION, STATIC_VECTORS, CLUSTERS = "projection", "static_vectors", "cluster_centres"
 BUDGET_GRADE_MODEL, BUDGET_FACTS = "distil_grade_model", "distil_facts"
+TUNING_TEXTS = "tuning_texts"
 BUDGET_MODELS = (
     LIKENESS,
     IMPORTANCE_TARGET,
@@ -45,10 +46,11 @@ BUDGET_MODELS = (
     STATIC_VECTORS,
     CLUSTERS,
     BUDGET_GRADE_MODEL,
+    TUNING_TEXTS,
     BUDGET_FACTS,
 )
 SCORES = "distil_scores"
-RUNGS, QUOTAS = "rungs", "quotas"
+RUNGS, QUOTAS, TUNING = "rungs", "quotas", "tuning"
 
 # Groups of tier 3 and of the output.
 DOMAIN_MEMBERS, DOMAIN_ROWS = "domain_members", "domain_rows"
@@ -67,6 +69,7 @@ DECISION_GROUPS = (
     SCORES,
     RUNGS,
     QUOTAS,
+    TUNING,
     *BUDGET_MODELS,
 )
 

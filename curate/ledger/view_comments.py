@@ -24,6 +24,7 @@ ONE_ROW_FOR = {
     "grades": "every document that a teacher graded",
     "rungs": "every budget, the least first",
     "quotas": "every stratum of every budget",
+    "tuning": "every selection that was tried to choose settings of the budget",
     "domains": "every domain of tier3",
     "domain_documents": "every document of a domain, kept or dropped for its form",
     "synthetic": "every text that a model wrote for a domain, accepted or not",

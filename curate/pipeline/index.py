@@ -36,6 +36,7 @@ from curate.ledger.names import (
     SEPARATE_GROUPS,
     SYNTHETIC,
     THRESHOLDS,
+    TUNING,
 )
 from curate.ledger.views import derived_sql, document_ranges, load_signals
 from curate.manifests.formats.dpo import PREFERENCE_SQL
@@ -136,7 +137,7 @@ def _stages(connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mappi
     edits = [*(ledger.of(EDITS, groups[EDITS]) if EDITS in groups else []), *ledger.of(LINE_EDITS)]
     source = read_run_parquet(part.path for part in edits) if edits else NO_EDITS
     connection.execute(f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)")
-    for group in (BANDS, THRESHOLDS, ROUNDS, RUNGS, QUOTAS):
+    for group in (BANDS, THRESHOLDS, ROUNDS, RUNGS, QUOTAS, TUNING):
         if parts := ledger.of(group):
             connection.execute(f"CREATE TABLE {group} AS FROM {read_parquet(part.path for part in parts)}")
     for group in (ATTACKS, GRADES):

@@ -34,6 +34,10 @@ class Quotas(Section):
         description="1 keeps the mixture: of candidates, of domains that of the reference; 0 gives all as much",
     )
     floor: Annotated[Share, Field(le=1)] = Field(default=0.0, description="least share of the budget for each stratum")
+    least_likeness: float | None = Field(
+        default=-3.0,
+        description="log-odds of being reference text below which a document is of no domain; null: of the nearest",
+    )
     targets: dict[str, Annotated[Share, Field(le=1)]] = Field(
         default={}, description="shares of the budget by stratum, such as {code: 20%}; of several columns en/news"
     )
@@ -124,6 +128,10 @@ class Distill(Section):
     curve: Annotated[Curve | None, switch(Curve)] = Field(
         default=None, description="documents have weights by their quality instead of a flat cut; {} has defaults"
     )
+    tune: Annotated[Literal["reference"] | None, affects("distill")] = Field(
+        default=None,
+        description="reference: quotas, novelty and scores that have their defaults are chosen for this corpus",
+    )
     grades: Annotated[str | None, affects("distill")] = Field(
         default=None, description="file with columns text and score, for the score grades"
     )
@@ -164,6 +172,7 @@ class Distill(Section):
         if self.curve is None:
             return self
         unlike = {
+            "tune": (self.tune is not None, "what is tuned is a flat cut"),
             "ladder": (bool(self.ladder), "a smaller budget is no part of a larger one where documents have weights"),
             "temperature": (self.temperature > 0, "a curve weighs documents and draws none"),
             "cluster_cap": (self.cluster_cap < 1, "a curve has targets for strata and not for clusters"),

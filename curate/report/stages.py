@@ -1,14 +1,14 @@
 """Sections on single stages: evaluation sets, bands, purification, budget, and clusters of copies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 from curate.distill.purify.selection import MiningFacts, mining_lines
 from curate.inspect.documents import OpenRun, Row
 from curate.inspect.judgements import NUMBERS as BOUND_COLUMNS
 from curate.ledger.models import PURIFY, models_in_force
-from curate.ledger.names import BANDS, QUOTAS, RUNGS, THRESHOLDS
+from curate.ledger.names import BANDS, QUOTAS, RUNGS, THRESHOLDS, TUNING
 from curate.report.charts import Placed, percent
 from curate.sql import quoted
 
@@ -121,12 +121,27 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class TunedTrial:
+    """Settings of the budget that were tried, and the bits per word of the texts kept aside."""
+
+    trial: int
+    temperature: float | None
+    least_likeness: float | None
+    novelty: float
+    scores: str
+    documents: int
+    bits_per_word: float
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """Section "Budget"."""
 
     unit: str  # what the budget counts
     rungs: Sequence[Placed[Rung]]
     strata: Sequence[Placed[Quota]]
+    trials: Sequence[TunedTrial]  # the best first; none without `distill.tune`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +300,15 @@ def budget(run: OpenRun) -> Budget | None:
         rungs[-1].unit,
         [Placed(rung, {"share": percent(rung.share, 0, 1)}) for rung in rungs],
         [_placed_quota(quota, most) for quota in quotas],
+        _tuned_trials(run),
     )
+
+
+def _tuned_trials(run: OpenRun) -> list[TunedTrial]:
+    if TUNING not in run.views:
+        return []
+    names = ", ".join(field.name for field in fields(TunedTrial))
+    return [TunedTrial(**row) for row in run.query(f"SELECT {names} FROM {TUNING} ORDER BY bits_per_word, trial")]
 
 
 def _placed_quota(quota: Quota, most: int) -> Placed[Quota]:

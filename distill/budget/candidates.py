@@ -117,7 +117,7 @@ def _numeric_columns(
     names = ["n_tokens", "n_bytes", "cluster", "importance", "likeness", *types, *by, *plain]
     for batch in rows(list(dict.fromkeys(names))):
         kinds = [batch[column] for column in by]
-        quota_strata = [_own_domain(batch) if column == DOMAIN else batch[column] for column in by]
+        quota_strata = [_own_domain(batch, section) if column == DOMAIN else batch[column] for column in by]
         yield {
             "tokens": batch["n_tokens"].to_numpy().astype(np.uint32),
             "bytes": batch["n_bytes"].to_numpy().astype(np.uint32),
@@ -130,13 +130,16 @@ def _numeric_columns(
         }
 
 
-def _own_domain(batch: pa.Table) -> pa.ChunkedArray:
+def _own_domain(batch: pa.Table, section: Distill) -> pa.ChunkedArray:
     """The domain of each document; null where it resembles the corpus more than the reference.
 
     Such a document may be far from its nearest domain and must not fill that domain's quota. Without a reference there
     is no likeness: the packaged prose has too few kinds of text to exclude others.
     """
-    unlike = pc.fill_null(pc.less(batch["likeness"], 0), False)
+    least = section.quotas.least_likeness if section.quotas else 0.0
+    if least is None:
+        return batch[DOMAIN]
+    unlike = pc.fill_null(pc.less(batch["likeness"], least), False)
     return pc.if_else(unlike, pa.scalar(None, pa.string()), batch[DOMAIN])
 
 

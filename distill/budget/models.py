@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from curate.corpus.side_files import content_of, side_files, tables_of
 from curate.digest import digest_of
+from curate.distill.budget import tuning_texts
 from curate.distill.purify.training import code_of_models
 from curate.distill.reference import ReferenceFile, read_good
 from curate.distill.scoring import clusters, importance, static_vectors, vectors
@@ -38,6 +39,7 @@ from curate.ledger.names import (
     PENDING,
     PROJECTION,
     STATIC_VECTORS,
+    TUNING_TEXTS,
 )
 from curate.ledger.parts import Part, finished_part
 from curate.maps.reading import editor_identities
@@ -127,10 +129,15 @@ def train(training: Training, sample: pa.Table) -> ModelSet:
     if models := load_models(BUDGET, ledger.run, [part for part in ledger.parts if part.digest == digest]):
         return models
     training.begin("reading texts to learn from")
-    corpus = _corpus_texts(training, sample)
+    documents = _corpus_texts(training, sample)
+    corpus = documents["text"].combine_chunks()
     good = read_good(recipe, reference, training.reading, {}, section.good) if reference else None
     training.begin("learning what is wanted")
+    texts_aside = _Trained({}, {})
+    if section.tune and good is not None:
+        good, texts_aside = _keep_aside(good, documents, recipe.seed)
     trained = [
+        texts_aside,
         _train_target(good, corpus, recipe.seed),
         _train_space(corpus, recipe.seed, training.static),
         _train_grades(graded_files, recipe.seed),
@@ -144,16 +151,33 @@ def train(training: Training, sample: pa.Table) -> ModelSet:
     return models
 
 
-def _corpus_texts(training: Training, sample: pa.Table) -> pa.Array:
+def _corpus_texts(training: Training, sample: pa.Table) -> pa.Table:
+    """The documents of the sample (file_no, row, text)."""
     parts = training.corpus.collect_texts(sample.select(["file_no", "row"]))
-    tables = [pq.read_table(training.ledger.run / part.path, columns=["text"]) for part in parts]
-    corpus = pa.concat_tables(tables)["text"].combine_chunks() if tables else pa.array([], pa.large_string())
-    if len(corpus) < LEAST_SAMPLE:
+    tables = [pq.read_table(training.ledger.run / part.path) for part in parts]
+    documents = pa.concat_tables(tables).select(["file_no", "row", "text"]) if tables else pa.table({"text": []})
+    if len(documents) < LEAST_SAMPLE:
         raise InputError(
-            f"distill: {len(corpus)} documents of 200 bytes or more are too few to learn what the "
+            f"distill: {len(documents)} documents of 200 bytes or more are too few to learn what the "
             f"corpus is like; give at least {LEAST_SAMPLE}, or leave distill out"
         )
-    return corpus
+    return documents
+
+
+def _keep_aside(good: pa.Table, documents: pa.Table, seed: int) -> tuple[pa.Table, _Trained]:
+    """The good texts to train on, and the others with the words of the corpus, by which the budget is tuned.
+
+    Errors: InputError where no kind has enough texts.
+    """
+    domains = domains_of(good["file"].to_pylist())
+    aside = tuning_texts.is_aside(good["text"].combine_chunks(), domains, seed)
+    if not aside.any():
+        raise InputError("distill.tune: no kind of reference text has 5 texts, of which one could be kept aside")
+    texts = tuning_texts.tuning_texts(
+        documents, good["text"].combine_chunks().filter(pa.array(aside)), np.array(domains)[aside].tolist(), seed
+    )
+    facts = {"kept_aside": int(aside.sum())}
+    return good.filter(pa.array(~aside)), _Trained({TUNING_TEXTS: partial(tuning_texts.save, texts)}, facts)
 
 
 def _log_training(models: ModelSet, corpus: int, good: pa.Table | None, log: Log) -> None:

@@ -101,11 +101,23 @@ def check_distill(recipe: Recipe) -> None:
             raise RecipeError(f"distill.scores: {name} needs {need}; add it, or leave the score out")
     if section.grades and "grades" not in scores:
         raise RecipeError("distill.grades: no score uses it; add grades to distill.scores")
+    if section.tune:
+        _check_tuned(recipe)
     for name in section.strata:
         strata = [stratum.removesuffix("?") for stratum in recipe.input.strata]
         if name not in (DOMAIN, "language", "length_bucket", *strata):
             field = "quotas" if section.quotas else "curve"
             raise RecipeError(f"distill.{field}.by: {name} is not in input.strata; add it there, or use {DOMAIN}")
+
+
+def _check_tuned(recipe: Recipe) -> None:
+    """Refuse to tune a budget without texts to tune it by."""
+    if recipe.models.pin:
+        raise RecipeError(
+            "distill.tune: not with models.pin; write what that run chose (its table tuning) into the recipe instead"
+        )
+    if not recipe.reference:
+        raise RecipeError("distill.tune: needs reference texts; add reference, or leave tune out")
 
 
 def check_pinned_scores(recipe: Recipe, pinned: ModelSet | None) -> None:

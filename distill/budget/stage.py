@@ -16,11 +16,13 @@ from curate.distill.budget.curve import fill_curve
 from curate.distill.budget.models import SCORED, open_scorer, scores_key, train, warm
 from curate.distill.budget.scores import scores_message
 from curate.distill.budget.select import TOLERANCE
+from curate.distill.budget.tuning import tune
+from curate.distill.budget.tuning_texts import load as load_tuning_texts
 from curate.distill.purify.mining import MOST_BYTES
 from curate.distill.reference import MIN_BYTES, sampling_mask
 from curate.distill.scoring_stage import DrawDocuments, ScoreReader, ScoringStage, StageContext, scores_of_table
 from curate.ledger.models import BUDGET
-from curate.ledger.names import QUOTAS, RUNGS, SCORES
+from curate.ledger.names import QUOTAS, RUNGS, SCORES, TUNING, TUNING_TEXTS
 from curate.ledger.parts import Part, write_part
 from curate.ledger.views import DocumentRange, SortedFiles, restrict_views
 from curate.recipe.distill import Distill
@@ -77,6 +79,13 @@ def distil_documents(
     spool.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=spool, prefix="candidates-") as folder:
         table = read_candidates(recipe, strata, Path(folder), rows)
+        tables = {}
+        if section.tune:
+            texts = load_tuning_texts(Path(models.files[TUNING_TEXTS]))
+            tuned = tune(recipe, strata, table, rows, texts, size, models.facts["domains"])
+            reader.say(tuned.line)
+            tables[TUNING], recipe = tuned.table, tuned.settings.within(recipe)
+            table = read_candidates(recipe, strata, Path(folder), rows)
         fill = fill_curve if section.curve else fill_budgets
         filled = fill(recipe, table, rows, size, models.facts["domains"])
         for documents in distilled_tables(filled, rows):
@@ -84,7 +93,7 @@ def distil_documents(
             connection.execute("INSERT INTO distilled BY NAME FROM chosen")
             connection.unregister("chosen")
     _say_if_unfilled(section, filled, reader.say)
-    tables = {RUNGS: filled.rungs, QUOTAS: filled.quotas}
+    tables |= {RUNGS: filled.rungs, QUOTAS: filled.quotas}
     written = [write_part(run, group, context.digest, "00000", table) for group, table in tables.items()]
     return [*models.parts, *parts, *written]
 

@@ -74,7 +74,7 @@ def test_what_is_like_no_domain_is_kept_only_when_nothing_else_is_left(corpus, t
         "keep_tokens": "20%",
         "temperature": temperature,
         "novelty": 0,
-        "quotas": {"by": ["domain"], "floor": "10%"},
+        "quotas": {"by": ["domain"], "floor": "10%", "least_likeness": 0},
     }
     path, run = distilling(corpus, tmp_path, distill, **fields)
     carry_out(path)
@@ -98,7 +98,9 @@ def test_what_is_like_no_domain_is_kept_only_when_nothing_else_is_left(corpus, t
 
 
 def test_an_optional_stratum_that_the_input_lacks_leaves_quotas_by_domain(corpus, tmp_path):
-    path, run = distilling(corpus, tmp_path, {"keep_tokens": "20%", "quotas": {"by": ["site", "domain"]}})
+    path, run = distilling(
+        corpus, tmp_path, {"keep_tokens": "20%", "quotas": {"by": ["site", "domain"], "least_likeness": 0}}
+    )
     carry_out(path, "input.strata=['site?']")
     assert {"none"} < {name for (name,) in table(run, "SELECT stratum FROM quotas")}
 
