@@ -93,6 +93,13 @@ class ScoreReader(Protocol):
         """Score documents (KEYS) into parts; `cuts` are the parts with the lines that are cut out of them."""
         ...
 
+    def cut_passages(self, documents: pa.Table, cuts: Sequence[Part]) -> Sequence[Part]:
+        """Parts of LINE_EDITS and WITHOUT_PASSAGES of documents (KEYS, n_bytes, n_tokens, starts, n_cut).
+
+        `cuts` are the parts with the lines that are cut before.
+        """
+        ...
+
     def say(self, line: str) -> None:
         """Print a line for the user."""
         ...

@@ -5,7 +5,7 @@ Start with `run_cascade`. Texts are read again only through the `TextReader`.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -87,6 +87,7 @@ def run_cascade(cascade: Cascade, shown: Shown | None = None) -> list[Part]:
     context = StageContext(cascade.ledger.run, ranges, cuts, cascade.connection, cascade.digest)
     parts += _purify(cascade, context)
     _share_weights(cascade)
+    context = replace(context, cuts=[part for part in parts if part.group == LINE_EDITS])
     parts += _distil(cascade, context)
     cascade.connection.execute("DROP VIEW IF EXISTS survivors")
     drop_after(DISTIL, cascade.connection)
@@ -332,5 +333,6 @@ def _load_candidates(stage: str, columns: Columns, context: StageContext) -> Non
     for documents in context.ranges:
         joined = [SHARED] if "share" in columns else []
         restrict_views([*survivor_tables(stage), *joined], documents.coarse_sql, context.connection)
-        context.connection.execute(f"INSERT INTO candidates BY NAME {candidates_sql(columns, documents.exact_sql)}")
+        rows = candidates_sql(columns, documents.exact_sql, stage)
+        context.connection.execute(f"INSERT INTO candidates BY NAME {rows}")
     restrict_views(["candidates"], "true", context.connection)

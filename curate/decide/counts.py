@@ -24,6 +24,12 @@ UNITS = ("documents", "tokens", "bytes")  # that a stage is counted in
 Rows = Sequence[Mapping[str, Any]]
 
 
+CUT = {  # what stages cut out of a document that stays: tokens and bytes
+    "lines": ("n_tokens_cut - n_passage_tokens_cut", "n_bytes_cut - n_passage_bytes_cut"),
+    "purify": ("n_passage_tokens_cut", "n_passage_bytes_cut"),
+}
+
+
 @dataclass(frozen=True)
 class Counts:
     """Documents, tokens and bytes by stage and reason, hits of evaluation sets, and the scorecard of signals."""
@@ -41,7 +47,7 @@ def count(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) -> 
     decisions = read_parquet(ledger.run / part.path for part in ledger.of(DECISIONS))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE decisions AS SELECT kept, stage, reason, n_bytes, n_bytes_cut, n_tokens, "
-        f"n_tokens_cut, rung, weight, file_no, row, domain FROM {decisions}"
+        f"n_tokens_cut, n_passage_tokens_cut, n_passage_bytes_cut, rung, weight, file_no, row, domain FROM {decisions}"
     )
     return Counts(
         count_stages(connection),
@@ -81,7 +87,7 @@ def _mixture(plan: Plan, ledger: Ledger, connection: duckdb.DuckDBPyConnection) 
 def count_stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Documents, tokens and bytes in and out of each stage and dropped by reason, from table `decisions`.
 
-    Stage `lines` also cuts text from documents that it keeps.
+    Stages `lines` and `purify` also cut text from documents that they keep.
     """
     dropped: dict[str, dict[str, dict[str, int]]] = {stage: {} for stage in STAGES}
     [total] = rows_of(
@@ -89,11 +95,7 @@ def count_stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
             coalesce(sum(n_bytes + n_bytes_cut), 0)::BIGINT AS bytes FROM decisions""",
         connection,
     )
-    [cut] = rows_of(
-        """SELECT count_if(n_tokens_cut > 0) AS documents, coalesce(sum(n_tokens_cut), 0)::BIGINT AS tokens,
-            coalesce(sum(n_bytes_cut), 0)::BIGINT AS bytes FROM decisions""",
-        connection,
-    )
+    cut = {stage: _cut(*amounts, connection) for stage, amounts in CUT.items()}
     for row in rows_of(
         """SELECT stage, reason, count(*) AS documents, sum(n_tokens)::BIGINT AS tokens,
             coalesce(sum(n_bytes), 0)::BIGINT AS bytes
@@ -105,12 +107,22 @@ def count_stages(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     for stage in STAGES:
         gone = [*dropped[stage].values()]
         entry: dict[str, Any] = {"stage": stage} | {f"{unit}_in": left[unit] for unit in UNITS}
-        if stage == "lines" and cut["documents"]:
-            entry["cut"] = cut
-            gone.append(cut | {"documents": 0})
+        if stage in cut and cut[stage]["documents"]:
+            entry["cut"] = cut[stage]
+            gone.append(cut[stage] | {"documents": 0})
         left = {unit: left[unit] - sum(amount[unit] for amount in gone) for unit in UNITS}
         counts.append(entry | {f"{unit}_out": left[unit] for unit in UNITS} | {"dropped": dropped[stage]})
     return counts
+
+
+def _cut(tokens: str, n_bytes: str, connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """The documents that lost text, and how much, by the SQL of what each lost."""
+    [row] = rows_of(
+        f"""SELECT count_if({tokens} > 0) AS documents, coalesce(sum({tokens}), 0)::BIGINT AS tokens,
+            coalesce(sum({n_bytes}), 0)::BIGINT AS bytes FROM decisions""",
+        connection,
+    )
+    return {unit: row[unit] for unit in UNITS}
 
 
 def with_written(counts: Counts, written: Augmented | None) -> Counts:

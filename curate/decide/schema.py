@@ -16,6 +16,7 @@ CASCADE = "curate.decide.cascade"
 NEAR, LINES = "curate.dedup.near.stage", "curate.dedup.lines"
 BANDS = "curate.decide.bands"
 MINING, BOUNDS = "curate.distill.purify.mining", "curate.distill.purify.stage"
+CUTTING = "curate.distill.purify.passages"
 END = "end"  # the database goes with the cascade
 
 DOCUMENT = "file_no INTEGER, row BIGINT"
@@ -99,7 +100,8 @@ TABLES = (
     ),
     CascadeTable(
         "purified",
-        f"{DOCUMENT}, p_bad FLOAT, grade FLOAT, attack VARCHAR, evidence VARCHAR[], purify_reason VARCHAR",
+        f"{DOCUMENT}, p_bad FLOAT, grade FLOAT, attack VARCHAR, evidence VARCHAR[], passages_sum UBIGINT, "
+        "left_bytes BIGINT, left_tokens BIGINT, purify_reason VARCHAR",
         CASCADE,
     ),
     CascadeTable(
@@ -118,6 +120,11 @@ TABLES = (
     CascadeTable("unshingled", f"{DOCUMENT}, rank BIGINT", NEAR),
     CascadeTable("lines", f"{DOCUMENT}, domain VARCHAR, line UBIGINT", LINES),
     CascadeTable("mined", "file_no INTEGER, position INTEGER, row BIGINT, key UBIGINT, score FLOAT", MINING),
+    CascadeTable(
+        "without_passages",
+        f"{DOCUMENT}, passages_sum UBIGINT, left_bytes BIGINT, left_tokens BIGINT, passage_reason VARCHAR",
+        CUTTING,
+    ),
     CascadeTable("bounds", "depth INTEGER, documents BIGINT, bound FLOAT, drop_low DOUBLE, drop_high DOUBLE", BOUNDS),
 )
 _COLUMNS = {table.name: table.columns for table in TABLES}

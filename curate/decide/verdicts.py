@@ -117,6 +117,8 @@ def passing_columns(recipe: Recipe, strata: Mapping[str, str], inputs: Collectio
     if recipe.tier1.perplexity:
         columns["perplexity"] = ("FLOAT", "perplexity")
         columns |= {f"stratum_{k}": ("VARCHAR", sql) for k, sql in enumerate(strata.values())}
+    if recipe.tier2 and recipe.tier2.passages:
+        columns["n_tokens"] = ("BIGINT", "n_tokens")
     return columns | purify_columns(recipe, inputs) | distil_columns(recipe, inputs)
 
 
@@ -139,12 +141,16 @@ def distil_columns(recipe: Recipe, inputs: Collection[str]) -> Columns:
 def candidate_columns(recipe: Recipe, inputs: Collection[str], stage: str) -> Columns:
     """Columns of `candidates` of a stage, by their SQL over `survivors`."""
     if stage == PURIFY:
-        return {name: (kind, name) for name, (kind, _) in purify_columns(recipe, inputs).items()}
+        columns = {name: (kind, name) for name, (kind, _) in purify_columns(recipe, inputs).items()}
+        if recipe.tier2 and recipe.tier2.passages:
+            columns["n_bytes"] = ("BIGINT", "coalesce(trimmed_bytes, n_bytes)")
+            columns["n_tokens"] = ("BIGINT", "coalesce(trimmed_tokens, n_tokens)")
+        return columns
     columns = {name: (kind, name) for name, (kind, _) in distil_columns(recipe, inputs).items()}
-    columns["n_tokens"] = ("BIGINT", "coalesce(trimmed_tokens, n_tokens)")
+    columns["n_tokens"] = ("BIGINT", "coalesce(left_tokens, trimmed_tokens, n_tokens)")
     if recipe.dedup.weighs:
         columns["share"] = ("FLOAT", "coalesce(share, 1)")
-    columns["n_bytes"] = ("BIGINT", "coalesce(trimmed_bytes, n_bytes)")
+    columns["n_bytes"] = ("BIGINT", "coalesce(left_bytes, trimmed_bytes, n_bytes)")
     return columns | {"p_bad": ("FLOAT", "p_bad"), "grade": ("FLOAT", "grade")}
 
 
@@ -159,10 +165,14 @@ def _selected(columns: Columns) -> str:
     return ", ".join(f"{sql} AS {name}" if sql != name else name for name, (_, sql) in columns.items())
 
 
-def candidates_sql(columns: Columns, place: str) -> str:
-    """Rows of `candidates`, in input order, with `columns` of `survivors`."""
+def candidates_sql(columns: Columns, place: str, after: str) -> str:
+    """Rows of `candidates`, in input order, with `columns` of `survivors` of the stage `after`.
+
+    `lines_sum` identifies all that earlier stages cut out of a document.
+    """
+    cuts = "coalesce(lines_sum, 0)" if after != PURIFY else "xor(coalesce(lines_sum, 0), coalesce(passages_sum, 0))"
     keys = {"file_no": ("INTEGER", "file_no"), "row": ("BIGINT", "row"), "position": ("INTEGER", "position")}
-    keys["lines_sum"] = ("UBIGINT", "coalesce(lines_sum, 0)::UBIGINT")
+    keys["lines_sum"] = ("UBIGINT", f"{cuts}::UBIGINT")
     return f"""
         SELECT {_selected(keys | columns)}
         FROM survivors{f" LEFT JOIN here_{SHARED} USING (file_no, row)" if "share" in columns else ""}
@@ -243,8 +253,10 @@ def decisions_sql(place: str) -> str:
         SELECT file_no, row, doc_id,
             {BYTES} AS n_bytes,
             {BYTES_CUT} AS n_bytes_cut,
+            {PASSAGE_BYTES_CUT} AS n_passage_bytes_cut,
             {TOKENS} AS n_tokens,
             {TOKENS_CUT} AS n_tokens_cut,
+            {PASSAGE_TOKENS_CUT} AS n_passage_tokens_cut,
             coarse_score,
             stage IS NULL AS kept, stage,
             reasons[1] AS reason, reasons,
@@ -259,10 +271,12 @@ def decisions_sql(place: str) -> str:
 
 WHOLE = "65536::BIGINT"  # similarities are summed as integers: sums of reals depend on their order
 WEIGHT = "if(stage IS NULL, coalesce(weight, share), NULL)"
-TOKENS = "if(stage IS NULL, coalesce(trimmed_tokens, n_tokens), n_tokens)"
-TOKENS_CUT = "if(stage IS NULL, coalesce(n_tokens - trimmed_tokens, 0), 0)"
-BYTES = "if(stage IS NULL, coalesce(trimmed_bytes, n_bytes), n_bytes)"
-BYTES_CUT = "if(stage IS NULL, coalesce(n_bytes - trimmed_bytes, 0), 0)"
+TOKENS = "if(stage IS NULL, coalesce(left_tokens, trimmed_tokens, n_tokens), n_tokens)"
+TOKENS_CUT = "if(stage IS NULL, n_tokens - coalesce(left_tokens, trimmed_tokens, n_tokens), 0)"
+PASSAGE_TOKENS_CUT = "if(stage IS NULL, coalesce(coalesce(trimmed_tokens, n_tokens) - left_tokens, 0), 0)"
+BYTES = "if(stage IS NULL, coalesce(left_bytes, trimmed_bytes, n_bytes), n_bytes)"
+BYTES_CUT = "if(stage IS NULL, n_bytes - coalesce(left_bytes, trimmed_bytes, n_bytes), 0)"
+PASSAGE_BYTES_CUT = "if(stage IS NULL, coalesce(coalesce(trimmed_bytes, n_bytes) - left_bytes, 0), 0)"
 
 
 def verdicts_sql() -> str:

@@ -10,12 +10,13 @@ from typing import Any
 from curate.decide.bands import REASONS as BAND_REASONS
 from curate.display import fields_of, shown
 from curate.distill.budget.scores import READ, scores_of
+from curate.distill.purify.passages import DROP_REASON as TOO_LITTLE_LEFT
 from curate.distill.purify.stage import REASON as P_BAD_REASON
 from curate.filters.rules.conditions import columns_named
 from curate.filters.rules.resolve import BUILT_IN, ResolvedRule, resolve
 from curate.inspect.documents import OpenRun, Row, stratum_value
 from curate.inspect.judgements import p_bad_bound_of
-from curate.ledger.names import DISTIL, TRIMMED
+from curate.ledger.names import DISTIL, TRIMMED, WITHOUT_PASSAGES
 from curate.maps.documents import masked_values
 from curate.recipe.recipe import Recipe
 from curate.sql import read_parquet
@@ -138,6 +139,9 @@ def _bound_of(
     if reason == "too_much_boilerplate":
         limit = recipe.dedup.lines.max_cut if recipe.dedup.lines else 1.0
         return ("cut_share",), ">", limit if (row.get("cut_share") or 0) > limit else None
+    if reason == TOO_LITTLE_LEFT:
+        section = recipe.tier2.passages if recipe.tier2 else None
+        return ("left_bytes",), "<", section.least if section else None
     if reason == P_BAD_REASON:
         return ("p_bad",), ">", row.get("p_bad_bound")
     if row["stage"] == DISTIL:
@@ -155,7 +159,9 @@ def _filling_columns(recipe: Recipe) -> list[str]:
 
 def evidence_of(run: OpenRun, row: Row) -> list[Evidence]:
     """The evidence for a document's verdict, with all that the run's ledger has; no personal data."""
-    values = row | ({"cut_share": _cut_share(run, row)} if row["stage"] == "lines" else {})
+    values = row | ({"cut_share": _of_part(run, row, TRIMMED, "cut_share")} if row["stage"] == "lines" else {})
+    if row["reason"] == TOO_LITTLE_LEFT:
+        values["left_bytes"] = _of_part(run, row, WITHOUT_PASSAGES, "left_bytes")
     if row["stage"] == "purify" and (bound := p_bad_bound_of(run, row)):
         values["p_bad_bound"] = bound.bound
     rules = {rule.reason: rule for rule in run.rules}
@@ -179,15 +185,15 @@ def band_of(run: OpenRun, row: Row) -> Band | None:
     return None
 
 
-def _cut_share(run: OpenRun, row: Row) -> float | None:
-    """The share of its bytes that a document lost as repeated lines."""
-    parts = run.ledger.of(TRIMMED)
+def _of_part(run: OpenRun, row: Row, group: str, column: str) -> float | None:
+    """What parts of a group say of a document that lost lines or passages."""
+    parts = run.ledger.of(group)
     if not parts:
         return None
     source = read_parquet((run.folder / part.path).absolute() for part in parts)
     key = [row["file_no"], row["row"]]
-    rows = run.query(f"SELECT cut_share FROM {source} WHERE file_no = ? AND row = ?", key)
-    return rows[0]["cut_share"] if rows else None
+    rows = run.query(f"SELECT {column} AS value FROM {source} WHERE file_no = ? AND row = ?", key)
+    return rows[0]["value"] if rows else None
 
 
 def distinguished(value: float, bound: float) -> tuple[str, str]:

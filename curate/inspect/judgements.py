@@ -7,7 +7,7 @@ from pathlib import Path
 from curate.distill.budget.scores import MEASURED, PERPLEXITY, READ, quality_scores_of
 from curate.inspect.documents import OpenRun, Row, Text, stratum_value
 from curate.ledger.models import PURIFY, load_models
-from curate.ledger.names import PURIFY_MODEL, THRESHOLDS
+from curate.ledger.names import PASSAGES, PURIFY_MODEL, THRESHOLDS
 from curate.maps.documents import masked, masked_values
 from curate.sql import quoted
 
@@ -52,6 +52,15 @@ def p_bad_bound_of(run: OpenRun, row: Row) -> PBadBound | None:
             stratum = masked_values({name: values[name] for name in of_stratum})
             return PBadBound(stratum, **{name: bound[name] for name in NUMBERS})
     return None
+
+
+def p_bad_of_cuts(run: OpenRun, row: Row, count: int) -> list[float]:
+    """p_bad of the `count` passages that were cut out of a document, its worst ones, in the order of the text."""
+    if not count or PASSAGES not in run.views:
+        return []
+    worst = "SELECT start, p_bad FROM passages WHERE doc_id = ? ORDER BY p_bad DESC, start LIMIT ?"
+    rows = run.query(f"SELECT p_bad FROM ({worst}) ORDER BY start", [row["doc_id"], count])
+    return [cut["p_bad"] for cut in rows]
 
 
 def contributions_of(run: OpenRun, text: Text) -> list[Contribution]:

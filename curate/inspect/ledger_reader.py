@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from curate.corpus.edits import PART, apply_edits, sorted_edits
 from curate.dedup import lines
 from curate.dedup.near.stage import place_keys
+from curate.distill.purify import passages
 from curate.distill.scoring.discriminator import groups_of
 from curate.distill.scoring.linear_model import Hashes
 from curate.distill.scoring_stage import DrawDocuments, ScoringStage
@@ -25,7 +26,7 @@ from curate.errors import InputError, RunError
 from curate.kernels.minhash import shingle_sets
 from curate.ledger.ledger import Ledger
 from curate.ledger.models import ModelSet, load_models
-from curate.ledger.names import CALIBRATION, LINE_EDITS, SHINGLES, TRIMMED
+from curate.ledger.names import CALIBRATION, LINE_EDITS, PURIFY, SHINGLES, TRIMMED, WITHOUT_PASSAGES
 from curate.ledger.parts import Part, write_part
 from curate.ledger.run import FinishedRun
 from curate.maps.documents import edits_of, read_texts
@@ -95,6 +96,30 @@ class LedgerReader:
         return [
             write_part(self.scratch, TRIMMED, "cuts", "00000", table),
             write_part(self.scratch, LINE_EDITS, "cuts", "00000", pa.concat_tables(cuts).unify_dictionaries()),
+        ]
+
+    def cut_passages(self, documents: pa.Table, cuts: Sequence[Part]) -> list[Part]:
+        """See `ScoreReader`: only documents that would lose other passages than in the run are read.
+
+        Where texts are not read, what is left of a document is estimated by the bytes of its passages.
+        """
+        changed, left_before = _split_by_passages(documents, self.run.ledger)
+        edits_before = edits_of(self.run.ledger, left_before) if len(left_before) else PART.empty_table()
+        left, found = [left_before], [edits_before.filter(pc.equal(edits_before["stage"], PURIFY))]
+        read = 0
+        for batch, raw, edits in self._read(changed):
+            rows, file_nos = batch["row"].to_numpy(), batch["file_no"].to_numpy()
+            line_edits = _line_edits(batch, [self.scratch / part.path for part in cuts], self.run.ledger)
+            edits = sorted_edits(pa.concat_tables([edits, line_edits]).unify_dictionaries())
+            cut_edits, remaining = passages.cut(raw, edits, batch)
+            left.append(add_keys(remaining, rows, file_nos))
+            found.append(add_keys(cut_edits, rows, file_nos).cast(PART))
+            read += len(batch)
+        self.texts.estimated += len(changed) - read
+        left.append(_estimated_left(changed.slice(read)))
+        return [
+            write_part(self.scratch, WITHOUT_PASSAGES, "passages", "00000", pa.concat_tables(left)),
+            write_part(self.scratch, LINE_EDITS, "passages", "00000", pa.concat_tables(found).unify_dictionaries()),
         ]
 
     def models(self, stage: ScoringStage, documents: DrawDocuments) -> ModelSet:
@@ -181,12 +206,34 @@ def _split_by_cut(documents: pa.Table, ledger: Ledger) -> tuple[pa.Table, pa.Tab
     return documents.filter(pa.array(~same)), trimmed.take(pa.array(indices[same]))
 
 
+def _split_by_passages(documents: pa.Table, ledger: Ledger) -> tuple[pa.Table, pa.Table]:
+    """The documents that would lose other lines or passages than in the run, and what is left of the others."""
+    parts = ledger.of(WITHOUT_PASSAGES)
+    if not parts:
+        return documents, passages.NOTHING_CUT
+    left = pa.concat_tables([pq.read_table(ledger.run / part.path) for part in parts])
+    indices, is_cut = _indices(place_keys(left), place_keys(documents))
+    sums = passages.cuts_sums(documents)
+    same = is_cut & (left["passages_sum"].to_numpy()[indices] == sums)
+    return documents.filter(pa.array(~same)), left.take(pa.array(indices[same]))
+
+
+def _estimated_left(documents: pa.Table) -> pa.Table:
+    """What is left of documents without their passages, by the bytes of these."""
+    n_bytes, n_cut = documents["n_bytes"].to_numpy(), documents["n_cut"].to_numpy()
+    left = np.maximum(n_bytes - n_cut, 0)
+    tokens = documents["n_tokens"].to_numpy() * left // np.maximum(n_bytes, 1)
+    columns = [documents["file_no"], documents["row"], passages.cuts_sums(documents), left, tokens]
+    return pa.table(columns, schema=passages.NOTHING_CUT.schema)
+
+
 def _line_edits(documents: pa.Table, cuts: Sequence[Path], ledger: Ledger) -> pa.Table:
     """The edits that cut repeated lines out of documents: those in `cuts`, else the ledger's."""
     trimmed = documents.filter(pa.array(documents["lines_sum"].to_numpy() > 0))
     of_run = edits_of(ledger, trimmed) if len(trimmed) else PART.empty_table()
     of_run = of_run.filter(pc.equal(of_run["stage"], "lines"))
     new = pa.concat_tables([PART.empty_table(), *(pq.read_table(path).cast(PART) for path in cuts)])
-    is_replaced = np.isin(place_keys(of_run), place_keys(new)) if len(of_run) else np.zeros(0, bool)
+    new_lines = new.filter(pc.equal(new["stage"], "lines"))
+    is_replaced = np.isin(place_keys(of_run), place_keys(new_lines)) if len(of_run) else np.zeros(0, bool)
     edits = pa.concat_tables([of_run.filter(pa.array(~is_replaced)), new]).unify_dictionaries()
     return _reindexed(documents, edits)

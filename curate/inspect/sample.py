@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from curate.display import fields_of
+from curate.distill.purify.passages import DROP_REASON as TOO_LITTLE_LEFT
 from curate.errors import CurateError, RecipeError, did_you_mean
 from curate.filters.block import read_lists
 from curate.filters.rules.resolve import BUILT_IN, DECONTAMINATE, resolve_editors
@@ -17,7 +18,7 @@ from curate.inspect.evidence import Band, Evidence, band_of, evidence_of
 from curate.inspect.excerpts import LIMIT, Piece, Span, Spans, characters_of, excerpt, flat, with_marks
 from curate.inspect.spans import FINDERS, listed
 from curate.ledger.names import AUGMENT as AUGMENT
-from curate.ledger.names import JUDGED, STAGES, WRITTEN_FOLDER
+from curate.ledger.names import JUDGED, PURIFY, STAGES, WRITTEN_FOLDER
 from curate.sql import first_line, literal, only_query, without_values
 
 CUTS = ("cut_word_ratio", "cut_share")  # signals that say how much was cut: the edits say what
@@ -226,6 +227,8 @@ def _spans_of(text: str, spans: Spans) -> list[Span]:
 
 def _is_about(edit: Edit, row: Row, reason: str | None, evidence: Sequence[Evidence]) -> bool:
     """Whether a reason is about an edit."""
+    if reason == TOO_LITTLE_LEFT:
+        return edit.stage == PURIFY
     if any(name in CUTS for item in evidence for name in item.values) or reason == "empty_text":
         return bool(edit.stage == ("lines" if row["stage"] == "lines" else "input"))
     return edit.reason == reason or (row["stage"] == "lines" and edit.stage == "lines")

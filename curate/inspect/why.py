@@ -11,7 +11,14 @@ from curate.display import fields_of
 from curate.inspect.documents import Edit, OpenRun, Row, Text, find_document, open_run
 from curate.inspect.evidence import EARLIER, LATER, Band, Evidence, band_of, evidence_of
 from curate.inspect.excerpts import MaskedText, characters_of, mask
-from curate.inspect.judgements import Contribution, QualityPart, contributions_of, p_bad_bound_of, quality_parts_of
+from curate.inspect.judgements import (
+    Contribution,
+    QualityPart,
+    contributions_of,
+    p_bad_bound_of,
+    p_bad_of_cuts,
+    quality_parts_of,
+)
 from curate.inspect.percentiles import Percentiles, percentiles_of
 from curate.inspect.text_diff import Change, changes, collapsed
 from curate.inspect.why_written import (
@@ -22,7 +29,7 @@ from curate.inspect.why_written import (
     find_written,
     written_from,
 )
-from curate.ledger.names import DATA
+from curate.ledger.names import DATA, PURIFY
 from curate.maps.documents import masked, masked_values, source_of
 
 CONTEXT = 50  # characters on either side of an edit
@@ -129,10 +136,11 @@ class ShownEdit:
     before: str | None = None
     after: str | None = None
     cut: str | None = None
+    p_bad: float | None = None  # of a bad passage
 
     def to_json(self) -> dict[str, object]:
         """The fields, without an unknown context."""
-        return fields_of(self, optional=("before", "after", "cut"))
+        return fields_of(self, optional=("before", "after", "cut", "p_bad"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,13 +302,18 @@ def _copies(run: OpenRun, row: Row) -> Copies:
 
 
 def _edits(run: OpenRun, row: Row, text: Text | None) -> list[ShownEdit]:
-    """Each edit, the first ones with their context."""
+    """Each edit, the first ones with their context, and cut passages with their p_bad."""
     if text is None:
         key = (row["file_no"], row["row"])
-        return [_shown_edit(edit) for edit in run.edits_of([key])[key]]
-    masked_text = mask(text.raw)  # the whole text: a key that begins far ahead is masked too
-    first = [_with_context(edit, text, masked_text) for edit in text.edits[:EDITS_SHOWN]]
-    return [*first, *(_shown_edit(edit) for edit in text.edits[EDITS_SHOWN:])]
+        shown = [_shown_edit(edit) for edit in run.edits_of([key])[key]]
+    else:
+        masked_text = mask(text.raw)  # the whole text: a key that begins far ahead is masked too
+        shown = [_with_context(edit, text, masked_text) for edit in text.edits[:EDITS_SHOWN]]
+        shown += [_shown_edit(edit) for edit in text.edits[EDITS_SHOWN:]]
+    cuts = [k for k, edit in enumerate(shown) if edit.stage == PURIFY]
+    for k, p_bad in zip(cuts, p_bad_of_cuts(run, row, len(cuts)), strict=False):
+        shown[k] = replace(shown[k], p_bad=p_bad)
+    return shown
 
 
 def _shown_edit(edit: Edit) -> ShownEdit:

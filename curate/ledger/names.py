@@ -20,7 +20,7 @@ DECISIONS = "decisions"
 PAIRS = "pairs"
 SHINGLES = "shingles"  # shingle sets of documents in border pairs; only while a run decides
 BANDS = "bands"
-LINE_EDITS = "line_edits"
+LINE_EDITS = "line_edits"  # what the stages lines and purify cut
 TRIMMED = "trimmed"  # sizes of documents after lines were cut
 PENDING = "pending_"  # prefix of groups whose parts come into force once all documents are decided
 
@@ -29,9 +29,23 @@ MINED = "mined"  # texts of the corpus; only while the run trains
 PURIFY_MODEL, ATTACKS, ROUNDS, CALIBRATION = "purify_model", "attacks", "rounds", "calibration"
 GRADE_MODEL, GRADES = "grade_model", "grades"
 PURIFY_FACTS = "purify_facts"
-PURIFY_MODELS = (PURIFY_MODEL, ATTACKS, ROUNDS, CALIBRATION, PURIFY_FACTS, GRADE_MODEL, GRADES)
+PASSAGE_MODEL, PASSAGE_CALIBRATION = "passage_model", "passage_calibration"
+PURIFY_MODELS = (
+    PURIFY_MODEL,
+    ATTACKS,
+    ROUNDS,
+    CALIBRATION,
+    PURIFY_FACTS,
+    GRADE_MODEL,
+    GRADES,
+    PASSAGE_MODEL,
+    PASSAGE_CALIBRATION,
+)
 P_BAD = "p_bad"
 THRESHOLDS = "thresholds"
+PASSAGES = "passages"  # those of each document that may be cut, with their p_bad
+PASSAGE_THRESHOLDS = "passage_thresholds"
+WITHOUT_PASSAGES = "without_passages"  # sizes of documents after passages were cut
 
 # Groups of the token budget.
 LIKENESS, IMPORTANCE_TARGET, IMPORTANCE_CORPUS = "likeness_model", "importance_target", "importance_corpus"
@@ -65,6 +79,9 @@ DECISION_GROUPS = (
     TRIMMED,
     P_BAD,
     THRESHOLDS,
+    PASSAGES,
+    PASSAGE_THRESHOLDS,
+    WITHOUT_PASSAGES,
     *PURIFY_MODELS,
     SCORES,
     RUNGS,

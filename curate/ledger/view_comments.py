@@ -18,6 +18,8 @@ ONE_ROW_FOR = {
     "benchmarks": "every file of evaluation sets",
     "bands": "every stratum with a band of perplexity of its own",
     "thresholds": "every stratum with a bound on false drops of its own",
+    "passages": "every passage of a document that is more likely bad than not: its place and p_bad",
+    "passage_thresholds": "every stratum with a bound on cut passages of its own",
     "rounds": "every family of attacks in every round",
     "attacks": "every corrupted text that was trained on",
     "preference_pairs": "every attack that makes a text worse, with the original",

@@ -30,6 +30,8 @@ from curate.ledger.names import (
     LINE_EDITS,
     OVERLAPS,
     PAIRS,
+    PASSAGE_THRESHOLDS,
+    PASSAGES,
     QUOTAS,
     ROUNDS,
     RUNGS,
@@ -86,6 +88,9 @@ NO_EDITS = """(SELECT 0::INTEGER AS file_no, 0::BIGINT AS row, 0::INTEGER AS sta
 
 NO_MEMBERS = """(SELECT 0::INTEGER AS file_no, 0::BIGINT AS row, '' AS domain, 0::FLOAT AS importance WHERE false)"""
 
+PASSAGES_SQL = """SELECT doc_id, passage.start, passage."end", passage.p_bad
+    FROM (SELECT file_no, row, unnest(passages) AS passage FROM {}) JOIN decisions USING (file_no, row)"""
+
 VIEWS = {
     "kept": "SELECT * FROM documents WHERE kept",
     "dropped": "SELECT * FROM documents WHERE NOT kept",
@@ -137,12 +142,14 @@ def _stages(connection: duckdb.DuckDBPyConnection, ledger: Ledger, groups: Mappi
     edits = [*(ledger.of(EDITS, groups[EDITS]) if EDITS in groups else []), *ledger.of(LINE_EDITS)]
     source = read_run_parquet(part.path for part in edits) if edits else NO_EDITS
     connection.execute(f"CREATE VIEW edits AS SELECT doc_id, e.* FROM {source} e JOIN decisions USING (file_no, row)")
-    for group in (BANDS, THRESHOLDS, ROUNDS, RUNGS, QUOTAS, TUNING):
+    for group in (BANDS, THRESHOLDS, PASSAGE_THRESHOLDS, ROUNDS, RUNGS, QUOTAS, TUNING):
         if parts := ledger.of(group):
             connection.execute(f"CREATE TABLE {group} AS FROM {read_parquet(part.path for part in parts)}")
     for group in (ATTACKS, GRADES):
         if parts := ledger.of(group):
             connection.execute(f"CREATE VIEW {group} AS FROM {read_run_parquet(part.path for part in parts)}")
+    if parts := ledger.of(PASSAGES):
+        connection.execute(f"CREATE VIEW passages AS {PASSAGES_SQL.format(read_run_parquet(p.path for p in parts))}")
     if ledger.of(ATTACKS):
         connection.execute(PREFERENCE_SQL)
     if OVERLAPS in groups:

@@ -15,7 +15,8 @@ from curate.decide.plan import Given, Plan, groups_needed, input_columns, read_e
 from curate.dedup.earlier_runs import open_earlier
 from curate.distill.budget.scores import check_columns, check_distill, check_pinned_scores
 from curate.distill.lora.texts import check_models
-from curate.distill.purify.stage import check_strata, strata_of_purify
+from curate.distill.purify.bounds import check_strata
+from curate.distill.purify.stage import strata_of_purify
 from curate.distill.purify.training import calibration_of, check_tier2
 from curate.distill.reference import ReferenceFile, open_reference
 from curate.distill.scoring.static_vectors import StaticVectors, open_static

@@ -31,11 +31,13 @@ from curate.ledger.names import (
     LINE_EDITS,
     MINED,
     P_BAD,
+    PASSAGES,
     PENDING,
     PURIFY_MODELS,
     SCORES,
     SHINGLES,
     TRIMMED,
+    WITHOUT_PASSAGES,
 )
 from curate.ledger.parts import is_intact
 from curate.ledger.superseded import supersede
@@ -142,7 +144,7 @@ def decide_stage(state: RunState, database: duckdb.DuckDBPyConnection) -> None:
             Cascade(recipe=recipe, plan=plan, ledger=ledger, reader=reader, connection=database, digest=digest)
         )
     unfinish(ledger.run)
-    pending = (LINE_EDITS, TRIMMED, P_BAD, *PURIFY_MODELS, SCORES, *BUDGET_MODELS)
+    pending = (LINE_EDITS, TRIMMED, PASSAGES, WITHOUT_PASSAGES, P_BAD, *PURIFY_MODELS, SCORES, *BUDGET_MODELS)
     used_up = (SHINGLES, MINED, *(PENDING + group for group in pending))
     ledger.put_all({group: [part for part in parts if part.group == group] for group in (*DECISION_GROUPS, *used_up)})
     log.event("decided", documents=sum(part.rows for part in ledger.of(DECISIONS)))

@@ -14,6 +14,7 @@ from curate.corpus.units import unit_bytes
 from curate.decide.plan import Plan
 from curate.dedup import lines
 from curate.dedup.near import stage as near
+from curate.distill.purify import passages
 from curate.distill.purify.training import collect_texts, plan_texts
 from curate.distill.scoring_stage import DrawDocuments, ScoringStage, Training, plan_scores, score_documents
 from curate.engine.base import Engine, map_in_order
@@ -114,6 +115,11 @@ class EngineReader:
     def cut_lines(self, documents: pa.Table) -> list[Part]:
         """See `TextReader`."""
         return self._reread(lines.cut_lines, lines.plan_cuts(self.corpus, documents), "cutting", parts_each=2)
+
+    def cut_passages(self, documents: pa.Table, cuts: Sequence[Part]) -> list[Part]:
+        """See `ScoreReader`."""
+        tasks = passages.plan_cuts(self.corpus, documents, cuts)
+        return self._reread(passages.cut_documents, tasks, "cutting", parts_each=2)
 
     def collect_texts(self, documents: pa.Table) -> list[Part]:
         """See `TextSource`."""

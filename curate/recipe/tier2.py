@@ -6,7 +6,7 @@ from pydantic import Field
 
 from curate.recipe.affects import affects
 from curate.recipe.section import Section
-from curate.recipe.values import FalseDrop, switch
+from curate.recipe.values import FalseDrop, Size, switch
 
 
 class Judge(Section):
@@ -14,6 +14,12 @@ class Judge(Section):
 
     documents: int = Field(default=1000, ge=20, description="documents that the teacher grades")
     prompt: str = Field(default="quality_grade", description="a prompt of curate's, or a file of one's own")
+
+
+class Passages(Section):
+    """Bad passages that are cut out of documents."""
+
+    least: Size = Field(default=200, description="bytes that must be left of a document with cuts, or it is dropped")
 
 
 class Tier2(Section):
@@ -51,4 +57,7 @@ class Tier2(Section):
     )
     judge: Annotated[Judge | None, switch(Judge), affects("tier2")] = Field(
         default=None, description="grades by the teacher; {} has defaults"
+    )
+    passages: Annotated[Passages | None, switch(Passages)] = Field(
+        default=None, description="cut bad passages out of documents before these are judged; {} has defaults"
     )

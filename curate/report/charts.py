@@ -230,7 +230,7 @@ def _stage_bar(stage: Mapping[str, Any], full: Mapping[str, int]) -> StageBar:
     cut, written = stage.get("cut"), stage.get("written")
     gone = [segment("gone", reason, sizes["documents"], sizes["tokens"]) for reason, sizes in stage["dropped"].items()]
     if cut is not None:
-        gone.append(segment("gone", "lines cut", 0, cut["tokens"]))
+        gone.append(segment("gone", f"{'lines' if stage['stage'] == 'lines' else 'passages'} cut", 0, cut["tokens"]))
     gone.sort(key=lambda segment: -max(segment.width.documents, segment.width.tokens))
     new = {"documents": 0, "tokens": 0} if written is None else written
     kept = [stage[f"{unit}_out"] - new[unit] for unit in UNITS]

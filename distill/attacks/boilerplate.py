@@ -16,7 +16,7 @@ ADVERTS = ("offer", "offer", "listing", "listing", "text_ad", "text_ad", "affili
 JOINTS = ("\n", "\n", "\n", " | ", " ", " · ", " » ", "\n• ", "\n  * ", " / ", "\n- ")
 
 
-@attack("boilerplate", family="boilerplate_splice", bad=True)
+@attack("boilerplate", family="boilerplate_splice", bad=True, splices=True)
 def boilerplate(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """Menus, notices, share bars, sign-ups and footers around and between the paragraphs. English, Latin script."""
     slots = slots_of(text, random)
@@ -42,7 +42,7 @@ def _block(kind: str, random: Random, slots: Slots) -> str:
     return lead + gap + random.choice(JOINTS).join(dict.fromkeys(entries))
 
 
-@attack("adverts", family="boilerplate_splice", bad=True)
+@attack("adverts", family="boilerplate_splice", bad=True, splices=True)
 def adverts(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """Adverts, offers and lists of products with prices, between paragraphs or within them. English, Latin script."""
     slots = slots_of(text, random)

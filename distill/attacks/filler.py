@@ -12,7 +12,7 @@ from curate.distill.text.passages import claims, insertion_points, paragraphs, s
 STYLES = ("essay", "essay", "marketing", "assistant", "assistant", "corporate")
 
 
-@attack("confident_filler", family="confident_filler", bad=True)
+@attack("confident_filler", family="confident_filler", bad=True, splices=True)
 def confident_filler(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """Padding in the manner of essays, brochures and chat bots, added to the text or put in the place of sentences."""
     slots = slots_of(text, random)

@@ -60,6 +60,7 @@ class Attack:
     bad: bool  # whether the result is worse than the original, not merely uglier
     corrupt: Corrupt
     about: str
+    splices: bool = False  # whether every span that it changes is bad text by itself, which a reader would cut
 
     def __call__(self, text: str, doc_id: str, seed: int, others: Sequence[str] = ()) -> Changed | None:
         """Corrupt a text. The result depends only on the arguments."""
@@ -69,13 +70,16 @@ class Attack:
 _attacks: dict[str, Attack] = {}
 
 
-def attack(name: str, family: str, bad: bool) -> Callable[[Corrupt], Corrupt]:
-    """Register an attack; the first line of its docstring says what it does."""
+def attack(name: str, family: str, bad: bool, splices: bool = False) -> Callable[[Corrupt], Corrupt]:
+    """Register an attack; the first line of its docstring says what it does.
+
+    `splices` is for attacks that put bad text among good text and change nothing else: their spans label passages.
+    """
 
     def register(corrupt: Corrupt) -> Corrupt:
         if name in _attacks:
             raise TypeError(f"two attacks are named {name!r}")
-        _attacks[name] = Attack(name, family, bad, corrupt, (corrupt.__doc__ or "").partition("\n")[0])
+        _attacks[name] = Attack(name, family, bad, corrupt, (corrupt.__doc__ or "").partition("\n")[0], splices)
         return corrupt
 
     return register

@@ -24,7 +24,7 @@ def slots_of(text: str, random: Random) -> Slots | None:
     return {"topic": weighted, "main": [random.choice(weighted)], "second": [random.choice(candidates)]}
 
 
-@attack("keyword_stuffing", family="seo_fluff", bad=True)
+@attack("keyword_stuffing", family="seo_fluff", bad=True, splices=True)
 def keyword_stuffing(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """Key phrases of the text stuffed into its sentences, as lists, and as what people may search for."""
     slots = slots_of(text, random)
@@ -57,7 +57,7 @@ def _key_phrases(random: Random, slots: Slots) -> str:
     return (lead and lead + " ") + random.choice((", ", ", ", " | ", " - ", "\n", " / ", "; ")).join(phrases)
 
 
-@attack("clickbait", family="seo_fluff", bad=True)
+@attack("clickbait", family="seo_fluff", bad=True, splices=True)
 def clickbait(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """Headlines that promise, introductions that lead nowhere, calls to read on, "near me" and the year."""
     slots = slots_of(text, random)
@@ -76,7 +76,7 @@ def clickbait(text: str, random: Random, others: Sequence[str]) -> Changed | Non
     return changed(text, replacements)
 
 
-@attack("solicitation", family="seo_fluff", bad=True)
+@attack("solicitation", family="seo_fluff", bad=True, splices=True)
 def solicitation(text: str, random: Random, others: Sequence[str]) -> Changed | None:
     """Offers as in unwanted mail: money, pills, loans, work at home, links, how to be removed from the list."""
     if not is_latin(text):

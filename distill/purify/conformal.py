@@ -8,12 +8,24 @@ Gammerman and Shafer 2005) and conformal risk control (Angelopoulos et al. 2022,
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+Reals = npt.NDArray[np.floating]
+
 COVERED = 0.95
 SLACK = 1e-9  # for products of numbers such as 0.02 that are not exact in binary
+
+
+@dataclass(frozen=True)
+class Losses:
+    """How the losses of documents grow as a threshold falls: `steps` are added at `scores`, in any order."""
+
+    documents: int
+    scores: Reals
+    steps: Reals
 
 
 def least_documents(alpha: float) -> int:
@@ -34,6 +46,21 @@ def threshold(scores_of_good: npt.NDArray[np.floating], alpha: float) -> float |
     if n < least_documents(alpha):
         return None
     return float(np.sort(scores_of_good)[_rank(n, alpha) - 1])
+
+
+def risk_threshold(losses: Losses, alpha: float, least: float) -> float:
+    """The least score, from `least` up, above which passages may be cut so that the mean loss is at most α.
+
+    Conformal risk control for a loss from 0 to 1 that never grows with the threshold t (Angelopoulos et al. 2022,
+    theorem 1): the least t with Σ loss(t) + 1 ≤ α (n + 1) over the n documents. Another document of the same
+    distribution then has an expected loss of at most α. Passages of one document may depend on each other, because
+    each document counts once. There must be `least_documents`.
+    """
+    order = np.argsort(-losses.scores, kind="stable")
+    scores, so_far = losses.scores[order], np.cumsum(losses.steps[order])
+    is_last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]  # passages of one score are cut together
+    beyond = np.flatnonzero(is_last & (so_far > alpha * (losses.documents + 1) - 1 + SLACK))
+    return max(least, float(scores[beyond[0]])) if len(beyond) else least
 
 
 def interval(n: int, alpha: float, covered: float = COVERED) -> tuple[float, float]:

@@ -81,9 +81,9 @@ def train(training: Training, mined: pa.Table) -> ModelSet:
         return models
     training.begin("reading texts to train on")
     good = read_good(recipe, training.reference, training.reading, training.strata, section.good)
-    check_calibration(_calibration_texts(good), section)
+    check_calibration(calibration_texts(good), section)
     mined_parts = training.corpus.collect_texts(mined.select(["file_no", "row"]))
-    bad = _mined_texts(ledger.run, mined_parts, mined, good["text"].combine_chunks())
+    bad = mined_texts(ledger.run, mined_parts, mined, good["text"].combine_chunks())
     with open_teacher(recipe.teacher, ledger.run / "teacher", training.log, training.open_model) as teacher:
         graded = None
         if section.judge:
@@ -171,7 +171,7 @@ def collect_texts(task: RereadTask) -> list[Part]:
     return [task.write(MINED, tables)]
 
 
-def _mined_texts(run: Path, parts: Sequence[Part], mined: pa.Table, good: pa.Array) -> pa.Table:
+def mined_texts(run: Path, parts: Sequence[Part], mined: pa.Table, good: pa.Array) -> pa.Table:
     """Candidates for bad texts, in order of hash.
 
     Out:    doc_id (hash of the text), text, role, `uniform` and `worst` of `mined`, and `known`: whether it is a good
@@ -239,7 +239,8 @@ def _manifest_facts(
     }
 
 
-def _calibration_texts(good: pa.Table) -> pa.Table:
+def calibration_texts(good: pa.Table) -> pa.Table:
+    """The good texts that set bounds."""
     return good.filter(pc.equal(good["role"].cast(pa.string()), "calibration"))
 
 
@@ -247,7 +248,7 @@ def _tables(
     purification: Purification, graded: judge.GradedSample | None, good: pa.Table, strata: Mapping[str, str]
 ) -> dict[str, pa.Table]:
     """The tables of the training, by their groups."""
-    texts = _calibration_texts(good)
+    texts = calibration_texts(good)
     p_bad = scores(purification.model, texts["text"].combine_chunks())
     columns = {name: texts[f"stratum_{k}"] for k, name in enumerate(strata)}
     calibration = pa.table({"doc_id": texts["doc_id"], "p_bad": pa.array(p_bad.astype(np.float32)), **columns})

@@ -28,6 +28,7 @@ BUILT_IN = {
     "perplexity_too_low": "the perplexity lies below the band of the document's stratum",
     "perplexity_too_high": "the perplexity lies above the band of the document's stratum",
     "p_bad_too_high": "the discriminator of tier2 holds the text for bad beyond the bound of its stratum",
+    "too_little_left": "tier2.passages leaves fewer bytes of the document than its least",
     "over_budget": "the budget of distill was filled by documents of its stratum that are wanted more",
     "redundant": "too little of the text is new to what distill keeps",
     "too_much_boilerplate": "dedup.lines cut a larger share of the document than its max_cut",

@@ -278,6 +278,7 @@ def _print_edits(out: Printer, edits: Sequence[ShownEdit]) -> None:
     out.heading(counted(len(edits), "edit"))
     for edit in edits[:EDITS_SHOWN]:
         about = f"  stage {edit.stage}, bytes {edit.start} to {edit.end}"
+        about += f", p_bad {shown(edit.p_bad)}" if edit.p_bad is not None else ""
         out.line(Text(edit.reason, style="red"), about, indent=2)
         if edit.before is not None and edit.after is not None and edit.cut is not None:
             inserted = out.piece(edit.replacement, INSERTED) if edit.replacement is not None else Text()

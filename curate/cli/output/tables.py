@@ -207,7 +207,7 @@ def _stages(summary: "RunSummary") -> Table:
         for reason, dropped in stage["dropped"].items():
             add(stage["stage"], reason, dropped)
         if cut := stage.get("cut"):
-            reason = f"lines cut in {cut['documents']:,} documents"
+            reason = f"{'lines' if stage['stage'] == 'lines' else 'passages'} cut in {cut['documents']:,} documents"
             add(stage["stage"], reason, {unit: cut[unit] for unit in ("tokens", "bytes")})
         if written := stage.get("written"):
             add(stage["stage"], "written by a model", written, sign="+")

@@ -22,8 +22,9 @@ from support.recipes import TIER2, purifying, write_recipe
 from support.runs import digests, documents
 from support.soak import repeats
 
+from curate.distill.purify.bounds import bounds_of
 from curate.distill.purify.rounds import Material, attack_weights
-from curate.distill.purify.stage import bounds_of, evidence_bound
+from curate.distill.purify.stage import evidence_bound, p_bad_limit
 from curate.distill.reference import open_reference, read_good
 from curate.errors import CurateError, InputError, RecipeError, RunError
 from curate.ledger.run import connect
@@ -343,7 +344,7 @@ def test_the_bound_holds_over_all_strata_and_in_the_small_ones_together():
 
     rates = []
     for _ in range(30):
-        bounds = bounds_of(drawn(2000), section, ["kind"]).to_pylist()
+        bounds = bounds_of(drawn(2000), section, ["kind"], p_bad_limit(section.max_false_drop)).to_pylist()
         own = {row["kind"]: row["bound"] for row in bounds if row["depth"]}
         [rest] = [row["bound"] for row in bounds if not row["depth"]]
         fresh = drawn(4000)
@@ -360,7 +361,9 @@ def test_a_stratum_has_a_bound_of_its_own_from_exactly_as_many_documents_as_it_n
     section = Tier2(max_false_drop=0.05)  # 19 documents
     kinds = ["a"] * 19 + ["b"] * 18 + [None] * 40
     p_bad = np.r_[np.linspace(0.5, 0.9, 19), np.linspace(0.1, 0.2, 18), np.linspace(0.2, 0.4, 40)].astype(np.float32)
-    rows = bounds_of(pa.table({"p_bad": p_bad, "kind": kinds}), section, ["kind"]).to_pylist()
+    rows = bounds_of(
+        pa.table({"p_bad": p_bad, "kind": kinds}), section, ["kind"], p_bad_limit(section.max_false_drop)
+    ).to_pylist()
     assert [(row["depth"], row["kind"], row["documents"]) for row in rows] == [(0, None, 58), (1, "a", 19)]
     assert rows[1]["bound"] == pytest.approx(0.9)
     assert 0.38 < rows[0]["bound"] <= 0.4
@@ -369,7 +372,12 @@ def test_a_stratum_has_a_bound_of_its_own_from_exactly_as_many_documents_as_it_n
 def test_where_too_few_are_left_for_a_bound_they_take_the_largest_of_all():
     section = Tier2(max_false_drop=0.05)
     p_bad = np.r_[np.linspace(0.5, 0.9, 19), np.linspace(0.1, 0.2, 19), [0.3]].astype(np.float32)
-    rows = bounds_of(pa.table({"p_bad": p_bad, "kind": ["a"] * 19 + ["b"] * 19 + ["c"]}), section, ["kind"]).to_pylist()
+    rows = bounds_of(
+        pa.table({"p_bad": p_bad, "kind": ["a"] * 19 + ["b"] * 19 + ["c"]}),
+        section,
+        ["kind"],
+        p_bad_limit(section.max_false_drop),
+    ).to_pylist()
     assert [(row["depth"], row["documents"], row["drop_low"] is None) for row in rows] == [
         (0, 1, True), (1, 19, False), (1, 19, False),
     ]  # fmt: skip
