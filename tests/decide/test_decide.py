@@ -69,7 +69,7 @@ def test_the_sql_of_each_step_is_the_reviewed_one(name):
         "named_copies": named_copies_sql(RECIPE, "(FROM part)"),
         "duplicates": duplicates_sql(),
         "survivors": survivors_sql("purify"),
-        "candidates": candidates_sql(candidate_columns(RECIPE, {}, "distil"), "position BETWEEN 3 AND 7"),
+        "candidates": candidates_sql(candidate_columns(RECIPE, {}, "distil"), "position BETWEEN 3 AND 7", "purify"),
         "decisions": decisions_sql("position BETWEEN 3 AND 7"),
     }[name]
     path = GOLDEN / f"{name}.sql"
