@@ -1,5 +1,7 @@
 """Bad passages: what is cut out of documents, within which bound, and how it is accounted for."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -165,6 +167,20 @@ def test_what_is_cut_lies_beyond_the_bound_of_its_stratum_and_nothing_else(run_o
     assert cuts == {doc_id: count for doc_id, count in beyond.items() if count}
 
 
+def test_why_shows_each_cut_passage_with_its_p_bad(run_of_mixed):
+    _, run = run_of_mixed
+    [(doc_id,)] = rows_of(run, "SELECT doc_id FROM edits WHERE stage = 'purify' ORDER BY 1 LIMIT 1")
+    edits = json.loads(command("why", run, doc_id, "--json").stdout)["edits"]
+    cuts = [edit["p_bad"] for edit in edits if edit["reason"] == "bad_passage"]
+    assert sorted(cuts) == sorted(
+        p_bad
+        for (p_bad,) in rows_of(
+            run, f"SELECT p_bad FROM passages WHERE doc_id = '{doc_id}' ORDER BY p_bad DESC LIMIT {len(cuts)}"
+        )
+    )
+    assert "p_bad" in command("why", run, doc_id).stdout
+
+
 def test_a_document_of_which_too_little_is_left_is_dropped(mixed, run_of_mixed, tmp_path):
     _, run = run_of_mixed
     path, other = recipe(mixed, tmp_path, passages={"least": "3kB"})
@@ -186,8 +202,9 @@ def test_another_bound_is_decided_from_the_ledger_as_a_run_decides_it(mixed, run
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(fields))
     carry_out(tmp_path / "recipe.yaml")
     [(kept, tokens)] = rows_of(tmp_path / "run", "SELECT count(*), sum(n_tokens) FROM decisions WHERE kept")
-    answer = yaml.safe_load(done.stdout)
-    assert (answer["kept_after"]["documents"], answer["kept_after"]["tokens"]) == (kept, tokens)
+    totals = json.loads(done.stdout)["totals"]
+    assert (totals["kept_after_documents"], totals["kept_after_tokens"]) == (kept, tokens)
+    assert tokens != sum(tokens for (tokens,) in documents(run, "n_tokens", "kept"))
 
 
 def test_the_number_of_workers_changes_no_byte_of_passages(mixed, run_of_mixed, tmp_path):
