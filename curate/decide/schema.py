@@ -125,6 +125,11 @@ TABLES = (
         f"{DOCUMENT}, passages_sum UBIGINT, left_bytes BIGINT, left_tokens BIGINT, passage_reason VARCHAR",
         CUTTING,
     ),
+    CascadeTable(
+        "passage_bounds",
+        "depth INTEGER, documents BIGINT, bound FLOAT, drop_low DOUBLE, drop_high DOUBLE",
+        CUTTING,
+    ),
     CascadeTable("bounds", "depth INTEGER, documents BIGINT, bound FLOAT, drop_low DOUBLE, drop_high DOUBLE", BOUNDS),
 )
 _COLUMNS = {table.name: table.columns for table in TABLES}

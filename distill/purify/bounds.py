@@ -101,11 +101,11 @@ def _by_strata(table: pa.Table, strata: Sequence[str]) -> list[tuple[tuple[str, 
     return sorted(indices.items())
 
 
-def bound_sql(strata: Sequence[str]) -> tuple[str, str]:
-    """SQL of the bound of a document `d` in its narrowest bounded stratum: joins with table `bounds`, and the value."""
+def bound_sql(strata: Sequence[str], table: str) -> tuple[str, str]:
+    """SQL of the bound of a document `d` in its narrowest bounded stratum: joins with a table of bounds; the value."""
     depths = range(len(strata) + 1)
     joins = "".join(
-        f"\n            LEFT JOIN bounds b{k} ON b{k}.depth = {k}"
+        f"\n            LEFT JOIN {table} b{k} ON b{k}.depth = {k}"
         + "".join(f" AND b{k}.{quoted(name)} = d.purify_{j}" for j, name in enumerate(strata[:k]))
         for k in depths
     )

@@ -91,6 +91,11 @@ def create_cut(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def drop_cut(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop that table."""
+    connection.execute("DROP TABLE without_passages")
+
+
 def cut_passages(
     section: Tier2, strata: Sequence[str], models: ModelSet, reader: ScoreReader, context: StageContext
 ) -> list[Part]:
@@ -104,9 +109,9 @@ def cut_passages(
     limits = bounds_of(calibration, section, strata, passage_limit(section.max_false_drop, section.passages))
     bounds = write_part(run, PASSAGE_THRESHOLDS, context.digest, "00000", limits)
     scored = scores_of_table("candidates", STAGE, models, reader, context)
-    connection.execute(f"CREATE TEMP TABLE bounds AS FROM {read_parquet([run / bounds.path])}")
+    connection.execute(f"CREATE TEMP TABLE passage_bounds AS FROM {read_parquet([run / bounds.path])}")
     documents = connection.sql(_cut_sql([run / part.path for part in scored], strata)).to_arrow_table()
-    connection.execute("DROP TABLE bounds")
+    connection.execute("DROP TABLE passage_bounds")
     parts = [_in_force(part) for part in reader.cut_passages(documents, context.cuts)] if len(documents) else []
     if sizes := [run / part.path for part in parts if part.group == WITHOUT_PASSAGES]:
         too_little = f"left_bytes < {section.passages.least} OR left_tokens = 0"
@@ -128,7 +133,7 @@ def _cut_sql(scored: Sequence[Path], strata: Sequence[str]) -> str:
     """The candidates with passages beyond the bound, with the first bytes of these and the bytes in them."""
     if not scored:
         return "SELECT file_no, row, lines_sum, n_bytes, n_tokens, []::INTEGER[] AS starts, 0 AS n_cut FROM candidates"
-    joins, bound = bound_sql(strata)
+    joins, bound = bound_sql(strata, "passage_bounds")
     return f"""
         SELECT file_no, row, lines_sum, n_bytes, n_tokens, list_transform(bad, lambda p: p.start) AS starts,
             list_sum(list_transform(bad, lambda p: p."end" - p.start))::BIGINT AS n_cut

@@ -18,7 +18,7 @@ from curate.digest import code_of, digest_of
 from curate.distill.purify.bounds import Limit, LimitOf, bound_sql, bounds_of
 from curate.distill.purify.conformal import interval, threshold
 from curate.distill.purify.passage_training import train
-from curate.distill.purify.passages import create_cut, cut_passages
+from curate.distill.purify.passages import create_cut, cut_passages, drop_cut
 from curate.distill.purify.training import calibration_of, code_of_models
 from curate.distill.scoring.discriminator import Model, groups_of, judge, load
 from curate.distill.scoring.evidence import evidence as evidence_of
@@ -81,7 +81,7 @@ def purify_documents(
         connection.execute(f"CREATE TEMP TABLE bounds AS FROM {read_parquet([run / bounds.path])}")
         connection.execute(purified_sql([run / part.path for part in parts], strata))
         connection.execute("DROP TABLE bounds")
-    connection.execute("DROP TABLE without_passages")
+    drop_cut(connection)
     return [*models.parts, *cut_parts, *parts, bounds]
 
 
@@ -101,7 +101,7 @@ def purified_sql(scored: Sequence[Path], strata: Sequence[str]) -> str:
 
     A document of which too little is left without its bad passages is dropped for that, whatever its p_bad.
     """
-    joins, bound = bound_sql(strata)
+    joins, bound = bound_sql(strata, "bounds")
     return f"""
         INSERT INTO purified BY NAME
         SELECT s.file_no, s.row, s.p_bad, s.grade, s.attack::VARCHAR AS attack, s.evidence,
