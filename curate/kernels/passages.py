@@ -65,7 +65,7 @@ def split_passages(texts: pa.Array) -> Passages:
     In:     string or large_string, sliced or not, nulls allowed.
     Out:    see Passages; none for nulls and blank texts.
     Cost:   two passes over the bytes.
-    Oracle: Python's `str.split` over each text (tests/kernels/test_passages.py).
+    Oracle: Python's `str.split` over each text (tests/kernels/test_split_passages.py).
     """
     offsets, data = text_views(plain_text(texts))
     bounds, table = _split(offsets, data, *split_lines(offsets, data))
@@ -149,7 +149,7 @@ def neighbour_means(offsets: Offsets, scores: Reals, weights: Reals, reach: int)
     In:     passages of text i from `offsets[i]` to `offsets[i + 1]`; a score and a positive weight of each.
     Out:    float64; depends on nothing but the passages of the same text.
     Cost:   2 `reach` steps a passage.
-    Oracle: NumPy over each neighbourhood (tests/kernels/test_passages.py).
+    Oracle: NumPy over each neighbourhood (tests/kernels/test_split_passages.py).
     """
     return _means(offsets, scores, weights, reach)
 
