@@ -10,7 +10,7 @@
             reasons[1] AS reason, reasons,
             duplicate_of, similarity,
             p_bad, coalesce(own_grade, grade) AS grade, attack, evidence,
-            likeness, importance, domain, cluster, quality, rung, weight
+            likeness, importance, domain, cluster, quality, rung, if(stage IS NULL, coalesce(weight, share), NULL) AS weight
         FROM (
             SELECT *,
                 CASE WHEN len(input_reasons) > 0 THEN 'input'
@@ -36,6 +36,7 @@
                 LEFT JOIN here_trimmed USING (file_no, row)
                 LEFT JOIN here_purified USING (file_no, row)
                 LEFT JOIN here_distilled USING (file_no, row)
+                LEFT JOIN here_shared USING (file_no, row)
             WHERE position BETWEEN 3 AND 7
         )
         ORDER BY position, row
