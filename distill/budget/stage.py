@@ -11,17 +11,25 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pyarrow as pa
 
-from curate.distill.budget.candidates import PURPOSE, FilledBudgets, distilled_tables, fill_budgets, read_candidates
+from curate.distill.budget.candidates import (
+    PURPOSE,
+    CandidateTable,
+    FilledBudgets,
+    Rows,
+    distilled_tables,
+    fill_budgets,
+    read_candidates,
+)
 from curate.distill.budget.curve import fill_curve
 from curate.distill.budget.models import SCORED, open_scorer, scores_key, train, warm
 from curate.distill.budget.scores import scores_message
 from curate.distill.budget.select import TOLERANCE
-from curate.distill.budget.tuning import tune
+from curate.distill.budget.tuning import Tuned, tune
 from curate.distill.budget.tuning_texts import load as load_tuning_texts
 from curate.distill.purify.mining import MOST_BYTES
 from curate.distill.reference import MIN_BYTES, sampling_mask
 from curate.distill.scoring_stage import DrawDocuments, ScoreReader, ScoringStage, StageContext, scores_of_table
-from curate.ledger.models import BUDGET
+from curate.ledger.models import BUDGET, ModelSet
 from curate.ledger.names import QUOTAS, RUNGS, SCORES, TUNING, TUNING_TEXTS
 from curate.ledger.parts import Part, write_part
 from curate.ledger.views import DocumentRange, SortedFiles, restrict_views
@@ -81,8 +89,7 @@ def distil_documents(
         table = read_candidates(recipe, strata, Path(folder), rows)
         tables = {}
         if section.tune:
-            texts = load_tuning_texts(Path(models.files[TUNING_TEXTS]))
-            tuned = tune(recipe, strata, table, rows, texts, size, models.facts["domains"])
+            tuned = _tuned(recipe, strata, table, rows, models, size)
             reader.say(tuned.line)
             tables[TUNING], recipe = tuned.table, tuned.settings.within(recipe)
             table = read_candidates(recipe, strata, Path(folder), rows)
@@ -96,6 +103,14 @@ def distil_documents(
     tables |= {RUNGS: filled.rungs, QUOTAS: filled.quotas}
     written = [write_part(run, group, context.digest, "00000", table) for group, table in tables.items()]
     return [*models.parts, *parts, *written]
+
+
+def _tuned(
+    recipe: Recipe, strata: Sequence[str], table: CandidateTable, rows: Rows, models: ModelSet, size: tuple[int, int]
+) -> Tuned:
+    """The settings that texts of the reference, kept aside in training, choose."""
+    texts = load_tuning_texts(Path(models.files[TUNING_TEXTS]))
+    return tune(recipe, strata, table, rows, texts, size=size, domain_shares=models.facts["domains"])
 
 
 def _say_if_unfilled(section: Distill, filled: FilledBudgets, say: Callable[[str], None]) -> None:
