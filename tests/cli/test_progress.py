@@ -97,6 +97,7 @@ def test_a_run_logs_every_step_as_json_lines(tmp_path):
         "repeated lines",
         "verdicts",
         "counts",
+        "who is dropped",
         "run.duckdb",
     ]
     assert list(dict.fromkeys(steps)) == wanted
