@@ -190,7 +190,7 @@ def figures_of(trained: Path, tested: pa.Table) -> Measured:
 def dropped_by_split(calibration: pa.Table, held_out: pa.Table) -> dict[str, npt.NDArray[np.float64]]:
     """Shares of good documents beyond the bounds of their domains, which as many others set as in the run.
 
-    No model was trained on any of these, so those that set the bounds are drawn anew from all of them SPLITS times.
+    No model was trained on any of these, so those that set the bounds are drawn again from all of them SPLITS times.
     """
     names = ["p_bad", "input.domain"]
     pool = pa.concat_tables([calibration.select(names), held_out.cast(calibration.select(names).schema)])

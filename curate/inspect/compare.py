@@ -9,17 +9,16 @@ import duckdb
 
 from curate.display import fields_of, shown
 from curate.errors import CurateError, RunError
-from curate.filters.rules.resolve import resolve, resolve_editors
 from curate.inspect.evidence import evidence_from, rules_by_reason
 from curate.inspect.ledger_reader import TextUse
-from curate.inspect.what_if import Proposal, notes, redecide
+from curate.inspect.what_if import FieldChange, Proposal, field_changes, notes, redecide
 from curate.ledger.augmented import Augmented, read_augmented
 from curate.ledger.ledger import Ledger
 from curate.ledger.names import DECISIONS, DOCUMENTS, INPUT, STAGES
 from curate.ledger.run import FinishedRun, open_finished, readable
 from curate.ledger.views import input_sql, load_files, load_signals
 from curate.maps.documents import masked_values
-from curate.recipe.recipe import Recipe, changed_fields
+from curate.recipe.recipe import Recipe
 from curate.recipe.strata import strata_of_documents
 from curate.sql import first_line, literal, open_database, quoted, read_parquet, rows_of
 from curate.storage.files import committed
@@ -49,14 +48,6 @@ BOTH = (
     "WHERE kept_before IS NOT NULL AND kept_after IS NOT NULL)"
 )
 VERDICT_WITH_REASON: dict[Kind, str] = {"gained": "before", "lost": "after"}
-
-
-@dataclass(frozen=True, slots=True)
-class FieldChange:
-    """The values of a recipe's field in both recipes."""
-
-    before: object
-    after: object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +230,7 @@ def what_if(
         with_evidence = _with_evidence(difference.examples, proposal, connection)
     return WhatIf(
         run=str(ledger.run),
-        changed=_changed(proposal.run.recipe, proposal.recipe),
+        changed=field_changes(proposal.run.recipe, proposal.recipe),
         texts=proposal.texts,
         difference=replace(difference, examples=with_evidence),
         notes=[
@@ -328,7 +319,7 @@ def compare(run_a: Path, run_b: Path, examples: int = 5, output: Path | None = N
         difference = _difference(by, examples, b.recipe.seed, output, connection)
     return Comparison(
         runs=(by_uri(str(run_a)), by_uri(str(run_b))),
-        changed=_changed(a.recipe, b.recipe),
+        changed=field_changes(a.recipe, b.recipe),
         in_both=in_both,
         difference=difference,
         written=_written(a, b),
@@ -484,26 +475,3 @@ def _write_changes(output: Path, connection: duckdb.DuckDBPyConnection) -> None:
             )
         except duckdb.IOException as error:
             raise CurateError(f"--output {output}: {first_line(error)}") from None
-
-
-def _changed(before: Recipe, after: Recipe) -> dict[str, FieldChange]:
-    """The fields that differ; a threshold that a recipe does not set has the bound of its rule."""
-    changes = {}
-    for name, (old, new) in changed_fields(before, after).items():
-        section, _, reason = name.rpartition(".")
-        if section == "tier1.thresholds":
-            old, new = _bound(before, reason), _bound(after, reason)
-        if old != new:
-            changes[name] = FieldChange(old, new)
-    return changes
-
-
-def _bound(recipe: Recipe, reason: str) -> object:
-    """The bound of a reason, or `off`."""
-    bounds: dict[str, object] = {}
-    for editor in resolve_editors(recipe.tier1):
-        bounds |= dict(editor.bounds)
-    for resolved in resolve(recipe.tier1):
-        rule = resolved.rule
-        bounds[resolved.reason] = rule.min if rule.min is not None else rule.max
-    return "off" if bounds.get(reason) is None else bounds[reason]

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from curate.corpus.edits import PART, apply_edits, sorted_edits
 from curate.dedup import lines
-from curate.dedup.near.stage import place_keys
 from curate.distill.purify import passages
 from curate.distill.scoring.discriminator import groups_of
 from curate.distill.scoring.linear_model import Hashes
@@ -29,7 +28,7 @@ from curate.ledger.models import ModelSet, load_models
 from curate.ledger.names import CALIBRATION, LINE_EDITS, PURIFY, SHINGLES, TRIMMED, WITHOUT_PASSAGES
 from curate.ledger.parts import Part, write_part
 from curate.ledger.run import FinishedRun
-from curate.maps.documents import edits_of, read_texts
+from curate.maps.documents import document_keys, edits_of, read_texts
 from curate.maps.reread import add_keys
 from curate.progress import Steps
 from curate.recipe.recipe import Recipe
@@ -182,7 +181,7 @@ def _local_edits(ledger: Ledger, documents: pa.Table) -> pa.Table:
 
 def _reindexed(documents: pa.Table, edits: pa.Table) -> pa.Table:
     """The edits of `documents`, with the index of each document among these as its row."""
-    indices, is_known = _indices(place_keys(documents), place_keys(edits))
+    indices, is_known = _indices(document_keys(documents), document_keys(edits))
     edits = edits.set_column(edits.schema.get_field_index("row"), "row", pa.array(indices, pa.int64()))
     return edits.filter(pa.array(is_known))
 
@@ -200,7 +199,7 @@ def _split_by_cut(documents: pa.Table, ledger: Ledger) -> tuple[pa.Table, pa.Tab
     if not parts:
         return documents, lines.NOTHING_TRIMMED
     trimmed = pa.concat_tables([pq.read_table(ledger.run / part.path) for part in parts])
-    indices, is_trimmed = _indices(place_keys(trimmed), place_keys(documents))
+    indices, is_trimmed = _indices(document_keys(trimmed), document_keys(documents))
     sums = lines.lines_sums(documents["lines"].combine_chunks())
     same = is_trimmed & (trimmed["lines_sum"].to_numpy()[indices] == sums)
     return documents.filter(pa.array(~same)), trimmed.take(pa.array(indices[same]))
@@ -212,7 +211,7 @@ def _split_by_passages(documents: pa.Table, ledger: Ledger) -> tuple[pa.Table, p
     if not parts:
         return documents, passages.NOTHING_CUT
     left = pa.concat_tables([pq.read_table(ledger.run / part.path) for part in parts])
-    indices, is_cut = _indices(place_keys(left), place_keys(documents))
+    indices, is_cut = _indices(document_keys(left), document_keys(documents))
     sums = passages.cuts_sums(documents)
     same = is_cut & (left["passages_sum"].to_numpy()[indices] == sums)
     return documents.filter(pa.array(~same)), left.take(pa.array(indices[same]))
@@ -234,6 +233,6 @@ def _line_edits(documents: pa.Table, cuts: Sequence[Path], ledger: Ledger) -> pa
     of_run = of_run.filter(pc.equal(of_run["stage"], "lines"))
     new = pa.concat_tables([PART.empty_table(), *(pq.read_table(path).cast(PART) for path in cuts)])
     new_lines = new.filter(pc.equal(new["stage"], "lines"))
-    is_replaced = np.isin(place_keys(of_run), place_keys(new_lines)) if len(of_run) else np.zeros(0, bool)
+    is_replaced = np.isin(document_keys(of_run), document_keys(new_lines)) if len(of_run) else np.zeros(0, bool)
     edits = pa.concat_tables([of_run.filter(pa.array(~is_replaced)), new]).unify_dictionaries()
     return _reindexed(documents, edits)

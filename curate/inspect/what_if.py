@@ -42,7 +42,7 @@ from curate.maps.reading import Reading
 from curate.progress import Steps, unwritten_log
 from curate.recipe.affects import changed_settings
 from curate.recipe.load import load_recipe, parse_recipe
-from curate.recipe.recipe import Recipe
+from curate.recipe.recipe import Recipe, changed_fields
 from curate.recipe.strata import strata_of_documents
 from curate.recipe.tier1 import DEFAULT_MODEL, Block
 from curate.sql import open_database, quoted
@@ -62,6 +62,14 @@ FIELD_OF = {  # the fields that need a group
     "mentions": "who.mentions",
     INPUT: "input.strata or tier1.rules",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """The values of a recipe's field in both recipes."""
+
+    before: object
+    after: object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +277,29 @@ def _fields_of_models(before: Recipe, after: Recipe) -> list[str]:
     if before.resolved()["teacher"] == after.resolved()["teacher"]:  # how a teacher is reached changes no reply
         fields = [name for name in fields if name != "teacher"]
     return fields
+
+
+def field_changes(before: Recipe, after: Recipe) -> dict[str, FieldChange]:
+    """The fields that differ; a threshold that a recipe does not set has the bound of its rule."""
+    changes = {}
+    for name, (old, new) in changed_fields(before, after).items():
+        section, _, reason = name.rpartition(".")
+        if section == "tier1.thresholds":
+            old, new = _bound(before, reason), _bound(after, reason)
+        if old != new:
+            changes[name] = FieldChange(old, new)
+    return changes
+
+
+def _bound(recipe: Recipe, reason: str) -> object:
+    """The bound of a reason, or `off`."""
+    bounds: dict[str, object] = {}
+    for editor in resolve_editors(recipe.tier1):
+        bounds |= dict(editor.bounds)
+    for resolved in resolve(recipe.tier1):
+        rule = resolved.rule
+        bounds[resolved.reason] = rule.min if rule.min is not None else rule.max
+    return "off" if bounds.get(reason) is None else bounds[reason]
 
 
 @contextmanager

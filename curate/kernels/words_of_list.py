@@ -82,7 +82,7 @@ def count_labelled_words(texts: pa.Array, table: WordTable, labels: int) -> npt.
     Cost:   one pass over the bytes; allocates only the result.
     Oracle: the longest word at every place of a text, in Python (tests/filters/test_block.py).
     """
-    return _count_labels(*text_views(plain_text(texts)), table, labels)
+    return _count(*text_views(plain_text(texts)), table, labels)
 
 
 def _first_bytes(letter: str) -> list[int]:
@@ -114,7 +114,7 @@ def count_listed_words(texts: pa.Array, table: WordTable) -> pa.Array:
     Oracle: a test of every position of a text in Python (tests/filters/test_block.py).
     """
     texts = plain_text(texts)
-    return count_columns(texts, ["words"], _count(*text_views(texts), table))["words"]
+    return count_columns(texts, ["words"], _count(*text_views(texts), table, 1))["words"]
 
 
 @inline
@@ -132,39 +132,14 @@ def _fill(keys: Offsets, nodes: npt.NDArray[np.int32], edges: Offsets, following
 
 
 @kernel
-def _count(offsets: Offsets, data: Bytes, table: WordTable) -> Counts:
-    counts = np.zeros((len(offsets) - 1, 1), dtype=np.int64)
-    for row in range(len(offsets) - 1):
-        i, end = offsets[row], offsets[row + 1]
-        within = False
-        while i < end:
-            byte = data[i]
-            size, joins = 1, ASCII_WORD[byte]  # joins: whether it forms one word with an adjacent character that joins
-            mark = False
-            if byte >= 0x80:
-                code, size = decode(data, i, end)
-                joins = _joins(code)
-                mark = within and _is_mark(code)
-            if not (within and joins) and not mark:
-                second = LOWER[data[i + 1]] if i + 1 < end else 0
-                if table.pairs[np.int64(LOWER[byte]) << 8 | np.int64(second)] and _begins_here(data, i, end, table):
-                    counts[row, 0] += 1
-            i += size
-            if joins:
-                i = _word_end(data, i, end)
-            within = joins or mark
-    return counts
-
-
-@kernel
-def _count_labels(offsets: Offsets, data: Bytes, table: WordTable, labels: int) -> Counts:
+def _count(offsets: Offsets, data: Bytes, table: WordTable, labels: int) -> Counts:
     counts = np.zeros((len(offsets) - 1, labels), dtype=np.int64)
     for row in range(len(offsets) - 1):
         i, end = offsets[row], offsets[row + 1]
         within = False
         while i < end:
             byte = data[i]
-            size, joins = 1, ASCII_WORD[byte]
+            size, joins = 1, ASCII_WORD[byte]  # joins: whether it forms one word with an adjacent character that joins
             mark = False
             if byte >= 0x80:
                 code, size = decode(data, i, end)
@@ -236,27 +211,3 @@ def _word_end(data: Bytes, i: int, end: int) -> int:
     while i < end and ASCII_WORD[data[i]]:
         i += 1
     return i
-
-
-@part
-def _begins_here(data: Bytes, i: int, end: int, table: WordTable) -> bool:
-    """Whether a word of the list begins at `i` and ends at a word boundary."""
-    node = np.int64(0)
-    while i < end:
-        code, size = decode(data, i, end)
-        code = _folded(code)
-        key = node << CODE_BITS | np.int64(code)
-        place = _place(key, len(table.keys))
-        while table.keys[place] != key and table.keys[place] != FREE:
-            place = (place + 1) & (len(table.keys) - 1)
-        if table.keys[place] == FREE:
-            return False
-        node = np.int64(table.nodes[place])
-        i += size
-        if table.ends[node]:
-            if i == end or not (_joins(code) or _is_mark(code)):
-                return True
-            code, _ = decode(data, i, end)
-            if not (_joins(code) or _is_mark(code)):
-                return True
-    return False

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -26,7 +27,20 @@ from curate.storage.places import status
 
 MAX_GAP = 8192  # rows between two documents that are still read in one pass
 
+ROW_BITS = 40
+
 KEYS = pa.schema([("file_no", pa.int32()), ("row", pa.int64())])
+
+
+def place_keys(file_nos: npt.NDArray[Any], rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Pack the places of documents into one number each, in their order."""
+    keys: npt.NDArray[np.int64] = (file_nos.astype(np.int64) << ROW_BITS) | rows.astype(np.int64)
+    return keys
+
+
+def document_keys(table: pa.Table) -> npt.NDArray[np.int64]:
+    """The places of documents (file_no, row), packed."""
+    return place_keys(table["file_no"].to_numpy(), table["row"].to_numpy())
 
 
 def read_texts(ledger: Ledger, column: str, documents: pa.Table) -> pa.Table:

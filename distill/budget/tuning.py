@@ -21,6 +21,7 @@ from curate.distill.budget.scores import scores_of
 from curate.distill.budget.select import Flags, Integers
 from curate.distill.budget.tuning_texts import TuningTexts
 from curate.kernels.ngram_model import ngram_bits
+from curate.maps.documents import document_keys, place_keys
 from curate.recipe.distill import Distill, Quotas
 from curate.recipe.recipe import Recipe
 
@@ -160,20 +161,16 @@ class _Sample:
 
 
 def _sampled(rows: Rows, texts: TuningTexts) -> _Sample:
-    keys = _keys(texts.file_no, texts.row)
+    keys = place_keys(texts.file_no, texts.row)
     order = np.argsort(keys)
     tables, lines = [], [np.zeros(0, np.int64)]
     for batch in rows(["*"]):
-        searched = _keys(batch["file_no"].to_numpy(), batch["row"].to_numpy())
+        searched = document_keys(batch)
         places = order[np.minimum(np.searchsorted(keys[order], searched), len(keys) - 1)]
         is_sampled = keys[places] == searched
         tables.append(batch.filter(pa.array(is_sampled)))
         lines.append(places[is_sampled])
     return _Sample(pa.concat_tables(tables).unify_dictionaries().combine_chunks(), np.concatenate(lines), texts)
-
-
-def _keys(file_no: Integers, row: Integers) -> Integers:
-    return (file_no.astype(np.int64) << 40) | row.astype(np.int64)
 
 
 def _settings_of(recipe: Recipe) -> Settings:

@@ -33,7 +33,7 @@ from curate.distill.evaluate.tokens import Encoded, Integers
 from curate.filters.signals.hashes import hash_texts
 from curate.ledger.names import DATA, EDITS, STAGES
 from curate.ledger.run import FinishedRun, connect
-from curate.maps.documents import edits_of, read_texts
+from curate.maps.documents import document_keys, edits_of, read_texts
 from curate.maps.shards import output_name
 
 OURS, WEIGHTED, RULES_ONLY = "ours", "weighted", "rules only"
@@ -110,11 +110,7 @@ def measured_texts(decided_run: FinishedRun, documents: pa.Table) -> pa.Array:
 
 def _indices_in(documents: pa.Table, edits: pa.Table) -> Integers:
     """Index of the document of each edit among sorted documents."""
-    return np.searchsorted(_document_keys(documents), _document_keys(edits))
-
-
-def _document_keys(table: pa.Table) -> Integers:
-    return np.asarray(table["file_no"].to_numpy().astype(np.int64) << 40 | table["row"].to_numpy(), np.int64)
+    return np.searchsorted(document_keys(documents), document_keys(edits))
 
 
 def output_texts(run: Path, sample: Sample, text: str, inputs: pa.Schema) -> pa.Table:

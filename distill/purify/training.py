@@ -184,15 +184,20 @@ def mined_texts(run: Path, parts: Sequence[Part], mined: pa.Table, good: pa.Arra
     good_hashes = set(zip(*(half.to_pylist() for half in hash_texts(good)), strict=True))
     order = np.lexsort((low, high))
     hashes = list(zip(high[order].tolist(), low[order].tolist(), strict=True))
-    roles = np.where(np.arange(len(order)) < round(TESTING_SHARE * len(order)), "testing", "training")
+    known = np.array([key in good_hashes for key in hashes], bool)
+    worst = mined["worst"].to_numpy()[order]
+    is_testing = np.zeros(len(order), bool)
+    for group in (worst & ~known, ~worst | known):  # so that the worst alone have enough for testing too
+        rows = np.flatnonzero(group)
+        is_testing[rows[: round(TESTING_SHARE * len(rows))]] = True
     return pa.table(
         {
             "doc_id": [f"{first:016x}{second:016x}" for first, second in hashes],
             "text": texts.take(pa.array(order)),
-            "role": roles.astype(object),
+            "role": np.where(is_testing, "testing", "training").astype(object),
             "uniform": mined["uniform"].to_numpy()[order],
-            "worst": mined["worst"].to_numpy()[order],
-            "known": np.array([key in good_hashes for key in hashes], bool),
+            "worst": worst,
+            "known": known,
         }
     )
 

@@ -22,10 +22,10 @@ QUERY = "SELECT reason, count(*) AS n FROM dropped GROUP BY 1 ORDER BY 2 DESC, 1
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A run with every view that there is, those over the ledger's files included."""
+    """A run with every view that there is, those over the ledger's files included, and groups that `who` shows."""
     monkeypatch.setattr(curate.pipeline.index, "SIGNALS_AS_TABLE", 1)
     question = "what is the sum of all the numbers from one to one hundred when each is doubled"
-    texts = [f"{PROSE * 2} {k}\nMENU OF THINGS\nWrite to jane.doe@gmail.com" for k in range(9)]
+    texts = [f"{PROSE * 2} {k}\nMENU OF THINGS\nWrite to jane.doe@gmail.com" for k in range(22)]
     write_shard(tmp_path / "in" / "a.parquet", [*texts, texts[0], f"{PROSE} {question}", "short"])
     (tmp_path / "in" / "b.jsonl").write_text(json.dumps({"text": PROSE.upper()}) + "\n")
     (tmp_path / "bench.jsonl").write_text(json.dumps({"question": question}) + "\n")
@@ -199,7 +199,7 @@ def test_every_view_is_read_by_any_client_from_any_folder_also_of_a_run_that_was
     with connect(run) as connection:
         counts = [connection.execute(f"SELECT count(*) FROM {name}").fetchone() for name in names]
         texts = connection.execute(query).fetchall()
-    assert len(texts) == 13
+    assert len(texts) == 26
     assert texts[-1][1] == PROSE.upper()
     program = (
         "import duckdb, sys\n"

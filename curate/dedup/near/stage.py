@@ -45,6 +45,7 @@ from curate.kernels.minhash import jaccard, shingle_sets
 from curate.kernels.survivors import survivors
 from curate.ledger.names import PAIRS, SHINGLES
 from curate.ledger.parts import Part, write_part
+from curate.maps.documents import document_keys, place_keys
 from curate.maps.reread import CorpusReader, RereadTask
 from curate.recipe.dedup import Near
 from curate.sql import read_parquet
@@ -57,7 +58,6 @@ KEY_FILES = 16 << 30  # bytes of keys on disk at a time
 SLICE_ROWS = 1 << 19  # documents whose signatures and keys one task holds, at worst
 MOST_SLICES = 1 << 9  # with more documents, slices grow instead
 PAIRS_AT_ONCE = 1 << 22  # pairs in one part
-ROW_BITS = 40
 
 Numbers = npt.NDArray[np.int64]
 Similarities = npt.NDArray[np.float32]
@@ -282,7 +282,7 @@ def _ranks_of(file_nos: Numbers, rows: Numbers, connection: duckdb.DuckDBPyConne
     ).to_arrow_table()
     if not len(ranked):
         return np.full(len(rows), NO_RANK)
-    ranked_keys, keys = place_keys(ranked), _place_keys(file_nos, rows)
+    ranked_keys, keys = document_keys(ranked), place_keys(file_nos, rows)
     positions = np.minimum(np.searchsorted(ranked_keys, keys), len(ranked_keys) - 1)
     return np.where(ranked_keys[positions] == keys, ranked["rank"].to_numpy()[positions].astype(np.uint32), NO_RANK)
 
@@ -390,16 +390,6 @@ def _verified(candidates: Pairs, verified: Pairs, reader: NearReader, connection
     if len(uncached):
         similarity[uncached] = _exact(candidates.take(uncached), reader, connection)
     return replace(candidates, similarity=similarity)
-
-
-def place_keys(table: pa.Table) -> Numbers:
-    """Pack the place of documents (file_no, row) into one number."""
-    return _place_keys(table["file_no"].to_numpy(), table["row"].to_numpy())
-
-
-def _place_keys(file_nos: npt.NDArray[Any], rows: Numbers) -> Numbers:
-    keys: Numbers = (file_nos.astype(np.int64) << ROW_BITS) + rows
-    return keys
 
 
 def _exact(pairs: Pairs, reader: NearReader, connection: duckdb.DuckDBPyConnection) -> Similarities:
