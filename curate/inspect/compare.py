@@ -165,6 +165,7 @@ class WhatIf:
 class WrittenTotals:
     """Written documents that the output has; `domains` has their tokens by domain."""
 
+    bytes: int = 0
     doc_ids_xxh3_128: str | None = None
     documents: int = 0
     domains: Mapping[str, int]

@@ -251,7 +251,7 @@ def test_the_report_counts_written_documents_and_tells_of_domains(augmented, pag
     tables, data = read(page), counted(run)
     manifest = manifest_json(run)
     made, totals = manifest["synthetic"], manifest["totals"]
-    last = tables.found["Documents and tokens by stage"][-1]
+    last = tables.found["Documents, tokens and bytes of text by stage"][-1]
     assert numbers(last)[:3] == [totals["documents_out"] - made["documents"], 0, totals["documents_out"]]
     assert data["flow"][-1]["written"] == {"documents": made["documents"], "tokens": made["tokens"]}
     [domain] = data["domains"]
