@@ -253,7 +253,9 @@ def test_the_report_counts_written_documents_and_tells_of_domains(augmented, pag
     made, totals = manifest["synthetic"], manifest["totals"]
     last = tables.found["Documents, tokens and bytes of text by stage"][-1]
     assert numbers(last)[:3] == [totals["documents_out"] - made["documents"], 0, totals["documents_out"]]
-    assert data["flow"][-1]["written"] == {"documents": made["documents"], "tokens": made["tokens"]}
+    written = data["flow"][-1]["written"]
+    assert (written["documents"], written["tokens"]) == (made["documents"], made["tokens"])
+    assert written["bytes"] == value(run, "SELECT sum(n_bytes) FROM synthetic WHERE accepted")
     [domain] = data["domains"]
     assert domain["written"] == made["tokens"]
     assert domain["tokens"] + domain["written"] + domain["wanting_still"] == TARGET
