@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow.compute as pc
 from purify import tell
 from retention_arms import OpenPool, interval, open_pool
-from retention_selections import VARIANTS, Draws, selections
+from retention_selections import PLANTED, VARIANTS, Draws, planted_alone, selections
 
 from curate.distill.evaluate.agreement import agreement
 from curate.distill.evaluate.heldout import read_heldout
@@ -34,7 +34,6 @@ from curate.recipe.evaluate import Evaluate
 
 SHARE = 0.15
 EACH, CHARACTERS = 20, 2000
-ORACLE = "planted alone"  # random documents among the good texts that were planted
 STEPS = {"decoder_1m": (300, 3e-3), "decoder_10m": (100, 1e-3)}  # and the highest learning rate
 FIRST = (RANDOM, OURS, "lowest perplexity", "classifier only", "rules only")  # the order in which arms are trained
 
@@ -72,13 +71,10 @@ def arms_of(pool: OpenPool, folder: Path, seed: int) -> Arms:
     chosen: dict[str, Draws] = {
         arm: by_share[SHARE] for arm, by_share in selections(pool, [SHARE], folder, seed, VARIANTS).items()
     }
-    planted = np.flatnonzero(pool.planted.to_numpy(zero_copy_only=False))
-    tokens = pool.corpus.pool.n_tokens
-    order = np.random.default_rng(seed).permutation(planted)
-    chosen[ORACLE] = [np.sort(order[: np.searchsorted(np.cumsum(tokens[order]), SHARE * tokens.sum())])]
+    chosen[PLANTED] = [planted_alone(pool, SHARE, seed)]
     arms = {arm: list(draws)[:1] for arm, draws in chosen.items()}
     everything = np.arange(len(pool.doc_ids))
-    size = int(tokens[arms[OURS][0]].sum())
+    size = int(pool.corpus.pool.n_tokens[arms[OURS][0]].sum())
     arms |= {FULL: [everything], RANDOM: [random_draw(pool.corpus.pool, pool.keys, everything, size, seed, 0)]}
     return Arms(arms, {arm: RANDOM for arm in arms if arm != FULL})
 

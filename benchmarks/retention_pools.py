@@ -3,8 +3,9 @@
 Usage: python benchmarks/retention_pools.py FOLDER SEED [POOL ...]
 
 FOLDER has pools as quality_pools.py writes them; by default all small pools that it has of SEED are measured. Pools of
-odd number and seed 1 are those that settings were chosen on. A pool takes about two CPU minutes, and seconds where
-nothing has changed. Beside `ours`, all else by default, stands the classifier alone.
+odd number and seed 1 are those that settings were chosen on. A pool takes about five CPU minutes, and seconds where
+nothing has changed. Beside `ours`, all else by default, stand the same with settings that are chosen by the reference,
+the classifier alone, and what no recipe can know: random documents among the good texts that were planted.
 """
 
 import sys
@@ -15,12 +16,13 @@ import numpy as np
 from purify import tell
 from quality_pools import POOLS
 from retention_arms import OpenPool, interval, measure, open_pool
-from retention_selections import SELECTIONS, chosen_by
+from retention_selections import PLANTED, SELECTIONS, chosen_by, planted_alone
 
 from curate.distill.evaluate.retention import ArmRetention
 from curate.distill.evaluate.tokens import Integers
 
 SHARE = 0.15
+ARMS = SELECTIONS | {"ours, tune: reference": {"distill": {"tune": "reference"}}}
 SMALL = tuple(name for name in POOLS if name.isdigit())
 Measured = tuple[OpenPool, dict[str, Integers], list[ArmRetention]]
 
@@ -29,7 +31,7 @@ def measured(folder: Path, seed: int, name: str) -> Measured:
     """The pool, the documents of each selection, and what they retain."""
     pool = open_pool(folder / f"seed-{seed}" / name)
     arms = {arm: chosen_by(pool, fields, SHARE, folder / f"seed-{seed}" / f"runs-{name}", seed)
-            for arm, fields in SELECTIONS.items()}  # fmt: skip
+            for arm, fields in ARMS.items()} | {PLANTED: planted_alone(pool, SHARE, seed)}  # fmt: skip
     return pool, arms, measure(pool, {arm: [chosen] for arm, chosen in arms.items()})
 
 

@@ -4,6 +4,7 @@
     classifier only     the documents that the discriminator is surest of: no quotas, no novelty
     lowest perplexity   the documents that the packaged English model finds least surprising
     rules only          random documents of those that pass RULES
+    planted alone       random documents of the good texts that were planted: what no recipe can know
 
 All selections from a pool share a run directory, so that texts are measured once.
 """
@@ -25,7 +26,7 @@ from curate.ledger.run import connect
 from curate.pipeline.run import run
 from curate.recipe.load import load_recipe
 
-CLASSIFIER, PERPLEXITY = "classifier only", "lowest perplexity"
+CLASSIFIER, PERPLEXITY, PLANTED = "classifier only", "lowest perplexity", "planted alone"
 RULES = ("gopher", "gopher_repetition", "c4")
 ALONE: Mapping[str, Any] = {"scores": {"discriminator": 1}, "quotas": None, "novelty": 0}
 Recipes = Mapping[str, Mapping[str, Any]]
@@ -91,3 +92,11 @@ def without_budget(pool: OpenPool, shares: Sequence[float], folder: Path, seed: 
         PERPLEXITY: {share: [first_tokens(encoded, lowest, size)] for share, size in sizes.items()},
         RULES_ONLY: {share: [random_draw(encoded, pool.keys, passing, size, SEED, 0)] for share, size in sizes.items()},
     }
+
+
+def planted_alone(pool: OpenPool, share: float, seed: int) -> Integers:
+    """Random documents among the planted ones, of a share of the pool's tokens; all of them where there are fewer."""
+    planted = np.flatnonzero(pool.planted.to_numpy(zero_copy_only=False))
+    tokens = pool.corpus.pool.n_tokens
+    order = np.random.default_rng(seed).permutation(planted)
+    return np.sort(order[: np.searchsorted(np.cumsum(tokens[order]), share * tokens.sum())])
