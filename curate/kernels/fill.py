@@ -1,4 +1,4 @@
-"""Greedily fill a token budget with documents that contribute new shingles."""
+"""Greedily fill a budget with documents that contribute new shingles."""
 
 import numpy as np
 import numpy.typing as npt
@@ -36,17 +36,17 @@ class Seen:
 
 
 def fill(
-    order: Integers, tokens: Shingles, strata: Numbers, clusters: Numbers, offsets: Integers, shingles: Shingles,
+    order: Integers, sizes: Shingles, strata: Numbers, clusters: Numbers, offsets: Integers, shingles: Shingles,
     states: States, quotas: Integers, caps: Integers, left: Integers, enough: Integers, novelty: float, seen: Seen,
 ) -> None:  # fmt: skip
     """Take documents in order while they fit.
 
-    In:     order (of the documents); tokens, strata and clusters of each; the shingles of document i are
-            shingles[offsets[i]:offsets[i + 1]], distinct. Updated in place: states (OPEN, TAKEN, REDUNDANT), quotas and
-            caps (tokens left for each stratum, for each cluster), left (tokens left of the budget) and `seen`. `enough`
-            is how many tokens may stay unused of each quota and, last, of the budget; without it, the last tokens would
-            go to whatever documents are small enough. A document is REDUNDANT if the share of its shingles that are new
-            is below `novelty`.
+    In:     order (of the documents); size (in the unit of the budget), stratum and cluster of each; the shingles of
+            document i are shingles[offsets[i]:offsets[i + 1]], distinct. Updated in place: states (OPEN, TAKEN,
+            REDUNDANT), quotas and caps (what is left of each stratum, of each cluster), left (what is left of the
+            budget) and `seen`. `enough` is how much may stay unused of each quota and, last, of the budget; without
+            it, what is left would go to whatever documents are small enough. A document is REDUNDANT if the share of
+            its shingles that are new is below `novelty`.
     Cost:   one look-up for each shingle of each document tried; 8 to 16 bytes per shingle seen, 512 MB at most, and
             half as much again while the table grows.
     Oracle: tests/distill/budget/test_select.py does the same with sets.
@@ -54,7 +54,7 @@ def fill(
     place = 0
     while place < len(order):
         place = _fill(
-            order, tokens, strata, clusters, offsets, shingles, states, quotas, caps, left, enough, novelty,
+            order, sizes, strata, clusters, offsets, shingles, states, quotas, caps, left, enough, novelty,
             seen.table, seen.count, place,
         )  # fmt: skip
         if place < len(order):
@@ -95,7 +95,7 @@ def _move(table: Shingles, larger: Shingles) -> None:
 
 @kernel
 def _fill(
-    order: Integers, tokens: Shingles, strata: Numbers, clusters: Numbers, offsets: Integers, shingles: Shingles,
+    order: Integers, sizes: Shingles, strata: Numbers, clusters: Numbers, offsets: Integers, shingles: Shingles,
     states: States, quotas: Integers, caps: Integers, left: Integers, enough: Integers, novelty: float, table: Shingles,
     count: Integers, begin: int,
 ) -> int:  # fmt: skip
@@ -106,7 +106,7 @@ def _fill(
             return len(order)
         if quotas[strata[i]] <= enough[strata[i]]:
             continue
-        if states[i] != OPEN or tokens[i] > min(left[0], quotas[strata[i]], caps[clusters[i]]):
+        if states[i] != OPEN or sizes[i] > min(left[0], quotas[strata[i]], caps[clusters[i]]):
             continue
         first, last = offsets[i], offsets[i + 1]
         if len(table) != BITS and count[0] + last - first > FULLEST * len(table):
@@ -123,7 +123,7 @@ def _fill(
             count[0] += not _known(table, shingle)
             _add(table, shingle)
         states[i] = TAKEN
-        left[0] -= tokens[i]
-        quotas[strata[i]] -= tokens[i]
-        caps[clusters[i]] -= tokens[i]
+        left[0] -= sizes[i]
+        quotas[strata[i]] -= sizes[i]
+        caps[clusters[i]] -= sizes[i]
     return len(order)

@@ -192,13 +192,13 @@ def _read_candidates(files: Sequence[Path]) -> Candidates:
         np.concatenate([batch[name].to_numpy() for batch in batches]) for name in COLUMNS
     )
     lists = [batch["shingles"] for batch in batches]
-    sizes = np.concatenate([pc.fill_null(pc.list_value_length(batch), 0).to_numpy() for batch in lists])
+    counts = np.concatenate([pc.fill_null(pc.list_value_length(batch), 0).to_numpy() for batch in lists])
     return Candidates(
         positions=position,
         keys=key,
-        tokens=size,
+        sizes=size,
         strata=stratum,
         clusters=cluster,
-        offsets=np.append(0, np.cumsum(sizes, dtype=np.int64)),
+        offsets=np.append(0, np.cumsum(counts, dtype=np.int64)),
         shingles=np.concatenate([batch.flatten().to_numpy() for batch in lists]),
     )

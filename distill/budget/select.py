@@ -1,4 +1,4 @@
-"""Selection within a token budget: quotas of strata, filled by quality and diversity, without near-repetition."""
+"""Selection within a budget: quotas of strata, filled by quality and diversity, without near-repetition."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Candidates:
 
     positions: Integers  # in input order
     keys: Reals  # the highest are kept first; of equal ones, the first in input order
-    tokens: Shingles
+    sizes: Shingles  # in the unit of the budget, as all sizes here
     strata: Numbers  # from 0
     clusters: Numbers  # from 1; 0 for documents of no cluster
     offsets: Integers  # of their shingles
@@ -46,7 +46,7 @@ class Selection:
 
     rung: npt.NDArray[np.int16]  # of all documents: the first rung that has it, from 0, or OVER_BUDGET, or REDUNDANT
     documents: Integers  # of each rung
-    taken: Integers  # tokens of each rung and stratum, shape (rungs, strata)
+    taken: Integers  # size of each rung and stratum, shape (rungs, strata)
     quotas: Integers
 
 
@@ -56,25 +56,25 @@ class _Progress:
 
     rung: npt.NDArray[np.int16]
     documents: Integers  # of each rung
-    tokens: Integers  # of each stratum
-    cluster_tokens: Integers  # of each cluster
+    sizes: Integers  # of each stratum
+    cluster_sizes: Integers  # of each cluster
     seen: Seen
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pass:
-    """One pass over the candidates to fill a rung; the tokens left are updated as documents are taken."""
+    """One pass over the candidates to fill a rung; what is left is updated as documents are taken."""
 
     rung: int
-    quotas: Integers  # tokens left of each stratum
-    caps: Integers  # tokens left of each cluster
-    left: Integers  # tokens left of the budget, a single number
-    unused: Integers  # tokens that may stay unused of each stratum and, last, of the budget
+    quotas: Integers  # left of each stratum
+    caps: Integers  # left of each cluster
+    left: Integers  # of the budget, a single number
+    unused: Integers  # what may stay unused of each stratum and, last, of the budget
     novelty: float
     takes_redundant: bool
 
     def open_strata(self) -> Flags:
-        """Which strata have tokens left."""
+        """Which strata have something left."""
         return self.quotas > self.unused[:-1]
 
 
@@ -102,7 +102,7 @@ def shares_of(
     """The target share of a budget for each stratum.
 
     It is proportional to the stratum's mass to the power of `temperature` (1 keeps the mixture, 0 makes all equal), and
-    at least `floor`; strata with a target have that share, and strata without available tokens have none.
+    at least `floor`; strata with a target have that share, and strata without candidates have none.
     """
     has_text = (available > 0) & (masses > 0)
     shares = np.where(has_text, np.power(np.where(has_text, masses, 1.0), temperature), 0.0)
@@ -132,7 +132,7 @@ def _with_floor(shares: Reals, floor: float) -> Reals:
 
 
 def quotas_of(shares: Reals, available: Integers, budget: int) -> Integers:
-    """Tokens of a budget for each stratum: by shares, at most what is available; the remainder goes to the others."""
+    """The part of a budget for each stratum: by shares, at most what is available; the remainder goes to the others."""
     budget = min(budget, int(available.sum()))
     quotas = np.zeros(len(shares))
     open_ = (available > 0) & (shares > 0)
@@ -165,7 +165,7 @@ def select(
 ) -> Selection:
     """Fill nested, ascending budgets with the documents of the highest keys; each starts from the one below it.
 
-    Each stratum has its quota, and no cluster more than the share `cap` of a budget. Tokens that remain go to the best
+    Each stratum has its quota, and no cluster more than the share `cap` of a budget. What remains goes to the best
     documents of any stratum, and last to redundant ones of any cluster, so that a budget is met while there is text.
     Memory is one number for each of the `count` documents and each of the `clusters` (numbers from 0); documents are
     held one layer at a time, as far down as a budget reaches.
@@ -174,8 +174,8 @@ def select(
     progress = _Progress(
         rung=np.full(count, OVER_BUDGET, np.int16),
         documents=np.zeros(len(budgets), np.int64),
-        tokens=np.zeros(strata, np.int64),
-        cluster_tokens=np.zeros(clusters, np.int64),
+        sizes=np.zeros(strata, np.int64),
+        cluster_sizes=np.zeros(clusters, np.int64),
         seen=Seen(),
     )
     taken = np.zeros((len(budgets), strata), np.int64)
@@ -188,7 +188,7 @@ def select(
                 if one_pass.left[0] <= one_pass.unused[-1]:
                     break
                 open_strata[:] = one_pass.open_strata()
-        taken[rung] = progress.tokens
+        taken[rung] = progress.sizes
     return Selection(progress.rung, progress.documents, taken, np.stack(quotas))
 
 
@@ -198,8 +198,8 @@ def find_redundant(best_first: BestFirst, count: int, clusters: int, available: 
     progress = _Progress(
         rung=np.full(count, OVER_BUDGET, np.int16),
         documents=np.zeros(1, np.int64),
-        tokens=np.zeros(len(available), np.int64),
-        cluster_tokens=np.zeros(clusters, np.int64),
+        sizes=np.zeros(len(available), np.int64),
+        cluster_sizes=np.zeros(clusters, np.int64),
         seen=Seen(),
     )
     one_pass = _Pass(
@@ -227,13 +227,13 @@ def _passes(
     Each is created after the previous one has taken its documents.
     """
     anywhere = np.full(len(quota), budget, np.int64)
-    within_quotas = np.maximum(quota - progress.tokens, 0)
+    within_quotas = np.maximum(quota - progress.sizes, 0)
     for quotas, is_last in ((within_quotas, False), (anywhere, False), (anywhere.copy(), True)):
-        left = np.array([budget - int(progress.tokens.sum())], np.int64)
+        left = np.array([budget - int(progress.sizes.sum())], np.int64)
         unused = (TOLERANCE * np.append(quotas, left)).astype(np.int64)
         if left[0] <= (TOLERANCE * budget if is_last else unused[-1]):
             continue
-        caps = np.maximum(int(cap * budget) - progress.cluster_tokens, 0)
+        caps = np.maximum(int(cap * budget) - progress.cluster_sizes, 0)
         if is_last:
             caps = np.full(len(caps), budget)
         caps[0] = budget
@@ -255,7 +255,7 @@ def _take(candidates: Candidates, open_strata: Flags, one_pass: _Pass, progress:
     states = np.where(is_open, kernel.OPEN, kernel.TAKEN).astype(np.int8)
     fill(
         order=_best_order(candidates, is_open & open_strata[candidates.strata]),
-        tokens=candidates.tokens,
+        sizes=candidates.sizes,
         strata=candidates.strata,
         clusters=candidates.clusters,
         offsets=candidates.offsets,
@@ -272,9 +272,9 @@ def _take(candidates: Candidates, open_strata: Flags, one_pass: _Pass, progress:
     taken = is_open & (states == kernel.TAKEN)
     progress.rung[candidates.positions[taken]] = one_pass.rung
     progress.documents[one_pass.rung :] += taken.sum()
-    tokens, strata, clusters = (column[taken] for column in (candidates.tokens, candidates.strata, candidates.clusters))
-    progress.tokens += np.bincount(strata, tokens, len(progress.tokens)).astype(np.int64)
-    progress.cluster_tokens += np.bincount(clusters, tokens, len(progress.cluster_tokens)).astype(np.int64)
+    sizes, strata, clusters = (column[taken] for column in (candidates.sizes, candidates.strata, candidates.clusters))
+    progress.sizes += np.bincount(strata, sizes, len(progress.sizes)).astype(np.int64)
+    progress.cluster_sizes += np.bincount(clusters, sizes, len(progress.cluster_sizes)).astype(np.int64)
 
 
 def _best_order(candidates: Candidates, chosen: Flags) -> Integers:

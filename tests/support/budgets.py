@@ -48,7 +48,7 @@ def by_sets(candidates, budgets, quotas, novelty, cap, sets):
             room = [budget if last else max(0, int(cap * budget) - had) for had in of_cluster]
             room[0] = budget
             for i in order:
-                s, c, size = candidates.strata[i], candidates.clusters[i], int(candidates.tokens[i])
+                s, c, size = candidates.strata[i], candidates.clusters[i], int(candidates.sizes[i])
                 if left <= enough[-1]:
                     break
                 if allowed[s] <= enough[s]:

@@ -124,7 +124,7 @@ def test_a_histogram_weighs_documents_as_sorting_them_does(rows):
 @examples(200)
 def test_redundant_are_those_with_too_little_new_to_better_ones(corpus, novelty):
     candidates, sets = corpus
-    available = np.bincount(candidates.strata, candidates.tokens, 4).astype(np.int64)
+    available = np.bincount(candidates.strata, candidates.sizes, 4).astype(np.int64)
     found = find_redundant(lambda is_open: iter([candidates]), len(sets), 3, available, novelty)
     seen: set[int] = set()
     for i in sorted(range(len(sets)), key=lambda i: (-candidates.keys[i], i)):

@@ -17,7 +17,7 @@ def layers_of(folder, candidates, budget, batch=7):
     """Layers of candidates in input order."""
     count = len(candidates.keys)
     sets = np.split(candidates.shingles, candidates.offsets[1:-1])
-    names = {"key": "keys", "size": "tokens", "bytes": "tokens", "stratum": "strata", "cluster": "clusters"}
+    names = {"key": "keys", "size": "sizes", "bytes": "sizes", "stratum": "strata", "cluster": "clusters"}
 
     def batches():
         for start in range(0, count, batch):
@@ -71,7 +71,7 @@ def test_layers_give_all_candidates_the_best_first(tmp_path_factory, documents, 
 @examples(200, 15)
 def test_a_budget_is_filled_from_layers_as_sets_would(tmp_path_factory, corpus, novelty, shares, cap, size, files):
     candidates, sets = corpus
-    available = np.bincount(candidates.strata, candidates.tokens, 4).astype(np.int64)
+    available = np.bincount(candidates.strata, candidates.sizes, 4).astype(np.int64)
     budgets = sorted(int(available.sum() * share) for share in shares)
     quotas = [quotas_by(available, available, budget, 0.5, 0.0, {}) for budget in budgets]
     with pytest.MonkeyPatch.context() as patch:

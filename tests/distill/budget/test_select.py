@@ -24,7 +24,7 @@ from curate.kernels import fill
 def some_of(candidates, rows):
     """Candidates of some rows, in that order."""
     sets = [candidates.shingles[candidates.offsets[i] : candidates.offsets[i + 1]] for i in rows]
-    own = {name: getattr(candidates, name)[rows] for name in ("positions", "keys", "tokens", "strata", "clusters")}
+    own = {name: getattr(candidates, name)[rows] for name in ("positions", "keys", "sizes", "strata", "clusters")}
     offsets = np.cumsum([0, *map(len, sets)])
     return Candidates(**own, offsets=offsets, shingles=np.concatenate([np.zeros(0, np.uint32), *sets]))
 
@@ -43,8 +43,8 @@ def selected(candidates, budgets, quotas, novelty, cap=1.0, clusters=1, layers=1
 @examples(400)
 def test_a_budget_is_filled_as_sets_would_in_whatever_layers(corpus, novelty, shares, cap, layers, table):
     candidates, sets = corpus
-    total = int(candidates.tokens.sum())
-    available = np.bincount(candidates.strata, candidates.tokens, 4).astype(np.int64)
+    total = int(candidates.sizes.sum())
+    available = np.bincount(candidates.strata, candidates.sizes, 4).astype(np.int64)
     budgets = sorted(int(total * share) for share in shares)
     quotas = [quotas_by(available, available, budget, 0.5, 0.0, {}) for budget in budgets]
     with pytest.MonkeyPatch.context() as patch:
@@ -55,10 +55,10 @@ def test_a_budget_is_filled_as_sets_would_in_whatever_layers(corpus, novelty, sh
     assert set(np.flatnonzero(found.rung == REDUNDANT).tolist()) == redundant
     for k, budget in enumerate(budgets):
         within = (found.rung >= 0) & (found.rung <= k)
-        taken = candidates.tokens[within].sum()
+        taken = candidates.sizes[within].sum()
         assert taken == found.taken[k].sum() <= budget
         assert within.sum() == found.documents[k]
-        assert budget - taken <= TOLERANCE * budget or not (candidates.tokens[~within] <= budget - taken).any()
+        assert budget - taken <= TOLERANCE * budget or not (candidates.sizes[~within] <= budget - taken).any()
 
 
 def test_many_shingles_make_the_table_grow():
