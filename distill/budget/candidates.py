@@ -49,7 +49,7 @@ Values = tuple[str | None, ...]  # of the columns of a stratum
 class CandidateTable:
     """Candidates in input order, in batches, with their totals."""
 
-    path: Path  # of a file with their columns: tokens, bytes, hash, stratum, kind, cluster, wordless, scores
+    path: Path  # of a file with their columns: tokens, bytes, hash, stratum, kind, cluster, alike, wordless, scores
     unit: Unit  # what the budget counts, and so the unit of all sizes
     documents: int
     kinds: int  # number of strata for ranks, which use the nearest domain however far it is
@@ -57,6 +57,7 @@ class CandidateTable:
     numbers: Numbers  # of the strata, by their numbers in the file
     available: Integers  # size of each stratum
     of_cluster: Integers  # size of each cluster, from 1; at 0 that of documents of no cluster
+    alike: int  # size of the candidates that resemble the reference more than the corpus
     domain: int | None  # index of the domain among the values of a stratum
 
     def batches(self) -> Iterator[Arrays]:
@@ -77,9 +78,11 @@ def read_candidates(recipe: Recipe, strata: Sequence[str], folder: Path, rows: R
     kind_numbers = stratum_numbers.copy()
     path = folder / "candidates"
     write_columns(path, _numeric_columns(recipe, by, rows, stratum_numbers, kind_numbers))
-    documents, available, of_cluster = 0, np.zeros(len(stratum_numbers), np.int64), np.zeros(1, np.int64)
+    documents, alike = 0, 0
+    available, of_cluster = np.zeros(len(stratum_numbers), np.int64), np.zeros(1, np.int64)
     for columns in columns_in(path):
         documents += len(columns[section.unit])
+        alike += int(columns[section.unit][columns["alike"]].sum(dtype=np.int64))
         available = _add(available, columns["stratum"], columns[section.unit])
         of_cluster = _add(of_cluster, columns["cluster"], columns[section.unit])
     names = sorted(stratum_numbers, key=lambda values: tuple((value is None, value or "") for value in values))
@@ -95,6 +98,7 @@ def read_candidates(recipe: Recipe, strata: Sequence[str], folder: Path, rows: R
         numbers=numbers,
         available=available[order],
         of_cluster=of_cluster,
+        alike=alike,
         domain=by.index(DOMAIN) if DOMAIN in by else None,
     )
 
@@ -124,6 +128,7 @@ def _numeric_columns(
             "stratum": _number_strata(quota_strata, len(batch), stratum_numbers),
             "kind": _number_strata(kinds, len(batch), kind_numbers),
             "cluster": pc.fill_null(batch["cluster"], -1).to_numpy().astype(np.int32) + 1,
+            "alike": pc.fill_null(pc.greater_equal(batch["likeness"], 0.0), False).to_numpy(),
             "wordless": batch["importance"].is_null().to_numpy() & reads_texts,
             **{name: batch[name].to_numpy() for name in plain},
             **{name: batch[name].cast(kind).to_numpy() for name, kind in types.items()},

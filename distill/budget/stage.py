@@ -37,6 +37,7 @@ from curate.recipe.distill import Distill
 from curate.recipe.recipe import Recipe
 
 UNREAD = 0.01  # share of a curve's budget that may be missing without a word
+MANY_BUDGETS = 2.0  # like the reference from which on a budget is called small (docs/distil.md, How large a budget)
 DRAWN = 4  # candidates per sampled document: some are duplicates, too short or too long
 
 
@@ -100,6 +101,7 @@ def distil_documents(
             connection.execute("INSERT INTO distilled BY NAME FROM chosen")
             connection.unregister("chosen")
     _say_if_unfilled(section, filled, reader.say)
+    _say_if_small(section, table.alike, filled, reader.say)
     tables |= {RUNGS: filled.rungs, QUOTAS: filled.quotas}
     written = [write_part(run, group, context.digest, "00000", table) for group, table in tables.items()]
     return [*models.parts, *parts, *written]
@@ -128,6 +130,17 @@ def _say_if_unfilled(section: Distill, filled: FilledBudgets, say: Callable[[str
         say(
             f"distill: the budget is {last['budget']:,} {unit}, and {last[unit]:,} are left: all of them are kept; "
             "give more input, or drop less before"
+        )
+
+
+def _say_if_small(section: Distill, alike: int, filled: FilledBudgets, say: Callable[[str], None]) -> None:
+    """Tell the user if the budget leaves out much of what is like the reference."""
+    *_, last = filled.rungs.to_pylist()
+    if alike > MANY_BUDGETS * last["budget"]:
+        say(
+            f"distill: documents that resemble the reference more than the corpus have {alike:,} {section.unit}, "
+            f"{alike / max(1, last['budget']):.1f} times the budget: most of them are left out, and so is what they "
+            "teach; a larger budget keeps more (docs/distil.md, How large a budget)"
         )
 
 

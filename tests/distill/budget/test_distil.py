@@ -225,6 +225,18 @@ def test_a_budget_beyond_what_is_left_keeps_all_of_it(corpus, tmp_path):
     assert "are left: all of them are kept" in done.stderr
 
 
+def test_a_budget_that_leaves_out_most_of_what_is_like_the_reference_says_so(corpus, tmp_path):
+    path, run = distilling(corpus, tmp_path, {"keep_tokens": "1%"})
+    small = command("run", path)
+    [(alike,)] = table(run, "SELECT sum(n_tokens) FROM documents WHERE likeness >= 0")
+    [(budget,)] = table(run, "SELECT budget FROM rungs")
+    assert alike > 2 * budget
+    told = f"resemble the reference more than the corpus have {alike:,} tokens, {alike / budget:.1f} times the budget"
+    assert told in " ".join(small.stderr.split())
+    large = command("run", path, "--set", "distill.keep_tokens=60%")
+    assert "times the budget" not in large.stderr
+
+
 def test_duplicates_that_only_the_budget_sees_are_redundant(tmp_path):
     draw = [f"w{k}" for k in range(400)]
     texts = [" ".join(draw[(7 * i + 3 * k * (i % 5 + 1)) % 400] for k in range(120)) for i in range(60)]
