@@ -4,8 +4,8 @@ Usage: python benchmarks/retention_pools.py FOLDER SEED [POOL ...]
 
 FOLDER has pools as quality_pools.py writes them; by default all small pools that it has of SEED are measured. Pools of
 odd number and seed 1 are those that settings were chosen on. A pool takes about five CPU minutes, and seconds where
-nothing has changed. Beside `ours`, all else by default, stand the same with settings that are chosen by the reference,
-the classifier alone, and what no recipe can know: random documents among the good texts that were planted.
+nothing has changed. Beside `ours`, all else by default, stand what was the default before, settings that the reference
+chooses, the classifier alone, and what no recipe can know: random documents among the good texts that were planted.
 """
 
 import sys
@@ -22,7 +22,10 @@ from curate.distill.evaluate.retention import ArmRetention
 from curate.distill.evaluate.tokens import Integers
 
 SHARE = 0.15
-ARMS = SELECTIONS | {"ours, tune: reference": {"distill": {"tune": "reference"}}}
+ARMS = SELECTIONS | {
+    "ours, least_likeness 0": {"distill": {"quotas": {"least_likeness": 0}}},  # the default before
+    "ours, tune: reference": {"distill": {"tune": "reference"}},
+}
 SMALL = tuple(name for name in POOLS if name.isdigit())
 Measured = tuple[OpenPool, dict[str, Integers], list[ArmRetention]]
 
