@@ -20,6 +20,7 @@ from retention_selections import PLANTED, SELECTIONS, chosen_by, planted_alone
 
 from curate.distill.evaluate.retention import ArmRetention
 from curate.distill.evaluate.tokens import Integers
+from curate.ledger.run import connect
 
 SHARE = 0.15
 ARMS = SELECTIONS | {
@@ -27,23 +28,32 @@ ARMS = SELECTIONS | {
     "ours, tune: reference": {"distill": {"tune": "reference"}},
 }
 SMALL = tuple(name for name in POOLS if name.isdigit())
-Measured = tuple[OpenPool, dict[str, Integers], list[ArmRetention]]
+Measured = tuple[OpenPool, dict[str, Integers], list[ArmRetention], float]
 
 
 def measured(folder: Path, seed: int, name: str) -> Measured:
-    """The pool, the documents of each selection, and what they retain."""
-    pool = open_pool(folder / f"seed-{seed}" / name)
-    arms = {arm: chosen_by(pool, fields, SHARE, folder / f"seed-{seed}" / f"runs-{name}", seed)
-            for arm, fields in ARMS.items()} | {PLANTED: planted_alone(pool, SHARE, seed)}  # fmt: skip
-    return pool, arms, measure(pool, {arm: [chosen] for arm, chosen in arms.items()})
+    """The pool, the documents of each selection, what they retain, and `alike`."""
+    pool, runs = open_pool(folder / f"seed-{seed}" / name), folder / f"seed-{seed}" / f"runs-{name}"
+    arms = {arm: chosen_by(pool, fields, SHARE, runs, seed) for arm, fields in ARMS.items()}
+    arms |= {PLANTED: planted_alone(pool, SHARE, seed)}
+    return pool, arms, measure(pool, {arm: [chosen] for arm, chosen in arms.items()}), alike(runs / "run")
+
+
+def alike(run: Path) -> float:
+    """How many budgets the documents make up that resemble the reference more than the corpus."""
+    with connect(run) as connection:
+        [(share,)] = connection.sql(
+            "SELECT sum(n_tokens) FILTER (likeness >= 0) / sum(n_tokens) FROM documents"
+        ).fetchall()
+    return float(share) / SHARE
 
 
 def rows_of(found: Mapping[str, Measured]) -> Iterable[Sequence[object]]:
     """A row for each pool and selection, then the mean and the worst of each selection."""
     yield ("pool", "selection", "% tokens", "% bytes", "retained R", "95 %", "gap closed G", "95 %", "R of random",
-           "worst kind, its G")  # fmt: skip
+           "worst kind, its G", "like the reference, budgets")  # fmt: skip
     figures: dict[str, list[tuple[float, float]]] = {}
-    for name, (pool, arms, rows) in found.items():
+    for name, (pool, arms, rows, budgets) in found.items():
         encoded = pool.corpus.pool
         for arm, chosen in arms.items():
             [row] = (row for row in rows if row.arm == arm and row.domain is None)
@@ -53,11 +63,11 @@ def rows_of(found: Mapping[str, Measured]) -> Iterable[Sequence[object]]:
                    f"{encoded.n_bytes[chosen].sum() / encoded.n_bytes.sum():.1%}",
                    f"{row.retained:.3f}", interval(row.retained_low, row.retained_high),
                    f"{gap:.3f}", interval(row.gap_low, row.gap_high), f"{row.control_retained:.3f}",
-                   worst_kind([row for row in rows if row.arm == arm]))  # fmt: skip
+                   worst_kind([row for row in rows if row.arm == arm]), f"{budgets:.1f}")  # fmt: skip
     for arm, of_arm in figures.items():
         for label, of in (("mean", np.mean), ("worst", np.min)):
             retained, gap = of(np.array(of_arm), axis=0)
-            yield label, arm, "", "", f"{retained:.3f}", "", f"{gap:.3f}", "", "", ""
+            yield label, arm, "", "", f"{retained:.3f}", "", f"{gap:.3f}", "", "", "", ""
 
 
 def worst_kind(rows: Sequence[ArmRetention]) -> str:
