@@ -32,6 +32,7 @@ class Repeats:
     effective_tokens: float  # fresh tokens that the training is worth
     worth: float  # their share of the tokens trained on
     read_often: float  # share of the tokens that are read more than FEW times
+    is_repeated: bool  # whether any token is read more than once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ def repeats(name: str, train_tokens: int, readings: Iterable[tuple[float, int]])
         effective_tokens=worth,
         worth=worth / train_tokens,
         read_often=often / tokens,
+        is_repeated=any(epochs * weight > 1 for weight, _ in weighted),
     )
 
 
@@ -102,7 +104,7 @@ def training_over(
 def summary(training: TrainingEpochs) -> str:
     """How often the output is read, and what that is worth, in a sentence."""
     output, total = training.output, f"{training.train_tokens:,} tokens"
-    if output.mean_reads <= 1:
+    if not output.is_repeated:
         return (
             f"A training on {total} reads {output.mean_reads:.1%} of the output once and repeats nothing; "
             f"keep_tokens: {training.train_tokens} would spend it on the best of the output alone."

@@ -7,6 +7,7 @@ from xxhash import xxh3_128_hexdigest
 
 from curate.decide.counts import LANGUAGE, Counts
 from curate.distill.budget.scores import quality_scores_of, scores_of
+from curate.distill.budget.tuning import tuned_recipe
 from curate.filters.contamination.signals import REASON
 from curate.filters.language.identify import model_path
 from curate.filters.signals.hashes import choose_bands
@@ -18,6 +19,8 @@ from curate.ledger.names import (
     BUDGET_FACTS,
     DOMAINS,
     GRADE_MODEL,
+    PASSAGE_MODEL,
+    PASSAGE_THRESHOLDS,
     PURIFY_MODEL,
     QUOTAS,
     ROUNDS,
@@ -102,9 +105,10 @@ def purify(ledger: Ledger) -> Purify | None:
     models = models_in_force(PURIFY, ledger.run, ledger.parts)
     if models is None:
         return None
-    names = (PURIFY_MODEL, *([GRADE_MODEL] if models.part(GRADE_MODEL) else []))
+    names = [name for name in (PURIFY_MODEL, GRADE_MODEL, PASSAGE_MODEL) if models.part(name)]
     hashes = {name: part.sha256 for name in names for part in ledger.of(name)}
-    return Purify.model_validate({"models": hashes, **models.facts, **_tables(ledger, ROUNDS, THRESHOLDS)})
+    tables = _tables(ledger, ROUNDS, THRESHOLDS, PASSAGE_THRESHOLDS)
+    return Purify.model_validate({"models": hashes, **models.facts, **tables})
 
 
 def distil(recipe: Recipe, ledger: Ledger) -> Distil | None:
@@ -113,6 +117,7 @@ def distil(recipe: Recipe, ledger: Ledger) -> Distil | None:
     if models is None:
         return None
     hashes = {part.group: part.sha256 for part in models.parts if part.group != BUDGET_FACTS}
+    recipe = tuned_recipe(recipe, ledger.run, ledger.of(TUNING))
     scores = {"scores": scores_of(recipe), "quality": quality_scores_of(recipe)}
     tables = _tables(ledger, RUNGS, QUOTAS, TUNING)
     return Distil.model_validate({"models": hashes, **scores, **models.facts, **tables})

@@ -114,6 +114,7 @@ def _judge(cascade: Cascade, shown: Shown | None) -> None:
     load_earlier(plan.earlier, recipe.dedup.exact, connection)
     create("passing", connection, {name: kind for name, (kind, _) in columns.items() if name not in PASSING})
     create("input_size", connection)
+    create("removed", connection)
     dedup = recipe.dedup
     if dedup.exact or dedup.near or dedup.lines or recipe.tier1.perplexity or _scores_texts(recipe):
         _load_passing(columns, _signals_of_ranges(cascade) if shown is None else ("true",), connection)
@@ -139,13 +140,17 @@ def _load_documents(cascade: Cascade, checked: bool) -> None:
 
 
 def _load_passing(columns: Columns, conditions: Iterable[str], connection: duckdb.DuckDBPyConnection) -> None:
-    """Fill `passing`, and `input_size` with the tokens and bytes of all documents."""
+    """Fill `passing`, `removed`, and `input_size` with the tokens and bytes of all documents."""
     connection.execute(f"INSERT INTO passing BY NAME SELECT {EARLIER_PASSING} FROM earlier")
     with conditions_on_data():
         for condition in conditions:
             connection.execute(f"INSERT INTO passing BY NAME {passing_sql(columns, condition)}")
             connection.execute(
                 f"INSERT INTO input_size SELECT sum(n_tokens), sum(n_bytes) FROM judged WHERE {condition}"
+            )
+            connection.execute(
+                "INSERT INTO removed SELECT file_no, row FROM judged "
+                f"WHERE {condition} AND list_contains(input_reasons, 'excluded')"
             )
 
 

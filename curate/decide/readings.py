@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from curate.distill.budget.tables import FIXED
 from curate.epochs import TrainingEpochs, training_over
 from curate.recipe.recipe import Recipe
 
-FIXED = 1024  # weighted tokens are summed in units of a 1,024th, as integers: sums of reals depend on their order
 CLASSES = 32  # of weights in an octave
 
 

@@ -63,6 +63,7 @@ TABLES = (
     CascadeTable("excluded", "value VARCHAR", CASCADE),
     CascadeTable("repeated", f"{DOCUMENT}, k BIGINT", CASCADE),  # ordinal among documents with the same raw text
     CascadeTable("input_size", "tokens HUGEINT, bytes HUGEINT", CASCADE),
+    CascadeTable("removed", DOCUMENT, CASCADE, "distil"),  # by name: no model may learn from them
     # What earlier runs kept; with text hashes for exact duplicates; file numbers are negative.
     CascadeTable("earlier", f"{DOCUMENT}, doc_id VARCHAR", CASCADE, "near"),
     # The documents that no rule drops, with what the stages behind the rules need (`verdicts.passing_columns`).

@@ -8,6 +8,7 @@ from typing import Literal
 import duckdb
 
 from curate.display import fields_of, shown
+from curate.distill.budget.tables import FIXED
 from curate.errors import CurateError, RunError
 from curate.inspect.evidence import evidence_from, rules_by_reason
 from curate.inspect.ledger_reader import TextUse
@@ -403,8 +404,8 @@ def _totals(connection: duckdb.DuckDBPyConnection) -> Totals:
         f"coalesce(sum(n_tokens_cut_{when}), 0)::BIGINT AS cut_tokens_{when}" for when in ("before", "after")
     )
     read = ", ".join(
-        f"coalesce(sum(round(n_tokens_{when} * coalesce(weight_{when}, 1)::DOUBLE)::BIGINT) FILTER (kept_{when}), 0)"
-        f"::BIGINT AS read_tokens_{when}"
+        f"((coalesce(sum(round({FIXED} * n_tokens_{when} * coalesce(weight_{when}, 1)::DOUBLE)::HUGEINT) "
+        f"FILTER (kept_{when}), 0) + {FIXED // 2}) // {FIXED})::BIGINT AS read_tokens_{when}"
         for when in ("before", "after")
     )
     [row] = rows_of(f"SELECT {columns}, {cut}, {read}, count(*) AS documents FROM joined", connection)

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus.edits import apply_edits
+from curate.distill.budget.tuning import tuned_recipe
 from curate.errors import CurateError, InputError, shortened
 from curate.filters.registry import EDIT_SCHEMA
 from curate.filters.rules.resolve import ResolvedRule, resolve
 from curate.ledger.ledger import KnownFile, Ledger, read_facts
-from curate.ledger.names import DATA, INPUT
+from curate.ledger.names import DATA, INPUT, TUNING
 from curate.ledger.run import connect, open_finished, readable
 from curate.maps.documents import KEYS, edits_of, read_texts
 from curate.recipe.recipe import Recipe
@@ -85,6 +86,11 @@ class OpenRun:
     recipe: Recipe
     ledger: Ledger
     connection: duckdb.DuckDBPyConnection
+
+    @cached_property
+    def tuned(self) -> Recipe:
+        """The recipe with the settings of its budget that the run chose."""
+        return tuned_recipe(self.recipe, self.folder, self.ledger.of(TUNING))
 
     @cached_property
     def views(self) -> frozenset[str]:

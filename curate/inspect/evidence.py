@@ -165,7 +165,7 @@ def evidence_of(run: OpenRun, row: Row) -> list[Evidence]:
     if row["stage"] == "purify" and (bound := p_bad_bound_of(run, row)):
         values["p_bad_bound"] = bound.bound
     rules = {rule.reason: rule for rule in run.rules}
-    return evidence_from(run.recipe, rules, values, masked_values(run.inputs_of(row)), band_of(run, row))
+    return evidence_from(run.tuned, rules, values, masked_values(run.inputs_of(row)), band_of(run, row))
 
 
 def band_of(run: OpenRun, row: Row) -> Band | None:

@@ -92,7 +92,7 @@ def quality_parts_of(run: OpenRun, row: Row) -> Sequence[QualityPart]:
     """The parts of a document's quality that it has, in one scan; none without a quality, nor for input columns."""
     if row.get("quality") is None:
         return []
-    weights = quality_scores_of(run.recipe)
+    weights = quality_scores_of(run.tuned)
     names = [name for name in weights if name in SCORE_COLUMNS and row.get(SCORE_COLUMNS[name]) is not None]
     values = [row[SCORE_COLUMNS[name]] for name in names]
     if not names:

@@ -225,8 +225,8 @@ def _stale_reference(run: FinishedRun) -> list[str]:
     if models is None or recipe.models.pin or not recipe.reference:
         return []
     located = recipe.model_copy(update={"reference": [run.located(path) for path in recipe.reference]})
-    now = [file.content_xxh3_128 for file in open_reference(located)]
-    return ["the reference"] if now != [file["content_xxh3_128"] for file in models.facts["reference"]] else []
+    now = [{"path": file.name, "content_xxh3_128": file.content_xxh3_128} for file in open_reference(located)]
+    return ["the reference"] if now != models.facts["reference"] else []
 
 
 def _located(entry: Block, run: FinishedRun) -> Block:

@@ -26,6 +26,7 @@ Masses = npt.NDArray[np.float32]
 BEGIN, END = np.uint64(1 << 32), np.uint64((1 << 32) + 1)  # no hash of a word is as large
 FACTOR, SECOND, THIRD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 VOCABULARY = 1e6  # words that an unknown one may be
+LEAST_DISCOUNT, MOST_DISCOUNT = 0.05, 0.95  # of a count
 MOST_COUNTED = 3  # n-grams that occur more often have the same discount
 LEAST_SLOTS = 1 << 12
 
@@ -154,7 +155,10 @@ def _count(offsets: Offsets, words: Words, chosen: Offsets, keys: Keys, counts: 
 
 @kernel
 def _discounts(counts: Numbers) -> Reals:
-    """Discounts of counts 0 to MOST_COUNTED, by order; within their bounds where counts of counts are few."""
+    """Discounts of counts 0 to MOST_COUNTED, by order; within their bounds where counts of counts are few.
+
+    None is 0, so that every context leaves something to words that it was not seen with.
+    """
     discounts = np.zeros((len(counts), MOST_COUNTED + 1))
     for n in range(len(counts)):
         sizes = np.zeros(MOST_COUNTED + 2)
@@ -163,7 +167,8 @@ def _discounts(counts: Numbers) -> Reals:
                 sizes[count] += 1
         base = sizes[1] / max(1.0, sizes[1] + 2 * sizes[2])
         for k in range(1, MOST_COUNTED + 1):
-            discounts[n, k] = min(max(k - (k + 1) * base * sizes[k + 1] / max(1.0, sizes[k]), 0.0), 0.95 * k)
+            estimate = k - (k + 1) * base * sizes[k + 1] / max(1.0, sizes[k])
+            discounts[n, k] = min(max(estimate, LEAST_DISCOUNT * k), MOST_DISCOUNT * k)
     return discounts
 
 

@@ -67,7 +67,7 @@ def decisions_digest(recipe: Recipe, plan: Plan, ledger: Ledger) -> str:
         [(file.file_no, file.path, file.error is None) for file in ledger.files],
         plan.excluded,
         [(run.name, run.manifest) for run in plan.earlier],
-        [file.content_xxh3_128 for file in plan.reference],
+        [(file.name, file.content_xxh3_128) for file in plan.reference],
         [code_of_models(), digest_of_rubric(recipe)] if trains else None,
         [part.sha256 for models in plan.pinned.values() for part in models.parts],
         _grades_hash(recipe),

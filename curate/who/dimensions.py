@@ -85,9 +85,8 @@ def _kept_sql(keep: Sequence[str] | None) -> str | None:
     if not keep:
         return None
     listed = ", ".join(map(literal, keep))
-    return (
-        f"CASE WHEN {LANGUAGE} IN ({listed}) THEN {LANGUAGE} WHEN {LANGUAGE} IS NOT NULL THEN {literal(LEFT_OUT)} END"
-    )
+    name = quoted(LANGUAGE)
+    return f"CASE WHEN {name} IN ({listed}) THEN {name} WHEN {name} IS NOT NULL THEN {literal(LEFT_OUT)} END"
 
 
 LEFT_OUT = "languages that tier1.language.keep leaves out"

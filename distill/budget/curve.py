@@ -12,9 +12,10 @@ Two things differ from OLMo 3. It bounds the mean of the best twentieth of the t
 every document. And it throws away the worst 40 %, here what a training would read less than LEAST times is dropped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -112,16 +113,17 @@ def fill_curve(
     assert section is not None
     assert section.curve is not None
     [(budget, share)] = budgets_of(section, *size)
-    path = table.path.with_name("keys")
-    write_columns(path, keyed(recipe, table))
+    write_columns(table.path.with_name("all_keys"), keyed(recipe, table))
     redundant = _redundant(recipe, table, rows)
-    histogram = _histogram(table, redundant)
+    path = table.path.with_name("keys")
+    write_columns(path, _closed(table.path.with_name("all_keys"), redundant))
+    histogram = _histogram(path, len(table.strata))
     strata = (histogram.keys >> np.uint64(histogram.value_bits - histogram.shift)).astype(np.int64)
     available = np.bincount(strata, histogram.counts, len(table.strata)).astype(np.int64)
     targets = _targets(recipe, table, available, domain_shares, FIXED * budget)
     weights = fit_weights(strata, histogram.counts, targets, section.curve.max_repeats).astype(np.float32)
     curves = Curves(histogram=histogram, strata=strata, weights=weights)
-    selection = _selected(table, curves, redundant, targets // FIXED)
+    selection = _selected(path, curves, redundant, targets // FIXED)
     return filled_budgets(table, path, [(budget, share)], selection, curves.weights_of)
 
 
@@ -131,19 +133,27 @@ def _redundant(recipe: Recipe, table: CandidateTable, rows: Rows) -> Flags:
     assert section is not None
     if not section.novelty:
         return np.zeros(table.documents, bool)
-    path, size = table.path.with_name("keys"), int(table.available.sum())
+    path, size = table.path.with_name("all_keys"), int(table.available.sum())
     layers = Layers(path.parent, partial(columns_in, path), partial(shingles_of, rows), size, len(table.strata))
     return find_redundant(
         layers.best_first, table.documents, len(table.of_cluster), table.available, float(section.novelty)
     )
 
 
-def _histogram(table: CandidateTable, redundant: Flags) -> Histogram:
+def _closed(path: Path, redundant: Flags) -> Iterator[Arrays]:
+    """The columns of a file of keys, with the key of documents that must not be kept for those that are redundant."""
+    begin = 0
+    for columns in columns_in(path):
+        here = slice(begin, begin + len(columns["key"]))
+        begin = here.stop
+        yield {**columns, "key": np.where(redundant[here], -np.inf, columns["key"])}
+
+
+def _histogram(path: Path, strata: int) -> Histogram:
     """Sizes by stratum and key of the candidates that may be kept; near duplicates count by their shares."""
-    histogram, begin = Histogram(len(table.strata)), 0
-    for columns in columns_in(table.path.with_name("keys")):
-        is_open = ~np.isneginf(columns["key"]) & ~redundant[begin : begin + len(columns["key"])]
-        begin += len(is_open)
+    histogram = Histogram(strata)
+    for columns in columns_in(path):
+        is_open = ~np.isneginf(columns["key"])
         keys = histogram.keys_of(columns["key"][is_open], columns["stratum"][is_open])
         shares = columns["share"][is_open].astype(np.float64) if "share" in columns else 1.0
         histogram.add(keys, np.rint(FIXED * shares * columns["size"][is_open]).astype(np.int64))
@@ -167,14 +177,13 @@ def _targets(
     return targets + quotas_of(rest.astype(np.float64), rest, budget - int(targets.sum()))
 
 
-def _selected(table: CandidateTable, curves: Curves, redundant: Flags, targets: Integers) -> Selection:
+def _selected(path: Path, curves: Curves, redundant: Flags, targets: Integers) -> Selection:
     """The documents with a weight, as the only rung."""
-    rung, taken, begin = np.full(table.documents, OVER_BUDGET, np.int16), np.zeros(len(table.strata), np.int64), 0
-    rung[redundant] = REDUNDANT
-    for columns in columns_in(table.path.with_name("keys")):
-        here = slice(begin, begin + len(columns["key"]))
-        begin = here.stop
-        kept = np.flatnonzero((curves.weights_of(columns) > 0) & ~redundant[here])
-        rung[begin - len(columns["key"]) + kept] = 0
+    rung, taken = np.where(redundant, REDUNDANT, OVER_BUDGET).astype(np.int16), np.zeros(len(targets), np.int64)
+    begin = 0
+    for columns in columns_in(path):
+        kept = np.flatnonzero(curves.weights_of(columns) > 0)
+        rung[begin + kept] = 0
+        begin += len(columns["key"])
         taken += np.bincount(columns["stratum"][kept], columns["size"][kept], len(taken)).astype(np.int64)
     return Selection(rung, np.array([(rung == 0).sum()]), taken[None], targets[None])

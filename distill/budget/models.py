@@ -297,7 +297,7 @@ def _digest(training: Training, sample: pa.Table, graded_files: Sequence[Path]) 
             code_of_models(),
             training.recipe.seed,
             section.model_dump(mode="json", include=fields_affecting("distill", Distill) - BY_CONTENT),
-            [file.content_xxh3_128 for file in training.reference],
+            [(file.name, file.content_xxh3_128) for file in training.reference],
             reading.text,
             editor_identities(reading),
             [sample[name].to_pylist() for name in sample.schema.names],

@@ -65,7 +65,8 @@ def scores_message(recipe: Recipe) -> str:
     why = ["a reference" if has_reference else "no reference"]
     why += ["tier2" if recipe.tier2 else "no tier2"] if has_reference else []
     why += [] if has_reference else ["a language model" if recipe.tier1.perplexity else "no language model"]
-    return f"distill: the budget is filled by {budget}; quality combines {quality} ({', '.join(why)})"
+    unless = ", unless distill.tune finds better" if section.tune else ""
+    return f"distill: the budget is filled by {budget}; quality combines {quality} ({', '.join(why)}){unless}"
 
 
 def _listed(scores: Mapping[str, float]) -> str:
@@ -118,6 +119,11 @@ def _check_tuned(recipe: Recipe) -> None:
         )
     if not recipe.reference:
         raise RecipeError("distill.tune: needs reference texts; add reference, or leave tune out")
+    if "purify" in scores_of(recipe):
+        raise RecipeError(
+            "distill.tune: not with purify among distill.scores, which learns from the texts to tune by; leave out "
+            "either"
+        )
 
 
 def check_pinned_scores(recipe: Recipe, pinned: ModelSet | None) -> None:

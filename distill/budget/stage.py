@@ -13,9 +13,7 @@ import pyarrow as pa
 
 from curate.distill.budget.candidates import (
     PURPOSE,
-    CandidateTable,
     FilledBudgets,
-    Rows,
     distilled_tables,
     fill_budgets,
     read_candidates,
@@ -24,12 +22,12 @@ from curate.distill.budget.curve import fill_curve
 from curate.distill.budget.models import SCORED, open_scorer, scores_key, train, warm
 from curate.distill.budget.scores import scores_message
 from curate.distill.budget.select import TOLERANCE
-from curate.distill.budget.tuning import Tuned, tune
+from curate.distill.budget.tuning import tune
 from curate.distill.budget.tuning_texts import load as load_tuning_texts
 from curate.distill.purify.mining import MOST_BYTES
 from curate.distill.reference import MIN_BYTES, sampling_mask
 from curate.distill.scoring_stage import DrawDocuments, ScoreReader, ScoringStage, StageContext, scores_of_table
-from curate.ledger.models import BUDGET, ModelSet
+from curate.ledger.models import BUDGET
 from curate.ledger.names import QUOTAS, RUNGS, SCORES, TUNING, TUNING_TEXTS
 from curate.ledger.parts import Part, write_part
 from curate.ledger.views import DocumentRange, SortedFiles, restrict_views
@@ -44,7 +42,7 @@ DRAWN = 4  # candidates per sampled document: some are duplicates, too short or 
 def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """Draw the documents (file_no, row, hash) that models learn the corpus from, by seed, equal texts once.
 
-    They are those with the lowest keys, so only documents with low keys are sorted.
+    They are those with the lowest keys, so only documents with low keys are sorted. Those in `removed` are left out.
     """
     [[documents]] = connection.execute("SELECT count(*) FROM texts").fetchall()
     key = f"xor(raw_hash_low, {sampling_mask(seed, PURPOSE)}::UBIGINT)"
@@ -53,7 +51,8 @@ def sampled_documents(section: Distill, seed: int, connection: duckdb.DuckDBPyCo
         most = min(int(share * 2**64), 2**64 - 1)
         sample = connection.sql(
             f"""SELECT file_no, row, key AS hash FROM (
-                SELECT file_no, position, row, {key} AS key FROM texts JOIN files USING (file_no)
+                SELECT file_no, position, row, {key} AS key
+                FROM texts JOIN files USING (file_no) ANTI JOIN removed USING (file_no, row)
                 WHERE raw_n_bytes BETWEEN {MIN_BYTES} AND {MOST_BYTES} AND {key} <= {most}::UBIGINT
                 QUALIFY row_number() OVER (PARTITION BY key ORDER BY position, row) = 1
                 ORDER BY key LIMIT {section.sample}
@@ -81,7 +80,6 @@ def distil_documents(
     section, run, connection = recipe.distill, context.run, context.connection
     assert section is not None
     models = reader.models(STAGE, sampled)
-    reader.say(scores_message(recipe))
     parts = scores_of_table("candidates", STAGE, models, reader, context)
     rows = partial(_candidates, [run / part.path for part in parts], context.ranges, connection)
     spool = run / "ledger" / "spool"
@@ -90,10 +88,12 @@ def distil_documents(
         table = read_candidates(recipe, strata, Path(folder), rows)
         tables = {}
         if section.tune:
-            tuned = _tuned(recipe, strata, table, rows, models, size)
-            reader.say(tuned.line)
+            texts = load_tuning_texts(Path(models.files[TUNING_TEXTS]))
+            tuned = tune(recipe, strata, table, rows, texts, size=size, domain_shares=models.facts["domains"])
+            reader.say(tuned.told(len(texts.domain)))
             tables[TUNING], recipe = tuned.table, tuned.settings.within(recipe)
             table = read_candidates(recipe, strata, Path(folder), rows)
+        reader.say(scores_message(recipe))
         fill = fill_curve if section.curve else fill_budgets
         filled = fill(recipe, table, rows, size, models.facts["domains"])
         for documents in distilled_tables(filled, rows):
@@ -105,14 +105,6 @@ def distil_documents(
     tables |= {RUNGS: filled.rungs, QUOTAS: filled.quotas}
     written = [write_part(run, group, context.digest, "00000", table) for group, table in tables.items()]
     return [*models.parts, *parts, *written]
-
-
-def _tuned(
-    recipe: Recipe, strata: Sequence[str], table: CandidateTable, rows: Rows, models: ModelSet, size: tuple[int, int]
-) -> Tuned:
-    """The settings that texts of the reference, kept aside in training, choose."""
-    texts = load_tuning_texts(Path(models.files[TUNING_TEXTS]))
-    return tune(recipe, strata, table, rows, texts, size=size, domain_shares=models.facts["domains"])
 
 
 def _say_if_unfilled(section: Distill, filled: FilledBudgets, say: Callable[[str], None]) -> None:

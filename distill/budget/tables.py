@@ -19,7 +19,8 @@ WeightsOf = Callable[[Arrays], npt.NDArray[np.float32]]  # how often a training 
 def kept_sizes(path: Path, selection: Selection, weights_of: WeightsOf) -> dict[str, Integers]:
     """What is kept of each rung and stratum, shape (rungs, strata): tokens, bytes, and both as often as they are read.
 
-    `path` has the candidates' columns: tokens, bytes, stratum, and what `weights_of` reads.
+    What is read is in units of a FIXED-th. `path` has the candidates' columns: tokens, bytes, stratum, and what
+    `weights_of` reads.
     """
     rungs, strata = selection.taken.shape
     sizes = {name: np.zeros(rungs * strata, np.int64) for name in ("tokens", "bytes", "read_tokens", "read_bytes")}
@@ -35,9 +36,12 @@ def kept_sizes(path: Path, selection: Selection, weights_of: WeightsOf) -> dict[
             sizes[unit] += np.bincount(places, values, rungs * strata).astype(np.int64)
             read = np.rint(FIXED * weights * values)
             sizes[f"read_{unit}"] += np.bincount(places, read, rungs * strata).astype(np.int64)
-    for unit in ("tokens", "bytes"):
-        sizes[f"read_{unit}"] = (sizes[f"read_{unit}"] + FIXED // 2) // FIXED
     return {name: np.cumsum(sums.reshape(rungs, strata), axis=0) for name, sums in sizes.items()}
+
+
+def _whole(name: str, sums: Integers) -> Integers:
+    """Sums of `kept_sizes` without fractions."""
+    return (sums + FIXED // 2) // FIXED if name.startswith("read_") else sums
 
 
 def rung_rows(
@@ -52,7 +56,7 @@ def rung_rows(
             "unit": pa.array([unit] * count, pa.string()),
             "budget": np.array([budget for budget, _ in budgets], np.int64),
             "documents": selection.documents,
-            **{name: values.sum(axis=1) for name, values in sizes.items()},
+            **{name: _whole(name, values.sum(axis=1)) for name, values in sizes.items()},
         }
     )
 
@@ -69,6 +73,6 @@ def quota_rows(
             "unit": pa.array([unit] * (rungs * strata), pa.string()),
             "available": np.tile(available, rungs),
             "quota": selection.quotas.ravel(),
-            **{name: values.ravel() for name, values in sizes.items()},
+            **{name: _whole(name, values.ravel()) for name, values in sizes.items()},
         }
     )

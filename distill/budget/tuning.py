@@ -14,13 +14,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
 
 from curate.distill.budget.candidates import CandidateTable, Rows, budgets_of, fill_budgets, read_candidates
 from curate.distill.budget.models import DOMAIN
 from curate.distill.budget.scores import scores_of
 from curate.distill.budget.select import Flags, Integers
 from curate.distill.budget.tuning_texts import TuningTexts
+from curate.errors import InputError
 from curate.kernels.ngram_model import ngram_bits
+from curate.ledger.names import TUNING
+from curate.ledger.parts import Part
 from curate.maps.documents import document_keys, place_keys
 from curate.recipe.distill import Distill, Quotas
 from curate.recipe.recipe import Recipe
@@ -30,6 +35,8 @@ TEMPERATURES = (0.0, 0.25, 0.5, 1.0)
 LEAST_LIKENESS = (0.0, -3.0, None)
 NOVELTIES = (0.6, 0.4, 0.8)
 LEAST_GAIN = 0.0002  # by which bits must fall for another setting to be chosen: smaller gains are chance
+FEW_TEXTS = 50  # kept aside: with fewer the log says so
+LEAST_SAMPLED = 20  # candidates in the sample: with fewer nothing is tried
 ROUNDS = 3  # in which each setting is tried in turn
 DEFAULT = Quotas()
 
@@ -61,22 +68,23 @@ class Settings:
     scores: tuple[tuple[str, float], ...]
 
     def within(self, recipe: Recipe) -> Recipe:
-        """The recipe with these settings."""
+        """The recipe with these settings, and without `tune`."""
         section = recipe.distill
         assert section is not None
         quotas = section.quotas and section.quotas.model_copy(
             update={"temperature": self.temperature, "least_likeness": self.least_likeness}
         )
         scores = section.scores if dict(self.scores) == scores_of(recipe) else dict(self.scores)
-        changed = {"quotas": quotas, "novelty": self.novelty, "scores": scores}
+        changed = {"quotas": quotas, "novelty": self.novelty, "scores": scores, "tune": None}
         return recipe.model_copy(update={"distill": section.model_copy(update=changed)})
 
-    def __str__(self) -> str:
-        quotas = [] if self.temperature is None else [
-            f"quotas.temperature={self.temperature:g}",
-            f"quotas.least_likeness={'null' if self.least_likeness is None else f'{self.least_likeness:g}'}",
-        ]  # fmt: skip
-        return ", ".join([*quotas, f"novelty={self.novelty:g}", f"scores={_scores_text(self.scores)}"])
+    def as_dict(self) -> dict[str, str]:
+        """The settings by the names of their fields, as YAML."""
+        quotas = {} if self.temperature is None else {
+            "quotas.temperature": f"{self.temperature:g}",
+            "quotas.least_likeness": "null" if self.least_likeness is None else f"{self.least_likeness:g}",
+        }  # fmt: skip
+        return {**quotas, "novelty": f"{self.novelty:g}", "scores": _scores_text(self.scores)}
 
 
 @dataclass(frozen=True)
@@ -115,14 +123,26 @@ class Tuned:
         ]
         return pa.Table.from_pylist(rows, TRIALS)
 
-    @property
-    def line(self) -> str:
-        """What was chosen and why, for the log."""
-        first, best = self.trials[0].bits, min(trial.bits for trial in self.trials if trial.settings == self.settings)
-        return (
-            f"distill: {len(self.trials)} selections were tried on a sample; chosen for what is cheapest to encode of "
-            f"the reference, {first - best:.4f} of {first:.4f} bits per word below the recipe's: {self.settings}"
-        )
+    def told(self, texts: int) -> str:
+        """What was chosen of which settings by how many texts, for the log."""
+        first, best = self.trials[0], next(trial for trial in self.trials if trial.settings == self.settings)
+        before, after = first.settings.as_dict(), best.settings.as_dict()
+        changed = [f"{name} {before[name]} to {value}" for name, value in after.items() if value != before[name]]
+        found = f"distill: tune tried {len(self.trials)} settings on {texts} texts of the reference"
+        if not changed:
+            return f"{found}; none beats those of the recipe"
+        few = f"; {texts} texts are few to go by" if texts < FEW_TEXTS else ""
+        return f"{found} and changed {', '.join(changed)}: {first.bits:.3f} to {best.bits:.3f} bits per word{few}"
+
+
+def tuned_recipe(recipe: Recipe, run: Path, parts: Sequence[Part]) -> Recipe:
+    """The recipe of a run with the settings that the run chose; without `tune` the recipe itself."""
+    for path in (run / part.path for part in parts if part.group == TUNING):
+        [row] = (row for row in pq.read_table(path).to_pylist() if row["chosen"])
+        scores = yaml.safe_load(row["scores"])
+        settings = Settings(row["temperature"], row["least_likeness"], row["novelty"], tuple(scores.items()))
+        return settings.within(recipe)
+    return recipe
 
 
 def tune(
@@ -138,10 +158,17 @@ def tune(
 
     Cost:   one pass over the candidates; about 20 trials, of about a CPU second for a million words that the budget
             keeps of a sample of at most MOST_WORDS words.
+    Errors: InputError where fewer than LEAST_SAMPLED candidates are in the sample.
     """
     section = recipe.distill
     assert section is not None
     sample = _sampled(rows, texts)
+    if len(sample.table) < LEAST_SAMPLED:
+        raise InputError(
+            f"distill.tune: {len(sample.table)} of the documents that reach the budget are in the sample of the "
+            f"corpus, {LEAST_SAMPLED} are the least to try settings on; drop less before, raise distill.sample, or "
+            "leave tune out"
+        )
     name = "n_tokens" if section.unit == "tokens" else "n_bytes"
     share = int(np.sum(sample.table[name].to_numpy().astype(np.int64))) / max(1, int(table.available.sum()))
     budget = max(1, round(budgets_of(section, *size)[-1][0] * share))

@@ -52,7 +52,10 @@ def agreement(
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> list[Agreement]:
-    """The agreement of each two kinds of models that were trained on the same arms; none of fewer than LEAST arms."""
+    """The agreement of each two kinds of models that were trained on the same arms.
+
+    None of fewer than LEAST arms, and none with a kind for which all arms are alike.
+    """
     arms = sorted({model.arm for model in models if controls.get(model.arm) == RANDOM})
     kinds = list(dict.fromkeys(model_name(model.proxy, model.budget) for model in models))
     if len(kinds) < 2 or len(arms) < LEAST:
@@ -67,7 +70,12 @@ def agreement(
     return [
         _agreement((a, b), values, {kind: np.take_along_axis(drawn[kind], draws, 1)[usable] for kind in (a, b)})
         for a, b in combinations(kinds, 2)
+        if _has_order(values[a]) and _has_order(values[b])
     ]
+
+
+def _has_order(values: Floats) -> bool:
+    return bool((values != values[0]).any())
 
 
 def _columns(models: Sequence[ModelBits], kind: str, arms: Sequence[str]) -> list[npt.NDArray[np.int64]]:
@@ -88,7 +96,8 @@ def _means(rates: Floats, columns: Sequence[npt.NDArray[np.int64]]) -> Floats:
 
 def _agreement(kinds: tuple[str, str], values: Mapping[str, Floats], drawn: Mapping[str, Floats]) -> Agreement:
     a, b = (values[kind] for kind in kinds)
-    low, high = interval(np.array([spearman(x, y) for x, y in zip(*(drawn[kind] for kind in kinds), strict=True)]))
+    replicates = zip(*(drawn[kind] for kind in kinds), strict=True)
+    low, high = interval(np.array([spearman(x, y) for x, y in replicates if _has_order(x) and _has_order(y)]))
     pairs = list(combinations(range(len(a)), 2))
     return Agreement(
         models=list(kinds),
@@ -97,5 +106,5 @@ def _agreement(kinds: tuple[str, str], values: Mapping[str, Floats], drawn: Mapp
         low=low,
         high=high,
         pairs=len(pairs),
-        same_order=sum((a[i] < a[j]) == (b[i] < b[j]) for i, j in pairs),
+        same_order=sum(bool((a[i] < a[j]) == (b[i] < b[j])) for i, j in pairs),
     )

@@ -146,7 +146,7 @@ def _digest(section: Tier2, training: Training, mined: pa.Table) -> str:
             recipe.resolved()["teacher"],
             digest_of_rubric(recipe),
             section.model_dump(mode="json", include=fields_affecting("tier2", Tier2)),
-            [file.content_xxh3_128 for file in training.reference],
+            [(file.name, file.content_xxh3_128) for file in training.reference],
             reading.text,
             editor_identities(reading),
             in_strata,

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from support.soak import examples
 from xxhash import xxh3_64_intdigest
 
-from curate.kernels.ngram_model import MOST_COUNTED, VOCABULARY, ngram_bits, word_lines
+from curate.kernels.ngram_model import (
+    LEAST_DISCOUNT,
+    MOST_COUNTED,
+    MOST_DISCOUNT,
+    VOCABULARY,
+    ngram_bits,
+    word_lines,
+)
 
 
 def counts_of(train, order):
@@ -33,7 +40,8 @@ def counts_of(train, order):
 def discount_of(counts):
     sizes = Counter(counts.values())
     base = sizes[1] / max(1, sizes[1] + 2 * sizes[2])
-    of = {k: min(max(k - (k + 1) * base * sizes[k + 1] / max(1, sizes[k]), 0), 0.95 * k) for k in range(1, 4)}
+    found = {k: k - (k + 1) * base * sizes[k + 1] / max(1, sizes[k]) for k in range(1, 4)}
+    of = {k: min(max(found[k], LEAST_DISCOUNT * k), MOST_DISCOUNT * k) for k in found}
     return lambda count: of[min(count, MOST_COUNTED)] if count else 0.0
 
 
@@ -85,3 +93,11 @@ def test_text_of_a_kind_makes_more_of_that_kind_cheaper():
     asked = word_lines(pa.array(["the court finds for the soup"]))
     law, soup = (ngram_bits(train, np.arange(*rows), asked, 3)[0] for rows in ((0, 3), (3, 6)))
     assert law < soup
+
+
+def test_texts_that_come_several_times_leave_something_to_words_that_do_not():
+    texts = [f"a{k} b{k} c{k} d{k}" for k in range(20)] * 3 + [f"e{k} f{k}" for k in range(4)] * 2 + ["g h"]
+    lines = word_lines(pa.array(texts, pa.large_string()))
+    scored = word_lines(pa.array(["a1 b1 something else", "nothing of it"], pa.large_string()))
+    bits = ngram_bits(lines, np.arange(len(texts)), scored, 3)
+    assert np.isfinite(bits).all()

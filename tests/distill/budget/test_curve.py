@@ -4,12 +4,14 @@ import json
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.budgets import corpora
 from support.commands import carry_out, command
-from support.recipes import distilling
+from support.recipes import distilling, write_recipe
 from support.runs import documents, table
 from support.soak import examples
 
@@ -134,6 +136,21 @@ def test_redundant_are_those_with_too_little_new_to_better_ones(corpus, novelty)
         )
         assert found[i] == is_redundant
         seen |= set() if is_redundant else own
+
+
+def test_a_stratum_whose_best_document_is_redundant_has_weights(tmp_path):
+    words = [f"w{k}" for k in range(300)]
+    texts = [" ".join(words[(7 * i + 3 * k * (i % 5 + 1)) % 300] for k in range(120)) for i in range(90)]
+    rows = {"id": [str(k) for k in range(91)], "text": [*texts, f"{texts[0]} and more"], "source": ["a"] * 90 + ["z"]}
+    pq.write_table(pa.table(rows), tmp_path / "in.parquet")
+    distill = {"keep_tokens": "40%", "curve": {}, "quotas": {"by": ["source"]}}
+    path, run = write_recipe(
+        tmp_path, tmp_path / "in.parquet", distill=distill,
+        input={"paths": [str(tmp_path / "in.parquet")], "id": "id", "strata": ["source"]}, dedup={"near": None},
+    )  # fmt: skip
+    carry_out(path)
+    assert documents(run, "reason, weight", "doc_id = '90'") == [("redundant", None)]
+    assert min(weight for (weight,) in documents(run, "weight", "kept")) >= LEAST
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Settings of a budget that a run chooses by texts of the reference that are kept aside."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -10,13 +11,13 @@ from support.commands import carry_out, command
 from support.recipes import distilling
 from support.runs import digests, table
 
-from curate.distill.budget.scores import check_distill
+from curate.distill.budget.scores import check_distill, quality_scores_of
 from curate.distill.budget.tuning import Settings, Trial, _search
 from curate.distill.budget.tuning_texts import ASIDE_SHARE, TuningTexts, is_aside, load, save, tuning_texts
 from curate.errors import RecipeError
 from curate.inspect.what_if import propose, redecide
 from curate.kernels.ngram_model import Lines
-from curate.recipe.load import parse_recipe
+from curate.recipe.load import load_recipe, parse_recipe
 
 
 def tuned_recipe(corpus, folder, **distill):
@@ -41,17 +42,38 @@ def verdicts(run, *changes):
 
 
 def test_a_run_keeps_what_it_chose_and_says_so(tuned):
-    _, run, done = tuned
+    path, run, done = tuned
     trials = table(run, "SELECT temperature, least_likeness, novelty, scores, bits_per_word, chosen FROM tuning")
     bits = [row[4] for row in trials]
     [chosen] = [row for row in trials if row[5]]
     assert len(trials) > 5
     assert chosen[4] <= bits[0]
     assert chosen[4] <= min(bits) * 1.001
-    assert f"{len(trials)} selections were tried on a sample" in done.stderr
-    facts = json.loads((run / "manifest.json").read_text("utf-8"))["distil"]
+    facts, told = json.loads((run / "manifest.json").read_text("utf-8"))["distil"], " ".join(done.stderr.split())
+    assert f"tune tried {len(trials)} settings on {facts['kept_aside']} texts of the reference" in told
+    scores = yaml.safe_load(chosen[3])
+    assert facts["scores"] == scores
+    default = yaml.safe_load(trials[0][3])
+    assert facts["quality"] == (scores if scores != default else quality_scores_of(load_recipe(path)))
     assert [row["chosen"] for row in facts["tuning"]] == [row[5] for row in trials]
     assert 0 < facts["kept_aside"] < facts["discriminator"]["good"]
+
+
+def test_a_report_shows_what_was_tried(tuned, tmp_path):
+    _, run, _ = tuned
+    assert command("report", run, "--output", tmp_path / "report.html").returncode == 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    for (bits,) in table(run, "SELECT bits_per_word FROM tuning"):
+        assert f"{bits:.3f}" in page
+    assert len(re.findall(r"<th scope=.row.>\d+ \(chosen\)", page)) == 1
+
+
+def test_why_explains_quality_by_the_scores_that_were_chosen(tuned):
+    _, run, _ = tuned
+    quality = json.loads((run / "manifest.json").read_text("utf-8"))["distil"]["quality"]
+    [(doc_id,)] = table(run, "SELECT doc_id FROM kept ORDER BY doc_id LIMIT 1")
+    parts = json.loads(command("why", run, doc_id, "--json").stdout)["quality_parts"]
+    assert {part["score"]: part["weight"] for part in parts} == quality
 
 
 def test_what_if_tunes_as_the_run_did_and_again_for_another_budget(tuned):

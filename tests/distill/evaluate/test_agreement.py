@@ -1,5 +1,7 @@
 """How far kinds of models agree: rank correlation of arms, pairs in the same order, intervals."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,7 @@ def test_models_that_put_arms_in_one_order_agree_and_the_opposite_order_is_told(
     [row] = agreement(same, CONTROLS, HELDOUT)
     assert row["models"] == ["ngram", "decoder_1m, matched epochs"]
     assert (row["arms"], row["pairs"], row["same_order"]) == (6, 15, 15)
+    assert json.loads(json.dumps(row)) == row
     assert [row["rank_correlation"], row["low"], row["high"]] == pytest.approx([1, 1, 1])
     [row] = agreement([*same[:8], *of("decoder_1m", [90, 54, 53, 52, 51, 50])], CONTROLS, HELDOUT)
     assert row["rank_correlation"] == pytest.approx(-1)
@@ -55,6 +58,11 @@ def test_each_two_of_three_models_are_compared_and_draws_of_an_arm_are_one_arm()
     [first, *_] = agreement(again, CONTROLS, HELDOUT)
     assert first["arms"] == 6
     assert first["rank_correlation"] == pytest.approx(1 - 6 * (1 + 1 + 4) / (6 * 35))  # random is between two others
+
+
+def test_models_for_which_all_arms_are_alike_have_no_order_to_agree_on():
+    models = [*of("ngram", [100] * 6), *of("decoder_1m", [50, 51, 52, 53, 54, 55])]
+    assert agreement(models, CONTROLS, HELDOUT) == []
 
 
 def test_one_model_or_too_few_arms_have_no_agreement():
