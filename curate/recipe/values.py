@@ -112,7 +112,7 @@ def parse_rung(value: object, info: ValidationInfo) -> object:
 def check_budget(value: float) -> float:
     """Refuse a number that is neither a share nor a whole number."""
     if value > 1 and value != int(value):
-        raise ValueError("is neither a share nor a whole number; write 15% or 2000000")
+        raise ValueError("is neither a share, of at most 100%, nor a whole number; write 15% or 2000000")
     return value
 
 

@@ -150,7 +150,8 @@ def _combined(parts: Sequence[Dimension]) -> Dimension:
     for part in more:
         left = "name" if first.several else _named(first)
         joined = f"{left} || {literal(TIMES)} || {_named(part)}"
-        sql = f"list_transform({first.sql}, lambda name: {joined})" if first.several else joined
+        names = f"list_transform({first.sql}, lambda name: {joined})"
+        sql = f"list_filter({names}, lambda name: name IS NOT NULL)" if first.several else joined
         name, known = f"{first.name}{TIMES}{part.name}", first.known or part.known
         first = replace(first, name=name, sql=sql, known=known, folded=None)
     return first

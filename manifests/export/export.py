@@ -188,6 +188,11 @@ def _finish(job: Job, exported: Export, log: Log) -> ExportRecord:
     if options.validation and VALIDATION not in (*exported.splits(), *(path.stem for path in about)):
         noun = "document" if job.form.of_shards else "preference pair"
         log.say(f"{folder}: no {noun} falls in --validation {options.validation:.6g}, so there is no such split")
+    if options.validation and (names := [source.name for source in job.sources if source.has_near]):
+        log.say(
+            f"{folder}: {', '.join(names)} has near duplicates with weights, some on both sides of --validation; "
+            "validate on other texts, or set dedup.near.as to drop"
+        )
     if len(job.sources) > 1 and exported.pieces:
         write_json(folder / MIXTURE, mixture(exported))
         about = [*about, folder / MIXTURE]

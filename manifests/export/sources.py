@@ -59,6 +59,7 @@ class Source:
     role: str = "source"  # or "replay"
     origin: str | None = None  # the column with the doc_id of a written document's original
     weights: str | None = None  # the column that says how often to write a document; None: once
+    has_near: bool = False  # whether near duplicates stayed, with weights
     chats: pa.DataType | None = None  # the type of messages, where the runs of a mixture have different ones
 
     @property
@@ -76,7 +77,8 @@ def open_source(run: Path, name: str | None = None, once: bool = False) -> Sourc
     sections = manifest.recipe.more
     near = (sections.get("dedup") or {}).get("near") or {}
     sections_given = (sections.get("distill") is not None, sections.get("tier3") is not None)
-    ours = list(added_columns_of(*sections_given, near.get("as") == "weight"))
+    has_near = near.get("as") == "weight"
+    ours = list(added_columns_of(*sections_given, has_near))
     added = [column.name for column in manifest.schema_[-len(ours) :]]
     names = dict(zip(ours, added, strict=True))  # prefixed where the input has such a name
     shards = tuple(Shard(str(run / s.path), s.documents, s.tokens, s.sha256) for s in manifest.shards)
@@ -96,6 +98,7 @@ def open_source(run: Path, name: str | None = None, once: bool = False) -> Sourc
         shards=shards,
         origin=names.get("source_doc_id"),
         weights=None if once else names.get("weight"),
+        has_near=has_near,
     )
 
 

@@ -105,6 +105,13 @@ def test_a_budget_with_novelty_would_drop_what_is_weighed(versions, tmp_path):
         made(versions, tmp_path, distill={})
 
 
+def test_an_export_with_a_validation_split_says_that_near_duplicates_stand_on_both_sides(weighed, tmp_path):
+    done = command("export", weighed, "--to", "jsonl", "--out", tmp_path / "out", "--validation", "20%")
+    assert "some on both sides of --validation" in " ".join(done.stderr.split())
+    without = command("export", weighed, "--to", "jsonl", "--out", tmp_path / "all")
+    assert "--validation" not in without.stderr
+
+
 def test_the_report_shows_how_much_is_read_by_weight(weighed):
     page = write_report(weighed).read_text("utf-8")
     section = page[page.index('<h2 id="weights">') :].split("</section>")[0]

@@ -220,6 +220,20 @@ def test_mentions_are_compared_with_all_documents_that_do_not_name_the_group(aud
     assert both["muslims × .de"].documents == 20
 
 
+def test_documents_without_a_register_are_in_no_combination_with_it(tmp_path):
+    german = "Die Frauen gingen gestern ohne Eile durch den alten Wald zum Fluss, wo das Boot noch am Ufer lag"
+    texts = [f"{german}, zum {k}. Mal." for k in range(30)] + [f"{PROSE} The women of town {k}." for k in range(30)]
+    write_shard(tmp_path / "in" / "a.parquet", texts)
+    recipe, run = write_recipe(tmp_path, tmp_path / "in", tier1={"rules": []}, who=True, dedup={"exact": False})
+    carry_out(recipe)
+    assert table(run, "SELECT register IS NULL, count(*) FROM documents GROUP BY 1 ORDER BY 1") == [
+        (False, 30),
+        (True, 30),
+    ]
+    shown = rates(who_of_run(run, ["mentions,register"]).result, "mentions × register")
+    assert {name: rate.documents for name, rate in shown.items()} == {"women × formal": 30}
+
+
 def test_without_who_no_text_is_read_for_it(demo):
     assert manifest_json(demo)["signal_groups"].keys().isdisjoint({"register", "mentions"})
 

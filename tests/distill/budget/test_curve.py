@@ -141,7 +141,11 @@ def test_redundant_are_those_with_too_little_new_to_better_ones(corpus, novelty)
 def test_a_stratum_whose_best_document_is_redundant_has_weights(tmp_path):
     words = [f"w{k}" for k in range(300)]
     texts = [" ".join(words[(7 * i + 3 * k * (i % 5 + 1)) % 300] for k in range(120)) for i in range(90)]
-    rows = {"id": [str(k) for k in range(91)], "text": [*texts, " ".join(text[:200] for text in texts)], "source": ["a"] * 90 + ["z"]}
+    rows = {
+        "id": [str(k) for k in range(91)],
+        "text": [*texts, " ".join(text[:200] for text in texts)],
+        "source": ["a"] * 90 + ["z"],
+    }
     pq.write_table(pa.table(rows), tmp_path / "in.parquet")
     distill = {"keep_tokens": "40%", "curve": {}, "quotas": {"by": ["source"]}, "novelty": 0.9}
     path, run = write_recipe(

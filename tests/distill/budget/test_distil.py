@@ -265,7 +265,7 @@ def test_pinned_models_score_as_in_the_run_that_learnt_them(distilled, corpus, t
     ("distill", "fields", "told"),
     [
         ({"keep_tokens": 0}, {}, "distill.keep_tokens"),
-        ({"keep_tokens": 1.5}, {}, "neither a share nor a whole number"),
+        ({"keep_tokens": 1.5}, {}, "neither a share, of at most 100%, nor a whole number"),
         ({"keep_tokens": "15 percent"}, {}, "distill.keep_tokens"),
         ({"keep_tokens": 15}, {}, "keep_tokens: 15 tokens; did you mean 15%?"),
         ({"keep_tokens": 999}, {}, "keep_tokens: 999 tokens (a budget under 1,000 tokens needs allow_small: true)"),
