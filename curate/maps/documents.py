@@ -148,6 +148,8 @@ def masked_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _masked_value(value: Any) -> Any:  # noqa: ANN401 - any value of a column
     if isinstance(value, str):
+        if not pii.may_hold(value):
+            return value
         return masked(pa.array([value], pa.large_string()))[0].as_py()
     if isinstance(value, Mapping):
         return masked_values(value)

