@@ -47,6 +47,18 @@ def test_every_rung_meets_its_budget_and_holds_the_one_below(distilled):
         assert budget - taken <= 0.001 * budget or shortest > budget - taken
 
 
+def test_a_renamed_file_of_reference_gives_its_domain_the_new_name(corpus, tmp_path):
+    (tmp_path / "law.parquet").write_bytes((corpus / "reference.parquet").read_bytes())
+    path, run = distilling(corpus, tmp_path, reference=[str(tmp_path / "*.parquet")])
+    carry_out(path)
+    assert table(run, "SELECT DISTINCT domain FROM documents WHERE domain IS NOT NULL") == [("law",)]
+    (tmp_path / "law.parquet").rename(tmp_path / "prose.parquet")
+    carry_out(path)
+    assert table(run, "SELECT DISTINCT domain FROM documents WHERE domain IS NOT NULL") == [("prose",)]
+    reference = json.loads((run / "manifest.json").read_text("utf-8"))["distil"]["reference"]
+    assert [file["path"] for file in reference] == ["prose.parquet"]
+
+
 def test_the_output_tells_rung_quality_and_weight(distilled):
     _, run = distilled
     written = pa.concat_tables([pq.read_table(path) for path in sorted((run / "data").glob("*.parquet"))])

@@ -167,6 +167,14 @@ def test_what_is_cut_lies_beyond_the_bound_of_its_stratum_and_nothing_else(run_o
     assert cuts == {doc_id: count for doc_id, count in beyond.items() if count}
 
 
+def test_the_manifest_names_the_model_of_passages_and_its_bounds(run_of_mixed):
+    _, run = run_of_mixed
+    facts = json.loads((run / "manifest.json").read_text("utf-8"))["purify"]
+    assert {"purify_model", "passage_model"} <= set(facts["models"])
+    bounds = rows_of(run, "SELECT bound, documents FROM passage_thresholds")
+    assert [(row["bound"], row["documents"]) for row in facts["passage_thresholds"]] == bounds
+
+
 def test_why_shows_each_cut_passage_with_its_p_bad(run_of_mixed):
     _, run = run_of_mixed
     [(doc_id,)] = rows_of(run, "SELECT doc_id FROM edits WHERE stage = 'purify' ORDER BY 1 LIMIT 1")
