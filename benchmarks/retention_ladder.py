@@ -6,8 +6,8 @@ FOLDER has pools as quality_pools.py writes them; pool 1 of seed 2 is measured b
 pool's tokens, and all models of a kind are trained for as many steps. Decoders need torch; without it only n-grams are
 measured. Models are scored on the first CHARACTERS of at most EACH held-out texts of a kind.
 
-Decoders are trained an arm at a time until MINUTES (default: 60) are over; arms that each kind of model has are
-compared. A second call goes on there.
+Decoders are trained an arm at a time until MINUTES (default: 60) are over; two kinds of models are compared on the arms
+that both have. A second call goes on there.
 """
 
 import sys
@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -112,11 +113,12 @@ def arm_rows(rows: Mapping[str, Sequence[ArmRetention]]) -> Iterable[Sequence[ob
 def agreement_rows(pool: OpenPool, models: Sequence[ModelBits], arms: Arms) -> Iterable[Sequence[object]]:
     """How far each two kinds of models agree on the arms that both have."""
     yield "models", "arms", "rank correlation", "95 %", "pairs in the same order"
-    kinds = list(dict.fromkeys(model.proxy for model in models))
-    shared = set.intersection(*({model.arm for model in models if model.proxy == kind} for kind in kinds))
-    for row in agreement([model for model in models if model.arm in shared], arms.controls, pool.domains):
-        yield (" and ".join(row["models"]), row["arms"], f"{row['rank_correlation']:.2f}",
-               f"{row['low']:.2f} to {row['high']:.2f}", f"{row['same_order']} of {row['pairs']}")  # fmt: skip
+    for pair in combinations(dict.fromkeys(model.proxy for model in models), 2):
+        shared = set.intersection(*({model.arm for model in models if model.proxy == kind} for kind in pair))
+        both = [model for model in models if model.proxy in pair and model.arm in shared]
+        for row in agreement(both, arms.controls, pool.domains):
+            yield (" and ".join(row["models"]), row["arms"], f"{row['rank_correlation']:.2f}",
+                   f"{row['low']:.2f} to {row['high']:.2f}", f"{row['same_order']} of {row['pairs']}")  # fmt: skip
 
 
 def main(folder: Path, seed: int, name: str, minutes: float) -> None:
