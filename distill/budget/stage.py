@@ -3,7 +3,7 @@
 Texts are scored once (`models.py`); with other budgets, quotas and weights, documents keep their scores.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,8 +85,7 @@ def distil_documents(
     spool = run / "ledger" / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=spool, prefix="candidates-") as folder:
-        table = read_candidates(recipe, strata, Path(folder), rows)
-        tables = {}
+        table, tables = read_candidates(recipe, strata, Path(folder), rows), {}
         if section.tune:
             texts = load_tuning_texts(Path(models.files[TUNING_TEXTS]))
             tuned = tune(recipe, strata, table, rows, texts, size=size, domain_shares=models.facts["domains"])
@@ -103,8 +102,11 @@ def distil_documents(
     _say_if_unfilled(section, filled, reader.say)
     _say_if_small(section, table.alike, filled, reader.say)
     tables |= {RUNGS: filled.rungs, QUOTAS: filled.quotas}
-    written = [write_part(run, group, context.digest, "00000", table) for group, table in tables.items()]
-    return [*models.parts, *parts, *written]
+    return [*models.parts, *parts, *_written(tables, context)]
+
+
+def _written(tables: Mapping[str, pa.Table], context: StageContext) -> list[Part]:
+    return [write_part(context.run, group, context.digest, "00000", table) for group, table in tables.items()]
 
 
 def _say_if_unfilled(section: Distill, filled: FilledBudgets, say: Callable[[str], None]) -> None:
