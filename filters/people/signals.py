@@ -66,7 +66,7 @@ def register(texts: pa.Array) -> Columns:
     """The register of a text in English, by closed classes of words (after Heylighen and Dewaele 2002, Biber 1988).
 
     formality         articles and prepositions, as a share of them, pronouns of the first and second person,
-                      contractions and colloquial words; null with fewer than five of all, and where less than 15 %
+                      contractions and colloquial words; null with fewer than five of all, and where less than 15%
                       of the words are function words of English
     colloquial_ratio  contractions and colloquial words per word; null without words
     n_dialect_words   words, spellings and phrases of African American English
