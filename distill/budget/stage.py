@@ -11,13 +11,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pyarrow as pa
 
-from curate.distill.budget.candidates import (
-    PURPOSE,
-    FilledBudgets,
-    distilled_tables,
-    fill_budgets,
-    read_candidates,
-)
+from curate.distill.budget.candidates import PURPOSE, FilledBudgets, distilled_tables, fill_budgets, read_candidates
 from curate.distill.budget.curve import fill_curve
 from curate.distill.budget.models import SCORED, open_scorer, scores_key, train, warm
 from curate.distill.budget.scores import scores_message

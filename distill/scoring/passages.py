@@ -126,9 +126,8 @@ def train_passages(texts: pa.Array, groups: Hashes, labels: Reals, passages: Pas
         weights[side] = 0.5 * labelled.sum() / side.sum()
     scaling = scaling_of(read.texts.surface[labelled & ~bad])
     rows = read.rows(scaling, settings.looks)
-    costs = (
-        cost_of_error(settings, int(labelled.sum())) * weights[:, None] * (folds[:, None] != np.arange(settings.folds))
-    )
+    is_trained_on = folds[:, None] != np.arange(settings.folds)
+    costs = cost_of_error(settings, int(labelled.sum())) * weights[:, None] * is_trained_on
     least = np.full(rows.columns.shape[1], -np.inf)
     draw = np.random.default_rng(seed)
     orders = np.stack([draw.permutation(np.flatnonzero(labelled)) for _ in range(settings.passes)])
